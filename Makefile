@@ -1,0 +1,109 @@
+# Veduta: everything that a developer runs. `make` alone lists the targets.
+# Needs Python >= 3.11, git and make. All of it happens in .venv, which each target sets up
+# as far as it needs it; a second call finds a stamp there and starts at once.
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PHOTOS ?=
+DEMO := .demo
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+INSTALL := $(PIP) install --constraint constraints.txt
+INPUTS := pyproject.toml constraints.txt src/veduta/_version.py
+
+MADE  := $(VENV)/.made
+CORE  := $(VENV)/.installed-core
+LINT  := $(VENV)/.installed-lint
+TEST  := $(VENV)/.installed-test
+BENCH := $(VENV)/.installed-bench
+DOCS  := $(VENV)/.installed-docs
+SAMPLES := $(DEMO)/samples/.fetched
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test test-setup lint bench results docs constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(CORE)  ## install veduta into .venv, without torch
+
+demo: $(CORE) $(if $(PHOTOS),,$(SAMPLES))  ## index and search sample photos, or yours: PHOTOS=folder
+ifeq ($(strip $(PHOTOS)),)
+	@$(BIN)/veduta demo --source $(DEMO)/samples/skimage/data --out $(DEMO)
+else
+	@$(BIN)/veduta demo --photos "$(PHOTOS)" --out $(DEMO)
+endif
+
+test: $(TEST) lint  ## set up what the tests need, then run the checks and the tests
+	$(BIN)/python -m pytest
+
+test-setup: $(TEST)  ## only set up what `make test` needs
+
+lint: $(LINT)  ## ruff, mypy and the order of the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(BENCH)  ## measure speed and memory against other tools
+	$(BIN)/python -m benchmarks
+
+results: $(TEST)  ## measure accuracy on labelled sets, for docs/benchmarks.md
+	$(BIN)/python -m benchmarks.accuracy
+
+docs: $(DOCS)  ## write the pages of the Python API to docs/site
+	$(BIN)/pdoc --docformat google --output-directory docs/site veduta
+
+constraints: $(MADE)  ## resolve all dependencies anew and write constraints.txt
+	rm -rf build/constraints && $(BIN)/python -m venv build/constraints
+	grep '^torch==' constraints.txt > build/constraints/pins.txt
+	build/constraints/bin/python -m pip -qq install --constraint build/constraints/pins.txt \
+		--editable '.[dev,openvino,hub,parity,bench,docs]'
+	{ sed -n '/^#/p' constraints.txt; \
+	  { build/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+.*//'; \
+	    grep '^scikit-image==' constraints.txt; } | LC_ALL=C sort --ignore-case; \
+	} > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
+
+clean:  ## remove .venv, the demo and everything else that was made here
+	rm -rf $(VENV) $(DEMO) .results build dist docs/site .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@test -n "$(PYTHON)" || { echo "Veduta needs Python 3.11 or newer: install it, or name it with" \
+		"make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(CORE): $(INPUTS) | $(MADE)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(LINT): $(INPUTS) | $(MADE)
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(CORE)
+
+$(TEST): $(INPUTS) | $(MADE)
+	$(INSTALL) --editable '.[dev,openvino,hub,parity]'
+	@touch $@ $(LINT) $(CORE)
+
+$(BENCH): $(INPUTS) | $(TEST)
+	$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+$(DOCS): $(INPUTS) | $(MADE)
+	$(INSTALL) --editable '.[docs]'
+	@touch $@ $(CORE)
+
+# The photos of the demo are those that scikit-image ships; nothing of it is installed or run.
+$(SAMPLES): constraints.txt | $(MADE)
+	$(PIP) install --no-deps --no-compile --upgrade --constraint constraints.txt \
+		--target $(DEMO)/samples scikit-image
+	@touch $@

@@ -1,0 +1,44 @@
+"""Veduta: find which photos of a collection show the same place or object, offline.
+
+```python
+import veduta
+
+index = veduta.create("monuments.veduta")
+index.add("photos/")
+for hit in index.search("query.jpg", k=5):
+    print(hit.score, hit.path)
+```
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from veduta import errors
+from veduta._version import __version__
+
+if TYPE_CHECKING:
+    from veduta.api import Index, create, open  # noqa: A004
+    from veduta.evaluate import evaluate
+    from veduta.search import Hit
+
+__all__ = ["Hit", "Index", "__version__", "create", "errors", "evaluate", "open"]
+
+_HOMES = {
+    "Hit": "veduta.search",
+    "Index": "veduta.api",
+    "create": "veduta.api",
+    "evaluate": "veduta.evaluate",
+    "open": "veduta.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded at the first use: the command line answers `--help` without numpy.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'veduta' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""`python -m veduta` is `veduta`."""
+
+from veduta.cli.main import main
+
+main()

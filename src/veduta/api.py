@@ -1,0 +1,165 @@
+"""The Python surface: an index is a folder on disk that one can add to and search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from veduta import index as store
+from veduta.encoders import DEFAULT, Encoder, load_encoder
+from veduta.errors import QueryError
+from veduta.search import Box, Engine, Filter, Hit, Query, together
+from veduta.search.engine import encoder_of
+
+PathLike = str | os.PathLike[str]
+
+
+class Index:
+    """A collection of photos with their descriptors, in one folder on disk.
+
+    Get one from `veduta.create` or `veduta.open`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._manifest = store.Manifest.read(path)
+        self._engine: Engine | None = None
+        self._writer: Encoder | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The search engine over this index, opened at the first search."""
+        if self._engine is None:
+            self._engine = Engine(self.path)
+        return self._engine
+
+    @property
+    def notice(self) -> str | None:
+        """What the user must know about the state of the index, or None."""
+        return self.engine.state.snapshot.notice
+
+    def __len__(self) -> int:
+        return store.open_snapshot(self.path).photos
+
+    def __repr__(self) -> str:
+        return f"<veduta.Index {str(self.path)!r}, encoder {self._manifest.encoder['name']!r}>"
+
+    def add(
+        self,
+        *folders: PathLike,
+        labels: PathLike | None = None,
+        on_progress: Callable[[store.Progress], None] | None = None,
+        allow_empty: bool = False,
+    ) -> store.Report:
+        """Bring the index up to date with folders (or single photos).
+
+        New and changed photos are encoded, moved ones recognised by their content, rows of photos
+        that are gone from a folder removed. Without folders, those of the index are updated.
+        `veduta.index.update` says what the options do and which errors are raised.
+        """
+        if self._writer is None:
+            # One worker a core, each with one thread: see docs/architecture.md.
+            self._writer = encoder_of(self._manifest, threads=1)
+        return store.update(
+            self.path, [Path(folder) for folder in folders], self._writer,
+            labels=labels, on_progress=on_progress, allow_empty=allow_empty,
+        )  # fmt: skip
+
+    def project(self, dimension: int | None, *, power: float = 0.5) -> None:
+        """Search through a PCA-whitening fitted on this collection from now on.
+
+        The stored descriptors stay as they are, so a projection can be fitted anew or taken away.
+
+        Args:
+            dimension: of the projected descriptors; None takes the projection away.
+            power: 0 rotates only, 1 whitens fully.
+
+        Raises:
+            EncoderError: too few photos for that many dimensions.
+        """
+        store.set_projection(self.path, dimension, power)
+
+    def search(
+        self,
+        *photos: Query,
+        k: int = 10,
+        label: str | Iterable[str] = (),
+        under: PathLike | None = None,
+        after: Any = None,
+        before: Any = None,
+        min_score: float | None = None,
+        crop: Box | None = None,
+        distance: str = "cosine",
+    ) -> list[Hit]:
+        """Return the k photos of the index most like `photos`, best first.
+
+        Args:
+            photos: one photo, or several of one thing, searched together as a single query: paths
+                or (H, W, 3) uint8 RGB arrays.
+            k: how many hits at most.
+            label: only photos with this label, or one of these.
+            under: only photos in this folder or below it.
+            after, before: only photos taken in this time (`datetime`; `before` is not included).
+            min_score: only hits with at least this score.
+            crop: (x, y, width, height), pixels of the upright query: search for this region of it.
+            distance: `cosine`, or one of `veduta.search.DISTANCES`.
+
+        Raises:
+            PhotoError: a query cannot be read.
+            QueryError: the question cannot be asked.
+        """
+        if not photos:
+            raise QueryError("Name at least one query photo.")
+        descriptors = self.engine.describe(photos, crop=crop)
+        query = descriptors[0] if len(descriptors) == 1 else together(descriptors)
+        where = Filter(
+            labels=(label,) if isinstance(label, str) else tuple(label),
+            under=Path(under) if under is not None else None,
+            after=after,
+            before=before,
+        )
+        return self.engine.search(query, k, where=where, min_score=min_score, distance=distance)
+
+    def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
+        """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""
+        return store.thumbnails(self.path, [hit.id for hit in hits])
+
+    def check(self) -> Iterator[store.Finding]:
+        """Compare every row with its photo and its checksum: see `veduta.index.check`."""
+        return store.check(self.path)
+
+
+def create(path: PathLike, encoder: str = DEFAULT) -> Index:
+    """Create an empty index in the folder `path` for the descriptors of `encoder`.
+
+    Raises:
+        CollectionError: the folder holds something else.
+        UnknownEncoder, EncoderUnavailable: see `veduta.encoders.load_encoder`.
+    """
+    store.create(Path(path), load_encoder(encoder))
+    return Index(Path(path))
+
+
+def open(path: PathLike) -> Index:  # noqa: A001 - `veduta.open`, as the standard library does it
+    """Open the index in the folder `path`.
+
+    Raises:
+        NotAnIndex, IndexDamaged: see `veduta.errors`.
+    """
+    return Index(Path(path))
+
+
+def open_or_create(path: PathLike, encoder: str | None = None) -> Index:
+    """Open the index at `path`, or create it; an existing one must be of `encoder`, if named.
+
+    Raises:
+        EncoderMismatch: the index there holds another encoder's descriptors.
+    """
+    if not (Path(path) / store.MANIFEST).exists():
+        return create(path, encoder or DEFAULT)
+    index = Index(Path(path))
+    if encoder is not None:
+        store.Manifest.read(index.path).require(load_encoder(encoder), index.path)
+    return index

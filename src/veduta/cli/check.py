@@ -1,0 +1,46 @@
+"""`veduta check`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from veduta.cli.options import index_option, json_option
+from veduta.cli.printing import count, print_json, shown
+from veduta.cli.progress import progress
+
+_REMEDY = {
+    "photo missing": "veduta index brings the index up to date",
+    "photo changed": "veduta index reads it again",
+    "photo unreadable": "mend its permissions, or remove it and run veduta index",
+    "descriptor damaged": "veduta repair removes the row, veduta index reads the photo again",
+}
+
+
+@click.command("check")
+@index_option
+@json_option
+def command(index_path: Path, as_json: bool) -> int:
+    """Compare every row with its photo, by content, and every descriptor with its checksum.
+
+    Reads every photo. Exit code 1 when something is not as it should be.
+    """
+    from veduta import index as store
+
+    with progress("Checking", quiet=as_json) as advance:
+        findings = list(store.check(index_path, advance))
+    if as_json:
+        print_json(
+            [{"path": os.fsdecode(f.path), "kind": f.kind, "detail": f.detail} for f in findings]
+        )
+    else:
+        for finding in findings:
+            click.echo(f"{finding.kind}: {shown(finding.path)}: {finding.detail}")
+        for kind in sorted({finding.kind for finding in findings}):
+            number = sum(finding.kind == kind for finding in findings)
+            click.echo(f"{count(number, 'row')} with a {kind}: {_REMEDY[kind]}.")
+        if not findings:
+            click.echo("Every row matches its photo and its checksum.")
+    return 1 if findings else 0

@@ -1,0 +1,115 @@
+"""`veduta index`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from veduta.cli.options import index_option, json_option
+from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.progress import progress
+
+if TYPE_CHECKING:
+    from veduta.api import Index
+    from veduta.index import Progress, Report
+
+_LISTED = 20  # unreadable photos printed in full; --json lists all
+
+
+@click.command("index")
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@index_option
+@click.option("--encoder", metavar="NAME", help="Encoder of a new index: see `veduta models`.")
+@click.option(
+    "--labels",
+    metavar="folders|FILE.csv",
+    help="Take labels from the first folder below each FOLDER, or from a CSV (path,label).",
+)
+@click.option(
+    "--project",
+    metavar="DIM|none",
+    help="Fit a PCA-whitening to DIM dimensions on the collection and search with it.",
+)
+@click.option(
+    "--approximate",
+    is_flag=True,
+    help="Build an approximate index too, for many millions of photos.",
+)
+@click.option("--allow-empty", is_flag=True, help="Accept that a folder has no photos any more.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when a photo could not be read.")
+@json_option
+def command(
+    folders: tuple[Path, ...],
+    index_path: Path,
+    encoder: str | None,
+    labels: str | None,
+    project: str | None,
+    approximate: bool,
+    allow_empty: bool,
+    strict: bool,
+    as_json: bool,
+) -> int:
+    """Build an index of FOLDERS of photos, or bring it up to date.
+
+    New and changed photos are read; moved ones are recognised by their content; photos that are
+    gone from a FOLDER leave the index. Without FOLDERS, those of the index are updated. Photos are
+    never changed. An interrupted run goes on where it stopped.
+    """
+    from veduta import api
+
+    index = api.open_or_create(index_path, encoder)
+    with progress("Indexing", quiet=as_json) as advance:
+        report = index.add(
+            *folders, labels=labels, on_progress=_tell(advance), allow_empty=allow_empty
+        )
+    if not report.interrupted:
+        if project:
+            _project(index, project)
+        if approximate:
+            index.build_approximate()
+    if as_json:
+        print_json({"index": str(index_path), **asdict(report)})
+    else:
+        _print(report, index_path)
+    if report.interrupted:
+        return 130
+    return 1 if strict and report.unreadable else 0
+
+
+def _tell(advance: Callable[[int, int], None]) -> Callable[[Progress], None]:
+    return lambda state: advance(state.done, state.total)
+
+
+def _project(index: Index, project: str) -> None:
+    if project == "none":
+        index.project(None)
+    elif project.isdecimal() and int(project) > 0:
+        index.project(int(project))
+    else:
+        raise click.BadParameter(f"'{project}' is neither a dimension nor 'none'.")
+
+
+def _print(report: Report, index_path: Path) -> None:
+    done = [
+        f"{getattr(report, kind):,} {kind}"
+        for kind in ("added", "changed", "moved", "copied", "removed", "relabelled", "unchanged")
+        if getattr(report, kind)
+    ]
+    rate = ""
+    if report.encoded and report.seconds > 0:
+        rate = f", {report.encoded / report.seconds:.1f} photos/s"
+    click.echo(f"{', '.join(done) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
+    if report.unreadable:
+        click.echo(f"{count(len(report.unreadable), 'file')} could not be read:")
+        for path, reason in report.unreadable[:_LISTED]:
+            click.echo(f"  {shown(path)}: {reason}")
+        if len(report.unreadable) > _LISTED:
+            rest = len(report.unreadable) - _LISTED
+            click.echo(f"  … and {rest:,} more: veduta status --json lists all.")
+    click.echo(f"{count(report.total, 'photo')} in {shown(index_path)}")
+    if report.interrupted:
+        click.echo("Interrupted. What was read is kept; run the same command to go on.", err=True)

@@ -1,0 +1,89 @@
+"""`veduta`: finds the command, and turns whatever ends it into a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from veduta._version import __version__
+from veduta.errors import VedutaError
+
+# name → what `veduta --help` says. A command's module is loaded only when it runs.
+COMMANDS = {
+    "index": "Build an index of folders of photos, or bring it up to date.",
+    "search": "Rank the photos of an index by their likeness to a query photo.",
+    "evaluate": "Measure retrieval on a labelled dataset: top-k, mAP, intervals.",
+    "models": "List the encoders: size, dimension, licence, what is on this machine.",
+    "status": "Say what an index holds and in what state it is.",
+    "check": "Compare every row of an index with its photo and its checksum.",
+    "repair": "Make a damaged index whole again from what is readable in it.",
+    "demo": "Try it on sample photos with a known answer, or on a folder of yours.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        if ctx.resilient_parsing or getattr(ctx, "listing", False):
+            return click.Command(cmd_name, short_help=COMMANDS[cmd_name])
+        command: click.Command = import_module(f"veduta.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="veduta")
+def veduta() -> None:
+    """Find which photos of a collection show the same place or object, offline.
+
+    \b
+    veduta index ~/Photos            build the index
+    veduta search statue.jpg         search it
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code.
+
+    0 done; 1 a check found something; 2 a wrong call; 3 bad input; 4 an index, 5 an encoder that
+    cannot be used; 130 interrupted.
+    """
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    if os.environ.get("NO_COLOR"):
+        os.environ.setdefault("FORCE_COLOR", "")
+    try:
+        result = veduta.main(arguments, prog_name="veduta", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except VedutaError as error:
+        click.echo(f"veduta: {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("veduta: interrupted.", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): not an error. Python must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return int(result or 0)
+
+
+if __name__ == "__main__":
+    main()

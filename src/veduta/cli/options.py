@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+# As in veduta.search, which is not loaded for `--help`; a test keeps the two equal.
+DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation")
+
+
+def default_index() -> Path:
+    """Return where an index lives when nobody says: `$VEDUTA_INDEX`, or the user's data folder."""
+    if named := os.environ.get("VEDUTA_INDEX"):
+        return Path(named)
+    from platformdirs import user_data_path
+
+    return user_data_path("veduta", appauthor=False) / "index"
+
+
+def index_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--index PATH`, passed as a Path."""
+    return click.option(
+        "--index",
+        "index_path",
+        type=click.Path(path_type=Path),
+        default=default_index,
+        show_default="$VEDUTA_INDEX, or the user's data folder",
+        metavar="PATH",
+        help="Folder of the index.",
+    )(function)
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`, passed as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+class CropType(click.ParamType[tuple[int, int, int, int]]):
+    """`x,y,w,h` in pixels."""
+
+    name = "x,y,w,h"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        """Parse four whole numbers."""
+        try:
+            x, y, width, height = (int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not x,y,width,height in whole pixels.", param, ctx)
+        return x, y, width, height

@@ -1,0 +1,87 @@
+"""Progress on standard error: a bar on a terminal, a plain line now and then anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from veduta.cli.printing import duration
+
+_EVERY = 10.0  # seconds between plain lines
+
+Advance = Callable[[int, int], None]
+
+
+@contextmanager
+def progress(doing: str, unit: str = "photos", *, quiet: bool = False) -> Iterator[Advance]:
+    """Give a function (done, total) that shows rate and time left.
+
+    Args:
+        doing: what is going on, e.g. "Indexing".
+        unit: what is counted.
+        quiet: show nothing.
+    """
+    if quiet:
+        yield lambda _done, _total: None
+    elif sys.stderr.isatty():
+        with _bar(doing, unit) as advance:
+            yield advance
+    else:
+        yield _lines(doing, unit)
+
+
+@contextmanager
+def _bar(doing: str, unit: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn(doing),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing, total=None, note="")
+        rate = _Rate()
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, note=rate.note(done, total, unit))
+
+        yield advance
+
+
+def _lines(doing: str, unit: str) -> Advance:
+    rate = _Rate()
+    last = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last
+        note = rate.note(done, total, unit)
+        if time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
+            click.echo(f"{doing}: {done:,} of {total:,} {unit}, {note}", err=True)
+
+    return advance
+
+
+class _Rate:
+    """Photos a second since the first call, and the time left at that rate."""
+
+    def __init__(self) -> None:
+        self.started: float | None = None
+        self.first = 0
+
+    def note(self, done: int, total: int, unit: str) -> str:
+        now = time.monotonic()
+        if self.started is None:
+            self.started, self.first = now, done
+        elapsed = now - self.started
+        if elapsed < 0.5 or done <= self.first:
+            return ""
+        rate = (done - self.first) / elapsed
+        return f"{rate:.1f} {unit}/s, {duration((total - done) / rate)} left"

@@ -1,0 +1,47 @@
+"""`veduta status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from veduta.cli.options import index_option, json_option
+from veduta.cli.printing import count, print_json, shown
+
+
+@click.command("status")
+@index_option
+@json_option
+def command(index_path: Path, as_json: bool) -> None:
+    """Say what an index holds: photos, labels, encoder, folders, unreadable files, disk space."""
+    from veduta import index as store
+
+    state = store.status(index_path)
+    if as_json:
+        print_json(state)
+    else:
+        _print(state, index_path)
+
+
+def _print(state: dict[str, Any], index_path: Path) -> None:
+    encoder = state["encoder"]
+    click.echo(
+        f"{shown(index_path)}: {count(state['photos'], 'photo')}, version {state['version']}"
+    )
+    if state["notice"]:
+        click.echo(f"  {state['notice']}")
+    click.echo(f"  encoder     {encoder['name']} ({encoder['identity']})")
+    projected = f", searched with {state['dimension']}" if state["projection"] else ""
+    click.echo(f"  dimensions  {encoder['dimension']}{projected}")
+    click.echo(f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')})")
+    click.echo(f"  on disk     {state['bytes'] / 1e6:,.1f} MB")
+    click.echo(f"  writing     {'another process, now' if state['locked'] else 'nobody'}")
+    for folder in state["folders"]:
+        gone = "" if Path(folder).is_dir() else "  (not there now)"
+        click.echo(f"  folder      {shown(folder)}{gone}")
+    if state["unreadable"]:
+        click.echo(f"  {count(len(state['unreadable']), 'file')} could not be read:")
+        for problem in state["unreadable"]:
+            click.echo(f"    {shown(problem['path'])}: {problem['reason']}")

@@ -1,0 +1,30 @@
+"""Photo → one global descriptor.
+
+`load_encoder` opens an encoder by name; `Encoder.prepare` and `Encoder.encode` turn photos into
+descriptors; `list_encoders` says what there is; `fit_projection` whitens descriptors. An encoder's
+`identity` changes with anything that changes its descriptors, so an index can refuse a stranger's.
+"""
+
+from veduta.encoders.encoder import Encoder
+from veduta.encoders.listing import list_encoders
+from veduta.encoders.loading import load_encoder, open_encoder
+from veduta.encoders.presets import DEFAULT, PRESETS
+from veduta.encoders.projection import Projection, fit_projection
+from veduta.encoders.settings import Settings, Source
+from veduta.encoders.sources import resolve
+from veduta.encoders.spec import EncoderSpec
+
+__all__ = [
+    "DEFAULT",
+    "PRESETS",
+    "Encoder",
+    "EncoderSpec",
+    "Projection",
+    "Settings",
+    "Source",
+    "fit_projection",
+    "list_encoders",
+    "load_encoder",
+    "open_encoder",
+    "resolve",
+]

@@ -1,0 +1,120 @@
+"""ONNX models from a model hub: `hub:owner/name[/file.onnx]`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from veduta.encoders.presets import DEFAULT
+from veduta.encoders.settings import Source, settings_beside
+from veduta.errors import EncoderUnavailable, UnknownEncoder
+
+__all__ = ["hub_source", "split_hub_name"]
+
+# Where repositories keep the model, best first: the vision part of a model of text and images
+# comes before the whole.
+USUAL_FILES = (
+    "onnx/vision_model.onnx",
+    "onnx/model.onnx",
+    "vision_model.onnx",
+    "model.onnx",
+)
+
+NAME = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./-]+\.onnx))?")
+
+
+def split_hub_name(name: str) -> tuple[str, str | None]:
+    """Split `hub:owner/name[/file.onnx]` into the repository and the file, None if not given.
+
+    Raises:
+        UnknownEncoder: the name is of another form.
+    """
+    found = NAME.fullmatch(name)
+    if found is None or ".." in name:
+        raise UnknownEncoder(
+            f"{name!r} names no model on the hub; the form is hub:owner/name or "
+            "hub:owner/name/folder/file.onnx"
+        )
+    return found["repository"], found["file"]
+
+
+def hub_source(name: str) -> Source:
+    """Find the model in the hub's cache on this machine, or download it into that cache.
+
+    Raises:
+        UnknownEncoder: the name is of another form.
+        EncoderUnavailable: not in the cache, and huggingface-hub is not installed, the hub is not
+            reachable, or it has no such repository or file.
+        EncoderError: the settings that came with the model do not read.
+    """
+    repository, file = split_hub_name(name)
+    path = cached_model(repository, file)
+    if path is None:
+        path = _download(name, repository, file)
+    return Source(name, path, settings_beside(path))
+
+
+def cached_model(repository: str, file: str | None) -> Path | None:
+    """Return the model's path in the hub's cache on this machine, None if it is not there.
+
+    A model without its preprocessor_config.json counts as not there: run with guessed colours it
+    would give other descriptors than the complete one.
+    """
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    if not isinstance(try_to_load_from_cache(repository, "preprocessor_config.json"), str):
+        return None
+    for candidate in (file,) if file else USUAL_FILES:
+        found = try_to_load_from_cache(repository, candidate)
+        if isinstance(found, str) and Path(found).is_file():
+            return Path(found)
+    return None
+
+
+def _download(name: str, repository: str, file: str | None) -> Path:
+    try:
+        from huggingface_hub import HfApi, snapshot_download
+    except ImportError as error:
+        raise _unavailable(
+            name, repository, file, "huggingface-hub is not installed (pip install 'veduta[hub]')"
+        ) from error
+    try:
+        if file is None:
+            # Not list_repo_files: without a network that tries again for twenty seconds.
+            entries = HfApi().model_info(repository, timeout=10).siblings or []
+            file = _choose(name, repository, [entry.rfilename for entry in entries])
+        wanted = [file, f"{file}_data", f"{file}.data", "preprocessor_config.json"]
+        folder = snapshot_download(repository, allow_patterns=wanted)
+    except EncoderUnavailable:
+        raise
+    # The client lets through whatever its HTTP library raises, and that library has changed.
+    except Exception as error:
+        detail = " ".join(str(error).split())[:200]
+        reason = f"the hub does not give it ({type(error).__name__}: {detail})"
+        raise _unavailable(name, repository, file, reason) from error
+    path = Path(folder) / file
+    if not path.is_file():
+        raise _unavailable(name, repository, file, f"the repository has no file {file}")
+    return path
+
+
+def _choose(name: str, repository: str, files: list[str]) -> str:
+    for candidate in USUAL_FILES:
+        if candidate in files:
+            return candidate
+    reason = f"the repository has none of {', '.join(USUAL_FILES)}"
+    onnx = sorted(file for file in files if file.endswith(".onnx"))
+    if onnx:
+        reason += f"; it has {', '.join(onnx[:8])}: add one to the name"
+    raise _unavailable(name, repository, None, reason)
+
+
+def _unavailable(name: str, repository: str, file: str | None, reason: str) -> EncoderUnavailable:
+    wanted = file or "the .onnx file"
+    return EncoderUnavailable(
+        f"{name}: not on this machine, and {reason}. Use {DEFAULT!r}, which is inside the package; "
+        f"or fetch {wanted} and preprocessor_config.json of {repository} elsewhere, put them in "
+        "one folder here and give the path of the .onnx file as the encoder"
+    )

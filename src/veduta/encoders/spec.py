@@ -1,0 +1,117 @@
+"""What decides an encoder's numbers: one frozen description, and its identity."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from veduta.errors import EncoderError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["EncoderSpec", "Fit", "Layout", "Pooling"]
+
+Layout = Literal["uint8-nhwc", "float-nchw", "float-nhwc"]
+Fit = Literal["aspect", "crop", "squash"]
+Pooling = Literal["graph", "gem", "average", "cls", "mean_tokens"]
+
+# Raised when the code changes what a photo's numbers are although no field below changes, so
+# that an index made before the change is refused.
+RECIPE = 1
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything that decides a descriptor: weights, preprocessing, pooling.
+
+    Attributes:
+        name: what the user asks for; no part of the identity.
+        model: the ONNX file; its place is no part of the identity, its bytes are.
+        sha256: of the model file (and of the weights file beside it, if it has one), hex.
+        layout: what the graph takes. `uint8-nhwc`: RGB bytes (N, H, W, 3), normalised inside the
+            graph. `float-nchw`, `float-nhwc`: `(rgb * scale - mean) / std`.
+        sizes: pairs (pixels, weight). The unit descriptors of all sizes are added by weight.
+            Pixels are the long side for the fit `aspect`, the side of the square otherwise.
+        fit: `aspect` keeps the photo's shape, both sides rounded to a multiple of `stride`;
+            `crop` takes the centre square, `keep` of the short side; `squash` makes it square.
+        stride: multiple of pixels that both sides get under `aspect`.
+        keep: share (0, 1] of the short side that `crop` keeps.
+        scale: factor on the bytes (0-255), usually 1/255.
+        mean: per channel RGB, subtracted after `scale`.
+        std: per channel RGB, divided by.
+        pooling: how the output becomes a vector. `graph`: the output is the vector (N, D). On a
+            feature map (N, C, h, w): `gem` (Radenović, Tolias and Chum, 2018) or `average`. On
+            tokens (N, T, C): `cls`, the first one, or `mean_tokens`, the mean of all after it.
+        gem_p: the power of `gem`.
+        output: name of the graph's output.
+
+    Raises:
+        EncoderError: a field is out of its range.
+    """
+
+    name: str
+    model: Path
+    sha256: str
+    layout: Layout
+    sizes: tuple[tuple[int, float], ...]
+    output: str
+    fit: Fit = "aspect"
+    stride: int = 32
+    keep: float = 1.0
+    scale: float = 1 / 255
+    mean: Triple = (0.485, 0.456, 0.406)
+    std: Triple = (0.229, 0.224, 0.225)
+    pooling: Pooling = "graph"
+    gem_p: float = 3.0
+
+    def __post_init__(self) -> None:
+        wrong = [
+            text
+            for broken, text in (
+                (not self.sizes, "no size is given"),
+                (any(side < 1 for side, _ in self.sizes), "a size is below 1 pixel"),
+                (any(side > 4096 for side, _ in self.sizes), "a size is above 4096 pixels"),
+                (any(not weight > 0 for _, weight in self.sizes), "a size's weight is not above 0"),
+                (self.stride < 1, "the stride is below 1 pixel"),
+                (not 0 < self.keep <= 1, "the kept share of the crop is not in (0, 1]"),
+                (not self.gem_p > 0, "the power of gem is not above 0"),
+                (any(not value > 0 for value in self.std), "a standard deviation is not above 0"),
+            )
+            if broken
+        ]
+        if wrong:
+            raise EncoderError(f"encoder {self.name!r}: {', '.join(wrong)}")
+
+    @cached_property
+    def identity(self) -> str:
+        """16 hex digits: BLAKE3 over all that changes a descriptor, and nothing that does not."""
+        from blake3 import blake3
+
+        total = sum(weight for _, weight in self.sizes)
+        recipe: dict[str, object] = {
+            "recipe": RECIPE,
+            "sha256": self.sha256.lower(),
+            "layout": self.layout,
+            # Only the ratio of the weights shows in a unit descriptor.
+            "sizes": [[int(side), float(weight) / total] for side, weight in self.sizes],
+            "fit": self.fit,
+            "pooling": self.pooling,
+            "output": self.output,
+        }
+        if self.fit == "aspect":
+            recipe["stride"] = int(self.stride)
+        if self.fit == "crop":
+            recipe["keep"] = float(self.keep)
+        if self.layout != "uint8-nhwc":
+            recipe["scale"] = float(self.scale)
+            recipe["mean"] = [float(value) for value in self.mean]
+            recipe["std"] = [float(value) for value in self.std]
+        if self.pooling == "gem":
+            recipe["gem_p"] = float(self.gem_p)
+        canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
+        return blake3(canonical.encode()).hexdigest()[:16]

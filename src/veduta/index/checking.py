@@ -1,0 +1,150 @@
+"""Is every row what it says, and what to do when it is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from veduta import photos
+from veduta.errors import IndexDamaged, NotAnIndex, PhotoError, PhotoUnreadable, readable
+from veduta.index.manifest import FILE, Manifest
+from veduta.index.outcome import checksum
+from veduta.index.snapshot import FOLDER, build_snapshot
+from veduta.index.store import TABLE, Table, open_table, remove_damage, writing
+
+_COLUMNS = ("id", "path", "content", "descriptor", "checksum", "problem")
+DAMAGED = "descriptor damaged"
+MISSING = "photo missing"
+CHANGED = "photo changed"
+UNREADABLE = "photo unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A row that is not as it should be. `kind` is one of the constants of this module."""
+
+    id: int
+    path: bytes
+    kind: str
+    detail: str
+
+
+def check(index: Path, on_row: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
+    """Compare every row with its photo (content hash) and its descriptor with its checksum.
+
+    Args:
+        index: the index; it is not changed.
+        on_row: called with (rows done, rows in all).
+
+    Raises:
+        NotAnIndex, IndexDamaged: the index does not open, or only at an older version.
+    """
+    Manifest.read(index)
+    table = open_table(index)
+    if table.notice:
+        raise IndexDamaged(table.notice)
+    total, done = table.count(), 0
+    for batch in table.batches(_COLUMNS, rows=256):
+        for row in batch.to_pylist():
+            yield from _check_row(row)
+            done += 1
+            if on_row:
+                on_row(done, total)
+
+
+def _check_row(row: dict[str, Any]) -> Iterator[Finding]:
+    if row["problem"] is not None:
+        return
+    path = row["path"]
+    if not _descriptor_is_sound(row):
+        yield Finding(row["id"], path, DAMAGED, "its descriptor does not match its checksum")
+    try:
+        same = photos.content_hash(photos.read_bytes(path)) == row["content"]
+    except PhotoUnreadable as error:
+        exists = Path(os.fsdecode(path)).exists()
+        yield Finding(row["id"], path, UNREADABLE if exists else MISSING, error.reason)
+    except PhotoError as error:
+        yield Finding(row["id"], path, UNREADABLE, error.reason)
+    else:
+        if not same:
+            yield Finding(row["id"], path, CHANGED, "its content is not what was indexed")
+
+
+def _descriptor_is_sound(row: dict[str, Any]) -> bool:
+    stored = np.array(row["descriptor"], dtype=np.float16)
+    length = float(np.linalg.norm(stored.astype(np.float32)))
+    return checksum(stored) == row["checksum"] and bool(abs(length - 1) < 0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What `repair` did: whether an older version came back, and how many rows went."""
+
+    version: int
+    went_back: bool
+    lost_fragments: int
+    removed_rows: int
+    photos: int
+
+
+def repair(index: Path) -> Repaired:
+    """Make a damaged index whole again from what is readable in it.
+
+    Goes back to the last version that opens, drops fragments that do not read back, removes rows
+    whose descriptor does not match its checksum or whose path stands there twice, and builds the
+    snapshot anew. No photo is touched; what was dropped is found to be new by the next
+    `veduta index`.
+
+    Raises:
+        NotAnIndex: there is nothing to repair at that place.
+        IndexDamaged: no version of the table opens, or the manifest is lost.
+        IndexLocked: another process is writing to it.
+    """
+    if not (index / FILE).exists() and not (index / TABLE).exists():
+        raise NotAnIndex(f"{readable(index)} is not an index (no {FILE} in it).")
+    with writing(index):
+        manifest = Manifest.read(index)
+        shutil.rmtree(index / FOLDER, ignore_errors=True)
+        table = open_table(index)
+        went_back = table.notice is not None
+        if went_back:
+            remove_damage(index, table.version)
+            table = open_table(index)
+        lost = _drop_unreadable_fragments(table)
+        bad = _bad_rows(table)
+        table.delete(bad)
+        snapshot = build_snapshot(index, manifest, table)
+        return Repaired(table.version, went_back, lost, len(bad), snapshot.photos)
+
+
+def _drop_unreadable_fragments(table: Table) -> int:
+    lost = [fragment for fragment in table.dataset.get_fragments() if not _reads(fragment)]
+    table.drop([fragment.fragment_id for fragment in lost])
+    return len(lost)
+
+
+def _reads(fragment: Any) -> bool:
+    try:
+        for _ in fragment.to_batches(batch_size=256):
+            pass
+    except (OSError, ValueError, RuntimeError):  # what Lance raises for bytes that do not parse
+        return False
+    return True
+
+
+def _bad_rows(table: Table) -> list[int]:
+    bad: list[int] = []
+    seen: set[bytes] = set()
+    for batch in table.batches(_COLUMNS, rows=256):
+        for row in batch.to_pylist():
+            twice = row["path"] in seen
+            seen.add(row["path"])
+            if twice or (row["problem"] is None and not _descriptor_is_sound(row)):
+                bad.append(row["id"])
+    return bad

@@ -1,0 +1,39 @@
+"""What an index holds, in one dictionary."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from veduta.index.manifest import Manifest
+from veduta.index.snapshot import open_snapshot
+from veduta.index.store import is_locked
+
+
+def status(index: Path) -> dict[str, Any]:
+    """Return what `veduta status` says of an index, as JSON types.
+
+    Raises:
+        NotAnIndex, IndexDamaged: see `veduta.errors`.
+    """
+    manifest = Manifest.read(index)
+    snapshot = open_snapshot(index)
+    bad = snapshot.rows.slice(snapshot.photos).select(["path", "problem"]).to_pylist()
+    labels = snapshot.rows["label"].drop_null().unique()
+    return {
+        "index": os.fspath(index),
+        "photos": snapshot.photos,
+        "version": snapshot.version,
+        "notice": snapshot.notice,
+        "encoder": manifest.encoder,
+        "dimension": snapshot.dimension,
+        "projection": manifest.projection,
+        "labels": manifest.labels,
+        "classes": len(labels),
+        "folders": list(manifest.folders),
+        "created": manifest.created,
+        "locked": is_locked(index),
+        "bytes": sum(file.stat().st_size for file in index.rglob("*") if file.is_file()),
+        "unreadable": [{"path": os.fsdecode(row["path"]), "reason": row["problem"]} for row in bad],
+    }

@@ -1,0 +1,37 @@
+"""Everything that touches the bytes of a photo.
+
+Formats are told by content and come from an allow-list (JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF,
+BMP). Whatever is wrong with a file ends as a `veduta.errors.PhotoError` that names it and says why.
+"""
+
+from __future__ import annotations
+
+import os
+
+from veduta.photos.decode import MAX_PIXELS, Photo, decode
+from veduta.photos.files import MAX_BYTES, Candidate, find_photos, read_bytes
+from veduta.photos.formats import FORMATS
+from veduta.photos.hashes import content_hash, hamming, perceptual_hash
+from veduta.photos.scaling import resize, thumbnail
+
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Candidate",
+    "Photo",
+    "content_hash",
+    "decode",
+    "find_photos",
+    "hamming",
+    "load",
+    "perceptual_hash",
+    "read_bytes",
+    "resize",
+    "thumbnail",
+]
+
+
+def load(path: str | bytes | os.PathLike[str], *, at_least: int | None = None) -> Photo:
+    """Read and decode a photo: `decode(read_bytes(path))`, with the errors of both."""
+    return decode(read_bytes(path), path=path, at_least=at_least)

@@ -1,0 +1,233 @@
+"""Photos on disk: finding them in folders, and reading their bytes."""
+# Names may be no text, so they stay bytes, which pathlib does not take.
+# ruff: noqa: PTH114, PTH116, PTH123
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from veduta.errors import PhotoTooLarge, PhotoUnreadable
+from veduta.photos.formats import HEAD, sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["MAX_BYTES", "Candidate", "find_photos", "read_bytes"]
+
+MAX_BYTES = 256 * 1024 * 1024
+"""The default cap on a file's size."""
+
+_OPEN = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not wait for its writer
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+_PHOTO_EXTENSIONS = frozenset(
+    b"jpg jpeg jpe jfif jif jfi pjpeg pjp png apng webp avif avifs heic heif heics heifs hif "
+    b"tif tiff gif bmp dib".split()
+)
+
+# Files of these kinds are not opened to see whether they are photos after all.
+_OTHER_EXTENSIONS = frozenset(
+    b"7z aac aae ai aif apk arw asc asf avi bak bat bin blend bz2 c cfg class conf cpp cr2 cr3 crw "
+    b"cs css csv ctl dat db dbf dll dmg dng doc docx dylib egg eml eps epub erf exe flac flv gpx "
+    b"gz h hpp htm html ics ico ini ipynb iso jar java js json jsonl kml kmz lance lock log lua "
+    b"m3u m4a m4v map md mdb mkv mov mp3 mp4 mpeg mpg mts nef npy npz o odp ods odt ogg onnx opus "
+    b"orf parquet pdf pef php pickle pid pkl pl plist po pot ppt pptx properties ps psd pt pth py "
+    b"pyc pyd pyi r raf rar raw rb rm rs rst rtf rw2 safetensors scss sh so sql sqlite sqlite3 "
+    b"sr2 srt srw sub svg svgz swf swp tar tex tgz tmp toml torrent ts tsv tsx ttf txt url vcf vob "
+    b"wasm wav webm wma wmv woff woff2 x3f xcf xhtml xls xlsx xml xmp xsl xz yaml yml zip "
+    b"zst".split()
+)
+
+_SYSTEM_NAMES = frozenset({b"thumbs.db", b"desktop.ini", b"@eadir", b"__macosx", b"$recycle.bin"})
+
+_NOT_REGULAR = (
+    (stat.S_ISDIR, "a folder, not a photo"),
+    (stat.S_ISFIFO, "a pipe, not a regular file"),
+    (stat.S_ISSOCK, "a socket, not a regular file"),
+    (stat.S_ISCHR, "a device, not a regular file"),
+    (stat.S_ISBLK, "a device, not a regular file"),
+)
+
+_PLAIN_WORDS = {
+    errno.ENOENT: "the file is not there (any more)",
+    errno.ENOTDIR: "the file is not there (a part of its path is not a folder)",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EACCES: "permission denied: make it readable for the user who runs this",
+    errno.EPERM: "permission denied: make it readable for the user who runs this",
+    errno.EIO: "the disk reports a read error",
+    errno.ENAMETOOLONG: "its name is too long for the file system",
+    errno.EMFILE: "too many files are open in this process (see `ulimit -n`)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ESTALE: "the network folder it lies in has gone away",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that may be a photo."""
+
+    path: bytes
+    """As the file system has it: the given folder, then the way down to the file."""
+    size: int
+    """In bytes; -1 for a broken link or a folder that cannot be listed: reading it says why."""
+    mtime_ns: int
+    """Time of the last change, in nanoseconds since 1970; 0 where the size is -1."""
+
+
+def read_bytes(path: str | bytes | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a regular file, links followed.
+
+    Raises `PhotoUnreadable` (not there, no permission, a folder, pipe, socket or device, a circle
+    of links, a read error) or `PhotoTooLarge` (more than `max_bytes`).
+    """
+    name = os.fsdecode(path)
+    try:
+        # Opening some devices does something, so what is no file must not even be opened; and
+        # what was opened must still be a file, for it may have been replaced in between.
+        _check_regular(name, os.stat(path))
+        descriptor = os.open(path, _OPEN)
+        try:
+            status = os.fstat(descriptor)
+            _check_regular(name, status)
+            data = b""
+            if status.st_size <= max_bytes:
+                data = _read_up_to(descriptor, status.st_size, max_bytes)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise PhotoUnreadable(name, _plain_words(error, path)) from error
+    except ValueError as error:  # a null byte in the name
+        raise PhotoUnreadable(name, _impossible(error)) from error
+    size = max(status.st_size, len(data))
+    if size > max_bytes:
+        raise PhotoTooLarge(
+            name, f"{size / 1e6:.1f} MB are more than the cap of {max_bytes / 1e6:.1f} MB"
+        )
+    return data
+
+
+def _check_regular(name: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kinds = (words for is_kind, words in _NOT_REGULAR if is_kind(status.st_mode))
+        raise PhotoUnreadable(name, next(kinds, "not a regular file"))
+
+
+def _read_up_to(descriptor: int, expected: int, max_bytes: int) -> bytes:
+    """Read to the end, or one byte beyond the cap if the file grows past it while read."""
+    chunks = []
+    total = 0
+    want = expected + 1
+    while total <= max_bytes:
+        chunk = os.read(descriptor, min(want, max_bytes + 1 - total))
+        if not chunk:
+            break
+        chunks.append(chunk)
+        total += len(chunk)
+        want = max(expected + 1 - total, 1 << 16)
+    return b"".join(chunks) if len(chunks) != 1 else chunks[0]
+
+
+def _plain_words(error: OSError, path: str | bytes | os.PathLike[str]) -> str:
+    if error.errno == errno.ENOENT and os.path.islink(path):
+        return "a link to a file that is not there"
+    known = _PLAIN_WORDS.get(error.errno or 0)
+    return known or f"it cannot be read ({error.strerror or error})"
+
+
+def _impossible(error: ValueError) -> str:
+    return f"no file can have this name ({error})"
+
+
+def find_photos(folders: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[Candidate]:
+    """Yield the files below `folders` that may be photos, each once.
+
+    A folder's entries come in the order of their names (as bytes), sub-folders in their place.
+    Links to files and to folders are followed, each file and folder is visited once however many
+    ways lead to it (hard links included). Hidden names and what operating systems and network
+    disks leave behind are skipped. A file counts by its extension; if that is missing or unknown,
+    by its first bytes. A file given instead of a folder is always yielded.
+
+    What goes wrong below a given folder is no reason to stop and must not be lost: a broken link
+    with a photo's name, and a sub-folder that cannot be listed, are yielded with size -1, and
+    `read_bytes` of that path raises the error that belongs in the report.
+
+    Raises `PhotoUnreadable` for a given folder that is not there or cannot be listed.
+    """
+    seen: set[tuple[int, int]] = set()
+    for folder in folders:
+        start = os.fsencode(folder)
+        try:
+            status = os.stat(start)
+            if not stat.S_ISDIR(status.st_mode):
+                if _first_visit(status, seen):
+                    yield Candidate(start, status.st_size, status.st_mtime_ns)
+                continue
+            if not _first_visit(status, seen):
+                continue
+            entries = _sorted_entries(start)
+        except OSError as error:
+            raise PhotoUnreadable(os.fsdecode(start), _plain_words(error, start)) from error
+        except ValueError as error:  # a null byte in the name
+            raise PhotoUnreadable(os.fsdecode(start), _impossible(error)) from error
+        yield from _walk(entries, seen)
+
+
+def _walk(entries: list[os.DirEntry[bytes]], seen: set[tuple[int, int]]) -> Iterator[Candidate]:
+    # A list taken from its end, not recursion: a tree may be deeper than Python's stack.
+    pending = entries[::-1]
+    while pending:
+        entry = pending.pop()
+        name = entry.name
+        if name.startswith(b".") or name.lower() in _SYSTEM_NAMES:
+            continue
+        extension = name.rpartition(b".")[2].lower() if b"." in name else b""
+        try:
+            if entry.is_dir():
+                if _first_visit(os.stat(entry.path), seen):
+                    pending.extend(reversed(_sorted_entries(entry.path)))
+                continue
+            if extension in _OTHER_EXTENSIONS:
+                continue
+            status = entry.stat()
+            if extension not in _PHOTO_EXTENSIONS and not _begins_like_a_photo(entry.path, status):
+                continue
+        except OSError:
+            # Who reads this path meets the same error and reports it. A link that leads nowhere
+            # is worth a report only if it is named like a photo.
+            if extension in _PHOTO_EXTENSIONS or not entry.is_symlink():
+                yield Candidate(entry.path, -1, 0)
+            continue
+        if _first_visit(status, seen):
+            yield Candidate(entry.path, status.st_size, status.st_mtime_ns)
+
+
+def _sorted_entries(folder: bytes) -> list[os.DirEntry[bytes]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _first_visit(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
+    """Whether this file or folder was not seen before; now it is."""
+    identity = (status.st_dev, status.st_ino)
+    if status.st_ino == 0:  # a file system that numbers nothing
+        return True
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
+
+
+def _begins_like_a_photo(path: bytes, status: os.stat_result) -> bool:
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    with open(path, "rb") as file:
+        return sniff(file.read(HEAD)) is not None

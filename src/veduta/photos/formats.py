@@ -1,0 +1,117 @@
+"""Which format some bytes are of, told from the bytes alone: a name proves nothing."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["FORMATS", "HEAD", "looks_like", "sniff"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP")
+"""The allow-list."""
+
+HEAD = 64
+"""How many bytes from the start `sniff` needs."""
+
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF
+    (b"MM\0+", "TIFF"),
+)
+# Sizes of the BMP headers in use. "BM" alone also begins words and other people's files.
+_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+
+_LOOKALIKES: tuple[tuple[bytes, str], ...] = (
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive or office document"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"8BPS", "a Photoshop document"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"\0\0\x01\0", "a Windows icon"),
+    (b"FUJIFILMCCD-RAW", "a camera raw file"),
+    (b"IIRO", "a camera raw file"),
+    (b"IIU\0", "a camera raw file"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"RIFF", "a RIFF file (sound or video)"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"ID3", "an MP3 recording"),
+    (b"OggS", "an Ogg recording"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the photo it stands for"),
+)
+
+
+def sniff(head: bytes) -> str | None:
+    """Return the format of a file that begins with `head` (64 bytes are enough), or None.
+
+    The answer is one of `FORMATS`. A camera raw file that is built as a TIFF answers "TIFF".
+    """
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
+    return _sniff_brands(head) if head[4:8] == b"ftyp" else None
+
+
+def _sniff_brands(head: bytes) -> str | None:
+    """Tell AVIF from HEIF by the brands of an ISO media file; a video has neither's."""
+    length = min(int.from_bytes(head[:4], "big"), HEAD)
+    major = head[8:12]
+    if major in _AVIF_BRANDS:
+        return "AVIF"
+    if major not in _HEIF_BRANDS:
+        return None
+    compatible = {head[at : at + 4] for at in range(16, length, 4)}
+    # mif1 and msf1 name only the container: the codec stands among the compatible brands.
+    if major in (b"mif1", b"msf1") and compatible & _AVIF_BRANDS:
+        return "AVIF"
+    return "HEIF"
+
+
+def looks_like(data: bytes) -> str:
+    """Say in a few words what bytes that are no photo look like, for an error message."""
+    for magic, name in _LOOKALIKES:
+        if data.startswith(magic):
+            return name
+    if data[4:8] == b"ftyp":
+        return "a video"
+    head = data[:1024]
+    if not head.strip(b"\0"):
+        return "a file filled with zeros"
+    return _kind_of_text(head)
+
+
+def _kind_of_text(head: bytes) -> str:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    kind = "bytes of no known format"
+    if b"<svg" in text:
+        kind = "an SVG drawing"
+    elif text.startswith((b"<!doctype html", b"<head", b"<body")) or b"<html" in text:
+        kind = "an HTML page"
+    elif text.startswith(b"<?xml"):
+        kind = "an XML document"
+    elif re.match(rb"p[1-7]\s", text):
+        kind = "a PNM image"
+    elif all(byte >= 0x20 or byte in b"\t\n\r\f" for byte in head):
+        kind = "text"
+    return kind

