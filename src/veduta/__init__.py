@@ -17,7 +17,7 @@ from veduta._version import __version__
 
 if TYPE_CHECKING:
     from veduta.api import Index, create, open  # noqa: A004
-    from veduta.evaluate import evaluate
+    from veduta.evaluation import evaluate
     from veduta.search import Hit
 
 __all__ = ["Hit", "Index", "__version__", "create", "errors", "evaluate", "open"]
@@ -26,7 +26,7 @@ _HOMES = {
     "Hit": "veduta.search",
     "Index": "veduta.api",
     "create": "veduta.api",
-    "evaluate": "veduta.evaluate",
+    "evaluate": "veduta.evaluation",
     "open": "veduta.api",
 }
 

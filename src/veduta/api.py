@@ -81,6 +81,20 @@ class Index:
         """
         store.set_projection(self.path, dimension, power)
 
+    @property
+    def wants_approximate(self) -> bool:
+        """Whether the collection has outgrown the exact search and has no approximate index."""
+        grown = len(self) >= store.AUTOMATIC_FROM
+        return grown and not store.Manifest.read(self.path).approximate
+
+    def build_approximate(self) -> None:
+        """Search through an approximate index from now on; for many millions of photos.
+
+        Raises:
+            CollectionError: too few photos for one.
+        """
+        store.build_approximate(self.path)
+
     def search(
         self,
         *photos: Query,
@@ -92,6 +106,7 @@ class Index:
         min_score: float | None = None,
         crop: Box | None = None,
         distance: str = "cosine",
+        exact: bool = False,
     ) -> list[Hit]:
         """Return the k photos of the index most like `photos`, best first.
 
@@ -105,6 +120,7 @@ class Index:
             min_score: only hits with at least this score.
             crop: (x, y, width, height), pixels of the upright query: search for this region of it.
             distance: `cosine`, or one of `veduta.search.DISTANCES`.
+            exact: do not use the approximate index, if there is one.
 
         Raises:
             PhotoError: a query cannot be read.
@@ -120,7 +136,9 @@ class Index:
             after=after,
             before=before,
         )
-        return self.engine.search(query, k, where=where, min_score=min_score, distance=distance)
+        return self.engine.search(
+            query, k, where=where, min_score=min_score, distance=distance, exact=exact
+        )
 
     def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
         """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""

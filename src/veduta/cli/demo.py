@@ -21,7 +21,7 @@ from veduta.errors import PhotoError, QueryError, readable
 
 if TYPE_CHECKING:
     from veduta.api import Index
-    from veduta.evaluate.metrics import QueryResult
+    from veduta.evaluation.metrics import QueryResult
     from veduta.search import Hit
     from veduta.search.gallery_page import GalleryPage, ResultRow
 
@@ -77,7 +77,7 @@ def command(source: Path | None, photos: Path | None, out: Path) -> int:
 
 def _on_samples(source: Path, out: Path) -> None:
     from veduta import demo
-    from veduta.evaluate.summary import summarise
+    from veduta.evaluation.summary import summarise
     from veduta.search.gallery_page import Figure, GalleryPage
 
     _say(
@@ -159,7 +159,7 @@ def _index(photos: Path, place: Path, *, labels: str | None) -> Index:
 
 
 def _judged(index: Index, query: Path) -> _Answer:
-    from veduta.evaluate.metrics import judge
+    from veduta.evaluation.metrics import judge
 
     subject = query.parent.name
     hits = index.search(query, k=len(index))

@@ -12,7 +12,7 @@ from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
 
 if TYPE_CHECKING:
-    from veduta.evaluate import Evaluation
+    from veduta.evaluation import Evaluation
 
 _CLASSES = 40  # lines of the table; --json and --html have all
 _FIGURES = ("top1", "top3", "top5", "top10", "map", "p10")
@@ -59,7 +59,7 @@ def command(
     where each photo is a query against all others. Or name --queries and --gallery.
     """
     from veduta.encoders import DEFAULT
-    from veduta.evaluate import evaluate
+    from veduta.evaluation import evaluate
 
     if dataset is None and (queries is None or gallery is None):
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")

@@ -69,7 +69,7 @@ def command(
     if not report.interrupted:
         if project:
             _project(index, project)
-        if approximate:
+        if approximate or index.wants_approximate:
             index.build_approximate()
     if as_json:
         print_json({"index": str(index_path), **asdict(report)})

@@ -13,16 +13,25 @@ from veduta.cli.printing import print_json
 @click.command("models")
 @json_option
 def command(as_json: bool) -> None:
-    """List the encoders: size, dimension, licence, and what is on this machine."""
-    from veduta.encoders import list_encoders
+    """List the encoders: size, dimension, licence, and what is on this machine.
+
+    Besides these, an encoder is any .onnx file, hub:owner/name or timm:name.
+    """
+    from veduta.encoders import DEFAULT, list_encoders
 
     encoders = list_encoders()
     if as_json:
-        print_json(encoders)
+        print_json([{**encoder, "default": encoder["name"] == DEFAULT} for encoder in encoders])
         return
     for encoder in encoders:
-        _print(encoder)
+        _print(encoder, default=encoder["name"] == DEFAULT)
+    click.echo("\nAlso: the path of an .onnx file, hub:owner/name, timm:name.")
 
 
-def _print(encoder: dict[str, Any]) -> None:
-    click.echo(encoder)
+def _print(encoder: dict[str, Any], *, default: bool) -> None:
+    here = "on this machine" if encoder["available"] else "to be downloaded"
+    mark = "  (default)" if default else ""
+    click.echo(click.style(encoder["name"], bold=True) + mark)
+    facts = f"{encoder['dimension']} dimensions, {encoder['size'] / 1e6:.0f} MB"
+    for line in (f"{facts}, {encoder['licence']}, {here}", str(encoder["source"])):
+        click.echo(click.wrap_text(line, 78, initial_indent="  ", subsequent_indent="  "))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import DISTANCES, CropType, index_option, json_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import file_url, print_json, shown
 from veduta.errors import PhotoError, QueryError, readable
 
 if TYPE_CHECKING:
+    from veduta.api import Index
     from veduta.search import Hit
     from veduta.search.gallery_page import ResultRow
 
@@ -42,6 +43,7 @@ Answer = tuple[str, "list[Hit]"]
     "--distance", type=click.Choice(DISTANCES), default="cosine", show_default=True,
     help="How descriptors are compared; scores of the others are minus the distance.",
 )  # fmt: skip
+@click.option("--exact", is_flag=True, help="Do not use the approximate index, if there is one.")
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
@@ -58,6 +60,7 @@ def command(
     before: datetime | None,
     min_score: float | None,
     distance: str,
+    exact: bool,
     as_json: bool,
     as_dict: bool,
     html: Path | None,
@@ -77,7 +80,7 @@ def command(
         try:
             hits = index.search(
                 *group, k=k, label=labels, under=under, after=after, before=before,
-                min_score=min_score, crop=crop, distance=distance,
+                min_score=min_score, crop=crop, distance=distance, exact=exact,
             )  # fmt: skip
         except PhotoError as error:
             if together:
@@ -146,7 +149,7 @@ def _page_row(index: Index, query: str, hits: list[Hit]) -> ResultRow:
     from veduta import photos
     from veduta.search.gallery_page import ResultRow, ResultTile
 
-    first = query.split(_JOIN)[0]
+    first = query.split(_JOIN, maxsplit=1)[0]
     tiles = [
         ResultTile(
             name=hit.name,
@@ -154,7 +157,7 @@ def _page_row(index: Index, query: str, hits: list[Hit]) -> ResultRow:
             score=hit.score,
             thumbnail=thumbnail or None,
             link=file_url(Path(hit.path)),
-        )  # fmt: skip
+        )
         for hit, thumbnail in zip(hits, index.thumbnails(hits), strict=True)
     ]
     return ResultRow(

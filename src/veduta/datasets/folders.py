@@ -13,7 +13,6 @@ __all__ = ["class_folders", "folder_pair", "labels_from_folders"]
 
 _SPLIT_FOLDERS = frozenset(
     {*SPLITS, "queries", "distractors", "training", "testing", "val", "valid", "validation"}
-    - {"unknown"}
 )
 
 

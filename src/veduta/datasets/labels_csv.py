@@ -113,7 +113,9 @@ def _records(file: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]
         except StopIteration:
             return
         except csv.Error as error:
-            _refuse(file, line, f"not a CSV record: {error}", error)
+            bare_return = "new-line character" in str(error)
+            why = "a bare carriage return; end lines with LF or CRLF" if bare_return else error
+            _refuse(file, line, f"not a CSV record: {why}", error)
         if any(field.strip() for field in fields):
             yield line, fields
 

@@ -35,7 +35,8 @@ def complete(source: Source, model: Model, sha256: str) -> EncoderSpec:
     # only works at its own size, so such a model sees squares unless told otherwise.
     free_shape = pooling in {"gem", "average"} and fixed is None
     fit = known.fit or ("aspect" if free_shape else "squash")
-    sizes = known.sizes or ((fixed or (448 if fit == "aspect" else 224), 1.0),)
+    usual = 448 if fit == "aspect" else 224
+    sizes = ((fixed or usual, 1.0),) if known.sizes is None else known.sizes
     if fixed is not None and (fit == "aspect" or any(side != fixed for side, _ in sizes)):
         raise EncoderError(
             f"{readable(source.path)}: the model takes squares of {fixed} pixels only, the "
@@ -89,10 +90,10 @@ def _input(path: Path, ports: tuple[Port, ...]) -> tuple[Layout, int | None]:
     layout: Layout
     if port.kind == "uint8" and port.shape[3] in {3, None} and port.shape[1] != 3:
         layout = "uint8-nhwc"
+    elif port.kind in {"float32", "float16"} and port.shape[3] == 3 and port.shape[1] != 3:
+        layout = "float-nhwc"
     elif port.kind in {"float32", "float16"} and port.shape[1] in {3, None}:
         layout = "float-nchw"
-    elif port.kind in {"float32", "float16"} and port.shape[3] == 3:
-        layout = "float-nhwc"
     else:
         raise _no_photo_model(path, ports, "")
     height, width = port.shape[2:] if layout == "float-nchw" else port.shape[1:3]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +79,10 @@ def export_timm(model: str, path: Path, *, pretrained: bool = True) -> None:
     if _is_feature_map(features, network):
         network.forward = network.forward_features
         axes = {"photos": {0: "N", 2: "H", 3: "W"}, "output": {0: "N", 2: "h", 3: "w"}}
-        stride = max(1, side // int(features.shape[-1]))
+        # 176 pixels give 6 columns: padding hides the power of two between them.
+        stride = 2 ** round(math.log2(side / int(features.shape[-1])))
         settings |= {"pooling": "gem", "fit": "aspect", "stride": stride}
-        # Twice the pixels that it was trained on: places live by their detail.
+        # Twice the pixels that it was made for: places live by their detail.
         settings["sizes"] = [round(side * 2**0.5 / stride) * stride]
     else:
         axes = {"photos": {0: "N"}, "output": {0: "N"}}
@@ -89,16 +92,20 @@ def export_timm(model: str, path: Path, *, pretrained: bool = True) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / "model.onnx"
         try:
-            torch.onnx.export(
-                network,
-                (sample,),
-                os.fspath(draft),
-                input_names=["photos"],
-                output_names=["output"],
-                dynamic_axes=axes,
-                opset_version=17,
-                dynamo=False,
-            )
+            with warnings.catch_warnings():
+                # Of shapes that were constant in the trace: those that vary are named in `axes`.
+                warnings.simplefilter("ignore", torch.jit.TracerWarning)
+                warnings.simplefilter("ignore", DeprecationWarning)
+                torch.onnx.export(
+                    network,
+                    (sample,),
+                    os.fspath(draft),
+                    input_names=["photos"],
+                    output_names=["output"],
+                    dynamic_axes=axes,
+                    opset_version=17,
+                    dynamo=False,
+                )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             detail = " ".join(str(error).split())[:200]
             raise EncoderError(f"timm:{model}: cannot be exported to ONNX ({detail})") from error

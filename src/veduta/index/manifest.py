@@ -27,6 +27,7 @@ class Manifest:
         folders: the folders that were indexed, absolute; a later run without folders updates these.
         labels: where labels come from: None, `"folders"`, or the path of a CSV.
         projection: file name of the projection that searches apply, or None.
+        approximate: whether searches use the approximate index.
         created: when, ISO 8601, UTC.
         format: version of the layout on disk.
     """
@@ -35,6 +36,7 @@ class Manifest:
     folders: tuple[str, ...] = ()
     labels: str | None = None
     projection: str | None = None
+    approximate: bool = False
     created: str = ""
     format: int = FORMAT
 
@@ -80,8 +82,8 @@ class Manifest:
             ) from error
         if version > FORMAT:
             raise IndexDamaged(
-                f"{readable(index)} was written by a newer Veduta (layout {version}, this one reads "
-                f"up to {FORMAT}). Update Veduta, or index again into another folder."
+                f"{readable(index)} was written by a newer Veduta (layout {version}, this one "
+                f"reads up to {FORMAT}). Update Veduta, or index again into another folder."
             )
         return manifest
 

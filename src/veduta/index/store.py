@@ -130,6 +130,39 @@ class Table:
         rows = self.batches(["id", *columns], where=_among(ids))
         return [row for batch in rows for row in batch.to_pylist()]
 
+    def nearest(
+        self, query: Any, k: int, columns: Sequence[str], *, cells: int, refine: int
+    ) -> list[dict[str, Any]]:
+        """Return about the k nearest rows by the approximate index, with `_distance` (cosine)."""
+        import numpy as np
+
+        nearest = {
+            "column": "descriptor",
+            "q": np.asarray(query, np.float16),
+            "k": k,
+            "nprobes": cells,
+            "refine_factor": refine,
+            "metric": "cosine",
+        }
+        with _damage(self.index, "read"):
+            found = self.dataset.to_table(columns=[*columns, "_distance"], nearest=nearest)
+        rows: list[dict[str, Any]] = found.to_pylist()
+        return rows
+
+    def index_descriptors(self, *, partitions: int, codes: int) -> None:
+        """Build the approximate index: so many k-means cells, so many bytes a descriptor."""
+        with _damage(self.index, "write"):
+            self.dataset.create_index(
+                "descriptor", "IVF_PQ", metric="cosine", replace=True,
+                num_partitions=partitions, num_sub_vectors=codes,
+            )  # fmt: skip
+
+    def extend_indices(self) -> None:
+        """Take the rows that came since into the approximate index, if there is one."""
+        with _damage(self.index, "write"):
+            if self.dataset.describe_indices():
+                self.dataset.optimize.optimize_indices()
+
     def append(self, rows: pa.Table) -> None:
         """Add rows, in one commit."""
         with _damage(self.index, "write"):
@@ -232,7 +265,7 @@ def open_table(index: Path) -> Table:
         if failure is not None:
             notice = (
                 f"{readable(index)} is damaged: version {versions[0][0]} does not open; using the "
-                f"last good version, {number}. Mend it with: veduta repair --index {readable(index)}"
+                f"last good version, {number}. Mend it: veduta repair --index {readable(index)}"
             )
         return Table(index, dataset, notice)
     raise IndexDamaged(

@@ -145,6 +145,7 @@ def update(
             manifest.write(index)
             if table.version != run.snapshot.version:
                 table.tidy()
+                table.extend_indices()
                 build_snapshot(index, manifest, table)
         report.total = table.count("problem IS NULL")
     report.seconds = time.monotonic() - started

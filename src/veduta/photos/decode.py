@@ -50,7 +50,8 @@ class Photo:
     """One decoded photo."""
 
     pixels: NDArray[np.uint8]
-    """(H, W, 3) RGB, upright: Exif orientation is applied. Maybe scaled down at decode."""
+    """(H, W, 3) RGB, upright: Exif orientation is applied. Maybe scaled down at decode.
+    Not to be written to: some decoders hand out memory that is read-only."""
     format: str
     """One of `FORMATS`."""
     width: int
@@ -109,7 +110,7 @@ def _why(kind: str, error: Exception) -> str:
     words = " ".join(str(error).split())[:120]
     if "truncated" in words.lower() or isinstance(error, EOFError):
         return f"the {kind} data are cut short"
-    return f"the {kind} data are damaged ({words or type(error).__name__})"
+    return f"the {kind} data are damaged ({words})" if words else f"the {kind} data are damaged"
 
 
 def _check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:

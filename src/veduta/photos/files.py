@@ -1,6 +1,4 @@
 """Photos on disk: finding them in folders, and reading their bytes."""
-# Names may be no text, so they stay bytes, which pathlib does not take.
-# ruff: noqa: PTH114, PTH116, PTH123
 
 from __future__ import annotations
 
@@ -91,9 +89,12 @@ def read_bytes(path: str | bytes | os.PathLike[str], *, max_bytes: int = MAX_BYT
     """
     name = os.fsdecode(path)
     try:
-        # Opening some devices does something, so what is no file must not even be opened; and
-        # what was opened must still be a file, for it may have been replaced in between.
-        _check_regular(name, os.stat(path))
+        # Opening some devices does something, so they must not even be opened (a folder may, and
+        # tells whether it could be listed); and what was opened must still be a file, for it may
+        # have been replaced in between.
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            _check_regular(name, status)
         descriptor = os.open(path, _OPEN)
         try:
             status = os.fstat(descriptor)
@@ -148,11 +149,12 @@ def _impossible(error: ValueError) -> str:
 
 
 def find_photos(folders: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[Candidate]:
-    """Yield the files below `folders` that may be photos, each once.
+    """Yield the files below `folders` that may be photos.
 
     A folder's entries come in the order of their names (as bytes), sub-folders in their place.
-    Links to files and to folders are followed, each file and folder is visited once however many
-    ways lead to it (hard links included). Hidden names and what operating systems and network
+    Links to files and to folders are followed; a folder is entered once however many ways lead to
+    it, so no circle of links has no end. Every name of a file counts: two names are two rows of an
+    index, as two copies are. Hidden names and what operating systems and network
     disks leave behind are skipped. A file counts by its extension; if that is missing or unknown,
     by its first bytes. A file given instead of a folder is always yielded.
 
@@ -168,8 +170,7 @@ def find_photos(folders: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[C
         try:
             status = os.stat(start)
             if not stat.S_ISDIR(status.st_mode):
-                if _first_visit(status, seen):
-                    yield Candidate(start, status.st_size, status.st_mtime_ns)
+                yield Candidate(start, status.st_size, status.st_mtime_ns)
                 continue
             if not _first_visit(status, seen):
                 continue
@@ -206,8 +207,7 @@ def _walk(entries: list[os.DirEntry[bytes]], seen: set[tuple[int, int]]) -> Iter
             if extension in _PHOTO_EXTENSIONS or not entry.is_symlink():
                 yield Candidate(entry.path, -1, 0)
             continue
-        if _first_visit(status, seen):
-            yield Candidate(entry.path, status.st_size, status.st_mtime_ns)
+        yield Candidate(entry.path, status.st_size, status.st_mtime_ns)
 
 
 def _sorted_entries(folder: bytes) -> list[os.DirEntry[bytes]]:
@@ -216,7 +216,7 @@ def _sorted_entries(folder: bytes) -> list[os.DirEntry[bytes]]:
 
 
 def _first_visit(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
-    """Whether this file or folder was not seen before; now it is."""
+    """Whether this folder was not seen before; now it is."""
     identity = (status.st_dev, status.st_ino)
     if status.st_ino == 0:  # a file system that numbers nothing
         return True

@@ -22,7 +22,9 @@ def check_items(data: bytes) -> None:
     view = memoryview(data)
     for meta in _boxes(view, b"meta"):
         for items in _boxes(meta[_FULL_BOX:], b"iinf"):
-            wide_count = 4 if items[:1] != b"\0" else 2
+            if len(items) < _FULL_BOX + 4:
+                return  # libheif refuses it in its own words
+            wide_count = 4 if items[0] != 0 else 2
             for number, item in enumerate(_boxes(items[_FULL_BOX + wide_count :], b"infe")):
                 if number >= _MOST_ITEMS:
                     raise ValueError(f"more than {_MOST_ITEMS} items")

@@ -15,9 +15,10 @@ from veduta import photos
 from veduta.encoders import Encoder, load_encoder
 from veduta.encoders.projection import Projection
 from veduta.errors import EncoderError, EncoderMismatch, QueryError
-from veduta.index import MANIFEST, Manifest, Snapshot, open_snapshot
+from veduta.index import MANIFEST, Manifest, Snapshot, Table, open_snapshot, open_table
 from veduta.index.store import newest_version
-from veduta.search import exact
+from veduta.search import approximate
+from veduta.search import exact as scan
 from veduta.search.distances import distances
 from veduta.search.filters import Filter
 from veduta.search.hit import Hit
@@ -35,6 +36,7 @@ class _State:
     manifest: Manifest
     snapshot: Snapshot
     projection: Projection | None
+    table: Table | None  # open where there is an approximate index
 
 
 class Engine:
@@ -58,7 +60,10 @@ class Engine:
         projection = None
         if manifest.projection:
             projection = Projection.load(self.index / manifest.projection)
-        return _State(token, manifest, open_snapshot(self.index), projection)
+        # The approximate index is over the stored descriptors, not the projected ones.
+        approximate = manifest.approximate and projection is None
+        table = open_table(self.index) if approximate else None
+        return _State(token, manifest, open_snapshot(self.index), projection, table)
 
     def _token(self) -> tuple[Any, ...]:
         manifest = self.index / MANIFEST
@@ -79,9 +84,7 @@ class Engine:
             self._encoder = encoder_of(self._state.manifest, threads=self._threads)
         return self._encoder
 
-    def describe(
-        self, queries: Sequence[Query], *, crop: Box | None = None
-    ) -> NDArray[np.float32]:
+    def describe(self, queries: Sequence[Query], *, crop: Box | None = None) -> NDArray[np.float32]:
         """Return the descriptors of query photos, (m, d) float32 unit rows, as they are searched.
 
         Args:
@@ -119,6 +122,7 @@ class Engine:
         where: Filter | None = None,
         min_score: float | None = None,
         distance: str = "cosine",
+        exact: bool = False,
     ) -> list[Hit]:
         """Return the k best gallery photos for one query descriptor, best first.
 
@@ -128,27 +132,31 @@ class Engine:
             where: conditions on the gallery photos.
             min_score: drop hits below this score.
             distance: one of `veduta.search.distances.NAMES`.
+            exact: do not use the approximate index, if there is one. Filters and other distances
+                than cosine are always exact.
 
         Raises:
             QueryError: k is not positive, or no distance has that name.
         """
         if k < 1:
             raise QueryError(f"Ask for at least one hit, not {k}.")
-        snapshot = self.state.snapshot
+        state = self.state
+        snapshot = state.snapshot
         keep = where.rows(snapshot) if where else None
+        if distance == "cosine" and keep is None and state.table is not None and not exact:
+            found, scores = approximate.nearest(state.table, descriptor, k)
+            return _hits(found, scores, scores, min_score)
         if distance == "cosine":
-            rows, scores = exact.nearest(snapshot, descriptor, k, keep)
+            rows, scores = scan.nearest(snapshot, descriptor, k, keep)
             similarities = scores
         else:
             far = distances(snapshot.descriptors, descriptor, distance)
             allowed = np.arange(len(far)) if keep is None else np.flatnonzero(keep)
             order = np.lexsort((allowed, far[allowed]))[:k]
             rows, scores = allowed[order], -far[allowed[order]]
-            similarities = exact.score(snapshot, descriptor, rows)
-        if min_score is not None:
-            good = scores >= min_score
-            rows, scores, similarities = rows[good], scores[good], similarities[good]
-        return hits(snapshot, rows, scores, similarities)
+            similarities = scan.score(snapshot, descriptor, rows)
+        found = snapshot.rows.select(list(approximate.COLUMNS)).take(rows).to_pylist()
+        return _hits(found, scores, similarities, min_score)
 
 
 def encoder_of(manifest: Manifest, *, threads: int) -> Encoder:
@@ -193,15 +201,12 @@ def cut(pixels: NDArray[np.uint8], crop: Box) -> NDArray[np.uint8]:
     return pixels[y : y + height, x : x + width]
 
 
-def hits(
-    snapshot: Snapshot,
-    rows: NDArray[np.intp],
+def _hits(
+    rows: Sequence[dict[str, Any]],
     scores: NDArray[np.float32],
     similarities: NDArray[np.float32],
+    min_score: float | None,
 ) -> list[Hit]:
-    """Return rows of a snapshot as hits, in the order given."""
-    columns = ["path", "label", "width", "height", "taken", "id"]
-    table = snapshot.rows.select(columns).take(rows)
     return [
         Hit(
             path=os.fsdecode(row["path"]),
@@ -213,5 +218,6 @@ def hits(
             taken=row["taken"],
             id=row["id"],
         )
-        for row, score, similarity in zip(table.to_pylist(), scores, similarities, strict=True)
+        for row, score, similarity in zip(rows, scores, similarities, strict=True)
+        if min_score is None or score >= min_score
     ]

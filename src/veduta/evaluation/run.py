@@ -16,10 +16,10 @@ from veduta import index as store
 from veduta import photos
 from veduta.datasets import Dataset, RetrievalProtocol, open_dataset, retrieval_protocol
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
-from veduta.errors import DatasetError
-from veduta.evaluate import report
-from veduta.evaluate.metrics import QueryResult, judge
-from veduta.evaluate.summary import Summary, class_table, summarise
+from veduta.errors import DatasetError, PhotoError
+from veduta.evaluation import report
+from veduta.evaluation.metrics import QueryResult, judge
+from veduta.evaluation.summary import Summary, class_table, summarise
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
 
@@ -88,8 +88,11 @@ class Evaluation:
             thumbnail=lambda path: self._photo(path, 256),
         )
 
-    def _photo(self, path: str, side: int) -> bytes:
-        return photos.thumbnail(photos.load(self.root / path, at_least=side).pixels, side)
+    def _photo(self, path: str, side: int) -> bytes | None:
+        try:
+            return photos.thumbnail(photos.load(self.root / path, at_least=side).pixels, side)
+        except PhotoError:  # gone since it was encoded: the page says that there is no preview
+            return None
 
 
 def evaluate(
@@ -143,7 +146,7 @@ def evaluate(
             protocol.relevant(number),
             itself=protocol.itself(number),
             keep=keep,
-        )  # fmt: skip
+        )
         for number, row, scores in _scores(protocol, asking, snapshot, rows, distance)
     ]
     return Evaluation(

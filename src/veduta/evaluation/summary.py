@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from veduta.errors import DatasetError
-from veduta.evaluate.bootstrap import RESAMPLES, bootstrap_intervals
-from veduta.evaluate.metrics import QueryResult, top_k_accuracy
+from veduta.evaluation.bootstrap import RESAMPLES, bootstrap_intervals
+from veduta.evaluation.metrics import QueryResult, top_k_accuracy
 
 __all__ = ["ClassSummary", "Interval", "Summary", "class_table", "summarise"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from veduta.evaluate.metrics import QueryResult
-from veduta.evaluate.summary import ClassSummary, Summary, class_table
+from veduta.evaluation.metrics import QueryResult
+from veduta.evaluation.summary import ClassSummary, Summary, class_table
 from veduta.search.contact_sheet import write_sheet
 from veduta.search.gallery_page import (
     Figure,
@@ -18,6 +18,7 @@ from veduta.search.gallery_page import (
 )
 
 __all__ = [
+    "ResultRow",
     "Thumbnail",
     "as_json",
     "ranked_lists",
@@ -159,12 +160,18 @@ def write_png(
 
 
 def _counts(summary: Summary) -> str:
-    text = f"{summary.queries:,} queries against {summary.gallery:,} gallery photos"
+    text = f"{_number(summary.queries, 'query', 'queries')} against "
+    text += _number(summary.gallery, "gallery photo", "gallery photos")
     if summary.distractors:
-        text += f" and {summary.distractors:,} distractors"
+        text += f" and {_number(summary.distractors, 'distractor', 'distractors')}"
     if summary.queries_without_positives:
-        text += f", {summary.queries_without_positives:,} more queries had no right answer there"
+        left_out = _number(summary.queries_without_positives, "query", "queries")
+        text += f"; {left_out} without a right answer there left out"
     return f"{text} · 95 % bootstrap intervals over queries"
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _note(result: QueryResult) -> str:

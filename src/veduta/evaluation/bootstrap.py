@@ -9,7 +9,7 @@ __all__ = ["RESAMPLES", "bootstrap_intervals"]
 
 RESAMPLES = 2000
 
-_COUNTS_AT_ONCE = 4_000_000
+_COUNTS_AT_ONCE = 1_000_000
 """Draw counts held at a time, so that memory stays flat however many queries there are."""
 
 
@@ -36,14 +36,21 @@ def bootstrap_intervals(
     count = len(table)
     generator = np.random.default_rng(seed)
     # How often each query is drawn is all that a mean needs, and a product of matrices from there.
-    chances = np.full(count, 1.0 / count)
     block = max(1, _COUNTS_AT_ONCE // count)
     means = np.concatenate(
         [
-            generator.multinomial(count, chances, size=min(block, resamples - start)) @ table
+            _draw_counts(generator, min(block, resamples - start), count) @ table
             for start in range(0, resamples, block)
         ]
     )
     tail = (1.0 - level) / 2.0
     ends: NDArray[np.float64] = np.quantile(means / count, [tail, 1.0 - tail], axis=0)
     return ends.T
+
+
+def _draw_counts(generator: np.random.Generator, resamples: int, count: int) -> NDArray[np.float64]:
+    """Return (resamples, count): how often each of `count` rows is drawn in `count` draws."""
+    drawn = generator.integers(count, size=(resamples, count))
+    drawn += count * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * count)
+    return counts.reshape(resamples, count).astype(np.float64)

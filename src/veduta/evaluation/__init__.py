@@ -1,7 +1,7 @@
 """Honest measurement: protocols, metrics with intervals, and the pictures to judge them by."""
 
-from veduta.evaluate.metrics import QueryResult
-from veduta.evaluate.run import Evaluation, evaluate
-from veduta.evaluate.summary import Summary
+from veduta.evaluation.metrics import QueryResult
+from veduta.evaluation.run import Evaluation, evaluate
+from veduta.evaluation.summary import Summary
 
 __all__ = ["Evaluation", "QueryResult", "Summary", "evaluate"]

@@ -1,0 +1,338 @@
+"""The search returns exactly the nearest rows, whatever the filter and the distance."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from tiny import TinyEncoder, photo_folder, pixels, save
+
+from veduta import errors, index
+from veduta.index.snapshot import Snapshot, quantise
+from veduta.search import DISTANCES, Engine, Filter, together
+from veduta.search.distances import distances
+from veduta.search.exact import nearest, score, similarities
+
+
+def snapshot_of(rows: NDArray[Any]) -> Snapshot:
+    stored = rows.astype(np.float16)
+    codes, scales, lost = quantise(stored)
+    empty = pa.table({"id": list(range(len(rows)))})
+    return Snapshot(1, None, empty, stored, codes, scales, lost)
+
+
+def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
+    rows = np.asarray(rows, np.float32)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def expected(
+    snapshot: Snapshot, query: NDArray[np.float32], k: int, keep: NDArray[np.bool_] | None
+) -> NDArray[np.intp]:
+    scores = score(snapshot, query, np.arange(snapshot.photos))
+    order = np.lexsort((np.arange(len(scores)), -scores))
+    if keep is not None:
+        order = order[keep[order]]
+    return order[:k]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 400),
+    d=st.integers(1, 96),
+    k=st.integers(1, 30),
+    kind=st.sampled_from(["normal", "positive", "sparse", "duplicates", "clustered"]),
+    share=st.sampled_from([None, 0.0, 0.05, 0.5, 1.0]),
+)
+def test_nearest_is_exact(
+    seed: int, n: int, d: int, k: int, kind: str, share: float | None
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, d))
+    if kind == "positive":
+        rows = np.abs(rows)
+    elif kind == "sparse":
+        rows = np.where(rng.random((n, d)) < 0.1, rows, 0) + 1e-3
+    elif kind == "duplicates":
+        rows = rows[rng.integers(0, max(1, n // 5), n)]
+    elif kind == "clustered":
+        rows = rows[:1] + 1e-3 * rows
+    snapshot = snapshot_of(unit(rows))
+    query = unit(rng.standard_normal(d) if kind != "clustered" else rows[0])
+    keep = None if share is None else rng.random(n) < share
+    found, scores = nearest(snapshot, query, k, keep)
+    np.testing.assert_array_equal(found, expected(snapshot, query, k, keep))
+    np.testing.assert_array_equal(scores, score(snapshot, query, found))
+
+
+def test_nearest_is_exact_over_many_blocks() -> None:
+    rng = np.random.default_rng(1)
+    snapshot = snapshot_of(unit(np.abs(rng.standard_normal((40_000, 32)))))
+    for seed in range(5):
+        query = unit(np.abs(np.random.default_rng(seed).standard_normal(32)))
+        found, _ = nearest(snapshot, query, 25)
+        np.testing.assert_array_equal(found, expected(snapshot, query, 25, None))
+
+
+def test_scan_prunes() -> None:
+    """The bound must be tight enough to be worth it: few rows are scored twice."""
+    from veduta.search.exact import _scan
+
+    rng = np.random.default_rng(0)
+    snapshot = snapshot_of(unit(rng.standard_normal((20_000, 256))))
+    query = unit(rng.standard_normal(256))
+    assert len(_scan(snapshot, query, 10, None)) < 400
+
+
+def test_similarities_stream_all_rows() -> None:
+    rng = np.random.default_rng(0)
+    snapshot = snapshot_of(unit(rng.standard_normal((100, 16))))
+    queries = unit(rng.standard_normal((3, 16)))
+    got = np.concatenate([part for _, part in similarities(snapshot, queries, rows=7)], axis=1)
+    np.testing.assert_allclose(got, queries @ snapshot.descriptors.astype(np.float32).T, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_distances_match_scipy(name: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = unit(rng.standard_normal((50, 20)))
+    query = unit(rng.standard_normal(20))
+    metric = {"manhattan": "cityblock"}.get(name, name)
+    theirs = cdist(query[None].astype(np.float64), rows.astype(np.float64), metric)[0]
+    np.testing.assert_allclose(distances(rows, query, name, rows=7), theirs, atol=1e-5)
+
+
+def test_unknown_distance_names_the_known() -> None:
+    with pytest.raises(errors.QueryError, match="manhattan"):
+        distances(np.eye(2, dtype=np.float32), np.ones(2, np.float32), "hamming")
+
+
+def test_command_line_knows_every_distance() -> None:
+    from veduta.cli.options import DISTANCES as OFFERED
+
+    assert OFFERED == DISTANCES
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    photo_folder(tmp_path / "photos", 30)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def engine(tmp_path: Path, photos: Path) -> Engine:
+    made, encoder = tmp_path / "index", TinyEncoder()
+    index.create(made, encoder)
+    index.update(made, [photos], encoder, labels="folders")
+    return Engine(made, encoder=encoder)  # type: ignore[arg-type]
+
+
+def names(hits: Any) -> list[str]:
+    return [Path(hit.path).name for hit in hits]
+
+
+def test_a_photo_finds_itself_first(engine: Engine, photos: Path) -> None:
+    for photo in sorted(photos.rglob("*.png"))[:5]:
+        hit, *rest = engine.search(engine.describe([photo])[0], 3)
+        assert hit.path == str(photo)
+        assert hit.score == pytest.approx(1, abs=1e-3)
+        assert hit.label == photo.parent.name
+        assert (hit.width, hit.height) == (48, 32)
+        assert all(other.score <= hit.score for other in rest)
+
+
+def test_query_as_array_or_bytes_path(engine: Engine, photos: Path) -> None:
+    photo = photos / "class0/photo0000.png"
+    by_path = engine.describe([photo])
+    np.testing.assert_array_equal(engine.describe([os.fsencode(photo)]), by_path)
+    np.testing.assert_array_equal(engine.describe([pixels(0)]), by_path)
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
+        with pytest.raises(errors.QueryError, match="height, width, 3"):
+            engine.describe([wrong])
+
+
+def test_filters(engine: Engine, photos: Path) -> None:
+    query = engine.describe([photos / "class0/photo0000.png"])[0]
+    by_label = engine.search(query, 99, where=Filter(labels=("class1",)))
+    assert len(by_label) == 10 and {hit.label for hit in by_label} == {"class1"}
+    two = engine.search(query, 99, where=Filter(labels=("class1", "class2")))
+    assert len(two) == 20
+    below = engine.search(query, 99, where=Filter(under=photos / "class2"))
+    assert len(below) == 10 and all("class2" in hit.path for hit in below)
+    assert engine.search(query, 99, where=Filter(under=photos / "class")) == [], "not a prefix"
+    both = Filter(labels=("class1",), under=photos / "class2")
+    assert engine.search(query, 99, where=both) == []
+
+
+def test_filter_by_date(tmp_path: Path) -> None:
+    made, encoder, photos = tmp_path / "index", TinyEncoder(), tmp_path / "photos"
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2019:05:01 12:00:00"
+    save(photos / "dated.jpg", 1, exif=exif)
+    save(photos / "plain.jpg", 2)
+    changed = datetime(2021, 7, 1, 12)
+    for path in photos.iterdir():
+        os.utime(path, (changed.timestamp(), changed.timestamp()))
+    index.create(made, encoder)
+    index.update(made, [photos], encoder)
+    engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
+    query = engine.describe([pixels(1)])[0]
+
+    def found(**when: datetime) -> list[str]:
+        return sorted(names(engine.search(query, 9, where=Filter(**when))))  # type: ignore[arg-type]
+
+    assert found(before=datetime(2020, 1, 1)) == ["dated.jpg"], (
+        "its own date goes before the file's"
+    )
+    assert found(after=datetime(2020, 1, 1)) == ["plain.jpg"]
+    assert found(after=changed) == ["plain.jpg"], "`after` is included"
+    assert found(before=changed) == ["dated.jpg"], "`before` is not"
+    second = timedelta(seconds=1)
+    assert found(after=changed - second, before=changed + second) == ["plain.jpg"]
+    assert found(after=datetime(2019, 5, 1, 12), before=datetime(2019, 5, 1, 12, 0, 1)) == [
+        "dated.jpg"
+    ]
+
+
+def test_min_score(engine: Engine, photos: Path) -> None:
+    query = engine.describe([photos / "class0/photo0000.png"])[0]
+    assert len(engine.search(query, 30, min_score=0.999)) == 1
+    assert len(engine.search(query, 30, min_score=-1)) == 30
+
+
+@pytest.mark.parametrize("name", [name for name in DISTANCES if name != "cosine"])
+def test_other_distances_rank_by_distance(engine: Engine, photos: Path, name: str) -> None:
+    query = engine.describe([photos / "class0/photo0003.png"])[0]
+    hits = engine.search(query, 30, distance=name)
+    far = distances(engine.state.snapshot.descriptors, query, name)
+    np.testing.assert_allclose([-hit.score for hit in hits], np.sort(far))
+    assert names(hits)[0] == "photo0003.png"
+    some = engine.search(query, 30, distance=name, where=Filter(labels=("class1",)))
+    assert len(some) == 10 and {hit.label for hit in some} == {"class1"}
+
+
+def test_euclidean_ranks_as_cosine(engine: Engine, photos: Path) -> None:
+    query = engine.describe([photos / "class0/photo0003.png"])[0]
+    cosine = names(engine.search(query, 30))
+    assert names(engine.search(query, 30, distance="euclidean")) == cosine
+
+
+def test_together_is_the_mean_direction() -> None:
+    rows = unit(np.array([[1, 0, 0], [0, 1, 0]]))
+    np.testing.assert_allclose(together(rows), [0.5**0.5, 0.5**0.5, 0], atol=1e-6)
+    with pytest.raises(errors.QueryError, match="cancel"):
+        together(np.array([[1, 0], [-1, 0]], np.float32))
+
+
+def test_crop_searches_the_region(engine: Engine, photos: Path, tmp_path: Path) -> None:
+    wide = np.concatenate([pixels(5), pixels(9)], axis=1)
+    region = engine.describe([wide], crop=(48, 0, 48, 32))
+    np.testing.assert_array_equal(region, engine.describe([pixels(9)]))
+    assert names(engine.search(region[0], 1)) == ["photo0009.png"]
+    for crop in ((0, 0, 0, 5), (90, 0, 10, 5), (-1, 0, 5, 5), (0, 30, 5, 5)):
+        with pytest.raises(errors.QueryError, match="96 × 32"):
+            engine.describe([wide], crop=crop)
+
+
+def test_engine_sees_what_a_writer_commits(engine: Engine, photos: Path) -> None:
+    query = engine.describe([pixels(777)])[0]
+    assert engine.search(query, 1)[0].score < 0.999
+    save(photos / "late.png", 777)
+    index.update(engine.index, [photos], TinyEncoder())  # type: ignore[arg-type]
+    assert names(engine.search(query, 1)) == ["late.png"]
+
+
+def test_search_through_a_projection(engine: Engine, photos: Path) -> None:
+    index.set_projection(engine.index, 12)
+    photo = photos / "class0/photo0003.png"
+    descriptor = engine.describe([photo])[0]
+    assert descriptor.shape == (12,)
+    hits = engine.search(descriptor, 3)
+    assert hits[0].path == str(photo)
+    assert hits[0].score == pytest.approx(1, abs=2e-3)
+
+
+def test_empty_index_and_bad_questions(tmp_path: Path) -> None:
+    made, encoder = tmp_path / "index", TinyEncoder()
+    index.create(made, encoder)
+    engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
+    query = engine.describe([pixels(1)])[0]
+    assert engine.search(query, 5) == []
+    assert engine.search(query, 5, distance="manhattan") == []
+    with pytest.raises(errors.QueryError, match="at least one"):
+        engine.search(query, 0)
+    with pytest.raises(errors.PhotoUnreadable, match=r"nowhere\.jpg"):
+        engine.describe([tmp_path / "nowhere.jpg"])
+
+
+def test_missing_encoder_names_itself(tmp_path: Path) -> None:
+    made = tmp_path / "index"
+    index.create(made, TinyEncoder("no-such-encoder"))
+    with pytest.raises(errors.UnknownEncoder, match="no-such-encoder"):
+        _ = Engine(made).encoder
+
+
+def test_changed_encoder_is_refused(tmp_path: Path) -> None:
+    made = tmp_path / "index"
+    index.create(made, TinyEncoder("fast"))
+    with pytest.raises(errors.EncoderMismatch, match="another version of encoder 'fast'"):
+        _ = Engine(made).encoder
+
+
+def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from veduta.index.outcome import checksum
+    from veduta.index.store import open_table
+
+    made, encoder = tmp_path / "index", TinyEncoder()
+    index.create(made, encoder)
+    with pytest.raises(errors.CollectionError, match="5,000"):
+        index.build_approximate(made)
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((200, encoder.dimension))
+    rows = unit(centres[rng.integers(0, 200, 6000)] + rng.standard_normal((6000, 192)) / 2)
+    table = open_table(made)
+    table.append(
+        pa.Table.from_pylist(
+            [
+                {"id": i, "path": b"/p/%d.jpg" % i, "width": 1, "height": 1, "descriptor": stored,
+                 "checksum": checksum(stored)}
+                for i, stored in enumerate(rows.astype(np.float16))
+            ],
+            schema=table.dataset.schema,
+        )
+    )  # fmt: skip
+    index.build_approximate(made)
+    engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
+    shared = 0
+    for query in rows[:40]:
+        quick = engine.search(query, 10)
+        true = engine.search(query, 10, exact=True)
+        assert quick[0].id == true[0].id
+        assert [h.score for h in quick] == sorted((h.score for h in quick), reverse=True)
+        scores = {hit.id: hit.score for hit in true}
+        for hit in quick:
+            if hit.id in scores:
+                shared += 1
+                assert hit.score == pytest.approx(scores[hit.id], abs=2e-3)
+    assert shared >= 0.9 * 400
+    kept = engine.search(rows[0], 5, where=Filter(under=Path("/p")))
+    assert [hit.id for hit in kept] == [hit.id for hit in engine.search(rows[0], 5, exact=True)]
+    late = unit(rng.standard_normal(192)).astype(np.float16)
+    table = open_table(made)
+    row = {"id": 9999, "path": b"/late.jpg", "width": 1, "height": 1, "descriptor": late}
+    table.append(pa.Table.from_pylist([row], schema=table.dataset.schema))
+    assert engine.search(unit(late), 1)[0].id == 9999, "rows that came later are found too"
