@@ -118,6 +118,7 @@ def test_perspective_maps_the_corners_where_they_belong():
 
 def test_the_command_tells_the_accuracy_and_writes_a_page(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "SUBJECTS", demo.SUBJECTS[:3])
+    monkeypatch.setattr("sys.argv", ["veduta"])
     assert run(["demo", "--source", str(source), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "36 photos indexed" in printed

@@ -71,7 +71,7 @@ def command(source: Path | None, photos: Path | None, out: Path) -> int:
     if source is not None:
         _on_samples(source, out)
     elif photos is not None:
-        _on_yours(photos, out)
+        _on_yours(photos.expanduser(), out)  # `make PHOTOS=~/x` passes the tilde on
     return 0
 
 

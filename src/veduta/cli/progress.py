@@ -62,7 +62,7 @@ def _lines(doing: str, unit: str) -> Advance:
     def advance(done: int, total: int) -> None:
         nonlocal last
         note = rate.note(done, total, unit)
-        if time.monotonic() - last >= _EVERY:
+        if note and time.monotonic() - last >= _EVERY:
             last = time.monotonic()
             click.echo(f"{doing}: {done:,} of {total:,} {unit}, {note}", err=True)
 

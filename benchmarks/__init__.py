@@ -1,0 +1,1 @@
+"""Measurements of Veduta against other tools: `python -m benchmarks` runs them all."""

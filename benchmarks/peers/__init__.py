@@ -1,0 +1,1 @@
+"""What one would write or use instead of Veduta."""

@@ -1,0 +1,70 @@
+"""The PyTorch peer as a process of its own, and the settings that make it do the same work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.report import ROOT
+from veduta.encoders import Encoder
+
+
+def settings(encoder: Encoder) -> dict[str, Any]:
+    """Say what the peer needs to compute the same descriptors as an embedded encoder."""
+    spec = encoder.spec
+    manifest = json.loads((spec.model.parent / "manifest.json").read_text("utf-8"))
+    entry = manifest["models"][spec.model.stem]
+    return {
+        "networks": entry.get("networks", [spec.model.stem]),
+        "sizes": list(spec.sizes),
+        "output": spec.output,
+    }
+
+
+class Peer:
+    """`benchmarks.peers.torch_faiss`, started and loaded; ends with the `with` block."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.peers.torch_faiss", json.dumps(settings(encoder))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        self._answer()
+
+    def seconds(
+        self, paths: Sequence[Path], *, workers: int = 0, save: Path | None = None
+    ) -> float:
+        """Index `paths` and return how long that took; the descriptors go to the file `save`."""
+        order = {
+            "paths": [str(path) for path in paths],
+            "workers": workers,
+            "save": save and str(save),
+        }
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return float(self._answer()["seconds"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the peer ended with status {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.communicate()

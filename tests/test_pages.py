@@ -1,0 +1,86 @@
+"""The pages in a real browser: they show what they should, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import pixels
+
+from veduta.photos import thumbnail
+from veduta.search.gallery_page import Figure, GalleryPage, ResultRow, ResultTile, write_page
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+EVIL = "<script>document.title='owned'</script>\"'>\N{CASTLE}.jpg"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("Debian's chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_file(tmp_path: Path) -> Path:
+    def tile(number: int) -> ResultTile:
+        name = EVIL if number == 3 else f"photo{number}.jpg"
+        return ResultTile(
+            name, "tower", 0.9 - number / 20, number % 3 != 1, thumbnail(pixels(number, 320, 240))
+        )
+
+    rows = [
+        ResultRow(
+            name="query.jpg",
+            label="tower",
+            photo=thumbnail(pixels(100 + row, 640, 480), 640),
+            tiles=[tile(10 * row + number) for number in range(10)],
+            note="first right at rank 1",
+        )
+        for row in range(2)
+    ]
+    page = GalleryPage(
+        title="Results & <more>", figures=[Figure("mAP", 0.5, (0.4, 0.6))], marked=True
+    )
+    write_page(tmp_path / "page.html", page, rows)
+    return tmp_path / "page.html"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page(browser: Any, page_file: Path, width: int, height: int, scheme: str) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(page_file.as_uri())
+    assert complaints == []
+    assert page.title() == "Results & <more>"
+    images = page.locator("img")
+    assert images.count() == 22
+    for number in range(images.count()):
+        image = images.nth(number)
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        assert image.get_attribute("alt")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "no sideways scrolling"
+    )
+    assert "<script>document.title" in page.inner_text("body"), "shown as text, not run"
+    assert "0.900" in page.inner_text("body") or "0.90" in page.inner_text("body")
+    contrast = page.evaluate(
+        "() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]; }"
+    )
+    assert contrast[0] != contrast[1]
+    context.close()
