@@ -348,7 +348,7 @@ def export(name: str, folder: Path) -> dict[str, Any]:
         "sha256": sha256(data),
         "bytes": len(data),
         "source_package": " + ".join(packages),
-        "source_version": " + ".join(importlib.metadata.version(package) for package in packages),
+        "source_version": " + ".join(dict.fromkeys(map(importlib.metadata.version, packages))),
         "source_files": {
             source.weights.name: sha256(source.weights.read_bytes()) for source in sources
         },

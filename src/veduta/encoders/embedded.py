@@ -79,6 +79,6 @@ def embedded_source(
             "lacks; install veduta again"
         )
     settings = Settings(
-        sizes=sizes, fit="aspect", stride=entry.stride, pooling="graph", output="descriptor"
+        sizes=sizes, fit="aspect", stride=entry.stride, pooling="graph", output="centred"
     )
     return Source(name, entry.path, settings, entry.sha256)

@@ -16,7 +16,7 @@ class Preset:
 
 
 PRESETS = {
-    "accurate": Preset("efficientnet-lite2", ((448, 1.0),)),
+    "accurate": Preset("efficientnet-lite0-lite2", ((384, 1.0),)),
     "fast": Preset("efficientnet-lite0", ((320, 1.0),)),
 }
 
