@@ -879,13 +879,27 @@ def test_the_runtime_is_no_part_of_the_identity(fast):
         pytest.skip("OpenVINO is not installed")
     other = load_encoder("fast", runtime="openvino")
     assert other.describe()["runtime"] == "openvino"
-    assert other.describe()["precision"] == "float32"
+    assert other.describe()["precision"] in ("float32", "bfloat16")
     assert other.identity == fast.identity
-    assert (encode(other, scene()) * encode(fast, scene())).sum() > 0.999
+    assert (encode(other, scene()) * encode(fast, scene())).sum() > 0.98
     prepared = [fast.prepare(scene(seed=n)) for n in range(8)]
     with ThreadPoolExecutor(4) as pool_of_threads:
         results = np.concatenate(list(pool_of_threads.map(lambda p: other.encode([p]), prepared)))
-    assert ((results * fast.encode(prepared)).sum(axis=1) > 0.999).all()
+    assert ((results * fast.encode(prepared)).sum(axis=1) > 0.98).all()
+
+
+def test_openvino_reports_nothing_to_its_makers():
+    if not openvino_installed():
+        pytest.skip("OpenVINO is not installed")
+    code = (
+        "import os, sys, warnings; warnings.simplefilter('error')\n"
+        "import lance\n"  # warns of a fork
+        "from veduta.encoders import load_encoder\n"
+        "print(load_encoder('fast', runtime='openvino').describe()['runtime'])\n"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry.')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["openvino", "[]"]
 
 
 def test_openvino_that_disagrees_is_not_used(fast, monkeypatch):

@@ -26,7 +26,7 @@ class Index:
         self.path = path
         self._manifest = store.Manifest.read(path)
         self._engine: Engine | None = None
-        self._writer: Encoder | None = None
+        self._writers: dict[str | None, Encoder] = {}
 
     @property
     def engine(self) -> Engine:
@@ -52,29 +52,38 @@ class Index:
         labels: PathLike | None = None,
         on_progress: Callable[[store.Progress], None] | None = None,
         allow_empty: bool = False,
+        runtime: str | None = None,
     ) -> store.Report:
         """Bring the index up to date with folders (or single photos).
 
         New and changed photos are encoded, moved ones recognised by their content, rows of photos
         that are gone from a folder removed. Without folders, those of the index are updated.
-        `veduta.index.update` says what the options do and which errors are raised.
+        `veduta.index.update` says what the other options do and which errors are raised.
+
+        Args:
+            folders: folders, searched recursively, or photos.
+            labels: `"folders"`, or the path of a CSV with the columns `path` and `label`.
+            on_progress: called as the run goes on.
+            allow_empty: accept that a folder has no photos any more.
+            runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
-        if self._writer is None:
+        if runtime not in self._writers:
             # One worker a core, each with one thread: see docs/architecture.md.
-            self._writer = encoder_of(self._manifest, threads=1)
+            self._writers[runtime] = encoder_of(self._manifest, threads=1, runtime=runtime)
         return store.update(
-            self.path, [Path(folder) for folder in folders], self._writer,
+            self.path, [Path(folder) for folder in folders], self._writers[runtime],
             labels=labels, on_progress=on_progress, allow_empty=allow_empty,
         )  # fmt: skip
 
-    def project(self, dimension: int | None, *, power: float = 0.5) -> None:
-        """Search through a PCA-whitening fitted on this collection from now on.
+    def project(self, dimension: int | None, *, power: float = 0.0) -> None:
+        """Search through a PCA fitted on this collection from now on.
 
         The stored descriptors stay as they are, so a projection can be fitted anew or taken away.
 
         Args:
             dimension: of the projected descriptors; None takes the projection away.
-            power: 0 rotates only, 1 whitens fully.
+            power: 0 rotates only; up to 1 also whitens, which cost accuracy on all four sets that
+                it was measured on (docs/benchmarks.md).
 
         Raises:
             EncoderError: too few photos for that many dimensions.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import DISTANCES, json_option
+from veduta.cli.options import DISTANCES, json_option, runtime_option
 from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
 
@@ -24,13 +24,14 @@ _FIGURES = ("top1", "top3", "top5", "top10", "map", "p10")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of gallery photos.")
 @click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
 @click.option("--encoder", metavar="NAME", help="Encoder: see `veduta models`.")
+@runtime_option
 @click.option(
     "--distance", type=click.Choice(DISTANCES), default="cosine", show_default=True,
     help="How descriptors are compared.",
 )  # fmt: skip
 @click.option(
     "--project", type=click.IntRange(min=1), metavar="DIM",
-    help="Search through a PCA-whitening to DIM dimensions, fitted on the gallery.",
+    help="Search through a PCA to DIM dimensions, fitted on the gallery.",
 )  # fmt: skip
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
@@ -44,6 +45,7 @@ def command(
     gallery: Path | None,
     labels: str | None,
     encoder: str | None,
+    runtime: str | None,
     distance: str,
     project: int | None,
     as_json: bool,
@@ -67,7 +69,7 @@ def command(
     with progress("Encoding", quiet=quiet) as advance:
         done = evaluate(
             dataset or Path(), labels=labels, queries=queries, gallery=gallery,
-            encoder=encoder or DEFAULT, distance=distance, project=project, keep=k,
+            encoder=encoder or DEFAULT, runtime=runtime, distance=distance, project=project, keep=k,
             on_progress=lambda _what, number, total: advance(number, total),
         )  # fmt: skip
     if html:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import index_option, json_option
+from veduta.cli.options import index_option, json_option, runtime_option
 from veduta.cli.printing import count, duration, print_json, shown
 from veduta.cli.progress import progress
 
@@ -32,13 +32,14 @@ _LISTED = 20  # unreadable photos printed in full; --json lists all
 @click.option(
     "--project",
     metavar="DIM|none",
-    help="Fit a PCA-whitening to DIM dimensions on the collection and search with it.",
+    help="Fit a PCA to DIM dimensions on the collection and search with it.",
 )
 @click.option(
     "--approximate",
     is_flag=True,
     help="Build an approximate index too, for many millions of photos.",
 )
+@runtime_option
 @click.option("--allow-empty", is_flag=True, help="Accept that a folder has no photos any more.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when a photo could not be read.")
 @json_option
@@ -49,6 +50,7 @@ def command(
     labels: str | None,
     project: str | None,
     approximate: bool,
+    runtime: str | None,
     allow_empty: bool,
     strict: bool,
     as_json: bool,
@@ -64,7 +66,11 @@ def command(
     index = api.open_or_create(index_path, encoder)
     with progress("Indexing", quiet=as_json) as advance:
         report = index.add(
-            *folders, labels=labels, on_progress=_tell(advance), allow_empty=allow_empty
+            *folders,
+            labels=labels,
+            on_progress=_tell(advance),
+            allow_empty=allow_empty,
+            runtime=runtime,
         )
     if not report.interrupted:
         if project:
@@ -101,7 +107,7 @@ def _print(report: Report, index_path: Path) -> None:
     ]
     rate = ""
     if report.encoded and report.seconds > 0:
-        rate = f", {report.encoded / report.seconds:.1f} photos/s"
+        rate = f", {report.encoded / report.seconds:.1f} photos/s ({report.runtime})"
     click.echo(f"{', '.join(done) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
     if report.unreadable:
         click.echo(f"{count(len(report.unreadable), 'file')} could not be read:")

@@ -40,6 +40,15 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--runtime NAME`."""
+    return click.option(
+        "--runtime",
+        type=click.Choice(("onnxruntime", "openvino")),
+        help="What runs the network; openvino uses bfloat16 where the processor has it.",
+    )(function)
+
+
 class CropType(click.ParamType[tuple[int, int, int, int]]):
     """`x,y,w,h` in pixels."""
 

@@ -6,6 +6,7 @@ The two libraries are imported when a model is opened, never before.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -128,13 +129,15 @@ def open_openvino(path: Path, threads: int) -> Model:
     """Open an ONNX file with OpenVINO on the processor.
 
     `threads` (>= 1) is the number that one call of `run` uses; as many calls run side by side as
-    the cores allow. Arithmetic is float32. Left alone, OpenVINO takes bfloat16 where the processor
-    has it; that moved descriptors of photos as far as a cosine of 0.988, too far for an index that
-    other machines and runtimes also read and extend.
+    the cores allow. The arithmetic is what the processor does fastest, bfloat16 where it has it;
+    `precision` of the result says which.
 
     Raises:
         EncoderError: OpenVINO does not open the file.
     """
+    # Importing OpenVINO reports its use to its makers over the network, in a forked process.
+    # Veduta sends nothing anywhere; OpenVINO does without that module if it is not there.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     # One call uses one stream; callers beyond the number of streams wait for a free one.
@@ -142,7 +145,6 @@ def open_openvino(path: Path, threads: int) -> Model:
     settings: dict[str, object] = {
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams * threads,
-        "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
         core = openvino.Core()

@@ -102,6 +102,7 @@ def evaluate(
     queries: Path | None = None,
     gallery: Path | None = None,
     encoder: str = DEFAULT,
+    runtime: str | None = None,
     distance: str = "cosine",
     project: int | None = None,
     keep: int = 10,
@@ -116,8 +117,9 @@ def evaluate(
         dataset: a folder, see `veduta.datasets.open_dataset`, or a `Dataset`.
         labels, queries, gallery: passed on to `open_dataset`.
         encoder: name of the encoder.
+        runtime: `"onnxruntime"` (the default) or `"openvino"`.
         distance: one of `veduta.search.DISTANCES`.
-        project: dimension of a PCA-whitening fitted on the gallery, without labels.
+        project: dimension of a PCA fitted on the gallery, without labels.
         keep: how many of the first answers each result holds.
         on_progress: called with (what, done, total).
 
@@ -127,7 +129,7 @@ def evaluate(
     """
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset, labels=labels, queries=queries, gallery=gallery)
-    network = load_encoder(encoder)
+    network = load_encoder(encoder, runtime=runtime)
     protocol = retrieval_protocol(dataset)
     dataset, indexes = _encode(dataset, protocol, network, on_progress)
     protocol = retrieval_protocol(dataset)
@@ -137,6 +139,7 @@ def evaluate(
     names = dataset.table["label"].to_pylist()
     rows = _rows_of(snapshot, dataset.root, [paths[i] for i in protocol.gallery])
     asking = _queries(dataset, protocol, snapshot, indexes, [paths[i] for i in protocol.queries])
+    facts = network.describe()
     started = time.monotonic()
     results = [
         judge(
@@ -159,6 +162,8 @@ def evaluate(
         settings={
             "encoder": network.name,
             "identity": network.identity,
+            "runtime": facts["runtime"],
+            "precision": facts["precision"],
             "distance": distance,
             "project": project,
         },
@@ -177,7 +182,9 @@ def _encode(
     from platformdirs import user_cache_path
 
     key = photos.content_hash(os.fsencode(dataset.root.resolve())).hex()[:16]
-    home = user_cache_path("veduta", appauthor=False) / "evaluate" / f"{key}-{encoder.identity}"
+    precision = encoder.describe()["precision"]
+    name = f"{key}-{encoder.identity}-{precision}"
+    home = user_cache_path("veduta", appauthor=False) / "evaluate" / name
     parts = {"gallery": protocol.gallery}
     if not protocol.leave_one_out:
         parts["queries"] = protocol.queries

@@ -15,8 +15,8 @@ from veduta.index.snapshot import build_snapshot, vectors
 from veduta.index.store import Table, open_table, writing
 
 
-def set_projection(index: Path, dimension: int | None, power: float = 0.5) -> None:
-    """Make searches of `index` go through a PCA-whitening, or through none.
+def set_projection(index: Path, dimension: int | None, power: float = 0.0) -> None:
+    """Make searches of `index` go through a PCA, or through none.
 
     It is fitted in one pass over the stored descriptors, saved under the name of its hash, and
     named by the manifest; the stored descriptors are not changed.

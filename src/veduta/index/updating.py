@@ -42,8 +42,8 @@ _IN_FLIGHT = 32  # photos a worker, waiting or done; keeps workers busy during a
 class Report:
     """What a run did, in photos.
 
-    `unreadable` holds (path, reason) of every file under the folders that gives no photo, those
-    known from earlier runs included.
+    `runtime` names what ran the network, with its precision. `unreadable` holds (path, reason) of
+    every file under the folders that gives no photo, those known from earlier runs included.
     """
 
     added: int = 0
@@ -58,6 +58,7 @@ class Report:
     seconds: float = 0.0
     total: int = 0
     interrupted: bool = False
+    runtime: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ def update(
             looks like that; removing all its rows would cost the work of indexing it).
     """
     started = time.monotonic()
-    report = Report()
+    facts = encoder.describe()
+    report = Report(runtime=f"{facts.get('runtime')}, {facts.get('precision')}")
     with writing(index):
         manifest = _remember(Manifest.read(index), folders, labels)
         folders = [Path(folder) for folder in folders] or [Path(f) for f in manifest.folders]

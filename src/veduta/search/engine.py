@@ -159,7 +159,7 @@ class Engine:
         return _hits(found, scores, similarities, min_score)
 
 
-def encoder_of(manifest: Manifest, *, threads: int) -> Encoder:
+def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) -> Encoder:
     """Load the encoder that made the descriptors of an index.
 
     Raises:
@@ -167,7 +167,7 @@ def encoder_of(manifest: Manifest, *, threads: int) -> Encoder:
     """
     name = str(manifest.encoder["name"])
     try:
-        encoder = load_encoder(name, threads=threads)
+        encoder = load_encoder(name, threads=threads, runtime=runtime)
     except EncoderError as error:
         raise type(error)(f"The index was built with encoder '{name}'. {error}") from error
     if encoder.identity != manifest.encoder["identity"]:
