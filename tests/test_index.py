@@ -473,7 +473,7 @@ def test_read_only_index_can_be_searched(made: Path, monkeypatch: pytest.MonkeyP
 def test_interrupt_keeps_what_was_read(photos: Path, tmp_path: Path) -> None:
     class Interrupting(TinyEncoder):
         def encode(self, prepared: Any) -> Any:
-            if self.encoded == 5:
+            if self.encoded == 100:
                 import _thread
 
                 _thread.interrupt_main()

@@ -181,10 +181,7 @@ def _encode(
     """Bring the cached indexes of queries and gallery up to date; drop what does not decode."""
     from platformdirs import user_cache_path
 
-    key = photos.content_hash(os.fsencode(dataset.root.resolve())).hex()[:16]
-    precision = encoder.describe()["precision"]
-    name = f"{key}-{encoder.identity}-{precision}"
-    home = user_cache_path("veduta", appauthor=False) / "evaluate" / name
+    cache = user_cache_path("veduta", appauthor=False) / "evaluate"
     parts = {"gallery": protocol.gallery}
     if not protocol.leave_one_out:
         parts["queries"] = protocol.queries
@@ -192,10 +189,12 @@ def _encode(
     dropped: dict[str, str] = {}
     indexes = {}
     for part, numbers in parts.items():
-        indexes[part] = home / part
+        files = {os.path.abspath(dataset.root / paths[i]): paths[i] for i in numbers}
+        # One index for exactly these files, so that no photo of another protocol is in it.
+        key = "\n".join((*sorted(files), encoder.identity, str(encoder.describe()["precision"])))
+        indexes[part] = cache / photos.content_hash(key.encode()).hex()[:20]
         if not (indexes[part] / store.MANIFEST).exists():
             store.create(indexes[part], encoder)
-        files = {os.path.abspath(dataset.root / paths[i]): paths[i] for i in numbers}
         done = store.update(
             indexes[part],
             [Path(file) for file in files],

@@ -102,10 +102,10 @@ def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
     final = folder / _name(newest_version(index), manifest)
     try:
         _write(draft, index, manifest, table)
+        made = _open(draft)  # mapped before it gets its name: another process may replace it then
         if final.exists():  # not whole, or another reader was quicker
             shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)
-        made = _open(final)
     except OSError as error:
         raise storage_error(error, index, "write") from error
     finally:

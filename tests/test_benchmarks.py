@@ -1,0 +1,94 @@
+"""Each benchmark at a tiny size, from the command line to its section of the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+TINY = {
+    "memory": ("--photos", "12", "24", "--real-photos", "2"),
+    "exact_search": ("--rows", "500", "--lance-rows", "2000", "--dimension", "64", "--rounds", "2"),
+    "startup": ("--photos", "12", "--rounds", "1"),
+    "indexing": ("--encoders", "fast", "--rounds", "1", "--large", "1", "--small", "3"),
+}
+NEEDED = {
+    "memory": (),
+    "exact_search": ("faiss", "usearch"),
+    "startup": ("faiss", "torch", "efficientnet_lite_pytorch", "onnx"),
+    "indexing": ("faiss", "torch", "efficientnet_lite_pytorch", "onnx"),
+}
+
+
+def run(script: str, page: Path, work: Path) -> str:
+    """Run a benchmark and return its section of the page."""
+    missing = [name for name in NEEDED[script] if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: make bench")
+    if not sys.platform.startswith("linux"):
+        pytest.skip("memory is measured on Linux only")
+    page.write_text(PAGE.read_text("utf-8"), "utf-8")
+    command = [sys.executable, "-m", f"benchmarks.{script}", *TINY[script]]
+    command += ["--docs", str(page), "--work", str(work)]
+    # One thread: PyTorch's would crawl if another program had one of the cores.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    found = re.search(
+        f"<!-- {script}:begin -->(.*)<!-- {script}:end -->", page.read_text("utf-8"), re.DOTALL
+    )
+    assert found
+    section = found[1]
+    assert str(work) not in page.read_text("utf-8")
+    assert f"python -m benchmarks.{script} {' '.join(TINY[script])}" in section
+    return section
+
+
+@pytest.mark.parametrize("script", TINY)
+def test_benchmark_writes_its_section_and_cleans_up(script: str, tmp_path: Path) -> None:
+    section = run(script, tmp_path / "page.md", tmp_path / "work")
+    assert "Not measured yet" not in section
+    assert section.count("\n|") >= 3
+    if script == "exact_search":
+        assert "| 500 | 1.0000 |" in section  # recall
+    if script == "indexing":
+        assert "nan" not in section
+    # Only the photos are kept.
+    left = {path.name for path in (tmp_path / "work").glob("*")}
+    assert all(re.fullmatch(r"\d+-(pixel|megapixel)-\d+(-\d+)?", name) for name in left)
+
+
+def test_page_keeps_everything_outside_the_section() -> None:
+    from benchmarks.report import with_section
+
+    page = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n<!-- y:begin -->\n<!-- y:end -->\n"
+    changed = with_section(page, "x", r"new \1")
+    assert changed == (
+        "a\n<!-- x:begin -->\n\nnew \\1\n\n<!-- x:end -->\nb\n<!-- y:begin -->\n<!-- y:end -->\n"
+    )
+    assert with_section(changed, "x", r"new \1") == changed
+    with pytest.raises(ValueError, match="0 sections 'z'"):
+        with_section(page, "z", "")
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    from benchmarks.report import ratios, verdict
+
+    spread = ratios([2.0, 9.0, 8.0], [1.0, 3.0, 2.0])
+    assert (spread.median, spread.low, spread.high) == (3.0, 2.0, 4.0)
+    assert "missed" in verdict(2.99, 3, at_least=True)
+    assert "reached" in verdict(1.3, 1.3, at_least=False)
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
