@@ -66,10 +66,8 @@ bench: $(BENCH)  ## measure speed and memory against other tools
 	$(BIN)/python -m benchmarks
 
 results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/data
-	@mkdir -p .results
-	$(BIN)/python benchmarks/ablation.py --data $(DATA) --cache .results/ablation \
-		--json .results/ablation.json > .results/ablation.md
-	@cat .results/ablation.md
+	$(BIN)/python -m benchmarks.accuracy --data $(DATA) --docs docs/results.md
+	$(BIN)/python -m benchmarks.ablation --data $(DATA) --docs docs/ablation.md
 
 docs: $(DOCS)  ## write the pages of the Python API to docs/site
 	@$(BIN)/python -c "$$WRITE_DOCS"

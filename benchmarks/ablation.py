@@ -1,7 +1,6 @@
 """Which encoder settings find the same place best, and what each costs.
 
-    python benchmarks/ablation.py --data ../shared/data --cache .results/ablation \
-        --json .results/ablation.json > .results/ablation.md
+    python -m benchmarks.ablation --data ../shared/data --docs docs/ablation.md
 
 Model x resolution x pooling x projection x multi-resolution, global descriptor only, on four sets
 of photos: landmarks30 and same_place (the job), objects20 and domains4 (where a choice that only
@@ -9,7 +8,7 @@ suits landmarks shows). AP is non-interpolated, over the whole ranked gallery. S
 network for a 4:3 photo, on one and on two threads, without the decode of the file. The last rows
 are the package's own encoders, from the file on: what a user gets.
 
-Pooled features are kept under `--cache`, a file for each model and resolution: the first run
+Pooled features are kept under `--work`, a file for each model and resolution: the first run
 takes about thirty minutes on one core, the next ones a few. Needs `onnx`, to read constants out
 of the graphs. The projection onto the ImageNet classifier also needs torch and the weight packages
 (see tools/export_models.py); without them its rows are left out.
@@ -17,7 +16,6 @@ of the graphs. The projection onto the ImageNet classifier also needs torch and 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import importlib.util
 import json
@@ -36,6 +34,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from benchmarks.report import parser, publish
 from veduta import photos as veduta_photos
 from veduta.encoders.embedded import embedded_models
 from veduta.encoders.loading import open_encoder
@@ -521,16 +520,15 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Compare all variants and print the tables."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the four sets")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for pooled features")
-    parser.add_argument("--json", type=Path, help="also write the rows here")
-    options = parser.parse_args()
+    options_of = parser("ablation", str(__doc__).splitlines()[0])
+    options_of.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options_of.add_argument("--json", type=Path, help="also write the rows here")
+    options = options_of.parse_args(arguments)
 
     sets = [read_set(options.data / name) for name in SETS]
-    store = Store(sets, options.cache)
+    store = Store(sets, options.work / "ablation")
     speed = cache(milliseconds)
     with_classifier = all(
         importlib.util.find_spec(name)
@@ -573,14 +571,16 @@ def main() -> None:
         )
 
     chosen, held_out = choose_by_folds(free, sets[0])
+    parts = []
     for family in dict.fromkeys(row["family"] for row in rows):
-        print(f"\n### {family.capitalize()}\n")
-        print(markdown([row for row in rows if row["family"] == family]))
-    print(
-        "\nChosen by mean mAP over the other sets and four fifths of the places, in each of "
+        parts.append(f"### {family.capitalize()}")
+        parts.append(markdown([row for row in rows if row["family"] == family]))
+    parts.append(
+        "Chosen by mean mAP over the other sets and four fifths of the places, in each of "
         f"{FOLDS} folds: {'; '.join(dict.fromkeys(chosen))}. On the places that had no say: "
         f"top-1 {held_out['top1']:.3f}, mAP {held_out['map']:.3f}."
     )
+    publish("ablation", "\n\n".join(parts), options.docs)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         report = {"rows": rows, "chosen_by_folds": chosen, "held_out": held_out}

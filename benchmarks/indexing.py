@@ -29,15 +29,15 @@ from veduta.encoders import Encoder, load_encoder
 TARGETS = {"12 megapixels": 3.0, "640 pixels": 2.0}
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 TURN_BY_TURN, SIDE_BY_SIDE = "PyTorch, turn by turn", "PyTorch, DataLoader"
-SETTLE = 0.3  # seconds after which the threads of the one before no longer spin
+SETTLE = 0.1  # seconds after which the threads of the one before no longer spin
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parser("indexing", str(__doc__).splitlines()[0])
     options.add_argument("--encoders", nargs="+", default=["accurate", "fast"])
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--large", type=int, default=32, help="photos of 12 megapixels")
-    options.add_argument("--small", type=int, default=96, help="photos of 640 pixels")
+    options.add_argument("--large", type=int, default=24, help="photos of 12 megapixels")
+    options.add_argument("--small", type=int, default=72, help="photos of 640 pixels")
     chosen = options.parse_args(arguments)
 
     sets = {
@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
                 rates,
             ),
             table(
-                ["encoder, photos", "decode alone, photos/s", "network alone", "share of the slower",
-                 "target", "share of what the cores allow"],
+                ["encoder, photos", "decode alone, photos/s", "network alone",
+                 "share of the slower", "target", "share of what the cores allow"],
                 limits,
             ),
             f"{CORES} worker threads. The share is that of the slower half alone. Both halves need "

@@ -28,13 +28,14 @@ def sources() -> list[Path]:
     return []
 
 
-def scenes() -> Iterator[Image.Image]:
-    """Yield photos without end: the sources again and again, or made-up ones."""
+def scenes(at_least: int) -> Iterator[Image.Image]:
+    """Yield photos without end, about `at_least` pixels long or more: the sources, or made up."""
     files = sources()
     number = 0
     while True:
         if files:
             with Image.open(files[number % len(files)]) as photo:
+                photo.draft("RGB", (at_least, at_least))
                 yield photo.convert("RGB")
         else:
             yield made_up(number)
@@ -61,7 +62,7 @@ def twelve_megapixels(work: Path, number: int) -> Path:
         return folder
     rng = np.random.default_rng(12)
     grain = rng.normal(0, 7, (3200, 4200, 1)).astype(np.int16)
-    for position, photo in zip(range(number), scenes(), strict=False):
+    for position, photo in zip(range(number), scenes(4000), strict=False):
         large = _cover(photo, 4000, 3000)
         top, left = rng.integers(0, 200, 2)
         pixels = large + grain[top : top + 3000, left : left + 4000]
@@ -69,15 +70,24 @@ def twelve_megapixels(work: Path, number: int) -> Path:
     return folder
 
 
-def small(work: Path, number: int, long_side: int) -> Path:
+def thousands(work: Path, number: int, long_side: int) -> list[Path]:
+    """Folders of up to a thousand small photos, `number` in all; a larger set holds a smaller."""
+    return [
+        small(work, min(1000, number - start), long_side, series=start // 1000)
+        for start in range(0, number, 1000)
+    ]
+
+
+def small(work: Path, number: int, long_side: int, series: int = 0) -> Path:
     """A folder of `number` JPEGs of that long side, no two alike: cut, mirrored, of their shape."""
-    folder = work / f"{long_side}-pixel-{number}"
+    folder = work / f"{long_side}-pixel-{number}-{series}"
     if _complete(folder, number):
         return folder
-    rng = np.random.default_rng(long_side)
-    for position, photo in zip(range(number), scenes(), strict=False):
+    rng = np.random.default_rng([long_side, series])
+    whole = len(sources()) if series == 0 else 0  # after these, photos come again: cut
+    for position, photo in zip(range(number), scenes(long_side), strict=False):
         width, height = photo.size
-        cut = rng.uniform(0, 0.12, 4) if position >= len(sources()) else np.zeros(4)
+        cut = rng.uniform(0, 0.12, 4) if position >= whole else np.zeros(4)
         box = cut[0] * width, cut[1] * height, (1 - cut[2]) * width, (1 - cut[3]) * height
         scale = long_side / max(box[2] - box[0], box[3] - box[1])
         size = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    "numpy", "onnxruntime", "pillow", "simplejpeg", "simsimd", "pylance", "torch", "faiss-cpu",
+    "numpy", "onnxruntime", "pillow", "simplejpeg", "numkong", "pylance", "torch", "faiss-cpu",
     "usearch",
 )  # fmt: skip
 
@@ -88,9 +88,10 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     model = re.search(r"^model name\s*: (.+)$", facts, re.MULTILINE)
+    name = model[1] if model else platform.machine()
     known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-    flags = set(facts.split())
-    return f"{model[1] if model else platform.machine()} ({', '.join(f for f in known if f in flags)})"
+    found = [flag for flag in known if flag in facts.split()]
+    return f"{name} ({', '.join(found)})" if found else name
 
 
 def parser(module: str, text: str) -> argparse.ArgumentParser:
@@ -142,3 +143,13 @@ def status(field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise KeyError(field)
+
+
+def busy() -> str | None:
+    """A warning if others use the processor now: threads of PyTorch then wait for each other."""
+    import psutil
+
+    share = psutil.cpu_percent(interval=2)
+    if share < 10:
+        return None
+    return f"Other processes use {share:.0f} % of the processor: the figures will be worth little."

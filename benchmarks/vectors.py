@@ -15,30 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.stand_in import StandIn
 from veduta import index as store
-from veduta.index import snapshot, store as tables
+from veduta.index import snapshot
+from veduta.index import store as tables
 
 CHUNK = 8192
 SCENE = 20  # photos of one
-
-
-class StandIn:
-    """An encoder for `veduta.index` that only has a name and a dimension, or a real one's."""
-
-    long_side = 64
-
-    def __init__(self, dimension: int, described: dict[str, object] | None = None) -> None:
-        self.dimension = dimension
-        self.described = described or {
-            "name": "stand-in",
-            "identity": "0" * 16,
-            "dimension": dimension,
-        }
-        self.name = str(self.described["name"])
-        self.identity = str(self.described["identity"])
-
-    def describe(self) -> dict[str, object]:
-        return self.described
 
 
 class Scenes:

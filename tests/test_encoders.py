@@ -263,10 +263,10 @@ def test_crop_of_a_line(shape):
 
 
 def test_long_side():
-    assert long_side(spec()) == 448
-    assert long_side(spec(sizes=((320, 1.0), (500, 1.0)))) == 512
-    assert long_side(spec(fit="squash", sizes=((224, 1.0),))) == 224
-    assert long_side(spec(fit="crop", keep=0.875, sizes=((224, 1.0),))) == 512
+    assert long_side(spec()) == 560
+    assert long_side(spec(sizes=((320, 1.0), (500, 1.0)))) == 625
+    assert long_side(spec(fit="squash", sizes=((224, 1.0),))) == 280
+    assert long_side(spec(fit="crop", keep=0.875, sizes=((224, 1.0),))) == 640
 
 
 # --- identity ---
@@ -361,7 +361,7 @@ def test_channels_last(tmp_path):
 
 def test_a_feature_map_is_pooled_by_gem_at_the_photo_s_own_shape(tmp_path):
     encoder = load_encoder(write(tmp_path, mirror(), PLAIN))
-    assert (encoder.spec.pooling, encoder.spec.fit, encoder.long_side) == ("gem", "aspect", 448)
+    assert (encoder.spec.pooling, encoder.spec.fit, encoder.long_side) == ("gem", "aspect", 560)
     assert encoder.prepare(colour(0, 0, 0, size=(300, 400)))[0].shape == (352, 448, 3)
     half = colour(10, 0, 0, size=(448, 448))
     half[:, 224:] = (0, 20, 0)
@@ -790,7 +790,7 @@ def test_an_embedded_model(name):
     encoder = load_encoder(name)
     assert encoder.name == name
     assert encoder.dimension == embedded_models()[PRESETS[name].model].dimension
-    assert encoder.long_side == PRESETS[name].sizes[0][0]
+    assert encoder.long_side == PRESETS[name].sizes[0][0] * 5 // 4
     result = encode(encoder, scene())
     assert result.shape == (1, encoder.dimension)
     assert result.dtype == np.float32
@@ -938,7 +938,7 @@ def test_openvino_that_is_not_installed(monkeypatch):
 def test_a_source_of_one_s_own():
     source = Source("mine", resolve("fast").path, Settings(sizes=((96, 1.0),), output="features"))
     encoder = open_encoder(source)
-    assert (encoder.name, encoder.spec.pooling, encoder.long_side) == ("mine", "gem", 96)
+    assert (encoder.name, encoder.spec.pooling, encoder.long_side) == ("mine", "gem", 120)
 
 
 def test_the_list():

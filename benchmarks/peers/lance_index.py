@@ -52,9 +52,7 @@ def measure(
         build = time.perf_counter() - started
         settings = some if kind == "IVF_PQ" else [(options["num_partitions"], r) for r in (1, 10)]
         for cells_searched, refine in settings:
-            found.append(
-                _search(dataset, kind, build, queries, true, cells_searched, refine)
-            )
+            found.append(_search(dataset, kind, build, queries, true, cells_searched, refine))
     return found
 
 
@@ -67,7 +65,7 @@ def _search(
     for query, wanted in zip(queries, true, strict=True):
         near = {"column": "vector", "q": query, "k": k, "nprobes": cells, "refine_factor": refine}
         started = time.perf_counter()
-        rows = dataset.to_table(columns=["id"], nearest=near)
+        rows = dataset.to_table(columns=["id", "_distance"], nearest=near)
         seconds.append(time.perf_counter() - started)
         hits += len(set(rows["id"].to_pylist()) & set(wanted.tolist()))
     return Found(

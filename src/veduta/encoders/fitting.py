@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,17 +44,20 @@ def place(width: int, height: int, side: int, spec: EncoderSpec) -> Placement:
     return Placement(left, top, left + cut, top + cut, side, side)
 
 
+# A JPEG that is scaled down in the decoder to exactly the network's size is softer than one that is
+# resized from a larger picture: with 320 pixels the cosine between the two fell to 0.94.
+_MARGIN = 1.25
+
+
 def long_side(spec: EncoderSpec) -> int:
     """Return the long side, in pixels, at which a decoded photo loses nothing for `spec`.
 
     For `crop` it is the short side that counts, so photos up to 2:1 are covered.
     """
     largest = max(side for side, _ in spec.sizes)
-    if spec.fit == "aspect":
-        return _multiple(largest, spec.stride)
-    if spec.fit == "squash":
-        return largest
-    return round(2 * largest / spec.keep)
+    if spec.fit == "crop":
+        largest = round(2 * largest / spec.keep)
+    return math.ceil(_MARGIN * largest)
 
 
 def _multiple(length: float, stride: int) -> int:

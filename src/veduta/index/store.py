@@ -29,6 +29,7 @@ _LAST = 2**64 - 1
 _SMALL_FRAGMENT = 16_384  # rows; fragments up to this size are merged
 _FRAGMENTS_BEFORE_MERGE = 64
 _VERSIONS_KEPT = 8
+_READ_AHEAD = 32 * 2**20  # bytes a scan holds; Lance alone would take 2 GiB
 
 
 def schema(dimension: int) -> pa.Schema:
@@ -113,12 +114,12 @@ class Table:
         return int(self.dataset.count_rows(where))
 
     def batches(
-        self, columns: Sequence[str], where: str | None = None, rows: int = 1024
+        self, columns: Sequence[str], where: str | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
         """Stream `columns` in table order, at most `rows` rows at a time."""
         scanner = self.dataset.scanner(
             columns=list(columns), filter=where, batch_size=rows, batch_readahead=2,
-            fragment_readahead=1, scan_in_order=True,
+            fragment_readahead=1, scan_in_order=True, io_buffer_size=_READ_AHEAD,
         )  # fmt: skip
         with _damage(self.index, "read"):
             yield from scanner.to_batches()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from veduta.index import Snapshot
 
 _BLOCK = 8192  # rows scanned at a time by one thread; its scores stay in the cache
+_ROUNDING = 1e-5  # what float32 arithmetic can add to a similarity, amply
 _FEW = 8  # a filter that keeps fewer than one row in so many is scored row by row
 
 
@@ -67,22 +68,20 @@ def _scan(
     snapshot: Snapshot, query: NDArray[np.float32], k: int, keep: NDArray[np.bool_] | None
 ) -> NDArray[np.intp]:
     """Return every row that can be among the k best, in row order."""
-    high, low, scale = _split(query)
-    estimate = scale * (high.astype(np.float32) + low.astype(np.float32) / 254)
+    scale = float(np.abs(query).max()) / 127 or 1.0
+    codes = np.rint(query / scale).astype(np.int8)
     length = float(np.linalg.norm(query))
-    lost = float(np.linalg.norm(query - estimate))
+    lost = float(np.linalg.norm(query - scale * codes))
     n = snapshot.photos
     upper = np.empty(n, np.float32)
-    queries = np.stack([high, low])
 
     def scan(rows: slice) -> NDArray[np.float32]:
-        import simsimd
+        import numkong
 
-        products = np.asarray(simsimd.cdist(queries, snapshot.codes[rows], metric="dot"))
-        scales = snapshot.scales[rows]
+        products = np.asarray(numkong.cdist(codes[None], snapshot.codes[rows], metric="dot"))[0]
         errors = snapshot.errors[rows]
-        similarity = (products[0] + products[1] / 254) * scales * scale
-        bound = errors * length + (1 + errors) * lost + 1e-5  # 1e-5: float32 rounding
+        similarity = products * snapshot.scales[rows] * scale
+        bound = errors * length + (1 + errors) * lost + _ROUNDING
         upper[rows] = similarity + bound
         lower = similarity - bound
         if keep is not None:
@@ -98,14 +97,6 @@ def _scan(
         lowest = np.concatenate(list(_threads().map(scan, blocks)))
     threshold = np.partition(lowest, -k)[-k] if len(lowest) > k else lowest.min()
     return np.flatnonzero(upper >= threshold)
-
-
-def _split(query: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.int8], float]:
-    # Two int8 vectors hold the query to 16 bits: query ≈ scale · (high + low / 254).
-    scale = float(np.abs(query).max()) / 127 or 1.0
-    high = np.rint(query / scale)
-    low = np.rint((query / scale - high) * 254)
-    return high.astype(np.int8), low.astype(np.int8), scale
 
 
 _pool: ThreadPoolExecutor | None = None
