@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import json
 import math
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -42,6 +43,28 @@ ROW_COLUMNS = (
 )  # fmt: skip
 
 
+class RowFile:
+    """A file of equal rows, read row by row.
+
+    A few rows out of a mapped file cost more: the kernel maps up to two megabytes around each.
+    """
+
+    def __init__(self, path: Path, dtype: Any, width: int) -> None:
+        self._dtype = np.dtype(dtype)
+        self._width = width
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Return `rows` (m,) as (m, width)."""
+        size = self._width * self._dtype.itemsize
+        data = b"".join(os.pread(self._descriptor, size, row * size) for row in rows.tolist())
+        return np.frombuffer(data, self._dtype).reshape(len(rows), self._width)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One version of an index, mapped into memory.
@@ -55,6 +78,7 @@ class Snapshot:
         codes: (n, d) int8 in [-127, 127].
         scales: (n,) float32.
         errors: (n,) float32, ‖row - scale · code‖.
+        file: the file behind `descriptors`, where the system can read it row by row.
     """
 
     version: int
@@ -64,6 +88,11 @@ class Snapshot:
     codes: NDArray[np.int8]
     scales: NDArray[np.float32]
     errors: NDArray[np.float32]
+    file: RowFile | None = None
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[np.float16]:
+        """Return the descriptors of `rows` (m,), (m, d) float16."""
+        return self.descriptors[rows] if self.file is None else self.file.take(rows)
 
     @property
     def photos(self) -> int:
@@ -149,6 +178,9 @@ def _open(folder: Path) -> Snapshot | None:
             codes=mapped("codes.i8", np.int8, (n, d)),
             scales=mapped("scales.f32", np.float32, (n,)),
             errors=mapped("errors.f32", np.float32, (n,)),
+            file=RowFile(folder / "descriptors.f16", np.float16, d)
+            if hasattr(os, "pread")
+            else None,
         )
     except (OSError, ValueError, KeyError):
         return None  # derived data: the caller builds it again

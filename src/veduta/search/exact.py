@@ -58,7 +58,7 @@ def score(
     out = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), _BLOCK):
         part = slice(start, start + _BLOCK)
-        block = snapshot.descriptors[rows[part]].astype(np.float32)
+        block = snapshot.take(rows[part]).astype(np.float32)
         # einsum adds up each row by itself, so a row scores the same in whatever company.
         out[part] = np.einsum("nd,d->n", block, query)
     return out
