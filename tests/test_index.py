@@ -136,7 +136,11 @@ def test_a_photo_moved_and_copied_at_once(made: Path, photos: Path, encoder: Tin
     assert paths(made) == on_disk(photos)
 
 
-def test_two_photos_swap_names(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+@pytest.mark.parametrize("rows", [1, 512])
+def test_two_photos_swap_names(
+    made: Path, photos: Path, encoder: TinyEncoder, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", rows)
     a, b = photos / "class0/photo0000.png", photos / "class1/photo0001.png"
     content_a, content_b = row(made, a)["content"], row(made, b)["content"]
     first, second = a.read_bytes(), b.read_bytes()
@@ -302,6 +306,42 @@ def test_file_that_vanishes_between_listing_and_reading(
     assert [Path(path).name for path, _ in report.unreadable] == ["photo0003.png"]
     monkeypatch.undo()
     assert index.update(made, [photos], encoder).unreadable == []
+
+
+def test_file_replaced_between_listing_and_reading(
+    photos: Path, encoder: TinyEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from veduta import photos as room
+
+    real = room.read_bytes
+    replaced = photos / "class0/photo0003.png"
+
+    def replace(path: bytes) -> bytes:
+        if path == os.fsencode(replaced):
+            save(replaced, 4321)
+        return real(path)
+
+    monkeypatch.setattr(room, "read_bytes", replace)
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    index.update(made, [photos], encoder)
+    monkeypatch.undo()
+    assert list(index.check(made)) == [], "the row is of the bytes that were read"
+    index.update(made, [photos], encoder)
+    status = replaced.stat()
+    found = row(made, replaced)
+    assert (found["size"], found["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
+    assert list(index.check(made)) == []
+
+
+def test_empty_folder(tmp_path: Path, encoder: TinyEncoder) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/notes.txt").write_text("no photo")
+    made = tmp_path / "index"
+    index.create(made, encoder)
+    report = index.update(made, [tmp_path / "photos"], encoder)
+    assert (report.total, report.unreadable) == (0, [])
+    assert index.open_snapshot(made).photos == 0
 
 
 def test_another_encoder_is_refused(made: Path, photos: Path) -> None:

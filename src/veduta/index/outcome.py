@@ -28,6 +28,7 @@ class Known:
     """A file with the content of row `id`: a copy, a moved file, or one that was only touched."""
 
     candidate: photos.Candidate
+    content: bytes
     id: int
 
 
@@ -56,7 +57,7 @@ def describe(
         data = photos.read_bytes(candidate.path)
         content = photos.content_hash(data)
         if (known := by_content.get(content)) is not None:
-            return Known(candidate, known)
+            return Known(candidate, content, known)
         photo = photos.decode(data, path=candidate.path, at_least=encoder.long_side)
         del data
         descriptor = encoder.encode([encoder.prepare(photo.pixels)])[0]

@@ -107,7 +107,7 @@ def update(
     Args:
         index: an existing index.
         folders: folders, searched recursively, or single photos. Rows of files that are gone from
-            a folder are removed; a single photo removes nothing. None: the folders of the index.
+            a folder are removed; a single photo removes nothing. Empty: the folders of the index.
         encoder: must be the one the index was created with.
         labels: `"folders"` or a CSV, see `veduta.index.labels.labeller`. The index remembers it;
             None does as the last run did.
@@ -135,10 +135,10 @@ def update(
         table = open_table(index)
         if table.notice:
             raise IndexDamaged(table.notice)
-        run = _Run(table, open_snapshot(index), rule, report, on_progress)
+        run = _Run(table, open_snapshot(index), encoder, rule, report, on_progress)
         todo = run.compare(folders, allow_empty)
         try:
-            run.read(todo, encoder, workers or _cores())
+            run.read(todo, workers or _cores())
             run.remove_missing()
             run.relabel()
         except KeyboardInterrupt:
@@ -161,12 +161,14 @@ class _Run:
         self,
         table: Table,
         snapshot: Snapshot,
+        encoder: Encoder,
         labeller: Labeller | None,
         report: Report,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.table = table
         self.snapshot = snapshot
+        self.encoder = encoder
         self.labeller = labeller
         self.report = report
         self.on_progress = on_progress
@@ -232,7 +234,7 @@ class _Run:
             [row for row, path in enumerate(self.paths) if path.startswith(prefix)], dtype=np.intp
         )
 
-    def read(self, todo: list[photos.Candidate], encoder: Encoder, workers: int) -> None:
+    def read(self, todo: list[photos.Candidate], workers: int) -> None:
         """Read and encode `todo`, committing as it goes; an interrupt commits what is done."""
         self._tell(len(todo))
         if not todo:
@@ -240,7 +242,7 @@ class _Run:
         hashes = self.snapshot.rows["content"].to_pylist()[: self.snapshot.photos]
         by_content = dict(zip(hashes, self.ids, strict=False))
         try:
-            for outcome in _in_order(todo, encoder, by_content, workers):
+            for outcome in _in_order(todo, self.encoder, by_content, workers):
                 self.waiting.append(outcome)
                 full = len(self.waiting) >= COMMIT_ROWS
                 if full or time.monotonic() - self.last_commit > COMMIT_SECONDS:
@@ -254,8 +256,8 @@ class _Run:
         """Write what is waiting: one commit for new rows, one for rows that changed."""
         if not self.waiting:
             return
-        outcomes, self.waiting = self.waiting, []
-        copies = self._sources(outcomes)
+        outcomes, copies = self._sources(self.waiting)
+        self.waiting = []
         new: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         for outcome in outcomes:
@@ -311,14 +313,27 @@ class _Run:
                 self.report.unreadable.append((os.fsdecode(candidate.path), reason))
                 return {**dict.fromkeys(_OF_A_PHOTO), "problem": reason, **place}
 
-    def _sources(self, outcomes: Sequence[Outcome]) -> dict[int, dict[str, Any]]:
-        """Fetch the rows that are used again, and see which of them lost their file."""
+    def _sources(
+        self, outcomes: Sequence[Outcome]
+    ) -> tuple[list[Outcome], dict[int, dict[str, Any]]]:
+        """Fetch the rows that are used again, and see which of them lost their file.
+
+        A row that this run has already given another content is no source any more: two photos may
+        have swapped names. What wanted it is described after all.
+        """
         ids = sorted({outcome.id for outcome in outcomes if isinstance(outcome, Known)})
         for known in ids:
             if not os.path.lexists(self.path_of_id[known]):
                 self.missing.add(known)
         columns = [name for name in self.table.dataset.schema.names if name != "id"]
-        return {row.pop("id"): row for row in self.table.take(ids, columns)}
+        rows = {row.pop("id"): row for row in self.table.take(ids, columns)}
+        current = [
+            describe(outcome.candidate, self.encoder, {})
+            if isinstance(outcome, Known) and rows[outcome.id]["content"] != outcome.content
+            else outcome
+            for outcome in outcomes
+        ]
+        return current, rows
 
     def remove_missing(self) -> None:
         """Remove the rows whose file is gone and did not turn up elsewhere."""

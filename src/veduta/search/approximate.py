@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from veduta.index import Table
 
-_CELLS = 40  # k-means cells searched
-_REFINED = 20  # candidates a hit that are scored again from the stored descriptors
+_CELLS = 20  # k-means cells searched
+_REFINED = 10  # candidates a hit that are scored again from the stored descriptors
 COLUMNS = ("id", "path", "label", "width", "height", "taken")
 
 
