@@ -31,7 +31,7 @@ _ASKED = 12  # photos of the user's own that become queries
 _SEED = 1764
 _NOT_REAL = (
     "Views made by a program are easier than photos taken on another day by another person: "
-    "docs/benchmarks.md has the figures on real ones."
+    "docs/results.md has the figures on real ones."
 )
 
 
