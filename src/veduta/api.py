@@ -83,7 +83,7 @@ class Index:
         Args:
             dimension: of the projected descriptors; None takes the projection away.
             power: 0 rotates only; up to 1 also whitens, which cost accuracy on all four sets that
-                it was measured on (docs/benchmarks.md).
+                it was measured on (docs/ablation.md).
 
         Raises:
             EncoderError: too few photos for that many dimensions.
@@ -188,5 +188,5 @@ def open_or_create(path: PathLike, encoder: str | None = None) -> Index:
         return create(path, encoder or DEFAULT)
     index = Index(Path(path))
     if encoder is not None:
-        store.Manifest.read(index.path).require(load_encoder(encoder), index.path)
+        index._manifest.require(load_encoder(encoder), index.path)
     return index

@@ -21,7 +21,7 @@ __all__ = ["load_encoder", "open_encoder"]
 
 # Cosine between the descriptors of the two runtimes on the probe below which OpenVINO is not used.
 # bfloat16 moves descriptors of photos to a median cosine of 0.999, the worst of them to 0.987;
-# docs/benchmarks.md has what that does to rankings.
+# docs/results.md has what that does to rankings.
 AGREEMENT = 0.98
 
 

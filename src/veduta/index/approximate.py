@@ -2,7 +2,7 @@
 
 Lance keeps it beside the rows: an inverted file over k-means cells with product quantisation
 (Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", 2011). The exact scan
-stays the default; docs/benchmarks.md shows from which size on this one pays.
+stays the default; docs/benchmarks.md compares the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from veduta.errors import CollectionError, readable
 from veduta.index.manifest import Manifest
-from veduta.index.store import Table, open_table, writing
+from veduta.index.store import open_table, writing
 
 AUTOMATIC_FROM = 2_000_000
 """Number of photos from which `veduta index` builds it unasked."""
@@ -38,13 +38,8 @@ def build_approximate(index: Path) -> None:
                 f"{readable(index)} has {photos:,} photos; an approximate index takes {LEAST:,}, "
                 "and below that the exact search is quicker anyway."
             )
-        train(table, photos, manifest.dimension)
+        table.index_descriptors(
+            partitions=math.isqrt(photos),
+            codes=max(1, manifest.dimension // _DIMENSIONS_A_CODE),
+        )
         replace(manifest, approximate=True).write(index)
-
-
-def train(table: Table, photos: int, dimension: int) -> None:
-    """Cluster and encode all descriptors of `table`."""
-    table.index_descriptors(
-        partitions=max(1, math.isqrt(photos)),
-        codes=max(1, dimension // _DIMENSIONS_A_CODE),
-    )

@@ -38,6 +38,8 @@ def set_projection(index: Path, dimension: int | None, power: float = 0.0) -> No
             projection = fit_projection(_descriptors(table), dimension=dimension, power=power)
             name = f"projection-{projection.identity}.npz"
             projection.save(index / name)
+        if name == manifest.projection:
+            return  # as it is: the snapshot need not be written again
         manifest = replace(manifest, projection=name)
         manifest.write(index)
         build_snapshot(index, manifest, table)

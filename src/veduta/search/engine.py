@@ -61,8 +61,8 @@ class Engine:
         if manifest.projection:
             projection = Projection.load(self.index / manifest.projection)
         # The approximate index is over the stored descriptors, not the projected ones.
-        approximate = manifest.approximate and projection is None
-        table = open_table(self.index) if approximate else None
+        usable = manifest.approximate and projection is None
+        table = open_table(self.index) if usable else None
         return _State(token, manifest, open_snapshot(self.index), projection, table)
 
     def _token(self) -> tuple[Any, ...]:
