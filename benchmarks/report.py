@@ -21,8 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    "numpy", "onnxruntime", "pillow", "simplejpeg", "numkong", "pylance", "torch", "faiss-cpu",
-    "usearch",
+    "numpy", "onnxruntime", "pillow", "simplejpeg", "numkong", "pylance", "opencv-python-headless",
+    "poselib", "torch", "faiss-cpu", "usearch",
 )  # fmt: skip
 
 
