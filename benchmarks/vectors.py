@@ -47,7 +47,7 @@ def write_index(index: Path, number: int, dimension: int) -> Scenes:
     """Make an index whose snapshot holds `number` rows, though its table is empty."""
     store.create(index, StandIn(dimension))  # type: ignore[arg-type]
     manifest = store.Manifest.read(index)
-    name = snapshot._name(tables.newest_version(index), manifest)
+    name = snapshot.snapshot_name(index, manifest)
     folder = index / snapshot.FOLDER / name
     folder.mkdir(parents=True)
     scenes = Scenes(max(1, number // SCENE), dimension)

@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import TinyEncoder, photo_folder
+from tiny import TinyEncoder, TinyExtractor, photo_folder
 
 from veduta import errors, index
+from veduta.index.graph import StoredKeypoints, graph_is_whole
+from veduta.photos import load
 
 HERE = Path(__file__).parent
 # Prints each path as soon as it is acknowledged.
 INDEXER = """
 import os, sys
 from pathlib import Path
-from tiny import TinyEncoder
+from tiny import TinyEncoder, TinyExtractor
 from veduta import index
 from veduta.index import updating
 
@@ -31,7 +33,7 @@ def tell(state):
     for path in state.paths:
         os.write(1, path + b"\\n")
 
-index.update(made, [photos], TinyEncoder(), on_progress=tell)
+index.update(made, [photos], TinyEncoder(), TinyExtractor(), on_progress=tell)
 os.write(1, b"done\\n")
 """
 
@@ -39,7 +41,7 @@ os.write(1, b"done\\n")
 def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     photos, made = tmp_path / "photos", tmp_path / "index"
     photo_folder(photos, 300)
-    index.create(made, TinyEncoder())  # type: ignore[arg-type]
+    index.create(made, TinyEncoder(), TinyExtractor())  # type: ignore[arg-type]
     acknowledged: set[bytes] = set()
     rng = random.Random(0)
     kills = finished = 0
@@ -69,9 +71,23 @@ def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
         assert len(stored) == snapshot.rows.num_rows, "no path stands there twice"
         for path in acknowledged:
             assert stored[path] == os.stat(path).st_size
-    index.update(made, [photos], TinyEncoder())  # type: ignore[arg-type]
+        keypoints_are_right(made, acknowledged)
+    index.update(made, [photos], TinyEncoder(), TinyExtractor())  # type: ignore[arg-type]
     assert index.open_snapshot(made).photos == 300
     assert list(index.check(made)) == []
+    assert graph_is_whole(made, index.Manifest.read(made))
+    keypoints_are_right(made, set(map(os.fsencode, photos.rglob("*.png"))))
+
+
+def keypoints_are_right(made: Path, paths: set[bytes]) -> None:
+    """The keypoints of each of these photos read back, and are those of what is there now."""
+    snapshot = index.open_snapshot(made)
+    stored = StoredKeypoints(made, snapshot)
+    row_of = {path: row for row, path in enumerate(snapshot.rows["path"].to_pylist())}
+    for path in paths:
+        photo = load(path)
+        expected = TinyExtractor().extract(photo.pixels, photo.width, photo.height)
+        assert stored.read(row_of[path]).pack() == expected.pack()
 
 
 @pytest.fixture
@@ -93,8 +109,8 @@ def test_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 50)
     photos, made = tmp_path / "photos", small_disk / "index"
     photo_folder(photos, 2000)
-    encoder = TinyEncoder()
-    index.create(made, encoder)  # type: ignore[arg-type]
+    encoder, extractor = TinyEncoder(), TinyExtractor()
+    index.create(made, encoder, extractor)  # type: ignore[arg-type]
     committed = 0
 
     def note(state: index.Progress) -> None:
@@ -102,12 +118,12 @@ def test_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         committed = state.committed
 
     with pytest.raises(errors.StorageFull, match="disk is full"):
-        index.update(made, [photos], encoder, on_progress=note)  # type: ignore[arg-type]
+        index.update(made, [photos], encoder, extractor, on_progress=note)  # type: ignore[arg-type]
     assert committed > 0
     assert index.open_table(made).count() == committed, "what was acknowledged is there"
     with pytest.raises(errors.StorageFull):
         index.open_snapshot(made)
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    done = index.update(made, [photos], encoder)  # type: ignore[arg-type]
+    done = index.update(made, [photos], encoder, extractor)  # type: ignore[arg-type]
     assert done.total == 2000 and done.unchanged == committed
     assert list(index.check(made)) == []

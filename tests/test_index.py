@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import TinyEncoder, photo_folder, save
+from tiny import TinyEncoder, TinyExtractor, photo_folder, save
 
 from veduta import errors, index
 from veduta.index.store import newest_version, open_table
@@ -350,6 +350,22 @@ def test_another_encoder_is_refused(made: Path, photos: Path) -> None:
         index.update(made, [photos], other)
 
 
+def test_keypoints_are_part_of_what_an_index_is(tmp_path: Path, encoder: TinyEncoder) -> None:
+    plain = index.create(tmp_path / "plain", encoder)
+    assert plain.keypoints is None
+    plain.require_extractor(None, tmp_path)
+    with pytest.raises(errors.EncoderMismatch, match=r"no keypoints.*'tiny' \(00000000feedbeef\)"):
+        plain.require_extractor(TinyExtractor(), tmp_path)
+    index.create(tmp_path / "with", encoder, TinyExtractor())
+    manifest = index.Manifest.read(tmp_path / "with")
+    assert manifest.keypoints == {"name": "tiny", "identity": "00000000feedbeef", "count": 60}
+    manifest.require_extractor(TinyExtractor(), tmp_path)
+    with pytest.raises(errors.EncoderMismatch, match=r"feedbeef\); asked for: none"):
+        manifest.require_extractor(None, tmp_path)
+    with pytest.raises(errors.EncoderMismatch, match="another folder"):
+        manifest.require_extractor(TinyExtractor("0123456789abcdef"), tmp_path)
+
+
 def test_not_an_index(tmp_path: Path, encoder: TinyEncoder) -> None:
     with pytest.raises(errors.NotAnIndex, match="does not exist"):
         index.open_snapshot(tmp_path / "nothing")
@@ -367,6 +383,15 @@ def test_index_of_a_newer_version_is_refused(made: Path) -> None:
     file = made / "index.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
     with pytest.raises(errors.IndexDamaged, match="newer"):
+        index.open_snapshot(made)
+
+
+def test_index_of_an_older_version_is_refused(made: Path) -> None:
+    file = made / "index.json"
+    fields = {**json.loads(file.read_text()), "format": 1}
+    del fields["keypoints"]
+    file.write_text(json.dumps(fields))
+    with pytest.raises(errors.IndexDamaged, match=r"older.*reads 2.*another folder"):
         index.open_snapshot(made)
 
 

@@ -13,13 +13,21 @@ import numpy as np
 
 from veduta import photos
 from veduta.errors import IndexDamaged, NotAnIndex, PhotoError, PhotoUnreadable, readable
+from veduta.index import keypoint_files
+from veduta.index.graph import FOLDER as GRAPH
+from veduta.index.graph import build_graph
+from veduta.index.keypoint_files import KeypointReader, Place
 from veduta.index.manifest import FILE, Manifest
 from veduta.index.outcome import checksum
 from veduta.index.snapshot import FOLDER, build_snapshot
 from veduta.index.store import TABLE, Table, open_table, remove_damage, writing
 
-_COLUMNS = ("id", "path", "content", "descriptor", "checksum", "problem")
+_COLUMNS = (
+    "id", "path", "content", "descriptor", "checksum", "problem", "width", "height",
+    *keypoint_files.COLUMNS,
+)  # fmt: skip
 DAMAGED = "descriptor damaged"
+KEYPOINTS_DAMAGED = "keypoints damaged"
 MISSING = "photo missing"
 CHANGED = "photo changed"
 UNREADABLE = "photo unreadable"
@@ -36,7 +44,7 @@ class Finding:
 
 
 def check(index: Path, on_row: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
-    """Compare every row with its photo (content hash) and its descriptor with its checksum.
+    """Compare every row with its photo (content hash), descriptor and keypoints with checksums.
 
     Args:
         index: the index; it is not changed.
@@ -49,21 +57,24 @@ def check(index: Path, on_row: Callable[[int, int], None] | None = None) -> Iter
     table = open_table(index)
     if table.notice:
         raise IndexDamaged(table.notice)
+    reader = KeypointReader(index)
     total, done = table.count(), 0
     for batch in table.batches(_COLUMNS, rows=256):
         for row in batch.to_pylist():
-            yield from _check_row(row)
+            yield from _check_row(row, reader)
             done += 1
             if on_row:
                 on_row(done, total)
 
 
-def _check_row(row: dict[str, Any]) -> Iterator[Finding]:
+def _check_row(row: dict[str, Any], reader: KeypointReader) -> Iterator[Finding]:
     if row["problem"] is not None:
         return
     path = row["path"]
     if not _descriptor_is_sound(row):
         yield Finding(row["id"], path, DAMAGED, "its descriptor does not match its checksum")
+    if not _keypoints_are_sound(row, reader):
+        yield Finding(row["id"], path, KEYPOINTS_DAMAGED, "its keypoints do not read back")
     try:
         same = photos.content_hash(photos.read_bytes(path)) == row["content"]
     except PhotoUnreadable as error:
@@ -82,6 +93,17 @@ def _descriptor_is_sound(row: dict[str, Any]) -> bool:
     return checksum(stored) == row["checksum"] and bool(abs(length - 1) < 0.01)
 
 
+def _keypoints_are_sound(row: dict[str, Any], reader: KeypointReader) -> bool:
+    place = [row[name] for name in keypoint_files.COLUMNS]
+    if place[0] is None:
+        return True
+    try:
+        reader.read(Place(*place), row["width"], row["height"])
+    except IndexDamaged:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Repaired:
     """What `repair` did: whether an older version came back, and how many rows went."""
@@ -97,9 +119,9 @@ def repair(index: Path) -> Repaired:
     """Make a damaged index whole again from what is readable in it.
 
     Goes back to the last version that opens, drops fragments that do not read back, removes rows
-    whose descriptor does not match its checksum or whose path stands there twice, and builds the
-    snapshot anew. No photo is touched; what was dropped is found to be new by the next
-    `veduta index`.
+    whose descriptor or keypoints do not match their checksum or whose path stands there twice, and
+    builds the snapshot and the neighbour graph anew. No photo is touched; what was dropped is found
+    to be new by the next `veduta index`.
 
     Raises:
         NotAnIndex: there is nothing to repair at that place.
@@ -111,6 +133,7 @@ def repair(index: Path) -> Repaired:
     with writing(index):
         manifest = Manifest.read(index)
         shutil.rmtree(index / FOLDER, ignore_errors=True)
+        shutil.rmtree(index / GRAPH, ignore_errors=True)
         table = open_table(index)
         went_back = table.notice is not None
         if went_back:
@@ -120,6 +143,7 @@ def repair(index: Path) -> Repaired:
         bad = _bad_rows(table)
         table.delete(bad)
         snapshot = build_snapshot(index, manifest, table)
+        build_graph(index, manifest, snapshot)
         return Repaired(table.version, went_back, lost, len(bad), snapshot.photos)
 
 
@@ -139,12 +163,16 @@ def _reads(fragment: Any) -> bool:
 
 
 def _bad_rows(table: Table) -> list[int]:
+    reader = KeypointReader(table.index)
     bad: list[int] = []
     seen: set[bytes] = set()
     for batch in table.batches(_COLUMNS, rows=256):
         for row in batch.to_pylist():
             twice = row["path"] in seen
             seen.add(row["path"])
-            if twice or (row["problem"] is None and not _descriptor_is_sound(row)):
+            sound = row["problem"] is not None or (
+                _descriptor_is_sound(row) and _keypoints_are_sound(row, reader)
+            )
+            if twice or not sound:
                 bad.append(row["id"])
     return bad

@@ -12,9 +12,10 @@ from typing import Any, Self
 
 from veduta.encoders import Encoder
 from veduta.errors import EncoderMismatch, IndexDamaged, NotAnIndex, readable
+from veduta.keypoints import Extractor
 
 FILE = "index.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Manifest:
         folders: the folders that were indexed, absolute; a later run without folders updates these.
         labels: where labels come from: None, `"folders"`, or the path of a CSV.
         projection: file name of the projection that searches apply, or None.
+        keypoints: name, identity and number of the keypoints stored of each photo, or None.
         approximate: whether searches use the approximate index.
         created: when, ISO 8601, UTC.
         format: version of the layout on disk.
@@ -36,6 +38,7 @@ class Manifest:
     folders: tuple[str, ...] = ()
     labels: str | None = None
     projection: str | None = None
+    keypoints: dict[str, Any] | None = None
     approximate: bool = False
     created: str = ""
     format: int = FORMAT
@@ -46,10 +49,17 @@ class Manifest:
         return int(self.encoder["dimension"])
 
     @classmethod
-    def new(cls, encoder: Encoder) -> Self:
-        """Return the manifest of an empty index for the descriptors of `encoder`."""
+    def new(cls, encoder: Encoder, extractor: Extractor | None) -> Self:
+        """Return the manifest of an empty index for descriptors of `encoder` and keypoints."""
+        keypoints = None
+        if extractor is not None:
+            keypoints = {
+                "name": extractor.name,
+                "identity": extractor.identity,
+                "count": extractor.count,
+            }
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(encoder=encoder.describe(), created=created)
+        return cls(encoder=encoder.describe(), keypoints=keypoints, created=created)
 
     @classmethod
     def read(cls, index: Path) -> Self:
@@ -80,10 +90,13 @@ class Manifest:
                 f"{readable(file)} does not parse ({error}). "
                 f"Restore it: veduta repair --index {readable(index)}"
             ) from error
-        if version > FORMAT:
+        if version != FORMAT:
+            which, remedy = ("a newer", "Update Veduta, or index") if version > FORMAT else (
+                "an older", "Index"
+            )  # fmt: skip
             raise IndexDamaged(
-                f"{readable(index)} was written by a newer Veduta (layout {version}, this one "
-                f"reads up to {FORMAT}). Update Veduta, or index again into another folder."
+                f"{readable(index)} was written by {which} Veduta (layout {version}, this one "
+                f"reads {FORMAT}). {remedy} again into another folder."
             )
         return manifest
 
@@ -91,7 +104,7 @@ class Manifest:
         """Replace the manifest of `index` in one step, so that no reader sees half of it."""
         write_whole(index / FILE, json.dumps(dataclasses.asdict(self), indent=2).encode())
 
-    def require(self, encoder: Encoder, index: Path) -> None:
+    def require_encoder(self, encoder: Encoder, index: Path) -> None:
         """Raise EncoderMismatch, naming both, unless `encoder` made the descriptors of `index`."""
         if encoder.identity != self.encoder["identity"]:
             raise EncoderMismatch(
@@ -99,6 +112,17 @@ class Manifest:
                 f"({self.encoder['identity']}); this is '{encoder.name}' ({encoder.identity}). "
                 f"Use --encoder {self.encoder['name']}, or index again into another folder."
             )
+
+    def require_extractor(self, extractor: Extractor | None, index: Path) -> None:
+        """Raise EncoderMismatch, naming both, unless `extractor` made the keypoints of `index`."""
+        have = self.keypoints
+        if (have and have["identity"]) == (extractor and extractor.identity):
+            return
+        there = f"keypoints '{have['name']}' ({have['identity']})" if have else "no keypoints"
+        this = f"'{extractor.name}' ({extractor.identity})" if extractor else "none"
+        raise EncoderMismatch(
+            f"{readable(index)} holds {there}; asked for: {this}. Index again into another folder."
+        )
 
 
 def write_whole(file: Path, data: bytes) -> None:

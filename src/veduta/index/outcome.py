@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 from veduta import photos
 from veduta.encoders import Encoder
 from veduta.errors import EncoderError, PhotoError
+from veduta.keypoints import Extractor
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A photo that was read and encoded now. `row` lacks what the file alone does not tell."""
+    """A photo that was read and encoded now. `row` lacks what the file alone does not tell.
+
+    `keypoints` are packed; None when the index stores none.
+    """
 
     candidate: photos.Candidate
     row: dict[str, Any]
+    keypoints: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,17 @@ Outcome = Described | Known | Unreadable
 
 
 def describe(
-    candidate: photos.Candidate, encoder: Encoder, by_content: Mapping[bytes, int]
+    candidate: photos.Candidate,
+    encoder: Encoder,
+    extractor: Extractor | None,
+    by_content: Mapping[bytes, int],
 ) -> Outcome:
-    """Take one file from its bytes to its descriptor. Runs in a worker thread.
+    """Take one file from its bytes to its descriptor and keypoints. Runs in a worker thread.
 
     Args:
         candidate: the file.
         encoder: makes the descriptor.
+        extractor: finds the keypoints; None: none.
         by_content: content hash → id of a row whose descriptor can be used again.
     """
     try:
@@ -58,9 +67,13 @@ def describe(
         content = photos.content_hash(data)
         if (known := by_content.get(content)) is not None:
             return Known(candidate, content, known)
-        photo = photos.decode(data, path=candidate.path, at_least=encoder.long_side)
+        long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
+        photo = photos.decode(data, path=candidate.path, at_least=long_side)
         del data
         descriptor = encoder.encode([encoder.prepare(photo.pixels)])[0]
+        packed = None
+        if extractor is not None:
+            packed = extractor.extract(photo.pixels, photo.width, photo.height).pack()
     except (PhotoError, EncoderError) as error:
         return Unreadable(candidate, getattr(error, "reason", str(error)))
     stored = descriptor.astype(np.float16)
@@ -76,7 +89,7 @@ def describe(
         "thumbnail": photos.thumbnail(photo.pixels),
         "problem": None,
     }
-    return Described(candidate, row)
+    return Described(candidate, row, packed)
 
 
 def checksum(descriptor: NDArray[np.float16]) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.encoders.projection import fit_projection
+from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import build_snapshot, vectors
 from veduta.index.store import Table, open_table, writing
@@ -42,7 +43,7 @@ def set_projection(index: Path, dimension: int | None, power: float = 0.0) -> No
             return  # as it is: the snapshot need not be written again
         manifest = replace(manifest, projection=name)
         manifest.write(index)
-        build_snapshot(index, manifest, table)
+        build_graph(index, manifest, build_snapshot(index, manifest, table))
         for file in index.glob("projection-*.npz"):
             if file.name != name:
                 file.unlink()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FOLDER = "snapshot"
 ROW_COLUMNS = (
     "id", "path", "size", "mtime_ns", "content", "label", "format", "width", "height", "taken",
-    "perceptual_hash", "problem",
+    "perceptual_hash", "problem", "keypoints_file", "keypoints_at", "keypoints_size",
 )  # fmt: skip
 
 
@@ -100,6 +100,11 @@ class Snapshot:
         return len(self.descriptors)
 
     @property
+    def keypoint_files(self) -> set[int]:
+        """Numbers of the files that hold the photos' keypoints."""
+        return set(self.rows["keypoints_file"].unique().to_pylist()) - {None}
+
+    @property
     def dimension(self) -> int:
         """Length d of a descriptor as searched, after any projection."""
         return int(self.descriptors.shape[1])
@@ -128,7 +133,7 @@ def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
         folder = Path(tempfile.mkdtemp(prefix="veduta-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
-    final = folder / _name(newest_version(index), manifest)
+    final = folder / snapshot_name(index, manifest)
     try:
         _write(draft, index, manifest, table)
         made = _open(draft)  # mapped before it gets its name: another process may replace it then
@@ -146,6 +151,11 @@ def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
         if other != final and not other.name.startswith(".draft-"):
             shutil.rmtree(other, ignore_errors=True)
     return made
+
+
+def snapshot_name(index: Path, manifest: Manifest) -> str:
+    """Return what names the newest version of `index`, and what is derived from it."""
+    return _name(newest_version(index), manifest)
 
 
 def _name(version: Version | None, manifest: Manifest) -> str:

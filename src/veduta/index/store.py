@@ -36,7 +36,8 @@ def schema(dimension: int) -> pa.Schema:
     """Return the columns of the table.
 
     A row is one file. `descriptor` and `thumbnail` are null and `problem` says why when the photo
-    could not be read; such rows keep a broken file from being tried again until it changes.
+    could not be read; such rows keep a broken file from being tried again until it changes. The
+    keypoints are kept in files of their own, see `veduta.index.keypoint_files`.
     """
     import pyarrow as pa
 
@@ -56,6 +57,9 @@ def schema(dimension: int) -> pa.Schema:
             pa.field("descriptor", pa.list_(pa.float16(), dimension)),
             pa.field("checksum", pa.uint32()),
             pa.field("thumbnail", pa.binary()),
+            pa.field("keypoints_file", pa.int32()),
+            pa.field("keypoints_at", pa.int64()),
+            pa.field("keypoints_size", pa.int32()),
             pa.field("problem", pa.string()),
         ]
     )
@@ -222,11 +226,16 @@ class Table:
             for file in fragment.data_files()
         ]
         for path in (*data, newest, root / "data", root / "_versions"):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(path)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _among(ids: Sequence[int]) -> str:

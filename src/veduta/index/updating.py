@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,21 @@ from numpy.typing import NDArray
 from veduta import photos
 from veduta.encoders import Encoder
 from veduta.errors import CollectionError, IndexDamaged, PhotoUnreadable, readable
+from veduta.index import keypoint_files
+from veduta.index.graph import OnProgress, build_graph, graph_is_whole
+from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.labels import FOLDERS, Labeller, labeller
 from veduta.index.manifest import Manifest
 from veduta.index.outcome import Described, Known, Outcome, Unreadable, describe
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.store import Table, create_table, open_table, writing
+from veduta.keypoints import Extractor
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
 _OF_A_PHOTO = (
     "content", "format", "width", "height", "taken", "perceptual_hash", "descriptor", "checksum",
-    "thumbnail",
+    "thumbnail", *keypoint_files.COLUMNS,
 )  # fmt: skip
 _IN_FLIGHT = 32  # photos a worker, waiting or done; keeps workers busy during a commit
 
@@ -71,8 +76,10 @@ class Progress:
     paths: Sequence[bytes] = ()
 
 
-def create(index: Path, encoder: Encoder) -> Manifest:
+def create(index: Path, encoder: Encoder, extractor: Extractor | None = None) -> Manifest:
     """Create an empty index for the descriptors of `encoder` in the folder `index`.
+
+    With an `extractor` it keeps the keypoints of each photo too, for geometric verification.
 
     Raises:
         CollectionError: the folder holds something else, or cannot be made.
@@ -87,7 +94,7 @@ def create(index: Path, encoder: Encoder) -> Manifest:
             f"{readable(index)} is not empty and not an index. Name another folder with --index."
         )
     create_table(index, encoder.dimension)
-    manifest = Manifest.new(encoder)
+    manifest = Manifest.new(encoder, extractor)
     manifest.write(index)  # last: a folder with a manifest has a table
     return manifest
 
@@ -96,11 +103,14 @@ def update(
     index: Path,
     folders: Sequence[Path],
     encoder: Encoder,
+    extractor: Extractor | None = None,
     *,
     labels: str | os.PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_linking: OnProgress | None = None,
     workers: int | None = None,
     allow_empty: bool = False,
+    graph: bool = True,
 ) -> Report:
     """Add, change, move and remove rows of `index` until they match the photos in `folders`.
 
@@ -108,13 +118,15 @@ def update(
         index: an existing index.
         folders: folders, searched recursively, or single photos. Rows of files that are gone from
             a folder are removed; a single photo removes nothing. Empty: the folders of the index.
-        encoder: must be the one the index was created with.
+        encoder, extractor: must be those the index was created with.
         labels: `"folders"` or a CSV, see `veduta.index.labels.labeller`. The index remembers it;
             None does as the last run did.
         on_progress: called after the listing, after each photo and after each commit; a commit
             passes the paths that are now safe.
+        on_linking: called with (done, total) while the links of the neighbour graph are verified.
         workers: photos read and encoded at a time; default: one a core.
         allow_empty: accept that a folder which had photos has none now.
+        graph: bring the neighbour graph up to date as well.
 
     Raises:
         EncoderMismatch, IndexLocked, IndexDamaged, StorageFull: see `veduta.errors`.
@@ -131,11 +143,12 @@ def update(
         if not folders:
             raise CollectionError(f"{readable(index)} knows no folders yet. Name one.")
         rule = labeller(manifest.labels, folders) if manifest.labels else None
-        manifest.require(encoder, index)
+        manifest.require_encoder(encoder, index)
+        manifest.require_extractor(extractor, index)
         table = open_table(index)
         if table.notice:
             raise IndexDamaged(table.notice)
-        run = _Run(table, open_snapshot(index), encoder, rule, report, on_progress)
+        run = _Run(table, open_snapshot(index), encoder, extractor, rule, report, on_progress)
         todo = run.compare(folders, allow_empty)
         try:
             run.read(todo, workers or _cores())
@@ -145,13 +158,30 @@ def update(
             report.interrupted = True
         else:
             manifest.write(index)
-            if table.version != run.snapshot.version:
+            snapshot = run.snapshot
+            if table.version != snapshot.version:
                 table.tidy()
                 table.extend_indices()
-                build_snapshot(index, manifest, table)
+                snapshot = build_snapshot(index, manifest, table)
+                keypoint_files.remove_unused(index, snapshot.keypoint_files)
+            if graph:
+                report.interrupted = not _link(index, manifest, snapshot, on_linking)
         report.total = table.count("problem IS NULL")
     report.seconds = time.monotonic() - started
     return report
+
+
+def _link(
+    index: Path, manifest: Manifest, snapshot: Snapshot, on_linking: OnProgress | None
+) -> bool:
+    """Bring the neighbour graph up to date; False if the user interrupted it."""
+    if graph_is_whole(index, manifest):
+        return True
+    try:
+        build_graph(index, manifest, snapshot, on_linking)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 class _Run:
@@ -162,6 +192,7 @@ class _Run:
         table: Table,
         snapshot: Snapshot,
         encoder: Encoder,
+        extractor: Extractor | None,
         labeller: Labeller | None,
         report: Report,
         on_progress: Callable[[Progress], None] | None,
@@ -169,6 +200,8 @@ class _Run:
         self.table = table
         self.snapshot = snapshot
         self.encoder = encoder
+        self.extractor = extractor
+        self.keypoints = KeypointWriter(table.index)
         self.labeller = labeller
         self.report = report
         self.on_progress = on_progress
@@ -242,7 +275,10 @@ class _Run:
         hashes = self.snapshot.rows["content"].to_pylist()[: self.snapshot.photos]
         by_content = dict(zip(hashes, self.ids, strict=False))
         try:
-            for outcome in _in_order(todo, self.encoder, by_content, workers):
+            work = partial(
+                describe, encoder=self.encoder, extractor=self.extractor, by_content=by_content
+            )
+            for outcome in _in_order(todo, work, workers):
                 self.waiting.append(outcome)
                 full = len(self.waiting) >= COMMIT_ROWS
                 if full or time.monotonic() - self.last_commit > COMMIT_SECONDS:
@@ -258,6 +294,7 @@ class _Run:
             return
         outcomes, copies = self._sources(self.waiting)
         self.waiting = []
+        self._keep_keypoints(outcomes)
         new: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         for outcome in outcomes:
@@ -275,6 +312,13 @@ class _Run:
         self.last_commit = time.monotonic()
         self._tell(total, [outcome.candidate.path for outcome in outcomes])
         self.table.tidy()
+
+    def _keep_keypoints(self, outcomes: Sequence[Outcome]) -> None:
+        """Write the keypoints of new photos to their file, and their places into the rows."""
+        described = [o for o in outcomes if isinstance(o, Described) and o.keypoints is not None]
+        places = self.keypoints.append([o.keypoints or b"" for o in described])
+        for outcome, place in zip(described, places, strict=True):
+            outcome.row.update(zip(keypoint_files.COLUMNS, place, strict=True))
 
     def _row(self, outcome: Outcome, copies: dict[int, dict[str, Any]]) -> dict[str, Any]:
         """Return the row of an outcome, and count it; with an `id` if a row is to be replaced."""
@@ -328,7 +372,7 @@ class _Run:
         columns = [name for name in self.table.dataset.schema.names if name != "id"]
         rows = {row.pop("id"): row for row in self.table.take(ids, columns)}
         current = [
-            describe(outcome.candidate, self.encoder, {})
+            describe(outcome.candidate, self.encoder, self.extractor, {})
             if isinstance(outcome, Known) and rows[outcome.id]["content"] != outcome.content
             else outcome
             for outcome in outcomes
@@ -361,14 +405,14 @@ class _Run:
 
 
 def _in_order(
-    todo: Sequence[photos.Candidate], encoder: Encoder, by_content: dict[bytes, int], workers: int
+    todo: Sequence[photos.Candidate], work: Callable[[photos.Candidate], Outcome], workers: int
 ) -> Iterator[Outcome]:
     """Yield the outcome of each file in the order of `todo`, a bounded number ahead."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="veduta")
     ahead: deque[Future[Outcome]] = deque()
     try:
         for candidate in todo:
-            ahead.append(pool.submit(describe, candidate, encoder, by_content))
+            ahead.append(pool.submit(work, candidate))
             if len(ahead) >= workers * _IN_FLIGHT:
                 yield ahead.popleft().result()
         while ahead:
