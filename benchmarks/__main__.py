@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.report import ROOT, busy
 
-SCRIPTS = ("startup", "exact_search", "memory", "indexing")
+SCRIPTS = ("startup", "exact_search", "memory", "indexing", "query", "verification")
 
 
 def main() -> int:

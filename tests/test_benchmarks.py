@@ -18,12 +18,14 @@ TINY = {
     "exact_search": ("--rows", "500", "--lance-rows", "2000", "--dimension", "64", "--rounds", "2"),
     "startup": ("--photos", "12", "--rounds", "1"),
     "indexing": ("--encoders", "fast", "--rounds", "1", "--large", "1", "--small", "3"),
+    "query": ("--photos", "30", "--rounds", "1"),
 }
 NEEDED = {
     "memory": (),
     "exact_search": ("faiss", "usearch"),
     "startup": ("faiss", "torch", "efficientnet_lite_pytorch", "onnx"),
     "indexing": ("faiss", "torch", "efficientnet_lite_pytorch", "onnx"),
+    "query": (),
 }
 
 

@@ -80,9 +80,15 @@ def test_search_prints_a_table(home: Path) -> None:
     done = veduta(home, "search", "photos/class0/photo0000.png", "-k", "3")
     assert done.returncode == 0 and done.stderr == ""
     first, *rest = done.stdout.splitlines()
-    assert first.split() == ["1", "1.000", "photos/class0/photo0000.png", "[class0]"]
+    number, score, inliers, word, *what = first.split()
+    assert (number, word, what) == ("1", "inliers", ["photos/class0/photo0000.png", "[class0]"])
+    assert 0.5 < float(score) <= 1 and int(inliers) > 50
     assert len(rest) == 2
     assert "\x1b" not in done.stdout
+    done = veduta(home, "search", "photos/class0/photo0000.png", "-k", "3", "--rerank", "none")
+    first, *rest = done.stdout.splitlines()
+    assert first.split() == ["1", "1.000", "photos/class0/photo0000.png", "[class0]"]
+    assert len(rest) == 2
 
 
 def test_search_json_and_filters(home: Path) -> None:
@@ -137,7 +143,9 @@ def test_search_html(home: Path) -> None:
     done = veduta(home, "search", "photos/class0/photo0000.png", "--html", "page.html")
     assert done.returncode == 0
     page = (home / "page.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 10
+    pictured = page.count("Show matches")
+    assert 1 <= pictured <= 5, "the photo itself at least"
+    assert page.count("data:image/jpeg;base64,") == 10 + pictured
     assert "photo0000.png" in page
 
 

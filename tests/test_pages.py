@@ -11,7 +11,14 @@ import pytest
 from tiny import pixels
 
 from veduta.photos import thumbnail
-from veduta.search.gallery_page import Figure, GalleryPage, ResultRow, ResultTile, write_page
+from veduta.search.gallery_page import (
+    Figure,
+    GalleryPage,
+    Outline,
+    ResultRow,
+    ResultTile,
+    write_page,
+)
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
@@ -83,4 +90,65 @@ def test_page(browser: Any, page_file: Path, width: int, height: int, scheme: st
         "() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]; }"
     )
     assert contrast[0] != contrast[1]
+    context.close()
+
+
+@pytest.fixture
+def evidence_file(tmp_path: Path) -> Path:
+    """A page with three hits: verified, not enough in common, not looked at."""
+    corners = [(100, 100), (500, 100), (500, 900), (100, 900)]
+    tiles = [
+        ResultTile(
+            EVIL, "tower", 0.97, thumbnail=thumbnail(pixels(1, 300, 500)), verdict="same place",
+            inliers=143, outline=Outline(600, 1000, corners),
+            matches=thumbnail(pixels(2, 1200, 800), 1200),
+        ),
+        ResultTile("b.jpg", None, 0.4, verdict="unsure", inliers=1,
+                   thumbnail=thumbnail(pixels(3, 320, 240))),
+        ResultTile("c.jpg", None, 0.1, thumbnail=thumbnail(pixels(4, 320, 240))),
+    ]  # fmt: skip
+    row = ResultRow("query.jpg", None, thumbnail(pixels(5, 640, 480), 640), tiles)
+    write_page(tmp_path / "evidence.html", GalleryPage("Evidence"), [row])
+    return tmp_path / "evidence.html"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_evidence(browser: Any, evidence_file: Path, width: int, height: int) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, java_script_enabled=False, offline=True
+    )
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(evidence_file.as_uri())
+    lines = page.locator(".verdict").all_inner_texts()
+    assert [line.split() for line in lines] == [
+        ["same", "place", "143", "inliers"], ["unsure", "1", "inlier"],
+    ]  # fmt: skip
+    # The thumbnail, 3:5, is fitted into its frame; the outline leaves a sixth and a tenth free.
+    frame = page.locator(".hits .frame").first.bounding_box()
+    outline = page.locator("polygon").last.bounding_box()
+    wide = frame["height"] * 0.6
+    left = frame["x"] + (frame["width"] - wide) / 2
+    assert outline["x"] == pytest.approx(left + wide / 6, abs=4)
+    assert outline["width"] == pytest.approx(wide * 4 / 6, abs=8)
+    assert outline["y"] == pytest.approx(frame["y"] + frame["height"] / 10, abs=4)
+    assert outline["height"] == pytest.approx(frame["height"] * 0.8, abs=8)
+
+    button, picture = page.get_by_text("Show matches"), page.locator("dialog img")
+    assert button.count() == picture.count() == 1
+    assert not picture.is_visible()
+    button.click()
+    assert picture.is_visible()
+    seen = picture.bounding_box()
+    assert seen["x"] >= 0 and seen["x"] + seen["width"] <= width
+    assert seen["y"] >= 0 and seen["y"] + seen["height"] <= height
+    assert seen["width"] > 0.8 * width
+    assert "<script>" in (picture.get_attribute("alt") or "")
+    page.get_by_text("Close").click()
+    assert not picture.is_visible()
+    button.press("Enter")
+    page.keyboard.press("Escape")
+    assert not picture.is_visible()
+    assert complaints == []
     context.close()

@@ -16,17 +16,30 @@ from veduta import errors
 from veduta._version import __version__
 
 if TYPE_CHECKING:
-    from veduta.api import Index, create, open  # noqa: A004
+    from veduta.api import Index, create, match, open  # noqa: A004
     from veduta.evaluation import evaluate
     from veduta.search import Hit
+    from veduta.search.pair import Match
 
-__all__ = ["Hit", "Index", "__version__", "create", "errors", "evaluate", "open"]
+__all__ = [
+    "Hit",
+    "Index",
+    "Match",
+    "__version__",
+    "create",
+    "errors",
+    "evaluate",
+    "match",
+    "open",
+]
 
 _HOMES = {
     "Hit": "veduta.search",
     "Index": "veduta.api",
+    "Match": "veduta.search.pair",
     "create": "veduta.api",
     "evaluate": "veduta.evaluation",
+    "match": "veduta.api",
     "open": "veduta.api",
 }
 

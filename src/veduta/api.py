@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from veduta import index as store
+from veduta import photos
 from veduta.encoders import DEFAULT, Encoder, load_encoder
-from veduta.errors import QueryError
-from veduta.search import Box, Engine, Filter, Hit, Query, together
-from veduta.search.engine import encoder_of
+from veduta.errors import QueryError, readable
+from veduta.keypoints import Extractor, draw_matches, load_extractor, verify_many
+from veduta.search import VERIFIED, Box, Engine, Filter, Hit, Query
+from veduta.search.engine import encoder_of, extractor_of
+from veduta.search.pair import DRAWN, Match, Pairable, compare
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PathLike = str | os.PathLike[str]
 
@@ -51,6 +57,7 @@ class Index:
         *folders: PathLike,
         labels: PathLike | None = None,
         on_progress: Callable[[store.Progress], None] | None = None,
+        on_linking: Callable[[int, int], None] | None = None,
         allow_empty: bool = False,
         runtime: str | None = None,
     ) -> store.Report:
@@ -64,15 +71,18 @@ class Index:
             folders: folders, searched recursively, or photos.
             labels: `"folders"`, or the path of a CSV with the columns `path` and `label`.
             on_progress: called as the run goes on.
+            on_linking: called with (done, total) while photos of the same thing are linked.
             allow_empty: accept that a folder has no photos any more.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
         if runtime not in self._writers:
             # One worker a core, each with one thread: see docs/architecture.md.
             self._writers[runtime] = encoder_of(self._manifest, threads=1, runtime=runtime)
+        known = self._manifest.keypoints
+        extractor: Extractor | None = extractor_of(known, threads=1) if known else None
         return store.update(
-            self.path, [Path(folder) for folder in folders], self._writers[runtime],
-            labels=labels, on_progress=on_progress, allow_empty=allow_empty,
+            self.path, [Path(folder) for folder in folders], self._writers[runtime], extractor,
+            labels=labels, on_progress=on_progress, on_linking=on_linking, allow_empty=allow_empty,
         )  # fmt: skip
 
     def project(self, dimension: int | None, *, power: float = 0.0) -> None:
@@ -116,8 +126,10 @@ class Index:
         crop: Box | None = None,
         distance: str = "cosine",
         exact: bool = False,
+        rerank: str = "auto",
+        verify: int = VERIFIED,
     ) -> list[Hit]:
-        """Return the k photos of the index most like `photos`, best first.
+        """Return the k photos of the index that most likely show what `photos` show, best first.
 
         Args:
             photos: one photo, or several of one thing, searched together as a single query: paths
@@ -126,10 +138,15 @@ class Index:
             label: only photos with this label, or one of these.
             under: only photos in this folder or below it.
             after, before: only photos taken in this time (`datetime`; `before` is not included).
-            min_score: only hits with at least this score.
+            min_score: only hits with at least this score: a probability, unless `rerank` is
+                `"none"`.
             crop: (x, y, width, height), pixels of the upright query: search for this region of it.
             distance: `cosine`, or one of `veduta.search.DISTANCES`.
             exact: do not use the approximate index, if there is one.
+            rerank: `"none"` ranks by the descriptors alone, `"global"` by the neighbour graph too,
+                `"geometry"` verifies the nearest photos as well; `"auto"` is the best that the
+                index has the means for.
+            verify: how many of the nearest photos to verify.
 
         Raises:
             PhotoError: a query cannot be read.
@@ -137,35 +154,81 @@ class Index:
         """
         if not photos:
             raise QueryError("Name at least one query photo.")
-        descriptors = self.engine.describe(photos, crop=crop)
-        query = descriptors[0] if len(descriptors) == 1 else together(descriptors)
+        question = self.engine.ask(photos, crop=crop, rerank=rerank)
         where = Filter(
             labels=(label,) if isinstance(label, str) else tuple(label),
             under=Path(under) if under is not None else None,
             after=after,
             before=before,
         )
-        return self.engine.search(
-            query, k, where=where, min_score=min_score, distance=distance, exact=exact
-        )
+        return self.engine.find(
+            question, k, where=where, min_score=min_score, distance=distance, exact=exact,
+            rerank=rerank, verify=verify,
+        )  # fmt: skip
 
     def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
         """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""
         return store.thumbnails(self.path, [hit.id for hit in hits])
+
+    def match_picture(
+        self,
+        query: Query | list[Query] | tuple[Query, ...],
+        hit: Hit,
+        *,
+        crop: Box | None = None,
+        width: int = 1600,
+    ) -> Image.Image:
+        """Draw the query and a hit with the matches of keypoints that agree.
+
+        Args:
+            query: the photo that was searched for, or those: of several the one with most agreeing
+                matches is drawn, on which the hit's evidence rests too.
+            hit: one that `search` returned for it.
+            crop: as in `search`; the region alone is drawn.
+            width: pixels, at most; at least 200.
+
+        Raises:
+            PhotoError: a photo cannot be read (any more).
+            QueryError: the index has no keypoints, or the hit is not in it (any more).
+        """
+        extractor, gallery = self.engine.extractor, self.engine.state.gallery
+        if extractor is None or gallery.keypoints is None:
+            raise QueryError("This index has no keypoints, so there are no matches to draw.")
+        ids = gallery.snapshot.rows["id"].to_numpy()[: gallery.snapshot.photos]
+        rows = (ids == hit.id).nonzero()[0]
+        if not len(rows):
+            raise QueryError(f"{readable(hit.path)}: not in the index any more; search again.")
+        stored = gallery.keypoints.read(int(rows[0]))
+        looks = []
+        for one in query if isinstance(query, (list, tuple)) else [query]:
+            photo = self.engine.photo(one, crop)
+            asked = extractor.extract(photo.pixels, photo.width, photo.height)
+            looks.append((photo.pixels, asked, verify_many(asked, [stored])[0]))
+        pixels, asked, found = max(looks, key=lambda look: look[2].agreeing)
+        shown = photos.load(hit.path, at_least=DRAWN).pixels
+        return draw_matches(pixels, shown, asked, stored, found, width=width)
 
     def check(self) -> Iterator[store.Finding]:
         """Compare every row with its photo and its checksum: see `veduta.index.check`."""
         return store.check(self.path)
 
 
-def create(path: PathLike, encoder: str = DEFAULT) -> Index:
+def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfeat") -> Index:
     """Create an empty index in the folder `path` for the descriptors of `encoder`.
+
+    Args:
+        path: a folder that is empty or does not exist.
+        encoder: see `veduta models`.
+        keypoints: kept of each photo for geometric verification, about 35 kB: one of
+            `veduta.keypoints.KINDS`, or None to keep none.
 
     Raises:
         CollectionError: the folder holds something else.
         UnknownEncoder, EncoderUnavailable: see `veduta.encoders.load_encoder`.
+        QueryError: no keypoints have that name.
     """
-    store.create(Path(path), load_encoder(encoder))
+    extractor = load_extractor(keypoints) if keypoints else None
+    store.create(Path(path), load_encoder(encoder), extractor)
     return Index(Path(path))
 
 
@@ -178,15 +241,44 @@ def open(path: PathLike) -> Index:  # noqa: A001 - `veduta.open`, as the standar
     return Index(Path(path))
 
 
-def open_or_create(path: PathLike, encoder: str | None = None) -> Index:
-    """Open the index at `path`, or create it; an existing one must be of `encoder`, if named.
+def open_or_create(
+    path: PathLike, encoder: str | None = None, keypoints: str | None = None
+) -> Index:
+    """Open the index at `path`, or create it; an existing one must be as asked for.
+
+    Args:
+        path: the index.
+        encoder: its encoder; None: any, or the default for a new one.
+        keypoints: its keypoints, or `"none"`; None: any, or the default for a new one.
 
     Raises:
-        EncoderMismatch: the index there holds another encoder's descriptors.
+        EncoderMismatch: the index there holds another encoder's descriptors or other keypoints.
     """
+    kind = None if keypoints == "none" else keypoints or "xfeat"
     if not (Path(path) / store.MANIFEST).exists():
-        return create(path, encoder or DEFAULT)
+        return create(path, encoder or DEFAULT, kind)
     index = Index(Path(path))
     if encoder is not None:
-        index._manifest.require(load_encoder(encoder), index.path)
+        index._manifest.require_encoder(load_encoder(encoder), index.path)
+    if keypoints is not None:
+        index._manifest.require_extractor(load_extractor(kind) if kind else None, index.path)
     return index
+
+
+def match(a: Pairable, b: Pairable, *, encoder: str = DEFAULT, keypoints: str = "xfeat") -> Match:
+    """Compare two photos: do they show the same place or object?
+
+    Args:
+        a, b: paths or (H, W, 3) uint8 RGB arrays, upright.
+        encoder: see `veduta models`.
+        keypoints: one of `veduta.keypoints.KINDS`. With others than "xfeat" no probability is
+            known, and geometry alone decides.
+
+    Raises:
+        PhotoError: a photo cannot be read.
+        UnknownEncoder, EncoderUnavailable: see `veduta.encoders.load_encoder`.
+        QueryError: no keypoints have that name, or an array is no photo.
+    """
+    threads = os.cpu_count() or 1
+    extractor = load_extractor(keypoints, threads=threads)
+    return compare(a, b, load_encoder(encoder, threads=threads), extractor)

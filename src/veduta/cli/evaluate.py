@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import DISTANCES, json_option, runtime_option
+from veduta.cli.options import DISTANCES, json_option, rerank_options, runtime_option
 from veduta.cli.printing import print_json, shown
-from veduta.cli.progress import progress
+from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
     from veduta.evaluation import Evaluation
+
+# As in veduta.evaluation, which is not loaded for `--help`; a test keeps the two equal.
+METHODS = ("sift", "orb", "surf", "xfeat", "vlad-xfeat")
+_NOT_WITH_A_METHOD = ("encoder", "runtime", "distance", "project", "rerank", "verify")
 
 _CLASSES = 40  # lines of the table; --json and --html have all
 _FIGURES = ("top1", "top3", "top5", "top10", "map", "p10")
@@ -33,6 +37,12 @@ _FIGURES = ("top1", "top3", "top5", "top10", "map", "p10")
     "--project", type=click.IntRange(min=1), metavar="DIM",
     help="Search through a PCA to DIM dimensions, fitted on the gallery.",
 )  # fmt: skip
+@rerank_options
+@click.option(
+    "--method", type=click.Choice(METHODS),
+    help="Rank by keypoints alone, without an encoder; not with any option from --encoder "
+    "to --verify.",
+)  # fmt: skip
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
 @click.option("-k", default=10, show_default=True, metavar="N", help="Answers kept a query.")
@@ -48,6 +58,9 @@ def command(
     runtime: str | None,
     distance: str,
     project: int | None,
+    rerank: str,
+    verify: int,
+    method: str | None,
     as_json: bool,
     as_dict: bool,
     k: int,
@@ -65,12 +78,14 @@ def command(
 
     if dataset is None and (queries is None or gallery is None):
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")
+    if method is not None:
+        _check_alone()
     quiet = as_json or as_dict
-    with progress("Encoding", quiet=quiet) as advance:
+    with stages(quiet=quiet) as advance:
         done = evaluate(
             dataset or Path(), labels=labels, queries=queries, gallery=gallery,
-            encoder=encoder or DEFAULT, runtime=runtime, distance=distance, project=project, keep=k,
-            on_progress=lambda _what, number, total: advance(number, total),
+            encoder=encoder or DEFAULT, runtime=runtime, distance=distance, project=project,
+            rerank=rerank, verify=verify, method=method, keep=k, on_progress=advance,
         )  # fmt: skip
     if html:
         done.write_html(html, **({"rows": rows} if rows else {}))
@@ -85,6 +100,16 @@ def command(
         for file in (html, png):
             if file:
                 click.echo(f"wrote {shown(file)}")
+
+
+def _check_alone() -> None:
+    """Refuse options, even at their defaults, that a keypoint method has no use for."""
+    context = click.get_current_context()
+    for name in _NOT_WITH_A_METHOD:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--method ranks by keypoints alone: it does not go with --{name}."
+            )
 
 
 def _print(done: Evaluation) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,11 @@ import click
 
 from veduta.cli.options import index_option, json_option, runtime_option
 from veduta.cli.printing import count, duration, print_json, shown
-from veduta.cli.progress import progress
+from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
     from veduta.api import Index
-    from veduta.index import Progress, Report
+    from veduta.index import Report
 
 _LISTED = 20  # unreadable photos printed in full; --json lists all
 
@@ -24,6 +24,12 @@ _LISTED = 20  # unreadable photos printed in full; --json lists all
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 @index_option
 @click.option("--encoder", metavar="NAME", help="Encoder of a new index: see `veduta models`.")
+@click.option(
+    "--keypoints",
+    metavar="NAME|none",
+    help="Keypoints of a new index, for geometric verification: xfeat (the default), sift, orb, "
+    "surf, or none. They take about 35 kB a photo.",
+)
 @click.option(
     "--labels",
     metavar="folders|FILE.csv",
@@ -47,6 +53,7 @@ def command(
     folders: tuple[Path, ...],
     index_path: Path,
     encoder: str | None,
+    keypoints: str | None,
     labels: str | None,
     project: str | None,
     approximate: bool,
@@ -63,12 +70,13 @@ def command(
     """
     from veduta import api
 
-    index = api.open_or_create(index_path, encoder)
-    with progress("Indexing", quiet=as_json) as advance:
+    index = api.open_or_create(index_path, encoder, keypoints)
+    with stages(quiet=as_json) as advance:
         report = index.add(
             *folders,
             labels=labels,
-            on_progress=_tell(advance),
+            on_progress=lambda state: advance("Indexing", state.done, state.total),
+            on_linking=partial(advance, "Linking"),
             allow_empty=allow_empty,
             runtime=runtime,
         )
@@ -84,10 +92,6 @@ def command(
     if report.interrupted:
         return 130
     return 1 if strict and report.unreadable else 0
-
-
-def _tell(advance: Callable[[int, int], None]) -> Callable[[Progress], None]:
-    return lambda state: advance(state.done, state.total)
 
 
 def _project(index: Index, project: str) -> None:

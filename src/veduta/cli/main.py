@@ -15,6 +15,7 @@ from veduta.errors import VedutaError
 COMMANDS = {
     "index": "Build an index of folders of photos, or bring it up to date.",
     "search": "Rank the photos of an index by their likeness to a query photo.",
+    "match": "Say whether two photos show the same place, and why.",
     "evaluate": "Measure retrieval on a labelled dataset: top-k, mAP, intervals.",
     "models": "List the encoders: size, dimension, licence, what is on this machine.",
     "status": "Say what an index holds and in what state it is.",

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-# As in veduta.search, which is not loaded for `--help`; a test keeps the two equal.
+# As in veduta.search, which is not loaded for `--help`; tests keep them equal.
 DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation")
+MODES = ("auto", "none", "global", "geometry")
 
 
 def default_index() -> Path:
@@ -47,6 +48,27 @@ def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(("onnxruntime", "openvino")),
         help="What runs the network; openvino uses bfloat16 where the processor has it.",
     )(function)
+
+
+def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--rerank MODE` and `--verify N`."""
+    rerank = click.option(
+        "--rerank",
+        type=click.Choice(MODES),
+        default="auto",
+        show_default=True,
+        help="Rank again by the neighbour graph (global), by the geometry of keypoints too "
+        "(geometry), by neither (none), or by all there is (auto).",
+    )
+    verify = click.option(
+        "--verify",
+        type=click.IntRange(min=1),
+        default=50,
+        show_default=True,
+        metavar="N",
+        help="Nearest photos whose geometry is looked at.",
+    )
+    return rerank(verify(function))
 
 
 class CropType(click.ParamType[tuple[int, int, int, int]]):

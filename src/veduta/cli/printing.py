@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def bounds(corners: Sequence[tuple[float, float]]) -> str:
+    """Return the box around a polygon as "x,y,width,height" in whole pixels, as `--crop` has it."""
+    left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
+    right, bottom = (max(corner[axis] for corner in corners) for axis in (0, 1))
+    return f"{left:.0f},{top:.0f},{right - left:.0f},{bottom - top:.0f}"
 
 
 def file_url(path: Path) -> str:

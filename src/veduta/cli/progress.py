@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import click
 
@@ -26,12 +26,33 @@ def progress(doing: str, unit: str = "photos", *, quiet: bool = False) -> Iterat
         quiet: show nothing.
     """
     if quiet:
-        yield lambda _done, _total: None
+        yield _silent
     elif sys.stderr.isatty():
         with _bar(doing, unit) as advance:
             yield advance
     else:
         yield _lines(doing, unit)
+
+
+@contextmanager
+def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Give a function (doing, done, total) that shows one thing after the other, as `progress`."""
+    with ExitStack() as shown:
+        now = ""
+        advance: Advance = _silent
+
+        def tell(doing: str, done: int, total: int) -> None:
+            nonlocal now, advance
+            if doing != now:
+                shown.close()  # only one bar can be on the terminal
+                now, advance = doing, shown.enter_context(progress(doing, quiet=quiet))
+            advance(done, total)
+
+        yield tell
+
+
+def _silent(_done: int, _total: int) -> None:
+    pass
 
 
 @contextmanager

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import DISTANCES, CropType, index_option, json_option
-from veduta.cli.printing import file_url, print_json, shown
+from veduta.cli.options import (
+    DISTANCES,
+    CropType,
+    index_option,
+    json_option,
+    rerank_options,
+)
+from veduta.cli.printing import bounds, count, file_url, print_json, shown
 from veduta.errors import PhotoError, QueryError, readable
 
 if TYPE_CHECKING:
@@ -23,9 +31,25 @@ if TYPE_CHECKING:
 _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y")
 
 _QUERY_PHOTO = 640  # pixels, long side on the page
+_PICTURED = 5  # hits of a query whose matches can be looked at on the page
+_MATCHES_WIDTH = 1200  # pixels
+_MATCHES_BYTES = 150_000
 _JOIN = " + "
 
-Answer = tuple[str, "list[Hit]"]
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked for and what was found."""
+
+    photos: list[Path]
+    hits: list[Hit]
+
+    @property
+    def query(self) -> str:
+        """The query's paths as one name."""
+        return _JOIN.join(os.fspath(photo) for photo in self.photos)
 
 
 @click.command("search")
@@ -38,12 +62,17 @@ Answer = tuple[str, "list[Hit]"]
 @click.option("--under", type=click.Path(path_type=Path), help="Only photos in this folder.")
 @click.option("--after", type=click.DateTime(_DATES), help="Only photos taken then or later.")
 @click.option("--before", type=click.DateTime(_DATES), help="Only photos taken earlier.")
-@click.option("--min-score", type=float, metavar="S", help="Only hits with at least this score.")
+@click.option(
+    "--min-score", type=float, metavar="S",
+    help="Only hits with at least this score: a probability, unless --rerank none.",
+)  # fmt: skip
+@rerank_options
 @click.option(
     "--distance", type=click.Choice(DISTANCES), default="cosine", show_default=True,
     help="How descriptors are compared; scores of the others are minus the distance.",
 )  # fmt: skip
 @click.option("--exact", is_flag=True, help="Do not use the approximate index, if there is one.")
+@click.option("--regions", is_flag=True, help="Print which region of a hit matches: x,y,w,h.")
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
@@ -53,14 +82,17 @@ def command(
     index_path: Path,
     k: int,
     together: bool,
-    crop: tuple[int, int, int, int] | None,
+    crop: Box | None,
     labels: tuple[str, ...],
     under: Path | None,
     after: datetime | None,
     before: datetime | None,
     min_score: float | None,
+    rerank: str,
+    verify: int,
     distance: str,
     exact: bool,
+    regions: bool,
     as_json: bool,
     as_dict: bool,
     html: Path | None,
@@ -80,7 +112,8 @@ def command(
         try:
             hits = index.search(
                 *group, k=k, label=labels, under=under, after=after, before=before,
-                min_score=min_score, crop=crop, distance=distance, exact=exact,
+                min_score=min_score, crop=crop, distance=distance, exact=exact, rerank=rerank,
+                verify=verify,
             )  # fmt: skip
         except PhotoError as error:
             if together:
@@ -88,19 +121,22 @@ def command(
             click.echo(f"veduta: {error}", err=True)
             failed = True
             continue
-        answers.append((_JOIN.join(os.fspath(photo) for photo in group), hits))
+        answers.append(Answer(group, hits))
     if index.notice:
         click.echo(f"veduta: {index.notice}", err=True)
     if as_dict:
-        print_json({query: [hit.path for hit in hits] for query, hits in answers})
+        print_json({answer.query: [hit.path for hit in answer.hits] for answer in answers})
     elif as_json:
         print_json(
-            [{"query": query, "hits": [hit.as_json() for hit in hits]} for query, hits in answers]
+            [
+                {"query": answer.query, "hits": [hit.as_json() for hit in answer.hits]}
+                for answer in answers
+            ]
         )
     else:
-        _print(answers)
+        _print(answers, regions=regions)
     if html or open_page:
-        _write_page(index, answers, html, open_page)
+        _write_page(index, answers, crop, html, open_page)
     return 3 if failed else 0
 
 
@@ -119,18 +155,31 @@ def _groups(queries: Sequence[Path], together: bool) -> list[list[Path]]:
     return [photos] if together else [[photo] for photo in photos]
 
 
-def _print(answers: Sequence[Answer]) -> None:
-    for number, (query, hits) in enumerate(answers):
+def _print(answers: Sequence[Answer], *, regions: bool) -> None:
+    for number, answer in enumerate(answers):
         if len(answers) > 1:
-            click.echo(("\n" if number else "") + click.style(shown(query), bold=True))
-        if not hits:
+            click.echo(("\n" if number else "") + click.style(shown(answer.query), bold=True))
+        if not answer.hits:
             click.echo("No photo fits.")
-        for rank, hit in enumerate(hits, 1):
+        inliers = [_inliers(hit) for hit in answer.hits]
+        width = max(map(len, inliers), default=0)
+        for rank, (hit, agree) in enumerate(zip(answer.hits, inliers, strict=True), 1):
             label = f"  [{hit.label}]" if hit.label else ""
-            click.echo(f"{rank:3}  {hit.score:6.3f}  {shown(hit.path)}{label}")
+            column = f"{agree:>{width}}  " if width else ""
+            click.echo(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
+            if regions and hit.evidence and hit.evidence.region:
+                click.echo(f"{'':13}{bounds(hit.evidence.region)}")
 
 
-def _write_page(index: Index, answers: Sequence[Answer], html: Path | None, show: bool) -> None:
+def _inliers(hit: Hit) -> str:
+    if hit.evidence is None or hit.evidence.inliers is None:
+        return ""
+    return count(hit.evidence.inliers, "inlier")
+
+
+def _write_page(
+    index: Index, answers: Sequence[Answer], crop: Box | None, html: Path | None, show: bool
+) -> None:
     """Write the page to `html`, or to a temporary file that outlives us, and open it if asked."""
     from veduta.search.gallery_page import GalleryPage, write_page
 
@@ -139,30 +188,57 @@ def _write_page(index: Index, answers: Sequence[Answer], html: Path | None, show
         os.close(handle)
         html = Path(name)
     page = GalleryPage(title="Veduta: search", subtitle=f"in {shown(index.path)}")
-    write_page(html, page, (_page_row(index, query, hits) for query, hits in answers))
+    write_page(html, page, (_page_row(index, answer, crop) for answer in answers))
     click.echo(f"wrote {shown(html)}", err=True)
     if show:
         click.launch(file_url(html))
 
 
-def _page_row(index: Index, query: str, hits: list[Hit]) -> ResultRow:
+def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
     from veduta import photos
-    from veduta.search.gallery_page import ResultRow, ResultTile
+    from veduta.search.gallery_page import Outline, ResultRow, ResultTile
 
-    first = query.split(_JOIN, maxsplit=1)[0]
-    tiles = [
-        ResultTile(
-            name=hit.name,
-            label=hit.label,
-            score=hit.score,
-            thumbnail=thumbnail or None,
-            link=file_url(Path(hit.path)),
+    hits = answer.hits
+    verified = [hit.id for hit in hits if hit.evidence and hit.evidence.model]
+    tiles = []
+    for hit, thumbnail in zip(hits, index.thumbnails(hits), strict=True):
+        seen = hit.evidence
+        region = seen.region if seen else None
+        pictured = hit.id in verified[:_PICTURED]
+        tiles.append(
+            ResultTile(
+                name=hit.name,
+                label=hit.label,
+                score=hit.score,
+                thumbnail=thumbnail or None,
+                link=file_url(Path(hit.path)),
+                verdict=seen.verdict if seen else None,
+                inliers=seen.inliers if seen else None,
+                outline=Outline(hit.width, hit.height, region) if region else None,
+                matches=_matches(index, answer.photos, hit, crop) if pictured else None,
+            )
         )
-        for hit, thumbnail in zip(hits, index.thumbnails(hits), strict=True)
-    ]
+    photo = photos.load(answer.photos[0], at_least=_QUERY_PHOTO)
+    several = len(answer.photos) > 1
     return ResultRow(
-        name=query if _JOIN in query else os.path.basename(query),
+        name=answer.query if several else os.path.basename(answer.query),
         label=None,
-        photo=photos.thumbnail(photos.load(first, at_least=_QUERY_PHOTO).pixels, _QUERY_PHOTO),
+        photo=photos.thumbnail(photo.pixels, _QUERY_PHOTO),
         tiles=tiles,
     )
+
+
+def _matches(index: Index, asked: list[Path], hit: Hit, crop: Box | None) -> bytes | None:
+    """Return the picture of the matches as JPEG, in the best quality that is small enough."""
+    try:
+        picture = index.match_picture([*asked], hit, crop=crop, width=_MATCHES_WIDTH)
+    except PhotoError:  # gone since it was indexed: its thumbnail is there, the picture is not
+        return None
+    data = b""
+    for quality in (85, 75, 65, 50, 35):
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality, optimize=True)
+        data = file.getvalue()
+        if len(data) <= _MATCHES_BYTES:
+            break
+    return data

@@ -1,8 +1,21 @@
 """Search: rank a gallery by its likeness to a query, with the evidence for each hit."""
 
 from veduta.search.distances import NAMES as DISTANCES
-from veduta.search.engine import Box, Engine, Query, together
+from veduta.search.engine import Box, Engine, Query, Question, together
 from veduta.search.filters import Filter
-from veduta.search.hit import Hit
+from veduta.search.hit import Evidence, Hit
+from veduta.search.reranking import MODES, VERIFIED
 
-__all__ = ["DISTANCES", "Box", "Engine", "Filter", "Hit", "Query", "together"]
+__all__ = [
+    "DISTANCES",
+    "MODES",
+    "VERIFIED",
+    "Box",
+    "Engine",
+    "Evidence",
+    "Filter",
+    "Hit",
+    "Query",
+    "Question",
+    "together",
+]

@@ -21,9 +21,32 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-__all__ = ["Figure", "GalleryPage", "ResultRow", "ResultTile", "Table", "printable", "write_page"]
+__all__ = [
+    "Figure",
+    "GalleryPage",
+    "Outline",
+    "ResultRow",
+    "ResultTile",
+    "Table",
+    "printable",
+    "write_page",
+]
 
 _NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A polygon in a photo of `width` × `height` pixels."""
+
+    width: int
+    height: int
+    corners: Sequence[tuple[float, float]]
+
+    @property
+    def points(self) -> str:
+        """The corners as SVG writes them."""
+        return " ".join(f"{x:.0f},{y:.0f}" for x, y in self.corners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +63,14 @@ class ResultTile:
         JPEG bytes; None when there is no picture to show.
     `link`
         a `file:` address to open on a click; no other kind is taken.
+    `verdict`
+        "same place", "unsure" or "different"; None where nobody asked.
+    `inliers`
+        matches that agree; None where the photo was not verified.
+    `outline`
+        what of the photo the query shows too, drawn over the thumbnail.
+    `matches`
+        JPEG bytes: the query and the photo with their matches.
     """
 
     name: str
@@ -48,6 +79,10 @@ class ResultTile:
     correct: bool | None = None
     thumbnail: bytes | None = None
     link: str | None = None
+    verdict: str | None = None
+    inliers: int | None = None
+    outline: Outline | None = None
+    matches: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.link is not None and not self.link.startswith("file:"):

@@ -1,0 +1,114 @@
+"""`veduta match`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from veduta.cli.options import json_option
+from veduta.cli.printing import bounds, file_url, print_json, shown
+
+if TYPE_CHECKING:
+    from veduta.search.pair import Match
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_QUALITY = 92  # of a JPEG: thin coloured lines
+
+
+class _PictureFile(click.Path):
+    """A file whose name says PNG or JPEG."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """Check the end of the name."""
+        if not os.fspath(value).lower().endswith(_SUFFIXES):
+            self.fail(f"'{shown(value)}' does not end in {', '.join(_SUFFIXES)}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+@click.command("match")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@json_option
+@click.option("--picture", type=_PictureFile(), metavar="FILE", help="Write a PNG or JPEG of both.")
+@click.option("--open", "open_picture", is_flag=True, help="Open the picture.")
+@click.option("--encoder", metavar="NAME", help="Encoder: see `veduta models`.")
+@click.option(
+    "--keypoints", metavar="NAME", default="xfeat", show_default=True,
+    help="xfeat, sift, orb or surf; a probability is known for xfeat only.",
+)  # fmt: skip
+def command(
+    a: Path,
+    b: Path,
+    as_json: bool,
+    picture: Path | None,
+    open_picture: bool,
+    encoder: str | None,
+    keypoints: str,
+) -> None:
+    """Say whether the photos A and B show the same place, and why.
+
+    The verdict is "same place", "unsure" or "different"; the exit code is 0 for each of them. The
+    same place takes a geometric model on which the keypoints agree, and more likely than not.
+    """
+    from veduta import api
+    from veduta.encoders import DEFAULT
+
+    found = api.match(a, b, encoder=encoder or DEFAULT, keypoints=keypoints)
+    if as_json:
+        print_json({"a": os.fspath(a), "b": os.fspath(b), **found.as_json()})
+    else:
+        _print(found, a, b)
+    if picture or open_picture:
+        _write(found, picture, open_picture)
+
+
+def _print(found: Match, a: Path, b: Path) -> None:
+    likely = "" if found.probability is None else f", probability {found.probability:.3f}"
+    click.echo(click.style(found.verdict, bold=True) + likely)
+    click.echo(f"  similarity  {found.similarity:.3f}")
+    if found.matches:
+        agree = f"{found.inliers} of {found.matches} matches agree"
+        on = f" on a {_called(found.model)}" if found.model else ", too few for a model"
+        spread = f", over {found.spread:.0%} of the photos" if found.model else ""
+        click.echo(f"  geometry    {agree}{on}{spread}")
+    else:
+        click.echo("  geometry    no keypoints match")
+    for path, region in zip((a, b), found.regions or (), strict=False):
+        click.echo(f"  both show   {bounds(region)} of {shown(path)}")
+    for note in found.notes:
+        click.echo(f"  {note}")
+
+
+def _called(model: str) -> str:
+    return "fundamental matrix" if model == "fundamental" else model
+
+
+def _write(found: Match, file: Path | None, show: bool) -> None:
+    """Write the picture to `file`, or to a temporary file that outlives us; open it if asked."""
+    if file is None:
+        handle, name = tempfile.mkstemp(prefix="veduta-", suffix=".png")
+        os.close(handle)
+        file = Path(name)
+    image = found.picture()
+    try:
+        if file.suffix.lower() == ".png":
+            image.save(file, "PNG")
+        else:
+            image.save(file, "JPEG", quality=_QUALITY, subsampling=0)
+    except OSError as error:
+        raise click.BadParameter(f"{shown(file)}: {error.strerror}.") from error
+    click.echo(f"wrote {shown(file)}", err=True)
+    if show:
+        click.launch(file_url(file))

@@ -1,0 +1,383 @@
+"""Two photos: the verdict and its evidence, by the real command line; and the evidence of hits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+import veduta
+from veduta.cli import options
+from veduta.encoders import load_encoder
+from veduta.errors import QueryError
+from veduta.index.calibration import calibration_of, probability
+from veduta.search import MODES, VERIFIED
+from veduta.search.hit import Evidence
+from veduta.search.verdict import DIFFERENT, SAME, verdict_on
+
+Run = subprocess.CompletedProcess[str]
+Pixels = NDArray[np.uint8]
+BOX = (100, 60, 400, 300)  # the region of a photo that is searched for
+
+
+def scene(seed: int, width: int = 640, height: int = 480) -> Pixels:
+    """A wall of many small things that no other seed has."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (width, height), tuple(rng.integers(60, 200, 3).tolist()))
+    pen = ImageDraw.Draw(image)
+    for _ in range(260):
+        x, y = rng.integers((0, 0), (width, height)).tolist()
+        w, h = rng.integers(6, 60, 2).tolist()
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        corners = rng.integers((x, y), (x + w, y + h), (int(rng.integers(3, 6)), 2))
+        pen.polygon([tuple(corner) for corner in corners.tolist()], fill=colour)
+    return np.asarray(image)
+
+
+# Output pixel → input pixel, as Pillow wants it: a view from the side, scaled by about 0.8.
+ASIDE = (1.22, 0.12, -40.0, 0.05, 1.18, -30.0, 0.00018, 0.00006)
+
+
+def seen_aside(pixels: Pixels) -> Pixels:
+    image = Image.fromarray(pixels)
+    turned = image.transform(
+        image.size, Image.Transform.PERSPECTIVE, ASIDE, Image.Resampling.BICUBIC, fillcolor="grey"
+    )
+    return np.asarray(turned.point(lambda value: round(value * 0.8 + 20)))
+
+
+def stamped(pixels: Pixels, x: int, y: int, size: int = 26) -> Pixels:
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
+    lines = "stock-photo.example 441171835\nlicence needed, do not copy"
+    pen.multiline_text((x, y), lines, fill="white", font=ImageFont.load_default(size))
+    return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photos, and an index of some of them."""
+    folder = tmp_path_factory.mktemp("match")
+    (folder / "wall").mkdir()
+    pictures = {
+        "wall/a.png": scene(1),
+        "wall/c.png": scene(2),
+        "wall/d.png": scene(3),
+        "b.png": seen_aside(scene(1)),
+        "mirrored.png": scene(1)[:, ::-1],
+        "black.png": np.zeros((300, 400, 3), np.uint8),
+        "sky.png": np.full((300, 400, 3), (120, 170, 230), np.uint8),
+        "dot.png": scene(1)[:1, :1],
+        "tiny.png": scene(1)[:9, :12],
+        "strip.png": scene(4, 3000, 12),
+    }
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(folder / name)
+    done = run(folder, "index", "wall", "--encoder", "fast")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def run(home: Path, *arguments: str | Path) -> Run:
+    environment = {
+        **os.environ,
+        "VEDUTA_INDEX": str(home / "index"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "PYTHONWARNINGS": "error",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "veduta", *map(str, arguments)],
+        cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def matched(home: Path, *arguments: str | Path) -> dict[str, Any]:
+    done = run(home, "match", *arguments, "--encoder", "fast", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def box(corners: list[list[float]]) -> tuple[float, float, float, float]:
+    xy = np.array(corners)
+    return (*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist())
+
+
+@pytest.mark.parametrize(
+    ("likely", "model", "said"),
+    [
+        (1.0, "homography", "same place"),
+        (SAME, "fundamental", "same place"),
+        (np.nextafter(SAME, 0), "homography", "unsure"),
+        (1.0, None, "unsure"),
+        (np.nextafter(DIFFERENT, 1), None, "unsure"),
+        (DIFFERENT, None, "different"),
+        (0.0, "homography", "different"),
+        (None, "homography", "same place"),
+        (None, None, "unsure"),
+    ],
+)
+def test_verdict(likely: float | None, model: str | None, said: str) -> None:
+    assert verdict_on(likely, model) == said
+
+
+def test_hit_says_the_same() -> None:
+    assert Evidence(0.95, 40, 60, "homography", 0.3).verdict == "same place"
+    assert Evidence(0.95).verdict == "unsure", "a neighbour of a neighbour was not verified"
+    assert Evidence(0.02).as_json()["verdict"] == "different"
+
+
+def test_identical_photos(home: Path) -> None:
+    found = matched(home, "wall/a.png", "wall/a.png")
+    assert (found["verdict"], found["model"]) == ("same place", "homography")
+    assert found["probability"] > 0.99
+    assert found["similarity"] == pytest.approx(1, abs=1e-5)
+    assert found["inliers"] >= 0.9 * found["matches"] >= 200
+    for region in found["regions"]:
+        left, top, right, bottom = box(region)
+        assert left < 40 and top < 40 and right > 600 and bottom > 440
+    assert found["notes"] == []
+
+
+def test_another_view(home: Path) -> None:
+    found = matched(home, "wall/a.png", "b.png")
+    assert (found["verdict"], found["model"]) == ("same place", "homography")
+    first, second = (np.array(region) for region in found["regions"])
+    a, b, c, d, e, f, g, h = ASIDE
+    x, y = second.T
+    depth = g * x + h * y + 1
+    back = np.stack([(a * x + b * y + c) / depth, (d * x + e * y + f) / depth], axis=1)
+    for ours, theirs in zip(box(first.tolist()), box(back.tolist()), strict=True):
+        assert ours == pytest.approx(theirs, abs=15), "both regions are of the same thing"
+
+
+def test_probability_is_that_of_the_calibration(home: Path) -> None:
+    found = veduta.match(home / "wall/a.png", home / "wall/c.png", encoder="fast")
+    calibration = calibration_of(load_encoder("fast").identity)
+    deviations = (found.similarity - calibration.background.mean) / calibration.background.spread
+    agreeing = found._verification.agreeing
+    expected = probability(calibration.pair_logit(np.array(deviations), np.array(agreeing)))
+    assert found.probability == pytest.approx(float(expected))
+    assert found.verdict != "same place" and found.model is None and found.regions is None
+
+
+def test_mirrored_is_no_model(home: Path) -> None:
+    found = matched(home, "wall/a.png", "mirrored.png")
+    assert found["verdict"] != "same place" and found["model"] is None
+
+
+@pytest.mark.parametrize("corners", [((20, 380), (20, 380)), ((20, 380), (60, 30))])
+def test_a_stamp_does_not_decide(
+    shared_data: Callable[[str], Path], corners: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    images = shared_data("landmarks30") / "images"
+    a, b = (
+        np.asarray(Image.open(images / name).convert("RGB").resize((640, 480)))
+        for name in ("gateway_of_india/gateway_of_india_000.jpg", "india_gate/india_gate_000.jpg")
+    )
+    for size in (20, 32):
+        marked = [stamped(photo, *at, size) for photo, at in zip((a, b), corners, strict=True)]
+        found = veduta.match(*marked, encoder="fast")
+        assert found.matches > 5, "the stamp matches"
+        assert found.verdict != "same place" and found.model is None
+
+
+@pytest.mark.parametrize("blank", ["black.png", "sky.png", "dot.png", "tiny.png", "strip.png"])
+def test_little_to_see(home: Path, blank: str) -> None:
+    for pair in ((blank, "wall/a.png"), ("wall/a.png", blank)):
+        found = veduta.match(*(home / name for name in pair), encoder="fast")
+        assert found.verdict in {"unsure", "different"}
+        assert found.model is None and found.regions is None
+        assert found.picture(width=400).width <= 400
+    if blank in {"black.png", "sky.png", "dot.png"}:
+        assert found.notes == (f"There are no keypoints in {home / blank}.",)
+
+
+def test_featureless_pair_is_said_aloud(home: Path) -> None:
+    done = run(home, "match", "black.png", "black.png", "--encoder", "fast", "--picture", "e.png")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("unsure, probability ")
+    assert "  geometry    no keypoints match" in lines
+    assert lines.count("  There are no keypoints in black.png.") == 1
+    with Image.open(home / "e.png") as picture:
+        assert picture.width >= 200
+
+
+def test_text(home: Path) -> None:
+    done = run(home, "match", "wall/a.png", "b.png", "--encoder", "fast")
+    first, similarity, geometry, *regions = done.stdout.splitlines()
+    assert first.startswith("same place, probability ")
+    assert similarity.startswith("  similarity  0.")
+    assert "matches agree on a homography, over" in geometry
+    assert len(regions) == 2 and regions[1].endswith(" of b.png")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("kind", ["sift", "orb", "surf"])
+def test_other_keypoints_have_no_probability(home: Path, kind: str) -> None:
+    found = matched(home, "wall/a.png", "b.png", "--keypoints", kind)
+    assert (found["verdict"], found["probability"]) == ("same place", None)
+    assert found["model"] is not None
+    assert kind in found["notes"][0] and "geometry alone" in found["notes"][0]
+    other = veduta.match(scene(1), scene(2), encoder="fast", keypoints=kind)
+    assert (other.verdict, other.model) == ("unsure", None)
+
+
+def test_pictures(home: Path) -> None:
+    pair = ("match", "wall/a.png", "b.png", "--encoder", "fast", "--picture")
+    for name, kind in (("m.png", "PNG"), ("m.JPG", "JPEG")):
+        done = run(home, *pair, name)
+        assert done.returncode == 0 and done.stderr == f"wrote {name}\n"
+        with Image.open(home / name) as picture:
+            assert picture.format == kind and 800 < picture.width <= 1600
+    done = run(home, *pair, "m.gif")
+    assert done.returncode == 2 and ".png" in done.stderr
+    done = run(home, *pair, "nowhere/m.png")
+    assert done.returncode == 2 and "nowhere/m.png: No such file" in done.stderr
+
+
+def test_wrong_calls(home: Path) -> None:
+    (home / "page.jpg").write_text("<html>no photo</html>")
+    for name, why in (("page.jpg", "HTML"), ("missing.jpg", "No such file")):
+        done = run(home, "match", "wall/a.png", name, "--encoder", "fast")
+        assert done.returncode == 3 and done.stderr.startswith(f"veduta: {name}: ")
+        assert "Traceback" not in done.stderr, why
+    done = run(home, "match", "wall/a.png", "b.png", "--keypoints", "sfit")
+    assert done.returncode == 3 and "'sift'" in done.stderr
+    assert run(home, "match", "wall/a.png", "b.png", "--encoder", "fasst").returncode == 5
+    assert run(home, "match", "wall/a.png").returncode == 2
+
+
+def test_python_surface() -> None:
+    a = scene(1)
+    found = veduta.match(a, seen_aside(a), encoder="fast")
+    assert isinstance(found, veduta.Match)
+    assert found.verdict == "same place" and found.regions is not None
+    assert json.loads(json.dumps(found.as_json()))["inliers"] == found.inliers
+    assert 200 <= found.picture(width=700).width <= 700
+    with pytest.raises(FrozenInstanceError):
+        found.verdict = "different"  # type: ignore[misc]
+    with pytest.raises(QueryError, match="uint8 RGB"):
+        veduta.match(a, a[..., 0])
+
+
+def test_match_loads_no_more_than_it_needs(home: Path) -> None:
+    code = (
+        "import sys; from veduta.cli.main import run; "
+        "run(['match', 'wall/a.png', 'b.png', '--encoder', 'fast']); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "onnxruntime" in loaded
+    assert not loaded & {"lance", "pyarrow", "jinja2", "mahotas", "rich", "openvino"}
+
+
+def test_real_photos(home: Path, shared_data: Callable[[str], Path]) -> None:
+    images = shared_data("landmarks30") / "images"
+    found = matched(
+        home, images / "gateway_of_india/gateway_of_india_000.jpg",
+        images / "gateway_of_india/gateway_of_india_010.jpg",
+    )  # fmt: skip
+    assert found["verdict"] == "same place" and found["inliers"] > 50
+    found = matched(
+        home, images / "gateway_of_india/gateway_of_india_000.jpg",
+        images / "india_gate/india_gate_000.jpg",
+    )  # fmt: skip
+    assert found["verdict"] != "same place"
+
+
+# Hits of a search.
+
+
+def test_options_are_those_of_the_search() -> None:
+    assert options.MODES == MODES
+    (verify,) = [
+        parameter
+        for parameter in options.rerank_options(lambda: None).__click_params__
+        if parameter.name == "verify"
+    ]
+    assert verify.default == VERIFIED
+
+
+def test_search_shows_inliers(home: Path) -> None:
+    first, second, third = run(home, "search", "b.png").stdout.splitlines()
+    rank, score, inliers, word, path = first.split()
+    assert (rank, word, path) == ("1", "inliers", "wall/a.png")
+    assert float(score) > 0.9 and int(inliers) > 50
+    assert len({line.index("wall/") for line in (first, second, third)}) == 1, "in one column"
+    assert max(len(first), len(second), len(third)) <= 80
+
+
+def test_search_without_geometry(home: Path) -> None:
+    assert "inlier" not in run(home, "search", "b.png", "--rerank", "global").stdout
+    first, *rest = run(home, "search", "b.png", "--verify", "1").stdout.splitlines()
+    assert "inliers" in first and "inlier" not in "".join(rest)
+    assert run(home, "search", "b.png", "--rerank", "more").returncode == 2
+
+
+def test_index_without_keypoints(home: Path, tmp_path: Path) -> None:
+    made = ("--index", tmp_path / "plain")
+    done = run(home, "index", "wall", "--encoder", "fast", "--keypoints", "none", *made)
+    assert done.returncode == 0, done.stderr
+    assert "inlier" not in run(home, "search", "b.png", *made).stdout
+    done = run(home, "search", "b.png", *made, "--rerank", "geometry")
+    assert done.returncode == 3 and "--keypoints none" in done.stderr
+    assert run(home, "index", *made, "--keypoints", "xfeat").returncode == 4
+
+
+def test_regions_of_a_crop_are_in_the_whole_photo(home: Path) -> None:
+    crop = ",".join(map(str, BOX))
+    done = run(home, "search", "wall/a.png", "--crop", crop, "--json", "-k", "1")
+    (hit,) = json.loads(done.stdout)[0]["hits"]
+    assert hit["model"] is not None and Path(hit["path"]).name == "a.png"
+    # The gallery photo is the query itself, so both regions lie at the same place.
+    ours, theirs = box(hit["query_region"]), box(hit["region"])
+    for one, other in zip(ours, theirs, strict=True):
+        assert one == pytest.approx(other, abs=8)
+    x, y, width, height = BOX
+    assert ours[0] >= x and ours[1] >= y and ours[2] <= x + width and ours[3] <= y + height
+    assert ours[2] - ours[0] > width / 2
+    text = run(home, "search", "wall/a.png", "--crop", crop, "--regions", "-k", "1").stdout
+    left, top, wide, high = (int(part) for part in text.splitlines()[1].strip().split(","))
+    assert (left, top) == (pytest.approx(theirs[0], abs=1), pytest.approx(theirs[1], abs=1))
+    assert (left + wide, top + high) == (
+        pytest.approx(theirs[2], abs=2), pytest.approx(theirs[3], abs=2),
+    )  # fmt: skip
+
+
+def test_match_picture_of_a_hit(home: Path) -> None:
+    index = veduta.open(home / "index")
+    (hit,) = index.search(home / "b.png", k=1)
+    picture = index.match_picture(home / "b.png", hit, width=900)
+    assert 400 < picture.width <= 900
+    several = index.match_picture([home / "black.png", home / "b.png"], hit, width=900)
+    assert several.tobytes() == picture.tobytes(), "the photo that agrees most is drawn"
+    region = index.match_picture(home / "b.png", hit, crop=BOX, width=900)
+    assert region.tobytes() != picture.tobytes()
+
+
+def test_page_of_a_search(home: Path) -> None:
+    done = run(home, "search", "b.png", "--html", "page.html")
+    assert done.returncode == 0, done.stderr
+    page = (home / "page.html").read_text()
+    assert page.count("<dialog popover") == 1, "one hit is verified"
+    assert page.count("<polygon") == 2 and 'viewBox="0 0 640 480"' in page
+    assert '<b class="same">same place</b>' in page
+    assert len(page) < 350_000
+    run(home, "search", "b.png", "--html", "page.html", "--rerank", "none")
+    page = (home / "page.html").read_text()
+    assert "<dialog popover" not in page and '<p class="verdict">' not in page
