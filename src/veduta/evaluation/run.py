@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,26 @@ from veduta import index as store
 from veduta import photos
 from veduta.datasets import Dataset, RetrievalProtocol, open_dataset, retrieval_protocol
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
-from veduta.errors import DatasetError, PhotoError
+from veduta.errors import DatasetError, PhotoError, QueryError
 from veduta.evaluation import report
+from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
+from veduta.index.graph import StoredKeypoints
+from veduta.keypoints import Extractor, Keypoints, load_extractor
+from veduta.search import VERIFIED, exact
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
+from veduta.search.expansion import ALTERNATIVES, rank_by
+from veduta.search.reranking import mode_for, open_gallery
+from veduta.search.reranking import rerank as rerank_hits
 
 _QUERY_PHOTO = 640  # pixels, long side on the page
 _BLOCK = 64  # queries ranked at a time
 
 OnProgress = Callable[[str, int, int], None]
+Ranked = Iterator[tuple[int, int, NDArray[np.floating[Any]]]]
+"""(number, row in the dataset, (G,) scores) of each query, whatever ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Evaluation:
     Attributes:
         summary: the figures, with intervals.
         results: one a query, in the order of the dataset.
-        settings: encoder, distance, projection.
+        settings: the encoder, distance, projection and re-ranking; or the method.
         problems: what was left out and why.
         gallery_paths, gallery_labels: (G,), what `results` refer to by number.
         root: the folder that paths are relative to.
@@ -105,6 +116,9 @@ def evaluate(
     runtime: str | None = None,
     distance: str = "cosine",
     project: int | None = None,
+    rerank: str = "auto",
+    verify: int = VERIFIED,
+    method: str | None = None,
     keep: int = 10,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
@@ -120,26 +134,40 @@ def evaluate(
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         distance: one of `veduta.search.DISTANCES`.
         project: dimension of a PCA fitted on the gallery, without labels.
+        rerank: one of `veduta.search.MODES`; `"auto"` is `"geometry"`, or `"none"` with another
+            distance than cosine. Or, to compare with, one of `"expansion"`, `"augmentation"` and
+            `"superglobal"`, see `veduta.search.expansion`: their scores are no probabilities.
+        verify: how many of the nearest photos geometry is asked of.
+        method: one of `veduta.evaluation.METHODS`, which rank by keypoints alone, or None for the
+            global descriptor. With a method, the options from `encoder` to `verify` have no
+            meaning and must be left out.
         keep: how many of the first answers each result holds.
         on_progress: called with (what, done, total).
 
     Raises:
         DatasetError: the dataset is not as its protocol wants it.
         EncoderError: the encoder cannot be had.
+        QueryError: re-ranking by that name does not exist, or not with this distance; a method is
+            unknown, or named beside what it has no use for.
     """
+    if method is not None:
+        check_method(method)
+        _check_unused(
+            method, encoder=encoder, runtime=runtime, distance=distance, project=project,
+            rerank=rerank, verify=verify,
+        )  # fmt: skip
+    mode = _mode(rerank, distance)
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset, labels=labels, queries=queries, gallery=gallery)
-    network = load_encoder(encoder, runtime=runtime)
+    if method is not None:
+        dataset, settings, ranked = rank_by_keypoints(dataset, method, _cache(), on_progress)
+    else:
+        dataset, settings, ranked = _rank_by_descriptors(
+            dataset, encoder, runtime, distance, project, mode, verify, on_progress
+        )
     protocol = retrieval_protocol(dataset)
-    dataset, indexes = _encode(dataset, protocol, network, on_progress)
-    protocol = retrieval_protocol(dataset)
-    store.set_projection(indexes["gallery"], project)
-    snapshot = store.open_snapshot(indexes["gallery"])
     paths = dataset.table["path"].to_pylist()
     names = dataset.table["label"].to_pylist()
-    rows = _rows_of(snapshot, dataset.root, [paths[i] for i in protocol.gallery])
-    asking = _queries(dataset, protocol, snapshot, indexes, [paths[i] for i in protocol.queries])
-    facts = network.describe()
     started = time.monotonic()
     results = [
         judge(
@@ -150,7 +178,7 @@ def evaluate(
             itself=protocol.itself(number),
             keep=keep,
         )
-        for number, row, scores in _scores(protocol, asking, snapshot, rows, distance)
+        for number, row, scores in ranked
     ]
     return Evaluation(
         summary=summarise(
@@ -159,14 +187,7 @@ def evaluate(
             distractors=protocol.distractors,
         ),
         results=tuple(results),
-        settings={
-            "encoder": network.name,
-            "identity": network.identity,
-            "runtime": facts["runtime"],
-            "precision": facts["precision"],
-            "distance": distance,
-            "project": project,
-        },
+        settings=settings,
         problems=dataset.problems,
         gallery_paths=tuple(paths[i] for i in protocol.gallery),
         gallery_labels=tuple(names[i] for i in protocol.gallery),
@@ -175,13 +196,83 @@ def evaluate(
     )
 
 
-def _encode(
-    dataset: Dataset, protocol: RetrievalProtocol, encoder: Encoder, on_progress: OnProgress | None
-) -> tuple[Dataset, dict[str, Path]]:
-    """Bring the cached indexes of queries and gallery up to date; drop what does not decode."""
+def _mode(rerank: str, distance: str) -> str:
+    if rerank not in ALTERNATIVES:
+        return mode_for(rerank, distance, keypoints=True)
+    if distance != "cosine":
+        raise QueryError(f"--rerank {rerank} goes with the cosine distance only.")
+    return rerank
+
+
+def _check_unused(method: str, **given: object) -> None:
+    """Raise `QueryError` if one of the options of `evaluate` is not at its default."""
+    defaults = signature(evaluate).parameters
+    for name, value in given.items():
+        if value != defaults[name].default:
+            raise QueryError(f"the method {method!r} ranks by keypoints alone: leave out {name!r}")
+
+
+def _cache() -> Path:
     from platformdirs import user_cache_path
 
-    cache = user_cache_path("veduta", appauthor=False) / "evaluate"
+    return user_cache_path("veduta", appauthor=False) / "evaluate"
+
+
+def _rank_by_descriptors(
+    dataset: Dataset,
+    encoder: str,
+    runtime: str | None,
+    distance: str,
+    project: int | None,
+    mode: str,
+    verify: int,
+    on_progress: OnProgress | None,
+) -> tuple[Dataset, dict[str, Any], Ranked]:
+    """Bring the indexes up to date; rank the gallery as `veduta search` does.
+
+    Returns the dataset less what does not decode, the settings, and the scores of its queries.
+    """
+    verifies = mode in {"geometry", "expansion"}
+    extractor = load_extractor() if verifies else None
+    network = load_encoder(encoder, runtime=runtime)
+    protocol = retrieval_protocol(dataset)
+    dataset, indexes = _encode(dataset, protocol, network, extractor, on_progress)
+    protocol = retrieval_protocol(dataset)
+    store.set_projection(indexes["gallery"], project)
+    snapshot = store.open_snapshot(indexes["gallery"])
+    paths = dataset.table["path"].to_pylist()
+    rows = _rows_of(snapshot, dataset.root, [paths[i] for i in protocol.gallery])
+    asking = _queries(dataset, protocol, snapshot, indexes, [paths[i] for i in protocol.queries])
+    facts = network.describe()
+    ranked: Ranked
+    if mode == "none":
+        ranked = _scores(protocol, asking, snapshot, rows, distance)
+    else:
+        photos_asking = [paths[i] for i in protocol.queries]
+        keypoints = _query_keypoints(dataset.root, indexes, photos_asking) if extractor else None
+        ranked = _reranked(mode, protocol, asking, keypoints, indexes["gallery"], rows, verify)
+    settings = {
+        "encoder": network.name,
+        "identity": network.identity,
+        "runtime": facts["runtime"],
+        "precision": facts["precision"],
+        "distance": distance,
+        "project": project,
+        "rerank": mode,
+        "verify": verify if verifies else None,
+    }
+    return dataset, settings, ranked
+
+
+def _encode(
+    dataset: Dataset,
+    protocol: RetrievalProtocol,
+    encoder: Encoder,
+    extractor: Extractor | None,
+    on_progress: OnProgress | None,
+) -> tuple[Dataset, dict[str, Path]]:
+    """Bring the cached indexes of queries and gallery up to date; drop what does not decode."""
+    cache = _cache()
     parts = {"gallery": protocol.gallery}
     if not protocol.leave_one_out:
         parts["queries"] = protocol.queries
@@ -191,15 +282,23 @@ def _encode(
     for part, numbers in parts.items():
         files = {os.path.abspath(dataset.root / paths[i]): paths[i] for i in numbers}
         # One index for exactly these files, so that no photo of another protocol is in it.
-        key = "\n".join((*sorted(files), encoder.identity, str(encoder.describe()["precision"])))
+        made_by = (
+            encoder.identity,
+            str(encoder.describe()["precision"]),
+            extractor.identity if extractor else "",
+        )
+        key = "\n".join((*sorted(files), *made_by))
         indexes[part] = cache / photos.content_hash(key.encode()).hex()[:20]
         if not (indexes[part] / store.MANIFEST).exists():
-            store.create(indexes[part], encoder)
+            store.create(indexes[part], encoder, extractor)
         done = store.update(
             indexes[part],
             [Path(file) for file in files],
             encoder,
+            extractor,
             on_progress=_named(on_progress, f"Encoding {part}"),
+            on_linking=partial(on_progress, f"Linking {part}") if on_progress else None,
+            graph=part == "gallery",
         )
         if done.interrupted:
             raise KeyboardInterrupt
@@ -241,6 +340,49 @@ def _queries(
     if projection is None:
         return descriptors
     return Projection.load(indexes["gallery"] / projection).apply(descriptors)
+
+
+def _query_keypoints(
+    root: Path, indexes: dict[str, Path], paths: Sequence[str]
+) -> Callable[[int], Keypoints]:
+    """Return what reads the keypoints of a query by its number."""
+    index = indexes.get("queries", indexes["gallery"])
+    snapshot = store.open_snapshot(index)
+    stored = StoredKeypoints(index, snapshot)
+    rows = _rows_of(snapshot, root, paths)
+    return lambda number: stored.read(int(rows[number]))
+
+
+def _reranked(
+    mode: str,
+    protocol: RetrievalProtocol,
+    queries: NDArray[np.float32],
+    keypoints: Callable[[int], Keypoints] | None,
+    index: Path,
+    rows: NDArray[np.intp],
+    verify: int,
+) -> Iterator[tuple[int, int, NDArray[np.floating[Any]]]]:
+    """Yield (number, row in the dataset, (G,) scores) of each query."""
+    gallery = open_gallery(index)
+    everything = gallery.snapshot.photos
+    for number, query in enumerate(queries):
+        itself = protocol.itself(number)
+        without = None if itself is None else int(rows[itself])
+        keep = None
+        if without is not None:
+            keep = np.ones(everything, np.bool_)
+            keep[without] = False
+        nearest, similar = exact.nearest(gallery.snapshot, query, everything, keep)
+        asked = [keypoints(number)] if keypoints is not None else []
+        evidence = gallery, query, asked, nearest, similar
+        scores = np.zeros(everything)
+        if mode in ALTERNATIVES:
+            found, after = rank_by(mode, *evidence, verify=verify, keep=keep, without=without)
+            scores[found] = after
+        else:
+            ranking = rerank_hits(*evidence, verify=verify, keep=keep, without=without)
+            scores[ranking.rows] = ranking.probabilities
+        yield number, int(protocol.queries[number]), scores[rows]
 
 
 def _scores(
