@@ -9,14 +9,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from veduta.cli.printing import count, duration, file_url, shown
-from veduta.cli.progress import progress
+from veduta.cli.progress import stages
 from veduta.errors import PhotoError, QueryError, readable
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from veduta.search.gallery_page import GalleryPage, ResultRow
 
 _SHOWN = 10  # answers of a query on the page
+_PICTURED = 1  # hits of a query whose matches can be looked at
 _LISTED = 5  # unreadable photos named
 _ASKED = 12  # photos of the user's own that become queries
 _SEED = 1764
@@ -142,9 +143,12 @@ def _index(photos: Path, place: Path, *, labels: str | None) -> Index:
     if (place / index.MANIFEST).exists():
         shutil.rmtree(place)
     built = api.create(place)
-    with progress("Indexing") as advance:
+    with stages() as advance:
         report = built.add(
-            photos, labels=labels, on_progress=lambda state: advance(state.done, state.total)
+            photos,
+            labels=labels,
+            on_progress=lambda state: advance("Indexing", state.done, state.total),
+            on_linking=lambda done, total: advance("Linking", done, total),
         )
     if report.interrupted:
         raise KeyboardInterrupt
@@ -224,22 +228,15 @@ def _write(index: Index, answers: Sequence[_Answer], page: GalleryPage, file: Pa
 
 def _row(index: Index, answer: _Answer) -> ResultRow:
     from veduta import photos
-    from veduta.search.gallery_page import ResultRow, ResultTile
+    from veduta.cli.result_tiles import tiles
+    from veduta.search.gallery_page import ResultRow
 
     best = answer.hits[:_SHOWN]
-    tiles = [
-        ResultTile(
-            name=hit.name,
-            label=hit.label,
-            score=hit.score,
-            correct=hit.label == answer.name if answer.judged else None,
-            thumbnail=thumbnail or None,
-            link=Path(hit.path).as_uri(),
-        )
-        for hit, thumbnail in zip(best, index.thumbnails(best), strict=True)
-    ]
+    shown = tiles(index, [answer.query], best, pictured=_PICTURED)
+    if answer.judged:
+        shown = [replace(tile, correct=tile.label == answer.name) for tile in shown]
     photo = photos.thumbnail(photos.load(answer.query, at_least=256).pixels)
-    return ResultRow(answer.name, None, photo, tiles)
+    return ResultRow(answer.name, None, photo, shown)
 
 
 def _veduta() -> str:

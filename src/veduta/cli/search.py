@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections.abc import Sequence
@@ -32,8 +31,6 @@ _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y")
 
 _QUERY_PHOTO = 640  # pixels, long side on the page
 _PICTURED = 5  # hits of a query whose matches can be looked at on the page
-_MATCHES_WIDTH = 1200  # pixels
-_MATCHES_BYTES = 150_000
 _JOIN = " + "
 
 Box = tuple[int, int, int, int]
@@ -196,49 +193,14 @@ def _write_page(
 
 def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
     from veduta import photos
-    from veduta.search.gallery_page import Outline, ResultRow, ResultTile
+    from veduta.cli.result_tiles import tiles
+    from veduta.search.gallery_page import ResultRow
 
-    hits = answer.hits
-    verified = [hit.id for hit in hits if hit.evidence and hit.evidence.model]
-    tiles = []
-    for hit, thumbnail in zip(hits, index.thumbnails(hits), strict=True):
-        seen = hit.evidence
-        region = seen.region if seen else None
-        pictured = hit.id in verified[:_PICTURED]
-        tiles.append(
-            ResultTile(
-                name=hit.name,
-                label=hit.label,
-                score=hit.score,
-                thumbnail=thumbnail or None,
-                link=file_url(Path(hit.path)),
-                verdict=seen.verdict if seen else None,
-                inliers=seen.inliers if seen else None,
-                outline=Outline(hit.width, hit.height, region) if region else None,
-                matches=_matches(index, answer.photos, hit, crop) if pictured else None,
-            )
-        )
     photo = photos.load(answer.photos[0], at_least=_QUERY_PHOTO)
     several = len(answer.photos) > 1
     return ResultRow(
         name=answer.query if several else os.path.basename(answer.query),
         label=None,
         photo=photos.thumbnail(photo.pixels, _QUERY_PHOTO),
-        tiles=tiles,
+        tiles=tiles(index, answer.photos, answer.hits, pictured=_PICTURED, crop=crop),
     )
-
-
-def _matches(index: Index, asked: list[Path], hit: Hit, crop: Box | None) -> bytes | None:
-    """Return the picture of the matches as JPEG, in the best quality that is small enough."""
-    try:
-        picture = index.match_picture([*asked], hit, crop=crop, width=_MATCHES_WIDTH)
-    except PhotoError:  # gone since it was indexed: its thumbnail is there, the picture is not
-        return None
-    data = b""
-    for quality in (85, 75, 65, 50, 35):
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality, optimize=True)
-        data = file.getvalue()
-        if len(data) <= _MATCHES_BYTES:
-            break
-    return data
