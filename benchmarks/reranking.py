@@ -30,11 +30,11 @@ from veduta.index import set_projection
 from veduta.index.calibration import probability
 from veduta.index.graph import NEIGHBOURS, sample_rows
 from veduta.keypoints import Keypoints, load_extractor, verify_many
-from veduta.search import exact
+from veduta.search import Evidence, exact
 from veduta.search.diffusion import DAMPING
 from veduta.search.expansion import expanded
 from veduta.search.reranking import Gallery, gather, open_gallery, rerank
-from veduta.search.verdict import SAME_PLACE, verdict_on
+from veduta.search.verdict import SAME_PLACE
 
 SETS = ("landmarks30", "same_place", "objects20", "domains4")
 MOST_LINKS = 16
@@ -398,9 +398,8 @@ def judged(photos: PhotoSet) -> Judged:
         own = names[photos.protocol.queries[number]]
         for place, row in enumerate(ranking.rows[:SEEN].tolist()):
             seen = ranking.geometry.get(row)
-            model = seen.verification.model if seen else None
             certain = float(ranking.probabilities[place])
-            same = verdict_on(certain, model) == SAME_PLACE
+            same = Evidence.of(certain, seen).verdict == SAME_PLACE
             label = label_of_row[row]
             right = own is not None and label == own
             near = right or (own in COMPLEX and label in COMPLEX)

@@ -130,7 +130,7 @@ def test_the_command_tells_the_accuracy_and_writes_a_page(source, tmp_path, monk
     assert f"(top-1): {right} of 3" in printed
     page = tmp_path / "out" / "demo.html"
     assert page.as_uri() in printed
-    assert page.read_text("utf-8").count("data:image/jpeg") == 3 * (1 + 10)
+    assert page.read_text("utf-8").count("data:image/jpeg") == 3 * (1 + 10 + 1), "with matches"
     assert all(len(line) <= 80 for line in printed.splitlines() if str(tmp_path) not in line)
 
 

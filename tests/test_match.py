@@ -23,7 +23,7 @@ from veduta.errors import QueryError
 from veduta.index.calibration import calibration_of, probability
 from veduta.search import MODES, VERIFIED
 from veduta.search.hit import Evidence
-from veduta.search.verdict import DIFFERENT, SAME, verdict_on
+from veduta.search.verdict import DIFFERENT, SAME, SAME_VIEW, verdict_on
 
 Run = subprocess.CompletedProcess[str]
 Pixels = NDArray[np.uint8]
@@ -115,21 +115,24 @@ def box(corners: list[list[float]]) -> tuple[float, float, float, float]:
 
 
 @pytest.mark.parametrize(
-    ("likely", "model", "said"),
+    ("likely", "model", "spread", "said"),
     [
-        (1.0, "homography", "same place"),
-        (SAME, "fundamental", "same place"),
-        (np.nextafter(SAME, 0), "homography", "unsure"),
-        (1.0, None, "unsure"),
-        (np.nextafter(DIFFERENT, 1), None, "unsure"),
-        (DIFFERENT, None, "different"),
-        (0.0, "homography", "different"),
-        (None, "homography", "same place"),
-        (None, None, "unsure"),
+        (1.0, "homography", 0.1, "same place"),
+        (SAME, "fundamental", 0.1, "same place"),
+        (np.nextafter(SAME, 0), "homography", 0.1, "unsure"),
+        (0.05, "homography", SAME_VIEW, "same place"),
+        (np.nextafter(SAME, 0), "homography", np.nextafter(SAME_VIEW, 0), "unsure"),
+        (1.0, None, 0.9, "unsure"),
+        (1.0, None, None, "unsure"),
+        (np.nextafter(DIFFERENT, 1), None, None, "unsure"),
+        (DIFFERENT, None, None, "different"),
+        (0.0, "homography", 0.1, "different"),
+        (None, "homography", 0.1, "same place"),
+        (None, None, 0.1, "unsure"),
     ],
 )
-def test_verdict(likely: float | None, model: str | None, said: str) -> None:
-    assert verdict_on(likely, model) == said
+def test_verdict(likely: float | None, model: str | None, spread: float | None, said: str) -> None:
+    assert verdict_on(likely, model, spread) == said
 
 
 def test_hit_says_the_same() -> None:

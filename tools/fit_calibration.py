@@ -8,7 +8,8 @@ They are fitted on `same_place` and `objects20`; `landmarks30` and `domains4` ta
 where the set's own truth says so, a few frames apart, not only where their labels are equal.
 
 Half of the evidence comes from queries as they are. For the other half all right answers are taken
-out of the gallery first: people also ask for what a collection does not have.
+out of the gallery first: people also ask for what a collection does not have. What a whole query is
+worth is fitted on the queries of one set in the gallery of the other as well.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,20 +107,28 @@ def corridor(folder: Path) -> dict[str, list[str]]:
 
 
 def evidence(
-    material: Material, gallery: Gallery, *, geometry: bool
+    material: Material, gallery: Gallery, *, geometry: bool, strangers: Sequence[Query] = ()
 ) -> Iterator[tuple[Findings, NDArray[np.bool_]]]:
-    """Yield the findings of each query, with and without its right answers in the gallery."""
+    """Yield the findings of each query, with and without its right answers in the gallery.
+
+    Or those of `strangers`, who have none.
+    """
     n = gallery.snapshot.photos
-    for query in material.queries:
-        for outside in (False, True):
-            keep = ~query.near_right if outside else np.ones(n, np.bool_)
-            gone = np.flatnonzero(~keep).tolist()
-            rows, similar = exact.nearest(gallery.snapshot, query.descriptor, n, keep)
-            keypoints = [query.keypoints] if geometry else []
-            found = gather(
-                gallery, query.descriptor, keypoints, rows, similar, keep=keep, without=gone
-            )
-            yield found, query.right[found.rows]
+    everything = np.ones(n, np.bool_)
+    asked: list[tuple[Query, NDArray[np.bool_], NDArray[np.bool_]]] = []
+    if strangers:
+        asked = [(query, everything, np.zeros(n, np.bool_)) for query in strangers]
+    else:
+        for query in material.queries:
+            asked.append((query, everything, query.right))
+            asked.append((query, ~query.near_right, query.right))
+    for query, keep, right in asked:
+        rows, similar = exact.nearest(gallery.snapshot, query.descriptor, n, keep)
+        found = gather(
+            gallery, query.descriptor, [query.keypoints] if geometry else [], rows, similar,
+            keep=keep, without=np.flatnonzero(~keep).tolist(),
+        )  # fmt: skip
+        yield found, right[found.rows]
 
 
 def fit(columns: list[NDArray[np.float64]], right: list[NDArray[np.bool_]]) -> list[float]:
@@ -148,20 +157,53 @@ def fit_pairs(materials: list[Material], *, geometry: bool) -> list[float]:
 
 
 def fit_found(materials: list[Material], *, geometry: bool) -> list[float]:
-    """Fit the model of a hit, on the first hits that its parts would give."""
-    columns, right = [], []
-    for material in materials:
+    """Fit the model of a hit, on the first hits that its parts would give.
+
+    In two steps: what orders the hits of one query is fitted on queries of the set itself, what
+    sets one query apart from another on the queries of the other set too. Those are strangers, and
+    must not move the order.
+    """
+    tables: list[list[Table]] = []
+    for at, material in enumerate(materials):
         gallery = open_gallery(material.index)
-        rows = []
-        for found, good in evidence(material, gallery, geometry=geometry):
-            assert found.nearness is not None
-            parts = weights.found_terms(found.pair, found.nearness, found.best)
-            table = np.stack(np.broadcast_arrays(*parts), axis=1).astype(np.float64)
-            first = np.argsort(-(table[:, 0] + table[:, 1]), kind="stable")[:SEEN]
-            rows.append((table[first], good[first]))
-        columns.append(np.concatenate([part for part, _ in rows]))
-        right.append(np.concatenate([part for _, part in rows]))
-    return fit(columns, right)
+        strangers = [
+            query for other in materials[:at] + materials[at + 1 :] for query in other.queries
+        ]
+        own = list(found_tables(evidence(material, gallery, geometry=geometry)))
+        foreign = evidence(material, gallery, geometry=geometry, strangers=strangers)
+        tables.append([joined(own), joined([*own, *found_tables(foreign)])])
+    order = fit([part[0].terms for part in tables], [part[0].right for part in tables])[:2]
+    columns = [
+        np.column_stack([part[1].terms[:, :2] @ order, part[1].terms[:, 2:]]) for part in tables
+    ]
+    scale, best, constant = fit(columns, [part[1].right for part in tables])
+    return [*(round(scale * weight, 4) for weight in order), best, constant]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Hits, one a row: what each counts, and whether it is right."""
+
+    terms: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+
+def found_tables(found: Iterator[tuple[Findings, NDArray[np.bool_]]]) -> Iterator[Table]:
+    """Yield the first hits of each query."""
+    for findings, good in found:
+        assert findings.nearness is not None
+        parts = weights.found_terms(findings.pair, findings.nearness, findings.best)
+        table = np.stack(np.broadcast_arrays(*parts), axis=1).astype(np.float64)
+        first = np.argsort(-(table[:, 0] + table[:, 1]), kind="stable")[:SEEN]
+        yield Table(table[first], good[first])
+
+
+def joined(tables: list[Table]) -> Table:
+    """Return all hits as one table."""
+    return Table(
+        np.concatenate([table.terms for table in tables]),
+        np.concatenate([table.right for table in tables]),
+    )
 
 
 def usual(materials: list[Material]) -> list[float]:
@@ -196,8 +238,8 @@ def main() -> None:
             "background": usual(materials),
             "alike": [0.0, 0.0],
             "pair": [0.0, 0.0, 0.0, 0.0],
-            "found_alike": [0.0, 0.0, 0.0, 0.0],
-            "found": [0.0, 0.0, 0.0, 0.0],
+            "found_alike": [0.0] * 4,
+            "found": [0.0] * 4,
         }
         entries[encoder.identity] = entry
         if name == ENCODERS[0]:

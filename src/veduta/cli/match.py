@@ -60,7 +60,7 @@ def command(
     """Say whether the photos A and B show the same place, and why.
 
     The verdict is "same place", "unsure" or "different"; the exit code is 0 for each of them. The
-    same place takes a geometric model on which the keypoints agree, and more likely than not.
+    same place takes a geometric model on which the keypoints agree, and a probability of 0.9.
     """
     from veduta import api
     from veduta.encoders import DEFAULT

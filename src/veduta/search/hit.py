@@ -46,7 +46,7 @@ class Evidence:
     @property
     def verdict(self) -> str:
         """One of "same place", "unsure" and "different", see `veduta.search.verdict`."""
-        return verdict_on(self.probability, self.model)
+        return verdict_on(self.probability, self.model, self.spread)
 
     def as_json(self) -> dict[str, Any]:
         """Return the evidence as JSON types."""

@@ -142,7 +142,7 @@ def compare(a: Pairable, b: Pairable, encoder: Encoder, extractor: Extractor) ->
         likely = _probability(calibration, similarity, found)
     shared = overlap(looks[0].keypoints, looks[1].keypoints, found)
     return Match(
-        verdict=verdict_on(likely, found.model),
+        verdict=verdict_on(likely, found.model, found.spread),
         probability=likely,
         similarity=similarity,
         inliers=len(found.inliers),
