@@ -35,6 +35,9 @@ def _print(state: dict[str, Any], index_path: Path) -> None:
     click.echo(f"  encoder     {encoder['name']} ({encoder['identity']})")
     projected = f", searched with {state['dimension']}" if state["projection"] else ""
     click.echo(f"  dimensions  {encoder['dimension']}{projected}")
+    keypoints = state["keypoints"]
+    kept = f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
+    click.echo(f"  keypoints   {kept}")
     click.echo(f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')})")
     click.echo(f"  on disk     {state['bytes'] / 1e6:,.1f} MB")
     click.echo(f"  writing     {'another process, now' if state['locked'] else 'nobody'}")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from veduta.index.graph import graph_is_whole
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import open_snapshot
 from veduta.index.store import is_locked
@@ -29,6 +30,8 @@ def status(index: Path) -> dict[str, Any]:
         "encoder": manifest.encoder,
         "dimension": snapshot.dimension,
         "projection": manifest.projection,
+        "keypoints": manifest.keypoints,
+        "linked": graph_is_whole(index, manifest),
         "labels": manifest.labels,
         "classes": len(labels),
         "folders": list(manifest.folders),
