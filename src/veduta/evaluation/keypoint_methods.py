@@ -18,7 +18,7 @@
     product: the form for large galleries. The centroids are fitted on the gallery, without labels.
     Of 512 to 2048 keypoints and 32 to 256 centroids, 1024 and 128 were best on same_place,
     objects20 and domains4; plain residuals with intra-normalisation (Arandjelović & Zisserman, "All
-    about VLAD", CVPR 2013), ASMK (Tolias et al., ICCV 2013) and a PCA were no better there.
+    about VLAD", CVPR 2013), and ASMK (Tolias et al., ICCV 2013) were no better there.
 
 Equal numbers of matches are common, so a score carries a share of one, less than one, that orders
 photos of equal number: see `good_matches` and `agreeing_matches`.
