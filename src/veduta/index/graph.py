@@ -276,13 +276,14 @@ def _verify(index: Path, snapshot: Snapshot, links: _Links, on_progress: OnProgr
     agreeing = np.full(len(todo), _UNVERIFIED, np.uint16)
 
     def one(at: slice) -> int:
-        found = verify_many(
-            stored.read(int(lows[at.start])),
-            [stored.read(int(row)) for row in highs[at]],
-            threads=1,
-        )
-        agreeing[at] = [v.agreeing for v in found]
-        return len(found)
+        first, others = int(lows[at.start]), highs[at]
+        query = stored.read(first)
+        # A copy of the same file agrees in every keypoint, and takes longest to verify.
+        copies = stored.shared(first, others)
+        agreeing[at][copies] = len(query)
+        found = verify_many(query, [stored.read(int(row)) for row in others[~copies]], threads=1)
+        agreeing[at][~copies] = [v.agreeing for v in found]
+        return len(others)
 
     done = 0
     try:
@@ -313,6 +314,11 @@ class StoredKeypoints:
         columns = (*COLUMNS, "width", "height")
         rows = snapshot.rows.slice(0, snapshot.photos)
         self._places = np.stack([rows[name].to_numpy() for name in columns], axis=1)
+
+    def shared(self, row: int, others: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Tell which of `others` (m,) are copies of the file in `row`."""
+        copies: NDArray[np.bool_] = (self._places[others] == self._places[row]).all(axis=1)
+        return copies
 
     def read(self, row: int) -> Keypoints:
         """Return the keypoints of the photo in `row`.
