@@ -34,10 +34,7 @@ def agreeing(a: NDArray[np.float64], b: NDArray[np.float64]) -> int:
     if count <= _NEEDED:
         return 0
     before, after = a[:, 0] + 1j * a[:, 1], b[:, 0] + 1j * b[:, 1]
-    apart = np.abs(before[:, None] - before)
-    np.fill_diagonal(apart, np.inf)
-    k = min(_NEIGHBOURS, count - 1)
-    near = np.argpartition(apart, k - 1, axis=1)[:, :k]
+    near = _nearest(a, min(_NEIGHBOURS, count - 1))
     steps = before[near] - before[:, None]
     steps[steps == 0] = 1e-6  # two keypoints at one place
     change = (after[near] - after[:, None]) / steps
@@ -48,3 +45,16 @@ def agreeing(a: NDArray[np.float64], b: NDArray[np.float64]) -> int:
     )
     plausible = (size > 1 / _LARGEST_CHANGE) & (size < _LARGEST_CHANGE)
     return int(np.count_nonzero((alike.sum(axis=1) >= _NEEDED) & plausible))
+
+
+def _nearest(points: NDArray[np.float64], k: int) -> NDArray[np.intp]:
+    """Return (m, k): the other points nearest to each of m."""
+    import cv2
+
+    single = points.astype(np.float32)
+    _, found = cv2.batchDistance(single, single, cv2.CV_32F, normType=cv2.NORM_L2SQR, K=k + 1)
+    # Each point is nearest to itself, unless others lie at the very same place.
+    others = found != np.arange(len(points))[:, None]
+    others[others.all(axis=1), -1] = False
+    near: NDArray[np.intp] = found[others].reshape(-1, k).astype(np.intp)
+    return near

@@ -40,31 +40,15 @@ def overlap(
 
 
 def _region(keypoints: Keypoints, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+    import cv2
+
     margin = _MARGIN * max(keypoints.width, keypoints.height)
     # The hull of the circles around the inliers, each circle as a polygon of 16 corners.
     angles = np.arange(16) * (np.pi / 8)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) * margin
-    corners = _hull((keypoints.xy[chosen][:, None] + circle).reshape(-1, 2).astype(np.float64))
+    points = (keypoints.xy[chosen][:, None] + circle).reshape(-1, 2).astype(np.float32)
+    corners = cv2.convexHull(points)[:, 0].astype(np.float64)
     return _clip(corners, keypoints.width - 1, keypoints.height - 1).astype(np.float32)
-
-
-def _hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The convex hull by Andrew's monotone chain."""
-    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
-
-    def chain(points: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        kept: list[NDArray[np.float64]] = []
-        for point in points:
-            while len(kept) > 1 and _turn(kept[-2], kept[-1], point) <= 0:
-                kept.pop()
-            kept.append(point)
-        return kept[:-1]
-
-    return np.array(chain(ordered) + chain(ordered[::-1]))
-
-
-def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
-    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
 def _clip(corners: NDArray[np.float64], right: float, bottom: float) -> NDArray[np.float64]:
