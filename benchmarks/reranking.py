@@ -24,7 +24,7 @@ import veduta
 from benchmarks.report import parser, publish, table
 from veduta.datasets import Dataset, RetrievalProtocol, open_dataset, retrieval_protocol
 from veduta.encoders import DEFAULT, load_encoder
-from veduta.evaluation import run
+from veduta.evaluation.encoded import encode
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.index import set_projection
 from veduta.index.calibration import probability
@@ -72,21 +72,17 @@ class PhotoSet:
 def open_set(dataset: Dataset) -> PhotoSet:
     """Open the indexes that `veduta.evaluate` keeps of a set, or make them."""
     network, extractor = load_encoder(DEFAULT), load_extractor()
-    dataset, indexes = run._encode(dataset, retrieval_protocol(dataset), network, extractor, None)
-    protocol = retrieval_protocol(dataset)
-    assert not protocol.leave_one_out
-    set_projection(indexes["gallery"], None)
-    gallery = open_gallery(indexes["gallery"])
-    paths = dataset.table["path"].to_pylist()
-    answering = [paths[i] for i in protocol.gallery]
-    asking = [paths[i] for i in protocol.queries]
+    encoded = encode(dataset, retrieval_protocol, network, extractor, None)
+    assert not encoded.protocol.leave_one_out
+    set_projection(encoded.gallery, None)
+    gallery = open_gallery(encoded.gallery)
     return PhotoSet(
-        dataset,
-        protocol,
+        encoded.dataset,
+        encoded.protocol,
         gallery,
-        run._rows_of(gallery.snapshot, dataset.root, answering),
-        run._queries(dataset, protocol, gallery.snapshot, indexes, asking),
-        run._query_keypoints(dataset.root, indexes, asking),
+        encoded.gallery_rows(gallery.snapshot),
+        encoded.query_descriptors(),
+        encoded.query_keypoints(),
         corridor(dataset.root),
     )
 

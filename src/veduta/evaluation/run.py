@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,15 @@ from numpy.typing import NDArray
 
 from veduta import index as store
 from veduta import photos
-from veduta.datasets import Dataset, RetrievalProtocol, open_dataset, retrieval_protocol
-from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
-from veduta.errors import DatasetError, PhotoError, QueryError
+from veduta.datasets import Dataset, open_dataset, retrieval_protocol
+from veduta.encoders import DEFAULT, load_encoder
+from veduta.errors import PhotoError, QueryError
 from veduta.evaluation import report
+from veduta.evaluation.encoded import Encoded, OnProgress, cache, encode
 from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
-from veduta.index.graph import StoredKeypoints
-from veduta.keypoints import Extractor, Keypoints, load_extractor
+from veduta.keypoints import load_extractor
 from veduta.search import VERIFIED, exact
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
@@ -35,7 +34,6 @@ from veduta.search.reranking import rerank as rerank_hits
 _QUERY_PHOTO = 640  # pixels, long side on the page
 _BLOCK = 64  # queries ranked at a time
 
-OnProgress = Callable[[str, int, int], None]
 Ranked = Iterator[tuple[int, int, NDArray[np.floating[Any]]]]
 """(number, row in the dataset, (G,) scores) of each query, whatever ranks."""
 
@@ -160,7 +158,7 @@ def evaluate(
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset, labels=labels, queries=queries, gallery=gallery)
     if method is not None:
-        dataset, settings, ranked = rank_by_keypoints(dataset, method, _cache(), on_progress)
+        dataset, settings, ranked = rank_by_keypoints(dataset, method, cache(), on_progress)
     else:
         dataset, settings, ranked = _rank_by_descriptors(
             dataset, encoder, runtime, distance, project, mode, verify, on_progress
@@ -212,12 +210,6 @@ def _check_unused(method: str, **given: object) -> None:
             raise QueryError(f"the method {method!r} ranks by keypoints alone: leave out {name!r}")
 
 
-def _cache() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("veduta", appauthor=False) / "evaluate"
-
-
 def _rank_by_descriptors(
     dataset: Dataset,
     encoder: str,
@@ -235,22 +227,12 @@ def _rank_by_descriptors(
     verifies = mode in {"geometry", "expansion"}
     extractor = load_extractor() if verifies else None
     network = load_encoder(encoder, runtime=runtime)
-    protocol = retrieval_protocol(dataset)
-    dataset, indexes = _encode(dataset, protocol, network, extractor, on_progress)
-    protocol = retrieval_protocol(dataset)
-    store.set_projection(indexes["gallery"], project)
-    snapshot = store.open_snapshot(indexes["gallery"])
-    paths = dataset.table["path"].to_pylist()
-    rows = _rows_of(snapshot, dataset.root, [paths[i] for i in protocol.gallery])
-    asking = _queries(dataset, protocol, snapshot, indexes, [paths[i] for i in protocol.queries])
+    encoded = encode(dataset, retrieval_protocol, network, extractor, on_progress)
+    store.set_projection(encoded.gallery, project)
+    ranked = (
+        _scores(encoded, distance) if mode == "none" else _reranked(encoded, mode, verify, verifies)
+    )
     facts = network.describe()
-    ranked: Ranked
-    if mode == "none":
-        ranked = _scores(protocol, asking, snapshot, rows, distance)
-    else:
-        photos_asking = [paths[i] for i in protocol.queries]
-        keypoints = _query_keypoints(dataset.root, indexes, photos_asking) if extractor else None
-        ranked = _reranked(mode, protocol, asking, keypoints, indexes["gallery"], rows, verify)
     settings = {
         "encoder": network.name,
         "identity": network.identity,
@@ -261,111 +243,16 @@ def _rank_by_descriptors(
         "rerank": mode,
         "verify": verify if verifies else None,
     }
-    return dataset, settings, ranked
+    return encoded.dataset, settings, ranked
 
 
-def _encode(
-    dataset: Dataset,
-    protocol: RetrievalProtocol,
-    encoder: Encoder,
-    extractor: Extractor | None,
-    on_progress: OnProgress | None,
-) -> tuple[Dataset, dict[str, Path]]:
-    """Bring the cached indexes of queries and gallery up to date; drop what does not decode."""
-    cache = _cache()
-    parts = {"gallery": protocol.gallery}
-    if not protocol.leave_one_out:
-        parts["queries"] = protocol.queries
-    paths = dataset.table["path"].to_pylist()
-    dropped: dict[str, str] = {}
-    indexes = {}
-    for part, numbers in parts.items():
-        files = {os.path.abspath(dataset.root / paths[i]): paths[i] for i in numbers}
-        # One index for exactly these files, so that no photo of another protocol is in it.
-        made_by = (
-            encoder.identity,
-            str(encoder.describe()["precision"]),
-            extractor.identity if extractor else "",
-        )
-        key = "\n".join((*sorted(files), *made_by))
-        indexes[part] = cache / photos.content_hash(key.encode()).hex()[:20]
-        if not (indexes[part] / store.MANIFEST).exists():
-            store.create(indexes[part], encoder, extractor)
-        done = store.update(
-            indexes[part],
-            [Path(file) for file in files],
-            encoder,
-            extractor,
-            on_progress=_named(on_progress, f"Encoding {part}"),
-            on_linking=partial(on_progress, f"Linking {part}") if on_progress else None,
-            graph=part == "gallery",
-        )
-        if done.interrupted:
-            raise KeyboardInterrupt
-        dropped.update({files[path]: reason for path, reason in done.unreadable if path in files})
-    return dataset.without(dropped) if dropped else dataset, indexes
-
-
-def _named(on_progress: OnProgress | None, name: str) -> Callable[[store.Progress], None] | None:
-    if on_progress is None:
-        return None
-    return lambda state: on_progress(name, state.done, state.total)
-
-
-def _rows_of(snapshot: store.Snapshot, root: Path, paths: Sequence[str]) -> NDArray[np.intp]:
-    """Return the snapshot's row of each path."""
-    known = {path: row for row, path in enumerate(snapshot.rows["path"].to_pylist())}
-    try:
-        rows = [known[os.fsencode(os.path.abspath(root / path))] for path in paths]
-    except KeyError as error:
-        raise DatasetError(f"{os.fsdecode(error.args[0])}: gone while it was indexed") from None
-    return np.array(rows, np.intp)
-
-
-def _queries(
-    dataset: Dataset,
-    protocol: RetrievalProtocol,
-    snapshot: store.Snapshot,
-    indexes: dict[str, Path],
-    paths: Sequence[str],
-) -> NDArray[np.float32]:
-    """Return the descriptors of all queries, (Q, d) float32, as they are searched."""
-    if protocol.leave_one_out:
-        rows = _rows_of(snapshot, dataset.root, paths)
-        return snapshot.descriptors[rows].astype(np.float32)
-    asking = store.open_snapshot(indexes["queries"])
-    rows = _rows_of(asking, dataset.root, paths)
-    descriptors = asking.descriptors[rows].astype(np.float32)
-    projection = store.Manifest.read(indexes["gallery"]).projection
-    if projection is None:
-        return descriptors
-    return Projection.load(indexes["gallery"] / projection).apply(descriptors)
-
-
-def _query_keypoints(
-    root: Path, indexes: dict[str, Path], paths: Sequence[str]
-) -> Callable[[int], Keypoints]:
-    """Return what reads the keypoints of a query by its number."""
-    index = indexes.get("queries", indexes["gallery"])
-    snapshot = store.open_snapshot(index)
-    stored = StoredKeypoints(index, snapshot)
-    rows = _rows_of(snapshot, root, paths)
-    return lambda number: stored.read(int(rows[number]))
-
-
-def _reranked(
-    mode: str,
-    protocol: RetrievalProtocol,
-    queries: NDArray[np.float32],
-    keypoints: Callable[[int], Keypoints] | None,
-    index: Path,
-    rows: NDArray[np.intp],
-    verify: int,
-) -> Iterator[tuple[int, int, NDArray[np.floating[Any]]]]:
-    """Yield (number, row in the dataset, (G,) scores) of each query."""
-    gallery = open_gallery(index)
+def _reranked(encoded: Encoded, mode: str, verify: int, verifies: bool) -> Ranked:
+    protocol = encoded.protocol
+    gallery = open_gallery(encoded.gallery)
+    rows = encoded.gallery_rows(gallery.snapshot)
+    keypoints = encoded.query_keypoints() if verifies else None
     everything = gallery.snapshot.photos
-    for number, query in enumerate(queries):
+    for number, query in enumerate(encoded.query_descriptors()):
         itself = protocol.itself(number)
         without = None if itself is None else int(rows[itself])
         keep = None
@@ -385,14 +272,10 @@ def _reranked(
         yield number, int(protocol.queries[number]), scores[rows]
 
 
-def _scores(
-    protocol: RetrievalProtocol,
-    queries: NDArray[np.float32],
-    snapshot: store.Snapshot,
-    rows: NDArray[np.intp],
-    distance: str,
-) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yield (number, row in the dataset, (G,) scores) of each query."""
+def _scores(encoded: Encoded, distance: str) -> Ranked:
+    snapshot = store.open_snapshot(encoded.gallery)
+    rows = encoded.gallery_rows(snapshot)
+    queries = encoded.query_descriptors()
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
         if distance == "cosine":
@@ -403,4 +286,4 @@ def _scores(
             scores = np.stack([-distances(snapshot.descriptors, q, distance) for q in block])
         for offset, values in enumerate(scores):
             number = start + offset
-            yield number, int(protocol.queries[number]), values[rows]
+            yield number, int(encoded.protocol.queries[number]), values[rows]
