@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from veduta.datasets import (
     Dataset,
+    class_coverage,
     labels_from_folders,
     open_dataset,
     read_labels_csv,
@@ -389,6 +390,137 @@ class TestRetrievalProtocol:
         assert retrieval_protocol(dataset).relevant(1).tolist() == [True, False]
 
 
+class TestSideClasses:
+    """Class folders whose photos are of no class: distractors, and queries that show none."""
+
+    PAIR = (
+        "q/dome/a.jpg",
+        "q/only_asked/b.jpg",
+        "q/none/c.jpg",
+        "g/dome/d.jpg",
+        "g/only_there/e.jpg",
+        "g/only_there/f.jpg",
+        "g/confusion_classes/g.jpg",
+        "g/confusion_classes/h.jpg",
+    )
+
+    def pair(self, root: Path, **sides: tuple[str, ...]) -> Dataset:
+        put(root, *self.PAIR)
+        return open_dataset(root, queries=Path("q"), gallery=Path("g"), **sides)
+
+    def test_unnamed_they_are_classes(self, tmp_path: Path) -> None:
+        coverage = class_coverage(self.pair(tmp_path))
+        assert coverage.both == ("dome",)
+        assert coverage.query_only == ("none", "only_asked")
+        assert coverage.query_only_photos == 2
+        assert coverage.gallery_only == ("confusion_classes", "only_there")
+        assert coverage.gallery_only_photos == 4
+        assert (coverage.distractors, coverage.unknown) == (0, 0)
+
+    def test_named_they_are_none(self, tmp_path: Path) -> None:
+        dataset = self.pair(tmp_path, distractors=("confusion_classes",), unknown=("none",))
+        assert rows_of(dataset) == [
+            ("q/dome/a.jpg", "dome", "query"),
+            ("q/none/c.jpg", None, "unknown"),
+            ("q/only_asked/b.jpg", "only_asked", "query"),
+            ("g/confusion_classes/g.jpg", None, "distractor"),
+            ("g/confusion_classes/h.jpg", None, "distractor"),
+            ("g/dome/d.jpg", "dome", "gallery"),
+            ("g/only_there/e.jpg", "only_there", "gallery"),
+            ("g/only_there/f.jpg", "only_there", "gallery"),
+        ]
+        protocol = retrieval_protocol(dataset)
+        assert protocol.queries.tolist() == [0, 2]
+        assert protocol.gallery.tolist() == [3, 4, 5, 6, 7]
+        assert protocol.distractors == 2
+        assert protocol.relevant(0).tolist() == [False, False, True, False, False]
+        assert not protocol.relevant(1).any()  # its class has no photo in the gallery
+
+    def test_the_counts_are_told(self, tmp_path: Path) -> None:
+        dataset = self.pair(tmp_path, distractors=("confusion_classes",), unknown=("none",))
+        coverage = class_coverage(dataset)
+        assert coverage.notes() == (
+            "1 class of the queries not in the gallery (only_asked): 1 query",
+            "1 class of the gallery that no query has (only_there): 2 photos",
+            "2 distractors in the gallery",
+            "1 query with none of the classes",
+        )
+
+    def test_nothing_to_tell(self, tmp_path: Path) -> None:
+        put(tmp_path, "q/dome/a.jpg", "g/dome/b.jpg")
+        dataset = open_dataset(tmp_path, queries=Path("q"), gallery=Path("g"))
+        assert class_coverage(dataset).notes() == ()
+
+    def test_a_class_on_both_sides_has_to_be_named_for_both(self, tmp_path: Path) -> None:
+        put(tmp_path, "q/none/a.jpg", "q/dome/b.jpg", "g/none/c.jpg", "g/dome/d.jpg")
+        sides = {"queries": Path("q"), "gallery": Path("g")}
+        with pytest.raises(DatasetError, match=r"none has photos with the split 'query' too; name"):
+            open_dataset(tmp_path, **sides, distractors=("none",))
+        with pytest.raises(DatasetError, match=r"split 'gallery' too; name it under 'distractor'"):
+            open_dataset(tmp_path, **sides, unknown=("none",))
+        both = open_dataset(tmp_path, **sides, distractors=("none",), unknown=("none",))
+        assert {row[2]: row[1] for row in rows_of(both) if "none" in row[0]} == {
+            "unknown": None,
+            "distractor": None,
+        }
+
+    def test_a_class_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match=r"no class Confusion \(found: confusion_classes, "):
+            self.pair(tmp_path, distractors=("Confusion",))
+
+    def test_unsplit_distractors_answer_and_do_not_ask(self, tmp_path: Path) -> None:
+        put(tmp_path, "a_noise/1.jpg", "dome/2.jpg", "dome/3.jpg", "single/4.jpg", "zero/5.jpg")
+        dataset = open_dataset(tmp_path, distractors=("a_noise",), unknown=("zero",))
+        protocol = retrieval_protocol(dataset)
+        assert protocol.leave_one_out
+        assert protocol.queries.tolist() == [1, 2, 3]
+        assert protocol.gallery.tolist() == [1, 2, 3, 0]
+        assert protocol.distractors == 1
+        assert [protocol.itself(query) for query in range(3)] == [0, 1, 2]
+        assert protocol.relevant(0).tolist() == [False, True, False, False]
+        assert not protocol.relevant(2).any()
+        coverage = class_coverage(dataset)
+        assert coverage.both == ("dome",)
+        assert coverage.query_only == ("single",)
+        assert coverage.gallery_only == ()
+        assert (coverage.distractors, coverage.unknown) == (1, 1)
+
+    def test_unsplit_a_class_is_one_or_the_other(self, tmp_path: Path) -> None:
+        put(tmp_path, "none/1.jpg", "dome/2.jpg", "dome/3.jpg")
+        with pytest.raises(DatasetError, match="cannot be both distractors and unknown"):
+            open_dataset(tmp_path, distractors=("none",), unknown=("none",))
+
+    def test_labels_of_a_csv_file_too(self, tmp_path: Path) -> None:
+        put(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+        (tmp_path / "labels.csv").write_text(
+            "path,label,split\na.jpg,x,query\nb.jpg,x,gallery\nc.jpg,odd,gallery\nd.jpg,odd,train\n"
+        )
+        dataset = open_dataset(tmp_path, distractors=("odd",))
+        assert rows_of(dataset)[2:] == [("c.jpg", None, "distractor"), ("d.jpg", "odd", "train")]
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+    @given(
+        rows=st.lists(
+            st.tuples(st.sampled_from("xyz"), st.sampled_from(["query", "gallery", "junk"])),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    def test_coverage_counts_every_query_and_gallery_photo(
+        self, rows: list[tuple[str, str]]
+    ) -> None:
+        from veduta.datasets.dataset import as_table
+
+        names = [f"{number}.jpg" for number in range(len(rows))]
+        table = as_table(names, [label for label, _ in rows], [split for _, split in rows])
+        coverage = class_coverage(Dataset(Path(), table))
+        asks = [label for label, split in rows if split == "query"]
+        answers = [label for label, split in rows if split == "gallery"]
+        assert set(coverage.both) == set(asks) & set(answers)
+        assert coverage.query_only_photos == sum(label not in answers for label in asks)
+        assert coverage.gallery_only_photos == sum(label not in asks for label in answers)
+
+
 @pytest.mark.parametrize(
     ("name", "labels", "queries", "gallery", "distractors"),
     [
@@ -407,3 +539,7 @@ def test_the_shared_sets(
     assert dataset.problems == ()
     assert (len(protocol.queries), len(protocol.gallery)) == (queries, gallery)
     assert protocol.distractors == distractors
+    coverage = class_coverage(dataset)
+    assert coverage.distractors == distractors
+    without_answer = sum(not protocol.relevant(query).any() for query in range(queries))
+    assert coverage.query_only_photos + coverage.unlabelled_queries == without_answer

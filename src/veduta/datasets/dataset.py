@@ -22,7 +22,7 @@ SPLITS = ("query", "gallery", "distractor", "junk", "train", "test", "unknown")
 """
 
 NO_SPLIT = ""
-"""The split of every row of a collection that is not split."""
+"""The split of the rows of a collection that is not split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Dataset:
         the folder that the paths are relative to.
     `table`
         one row a photo: `path` (string, relative to `root`, with forward slashes), `label` (string
-        or null), `split` (string: one of `SPLITS`, or "" in every row of an unsplit collection).
+        or null), `split` (string: one of `SPLITS`; in an unsplit collection "" in every row but
+        those of classes named as distractors or unknown).
     `problems`
         what was left out and why, one sentence each; empty when all was well.
     """

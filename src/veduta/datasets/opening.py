@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from veduta.datasets.dataset import NO_SPLIT, Dataset, as_table, some_of
 from veduta.datasets.folders import class_folders, folder_pair
 from veduta.datasets.labels_csv import read_rows
+from veduta.datasets.side_classes import with_side_classes
 from veduta.errors import DatasetError, readable
 
 __all__ = ["open_dataset"]
@@ -22,6 +24,8 @@ def open_dataset(
     labels: str | None = None,
     queries: Path | None = None,
     gallery: Path | None = None,
+    distractors: Sequence[str] = (),
+    unknown: Sequence[str] = (),
 ) -> Dataset:
     """Open a labelled collection.
 
@@ -34,12 +38,27 @@ def open_dataset(
         two folders of class folders, both or neither; relative to `path` when they are there, to
         the working directory otherwise. They go before any CSV file.
 
+    `distractors`, `unknown`
+        classes (names of class folders, or labels of the CSV file) that are none: photos of things
+        that are not looked for. In the gallery, and in an unsplit collection, those of
+        `distractors` get the split `distractor`; among the queries, and in an unsplit collection,
+        those of `unknown` get the split `unknown`; both lose their label. A class that is on both
+        sides has to be named in both.
+
     A folder with neither is read as a folder of class folders. Photos that a CSV names and that are
     not there are dropped and told in `Dataset.problems`.
 
-    Raises `DatasetError`, naming the file and what was wanted, when no labels can be had.
+    Raises `DatasetError`, naming the file and what was wanted, when no labels can be had, and when
+    a class of `distractors` or `unknown` is not there, or only on the side that it does not serve.
     """
     folder = Path(path)
+    opened = _opened(folder, labels, queries, gallery)
+    return with_side_classes(opened, distractors=distractors, unknown=unknown)
+
+
+def _opened(
+    folder: Path, labels: str | None, queries: Path | None, gallery: Path | None
+) -> Dataset:
     if queries is not None or gallery is not None:
         if queries is None or gallery is None:
             raise DatasetError(f"{readable(folder)}: give both a query folder and a gallery folder")

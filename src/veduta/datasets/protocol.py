@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.datasets.dataset import NO_SPLIT, Dataset
+from veduta.datasets.dataset import NO_SPLIT, Dataset, some_of
 from veduta.errors import DatasetError, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["RetrievalProtocol", "retrieval_protocol"]
+__all__ = ["ClassCoverage", "RetrievalProtocol", "class_coverage", "retrieval_protocol"]
 
 _NO_LABEL = -1
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalProtocol:
-    """Rows of a dataset's table, in the order of the table.
+    """Rows of a dataset's table, in the order of the table (unsplit, distractors come last).
 
     `queries`
         (Q,) int64 row numbers of the photos that ask.
@@ -65,19 +66,23 @@ def retrieval_protocol(dataset: Dataset) -> RetrievalProtocol:
     """Return who asks and who answers.
 
     Split: `query` rows ask; `gallery` and `distractor` rows answer; right is a `gallery` row with
-    the query's label; all other rows take no part. Unsplit: each photo asks all the others.
+    the query's label; all other rows take no part. Unsplit: each photo asks all the others and the
+    distractors, if classes were named as such.
 
     Raises `DatasetError` when nobody asks or nobody answers.
     """
     splits = dataset.table["split"].to_numpy()
     codes = _label_codes(dataset.table["label"])
-    if not (splits != NO_SPLIT).any():
-        everyone = np.arange(len(splits), dtype=np.int64)
+    distractors = splits == "distractor"
+    if (splits == NO_SPLIT).any():
+        everyone = np.flatnonzero(splits == NO_SPLIT)
         if len(everyone) < 2:
             raise DatasetError(f"{readable(dataset.root)}: needs two photos at least")
-        return RetrievalProtocol(everyone, everyone, 0, True, codes, codes)
+        apart = np.flatnonzero(distractors)
+        answers = np.concatenate([codes[everyone], np.full(len(apart), _NO_LABEL, np.int32)])
+        gallery = np.concatenate([everyone, apart])
+        return RetrievalProtocol(everyone, gallery, len(apart), True, codes[everyone], answers)
     queries = np.flatnonzero(splits == "query")
-    distractors = splits == "distractor"
     gallery = np.flatnonzero((splits == "gallery") | distractors)
     for rows, wanted in ((queries, "query"), (np.flatnonzero(splits == "gallery"), "gallery")):
         if not len(rows):
@@ -89,6 +94,81 @@ def retrieval_protocol(dataset: Dataset) -> RetrievalProtocol:
     return RetrievalProtocol(
         queries, gallery, int(distractors.sum()), False, codes[queries], answers[gallery]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCoverage:
+    """Which classes ask and which answer; the names in alphabetical order.
+
+    `both`
+        classes with queries and with gallery photos.
+    `query_only`, `query_only_photos`
+        classes that ask and have no gallery photo, and how many photos ask so: in no mean of
+        retrieval, and to a recogniser as good as unknown.
+    `gallery_only`, `gallery_only_photos`
+        classes that nobody asks for, and their photos: they answer, and are always wrong.
+    `unlabelled_queries`
+        queries without a label.
+    `distractors`, `unknown`
+        photos with those splits.
+    """
+
+    both: tuple[str, ...]
+    query_only: tuple[str, ...]
+    query_only_photos: int
+    gallery_only: tuple[str, ...]
+    gallery_only_photos: int
+    unlabelled_queries: int
+    distractors: int
+    unknown: int
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that a reader of the figures should know."""
+        said = (
+            (len(self.query_only), f"{_number(len(self.query_only), 'class')} of the queries not "
+             f"in the gallery ({some_of(self.query_only)}): "
+             f"{_number(self.query_only_photos, 'query')}"),
+            (len(self.gallery_only), f"{_number(len(self.gallery_only), 'class')} of the gallery "
+             f"that no query has ({some_of(self.gallery_only)}): "
+             f"{_number(self.gallery_only_photos, 'photo')}"),
+            (self.unlabelled_queries, f"{_number(self.unlabelled_queries, 'query')} "
+             "without a label"),
+            (self.distractors, f"{_number(self.distractors, 'distractor')} in the gallery"),
+            (self.unknown, f"{_number(self.unknown, 'query')} with none of the classes"),
+        )  # fmt: skip
+        return tuple(note for number, note in said if number)
+
+
+def class_coverage(dataset: Dataset) -> ClassCoverage:
+    """Return which classes ask and which answer. In an unsplit dataset all that have two photos do.
+
+    There a class of one photo asks without an answer: it is in `query_only`.
+    """
+    splits = dataset.table["split"].to_pylist()
+    labels = dataset.table["label"].to_pylist()
+    rows = Counter(zip(splits, labels, strict=True))
+    asking = {label: n for (split, label), n in rows.items() if split in {NO_SPLIT, "query"}}
+    answering = {label: n for (split, label), n in rows.items() if split == "gallery"}
+    answering |= {label: n for (split, label), n in rows.items() if split == NO_SPLIT and n > 1}
+    unlabelled = asking.pop(None, 0)
+    answering.pop(None, 0)
+    query_only = sorted(asking.keys() - answering.keys())
+    gallery_only = sorted(answering.keys() - asking.keys())
+    return ClassCoverage(
+        both=tuple(sorted(asking.keys() & answering.keys())),
+        query_only=tuple(query_only),
+        query_only_photos=sum(asking[label] for label in query_only),
+        gallery_only=tuple(gallery_only),
+        gallery_only_photos=sum(answering[label] for label in gallery_only),
+        unlabelled_queries=unlabelled,
+        distractors=splits.count("distractor"),
+        unknown=splits.count("unknown"),
+    )
+
+
+def _number(number: int, what: str) -> str:
+    many = {"class": "classes", "query": "queries"}.get(what, f"{what}s")
+    return f"1 {what}" if number == 1 else f"{number:,} {many}"
 
 
 def _label_codes(labels: pa.ChunkedArray) -> NDArray[np.int32]:

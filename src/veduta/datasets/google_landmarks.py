@@ -1,0 +1,411 @@
+"""The CSV files of the Google Landmarks Dataset v2 and its two competitions, read and written.
+
+Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2", CVPR 2020. What the columns are called and
+hold is what the publishers and the competitions' own scoring code say:
+
+| file | columns | a row |
+| --- | --- | --- |
+| `train.csv` | `id,url,landmark_id` | a photo |
+| `train_clean.csv` | `landmark_id,images` | a landmark and its photos |
+| `test.csv`, `index.csv` | `id`, maybe `url` | a photo |
+| retrieval solution | `id,images,Usage` | a query and its right index photos |
+| recognition solution | `id,landmarks,Usage` | a query and its landmarks, none for no landmark |
+| retrieval submission | `id,images` | a query and index photos, best first, of which 100 count |
+| recognition submission | `id,landmarks` | a query and "landmark confidence", or nothing |
+
+Lists are separated by spaces. Landmarks are compared as text. Beside what
+`veduta.datasets.csv_records` refuses of any CSV file, refused with the line: an id that is empty,
+holds a space or is there twice, a usage that is none, a prediction that is not a landmark and a
+finite number.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Generic, Literal, NamedTuple, TextIO, TypeVar
+
+import numpy as np
+
+from veduta.datasets.csv_records import read_header, read_records, refuse
+from veduta.datasets.dataset import some_of
+from veduta.errors import DatasetError, readable
+
+__all__ = [
+    "PHOTOS_THAT_COUNT",
+    "USAGES",
+    "CleanLandmark",
+    "LandmarkSolution",
+    "ListedPhoto",
+    "TrainPhoto",
+    "is_solution",
+    "landmark_task",
+    "photo_id",
+    "read_photo_list",
+    "read_recognition_solution",
+    "read_recognition_submission",
+    "read_retrieval_solution",
+    "read_retrieval_submission",
+    "read_train",
+    "read_train_clean",
+    "write_recognition_submission",
+    "write_retrieval_submission",
+]
+
+PHOTOS_THAT_COUNT = 100
+"""How many photos of a retrieval row are scored; the competition reads no further."""
+
+USAGES = ("Public", "Private", "all")
+"""Which queries are scored: of one leaderboard, or of both. Those marked `Ignored` never are."""
+
+_NONE = "None"  # what the published retrieval solution has for a query without photos
+
+Truth = TypeVar("Truth")
+
+
+class TrainPhoto(NamedTuple):
+    """A row of `train.csv`."""
+
+    id: str
+    url: str
+    landmark: str
+
+
+class CleanLandmark(NamedTuple):
+    """A row of `train_clean.csv`: the ids of the photos of one landmark."""
+
+    landmark: str
+    photos: tuple[str, ...]
+
+
+class ListedPhoto(NamedTuple):
+    """A row of `test.csv` or `index.csv`; `url` is None where the file has none."""
+
+    id: str
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkSolution(Generic[Truth]):
+    """What is right for each query.
+
+    `file`
+        where it was read from.
+    `answers`
+        from the id of each scored query to its truth.
+    `ignored`
+        ids of queries that are in the file and not scored: those marked `Ignored`, and those of the
+        other leaderboard.
+    """
+
+    file: Path
+    answers: dict[str, Truth]
+    ignored: frozenset[str]
+
+
+def read_train(file: str | os.PathLike[str]) -> Iterator[TrainPhoto]:
+    """Yield the rows of `train.csv`, one at a time; in memory are eight bytes a row.
+
+    Raises `DatasetError` as the module says; an id that is there twice is told, with both lines,
+    once the last row has been read.
+    """
+    path = Path(file)
+    columns = ("id", "url", "landmark_id")
+    hashes = array("q")
+    for line, (photo, url, landmark) in read_records(path, columns):
+        if not landmark.strip():
+            refuse(path, line, "the landmark_id is empty")
+        row = TrainPhoto(_id(path, line, photo), url, landmark.strip())
+        hashes.append(hash(row.id))
+        yield row
+    _check_once(path, columns, hashes)
+
+
+def read_train_clean(file: str | os.PathLike[str]) -> Iterator[CleanLandmark]:
+    """Yield the rows of `train_clean.csv`, one at a time.
+
+    Raises `DatasetError` as the module says, also for a landmark that is there twice.
+    """
+    path = Path(file)
+    line_of: dict[str, int] = {}
+    for line, (landmark, photos) in read_records(path, ("landmark_id", "images")):
+        name = _new_id(path, line, landmark, line_of)
+        yield CleanLandmark(name, tuple(photos.split()))
+
+
+def read_photo_list(file: str | os.PathLike[str]) -> Iterator[ListedPhoto]:
+    """Yield the rows of `test.csv` or `index.csv`, one at a time; in memory are eight bytes a row.
+
+    Raises `DatasetError` as `read_train` does.
+    """
+    path = Path(file)
+    hashes = array("q")
+    for line, (photo, url) in read_records(path, ("id",), ("url",)):
+        row = ListedPhoto(_id(path, line, photo), url or None)
+        hashes.append(hash(row.id))
+        yield row
+    _check_once(path, ("id",), hashes)
+
+
+def landmark_task(file: str | os.PathLike[str]) -> Literal["retrieval", "recognition"]:
+    """Tell by its columns which of the two tasks a submission or a solution is of.
+
+    Raises `DatasetError`, naming the columns found, when it is of neither or of both.
+    """
+    path = Path(file)
+    header = read_header(path)
+    names = {name.strip().lower() for name in header}
+    if "id" not in names or ("images" in names) == ("landmarks" in names):
+        found = ", ".join(repr(name) for name in header) or "none"
+        raise DatasetError(
+            f"{readable(path)}, line 1: cannot tell retrieval from recognition; found {found}; "
+            "wanted 'id', 'images' (retrieval) or 'id', 'landmarks' (recognition)"
+        )
+    return "retrieval" if "images" in names else "recognition"
+
+
+def is_solution(file: str | os.PathLike[str]) -> bool:
+    """Tell whether a file has the column `Usage`, which a submission has no use for."""
+    return "usage" in {name.strip().lower() for name in read_header(Path(file))}
+
+
+def read_retrieval_solution(
+    file: str | os.PathLike[str], usage: str = "all"
+) -> LandmarkSolution[tuple[str, ...]]:
+    """Return the right photos of each query.
+
+    `usage`: one of `USAGES`. Without a column `Usage` all queries count. "None" is no photo.
+
+    Raises `DatasetError` as the module says, and when no query has that usage.
+    """
+    return _solution(Path(file), "images", usage, _photos)
+
+
+def read_recognition_solution(
+    file: str | os.PathLike[str], usage: str = "all"
+) -> LandmarkSolution[frozenset[str]]:
+    """Return the landmarks of each query: none, one, or several of which any is right.
+
+    `usage` and errors as for `read_retrieval_solution`.
+    """
+    return _solution(Path(file), "landmarks", usage, lambda text: frozenset(text.split()))
+
+
+def read_retrieval_submission(
+    file: str | os.PathLike[str], solution: LandmarkSolution[tuple[str, ...]] | None = None
+) -> dict[str, list[str]]:
+    """Return the photos that a submission lists for each query, best first, all of them.
+
+    `solution`: rows of queries that it does not score are left out; a query that it does not have
+    is an error.
+
+    Raises `DatasetError` as the module says.
+    """
+    one_of_each: dict[str, str] = {}  # a photo is in many lists, and its name then in memory once
+    return {
+        query: [one_of_each.setdefault(photo, photo) for photo in written.split()]
+        for query, _, written in _submission(Path(file), "images", solution)
+    }
+
+
+def read_recognition_submission(
+    file: str | os.PathLike[str], solution: LandmarkSolution[frozenset[str]] | None = None
+) -> dict[str, tuple[str, float] | None]:
+    """Return the landmark that a submission names for each query and its confidence, or None.
+
+    `solution` and errors as for `read_retrieval_submission`.
+    """
+    path = Path(file)
+    return {
+        query: _prediction(path, line, written)
+        for query, line, written in _submission(path, "landmarks", solution)
+    }
+
+
+def photo_id(path: str) -> str:
+    """Return the id of the photo at `path`: its file name without the ending."""
+    return PurePosixPath(path).stem
+
+
+def write_retrieval_submission(
+    file: str | os.PathLike[str], rankings: Iterable[tuple[str, Sequence[str]]]
+) -> None:
+    """Write a retrieval submission, a row at a time, of which the file appears only when whole.
+
+    `rankings`: (query id, ids of index photos, best first); the first 100 are written, since no
+    more are scored.
+
+    Raises `DatasetError` for an id that is empty, holds a space, a comma or a quote, for a query
+    that comes twice, and when the file cannot be written.
+    """
+    path = Path(file)
+    rows = (
+        (query, " ".join(_writable(path, photo) for photo in photos[:PHOTOS_THAT_COUNT]))
+        for query, photos in rankings
+    )
+    _write(path, "images", rows)
+
+
+def write_recognition_submission(
+    file: str | os.PathLike[str], predictions: Iterable[tuple[str, tuple[str, float] | None]]
+) -> None:
+    """Write a recognition submission, a row at a time, of which the file appears only when whole.
+
+    `predictions`: (query id, (landmark, confidence)), or (query id, None) for no landmark, which is
+    written as an empty field. Confidences are written with all their digits.
+
+    Raises `DatasetError` as `write_retrieval_submission` does, and for a confidence that is not
+    finite.
+    """
+    path = Path(file)
+
+    def row(query: str, prediction: tuple[str, float] | None) -> tuple[str, str]:
+        if prediction is None:
+            return query, ""
+        landmark, confidence = prediction
+        if not math.isfinite(confidence):
+            raise DatasetError(
+                f"{readable(path)}: the confidence of {query} is {confidence}; wanted a number"
+            )
+        return query, f"{_writable(path, landmark)} {float(confidence)!r}"
+
+    _write(path, "landmarks", (row(*pair) for pair in predictions))
+
+
+def _photos(written: str) -> tuple[str, ...]:
+    return () if written.strip() == _NONE else tuple(written.split())
+
+
+def _id(file: Path, line: int, written: str) -> str:
+    if len(written.split()) != 1:
+        refuse(file, line, f"the id is {written!r}; wanted letters and digits without a space")
+    return written.strip()
+
+
+def _new_id(file: Path, line: int, written: str, line_of: dict[str, int]) -> str:
+    name = _id(file, line, written)
+    if name in line_of:
+        _refuse_twice(file, line, name, line_of[name])
+    line_of[name] = line
+    return name
+
+
+def _check_once(file: Path, columns: Sequence[str], hashes: array[int]) -> None:
+    """Raise `DatasetError` if an id is there twice.
+
+    Ids that share a hash are rare, so only they are looked at, in a second reading of the file.
+    """
+    ordered = np.sort(np.frombuffer(hashes, np.int64)) if hashes else np.zeros(0, np.int64)
+    suspects = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    if not suspects:
+        return
+    line_of: dict[str, int] = {}
+    for line, (written, *_) in read_records(file, columns):
+        name = written.strip()
+        if hash(name) in suspects:
+            _new_id(file, line, name, line_of)
+
+
+def _refuse_twice(file: Path, line: int, name: str, first: int) -> None:
+    refuse(file, line, f"{readable(name)} is already on line {first}; keep one of the two")
+
+
+def _solution(
+    file: Path, column: str, usage: str, parse: Callable[[str], Truth]
+) -> LandmarkSolution[Truth]:
+    if usage not in USAGES:
+        raise ValueError(f"usage {usage!r}; wanted one of {', '.join(USAGES)}")
+    answers: dict[str, Truth] = {}
+    ignored: set[str] = set()
+    line_of: dict[str, int] = {}
+    found: set[str] = set()
+    for line, (query, written, used) in read_records(file, ("id", column), ("Usage",)):
+        name = _new_id(file, line, query, line_of)
+        kind = used.strip().capitalize()
+        if kind not in {"Public", "Private", "Ignored", ""}:
+            refuse(file, line, f"unknown usage {used!r}; wanted Public, Private or Ignored")
+        found.add(kind)
+        if kind == usage or (usage == "all" and kind != "Ignored"):
+            answers[name] = parse(written)
+        else:
+            ignored.add(name)
+    if len(found) > 1 and "" in found:
+        raise DatasetError(f"{readable(file)}: the Usage is empty in some rows and not in others")
+    if not answers:
+        wanted = "no query to score" if usage == "all" else f"no query with the usage {usage}"
+        there = ", ".join(sorted(found - {""})) or "none"
+        raise DatasetError(f"{readable(file)}: {wanted} (found: {there})")
+    return LandmarkSolution(file, answers, frozenset(ignored))
+
+
+def _submission(
+    file: Path, column: str, solution: LandmarkSolution[Truth] | None
+) -> Iterator[tuple[str, int, str]]:
+    """Yield (query, line, what is written) for each row that is scored."""
+    line_of: dict[str, int] = {}
+    unknown: list[str] = []
+    for line, (query, written) in read_records(file, ("id", column)):
+        name = _new_id(file, line, query, line_of)
+        if solution is None or name in solution.answers:
+            yield name, line, written
+        elif name not in solution.ignored:
+            unknown.append(f"{name} on line {line}")
+    if solution is not None and unknown:
+        number = f"{len(unknown):,} queries" if len(unknown) > 1 else "a query"
+        raise DatasetError(
+            f"{readable(file)}: {number} that {readable(solution.file)} does not have "
+            f"({some_of(unknown)}); are both of the same set of queries?"
+        )
+
+
+def _prediction(file: Path, line: int, written: str) -> tuple[str, float] | None:
+    parts = written.split()
+    if not parts:
+        return None
+    if len(parts) != 2:
+        refuse(file, line, f"{written!r}; wanted one landmark and its confidence, or nothing")
+    try:
+        confidence = float(parts[1])
+    except ValueError:
+        confidence = math.nan
+    if not math.isfinite(confidence):
+        refuse(file, line, f"the confidence is {parts[1]!r}; wanted a finite number")
+    return parts[0], confidence
+
+
+def _writable(file: Path, name: str) -> str:
+    if not name or any(mark in name for mark in ',"') or name.split() != [name]:
+        raise DatasetError(
+            f"{readable(file)}: {name!r} cannot be written; wanted no space, comma or quote in it"
+        )
+    return name
+
+
+def _write(file: Path, column: str, rows: Iterable[tuple[str, str]]) -> None:
+    written: set[str] = set()
+    with _draft(file) as stream:
+        stream.write(f"id,{column}\n")
+        for query, content in rows:
+            if query in written:
+                raise DatasetError(f"{readable(file)}: query {query} comes twice")
+            written.add(_writable(file, query))
+            stream.write(f"{query},{content}\n")
+
+
+@contextmanager
+def _draft(file: Path) -> Iterator[TextIO]:
+    """Open a file beside `file` that takes its place when all went well, and goes when not."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        draft.replace(file)
+    except OSError as error:
+        raise DatasetError(f"{readable(file)}: cannot be written: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)
