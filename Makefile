@@ -68,6 +68,7 @@ bench: $(BENCH)  ## measure speed and memory against other tools
 results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/data
 	$(BIN)/python -m benchmarks.methods --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.accuracy --data $(DATA) --docs docs/results.md
+	$(BIN)/python -m benchmarks.recognition --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.ablation --data $(DATA) --docs docs/ablation.md
 	$(BIN)/python -m benchmarks.reranking --data $(DATA) --docs docs/reranking.md
 

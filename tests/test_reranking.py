@@ -278,7 +278,7 @@ class TestLeftOut:
         keep[31] = False
         query = gallery.snapshot.descriptors[31].astype(np.float32)
         rows, similar = exact.nearest(gallery.snapshot, query, 3, keep)
-        ranking = rerank(gallery, query, [], rows, similar, keep=keep, without=31)
+        ranking = rerank(gallery, query, [], rows, similar, keep=keep, without=[31])
         assert 31 not in ranking.rows
         # Its own similarity of one is no part of what is usual.
         found = gather(gallery, query, [], rows, similar, keep=keep, without=[31])

@@ -12,7 +12,17 @@ from veduta import photos
 from veduta.encoders import DEFAULT, Encoder, load_encoder
 from veduta.errors import QueryError, readable
 from veduta.keypoints import Extractor, draw_matches, load_extractor, verify_many
-from veduta.search import VERIFIED, Box, Engine, Filter, Hit, Query
+from veduta.recognize import (
+    METHOD,
+    PRECISION,
+    Model,
+    Recognition,
+    Recognizer,
+    decide,
+    label,
+    recognizer_of,
+)
+from veduta.search import VERIFIED, Box, Engine, Filter, Hit, Query, hits_of
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.pair import DRAWN, Match, Pairable, compare
 
@@ -33,6 +43,7 @@ class Index:
         self._manifest = store.Manifest.read(path)
         self._engine: Engine | None = None
         self._writers: dict[str | None, Encoder] = {}
+        self._recognizers: dict[tuple[str, bool], Recognizer] = {}
 
     @property
     def engine(self) -> Engine:
@@ -165,6 +176,84 @@ class Index:
             question, k, where=where, min_score=min_score, distance=distance, exact=exact,
             rerank=rerank, verify=verify,
         )  # fmt: skip
+
+    def recognize(
+        self,
+        *photos: Query,
+        crop: Box | None = None,
+        method: str = METHOD,
+        precision: float = PRECISION,
+        outsiders: bool = True,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Recognition:
+        """Say what `photos` show, by the labelled photos of the index; or that it is unknown.
+
+        The first call learns from the collection, which takes a while, and keeps the result beside
+        the index until its photos or labels change.
+
+        Args:
+            photos: one photo, or several of one thing, recognised together: paths or (H, W, 3)
+                uint8 RGB arrays.
+            crop: (x, y, width, height), pixels of the upright photo: look at this region of it.
+            method: one of `veduta.recognize.METHODS`.
+            precision: share of the names given that should be right, in [0.5, 0.99].
+            outsiders: take photos without a label as examples of what is to stay unknown.
+            on_progress: called with (done, total) while it learns.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+            QueryError: no photo has a label, or no method has that name.
+        """
+        if not photos:
+            raise QueryError("Name at least one photo.")
+        recognizer = self.recognizer(method, outsiders=outsiders, on_progress=on_progress)
+        geometric = recognizer.geometric
+        question = self.engine.ask(photos, crop=crop, rerank="auto" if geometric else "none")
+        answer = recognizer.answer(question.descriptor, question.keypoints)
+        snapshot = recognizer.known.gallery.snapshot
+        hits = hits_of(snapshot, answer.ranking, VERIFIED, corner=question.corner)
+        return decide(answer, recognizer.confidence, precision, hits)
+
+    def recognizer(
+        self,
+        method: str = METHOD,
+        *,
+        outsiders: bool = True,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Recognizer:
+        """Return what recognises by the newest version of the index, learned now if need be.
+
+        The arguments and errors are those of `recognize`.
+        """
+        state = self.engine.state
+        kept = self._recognizers.get((method, outsiders))
+        if kept is None or kept.known.gallery is not state.gallery:
+            labels = state.snapshot.rows["label"].to_pylist()[: state.snapshot.photos]
+            known = label(state.gallery, labels, outsiders=outsiders)
+            kept = recognizer_of(self.path, known, method, on_progress=on_progress)
+            self._recognizers[method, outsiders] = kept
+        return kept
+
+    def export_model(
+        self, path: PathLike, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Write the linear recogniser of the index as a model folder that needs no index.
+
+        Args:
+            path: a folder that does not exist yet.
+            on_progress: called with (done, total) while it learns.
+
+        Raises:
+            CollectionError: the folder is there already or cannot be written.
+            QueryError: no photo of the index has a label, or it is searched through a projection.
+        """
+        if self._manifest.projection:
+            raise QueryError(
+                "A model is applied to descriptors as the encoder makes them, but this index is "
+                "searched through a projection: take it away first (`index.project(None)`)."
+            )
+        recognizer = self.recognizer("linear", on_progress=on_progress)
+        Model.of(recognizer, self.engine.encoder).save(Path(path))
 
     def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
         """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""

@@ -19,8 +19,9 @@ from veduta.cli.options import (
     json_option,
     rerank_options,
 )
+from veduta.cli.photos_named import photos_in
 from veduta.cli.printing import bounds, count, file_url, print_json, shown
-from veduta.errors import PhotoError, QueryError, readable
+from veduta.errors import PhotoError
 
 if TYPE_CHECKING:
     from veduta.api import Index
@@ -105,7 +106,8 @@ def command(
     index = api.open(index_path)
     failed = False
     answers: list[Answer] = []
-    for group in _groups(queries, together):
+    photos = photos_in(queries)
+    for group in [photos] if together else [[photo] for photo in photos]:
         try:
             hits = index.search(
                 *group, k=k, label=labels, under=under, after=after, before=before,
@@ -135,21 +137,6 @@ def command(
     if html or open_page:
         _write_page(index, answers, crop, html, open_page)
     return 3 if failed else 0
-
-
-def _groups(queries: Sequence[Path], together: bool) -> list[list[Path]]:
-    from veduta.photos import find_photos
-
-    photos: list[Path] = []
-    for query in queries:
-        if query.is_dir():
-            inside = [Path(os.fsdecode(found.path)) for found in find_photos([query])]
-            if not inside:
-                raise QueryError(f"{readable(query)}: no photo in this folder.")
-            photos += inside
-        else:
-            photos.append(query)
-    return [photos] if together else [[photo] for photo in photos]
 
 
 def _print(answers: Sequence[Answer], *, regions: bool) -> None:

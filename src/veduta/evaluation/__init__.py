@@ -2,7 +2,24 @@
 
 from veduta.evaluation.keypoint_methods import METHODS
 from veduta.evaluation.metrics import QueryResult
+from veduta.evaluation.recognition_run import (
+    RecognitionEvaluation,
+    RecognitionResult,
+    evaluate_recognition,
+)
+from veduta.evaluation.revisited_run import RevisitedEvaluation, evaluate_revisited
 from veduta.evaluation.run import Evaluation, evaluate
 from veduta.evaluation.summary import Summary
 
-__all__ = ["METHODS", "Evaluation", "QueryResult", "Summary", "evaluate"]
+__all__ = [
+    "METHODS",
+    "Evaluation",
+    "QueryResult",
+    "RecognitionEvaluation",
+    "RecognitionResult",
+    "RevisitedEvaluation",
+    "Summary",
+    "evaluate",
+    "evaluate_recognition",
+    "evaluate_revisited",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from veduta import index as store
 from veduta import photos
 from veduta.datasets import Dataset, open_dataset, retrieval_protocol
+from veduta.datasets.google_landmarks import photo_id, write_retrieval_submission
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError, QueryError
 from veduta.evaluation import report
@@ -64,11 +65,31 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """Return the figures, the classes, the problems and the settings as JSON types."""
         figures = report.as_json(self.summary, self.results, self.problems)
-        return {**figures, "settings": self.settings}
+        return {"task": "retrieve", **figures, "settings": self.settings}
 
     def ranked_lists(self) -> dict[str, list[str]]:
         """Return the dictionary from query path to gallery paths, nearest first."""
         return report.ranked_lists(self.results, self.gallery_paths)
+
+    def write_submission(self, file: str | os.PathLike[str]) -> None:
+        """Write the ranked lists as a Google Landmarks retrieval submission.
+
+        A photo's id is its file name without the ending. Of each query as many gallery photos are
+        written as the results hold (`keep`), of which a hundred count.
+
+        Raises:
+            DatasetError: a name cannot stand in such a file, or the file cannot be written.
+        """
+        write_retrieval_submission(
+            file,
+            (
+                (
+                    photo_id(result.path),
+                    [photo_id(self.gallery_paths[near.row]) for near in result.nearest],
+                )
+                for result in self.results
+            ),
+        )
 
     def write_html(self, file: str | os.PathLike[str], *, rows: int = 40) -> None:
         """Write a page: the figures, the classes, and `rows` queries from worst to best."""
@@ -110,6 +131,8 @@ def evaluate(
     labels: str | None = None,
     queries: Path | None = None,
     gallery: Path | None = None,
+    distractors: Sequence[str] = (),
+    unknown: Sequence[str] = (),
     encoder: str = DEFAULT,
     runtime: str | None = None,
     distance: str = "cosine",
@@ -127,7 +150,7 @@ def evaluate(
 
     Args:
         dataset: a folder, see `veduta.datasets.open_dataset`, or a `Dataset`.
-        labels, queries, gallery: passed on to `open_dataset`.
+        labels, queries, gallery, distractors, unknown: passed on to `open_dataset`.
         encoder: name of the encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         distance: one of `veduta.search.DISTANCES`.
@@ -156,7 +179,10 @@ def evaluate(
         )  # fmt: skip
     mode = _mode(rerank, distance)
     if not isinstance(dataset, Dataset):
-        dataset = open_dataset(dataset, labels=labels, queries=queries, gallery=gallery)
+        dataset = open_dataset(
+            dataset, labels=labels, queries=queries, gallery=gallery, distractors=distractors,
+            unknown=unknown,
+        )  # fmt: skip
     if method is not None:
         dataset, settings, ranked = rank_by_keypoints(dataset, method, cache(), on_progress)
     else:
@@ -267,7 +293,8 @@ def _reranked(encoded: Encoded, mode: str, verify: int, verifies: bool) -> Ranke
             found, after = rank_by(mode, *evidence, verify=verify, keep=keep, without=without)
             scores[found] = after
         else:
-            ranking = rerank_hits(*evidence, verify=verify, keep=keep, without=without)
+            left_out = [] if without is None else [without]
+            ranking = rerank_hits(*evidence, verify=verify, keep=keep, without=left_out)
             scores[ranking.rows] = ranking.probabilities
         yield number, int(protocol.queries[number]), scores[rows]
 

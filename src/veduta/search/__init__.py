@@ -1,7 +1,7 @@
 """Search: rank a gallery by its likeness to a query, with the evidence for each hit."""
 
 from veduta.search.distances import NAMES as DISTANCES
-from veduta.search.engine import Box, Engine, Query, Question, together
+from veduta.search.engine import Box, Engine, Query, Question, hits_of, together
 from veduta.search.filters import Filter
 from veduta.search.hit import Evidence, Hit
 from veduta.search.reranking import MODES, VERIFIED
@@ -17,5 +17,6 @@ __all__ = [
     "Hit",
     "Query",
     "Question",
+    "hits_of",
     "together",
 ]

@@ -225,7 +225,7 @@ class Engine:
             state.gallery, question.descriptor, keypoints, rows, similarities, verify=verify,
             keep=keep,
         )  # fmt: skip
-        return _evident_hits(state.snapshot, ranking, k, min_score, question.corner)
+        return hits_of(state.snapshot, ranking, k, min_score=min_score, corner=question.corner)
 
     def search(
         self,
@@ -347,20 +347,31 @@ def cut(pixels: NDArray[np.uint8], crop: Box) -> NDArray[np.uint8]:
     return pixels[y : y + height, x : x + width]
 
 
-def _evident_hits(
+def hits_of(
     snapshot: Snapshot,
     ranking: Ranking,
     k: int,
-    min_score: float | None,
-    corner: tuple[int, int],
+    *,
+    min_score: float | None = None,
+    corner: tuple[int, int] = (0, 0),
 ) -> list[Hit]:
-    rows = ranking.rows[:k]
-    evidence = [
-        Evidence.of(probability, ranking.geometry.get(row), corner)
-        for row, probability in zip(rows.tolist(), ranking.probabilities.tolist(), strict=False)
-    ]
-    scores, similarities = ranking.probabilities[:k], ranking.similarities[:k]
-    return _hits(snapshot, rows, scores, similarities, evidence, min_score)
+    """Return the first k photos of a ranking as hits, with their evidence if it was weighed.
+
+    Args:
+        snapshot: what was ranked.
+        ranking: of its rows.
+        k: how many hits at most.
+        min_score: drop hits below this score.
+        corner: x, y in the query photo of the region that was asked for.
+    """
+    rows, scores = ranking.rows[:k], ranking.probabilities[:k]
+    evidence: list[Evidence | None] = [None] * len(rows)
+    if ranking.weighed:
+        evidence = [
+            Evidence.of(probability, ranking.geometry.get(row), corner)
+            for row, probability in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
+    return _hits(snapshot, rows, scores, ranking.similarities[:k], evidence, min_score)
 
 
 def _hits(

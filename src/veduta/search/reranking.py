@@ -113,12 +113,14 @@ class Ranking:
         similarities: (m,) cosine.
         probabilities: (m,) that they show what the query shows, descending.
         geometry: by row, of the rows that were verified.
+        weighed: whether evidence was weighed; if not, `probabilities` are the similarities.
     """
 
     rows: NDArray[np.intp]
     similarities: NDArray[np.float32]
     probabilities: NDArray[np.floating[Any]]
     geometry: dict[int, Geometry] = field(default_factory=dict)
+    weighed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def rerank(
     *,
     verify: int = VERIFIED,
     keep: NDArray[np.bool_] | None = None,
-    without: int | None = None,
+    without: Sequence[int] = (),
 ) -> Ranking:
     """Rank the nearest photos, and those that the graph brings in, by all evidence.
 
@@ -168,7 +170,7 @@ def rerank(
         return Ranking(rows, similarities, np.empty(0))
     found = gather(
         gallery, descriptor, keypoints, rows, similarities, verify=verify, keep=keep,
-        without=[] if without is None else [without],
+        without=without,
     )  # fmt: skip
     if found.nearness is None:
         logits = found.pair + (found.best - found.pair.max())
