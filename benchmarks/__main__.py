@@ -7,7 +7,16 @@ import sys
 
 from benchmarks.report import ROOT, busy
 
-SCRIPTS = ("startup", "exact_search", "memory", "indexing", "query", "verification")
+SCRIPTS = (
+    "startup",
+    "exact_search",
+    "memory",
+    "indexing",
+    "query",
+    "verification",
+    "metrics",
+    "explore",
+)
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "numpy", "onnxruntime", "pillow", "simplejpeg", "numkong", "pylance", "opencv-python-headless",
-    "poselib", "torch", "faiss-cpu", "usearch",
+    "poselib", "matplotlib", "torch", "faiss-cpu", "usearch", "scikit-learn",
 )  # fmt: skip
 
 

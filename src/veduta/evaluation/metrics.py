@@ -3,12 +3,20 @@
 The rules, once:
 
 - Ranking: by score, highest first; equal scores by row number, lowest first.
+- Junk, and the query's own photo, are taken out before ranking: neither right nor wrong.
 - Average precision (AP): non-interpolated, over the whole ranked gallery, divided by the number of
   positives (Manning, Raghavan, Schütze, "Introduction to Information Retrieval", 2008, chapter 8).
+- AP at 100: the same sum over the first hundred, divided by the number of positives or by 100,
+  whichever is less (Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2", CVPR 2020).
 - Precision at 10: how many of the first ten are right, divided by ten, also when there are fewer
   than ten positives or ten gallery photos.
+- Recall at 10: how many of the first ten are right, divided by the number of positives. Place
+  recognition calls another figure recall: whether one of the first k is right. That is top-k here.
 - Top-k: whether one of the first k is right.
 - A query without a positive has no AP. It is counted and takes no part in any mean.
+
+Oxford and Paris have an AP of their own, `trapezoidal_average_precision`: it must not be compared
+with the other two.
 """
 
 from __future__ import annotations
@@ -21,14 +29,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "TOP_K",
     "NearestPhoto",
     "QueryResult",
     "average_precision",
+    "average_precision_at",
     "judge",
+    "judge_ranked",
     "precision_at",
     "ranking",
+    "recall_at",
     "top_k_accuracy",
+    "trapezoidal_average_precision",
 ]
+
+TOP_K = (1, 3, 5, 10)
+"""The k of the top-k that every report gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +60,9 @@ class NearestPhoto:
 class QueryResult:
     """How one query fared.
 
-    `positives`: right answers in the gallery. `ap`, `p10`: in [0, 1], NaN without positives.
-    `first_correct_rank`: from 1, None without positives. `nearest`: the first answers, best first.
+    `positives`: right answers in the gallery. `ap`, `p10`, `recall10`, `ap100`: in [0, 1], NaN
+    without positives. `first_correct_rank`: from 1, None if no answer is right. `nearest`: the
+    first answers, best first.
     """
 
     path: str
@@ -53,12 +70,26 @@ class QueryResult:
     positives: int
     ap: float
     p10: float
+    recall10: float
+    ap100: float
     first_correct_rank: int | None
     nearest: tuple[NearestPhoto, ...]
 
     def right_within(self, k: int) -> bool:
         """Tell whether one of the first `k` answers is right."""
         return self.first_correct_rank is not None and self.first_correct_rank <= k
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything but `nearest`, and `right_at_1`, `_3`, `_5`, `_10`; NaN as null."""
+        figures = {name: getattr(self, name) for name in ("ap", "p10", "recall10", "ap100")}
+        return {
+            "path": self.path,
+            "label": self.label,
+            "positives": self.positives,
+            **{name: None if math.isnan(value) else value for name, value in figures.items()},
+            **{f"right_at_{k}": self.right_within(k) for k in TOP_K},
+            "first_correct_rank": self.first_correct_rank,
+        }
 
 
 def ranking(scores: ArrayLike) -> NDArray[np.int64]:
@@ -78,23 +109,76 @@ def ranking(scores: ArrayLike) -> NDArray[np.int64]:
     return np.argsort(-values, kind="stable").astype(np.int64, copy=False)
 
 
-def average_precision(relevant_in_rank_order: ArrayLike) -> float:
+def average_precision(relevant_in_rank_order: ArrayLike, *, positives: int | None = None) -> float:
     """Return the AP of a whole ranked gallery: the mean over its positives of precision there.
 
-    `relevant_in_rank_order`: (N,) bool, best rank first. NaN without a positive.
+    `relevant_in_rank_order`: (N,) bool, best rank first. `positives`: how many there are, when the
+    ranking does not hold them all; those it lacks count 0. NaN without a positive.
+
+    Raises `ValueError` when the ranking holds more than `positives`.
     """
-    positions = np.flatnonzero(np.asarray(relevant_in_rank_order, dtype=np.bool_))
-    if not len(positions):
+    positions = _positions(relevant_in_rank_order)
+    return _precision_sum(positions, _all_positives(positions, positives))
+
+
+def average_precision_at(relevant_in_rank_order: ArrayLike, k: int, positives: int) -> float:
+    """Return AP@k: precision at each positive among the first `k`, summed, over min(positives, k).
+
+    `relevant_in_rank_order`: (N,) bool, best rank first, cut off anywhere from `k` on. `positives`:
+    how many there are in the gallery. The rule of the Google Landmarks Dataset v2 (Weyand et al.,
+    2020). NaN without a positive.
+
+    Raises `ValueError` for a `k` below 1, and when the ranking holds more than `positives`.
+    """
+    _check_k(k)
+    positions = _positions(relevant_in_rank_order)
+    count = _all_positives(positions, positives)
+    return _precision_sum(positions[: np.searchsorted(positions, k)], min(count, k))
+
+
+def trapezoidal_average_precision(positions: ArrayLike, *, positives: int | None = None) -> float:
+    """Return the area under the precision-recall curve by trapezoids, as Oxford and Paris do.
+
+    Each positive adds the mean of the precision just before it and the precision at it, over the
+    number of positives; before the first rank precision is 1 (Philbin, Chum, Isard, Sivic,
+    Zisserman, "Object retrieval with large vocabularies", CVPR 2007, and the evaluation of
+    Radenović et al., CVPR 2018). Where positives follow a wrong answer this is lower than
+    `average_precision`.
+
+    `positions`: (P,) int, ascending, where the positives stand, from 0, junk not counted.
+    `positives`: how many there are, when some were not ranked. NaN without a positive.
+
+    Raises `ValueError` for positions that do not ascend, and for fewer `positives` than positions.
+    """
+    at = np.asarray(positions, dtype=np.int64)
+    if at.ndim != 1 or (len(at) and at[0] < 0) or (np.diff(at) <= 0).any():
+        raise ValueError("the positions of the positives do not ascend from 0 or more")
+    count = _all_positives(at, positives)
+    if not count:
         return math.nan
-    found = np.arange(1, len(positions) + 1)
-    return float(np.mean(found / (positions + 1)))
+    found = np.arange(len(at))
+    before = np.divide(found, at, out=np.ones(len(at)), where=at > 0)
+    return float(np.sum(before + (found + 1) / (at + 1)) / (2 * count))
 
 
 def precision_at(relevant_in_rank_order: ArrayLike, k: int) -> float:
     """Return how many of the first `k` are right, divided by `k` even if there are fewer."""
-    if k < 1:
-        raise ValueError(f"k is {k}; wanted 1 or more")
+    _check_k(k)
     return float(np.count_nonzero(np.asarray(relevant_in_rank_order, dtype=np.bool_)[:k]) / k)
+
+
+def recall_at(relevant_in_rank_order: ArrayLike, k: int, *, positives: int | None = None) -> float:
+    """Return the share of the positives that are among the first `k`.
+
+    `relevant_in_rank_order`: (N,) bool, best rank first. `positives`: how many there are, when the
+    ranking does not hold them all. NaN without a positive.
+
+    Raises `ValueError` for a `k` below 1, and when the ranking holds more than `positives`.
+    """
+    _check_k(k)
+    positions = _positions(relevant_in_rank_order)
+    count = _all_positives(positions, positives)
+    return float(np.searchsorted(positions, k) / count) if count else math.nan
 
 
 def top_k_accuracy(results: Iterable[QueryResult], k: int) -> float:
@@ -102,8 +186,7 @@ def top_k_accuracy(results: Iterable[QueryResult], k: int) -> float:
 
     NaN when no query has a positive.
     """
-    if k < 1:
-        raise ValueError(f"k is {k}; wanted 1 or more")
+    _check_k(k)
     right = [result.right_within(k) for result in results if result.positives]
     return sum(right) / len(right) if right else math.nan
 
@@ -115,6 +198,7 @@ def judge(
     relevant: ArrayLike,
     *,
     itself: int | None = None,
+    junk: ArrayLike | None = None,
     keep: int = 10,
 ) -> QueryResult:
     """Return how one query fared against the whole gallery.
@@ -127,6 +211,8 @@ def judge(
         (G,) bool: which are right.
     `itself`
         position of the query's own photo in the gallery, taken out before ranking.
+    `junk`
+        (G,) bool: photos taken out before ranking, right or not.
     `keep`
         how many of the first answers the result holds.
 
@@ -139,17 +225,80 @@ def judge(
     order = ranking(values)
     if itself is not None:
         order = order[order != itself]
-    ranked = right[order]
-    positives = int(np.count_nonzero(ranked))
+    if junk is not None:
+        out = np.asarray(junk, dtype=np.bool_)
+        if out.shape != values.shape:
+            raise ValueError(f"{values.shape} scores but {out.shape} marks of junk")
+        order = order[~out[order]]
+    return judge_ranked(path, label, right[order], nearest=_nearest(order[:keep], values, right))
+
+
+def judge_ranked(
+    path: str,
+    label: str | None,
+    relevant_in_rank_order: ArrayLike,
+    *,
+    positives: int | None = None,
+    nearest: tuple[NearestPhoto, ...] = (),
+) -> QueryResult:
+    """Return how one query fared, from a ranking without scores.
+
+    `path`, `label`
+        of the query, kept in the result.
+    `relevant_in_rank_order`
+        (N,) bool, best rank first, without junk and without the query's own photo.
+    `positives`
+        how many there are in the gallery, when the ranking does not hold it all; those it lacks
+        are never found.
+    `nearest`
+        the first answers, kept in the result.
+
+    Raises `ValueError` when the ranking holds more than `positives`.
+    """
+    # All figures follow from where the few positives stand: the ranking is gone through once.
+    positions = _positions(relevant_in_rank_order)
+    count = _all_positives(positions, positives)
+    in10, in100 = np.searchsorted(positions, (10, 100)).tolist()
     return QueryResult(
         path=path,
         label=label,
-        positives=positives,
-        ap=average_precision(ranked),
-        p10=precision_at(ranked, 10) if positives else math.nan,
-        first_correct_rank=int(np.argmax(ranked)) + 1 if positives else None,
-        nearest=_nearest(order[:keep], values, right),
+        positives=count,
+        ap=_precision_sum(positions, count),
+        p10=in10 / 10 if count else math.nan,
+        recall10=in10 / count if count else math.nan,
+        ap100=_precision_sum(positions[:in100], min(count, 100)),
+        first_correct_rank=int(positions[0]) + 1 if len(positions) else None,
+        nearest=nearest,
     )
+
+
+def _positions(relevant_in_rank_order: ArrayLike) -> NDArray[np.int64]:
+    """Return where the positives stand, from 0."""
+    relevant = np.asarray(relevant_in_rank_order, dtype=np.bool_)
+    if relevant.ndim != 1:
+        raise ValueError(f"judgements have the shape {relevant.shape}; wanted one dimension")
+    return np.flatnonzero(relevant).astype(np.int64, copy=False)
+
+
+def _all_positives(positions: NDArray[np.int64], positives: int | None) -> int:
+    if positives is None:
+        return len(positions)
+    if positives < len(positions):
+        raise ValueError(f"{len(positions)} positives are ranked, but there are only {positives}")
+    return positives
+
+
+def _precision_sum(positions: NDArray[np.int64], divisor: int) -> float:
+    """Return the precision at each of the positions, summed, over `divisor`; NaN over 0."""
+    if not divisor:
+        return math.nan
+    found = np.arange(1, len(positions) + 1)
+    return float(np.sum(found / (positions + 1)) / divisor)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k is {k}; wanted 1 or more")
 
 
 def _nearest(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
+from veduta.errors import PhotoError
 from veduta.evaluation.metrics import QueryResult
 from veduta.evaluation.summary import ClassSummary, Summary, class_table
 from veduta.search.contact_sheet import write_sheet
@@ -18,9 +20,13 @@ from veduta.search.gallery_page import (
 )
 
 __all__ = [
+    "FIGURES",
     "ResultRow",
     "Thumbnail",
     "as_json",
+    "counted",
+    "counts",
+    "photo_jpeg",
     "ranked_lists",
     "result_rows",
     "sample",
@@ -31,14 +37,31 @@ __all__ = [
 Thumbnail = Callable[[str], bytes | None]
 """From a path of the dataset to JPEG bytes; None when there is no picture."""
 
-_FIGURES = (
+_INTERVALS = "95 % bootstrap intervals over queries"
+
+FIGURES = (
     ("Top-1", "top1", "share of the queries whose first answer is right"),
     ("Top-3", "top3", "share of the queries with a right answer among the first three"),
     ("Top-5", "top5", "share of the queries with a right answer among the first five"),
     ("Top-10", "top10", "share of the queries with a right answer among the first ten"),
     ("mAP", "map", "mean average precision over the whole ranked gallery"),
     ("Precision@10", "p10", "right answers among the first ten, divided by ten"),
+    ("Recall@10", "recall10", "right answers among the first ten, divided by all right answers"),
+    ("mAP@100", "map100", "mean average precision within the first hundred"),
 )
+
+
+def photo_jpeg(root: Path, path: str, side: int) -> bytes | None:
+    """Return the photo at `path` below `root` as JPEG, at most `side` pixels long.
+
+    None when the photo has gone since it was encoded: the page says that there is no preview.
+    """
+    from veduta import photos
+
+    try:
+        return photos.thumbnail(photos.load(root / path, at_least=side).pixels, side)
+    except PhotoError:
+        return None
 
 
 def as_json(
@@ -129,7 +152,7 @@ def write_html(
     """
     figures = [
         Figure(name, getattr(summary, key), getattr(summary, f"{key}_interval"), explanation)
-        for name, key, explanation in _FIGURES
+        for name, key, explanation in FIGURES
     ]
     weakest_first = sorted(classes, key=lambda row: (row.map, row.label))
     table = Table(
@@ -139,7 +162,7 @@ def write_html(
     )
     page = GalleryPage(
         title=title,
-        subtitle=" · ".join(part for part in (_counts(summary), subtitle) if part),
+        subtitle=" · ".join(part for part in (counts(summary), _INTERVALS, subtitle) if part),
         figures=figures,
         tables=[table] if classes else [],
         notes=problems,
@@ -155,22 +178,24 @@ def write_png(
 
     Raises `ValueError` for no row or too many, `OSError` when `file` cannot be written.
     """
-    figures = ", ".join(f"{name} {getattr(summary, key):.3f}" for name, key, _ in _FIGURES)
+    figures = ", ".join(f"{name} {getattr(summary, key):.3f}" for name, key, _ in FIGURES)
     write_sheet(file, rows, title=f"{title}: {figures}")
 
 
-def _counts(summary: Summary) -> str:
-    text = f"{_number(summary.queries, 'query', 'queries')} against "
-    text += _number(summary.gallery, "gallery photo", "gallery photos")
+def counts(summary: Summary) -> str:
+    """Return how many queries and photos the figures are over, as a sentence without its stop."""
+    text = f"{counted(summary.queries, 'query', 'queries')} against "
+    text += counted(summary.gallery, "gallery photo", "gallery photos")
     if summary.distractors:
-        text += f" and {_number(summary.distractors, 'distractor', 'distractors')}"
+        text += f" and {counted(summary.distractors, 'distractor', 'distractors')}"
     if summary.queries_without_positives:
-        left_out = _number(summary.queries_without_positives, "query", "queries")
+        left_out = counted(summary.queries_without_positives, "query", "queries")
         text += f"; {left_out} without a right answer there left out"
-    return f"{text} · 95 % bootstrap intervals over queries"
+    return text
 
 
-def _number(count: int, one: str, many: str) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """Return "1 query", "2 queries"."""
     return f"{count:,} {one if count == 1 else many}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from veduta.errors import DatasetError
 from veduta.evaluation.bootstrap import RESAMPLES, bootstrap_intervals
-from veduta.evaluation.metrics import QueryResult, top_k_accuracy
+from veduta.evaluation.metrics import TOP_K, QueryResult, top_k_accuracy
 
 __all__ = ["ClassSummary", "Interval", "Summary", "class_table", "summarise"]
 
@@ -26,6 +26,10 @@ class Summary:
         mean average precision, non-interpolated, over the whole gallery.
     `p10`
         mean of (right answers among the first ten) / 10.
+    `recall10`
+        mean of (right answers among the first ten) / (all right answers).
+    `map100`
+        mean average precision at 100, as the Google Landmarks Dataset v2 has it.
     `*_interval`
         lower and upper end of the 95 % bootstrap interval over queries.
     `queries`
@@ -46,12 +50,16 @@ class Summary:
     top10: float
     map: float
     p10: float
+    recall10: float
+    map100: float
     top1_interval: Interval
     top3_interval: Interval
     top5_interval: Interval
     top10_interval: Interval
     map_interval: Interval
     p10_interval: Interval
+    recall10_interval: Interval
+    map100_interval: Interval
     queries: int
     queries_without_positives: int
     gallery: int
@@ -97,12 +105,18 @@ def summarise(
         )
     values = np.array(
         [
-            [*(result.right_within(k) for k in (1, 3, 5, 10)), result.ap, result.p10]
+            [
+                *(result.right_within(k) for k in TOP_K),
+                result.ap,
+                result.p10,
+                result.recall10,
+                result.ap100,
+            ]
             for result in judged
         ],
         dtype=np.float64,
     )
-    top1, top3, top5, top10, mean_ap, p10 = values.mean(axis=0).tolist()
+    top1, top3, top5, top10, mean_ap, p10, recall10, map100 = values.mean(axis=0).tolist()
     ends: list[list[float]] = bootstrap_intervals(values, resamples=resamples, seed=seed).tolist()
     intervals: list[Interval] = [(low, high) for low, high in ends]
     return Summary(
@@ -112,12 +126,16 @@ def summarise(
         top10=top10,
         map=mean_ap,
         p10=p10,
+        recall10=recall10,
+        map100=map100,
         top1_interval=intervals[0],
         top3_interval=intervals[1],
         top5_interval=intervals[2],
         top10_interval=intervals[3],
         map_interval=intervals[4],
         p10_interval=intervals[5],
+        recall10_interval=intervals[6],
+        map100_interval=intervals[7],
         queries=len(judged),
         queries_without_positives=len(results) - len(judged),
         gallery=gallery,
