@@ -19,6 +19,7 @@ TINY = {
     "startup": ("--photos", "12", "--rounds", "1"),
     "indexing": ("--encoders", "fast", "--rounds", "1", "--large", "1", "--small", "3"),
     "query": ("--photos", "30", "--rounds", "1"),
+    "explore": ("--rows", "2000", "4000", "--rounds", "1"),
     "metrics": ("--queries", "20", "--gallery", "500", "--classes", "20", "--rounds", "2"),
 }
 NEEDED = {
@@ -27,6 +28,7 @@ NEEDED = {
     "startup": ("faiss", "torch", "efficientnet_lite_pytorch", "onnx"),
     "indexing": ("faiss", "torch", "efficientnet_lite_pytorch", "onnx"),
     "query": (),
+    "explore": (),
     "metrics": ("sklearn",),
 }
 

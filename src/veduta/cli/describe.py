@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,11 +60,15 @@ def command(
             dataset or Path(), labels=labels, queries=queries, gallery=gallery, photos=photos,
             on_progress=advance,
         )  # fmt: skip
-    pictures = []
-    if html:
-        done.write_html(html)
-    if png:
-        pictures = done.write_png(png)
+    pictures: list[Path] = []
+    try:
+        if html:
+            done.write_html(html)
+        if png:
+            pictures = done.write_png(png)
+    except OSError as error:
+        place = shown(error.filename or png or html or "")
+        raise click.BadParameter(f"{place}: {error.strerror}.") from error
     if as_json:
         print_json(done.as_json())
         return
@@ -92,8 +96,9 @@ def _lines(done: Description) -> Iterator[str]:
         lacking = f"{_classes(len(names))} of {one} not in {other}: {_some(names)}"
         yield fill(lacking, 80, initial_indent="  ", subsequent_indent="    ")
     if done.seen is not None:
-        yield from _photo_lines(done)
-        yield from _copy_lines(done)
+        told = done.as_json()
+        yield from _photo_lines(told["files"])
+        yield from _copy_lines(told["duplicates"], split=len(sizes.splits) > 1)
 
 
 def _class_lines(sizes: ClassSizes) -> Iterator[str]:
@@ -122,8 +127,7 @@ def _bars(title: str, names: Sequence[str], values: Sequence[int], longest: int)
         yield f"  {_fitted(name):{_NAME}}  {value:11,}  {bar}".rstrip()
 
 
-def _photo_lines(done: Description) -> Iterator[str]:
-    files = done.as_json()["files"]
+def _photo_lines(files: Mapping[str, Any]) -> Iterator[str]:
     bad = files["unreadable"]
     yield "\nPhotos"
     yield f"  read                  {files['read']:,}, {len(bad):,} unreadable"
@@ -143,8 +147,7 @@ def _photo_lines(done: Description) -> Iterator[str]:
     yield from _listed("unreadable", [f"{row['path']}: {row['reason']}" for row in bad])
 
 
-def _copy_lines(done: Description) -> Iterator[str]:
-    found = done.as_json()["duplicates"]
+def _copy_lines(found: Mapping[str, Any], *, split: bool) -> Iterator[str]:
     yield "\nDuplicates"
     yield f"  same bytes            {count(len(found['exact']), 'group')}"
     yield f"  same picture          {count(len(found['near']), 'group')}, saved in another way"
@@ -152,7 +155,7 @@ def _copy_lines(done: Description) -> Iterator[str]:
     for row in found["copies_between_splits"]:
         photos = count(row["photos"], "photo")
         yield f"  across splits         {photos} of {row['of']} also in {row['in']}"
-    if len(done.sizes.splits) > 1 and not found["copies_between_splits"]:
+    if split and not found["copies_between_splits"]:
         yield "  across splits         none"
     for title, key in (("across splits", "across_splits"), ("under two labels", "across_labels")):
         yield from _listed(title, [" = ".join(row["paths"]) for row in found[key]])
