@@ -456,7 +456,10 @@ def test_command_writes_json_and_charts(tmp_path: Path, capsys: pytest.CaptureFi
     assert done["photos"] == 6 and done["classes"] == 3
     assert sum(row["photos"] for row in done["class_sizes"]) == 6
     names = {file.stem for file in charts_of.iterdir()}
-    assert names == set(charts(describe(tmp_path / "set")))
+    assert names == {*charts(describe(tmp_path / "set")), "contact_sheet"}
+    with Image.open(charts_of / "contact_sheet.png") as sheet:
+        assert sheet.width == 2 * 28 + 2 * 180 + 12  # three classes of two photos
+        assert len(sheet.convert("RGB").getcolors(1 << 24) or []) > 50
     assert {"most_frequent_classes", "class_distribution", "photo_sizes", "formats"} <= names
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in charts_of.iterdir())
 

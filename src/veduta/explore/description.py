@@ -103,9 +103,13 @@ class Description:
     def write_png(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write one PNG a chart into `folder`, which is made, and return the files.
 
+        Where photos were read, `contact_sheet.png` shows some of them.
+
         Raises `OSError` when one cannot be written.
         """
         from veduta.explore.pictures import charts
+        from veduta.explore.sheet import write_class_sheet
+        from veduta.explore.shelf import Shelf, class_rows
 
         into = Path(folder)
         into.mkdir(parents=True, exist_ok=True)
@@ -113,6 +117,11 @@ class Description:
         for name, chart in charts(self).items():
             written.append(into / f"{name}.png")
             written[-1].write_bytes(chart.png())
+        if self.dataset is not None and self.seen is not None:
+            frequent, others = class_rows(self, Shelf(self.dataset))
+            if rows := frequent + others:
+                written.append(into / "contact_sheet.png")
+                write_class_sheet(written[-1], rows)
         return written
 
     def _class_sizes(self) -> list[dict[str, Any]]:

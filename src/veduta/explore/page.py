@@ -6,51 +6,25 @@ import base64
 import os
 import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from veduta.errors import PhotoError
 from veduta.explore.pictures import class_charts, photo_charts
+from veduta.explore.shelf import Row, Shelf, class_rows
 from veduta.search.gallery_page import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-    from veduta.datasets import Dataset
     from veduta.explore.description import Description
     from veduta.explore.duplicates import Copy
 
 __all__ = ["write_page"]
 
-_SIDE = 192  # pixels of a small copy
-_FREQUENT, _RANDOM, _EACH = 6, 6, 8
 _MOST_PAIRS, _MOST_GROUPS, _MOST_ROWS = 24, 12, 500
 _GROUP_PHOTOS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """`jpeg` is None where the photo cannot be read any more."""
-
-    name: str
-    label: str | None
-    split: str
-    jpeg: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """`note` says how often, or how alike."""
-
-    title: str
-    note: str
-    pictures: Sequence[_Picture]
 
 
 def write_page(file: str | os.PathLike[str], description: Description) -> None:
@@ -107,13 +81,13 @@ def _content(description: Description) -> dict[str, object]:
     if seen is None or found is None or description.dataset is None:
         return content
     dataset = description.dataset
-    shelf = _Shelf(dataset)
+    shelf = Shelf(dataset)
     splits_of = dataset.table["split"].to_pylist()
     # One picture of each pair once: a copy in another split and under another label says both.
     labels_only = [
         copy for copy in found.across_labels if splits_of[copy.first] == splits_of[copy.second]
     ]
-    frequent, random = _some_classes(description)
+    frequent, random = class_rows(description, shelf)
     content |= {
         "unreadable": [(shelf.paths[at], why) for at, why in seen.unreadable],
         "misnamed": [(shelf.paths[at], kind) for at, kind in seen.misnamed],
@@ -121,55 +95,19 @@ def _content(description: Description) -> dict[str, object]:
         "across_labels": [_pair(shelf, copy) for copy in labels_only[:_MOST_PAIRS]],
         "labels_only": len(labels_only),
         "groups": [_group(shelf, group) for group in found.groups[:_MOST_GROUPS]],
-        "frequent": [_class_row(shelf, description, at) for at in frequent],
-        "random": [_class_row(shelf, description, at) for at in random],
+        "frequent": frequent,
+        "random": random,
     }
     return content
 
 
-class _Shelf:
-    """The photos of a collection by their places, as small pictures."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.root = dataset.root
-        self.paths: list[str] = dataset.table["path"].to_pylist()
-        self.labels: list[str | None] = dataset.table["label"].to_pylist()
-        self.splits: list[str] = dataset.table["split"].to_pylist()
-
-    def picture(self, at: int) -> _Picture:
-        from veduta.photos import load, thumbnail
-
-        try:
-            jpeg = thumbnail(load(self.root / self.paths[at], at_least=_SIDE).pixels, _SIDE)
-        except PhotoError:  # gone since it was read: the page says so in its place
-            jpeg = None
-        return _Picture(self.paths[at], self.labels[at], self.splits[at], jpeg)
-
-
-def _pair(shelf: _Shelf, copy: Copy) -> _Row:
+def _pair(shelf: Shelf, copy: Copy) -> Row:
     note = "same bytes" if copy.same_bytes else f"likeness {copy.likeness:.3f}"
-    return _Row("", note, [shelf.picture(copy.first), shelf.picture(copy.second)])
+    return Row("", note, [shelf.picture(copy.first), shelf.picture(copy.second)])
 
 
-def _group(shelf: _Shelf, group: tuple[int, ...]) -> _Row:
-    return _Row("", f"{len(group)} photos", [shelf.picture(at) for at in group[:_GROUP_PHOTOS]])
-
-
-def _some_classes(description: Description) -> tuple[list[int], list[int]]:
-    """Return the most frequent classes, and some of the others, the same at every run."""
-    classes = len(description.sizes.names)
-    frequent = list(range(min(_FREQUENT, classes)))
-    others = np.random.default_rng(0).permutation(np.arange(len(frequent), classes))
-    return frequent, sorted(others[:_RANDOM].tolist())
-
-
-def _class_row(shelf: _Shelf, description: Description, at: int) -> _Row:
-    sizes, seen = description.sizes, description.seen
-    label = sizes.names[at]
-    places = [row for row in (seen.rows.tolist() if seen else []) if shelf.labels[row] == label]
-    chosen = np.random.default_rng(at).permutation(places)[:_EACH]
-    note = f"{sizes.sizes[at]:,} photo{'' if sizes.sizes[at] == 1 else 's'}"
-    return _Row(label, note, [shelf.picture(place) for place in sorted(chosen.tolist())])
+def _group(shelf: Shelf, group: tuple[int, ...]) -> Row:
+    return Row("", f"{len(group)} photos", [shelf.picture(at) for at in group[:_GROUP_PHOTOS]])
 
 
 def _breakable(text: str) -> Markup:

@@ -18,7 +18,7 @@ from veduta.search.gallery_page import ResultRow, ResultTile, printable
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["MOST_ROWS", "draw_sheet", "write_sheet"]
+__all__ = ["MOST_ROWS", "draw_sheet", "paste_photo", "write_line", "write_sheet"]
 
 MOST_ROWS = 60
 """Rows of one sheet; with more, the bitmap takes too much memory for a picture nobody can read."""
@@ -72,7 +72,7 @@ def draw_sheet(rows: Sequence[ResultRow], *, title: str = "") -> Image.Image:
     sheet = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     if title:
-        _text(pen, (_MARGIN, _MARGIN - 6), title, width - 2 * _MARGIN, 30, _INK)
+        write_line(pen, (_MARGIN, _MARGIN - 6), title, width - 2 * _MARGIN, 30, _INK)
     for number, (row, row_height) in enumerate(zip(rows, heights, strict=True)):
         if number:
             rule = top - _ROW_GAP // 2
@@ -105,11 +105,11 @@ def _query_size(jpeg: bytes | None) -> tuple[int, int]:
 
 def _draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: ResultRow, top: int) -> None:
     size = _query_size(row.photo)
-    _paste(sheet, row.photo, (_MARGIN, top), size)
+    paste_photo(sheet, row.photo, (_MARGIN, top), size)
     left, below = _MARGIN, top + size[1] + 8
-    _text(pen, (left, below), row.name, _QUERY_WIDTH, 18, _INK)
+    write_line(pen, (left, below), row.name, _QUERY_WIDTH, 18, _INK)
     for number, line in enumerate(_query_lines(row), start=1):
-        _text(pen, (left, below + number * _LINE + 3), line, _QUERY_WIDTH, 15, _MUTED)
+        write_line(pen, (left, below + number * _LINE + 3), line, _QUERY_WIDTH, 15, _MUTED)
     for number, tile in enumerate(row.tiles[:_TILES]):
         across, down = number % _COLUMNS, number // _COLUMNS
         x = _MARGIN + _QUERY_WIDTH + 2 * _GAP + across * (_TILE_WIDTH + _GAP)
@@ -125,21 +125,21 @@ def _draw_tile(
     place: tuple[int, int],
 ) -> None:
     x, y = place
-    _paste(sheet, tile.thumbnail, place, (_TILE_WIDTH, _TILE_HEIGHT))
+    paste_photo(sheet, tile.thumbnail, place, (_TILE_WIDTH, _TILE_HEIGHT))
     caption = y + _TILE_HEIGHT + 8
-    _text(pen, (x, caption), str(rank), 30, 16, _INK)
+    write_line(pen, (x, caption), str(rank), 30, 16, _INK)
     if tile.correct is not None:
         drawing, stencil = _mark(tile.correct)
         sheet.paste(drawing, (x + 26, caption - 1), stencil)
     score = f"{tile.score:.3f}"
     score_width = round(_font(15).getlength(score))
-    _text(pen, (x + _TILE_WIDTH - score_width, caption), score, score_width + 1, 15, _MUTED)
-    _text(pen, (x, caption + _LINE), tile.name, _TILE_WIDTH, 15, _INK)
+    write_line(pen, (x + _TILE_WIDTH - score_width, caption), score, score_width + 1, 15, _MUTED)
+    write_line(pen, (x, caption + _LINE), tile.name, _TILE_WIDTH, 15, _INK)
     if tile.label is not None:
-        _text(pen, (x, caption + 2 * _LINE - 2), tile.label, _TILE_WIDTH, 15, _MUTED)
+        write_line(pen, (x, caption + 2 * _LINE - 2), tile.label, _TILE_WIDTH, 15, _MUTED)
 
 
-def _paste(
+def paste_photo(
     sheet: Image.Image, jpeg: bytes | None, place: tuple[int, int], box: tuple[int, int]
 ) -> None:
     """Put the whole photo into the middle of a box; the box alone when there is no photo."""
@@ -174,7 +174,7 @@ def _mark(correct: bool) -> tuple[Image.Image, Image.Image]:
     return Image.new("RGB", (_MARK, _MARK), _RIGHT if correct else _WRONG), stencil
 
 
-def _text(
+def write_line(
     pen: ImageDraw.ImageDraw,
     place: tuple[int, int],
     text: str,
