@@ -22,6 +22,7 @@ from veduta.evaluation.bootstrap import (
     two_sided_p_values,
 )
 from veduta.evaluation.metrics import (
+    RECALL_LEVELS,
     NearestPhoto,
     QueryResult,
     average_precision,
@@ -29,6 +30,7 @@ from veduta.evaluation.metrics import (
     judge,
     judge_ranked,
     precision_at,
+    precision_at_recall,
     ranking,
     recall_at,
     top_k_accuracy,
@@ -162,6 +164,42 @@ class TestPrecisionAndTopK:
         assert top_k_accuracy(results, 2) == 0.5
         assert top_k_accuracy(results, 3) == 1.0
         assert math.isnan(top_k_accuracy([results[2]], 1))
+
+
+class TestPrecisionAtRecall:
+    def test_by_hand(self) -> None:
+        # Precision 1 at recall 1/2, 2/4 at recall 1.
+        curve = precision_at_recall([True, False, False, True])
+        assert curve == (1.0,) * 6 + (0.5,) * 5
+
+    def test_it_never_rises(self) -> None:
+        # Precision is 1/3, then 2/4: the higher one counts at the recalls before it too.
+        assert precision_at_recall([False, False, True, True]) == (0.5,) * 11
+
+    def test_positives_that_are_not_ranked(self) -> None:
+        assert precision_at_recall([True], positives=2) == (1.0,) * 6 + (0.0,) * 5
+        assert precision_at_recall([False], positives=1) == (0.0,) * 11
+        assert precision_at_recall([False]) == ()
+
+    def test_as_the_definition_in_slow_form(self) -> None:
+        rng = np.random.default_rng(7)
+        for _ in range(300):
+            relevant = rng.random(rng.integers(1, 60)) < rng.random()
+            positives = int(relevant.sum()) + int(rng.integers(0, 4))
+            found = precision_at_recall(relevant, positives=positives)
+            if not positives:
+                assert found == ()
+                continue
+            ranks = [
+                (Fraction(int(relevant[:k].sum()), positives), Fraction(int(relevant[:k].sum()), k))
+                for k in range(1, len(relevant) + 1)
+            ]
+            slow = [
+                max((float(p) for recall, p in ranks if recall >= Fraction(level, 10)), default=0.0)
+                for level in range(11)
+            ]
+            assert found == pytest.approx(slow, abs=1e-12)
+            assert len(found) == len(RECALL_LEVELS)
 
 
 class TestJudge:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from veduta.evaluation.comparison import ComparedFigure, Comparison
     from veduta.evaluation.report_changes import Change, Changes
 
-_FILE = "report.json"
+# As in veduta.evaluation.report_folder, which is not loaded for `--help`; a test keeps them equal.
+REPORT = "report.json"
 _SURE = 0.05
 _WIDE = 36  # characters of a query's path
 
@@ -40,7 +41,7 @@ def command(reports: tuple[Path, ...], as_json: bool) -> None:
 
     if not 2 <= len(reports) <= len(ascii_uppercase):
         raise click.UsageError(f"Name 2 to {len(ascii_uppercase)} reports.")
-    files = [report / _FILE if report.is_dir() else report for report in reports]
+    files = [report / REPORT if report.is_dir() else report for report in reports]
     if len({file.resolve() for file in files}) < len(files):
         raise click.UsageError("One report is named twice.")
     names = [shown(file) for file in files]
@@ -48,8 +49,7 @@ def command(reports: tuple[Path, ...], as_json: bool) -> None:
     done = compare(read, names)
     changes = changed_queries(read, names)
     if as_json:
-        changed = [each.as_json() for each in changes]
-        print_json({**done.as_json(), "files": names, "changed": changed})
+        print_json({**done.as_json(), "changed": [each.as_json() for each in changes]})
     else:
         _print(done, changes, _short_names(files))
 
@@ -57,7 +57,7 @@ def command(reports: tuple[Path, ...], as_json: bool) -> None:
 def _short_names(files: Sequence[Path]) -> list[str]:
     """Return a short name for each file: its folder or its own, the whole path if two are alike."""
     names = [
-        shown(file.resolve().parent.name) if file.name == _FILE else shown(file.stem)
+        shown(file.resolve().parent.name) if file.name == REPORT else shown(file.stem)
         for file in files
     ]
     if len(set(names)) < len(names) or not all(names):
@@ -67,7 +67,7 @@ def _short_names(files: Sequence[Path]) -> list[str]:
 
 def _print(done: Comparison, changes: Sequence[Changes], names: Sequence[str]) -> None:
     task = "retrieval" if done.task == "retrieve" else "recognition"
-    click.echo(f"{task}, {done.queries:,} queries compared")
+    click.echo(f"{task}, {_queries(done.queries)} compared")
     for letter, name in zip(ascii_uppercase, names, strict=False):
         click.echo(f"  {letter}  {name}")
     letters = dict(zip(done.systems, ascii_uppercase, strict=False))
@@ -104,7 +104,8 @@ def _between(ends: tuple[float, float], sign: str = "") -> str:
 
 
 def _print_changes(changes: Changes, letter: str, task: str) -> None:
-    click.echo(f"\n{letter} against A: {changes.better:,} queries better, {changes.worse:,} worse")
+    better = _queries(changes.better)
+    click.echo(f"\n{letter} against A: {better} better, {changes.worse:,} worse")
     for sign, some in (("+", changes.gained), ("-", changes.lost)):
         for change in some:
             click.echo(f"  {sign} {_end(change.path, _WIDE):{_WIDE}} {_from_to(change, task)}")
@@ -117,6 +118,10 @@ def _from_to(change: Change, task: str) -> str:
         "unknown" if answer is None else _end(str(answer), 16)
         for answer in (change.before, change.after)
     )
+
+
+def _queries(number: int) -> str:
+    return f"{number:,} {'query' if number == 1 else 'queries'}"
 
 
 def _end(name: str, width: int) -> str:

@@ -231,6 +231,8 @@ def _print(done: Done) -> None:
         _print_recognition(found)
     else:
         _print_revisited(found)
+    for note in found.get("notes", ()):
+        click.echo(f"note: {note}", err=True)
     for problem in done.problems:
         click.echo(f"left out: {problem}", err=True)
 

@@ -111,6 +111,8 @@ class ClassCoverage:
         queries without a label.
     `distractors`, `unknown`
         photos with those splits.
+    `aside`
+        photos that take no part: junk, and other splits of a dataset that has queries.
     """
 
     both: tuple[str, ...]
@@ -121,6 +123,7 @@ class ClassCoverage:
     unlabelled_queries: int
     distractors: int
     unknown: int
+    aside: int
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each thing that a reader of the figures should know."""
@@ -135,6 +138,7 @@ class ClassCoverage:
              "without a label"),
             (self.distractors, f"{_number(self.distractors, 'distractor')} in the gallery"),
             (self.unknown, f"{_number(self.unknown, 'query')} with none of the classes"),
+            (self.aside, f"{_number(self.aside, 'photo')} set aside (junk, or of another split)"),
         )  # fmt: skip
         return tuple(note for number, note in said if number)
 
@@ -163,6 +167,7 @@ def class_coverage(dataset: Dataset) -> ClassCoverage:
         unlabelled_queries=unlabelled,
         distractors=splits.count("distractor"),
         unknown=splits.count("unknown"),
+        aside=sum(split in {"junk", "train", "test"} for split in splits),
     )
 
 

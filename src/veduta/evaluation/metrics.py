@@ -12,6 +12,9 @@ The rules, once:
   than ten positives or ten gallery photos.
 - Recall at 10: how many of the first ten are right, divided by the number of positives. Place
   recognition calls another figure recall: whether one of the first k is right. That is top-k here.
+- Precision at a recall: the highest precision at any rank from there on, so that the curve falls
+  ("interpolated"; Manning, Raghavan, Schütze, 2008, section 8.4). It is for the eye: AP is not the
+  area under it.
 - Top-k: whether one of the first k is right.
 - A query without a positive has no AP. It is counted and takes no part in any mean.
 
@@ -29,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "RECALL_LEVELS",
     "TOP_K",
     "NearestPhoto",
     "QueryResult",
@@ -37,6 +41,7 @@ __all__ = [
     "judge",
     "judge_ranked",
     "precision_at",
+    "precision_at_recall",
     "ranking",
     "recall_at",
     "top_k_accuracy",
@@ -45,6 +50,9 @@ __all__ = [
 
 TOP_K = (1, 3, 5, 10)
 """The k of the top-k that every report gives."""
+
+RECALL_LEVELS = tuple(level / 10 for level in range(11))
+"""The recalls at which a precision-recall curve is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,8 @@ class QueryResult:
 
     `positives`: right answers in the gallery. `ap`, `p10`, `recall10`, `ap100`: in [0, 1], NaN
     without positives. `first_correct_rank`: from 1, None if no answer is right. `nearest`: the
-    first answers, best first.
+    first answers, best first. `precision_at_recall`: at each of `RECALL_LEVELS`, see there; empty
+    without positives.
     """
 
     path: str
@@ -74,13 +83,14 @@ class QueryResult:
     ap100: float
     first_correct_rank: int | None
     nearest: tuple[NearestPhoto, ...]
+    precision_at_recall: tuple[float, ...] = ()
 
     def right_within(self, k: int) -> bool:
         """Tell whether one of the first `k` answers is right."""
         return self.first_correct_rank is not None and self.first_correct_rank <= k
 
     def as_json(self) -> dict[str, object]:
-        """Return everything but `nearest`, and `right_at_1`, `_3`, `_5`, `_10`; NaN as null."""
+        """Return the figures, and `right_at_1`, `_3`, `_5`, `_10`; NaN as null."""
         figures = {name: getattr(self, name) for name in ("ap", "p10", "recall10", "ap100")}
         return {
             "path": self.path,
@@ -181,6 +191,23 @@ def recall_at(relevant_in_rank_order: ArrayLike, k: int, *, positives: int | Non
     return float(np.searchsorted(positions, k) / count) if count else math.nan
 
 
+def precision_at_recall(
+    relevant_in_rank_order: ArrayLike, *, positives: int | None = None
+) -> tuple[float, ...]:
+    """Return the interpolated precision at each of `RECALL_LEVELS`; empty without a positive.
+
+    Precision at recall r is the highest at any rank whose recall is r or more, 0 when the ranking
+    ends before it.
+
+    `relevant_in_rank_order`: (N,) bool, best rank first. `positives`: how many there are, when the
+    ranking does not hold them all.
+
+    Raises `ValueError` when the ranking holds more than `positives`.
+    """
+    positions = _positions(relevant_in_rank_order)
+    return _precision_at_recall(positions, _all_positives(positions, positives))
+
+
 def top_k_accuracy(results: Iterable[QueryResult], k: int) -> float:
     """Return the share of the queries with a positive that have one in their first `k` answers.
 
@@ -269,6 +296,7 @@ def judge_ranked(
         ap100=_precision_sum(positions[:in100], min(count, 100)),
         first_correct_rank=int(positions[0]) + 1 if len(positions) else None,
         nearest=nearest,
+        precision_at_recall=_precision_at_recall(positions, count),
     )
 
 
@@ -294,6 +322,17 @@ def _precision_sum(positions: NDArray[np.int64], divisor: int) -> float:
         return math.nan
     found = np.arange(1, len(positions) + 1)
     return float(np.sum(found / (positions + 1)) / divisor)
+
+
+def _precision_at_recall(positions: NDArray[np.int64], count: int) -> tuple[float, ...]:
+    if not count:
+        return ()
+    precision = np.arange(1, len(positions) + 1) / (positions + 1)
+    highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    # In whole numbers, since 0.3 * 10 is more than 3: how many positives make up each recall.
+    steps = len(RECALL_LEVELS) - 1
+    needed = -(-np.arange(len(RECALL_LEVELS)) * count // steps)
+    return tuple(highest[np.minimum(np.maximum(needed, 1) - 1, len(positions))].tolist())
 
 
 def _check_k(k: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from veduta import index as store
-from veduta.datasets import Dataset, open_dataset
+from veduta.datasets import Dataset, class_coverage, open_dataset
 from veduta.datasets.google_landmarks import photo_id, write_recognition_submission
 from veduta.datasets.recognition import recognition_protocol
 from veduta.encoders import DEFAULT, load_encoder
@@ -63,6 +63,7 @@ class RecognitionEvaluation:
         settings: the encoder, the method, the wanted precision and its threshold.
         thresholds: for each of `veduta.recognize.confidence.PRECISIONS`, see there.
         problems: what was left out and why.
+        notes: what else to know of the dataset: classes without an answer, photos set aside.
         gallery_paths, gallery_labels: (G,), what `results` refer to by number.
         root: the folder that paths are relative to.
         seconds: time for recognising alone, without encoding and learning.
@@ -72,12 +73,13 @@ class RecognitionEvaluation:
     calibration_error: float
     results: tuple[RecognitionResult, ...]
     settings: dict[str, Any]
-    thresholds: tuple[float, ...]
     problems: tuple[str, ...]
     gallery_paths: tuple[str, ...]
     gallery_labels: tuple[str | None, ...]
     root: Path
     seconds: float
+    notes: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures, the problems and the settings as JSON types."""
@@ -86,6 +88,7 @@ class RecognitionEvaluation:
             **self.summary.as_json(),
             "calibration_error": self.calibration_error,
             "problems": list(self.problems),
+            "notes": list(self.notes),
             "settings": self.settings,
         }
 
@@ -181,6 +184,7 @@ def evaluate_recognition(
         },
         thresholds=recognizer.confidence.thresholds,
         problems=encoded.dataset.problems,
+        notes=class_coverage(encoded.dataset).notes(),
         gallery_paths=tuple(paths[i] for i in encoded.protocol.gallery),
         gallery_labels=tuple(
             names[row] if code >= 0 else None

@@ -37,6 +37,7 @@ __all__ = [
 Thumbnail = Callable[[str], bytes | None]
 """From a path of the dataset to JPEG bytes; None when there is no picture."""
 
+_ON_A_PICTURE = 6  # figures, for which its title has room
 _INTERVALS = "95 % bootstrap intervals over queries"
 
 FIGURES = (
@@ -178,7 +179,8 @@ def write_png(
 
     Raises `ValueError` for no row or too many, `OSError` when `file` cannot be written.
     """
-    figures = ", ".join(f"{name} {getattr(summary, key):.3f}" for name, key, _ in FIGURES)
+    shown = FIGURES[:_ON_A_PICTURE]
+    figures = ", ".join(f"{name} {getattr(summary, key):.3f}" for name, key, _ in shown)
     write_sheet(file, rows, title=f"{title}: {figures}")
 
 

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta import index as store
-from veduta import photos
-from veduta.datasets import Dataset, open_dataset, retrieval_protocol
+from veduta.datasets import Dataset, class_coverage, open_dataset, retrieval_protocol
 from veduta.datasets.google_landmarks import photo_id, write_retrieval_submission
 from veduta.encoders import DEFAULT, load_encoder
-from veduta.errors import PhotoError, QueryError
+from veduta.errors import QueryError
 from veduta.evaluation import report
 from veduta.evaluation.encoded import Encoded, OnProgress, cache, encode
 from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
@@ -48,6 +47,7 @@ class Evaluation:
         results: one a query, in the order of the dataset.
         settings: the encoder, distance, projection and re-ranking; or the method.
         problems: what was left out and why.
+        notes: what else to know of the dataset: classes without an answer, photos set aside.
         gallery_paths, gallery_labels: (G,), what `results` refer to by number.
         root: the folder that paths are relative to.
         seconds: time for ranking alone, without encoding.
@@ -61,11 +61,12 @@ class Evaluation:
     gallery_labels: tuple[str | None, ...]
     root: Path
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures, the classes, the problems and the settings as JSON types."""
         figures = report.as_json(self.summary, self.results, self.problems)
-        return {"task": "retrieve", **figures, "settings": self.settings}
+        return {"task": "retrieve", **figures, "notes": list(self.notes), "settings": self.settings}
 
     def ranked_lists(self) -> dict[str, list[str]]:
         """Return the dictionary from query path to gallery paths, nearest first."""
@@ -114,15 +115,9 @@ class Evaluation:
             report.sample(self.results, number),
             self.gallery_paths,
             self.gallery_labels,
-            query_photo=lambda path: self._photo(path, _QUERY_PHOTO),
-            thumbnail=lambda path: self._photo(path, 256),
+            query_photo=lambda path: report.photo_jpeg(self.root, path, _QUERY_PHOTO),
+            thumbnail=lambda path: report.photo_jpeg(self.root, path, 256),
         )
-
-    def _photo(self, path: str, side: int) -> bytes | None:
-        try:
-            return photos.thumbnail(photos.load(self.root / path, at_least=side).pixels, side)
-        except PhotoError:  # gone since it was encoded: the page says that there is no preview
-            return None
 
 
 def evaluate(
@@ -213,6 +208,7 @@ def evaluate(
         results=tuple(results),
         settings=settings,
         problems=dataset.problems,
+        notes=class_coverage(dataset).notes(),
         gallery_paths=tuple(paths[i] for i in protocol.gallery),
         gallery_labels=tuple(names[i] for i in protocol.gallery),
         root=dataset.root,
