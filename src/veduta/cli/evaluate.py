@@ -35,7 +35,7 @@ _UNUSED = {
     ),
     "a published protocol": (
         "task", "labels", "queries", "gallery", "distractors", "unknown", "distance", "project",
-        "method", "precision", "as_dict", "k", "html", "png", "rows", "report", "submission",
+        "method", "precision", "as_dict", "k", "html", "png", "rows", "submission",
     ),
 }  # fmt: skip
 

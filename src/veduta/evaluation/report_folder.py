@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import VedutaError, readable
-from veduta.evaluation import report_recognition, report_retrieval
+from veduta.evaluation import report_recognition, report_retrieval, report_revisited
 from veduta.evaluation.report_environment import environment
 from veduta.evaluation.report_page import write_atomically, write_page
+from veduta.evaluation.revisited_run import RevisitedEvaluation
 from veduta.evaluation.run import Evaluation
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def report_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def write_report(
-    evaluation: Evaluation | RecognitionEvaluation,
+    evaluation: Evaluation | RecognitionEvaluation | RevisitedEvaluation,
     folder: str | os.PathLike[str],
     *,
     command: str,
@@ -56,7 +57,7 @@ def write_report(
     one is complete.
 
     Args:
-        evaluation: of retrieval or of recognition.
+        evaluation: of retrieval, of recognition, or by a published protocol.
         folder: where to.
         command: what it was called with, as it can be called again.
         rows: queries with pictures on the page.
@@ -73,6 +74,9 @@ def write_report(
     if isinstance(evaluation, Evaluation):
         task, queries = "retrieve", report_retrieval.query_values(evaluation)
         page = report_retrieval.retrieval_page(evaluation, rows=rows, **described)
+    elif isinstance(evaluation, RevisitedEvaluation):
+        task, queries = "revisited", report_revisited.query_values(evaluation)
+        page = report_revisited.revisited_page(evaluation, **described)
     else:
         task, queries = "recognize", report_recognition.query_values(evaluation)
         classes = report_recognition.classified(evaluation)

@@ -31,12 +31,18 @@ class RevisitedEvaluation:
     """What came of an evaluation.
 
     Attributes:
+        name: of the protocol's file, without its ending.
+        queries: paths of those that were asked, in the order of `RevisitedSetup.ap`.
+        gallery: how many photos answered.
         setups: the figures of "easy", "medium" and "hard".
         settings: the encoder and the re-ranking.
         problems: what was left out and why.
         seconds: time for describing the queries and ranking.
     """
 
+    name: str
+    queries: tuple[str, ...]
+    gallery: int
     setups: dict[str, RevisitedSetup]
     settings: dict[str, Any]
     problems: tuple[str, ...]
@@ -93,6 +99,9 @@ def evaluate_revisited(
     # One ranking at a time: `answered` grows with each, before its truth is asked for.
     setups = revisited_figures(rankings, (revisited.truth(number) for number in answered))
     return RevisitedEvaluation(
+        name=Path(file).stem,
+        queries=tuple(revisited.queries[number] for number in answered),
+        gallery=len(revisited.gallery),
         setups=setups,
         settings={
             "encoder": network.name,
