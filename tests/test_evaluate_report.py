@@ -17,6 +17,7 @@ from PIL import Image
 from veduta.evaluation import report
 from veduta.evaluation.metrics import judge
 from veduta.evaluation.summary import class_table, summarise
+from veduta.pages import printable
 from veduta.search import contact_sheet
 from veduta.search.contact_sheet import draw_sheet, write_sheet
 from veduta.search.gallery_page import (
@@ -25,7 +26,6 @@ from veduta.search.gallery_page import (
     ResultRow,
     ResultTile,
     Table,
-    printable,
     write_page,
 )
 

@@ -29,7 +29,7 @@ from veduta.evaluation.open_set import open_set_figures
 from veduta.evaluation.recognition_run import RecognitionEvaluation, RecognitionResult
 from veduta.evaluation.report_environment import environment
 from veduta.evaluation.report_folder import report_folder, write_report
-from veduta.evaluation.report_page import Plot, ReportPage, ReportRow, write_atomically
+from veduta.evaluation.report_page import Plot, ReportPage, ReportRow
 from veduta.evaluation.report_recognition import (
     classification_statistic,
     classified,
@@ -38,7 +38,8 @@ from veduta.evaluation.report_recognition import (
 )
 from veduta.evaluation.report_retrieval import retrieval_page
 from veduta.evaluation.summary import summarise
-from veduta.search.gallery_page import Figure, printable
+from veduta.pages import printable, write_atomically
+from veduta.search.gallery_page import Figure
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]

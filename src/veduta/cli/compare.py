@@ -126,7 +126,7 @@ def _queries(number: int) -> str:
 
 def _end(name: str, width: int) -> str:
     """Return a name without its beginning where it is too long."""
-    from veduta.search.gallery_page import printable
+    from veduta.pages import printable
 
     text = printable(name)
     return text if len(text) <= width else "…" + text[1 - width :]

@@ -191,7 +191,7 @@ def _among_the_others(index: Index, photos: Path) -> Iterator[_Answer]:
 
 
 def _print_table(answers: Sequence[_Answer], photos: Path) -> None:
-    from veduta.search.gallery_page import printable
+    from veduta.pages import printable
 
     names = [_fit(printable(answer.name), 30) for answer in answers]
     wide = max(len(name) for name in names)

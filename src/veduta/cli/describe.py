@@ -162,7 +162,7 @@ def _copy_lines(found: Mapping[str, Any], *, split: bool) -> Iterator[str]:
 
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
-    from veduta.search.gallery_page import printable
+    from veduta.pages import printable
 
     if lines:
         yield f"\n  {title}: {len(lines):,}"
@@ -193,7 +193,7 @@ def _classes(number: int) -> str:
 
 
 def _fitted(name: str) -> str:
-    from veduta.search.gallery_page import printable
+    from veduta.pages import printable
 
     plain = printable(name)
     return plain if len(plain) <= _NAME else plain[: _NAME - 1] + "…"

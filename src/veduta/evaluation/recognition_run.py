@@ -23,6 +23,7 @@ from veduta.evaluation.metrics import NearestPhoto
 from veduta.evaluation.open_set import OpenSetFigures, open_set_figures
 from veduta.keypoints import load_extractor
 from veduta.recognize import METHOD, PRECISION, Recognizer, label, recognizer_of
+from veduta.recognize.confidence import check_precision
 from veduta.recognize.methods import GEOMETRIC
 from veduta.recognize.recognizer import check
 from veduta.search.reranking import open_gallery
@@ -143,9 +144,11 @@ def evaluate_recognition(
     Raises:
         DatasetError: the dataset is not as its protocol wants it.
         EncoderError: the encoder cannot be had.
-        QueryError: no method has that name.
+        QueryError: no method has that name, the precision is not in [0.5, 0.99], or the gallery has
+            no labels, or one label and no photo without.
     """
     check(method)
+    check_precision(precision)
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(
             dataset, labels=labels, queries=queries, gallery=gallery, distractors=distractors,

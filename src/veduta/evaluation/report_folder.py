@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from veduta.errors import VedutaError, readable
 from veduta.evaluation import report_recognition, report_retrieval, report_revisited
 from veduta.evaluation.report_environment import environment
-from veduta.evaluation.report_page import write_atomically, write_page
+from veduta.evaluation.report_page import write_page
 from veduta.evaluation.revisited_run import RevisitedEvaluation
 from veduta.evaluation.run import Evaluation
+from veduta.pages import write_atomically
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation

@@ -5,22 +5,19 @@ What stands on it is said by `ReportPage`; `report_retrieval` and `report_recogn
 
 from __future__ import annotations
 
-import base64
 import math
 import os
-import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.search.gallery_page import Figure, ResultRow, Table, printable
+from veduta.pages import environment, write_atomically
+from veduta.search.gallery_page import Figure, ResultRow, Table
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from markupsafe import Markup
 
     from veduta.charts import Chart
 
@@ -31,7 +28,6 @@ __all__ = [
     "ReportRow",
     "RowGroup",
     "classes_title",
-    "write_atomically",
     "write_page",
 ]
 
@@ -115,26 +111,6 @@ def write_page(file: str | os.PathLike[str], page: ReportPage) -> None:
     write_atomically(file, _template().generate(page=page))
 
 
-def write_atomically(file: str | os.PathLike[str], parts: Iterable[str]) -> None:
-    """Write text to `file`, which appears complete or not at all: an older one stays until then.
-
-    Raises `OSError` when it cannot be written.
-    """
-    target = Path(file)
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".report-", suffix=target.suffix)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as out:
-            out.writelines(parts)
-        # mkstemp makes files for their owner alone; a report is as public as its folder.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(draft).chmod(0o666 & ~umask)
-        Path(draft).replace(target)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-
-
 def _three_places(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "–"
 
@@ -142,13 +118,6 @@ def _three_places(value: float) -> str:
 def _percent(share: float) -> str:
     """Return a share as a length of CSS, within its track."""
     return f"{100 * min(1.0, max(0.0, share)):.1f}%" if math.isfinite(share) else "0%"
-
-
-def _breakable(text: str) -> Markup:
-    """Return escaped `text` that may wrap behind the marks which file names use for spaces."""
-    from markupsafe import Markup, escape
-
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/-])(?=\w)", text))
 
 
 def _value(value: object) -> str:
@@ -162,26 +131,7 @@ def _value(value: object) -> str:
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "printable": printable,
-        "breakable": _breakable,
-        "places": _three_places,
-        "percent": _percent,
-        "value": _value,
-        "data_uri": lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"),
-        # Charts escape what they are given.
-        "svg": lambda chart: Markup(chart.svg()),  # noqa: S704
-    }
-    environment.tests["share"] = lambda value: isinstance(value, float)
-    environment.tests["finite"] = math.isfinite
-    return environment.get_template("report.html.j2")
+    made = environment(Path(__file__).parent / "templates")
+    made.filters |= {"places": _three_places, "percent": _percent, "value": _value}
+    made.tests["finite"] = math.isfinite
+    return made.get_template("report.html.j2")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import re
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.explore.pictures import class_charts, photo_charts
 from veduta.explore.shelf import Row, Shelf, class_rows
-from veduta.search.gallery_page import printable
+from veduta.pages import environment, write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from markupsafe import Markup
 
     from veduta.explore.description import Description
     from veduta.explore.duplicates import Copy
@@ -32,20 +28,7 @@ def write_page(file: str | os.PathLike[str], description: Description) -> None:
 
     Raises `OSError` when it cannot be written.
     """
-    page = _template().render(_content(description))
-    target = Path(file)
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as out:
-            out.write(page)
-        # mkstemp makes files for their owner alone; a page is as public as its folder.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(draft).chmod(0o666 & ~umask)
-        Path(draft).replace(target)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    write_atomically(file, _template().generate(_content(description)))
 
 
 def _content(description: Description) -> dict[str, object]:
@@ -110,39 +93,12 @@ def _group(shelf: Shelf, group: tuple[int, ...]) -> Row:
     return Row("", f"{len(group)} photos", [shelf.picture(at) for at in group[:_GROUP_PHOTOS]])
 
 
-def _breakable(text: str) -> Markup:
-    """Return escaped `text` that may wrap behind the marks which file names use for spaces."""
-    from markupsafe import Markup, escape
-
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/-])(?=\w)", text))
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.3g}"
 
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "printable": printable,
-        "breakable": _breakable,
-        "data_uri": _data_uri,
-        "number": _number,
-        # Charts escape what they are given.
-        "svg": lambda chart: Markup(chart.svg()),  # noqa: S704
-    }
-    return environment.get_template("description.html")
+    made = environment(Path(__file__).parent / "templates")
+    made.filters["number"] = _number
+    return made.get_template("description.html")

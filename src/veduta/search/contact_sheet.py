@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.search.gallery_page import ResultRow, ResultTile, printable
+from veduta.pages import printable
+from veduta.search.gallery_page import ResultRow, ResultTile
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

@@ -6,20 +6,18 @@ mailed and opened anywhere. The same `ResultRow` draws the picture in `contact_s
 
 from __future__ import annotations
 
-import base64
 import math
 import os
-import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from veduta.pages import environment, write_atomically
+
 if TYPE_CHECKING:
     from jinja2 import Template
-    from markupsafe import Markup
 
 __all__ = [
     "Figure",
@@ -28,11 +26,8 @@ __all__ = [
     "ResultRow",
     "ResultTile",
     "Table",
-    "printable",
     "write_page",
 ]
-
-_NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,61 +144,9 @@ def write_page(file: str | os.PathLike[str], page: GalleryPage, rows: Iterable[R
 
     Raises `OSError` when it cannot be written.
     """
-    target = Path(file)
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as out:
-            out.writelines(_template().generate(page=page, rows=rows))
-        # mkstemp makes files for their owner alone; a page is as public as its folder.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(draft).chmod(0o666 & ~umask)
-        Path(draft).replace(target)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-
-
-def printable(text: str) -> str:
-    """Return `text` with what would disturb a line made visible as an escape.
-
-    That is control characters, marks that turn the direction of the text, and surrogates; a byte
-    that Python smuggled in a file name comes out as `\\xNN`.
-    """
-    return _NOT_SHOWN.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def _breakable(text: str) -> Markup:
-    """Return escaped `text` that may wrap behind the marks which file names use for spaces."""
-    from markupsafe import Markup, escape
-
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/-])(?=\w)", text))
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    write_atomically(file, _template().generate(page=page, rows=rows))
 
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["printable"] = printable
-    environment.filters["breakable"] = _breakable
-    environment.filters["data_uri"] = _data_uri
-    environment.tests["share"] = lambda value: isinstance(value, float)
-    return environment.get_template("gallery.html")
+    return environment(Path(__file__).parent / "templates").get_template("gallery.html")
