@@ -16,6 +16,7 @@ SCRIPTS = (
     "verification",
     "metrics",
     "explore",
+    "collect",
 )
 
 

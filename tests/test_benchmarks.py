@@ -20,6 +20,7 @@ TINY = {
     "indexing": ("--encoders", "fast", "--rounds", "1", "--large", "1", "--small", "3"),
     "query": ("--photos", "30", "--rounds", "1"),
     "explore": ("--rows", "2000", "4000", "--rounds", "1"),
+    "collect": ("--files", "60", "--rounds", "1", "--connections", "8", "--rows", "200", "400"),
     "metrics": ("--queries", "20", "--gallery", "500", "--classes", "20", "--rounds", "2"),
 }
 NEEDED = {
@@ -29,6 +30,7 @@ NEEDED = {
     "indexing": ("faiss", "torch", "efficientnet_lite_pytorch", "onnx"),
     "query": (),
     "explore": (),
+    "collect": ("aiohttp",),
     "metrics": ("sklearn",),
 }
 

@@ -13,6 +13,9 @@ from veduta.errors import VedutaError
 
 # name → what `veduta --help` says. A command's module is loaded only when it runs.
 COMMANDS = {
+    "collect": "Fetch the photos of a CSV or of lists of URLs into folders.",
+    "clean": "Find broken, blurred, doubled, off-topic and mislabelled photos.",
+    "review": "Keep, drop or relabel photos on a page in your browser.",
     "index": "Build an index of folders of photos, or bring it up to date.",
     "search": "Rank the photos of an index by their likeness to a query photo.",
     "match": "Say whether two photos show the same place, and why.",

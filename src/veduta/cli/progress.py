@@ -17,21 +17,28 @@ Advance = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(doing: str, unit: str = "photos", *, quiet: bool = False) -> Iterator[Advance]:
+def progress(
+    doing: str,
+    unit: str = "photos",
+    *,
+    quiet: bool = False,
+    detail: Callable[[], str] | None = None,
+) -> Iterator[Advance]:
     """Give a function (done, total) that shows rate and time left.
 
     Args:
         doing: what is going on, e.g. "Indexing".
         unit: what is counted.
         quiet: show nothing.
+        detail: called for what else to show each time, in a few words.
     """
     if quiet:
         yield _silent
     elif sys.stderr.isatty():
-        with _bar(doing, unit) as advance:
+        with _bar(doing, _Rate(unit, detail)) as advance:
             yield advance
     else:
-        yield _lines(doing, unit)
+        yield _lines(doing, unit, _Rate(unit, detail))
 
 
 @contextmanager
@@ -56,7 +63,7 @@ def _silent(_done: int, _total: int) -> None:
 
 
 @contextmanager
-def _bar(doing: str, unit: str) -> Iterator[Advance]:
+def _bar(doing: str, rate: _Rate) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -68,21 +75,19 @@ def _bar(doing: str, unit: str) -> Iterator[Advance]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(doing, total=None, note="")
-        rate = _Rate()
 
         def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, note=rate.note(done, total, unit))
+            bar.update(task, completed=done, total=total, note=rate.note(done, total))
 
         yield advance
 
 
-def _lines(doing: str, unit: str) -> Advance:
-    rate = _Rate()
+def _lines(doing: str, unit: str, rate: _Rate) -> Advance:
     last = time.monotonic()
 
     def advance(done: int, total: int) -> None:
         nonlocal last
-        note = rate.note(done, total, unit)
+        note = rate.note(done, total)
         if note and time.monotonic() - last >= _EVERY:
             last = time.monotonic()
             click.echo(f"{doing}: {done:,} of {total:,} {unit}, {note}", err=True)
@@ -93,11 +98,13 @@ def _lines(doing: str, unit: str) -> Advance:
 class _Rate:
     """Photos a second since the first call, and the time left at that rate."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str, detail: Callable[[], str] | None = None) -> None:
+        self.unit = unit
+        self.detail = detail
         self.started: float | None = None
         self.first = 0
 
-    def note(self, done: int, total: int, unit: str) -> str:
+    def note(self, done: int, total: int) -> str:
         now = time.monotonic()
         if self.started is None:
             self.started, self.first = now, done
@@ -105,4 +112,5 @@ class _Rate:
         if elapsed < 0.5 or done <= self.first:
             return ""
         rate = (done - self.first) / elapsed
-        return f"{rate:.1f} {unit}/s, {duration((total - done) / rate)} left"
+        note = f"{rate:.1f} {self.unit}/s, {duration((total - done) / rate)} left"
+        return f"{note}; {self.detail()}" if self.detail else note
