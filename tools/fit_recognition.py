@@ -5,7 +5,7 @@ each asking itself as `veduta.recognize.held_out` does:
 
     python -m tools.fit_recognition --data ../shared/data
 
-writes `src/veduta/recognize/defaults.json`. Takes a few minutes.
+writes `src/veduta/recognize/defaults.json`. Takes about ten minutes.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from veduta.recognize import (
     label,
     recognizer_of,
 )
+from veduta.recognize.model import check_new
 from veduta.search import VERIFIED, Box, Engine, Filter, Hit, Query, hits_of
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.pair import DRAWN, Match, Pairable, compare
@@ -202,7 +203,8 @@ class Index:
 
         Raises:
             PhotoError: a photo cannot be read.
-            QueryError: no photo has a label, or no method has that name.
+            QueryError: no photo has a label, or all have the same one; no method has that name, or
+                the precision is out of range.
         """
         if not photos:
             raise QueryError("Name at least one photo.")
@@ -235,25 +237,33 @@ class Index:
         return kept
 
     def export_model(
-        self, path: PathLike, *, on_progress: Callable[[int, int], None] | None = None
+        self,
+        path: PathLike,
+        *,
+        outsiders: bool = True,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Write the linear recogniser of the index as a model folder that needs no index.
 
         Args:
             path: a folder that does not exist yet.
-            on_progress: called with (done, total) while it learns.
+            outsiders, on_progress: as in `recognize`.
 
         Raises:
             CollectionError: the folder is there already or cannot be written.
             QueryError: no photo of the index has a label, or it is searched through a projection.
         """
-        if self._manifest.projection:
+        check_new(Path(path))  # before minutes of learning
+        if self.engine.state.projection is not None:
             raise QueryError(
                 "A model is applied to descriptors as the encoder makes them, but this index is "
                 "searched through a projection: take it away first (`index.project(None)`)."
             )
-        recognizer = self.recognizer("linear", on_progress=on_progress)
-        Model.of(recognizer, self.engine.encoder).save(Path(path))
+        recognizer = self.recognizer("linear", outsiders=outsiders, on_progress=on_progress)
+        encoder, extractor = self.engine.encoder, self.engine.extractor
+        # As `Engine.photo` decodes them.
+        long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
+        Model.of(recognizer, encoder, long_side).save(Path(path))
 
     def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
         """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""

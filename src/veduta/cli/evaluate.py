@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     Done = Evaluation | RecognitionEvaluation | RevisitedEvaluation
 
-# As in veduta.evaluation and veduta.recognize, which are not loaded for `--help`; tests keep them
-# equal.
+# As in veduta.evaluation, veduta.recognize and veduta.datasets, which are not loaded for `--help`;
+# tests keep them equal.
 METHODS = ("sift", "orb", "surf", "xfeat", "vlad-xfeat")
 RECOGNITION = ("evidence", "knn", "inliers", "prototypes", "linear")
+PHOTOS_THAT_COUNT = 100  # of a query in a submission
 
 # What each kind of evaluation has no use for.
 _UNUSED = {
@@ -124,10 +125,16 @@ def command(
 
     if dataset is None and (options["queries"] is None or options["gallery"] is None):
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")
-    if report is not None:
-        report_folder(report)  # before hours of measuring
     kind = _kind(dataset, task, method)
     _check(kind, method)
+    # Before hours of measuring.
+    if report is not None:
+        report_folder(report)
+    if submission is not None:
+        if not submission.absolute().parent.is_dir():
+            raise click.UsageError(f"--submission: there is no folder {shown(submission.parent)}.")
+        if kind.startswith("retrieve"):
+            options["k"] = max(options["k"], PHOTOS_THAT_COUNT)
     run = {"recognize": _recognition, "a published protocol": _revisited}.get(kind, _retrieval)
     with stages(quiet=as_json or as_dict) as advance:
         done: Any = run(dataset or Path(), {**options, "method": method}, advance)
@@ -261,11 +268,12 @@ def _print_recognition(found: dict[str, Any]) -> None:
     click.echo(f"  {'calibration error':19} {found['calibration_error']:.3f}")
     least = settings["threshold"]
     threshold = "never" if least is None else f"from a confidence of {least:.2f} on"
-    learned = f"learned from {count(settings['learned_from'], 'question')} to the gallery"
-    click.echo(
-        f"  named {threshold}, for a precision of {settings['precision']:.0%}"
-        + (f"; {learned}" if settings["learned"] else "; too few labelled photos to learn it from")
-    )
+    click.echo(f"  named {threshold}, for a precision of {settings['precision']:.0%}")
+    if settings["learned"]:
+        learned = f"learned from {count(settings['learned_from'], 'question')} to the gallery"
+    else:
+        learned = "too few labelled photos to learn that from: as on other collections"
+    click.echo(f"  {learned}")
 
 
 def _print_revisited(found: dict[str, Any]) -> None:

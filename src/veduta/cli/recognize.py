@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ from veduta.cli.options import index_option, json_option
 from veduta.cli.photos_named import photos_in
 from veduta.cli.printing import count, print_json, shown
 from veduta.cli.progress import progress
-from veduta.errors import PhotoError, readable
+from veduta.errors import PhotoError, QueryError, readable
 
 if TYPE_CHECKING:
-    from veduta.recognize import Recognition
+    from veduta.recognize import Recognition, Recognizer
 
 # As in veduta.recognize, which is not loaded for `--help`; a test keeps the two equal.
 METHODS = ("evidence", "knn", "inliers", "prototypes", "linear")
@@ -88,21 +89,25 @@ def command(
     trusted, from the index itself.
     """
     _check(photos, folder, labels, list_file, export, model)
-    recognize = _recognizer(
-        index_path, model, method, precision, outsiders=not ignore_unlabelled, export=export,
-        quiet=as_json,
-    )  # fmt: skip
+    outsiders = not ignore_unlabelled
+    if export is not None:
+        _export(index_path, export, outsiders=outsiders, quiet=as_json)
     if not photos and folder is None:
         return 0
     named = photos_in([folder] if folder is not None else photos)
+    recognize, names = _recognizer(
+        index_path, model, method, precision, outsiders=outsiders, quiet=as_json
+    )
+    _check_known(labels, names)
     found = list(_recognized(named, recognize, quiet=as_json or len(named) < 10))
+    whole = all(one.problem is None for one in found)
     if folder is not None:
-        _print_kept(found, labels, list_file, as_json=as_json)
+        whole &= _print_kept(found, labels, list_file, as_json=as_json)
     elif as_json:
         print_json([_as_json(one) for one in found])
     else:
         _print(found)
-    return 3 if any(one.problem for one in found) else 0
+    return 0 if whole else 3
 
 
 def _check(
@@ -115,12 +120,42 @@ def _check(
 ) -> None:
     if folder is not None and (photos or not labels):
         raise click.UsageError("--filter takes a folder, a --label to keep, and no PHOTO.")
+    if folder is not None and not folder.is_dir():
+        raise click.UsageError(f"--filter: {readable(folder)} is not a folder.")
     if folder is None and (labels or list_file):
         raise click.UsageError("--label and --list go with --filter.")
-    if export is not None and model is not None:
-        raise click.UsageError("--export writes the recogniser of an index, not of a --model.")
+    if list_file is not None and not list_file.absolute().parent.is_dir():
+        raise click.UsageError(f"--list: there is no folder {readable(list_file.parent)}.")
+    if model is not None:
+        context = click.get_current_context()
+        for name in ("index_path", "method", "ignore_unlabelled", "export"):
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                option = name.removesuffix("_path").replace("_", "-")
+                raise click.UsageError(f"--{option} is for an index and does not go with --model.")
     if not photos and folder is None and export is None:
         raise click.UsageError("Name a PHOTO, or a folder with --filter.")
+
+
+def _check_known(labels: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a label that nothing can be recognised as: it would keep no photo."""
+    for label in labels:
+        if label not in names:
+            near = get_close_matches(label, names, 3, 0) or names[:3]
+            listed = ", ".join(repr(name) for name in near)
+            raise QueryError(
+                f"No photo has the label {label!r}, so none can be kept for it. Of the "
+                f"{count(len(names), 'label')} the nearest: {listed}."
+            )
+
+
+def _export(index_path: Path, export: Path, *, outsiders: bool, quiet: bool) -> None:
+    from veduta import api
+
+    index = api.open(index_path)
+    with progress("Learning", "questions", quiet=quiet) as advance:
+        index.export_model(export, outsiders=outsiders, on_progress=advance)
+    _warn(index.recognizer("linear", outsiders=outsiders))
+    click.echo(f"wrote {shown(export)}", err=True)
 
 
 def _recognizer(
@@ -130,34 +165,38 @@ def _recognizer(
     precision: float,
     *,
     outsiders: bool,
-    export: Path | None,
     quiet: bool,
-) -> Recognize:
-    """Return what recognises one photo; learning is done before it comes back."""
-    if model is not None:
-        from veduta.recognize import open_model
+) -> tuple[Recognize, Sequence[str]]:
+    """Return what recognises one photo, and the labels; learning is done before it comes back."""
+    from veduta.recognize import open_model
+    from veduta.recognize.confidence import check_precision
 
+    check_precision(precision)  # before minutes of learning; NaN is in any range to click
+    if model is not None:
         opened = open_model(model)
-        return lambda photo: opened.recognize(photo, precision=precision)
+        return lambda photo: opened.recognize(photo, precision=precision), opened.names
     from veduta import api
 
     index = api.open(index_path)
     with progress("Learning", "questions", quiet=quiet) as advance:
-        if export is not None:
-            index.export_model(export, on_progress=advance)
-            click.echo(f"wrote {shown(export)}", err=True)
         learned = index.recognizer(method, outsiders=outsiders, on_progress=advance)
     if index.notice:
         click.echo(f"veduta: {index.notice}", err=True)
-    if not learned.learned:
+    _warn(learned)
+
+    def recognize(photo: Path) -> Recognition:
+        return index.recognize(photo, method=method, precision=precision, outsiders=outsiders)
+
+    return recognize, learned.known.names
+
+
+def _warn(recognizer: Recognizer) -> None:
+    if not recognizer.learned:
         click.echo(
             "veduta: too few labelled photos to learn from how far answers can be trusted; "
             "confidences are those of other collections.",
             err=True,
         )
-    return lambda photo: index.recognize(
-        photo, method=method, precision=precision, outsiders=outsiders
-    )
 
 
 def _recognized(photos: Sequence[Path], recognize: Recognize, *, quiet: bool) -> Iterator[Found]:
@@ -199,26 +238,26 @@ def _print(found: Sequence[Found]) -> None:
 
 def _print_kept(
     found: Sequence[Found], labels: Sequence[str], list_file: Path | None, *, as_json: bool
-) -> None:
-    kept = [one for one in found if one.recognition and one.recognition.label in labels]
+) -> bool:
+    """Print or list the photos with one of the labels; tell whether all of them could be."""
+    keep = [one.recognition is not None and one.recognition.label in labels for one in found]
+    kept = [one.photo for one, kept in zip(found, keep, strict=True) if kept]
+    odd = [photo for photo in kept if "\n" in os.fspath(photo)]  # would read as two photos
+    lines = b"".join(os.fsencode(photo) + b"\n" for photo in kept if photo not in odd)
     if list_file is not None:
-        lines = b"".join(os.fsencode(one.photo) + b"\n" for one in kept)
-        list_file.write_bytes(lines)
+        try:
+            list_file.write_bytes(lines)
+        except OSError as error:
+            why = error.strerror or error
+            raise QueryError(f"{readable(list_file)}: cannot be written: {why}") from error
     if as_json:
-        print_json([{**_as_json(one), "kept": one in kept} for one in found])
-        return
-    if list_file is None:
-        for one in kept:
-            click.echo(
-                os.fsencode(one.photo) if not _printable(one.photo) else os.fspath(one.photo)
-            )
+        print_json([{**_as_json(one), "kept": kept} for one, kept in zip(found, keep, strict=True)])
+    elif list_file is None:
+        click.echo(lines, nl=False)
+    if list_file is None and as_json:
+        return True
+    for photo in odd:
+        click.echo(f"veduta: kept, but not listed, for a line break in it: {photo!a}", err=True)
     where = f", listed in {readable(list_file)}" if list_file is not None else ""
     click.echo(f"kept {len(kept):,} of {count(len(found), 'photo')}{where}", err=True)
-
-
-def _printable(path: Path) -> bool:
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return not odd

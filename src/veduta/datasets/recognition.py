@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from veduta.datasets.dataset import Dataset, as_table
+from veduta.datasets.dataset import NO_SPLIT, Dataset, as_table
 from veduta.datasets.protocol import RetrievalProtocol, retrieval_protocol
 from veduta.errors import DatasetError, readable
 
@@ -15,11 +15,12 @@ def recognition_protocol(dataset: Dataset) -> RetrievalProtocol:
     `query` and `unknown` rows ask, the latter without a label; `gallery` and `distractor` rows
     answer, as for retrieval.
 
-    Raises `DatasetError` when nobody asks or nobody answers, and for an unsplit dataset: confidence
-    is fitted on the gallery's photos, so they cannot be asked about as well.
+    Raises `DatasetError` when nobody asks, nobody answers or no answer has a label, and for an
+    unsplit dataset: confidence is fitted on the gallery's photos, so they cannot be asked about as
+    well.
     """
     paths, labels, splits = (dataset.table[name].to_pylist() for name in ("path", "label", "split"))
-    if not {"query", "unknown"}.intersection(splits):
+    if NO_SPLIT in splits or not {"query", "unknown"}.intersection(splits):
         raise DatasetError(
             f"{readable(dataset.root)}: no photo is to be recognised; give rows of labels.csv the "
             "split 'query' (or 'unknown': of none of the labels), or name --queries and --gallery"
@@ -30,4 +31,10 @@ def recognition_protocol(dataset: Dataset) -> RetrievalProtocol:
         [None if out else label for label, out in zip(labels, outsiders, strict=True)],
         ["query" if out else split for split, out in zip(splits, outsiders, strict=True)],
     )
-    return retrieval_protocol(Dataset(dataset.root, asking, dataset.problems))
+    protocol = retrieval_protocol(Dataset(dataset.root, asking, dataset.problems))
+    if (protocol.gallery_codes < 0).all():
+        raise DatasetError(
+            f"{readable(dataset.root)}: no photo of the gallery has a label, so there is nothing "
+            "to recognise; give rows with the split 'gallery' one"
+        )
+    return protocol

@@ -236,6 +236,9 @@ def _results(
     paths = encoded.dataset.table["path"].to_pylist()
     names = encoded.dataset.table["label"].to_pylist()
     there = set(protocol.gallery_codes.tolist()) - {-1}
+    code_of: dict[str | None, int] = {
+        name: code for code, name in enumerate(recognizer.known.names)
+    }
     found = []
     for number, descriptor in enumerate(encoded.query_descriptors()):
         if on_progress is not None:
@@ -248,16 +251,13 @@ def _results(
         sure = float(answer.confidences[0]) if answer.names else 0.0
         true = names[row] if code in there else None
         ranking = answer.ranking
+        right = code_of.get(true)
         nearest = tuple(
-            NearestPhoto(
-                answering[at], float(score), bool(code >= 0 and true is not None)
-                and recognizer.known.codes[at] >= 0
-                and recognizer.known.names[recognizer.known.codes[at]] == true,
-            )
-            for at, score in zip(
+            NearestPhoto(answering[at], float(likely), bool(recognizer.known.codes[at] == right))
+            for at, likely in zip(
                 ranking.rows[:keep].tolist(), ranking.probabilities[:keep].tolist(), strict=True
             )
-        )  # fmt: skip
+        )
         guess = answer.names[0] if answer.names else None
         found.append(
             RecognitionResult(

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.errors import QueryError
+
 _STEPS = 50  # of Newton's method, which needs about ten
 _SHRINK = 1e-4  # weight of the prior on standardised features, against one a candidate
 PRECISIONS = tuple(round(0.5 + 0.01 * step, 2) for step in range(50))
+NEVER = 2.0  # a threshold that no confidence reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Confidence:
     Attributes:
         weights: of the features; the constant last.
         thresholds: for each of `PRECISIONS`, the confidence from which on answers are that
-            precise; above 1 where they never were.
+            precise; `NEVER` where they never were.
         questions: how many it was fitted on.
     """
 
@@ -54,9 +57,22 @@ class Confidence:
         return confidence
 
     def threshold(self, precision: float) -> float:
-        """Return the confidence from which on a share `precision`, in [0, 1], is right."""
-        at = int(np.searchsorted(PRECISIONS, min(precision, PRECISIONS[-1]) - 1e-9))
-        return self.thresholds[at]
+        """Return the confidence from which on a share `precision`, in [0.5, 0.99], is right.
+
+        Raises:
+            QueryError: the precision is out of that range.
+        """
+        check_precision(precision)
+        return self.thresholds[int(np.searchsorted(PRECISIONS, precision - 1e-9))]
+
+
+def check_precision(precision: float) -> None:
+    """Raise `QueryError` unless `precision` is in the range of `PRECISIONS`."""
+    if not PRECISIONS[0] <= precision <= PRECISIONS[-1]:
+        raise QueryError(
+            f"A precision of {precision:g} cannot be asked for: wanted a share of the names given, "
+            f"from {PRECISIONS[0]} to {PRECISIONS[-1]}."
+        )
 
 
 def fit(questions: Sequence[Question]) -> Confidence:
@@ -131,13 +147,22 @@ def _logistic(
 def _thresholds(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]
 ) -> tuple[float, ...]:
-    """Return for each of `PRECISIONS` the lowest confidence with that precision above it."""
-    order = np.argsort(-confidence, kind="stable")
+    """Return for each of `PRECISIONS` the lowest confidence with that precision from there on.
+
+    The lowest right answer that is to be given decides, since below the last one there is nothing
+    to gain. The threshold lies half way to the next answer below it: all in between is the same to
+    these questions, and another photo may be a little less sure than the least sure of them.
+    """
+    order = np.argsort(confidence, kind="stable")
     ranked = confidence[order]
-    precision = np.cumsum((weight * right)[order]) / np.cumsum(weight[order])
-    last = np.append(ranked[1:] != ranked[:-1], True)  # equal confidences stand or fall together
+    least = np.unique(confidence[right])
+    first = np.searchsorted(ranked, least)
+    good = np.cumsum((weight * right)[order][::-1])[::-1]
+    every = np.cumsum(weight[order][::-1])[::-1]
+    precision = good[first] / every[first]
+    halfway = (least + np.concatenate([[0.0], ranked])[first]) / 2
     found = []
     for wanted in PRECISIONS:
-        reached = np.flatnonzero((precision >= wanted) & last)
-        found.append(float(ranked[reached[-1]]) if len(reached) else 2.0)
-    return tuple(np.maximum.accumulate(found).tolist())
+        reached = halfway[precision >= wanted]
+        found.append(float(reached[0]) if len(reached) else NEVER)
+    return tuple(found)

@@ -76,14 +76,16 @@ def _plans(known: Labelled, generator: np.random.Generator) -> Iterator[_Plan]:
     of_label = known.codes != UNLABELLED
     count = np.zeros(len(known.codes), np.int64)
     count[of_label] = known.counts[known.codes[of_label]]
-    several = len(known.names) > 1
+    # With one label hidden, what is left must still be of two kinds, or all is certain.
+    several = len(known.names) + (len(known.outsiders) > 0) > 2
     named = np.array(
         [r for r in np.flatnonzero(count > 1) if copies.leave_one(int(r), known.codes)], np.intp
     )
+    can_hide = np.flatnonzero((count > 0) & (count <= _LARGEST) & several)
     kinds = [
-        (named, False, 2),
-        (np.flatnonzero((count > 0) & (count <= _LARGEST) & several), True, 1),
-        (known.outsiders, False, 1),
+        (named, False, 2.0),
+        (can_hide, True, 1.0 if len(known.outsiders) else 2.0),
+        (known.outsiders, False, 1.0 if len(can_hide) else 2.0),
     ]
     for rows, hidden, share in kinds:
         chosen = generator.permutation(rows)[:MOST]

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.errors import QueryError
+from veduta.errors import QueryError, readable
 from veduta.search.reranking import Gallery
 
 UNLABELLED = -1
@@ -67,13 +67,18 @@ def label(gallery: Gallery, labels: Sequence[str | None], *, outsiders: bool = T
             may show anything, and nothing is learned from them.
 
     Raises:
-        QueryError: no photo has a label.
+        QueryError: no photo has a label, or all have the same and there are no outsiders.
     """
     names = tuple(sorted({name for name in labels if name is not None}))
     if not names:
         raise QueryError(
             "No photo of this collection has a label, so there is nothing to recognise. Index it "
             "with one folder a place, or with --labels FILE."
+        )
+    if len(names) == 1 and (not outsiders or None not in labels):
+        raise QueryError(
+            f"All photos that count have the label {readable(names[0])}, so there is nothing to "
+            "tell it from. Index photos of other things too, with other labels or without one."
         )
     code_of = {name: code for code, name in enumerate(names)}
     codes = [UNLABELLED if name is None else code_of[name] for name in labels]

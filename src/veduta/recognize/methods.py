@@ -136,12 +136,14 @@ def prototypes(known: Labelled, asked: Asked) -> Candidates:
     similar = np.full(len(sums), -np.inf)
     there = lengths > 0
     similar[there] = sums[there] @ asked.descriptor / lengths[there]
-    likely = np.argsort(-similar, kind="stable")[: max(_LIKELIEST, 2)]
+    likely = np.argsort(-similar, kind="stable")[:_LIKELIEST]
     likely = likely[np.isfinite(similar[likely])]
     features = []
     for code in likely.tolist():
         others = np.delete(similar[likely], np.flatnonzero(likely == code))
-        features.append((similar[code], similar[code] - others.max(initial=-1.0)))
+        # The last label has none to stand out from.
+        ahead = similar[code] - others.max() if len(others) else 0.0
+        features.append((similar[code], ahead))
     return Candidates(likely.astype(np.intp), _table(features, 2), ranking)
 
 

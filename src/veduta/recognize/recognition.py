@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from veduta.recognize.confidence import Confidence
 from veduta.recognize.recognizer import Answer
@@ -85,11 +84,12 @@ def decide(
 def _why(answer: Answer, threshold: float, precision: float, hits: Sequence[Hit]) -> str:
     guess, sure = answer.names[0], float(answer.confidences[0])
     if hits and hits[0].label is None:
-        return f"the photo nearest to it shows none of the labelled places; {guess} comes next"
+        return f"the photo nearest to it has no label; {guess} comes next"
     if len(answer.names) > 1 and answer.confidences[1] >= max(_RIVAL * sure, 0.1):
         rival = answer.names[1]
         return f"it may be {guess} ({sure:.0%}) or {rival} ({answer.confidences[1]:.0%})"
     if threshold > 1:
         return f"no answer of this collection reaches a precision of {precision:.0%}"
-    least = np.ceil(threshold * 100)
-    return f"{guess} is the likeliest at {sure:.0%}; names are given from {least:.0f}% on"
+    # Rounded apart, so that what is too little never reads as enough.
+    least, at = math.ceil(threshold * 100), math.floor(sure * 100)
+    return f"{guess} is the likeliest at {at or 'under 1'}%; names are given from {least}% on"
