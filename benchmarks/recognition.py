@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "Open set: landmarks30, 149 photos of its places and 203 of none, at the default precision "
         "of 0.9. The pictures of the reference (one nearest neighbour on a 1280-number descriptor) "
         "gave a GAP of 0.902.",
-        table(["", *_HEAD, "s a photo"], rows),
+        table(["", *_HEAD], rows),
         "### The price of precision\n\nThe same answers with other thresholds. *Precision* is that "
         "of all names given, also to photos of no place.",
         table(
@@ -70,8 +70,6 @@ def row(name: str, done: RecognitionEvaluation, *, interval: bool = False) -> li
         between = f" ({low:.2f}–{high:.2f})" if interval else ""
         cells.append(f"{getattr(figures, key):.3f}{between}")
     cells.append(f"{done.calibration_error:.3f}")
-    if interval:
-        cells.append(f"{done.seconds / len(done.results):.3f}")
     return cells
 
 

@@ -1,0 +1,112 @@
+"""`veduta review`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from veduta.cli.options import json_option
+from veduta.cli.printing import count, print_json, shown
+
+if TYPE_CHECKING:
+    from veduta.collect.findings import Finding
+    from veduta.web import ReviewFiles, ReviewOutcome
+    from veduta.web.guard import Access
+
+
+@click.command("review")
+@click.argument("dataset", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--findings", type=click.Path(path_type=Path), metavar="FILE",
+    help="CSV of `veduta clean`: what is suspected, and why.",
+)  # fmt: skip
+@click.option("--label", metavar="NAME", help="Review this class only.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE",
+    help="CSV of the decisions; the journal is beside it.  [default: DATASET-decisions.csv]",
+)  # fmt: skip
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N",
+    help="Port on 127.0.0.1.  [default: any that is free]",
+)  # fmt: skip
+@click.option("--open/--no-open", "browse", default=True, help="Open a browser.  [default: open]")
+@json_option
+def command(
+    dataset: Path,
+    findings: Path | None,
+    label: str | None,
+    out: Path | None,
+    port: int,
+    browse: bool,
+    as_json: bool,
+) -> None:
+    """Keep, drop or relabel the photos of DATASET on a page in your browser.
+
+    Each key that you press is on the disk before the page says so; call it again and it goes on
+    where you were. No photo is touched: decisions go to a CSV file, and the labels of the photos
+    that stay to another one, which `veduta evaluate DATASET --labels` and its like read.
+
+    DATASET is a folder of one folder a class or with a labels.csv, or a CSV file.
+    """
+    outcome = run_review(dataset, findings=findings, label=label, out=out, port=port, browse=browse)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print_outcome(outcome)
+
+
+def run_review(
+    dataset: Path,
+    *,
+    findings: Path | Sequence[Finding] | None = None,
+    label: str | None = None,
+    out: Path | None = None,
+    port: int = 0,
+    browse: bool = True,
+) -> ReviewOutcome:
+    """Serve the review, telling on standard error where it is, until it is ended."""
+    from veduta.web import review
+
+    try:
+        return review(
+            dataset, findings=findings, label=label, out=out, port=port, on_ready=_tell(browse)
+        )
+    except OSError as error:
+        place = shown(error.filename or out or dataset)
+        raise click.ClickException(f"{place}: {error.strerror or error}.") from error
+
+
+def print_outcome(outcome: ReviewOutcome) -> None:
+    """Print what a review came to."""
+    click.echo(
+        f"{count(outcome.photos, 'photo')}: {outcome.kept:,} kept, {outcome.dropped:,} dropped, "
+        f"{outcome.relabelled:,} relabelled, {outcome.undecided:,} undecided"
+    )
+    click.echo(f"wrote {shown(outcome.decisions)}")
+    click.echo(f"wrote {shown(outcome.labels)}")
+    for problem in outcome.problems:
+        click.echo(f"note: {problem}", err=True)
+
+
+def _tell(browse: bool) -> Callable[[Access, ReviewFiles], None]:
+    def tell(access: Access, files: ReviewFiles) -> None:
+        click.echo(f"Review at {access.url}", err=True)
+        click.echo(f"Progress is in {shown(files.journal)}. Ctrl-C ends it.", err=True)
+        if browse and _has_screen():
+            import webbrowser
+
+            webbrowser.open(access.ticket_url())
+
+    return tell
+
+
+def _has_screen() -> bool:
+    """Whether a browser would open a window, not take over the terminal."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,134 @@
+"""The review from end to end: read the dataset, serve the page, write what was decided."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from veduta.datasets import open_dataset
+from veduta.errors import VedutaError, readable
+from veduta.web.album import arrange
+from veduta.web.guard import Access
+from veduta.web.journal import Journal
+from veduta.web.results import ReviewFiles, ReviewOutcome, write_results
+from veduta.web.suspicions import read_suspicions, suspicions_of
+
+if TYPE_CHECKING:
+    from veduta.collect.findings import Finding
+
+__all__ = ["default_out", "review"]
+
+HOST = "127.0.0.1"
+
+
+def default_out(dataset: Path) -> Path:
+    """Return the file of decisions when none is named: in this folder, called by the dataset."""
+    whole = Path(os.path.abspath(dataset))
+    return Path(f"{(whole.parent if whole.is_file() else whole).name or 'dataset'}-decisions.csv")
+
+
+def review(
+    dataset: Path,
+    *,
+    findings: Path | Sequence[Finding] | None = None,
+    label: str | None = None,
+    out: Path | None = None,
+    port: int = 0,
+    on_ready: Callable[[Access, ReviewFiles], None] = lambda _access, _files: None,
+) -> ReviewOutcome:
+    """Serve the review of `dataset` on this machine until it is ended; return what it came to.
+
+    `dataset`
+        a folder or a CSV file, as `veduta.datasets.open_dataset` takes it.
+    `findings`
+        those of `veduta clean`, or a CSV file of them, see `read_suspicions`.
+    `label`
+        the only class to review.
+    `out`
+        the file of decisions; the journal and the labels lie beside it. A journal that is there
+        is continued.
+    `port`
+        of 127.0.0.1; 0 is any that is free.
+    `on_ready`
+        told the addresses once they answer.
+
+    It ends by the page's own button or by Ctrl-C, and writes its results then, and whenever the
+    page asks for it.
+
+    Raises `DatasetError` for a dataset, findings or a journal that do not fit, `VedutaError` when
+    FastAPI is not installed, the port is taken or the journal in use, OSError when a result cannot
+    be written.
+    """
+    try:
+        import uvicorn
+
+        from veduta.web.app import review_app
+    except ImportError as error:
+        raise VedutaError(
+            f"the review needs a web server, which is not installed ({error}): "
+            "pip install 'veduta[web]'"
+        ) from error
+    files = ReviewFiles(default_out(dataset) if out is None else out)
+    source = _csv_of(dataset)
+    files.check([file for file in (source, findings) if isinstance(file, Path)])
+    collection = open_dataset(dataset)
+    if isinstance(findings, Path):
+        found = read_suspicions(findings)
+    else:
+        found = suspicions_of(findings or ())
+    album = arrange(collection, found, label)
+    with (
+        closing(_listen(port)) as listener,
+        closing(
+            Journal(files.journal, album.root, (photo.path for photo in album.photos))
+        ) as journal,
+    ):
+
+        def write() -> ReviewOutcome:
+            return write_results(files, album, journal.decisions, source)
+
+        def stop() -> None:
+            server.should_exit = True
+
+        access = Access(listener.getsockname()[1])
+        app = review_app(album, journal, files, access, write=write, stop=stop)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", ws="none",
+            http="h11", loop="asyncio", server_header=False, proxy_headers=False,
+            timeout_graceful_shutdown=3,
+        )  # fmt: skip
+        config.load()
+        server = uvicorn.Server(config)
+        # The socket listens already: whoever connects now is answered as soon as the loop runs.
+        on_ready(access, files)
+        # Ctrl-C is the way to end it; uvicorn has shut down before it passes that on.
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+        return write()
+
+
+def _csv_of(dataset: Path) -> Path | None:
+    if dataset.is_file():
+        return dataset
+    inside = dataset / "labels.csv"
+    return inside if inside.exists() else None
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":  # there it would let another process share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise VedutaError(
+            f"cannot listen on {HOST}, port {port}: {readable(error.strerror or str(error))}; "
+            "name another with --port, or 0 for any"
+        ) from error
+    return listener

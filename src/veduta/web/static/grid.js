@@ -1,0 +1,157 @@
+// Tiles of one size in rows, of which only those near the screen exist.
+
+const GAP = 16;
+const SIZES = [104, 136, 168, 200, 248, 320];
+
+export class Grid {
+  /** `make()` returns an element for a tile, `draw(element, position)` fills it in. */
+  constructor(scroller, list, make, draw) {
+    Object.assign(this, { scroller, list, make, draw, count: 0, current: 0, size: 3 });
+    this.tiles = new Map(); // position → element
+    this.spare = [];
+    scroller.addEventListener("scroll", () => this.later(), { passive: true });
+    new ResizeObserver(() => this.measure()).observe(scroller);
+  }
+
+  get pictureHeight() {
+    return Math.round(this.width * 0.75);
+  }
+
+  setCount(count, current) {
+    this.count = count;
+    this.current = current;
+    for (const position of [...this.tiles.keys()]) this.remove(position);
+    this.scroller.scrollTop = 0;
+    this.measure();
+  }
+
+  resize(by) {
+    this.size = Math.min(SIZES.length - 1, Math.max(0, this.size + by));
+    this.measure();
+  }
+
+  /** Work out the columns, keeping the current tile in view. */
+  measure() {
+    const style = getComputedStyle(this.scroller);
+    const inner = this.scroller.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    if (inner <= 0) return;
+    const em = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    this.padding = parseFloat(style.paddingTop);
+    this.columns = Math.max(2, Math.floor((inner + GAP) / (SIZES[this.size] + GAP)));
+    this.width = Math.floor((inner - GAP * (this.columns - 1)) / this.columns);
+    this.pitch = Math.round(this.pictureHeight + 1.55 * em + GAP);
+    const rows = Math.ceil(this.count / this.columns);
+    this.list.style.height = `${Math.max(0, rows * this.pitch - GAP)}px`;
+    for (const [position, tile] of this.tiles) this.place(tile, position);
+    this.reveal(this.current);
+    this.render();
+  }
+
+  place(tile, position) {
+    const row = Math.floor(position / this.columns);
+    const x = (position - row * this.columns) * (this.width + GAP);
+    tile.style.width = `${this.width}px`;
+    tile.style.setProperty("--height", `${this.pictureHeight}px`);
+    tile.style.transform = `translate(${x}px, ${row * this.pitch}px)`;
+  }
+
+  later() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.render();
+    });
+  }
+
+  /** Make the tiles from one screen above to two below, and no others. */
+  render() {
+    if (!this.columns) return;
+    const { scrollTop, clientHeight } = this.scroller;
+    const first = Math.max(0, Math.floor((scrollTop - clientHeight) / this.pitch)) * this.columns;
+    const rows = Math.ceil((scrollTop + 3 * clientHeight) / this.pitch);
+    const last = Math.min(this.count, rows * this.columns) - 1;
+    for (const position of [...this.tiles.keys()]) {
+      // The current tile stays wherever it is: it may have the focus.
+      if ((position < first || position > last) && position !== this.current) this.remove(position);
+    }
+    // What is on the screen is asked for first.
+    const top = Math.max(0, Math.floor(scrollTop / this.pitch)) * this.columns;
+    for (let position = top; position <= last; position++) this.add(position);
+    for (let position = top - 1; position >= first; position--) this.add(position);
+    if (this.current < this.count) this.add(this.current);
+  }
+
+  add(position) {
+    if (this.tiles.has(position)) return;
+    const tile = this.spare.pop() ?? this.make();
+    this.tiles.set(position, tile);
+    tile.ariaSetSize = this.count;
+    tile.ariaPosInSet = position + 1;
+    tile.dataset.position = position;
+    this.place(tile, position);
+    this.draw(tile, position);
+    // In the order of the photos, for those who read the page in that order.
+    let next = null;
+    for (const other of this.list.children) {
+      if (+other.dataset.position > position) {
+        next = other;
+        break;
+      }
+    }
+    this.list.insertBefore(tile, next);
+  }
+
+  remove(position) {
+    const tile = this.tiles.get(position);
+    this.tiles.delete(position);
+    tile.querySelector("img").removeAttribute("src"); // the browser stops fetching it
+    tile.querySelector("img").dataset.number = "";
+    tile.remove();
+    this.spare.push(tile);
+  }
+
+  redraw(positions = this.tiles.keys()) {
+    for (const position of positions) {
+      const tile = this.tiles.get(position);
+      if (tile) this.draw(tile, position);
+    }
+  }
+
+  /** Scroll as little as shows the tile; `atTop`: make its row the first. */
+  reveal(position, { atTop = false } = {}) {
+    if (!this.columns || position >= this.count) return;
+    const { scrollTop, clientHeight } = this.scroller;
+    const top = Math.floor(position / this.columns) * this.pitch;
+    const bottom = top + this.pitch + 2 * this.padding - GAP;
+    if (atTop || top < scrollTop) this.scroller.scrollTop = top;
+    else if (bottom > scrollTop + clientHeight) this.scroller.scrollTop = bottom - clientHeight;
+  }
+
+  /** Move the current tile and show it. */
+  go(position, options) {
+    const before = this.current;
+    this.current = position;
+    this.reveal(position, options);
+    this.render();
+    this.redraw([before, position]);
+  }
+
+  focus() {
+    this.tiles.get(this.current)?.querySelector(".tile").focus({ preventScroll: true });
+  }
+
+  /** Return the first and the last position whose picture is wholly on the screen. */
+  visible() {
+    const { scrollTop, clientHeight } = this.scroller;
+    const above = scrollTop - this.padding;
+    const first = Math.ceil((above - 4) / this.pitch);
+    let last = Math.floor((above + clientHeight - this.pictureHeight + 4) / this.pitch);
+    last = Math.max(first, last); // a screen lower than one photo
+    return [Math.max(0, first) * this.columns, Math.min(this.count, (last + 1) * this.columns) - 1];
+  }
+
+  isLoaded(position) {
+    const image = this.tiles.get(position)?.querySelector("img");
+    return Boolean(image && ((image.complete && image.naturalWidth) || image.hidden));
+  }
+}
