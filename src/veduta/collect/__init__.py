@@ -1,17 +1,21 @@
-"""Photos from the Web to a folder: from a list of URLs to a labelled collection.
+"""From a list of URLs to a dataset one can trust: fetched, without copies, split without leaks.
 
-`collect` fetches what a Google-Landmarks CSV, any CSV or lists of URLs name, over many connections
-and politely, checks that each answer is a photo, writes it to `folder/label/id.ext`, and tells in
-`collected.parquet` what became of each row. It can be stopped at any time and goes on from there.
+- `collect` fetches what a Google-Landmarks CSV, any CSV or lists of URLs name, over many
+  connections and politely, checks that each answer is a photo, writes it to `folder/label/id.ext`,
+  and tells in `collected.parquet` what became of each row. It can be stopped at any time and goes
+  on from there.
+- `copies.find_copies` finds the photos that are one photo, however it was saved, cut or turned.
+- `splitting.split` splits a dataset so that copies stay together; `find_leaks` checks a split.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING, Any
 
-from veduta.collect.outcome import Outcome, Result
-from veduta.collect.rows import Columns, Row, read_rows
-from veduta.collect.run import collect
-from veduta.collect.settings import USER_AGENT, Settings
-from veduta.collect.summary import Progress, Summary
+if TYPE_CHECKING:
+    from veduta.collect.outcome import Outcome, Result
+    from veduta.collect.rows import Columns, Row, read_rows
+    from veduta.collect.run import collect
+    from veduta.collect.settings import USER_AGENT, Settings
+    from veduta.collect.summary import Progress, Summary
 
 __all__ = [
     "USER_AGENT",
@@ -25,3 +29,25 @@ __all__ = [
     "collect",
     "read_rows",
 ]
+
+_HOMES = {
+    "USER_AGENT": "settings",
+    "Columns": "rows",
+    "Outcome": "outcome",
+    "Progress": "summary",
+    "Result": "outcome",
+    "Row": "rows",
+    "Settings": "settings",
+    "Summary": "summary",
+    "collect": "run",
+    "read_rows": "rows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded at the first use: what only looks at photos needs no HTTP client.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'veduta.collect' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"veduta.collect.{_HOMES[name]}"), name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_SPLIT", "SPLITS", "Dataset", "as_table", "some_of"]
 
-SPLITS = ("query", "gallery", "distractor", "junk", "train", "test", "unknown")
+SPLITS = ("query", "gallery", "distractor", "junk", "train", "val", "test", "unknown")
 """The values that a `split` column may hold.
 
 `query` asks, `gallery` answers, `distractor` answers and is never right, `junk` takes no part,

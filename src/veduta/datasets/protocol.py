@@ -167,7 +167,7 @@ def class_coverage(dataset: Dataset) -> ClassCoverage:
         unlabelled_queries=unlabelled,
         distractors=splits.count("distractor"),
         unknown=splits.count("unknown"),
-        aside=sum(split in {"junk", "train", "test"} for split in splits),
+        aside=sum(split in {"junk", "train", "val", "test"} for split in splits),
     )
 
 
