@@ -17,6 +17,7 @@ SCRIPTS = (
     "metrics",
     "explore",
     "collect",
+    "cleaning",
 )
 
 

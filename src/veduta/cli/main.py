@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "Fetch the photos of a CSV or of lists of URLs into folders.",
     "clean": "Find broken, blurred, doubled, off-topic and mislabelled photos.",
     "review": "Keep, drop or relabel photos on a page in your browser.",
+    "split": "Split a dataset so that no copy of a photo is in two parts; find leaks.",
     "index": "Build an index of folders of photos, or bring it up to date.",
     "search": "Rank the photos of an index by their likeness to a query photo.",
     "match": "Say whether two photos show the same place, and why.",

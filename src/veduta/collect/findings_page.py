@@ -1,0 +1,72 @@
+"""The page of findings: one HTML file with its pictures inside, without scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from veduta.collect.findings import KINDS, Finding
+from veduta.errors import PhotoError
+from veduta.pages import environment, write_atomically
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from veduta.collect.cleaning import Cleaning
+
+__all__ = ["write_page"]
+
+_MOST = 60  # findings of a kind
+_SIDE = 160
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    name: str
+    jpeg: bytes | None
+    """None where the photo gives no picture."""
+
+
+def write_page(file: str | os.PathLike[str], cleaning: Cleaning) -> None:
+    """Write the page to `file`, which appears complete or not at all.
+
+    Of each kind the 60 surest findings are shown. Memory holds one picture at a time.
+
+    Raises `OSError` when it cannot be written.
+    """
+    of_kind: dict[str, list[Finding]] = {name: [] for name in cleaning.counts}
+    for finding in cleaning.findings:
+        of_kind[finding.kind].append(finding)
+    parts = _template().generate(
+        title=cleaning.photos.root.name,
+        cleaning=cleaning,
+        drops=len(cleaning.drops()),
+        kinds=[(KINDS[name], found[:_MOST], len(found)) for name, found in of_kind.items()],
+        pictures=lambda finding: _pictures(cleaning, finding),
+    )
+    write_atomically(file, parts)
+
+
+def _pictures(cleaning: Cleaning, finding: Finding) -> Iterator[_Picture]:
+    """Yield the photo and, of a copy, the one it is a copy of."""
+    for path in (finding.path, finding.other):
+        if path is not None:
+            yield _Picture(path, _thumbnail(cleaning.photos.root / path))
+
+
+def _thumbnail(file: Path) -> bytes | None:
+    from veduta.photos import load, thumbnail
+
+    try:
+        return thumbnail(load(file, at_least=_SIDE).pixels, _SIDE)
+    except PhotoError:
+        return None
+
+
+@cache
+def _template() -> Template:
+    return environment(Path(__file__).parent / "templates").get_template("findings.html")
