@@ -33,6 +33,7 @@ from tiny import TinyEncoder
 
 from veduta import index
 from veduta.cli import main
+from veduta.cli.printing import shown
 from veduta.collect import Columns, Progress, Settings, Summary, collect, fetching, saving
 from veduta.collect.addresses import is_public, public_socket
 from veduta.collect.body import Inflater
@@ -835,7 +836,7 @@ class TestCommand:
         assert "          1 not-a-photo  an HTML page" in lines
         assert "          1 refused      ftp: is not http: or https:" in lines
         assert lines[-2].startswith("3 rows of 1 label: ")
-        assert lines[-1] == f"Next: veduta index {tmp_path / 'out'} --labels folders"
+        assert lines[-1] == f"Next: veduta index {shown(tmp_path / 'out')} --labels folders"
         assert all(len(line) <= 80 for line in lines[:-2])
         again = self.run(*options, "--allow-private", "--json", "--strict")
         facts = json.loads(again.stdout)

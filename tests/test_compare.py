@@ -11,6 +11,7 @@ import pytest
 
 from veduta.cli.compare import REPORT
 from veduta.cli.main import run
+from veduta.cli.printing import shown
 from veduta.evaluation.report_changes import Change, changed_queries
 from veduta.evaluation.report_folder import JSON_FILE
 
@@ -130,7 +131,7 @@ class TestTable:
             f for f in data["figures"] if f["metric"] == "map" and f["difference"] is not None
         ]
         assert row["difference"] == pytest.approx(0.5) and row["p_value"] < 0.05
-        assert data["systems"] == [str(Path(file, "report.json")) for file in files]
+        assert data["systems"] == [shown(Path(file, "report.json")) for file in files]
         (changed,) = data["changed"]
         assert (changed["better"], changed["worse"], len(changed["gained"])) == (10, 0, 5)
 
