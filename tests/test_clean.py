@@ -768,3 +768,24 @@ def test_known_bad_files_of_real_photos(shared_data: Callable[[str], Path]) -> N
     copies = {one.path for one in found.findings if one.kind == "exact-copy"}
     pairs = [group for group in groups.values() if len(group) > 1]
     assert pairs and all(len(group - copies) == 1 for group in pairs), "one of each stays"
+
+
+def test_review_gets_the_findings_and_decides_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    planted(root, ["a/1.jpg", "a/2.jpg"])
+    (root / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    asked: dict[str, object] = {}
+
+    def reviewed(dataset: Path, **given: object) -> str:
+        asked.update(given, dataset=dataset)
+        return "outcome"
+
+    monkeypatch.setattr("veduta.cli.review.run_review", reviewed)
+    monkeypatch.setattr("veduta.cli.review.print_outcome", print)
+    assert run(["clean", str(root), "--only", "corrupt", "--review"]) == 0
+    assert asked["dataset"] == root and "outcome" in capsys.readouterr().out
+    assert [finding.path for finding in asked["findings"]] == ["a/broken.jpg"]  # type: ignore[attr-defined]
+    for other in ("--apply", "--json"):
+        assert run(["clean", str(root), "--review", other]) == 2

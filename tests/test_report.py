@@ -37,6 +37,8 @@ from veduta.evaluation.report_recognition import (
     recognition_page,
 )
 from veduta.evaluation.report_retrieval import retrieval_page
+from veduta.evaluation.revisited import revisited_figures
+from veduta.evaluation.revisited_run import RevisitedEvaluation
 from veduta.evaluation.summary import summarise
 from veduta.pages import printable, write_atomically
 from veduta.search.gallery_page import Figure
@@ -569,3 +571,24 @@ def page_source(tmp_path: Path) -> str:
 
 def svg_text(plot: Plot) -> str:
     return " ".join(re.findall(r"<text[^>]*>([^<]*)<", plot.chart.svg()))
+
+
+def test_a_published_protocol_has_a_page_and_values_of_each_query(tmp_path: Path) -> None:
+    truths = [{"easy": [0], "hard": [1], "junk": [2]}, {"easy": [3], "hard": [], "junk": []}]
+    evaluation = RevisitedEvaluation(
+        name="gnd_<b>",
+        queries=("a.jpg", "b.jpg"),
+        gallery=4,
+        setups=revisited_figures([[0, 2, 1, 3], [0, 1, 2, 3]], truths),
+        settings={"encoder": "fast", "rerank": "none"},
+        problems=("c.jpg: does not decode",),
+        seconds=1.0,
+    )
+    write_report(evaluation, tmp_path / "out", command="veduta evaluate gnd.pkl")
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "gnd_&lt;b&gt;" in page and "c.jpg: does not decode" in page
+    data = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert data["task"] == "revisited"
+    first, second = data["queries"]
+    assert first["path"] == "a.jpg" and first["ap_easy"] == first["ap_hard"] == 1.0, "no junk left"
+    assert second["ap_hard"] is None and second["ap_easy"] == pytest.approx(0.125)
