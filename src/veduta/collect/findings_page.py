@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.collect.findings import KINDS, Finding
-from veduta.errors import PhotoError
 from veduta.pages import environment, write_atomically
+from veduta.photos import preview
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -55,16 +55,7 @@ def _pictures(cleaning: Cleaning, finding: Finding) -> Iterator[_Picture]:
     """Yield the photo and, of a copy, the one it is a copy of."""
     for path in (finding.path, finding.other):
         if path is not None:
-            yield _Picture(path, _thumbnail(cleaning.photos.root / path))
-
-
-def _thumbnail(file: Path) -> bytes | None:
-    from veduta.photos import load, thumbnail
-
-    try:
-        return thumbnail(load(file, at_least=_SIDE).pixels, _SIDE)
-    except PhotoError:
-        return None
+            yield _Picture(path, preview(cleaning.photos.root / path, _SIDE))
 
 
 @cache

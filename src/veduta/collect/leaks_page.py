@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.errors import PhotoError
 from veduta.pages import environment, write_atomically
+from veduta.photos import preview
 
 if TYPE_CHECKING:
     from veduta.collect.split_table import SplitTable
@@ -59,10 +59,5 @@ def write_leaks_page(
 
 
 def _shown(table: SplitTable, chosen: Sequence[str], at: int) -> _Shown:
-    from veduta.photos import load, thumbnail
-
-    try:
-        jpeg = thumbnail(load(table.root / table.paths[at], at_least=_SIDE).pixels, _SIDE)
-    except PhotoError:  # gone since it was read: the page says so in its place
-        jpeg = None
+    jpeg = preview(table.root / table.paths[at], _SIDE)
     return _Shown(table.paths[at], table.labels[at], chosen[at], jpeg)

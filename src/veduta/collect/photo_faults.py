@@ -28,6 +28,7 @@ import numpy as np
 
 from veduta.collect.findings import doubt
 from veduta.errors import BrokenPhoto, PhotoError, UnsupportedFormat
+from veduta.photos.formats import EXTENSIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,17 +48,6 @@ _FAINT = 1.0  # slope, of 255: below, there is no edge to measure
 _BLANK = 0.05 * 255
 _DARK, _LIGHT = 0.2 * 255, 0.9 * 255
 _MIDDLE = 127.5
-
-_EXTENSIONS = {
-    "JPEG": ("jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjp"),
-    "PNG": ("png", "apng"),
-    "WEBP": ("webp",),
-    "AVIF": ("avif", "avifs"),
-    "HEIF": ("heic", "heif", "heics", "heifs", "hif"),
-    "TIFF": ("tif", "tiff"),
-    "GIF": ("gif",),
-    "BMP": ("bmp", "dib"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,5 +216,5 @@ def _inner(table: NDArray[Any]) -> NDArray[Any]:
 
 def _of_name(file: Path, kind: str) -> _Told:
     extension = os.path.splitext(file.name)[1][1:].lower()
-    if extension and extension not in _EXTENSIONS[kind]:
-        yield "extension", 1.0, f"{kind} named .{extension}; rename it to .{_EXTENSIONS[kind][0]}"
+    if extension and extension not in EXTENSIONS[kind]:
+        yield "extension", 1.0, f"{kind} named .{extension}; rename it to .{EXTENSIONS[kind][0]}"

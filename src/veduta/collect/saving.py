@@ -16,14 +16,10 @@ from veduta.collect.outcome import Outcome, Result, printable
 from veduta.collect.settings import Settings
 from veduta.errors import PhotoError, PhotoTooLarge
 from veduta.photos import content_hash, decode, resize
-from veduta.photos.formats import HEAD, sniff
+from veduta.photos.formats import EXTENSIONS, HEAD, sniff
 
 __all__ = ["Saver", "is_there"]
 
-_EXTENSIONS = {
-    "JPEG": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif", "HEIF": "heic", "TIFF": "tif",
-    "GIF": "gif", "BMP": "bmp",
-}  # fmt: skip
 _QUALITY = 90
 _JPEG_SIDE = 65_500
 _SMALLEST = 1
@@ -53,7 +49,7 @@ class Saver:
                 return replace(so_far, outcome=outcome, error=printable(error.reason))
             if changed is not None:
                 data = changed
-            path = f"{stem}.{_EXTENSIONS[kind]}"
+            path = f"{stem}.{EXTENSIONS[kind][0]}"
             if body.spilled is not None and changed is None:
                 self._rename(body.spilled, path)
             else:

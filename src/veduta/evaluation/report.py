@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
-from veduta.errors import PhotoError
 from veduta.evaluation.metrics import QueryResult
 from veduta.evaluation.summary import ClassSummary, Summary, class_table
 from veduta.search.contact_sheet import write_sheet
@@ -26,7 +24,6 @@ __all__ = [
     "as_json",
     "counted",
     "counts",
-    "photo_jpeg",
     "ranked_lists",
     "result_rows",
     "sample",
@@ -50,19 +47,6 @@ FIGURES = (
     ("Recall@10", "recall10", "right answers among the first ten, divided by all right answers"),
     ("mAP@100", "map100", "mean average precision within the first hundred"),
 )
-
-
-def photo_jpeg(root: Path, path: str, side: int) -> bytes | None:
-    """Return the photo at `path` below `root` as JPEG, at most `side` pixels long.
-
-    None when the photo has gone since it was encoded: the page says that there is no preview.
-    """
-    from veduta import photos
-
-    try:
-        return photos.thumbnail(photos.load(root / path, at_least=side).pixels, side)
-    except PhotoError:
-        return None
 
 
 def as_json(

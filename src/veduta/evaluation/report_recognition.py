@@ -14,7 +14,7 @@ from veduta.evaluation.bootstrap import Statistic, bootstrap_statistic, percenti
 from veduta.evaluation.calibration_error import brier_score
 from veduta.evaluation.classification import Classification, classification_figures
 from veduta.evaluation.open_set import risk_coverage
-from veduta.evaluation.report import counted, photo_jpeg
+from veduta.evaluation.report import counted
 from veduta.evaluation.report_page import (
     MOST_CLASSES,
     Plot,
@@ -25,6 +25,7 @@ from veduta.evaluation.report_page import (
 )
 from veduta.evaluation.report_retrieval import calibration_plot
 from veduta.evaluation.summary import Interval
+from veduta.photos import preview
 from veduta.search.gallery_page import Figure, ResultRow, ResultTile, Table
 
 if TYPE_CHECKING:
@@ -449,16 +450,14 @@ def _rows(
                 label=evaluation.gallery_labels[near.row],
                 score=near.score,
                 correct=near.correct if result.label is not None else None,
-                thumbnail=photo_jpeg(
-                    evaluation.root, evaluation.gallery_paths[near.row], _TILE_SIDE
-                ),
+                thumbnail=preview(evaluation.root / evaluation.gallery_paths[near.row], _TILE_SIDE),
             )
             for near in result.nearest
         ]
         row = ResultRow(
             name=result.path.rsplit("/", 1)[-1],
             label="shows none of the places" if result.label is None else f"shows {result.label}",
-            photo=photo_jpeg(evaluation.root, result.path, _QUERY_SIDE),
+            photo=preview(evaluation.root / result.path, _QUERY_SIDE),
             tiles=tiles,
         )
         yield ReportRow(row, _answer(result), _right(result))

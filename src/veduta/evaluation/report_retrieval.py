@@ -11,7 +11,7 @@ import numpy as np
 from veduta import charts
 from veduta.evaluation.calibration_error import reliability
 from veduta.evaluation.metrics import RECALL_LEVELS, QueryResult
-from veduta.evaluation.report import FIGURES, counted, counts, photo_jpeg, result_rows
+from veduta.evaluation.report import FIGURES, counted, counts, result_rows
 from veduta.evaluation.report_page import (
     MOST_CLASSES,
     Plot,
@@ -21,6 +21,7 @@ from veduta.evaluation.report_page import (
     classes_title,
 )
 from veduta.evaluation.summary import class_table
+from veduta.photos import preview
 from veduta.search.gallery_page import Figure, Table
 
 if TYPE_CHECKING:
@@ -188,8 +189,8 @@ def _rows(evaluation: Evaluation, results: Iterable[QueryResult]) -> Iterator[Re
         results,
         evaluation.gallery_paths,
         evaluation.gallery_labels,
-        query_photo=lambda path: photo_jpeg(evaluation.root, path, _QUERY_SIDE),
-        thumbnail=lambda path: photo_jpeg(evaluation.root, path, _TILE_SIDE),
+        query_photo=lambda path: preview(evaluation.root / path, _QUERY_SIDE),
+        thumbnail=lambda path: preview(evaluation.root / path, _TILE_SIDE),
     )
     return map(ReportRow, rows)
 

@@ -24,6 +24,7 @@ from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
 from veduta.keypoints import load_extractor
+from veduta.photos import preview
 from veduta.search import VERIFIED, exact
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
@@ -115,8 +116,8 @@ class Evaluation:
             report.sample(self.results, number),
             self.gallery_paths,
             self.gallery_labels,
-            query_photo=lambda path: report.photo_jpeg(self.root, path, _QUERY_PHOTO),
-            thumbnail=lambda path: report.photo_jpeg(self.root, path, 256),
+            query_photo=lambda path: preview(self.root / path, _QUERY_PHOTO),
+            thumbnail=lambda path: preview(self.root / path, 256),
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.errors import PhotoError
+from veduta.photos.formats import EXTENSIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,17 +24,6 @@ LOOK_SIDE = 16
 _DECODED_SIDE = 128
 _AHEAD = 256  # photos handed to the threads at a time
 _DIGEST = 32
-
-_EXTENSIONS = {
-    "JPEG": frozenset(["jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjp"]),
-    "PNG": frozenset(("png", "apng")),
-    "WEBP": frozenset(("webp",)),
-    "AVIF": frozenset(("avif", "avifs")),
-    "HEIF": frozenset(("heic", "heif", "heics", "heifs", "hif")),
-    "TIFF": frozenset(("tif", "tiff")),
-    "GIF": frozenset(("gif",)),
-    "BMP": frozenset(("bmp", "dib")),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +113,7 @@ def look_at(
                 formats[outcome.format] += 1
                 modes[outcome.mode] += 1
                 extension = os.path.splitext(paths[place])[1][1:].lower()
-                if extension and extension not in _EXTENSIONS[outcome.format]:
+                if extension and extension not in EXTENSIONS[outcome.format]:
                     misnamed.append((place, outcome.format))
                 seen += 1
     return PhotosSeen(

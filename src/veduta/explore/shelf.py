@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.errors import PhotoError
+from veduta.photos import preview
 
 if TYPE_CHECKING:
     from veduta.datasets import Dataset
@@ -50,12 +50,7 @@ class Shelf:
 
     def picture(self, at: int) -> Picture:
         """Return the photo at place `at` of the dataset's table."""
-        from veduta.photos import load, thumbnail
-
-        try:
-            jpeg = thumbnail(load(self.root / self.paths[at], at_least=_SIDE).pixels, _SIDE)
-        except PhotoError:  # gone since it was read: the page says so in its place
-            jpeg = None
+        jpeg = preview(self.root / self.paths[at], _SIDE)
         return Picture(self.paths[at], self.labels[at], self.splits[at], jpeg)
 
 

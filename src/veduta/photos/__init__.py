@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from veduta.errors import PhotoError
 from veduta.photos.decode import MAX_PIXELS, Photo, decode
 from veduta.photos.files import MAX_BYTES, Candidate, find_photos, read_bytes
 from veduta.photos.formats import FORMATS
@@ -26,6 +27,7 @@ __all__ = [
     "hamming",
     "load",
     "perceptual_hash",
+    "preview",
     "read_bytes",
     "resize",
     "thumbnail",
@@ -35,3 +37,14 @@ __all__ = [
 def load(path: str | bytes | os.PathLike[str], *, at_least: int | None = None) -> Photo:
     """Read and decode a photo: `decode(read_bytes(path))`, with the errors of both."""
     return decode(read_bytes(path), path=path, at_least=at_least)
+
+
+def preview(path: str | bytes | os.PathLike[str], side: int) -> bytes | None:
+    """Return a photo as JPEG of at most `side` pixels; None if it is gone or does not decode.
+
+    For pages, which say in its place that there is no picture.
+    """
+    try:
+        return thumbnail(load(path, at_least=side).pixels, side)
+    except PhotoError:
+        return None

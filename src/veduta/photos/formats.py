@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FORMATS", "HEAD", "looks_like", "sniff"]
+__all__ = ["EXTENSIONS", "FORMATS", "HEAD", "looks_like", "sniff"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP")
 """The allow-list."""
+
+EXTENSIONS = {
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjp"),
+    "PNG": ("png", "apng"),
+    "WEBP": ("webp",),
+    "AVIF": ("avif", "avifs"),
+    "HEIF": ("heic", "heif", "heics", "heifs", "hif"),
+    "TIFF": ("tif", "tiff"),
+    "GIF": ("gif",),
+    "BMP": ("bmp", "dib"),
+}
+"""What files of each format are named, the usual ending first."""
 
 HEAD = 64
 """How many bytes from the start `sniff` needs."""
