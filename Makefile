@@ -102,7 +102,7 @@ $(MADE):
 	@touch $@
 
 $(CORE): $(INPUTS) | $(MADE)
-	@echo "Installing veduta into $(VENV), once: about a minute, 0.6 GB on disk."
+	@echo "Installing veduta into $(VENV), once: about a minute, 0.9 GB on disk."
 	@$(INSTALL) --editable .
 	@touch $@
 
@@ -112,7 +112,7 @@ $(LINT): $(INPUTS) | $(MADE)
 	@touch $@ $(CORE)
 
 $(TEST): $(INPUTS) | $(MADE)
-	@echo "Installing what the tests need into $(VENV), once: some minutes, 2.3 GB on disk."
+	@echo "Installing what the tests need into $(VENV), once: some minutes, 2.6 GB on disk."
 	@$(INSTALL) --editable '.[dev,openvino,hub,parity]'
 	@touch $@ $(LINT) $(CORE)
 
