@@ -36,6 +36,7 @@ from veduta.collect.off_topic import FENCE, find_off_topic
 from veduta.collect.photo_faults import LEAST_PIXELS, _details, look_at
 from veduta.collect.photo_index import DescribedPhotos, OnProgress, describe_photos
 from veduta.collect.quarantine import UNDO_FILE, quarantine, undo
+from veduta.collect.unlike import likeness
 from veduta.errors import DatasetError, QueryError
 from veduta.recognize.linear import RIDGE
 
@@ -716,17 +717,19 @@ def test_new_labels_go_to_a_new_file(
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes((places / path).read_bytes())
         rows.append(f'{label},{path},"me, myself"')
+    (root / "place0/empty.jpg").touch()
+    rows.append('place0,place0/empty.jpg,"me, myself"')
     table = root / "labels.csv"
     table.write_text("\n".join(rows) + "\n", "utf-8")
     before = table.read_bytes()
     monkeypatch.setattr(cleaning_module, "_describe", tiny_described(tmp_path))
-    only = ["--only", "mislabelled", "--only", "off-topic", "--apply"]
+    only = ["--only", "mislabelled", "--only", "corrupt", "--only", "not-a-photo", "--apply"]
     assert run(["clean", str(root), *only]) == 0
     assert table.read_bytes() == before
     written = open_dataset(root, labels="labels.cleaned.csv").table.to_pylist()
     label_of = {row["path"]: row["label"] for row in written}
-    assert label_of["place2/wrong1.png"] == "place1" and "place0/stray.png" not in label_of
-    assert len(label_of) == len(photos.paths) - 1
+    assert label_of["place2/wrong1.png"] == "place1" and "place0/empty.jpg" not in label_of
+    assert len(label_of) == len(photos.paths)
     lines = (root / "labels.cleaned.csv").read_text("utf-8").splitlines()
     assert lines[0] == "Label,path,taken by" and lines[1].endswith(',"me, myself"')
     assert run(["clean", "--undo", str(tmp_path / "data.quarantine" / UNDO_FILE)]) == 0
@@ -789,3 +792,55 @@ def test_review_gets_the_findings_and_decides_alone(
     assert [finding.path for finding in asked["findings"]] == ["a/broken.jpg"]  # type: ignore[attr-defined]
     for other in ("--apply", "--json"):
         assert run(["clean", str(root), "--review", other]) == 2
+
+
+# A pile, sorted by a few examples
+
+
+def test_likeness_is_the_mean_cosine_in_units_of_that_among_the_examples() -> None:
+    examples = np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], np.float32)
+    among = (0.8 + 0.6 + 0.96) / 3
+    photos = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], np.float32)
+    expected = [(1 + 0.8 + 0.6) / 3 / among, (0.6 + 0.8) / 3 / among, 0.0]
+    np.testing.assert_allclose(likeness(examples, photos), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_examples_are_refused(count: int) -> None:
+    with pytest.raises(QueryError, match=f"{count} of the examples"):
+        likeness(np.eye(3, dtype=np.float32)[:count], np.eye(3, dtype=np.float32))
+
+
+def test_examples_without_anything_in_common_are_refused() -> None:
+    with pytest.raises(QueryError, match="nothing in common"):
+        likeness(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
+
+
+def test_a_pile_is_ranked_by_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(4):
+        save_view(tmp_path / f"good/{number}.png", 1, number, noise=0.3)
+    for number in range(4, 9):
+        save_view(tmp_path / f"pile/same{number}.png", 1, number, noise=0.3)
+        save_view(tmp_path / f"pile/other{number}.png", 10 + number, number, noise=0.3)
+    (tmp_path / "pile/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    monkeypatch.setattr(cleaning_module, "_describe", tiny_described(tmp_path))
+    call = ["clean", str(tmp_path / "pile"), "--like", str(tmp_path / "good"), "--only", "unlike"]
+    assert run([*call, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert {one["path"]: one["suggestion"] for one in told["findings"]} == {
+        f"{name}{number}.png": suggestion
+        for number in range(4, 9)
+        for name, suggestion in (("same", "keep"), ("other", "drop"))
+    }
+    scores = [one["score"] for one in told["findings"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all((one["score"] >= 0.5) == (one["suggestion"] == "drop") for one in told["findings"])
+    assert run(call) == 1
+    assert "(drop 5, keep 5)" in capsys.readouterr().out
+    assert run([*call, "--apply"]) == 0
+    assert sorted(file.name for file in (tmp_path / "pile").iterdir()) == [
+        "broken.png", *(f"same{number}.png" for number in range(4, 9))
+    ]  # fmt: skip
+    assert run(["clean", str(tmp_path / "pile"), "--only", "unlike"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -23,7 +24,7 @@ _LISTED = 5  # findings of a kind; --json, --out and --html have more
 KINDS = (
     "corrupt", "truncated", "not-a-photo", "unreadable", "tiny", "blank", "blurred", "dark",
     "overexposed", "aspect-ratio", "extension", "exact-copy", "near-copy", "off-topic",
-    "mislabelled",
+    "mislabelled", "unlike",
 )  # fmt: skip
 
 
@@ -33,6 +34,11 @@ KINDS = (
 @click.option(
     "--only", "only", multiple=True, type=click.Choice(KINDS), metavar="KIND",
     help="Look for this kind only; may be given several times: " + ", ".join(KINDS) + ".",
+)  # fmt: skip
+@click.option(
+    "--like", "examples", type=click.Path(exists=True, path_type=Path), metavar="EXAMPLES",
+    help="A folder of some good photos of one thing: rank all of DATASET by how little they look "
+    "like these, and propose what to keep and what to drop.",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE",
@@ -60,6 +66,7 @@ def command(
     dataset: Path | None,
     labels: str | None,
     only: tuple[str, ...],
+    examples: Path | None,
     out: Path | None,
     html: Path | None,
     applied: bool,
@@ -79,7 +86,7 @@ def command(
     --undo 1 when something could not be moved.
     """
     if undo_file is not None:
-        if any((dataset, applied, only, out, html, folder, labels, reviewed)):
+        if any((dataset, applied, only, examples, out, html, folder, labels, reviewed)):
             raise click.UsageError("--undo FILE stands alone: FILE knows its dataset.")
         return _undo(undo_file, as_json)
     if dataset is None:
@@ -90,10 +97,12 @@ def command(
         raise click.UsageError("--quarantine DIR goes with --apply.")
     if out is not None and out.suffix.lower() not in (".csv", ".parquet"):
         raise click.BadParameter(f"{shown(out)}: wanted a .csv or a .parquet file.")
+    if "unlike" in only and examples is None:
+        raise click.UsageError("--only unlike goes with --like EXAMPLES.")
     from veduta.collect.cleaning import clean
 
     with stages(quiet=as_json) as advance:
-        found = clean(dataset, labels=labels, only=only, on_progress=advance)
+        found = clean(dataset, labels=labels, only=only, examples=examples, on_progress=advance)
     _write(found, out, html)
     facts = found.as_json()
     code = 1 if found.findings else 0
@@ -211,12 +220,21 @@ def _lines(found: Cleaning) -> Iterator[str]:
         yield "Nothing is odd."
     for name, number in found.counts.items():
         kind = MEANINGS[name]
-        yield f"\n{name}: {number:,}  {kind.meaning} ({kind.suggestion})"
-        yield from _listed([one for one in found.findings if one.kind == name])
+        some = [one for one in found.findings if one.kind == name]
+        yield f"\n{name}: {number:,}  {kind.meaning} ({_suggestions(some)})"
+        yield from _listed(some)
     if found.findings:
         yield ""
     for note in found.notes:
         yield fill(f"not looked for: {note}", 80, subsequent_indent="  ")
+
+
+def _suggestions(findings: Sequence[Any]) -> str:
+    """Return what is suggested, with numbers where it is not the same for all."""
+    numbers = Counter(one.suggestion for one in findings)
+    if len(numbers) == 1:
+        return next(iter(numbers))
+    return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
 
 
 def _listed(findings: Sequence[Any]) -> Iterator[str]:

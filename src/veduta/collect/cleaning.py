@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ import numpy as np
 from veduta.collect.class_members import ENOUGH, class_members
 from veduta.collect.copies import Pair, copies_among, groups
 from veduta.collect.dataset_photos import DatasetPhotos, open_photos
-from veduta.collect.findings import KINDS, Finding, by_doubt
+from veduta.collect.findings import KINDS, Finding, by_doubt, doubt
 from veduta.collect.mislabelled import Mislabelled, find_mislabelled
 from veduta.collect.off_topic import FENCE, OffTopic, find_off_topic
 from veduta.collect.photo_faults import LookedAt, look_at
 from veduta.collect.photo_index import DescribedPhotos, OnProgress, describe_photos
+from veduta.collect.unlike import LIKE, likeness
 from veduta.errors import QueryError, readable
+from veduta.photos import find_photos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Cleaning", "Described", "clean"]
 
 _BY_CLASS = frozenset(("off-topic", "mislabelled"))
-_DESCRIBED = _BY_CLASS | {"near-copy"}
+_DESCRIBED = _BY_CLASS | {"near-copy", "unlike"}
 _COPIES = ("exact-copy", "near-copy")
 _WORTH = (
     "its label is not in doubt",
@@ -40,6 +42,7 @@ _WORTH = (
     "its name is shorter",
     "its name comes first",
 )
+_BLOCK = 4096  # photos whose descriptors are in memory at a time
 _OF_NO_CLASS = frozenset(("distractor", "unknown"))
 
 Described = Callable[[Sequence[Path], OnProgress | None], DescribedPhotos]
@@ -125,6 +128,7 @@ def clean(
     *,
     labels: str | None = None,
     only: Collection[str] = (),
+    examples: Path | None = None,
     described: Described | None = None,
     on_progress: OnProgress | None = None,
 ) -> Cleaning:
@@ -136,18 +140,22 @@ def clean(
         labels: the CSV file to read, relative to the folder.
         only: kinds to look for, by the names in `KINDS`; empty: all. Photos are described by the
             encoder only where a kind needs it.
+        examples: a folder of photos of one thing; every photo of the dataset then gets a finding
+            of the kind "unlike", which together rank it.
         described: how to; None: `describe_photos`, kept in the user's cache folder.
         on_progress: called with (what, done, total).
 
     Raises:
         DatasetError: there are no photos, or the labels are not as they should be.
-        QueryError: there is no such kind.
+        QueryError: there is no such kind, or the examples are too few or have nothing in common.
         CollectionError: the cache cannot be used.
     """
     unknown = sorted(set(only) - set(KINDS))
     if unknown:
         raise QueryError(f"There is no kind {unknown[0]!r}; there are {', '.join(KINDS)}.")
     wanted = set(only or KINDS)
+    if examples is None:
+        wanted.discard("unlike")
     started = time.monotonic()
     photos = open_photos(path, labels=labels)
     files = photos.files
@@ -162,10 +170,14 @@ def clean(
     at = np.flatnonzero(seen.decoded)
     pairs = _same_bytes(seen)
     by_class: list[Finding] = []
-    if wanted & _DESCRIBED and len(at) > 1:
-        known = (described or _describe)([files[place] for place in at], on_progress)
+    if wanted & _DESCRIBED and len(at):
+        describe = described or _describe
+        known = describe([files[place] for place in at], on_progress)
+        if examples is not None and "unlike" in wanted:
+            good = describe(_photos_in(examples), on_progress)
+            findings += _unlike(photos, known, at, good)
         # A photo that went away since it was looked at has no row, and is judged by nothing more.
-        if "near-copy" in wanted:
+        if "near-copy" in wanted and len(at) > 1:
             pairs += [
                 Pair(int(at[pair.first]), int(at[pair.second]), pair.kind, pair.score)
                 for pair in copies_among(known, on_progress=on_progress)
@@ -200,6 +212,32 @@ def _finding(
 ) -> Finding:
     suggestion, label = KINDS[kind].suggestion, photos.labels[place]
     return Finding(photos.paths[place], kind, float(score), reason, suggestion, label=label, **more)
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    return [Path(os.fsdecode(found.path)) for found in find_photos([folder])]
+
+
+def _unlike(
+    photos: DatasetPhotos, known: DescribedPhotos, at: NDArray[np.intp], good: DescribedPhotos
+) -> list[Finding]:
+    """Return a finding for each photo that has a descriptor."""
+    examples = good.snapshot.take(good.rows[good.rows >= 0].astype(np.intp))
+    there = np.flatnonzero(known.rows >= 0)
+    found = []
+    for start in range(0, len(there), _BLOCK):
+        some = there[start : start + _BLOCK]
+        rows = known.snapshot.take(known.rows[some].astype(np.intp))
+        for place, alike in zip(some, likeness(examples, rows).tolist(), strict=True):
+            kept = alike >= LIKE
+            # 0.5 at the threshold, and falling with the likeness on both sides of it.
+            score = 0.5 * LIKE / alike if kept else doubt(LIKE / max(alike, 1e-9))
+            one = _finding(
+                photos, int(at[place]), "unlike", score,
+                f"likeness {alike:.2f} to the examples, where 1 is usual among them",
+            )  # fmt: skip
+            found.append(replace(one, suggestion="keep") if kept else one)
+    return found
 
 
 def _same_bytes(seen: LookedAt) -> list[Pair]:

@@ -40,8 +40,9 @@ KINDS = {
         Kind("extension", "keep", "named for another format"),
         Kind("exact-copy", "drop", "the same bytes as another photo"),
         Kind("near-copy", "drop", "another photo saved again, cut, mirrored or marked"),
-        Kind("off-topic", "drop", "unlike the photos of its class"),
+        Kind("off-topic", "keep", "unlike the photos of its class"),
         Kind("mislabelled", "relabel", "shows what another class shows"),
+        Kind("unlike", "drop", "does not look like the examples"),
     )
 }
 """By name, in the order in which they are told."""
