@@ -80,12 +80,11 @@ docs: $(DOCS)  ## write the pages of the Python API to docs/site
 
 constraints: $(MADE)  ## resolve all dependencies anew and write constraints.txt
 	rm -rf build/constraints && $(BIN)/python -m venv build/constraints
-	grep '^torch==' constraints.txt > build/constraints/pins.txt
-	build/constraints/bin/python -m pip -qq install --constraint build/constraints/pins.txt \
-		--editable '.[dev,openvino,hub,parity,bench,docs]'
+	build/constraints/bin/python -m pip -qq install \
+		--editable '.[dev,openvino,hub,parity,train,bench,docs]'
 	{ sed -n '/^#/p' constraints.txt; \
-	  { build/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+.*//'; \
-	    grep '^scikit-image==' constraints.txt; } | LC_ALL=C sort --ignore-case; \
+	  build/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' \
+	    | LC_ALL=C sort --ignore-case; \
 	} > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	rm -rf build/constraints
@@ -112,8 +111,8 @@ $(LINT): $(INPUTS) | $(MADE)
 	@touch $@ $(CORE)
 
 $(TEST): $(INPUTS) | $(MADE)
-	@echo "Installing what the tests need into $(VENV), once: some minutes, 2.6 GB on disk."
-	@$(INSTALL) --editable '.[dev,openvino,hub,parity]'
+	@echo "Installing what the tests need into $(VENV), once: some minutes, 7.2 GB on disk."
+	@$(INSTALL) --editable '.[dev,openvino,hub,parity,train]'
 	@touch $@ $(LINT) $(CORE)
 
 $(BENCH): $(INPUTS) | $(TEST)

@@ -217,14 +217,16 @@ def test_a_labels_file_comes_back_with_its_columns(tmp_path: Path) -> None:
     assert run(["split", str(root), "--check", "--no-find-copies"]) == 0
 
 
-def test_a_labels_file_elsewhere_names_photos_that_are_there(tmp_path: Path) -> None:
+def test_a_labels_file_lies_with_its_photos_or_above_them(tmp_path: Path) -> None:
     table = read_split_table(dataset(tmp_path / "set"))
-    write_labels(table, ["train"] * 30, tmp_path / "above.csv")
+    above = tmp_path / "above.csv"
+    write_labels(table, ["train"] * 30, above)
+    assert all((tmp_path / row["path"]).is_file() for row in rows_of(above))
+    assert read_split_table(above).labels == table.labels
     (tmp_path / "aside").mkdir()
-    write_labels(table, ["train"] * 30, tmp_path / "aside" / "labels.csv")
-    for file in (tmp_path / "above.csv", tmp_path / "aside" / "labels.csv"):
-        assert all((file.parent / row["path"]).is_file() for row in rows_of(file))
-    assert read_split_table(tmp_path / "above.csv").labels == table.labels
+    with pytest.raises(DatasetError, match="or a folder above it"):
+        write_labels(table, ["train"] * 30, tmp_path / "aside" / "labels.csv")
+    assert not list((tmp_path / "aside").iterdir())
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -17,6 +17,8 @@ VedutaError
 │   ├── EncoderMismatch     it holds another encoder's descriptors
 │   └── StorageFull         the disk has no room for it
 ├── DatasetError            a labelled collection is not as its protocol wants it
+├── LearnError              a network cannot be trained
+│   └── RecipeError         its recipe does not read, or asks for what there is not
 └── QueryError              a question that cannot be asked
 ```
 
@@ -39,11 +41,13 @@ __all__ = [
     "EncoderUnavailable",
     "IndexDamaged",
     "IndexLocked",
+    "LearnError",
     "NotAnIndex",
     "PhotoError",
     "PhotoTooLarge",
     "PhotoUnreadable",
     "QueryError",
+    "RecipeError",
     "StorageFull",
     "UnknownEncoder",
     "UnsupportedFormat",
@@ -130,6 +134,14 @@ class StorageFull(CollectionError):
 
 class DatasetError(VedutaError):
     """A labelled collection is not as its protocol wants it."""
+
+
+class LearnError(VedutaError):
+    """A network cannot be trained, or what a run left cannot be used."""
+
+
+class RecipeError(LearnError):
+    """A recipe does not read, or asks for what there is not."""
 
 
 class QueryError(VedutaError):

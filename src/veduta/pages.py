@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from veduta.atomic import whole_file
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,19 +52,8 @@ def write_atomically(file: str | os.PathLike[str], parts: Iterable[str]) -> None
 
     Raises `OSError` when it cannot be written.
     """
-    target = Path(file)
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=target.suffix)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as out:
-            out.writelines(parts)
-        # mkstemp makes files for their owner alone; a page is as public as its folder.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(draft).chmod(0o666 & ~umask)
-        Path(draft).replace(target)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    with whole_file(file) as draft, draft.open("w", encoding="utf-8", newline="\n") as out:
+        out.writelines(parts)
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.atomic import whole_file
 from veduta.collect.alignment import Sight, agreement
 from veduta.collect.near_hashes import near_photos
 from veduta.collect.photo_index import DescribedPhotos, OnProgress, describe_photos
@@ -178,10 +178,8 @@ def _store(file: Path, found: list[tuple[int, int, str, float]]) -> None:
     from veduta.index.store import storage_error
 
     try:
-        handle, draft = tempfile.mkstemp(dir=file.parent, prefix=".copies-")
-        with open(handle, "w", encoding="utf-8") as out:
-            json.dump(found, out)
-        Path(draft).replace(file)
+        with whole_file(file) as draft:
+            draft.write_text(json.dumps(found), "utf-8")
     except OSError as error:
         raise storage_error(error, file.parent, "write") from error
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from veduta.atomic import whole_file
 from veduta.errors import DatasetError, readable
 
 __all__ = ["KINDS", "Finding", "Kind", "by_doubt", "doubt", "write_findings"]
@@ -111,21 +110,11 @@ def write_findings(file: Path, findings: Sequence[Finding]) -> None:
     kind = file.suffix.lower()
     if kind not in (".csv", ".parquet"):
         raise DatasetError(f"{readable(file)}: findings go to a .csv or a .parquet file")
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".findings-", suffix=kind)
-    os.close(handle)
-    draft = Path(name)
-    try:
+    with whole_file(file) as draft:
         if kind == ".csv":
             _write_csv(draft, findings)
         else:
             _write_parquet(draft, findings)
-        # mkstemp makes files for their owner alone; a table is as public as its folder.
-        umask = os.umask(0)
-        os.umask(umask)
-        draft.chmod(0o666 & ~umask)
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _write_csv(file: Path, findings: Sequence[Finding]) -> None:

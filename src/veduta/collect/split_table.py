@@ -6,11 +6,11 @@ import csv
 import os
 import posixpath
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from veduta.atomic import whole_file
 from veduta.datasets import open_dataset
 from veduta.datasets.csv_records import read_header, read_records, refuse
 from veduta.errors import DatasetError, readable
@@ -107,31 +107,30 @@ def write_labels(
 ) -> None:
     """Write the rows with their part in `column`, which replaces one of that name.
 
-    Paths are relative to the folder of `file` where that holds the photos, absolute otherwise.
-    The file appears complete or not at all.
+    Paths are relative to the folder of `file`. The file appears complete or not at all.
 
     Raises:
-        DatasetError: `file` is there and is not to be overwritten, or cannot be written.
+        DatasetError: `file` is there and is not to be overwritten, does not lie in the folder of
+            the photos or above it, or cannot be written.
     """
     if file.exists() and not overwrite:
         raise DatasetError(f"{readable(file)} is there already: name another, or --overwrite it")
     folder, root = (os.path.abspath(place) for place in (file.parent, table.root))
-    inside = os.path.commonpath([folder, root]) == folder
-    prefix = Path(os.path.relpath(root, folder) if inside else root).as_posix()
+    if os.path.commonpath([folder, root]) != folder:
+        raise DatasetError(
+            f"{readable(file)}: a labels file must lie with its photos, in {readable(root)} or a "
+            "folder above it"
+        )
+    prefix = Path(os.path.relpath(root, folder)).as_posix()
     others = {name: values for name, values in table.others.items() if name != column}
     try:
-        handle, draft = tempfile.mkstemp(dir=folder, prefix=".labels-", suffix=".csv")
-        with open(handle, "w", encoding="utf-8", newline="") as out:
+        with whole_file(file) as draft, draft.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(["path", "label", column, *others])
             for row in zip(table.paths, table.labels, chosen, *others.values(), strict=True):
                 path, label, part, *rest = row
                 whole = posixpath.normpath(posixpath.join(prefix, str(path)))
                 writer.writerow([whole, label or "", part, *rest])
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(draft).chmod(0o666 & ~mask)  # mkstemp makes files for their owner alone
-        Path(draft).replace(file)
     except OSError as error:
         raise DatasetError(f"{readable(file)}: cannot be written: {error.strerror}") from error
 

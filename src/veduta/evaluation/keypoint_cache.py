@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from veduta import photos
+from veduta.atomic import whole_file
 from veduta.errors import CollectionError, PhotoError, StorageFull, readable
 from veduta.keypoints import Extractor, Keypoints
 
@@ -145,22 +145,20 @@ def _write(
     import pyarrow as pa
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".keypoints-")
-    try:
-        with open(handle, "wb") as out, pa.ipc.new_file(out, _schema()) as writer:
-            rows: list[dict[str, Any]] = []
-            extracted = in_order(files, lambda file: _extracted(file, extractor), processors())
-            for done, row in enumerate(extracted, 1):
-                rows.append(row)
-                if len(rows) == _ROWS or done == len(files):
-                    writer.write(pa.RecordBatch.from_pylist(rows, _schema()))
-                    rows = []
-                if on_progress is not None:
-                    on_progress(done, len(files))
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    with (
+        whole_file(path) as draft,
+        draft.open("wb") as out,
+        pa.ipc.new_file(out, _schema()) as writer,
+    ):
+        rows: list[dict[str, Any]] = []
+        extracted = in_order(files, lambda file: _extracted(file, extractor), processors())
+        for done, row in enumerate(extracted, 1):
+            rows.append(row)
+            if len(rows) == _ROWS or done == len(files):
+                writer.write(pa.RecordBatch.from_pylist(rows, _schema()))
+                rows = []
+            if on_progress is not None:
+                on_progress(done, len(files))
 
 
 def _mapped(path: Path) -> pa.Table:
