@@ -298,3 +298,24 @@ def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["total"] == 400
     assert veduta(home, "check", *made).returncode == 0
+
+
+def test_progress_without_a_total_shows_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from veduta.cli import progress as module
+
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with module.stages("rows") as advance:
+        for done in (0, 1000, 4000):
+            advance("Reading", done, 0)
+            now[0] += 10.0
+        advance("Collecting", 0, 100)
+        now[0] += 10.0
+        advance("Collecting", 50, 100)
+    assert capsys.readouterr().err.splitlines() == [
+        "Reading: 1,000 rows, 100.0 rows/s",
+        "Reading: 4,000 rows, 200.0 rows/s",
+        "Collecting: 50 of 100 rows, 5.0 rows/s, 10 s left",
+    ]

@@ -878,6 +878,14 @@ class TestCommand:
 
         assert asyncio.run(notebook()).collected == 1
 
+    def test_reading_is_told(self, server: PhotoServer, tmp_path: Path) -> None:
+        rows = [f"{number},ftp://example.org/{number},1" for number in range(9000)]
+        source = tmp_path / "photos.csv"
+        source.write_text("\n".join(["id,url,landmark_id", *rows]) + "\n", "utf-8")
+        told: list[int] = []
+        collect([source], tmp_path / "out", on_reading=told.append)
+        assert told == [4096, 8192]
+
     def test_progress_counts_what_is_to_do(self, server: PhotoServer, tmp_path: Path) -> None:
         file = tmp_path / "a.txt"
         paths = [f"photo/{number}" for number in range(10)]

@@ -10,7 +10,7 @@ import click
 
 from veduta.cli.options import json_option
 from veduta.cli.printing import count, duration, print_json, shown
-from veduta.cli.progress import progress
+from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
     from veduta.collect import Progress, Summary
@@ -156,12 +156,17 @@ def command(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     now = {"collected": 0, "failed": 0}
-    note = lambda: f"{now['collected']:,} collected, {now['failed']:,} failed"  # noqa: E731
-    with progress("Collecting", "rows", quiet=as_json, detail=note) as advance:
+
+    def note() -> str:
+        return (
+            f"{now['collected']:,} collected, {now['failed']:,} failed" if any(now.values()) else ""
+        )
+
+    with stages("rows", quiet=as_json, detail=note) as advance:
 
         def tell(state: Progress) -> None:
             now.update(collected=state.collected, failed=state.failed)
-            advance(state.done, state.total)
+            advance("Collecting", state.done, state.total)
 
         done = collect(
             sources,
@@ -169,6 +174,7 @@ def command(
             settings,
             columns=Columns(url_column, label_column, id_column),
             on_progress=tell,
+            on_reading=lambda rows: advance("Reading", rows, 0),
         )
     if as_json:
         print_json(done.as_json())

@@ -13,6 +13,7 @@ from veduta.cli.printing import duration
 
 _EVERY = 10.0  # seconds between plain lines
 
+# (done, total); a total of 0 is one that is not known yet
 Advance = Callable[[int, int], None]
 
 
@@ -42,8 +43,13 @@ def progress(
 
 
 @contextmanager
-def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Give a function (doing, done, total) that shows one thing after the other, as `progress`."""
+def stages(
+    unit: str = "photos", *, quiet: bool = False, detail: Callable[[], str] | None = None
+) -> Iterator[Callable[[str, int, int], None]]:
+    """Give a function (doing, done, total) that shows one thing after the other, as `progress`.
+
+    `unit` is what is counted, `detail` what else to show each time.
+    """
     with ExitStack() as shown:
         now = ""
         advance: Advance = _silent
@@ -52,7 +58,8 @@ def stages(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
             nonlocal now, advance
             if doing != now:
                 shown.close()  # only one bar can be on the terminal
-                now, advance = doing, shown.enter_context(progress(doing, quiet=quiet))
+                now = doing
+                advance = shown.enter_context(progress(doing, unit, quiet=quiet, detail=detail))
             advance(done, total)
 
         yield tell
@@ -77,7 +84,7 @@ def _bar(doing: str, rate: _Rate) -> Iterator[Advance]:
         task = bar.add_task(doing, total=None, note="")
 
         def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, note=rate.note(done, total))
+            bar.update(task, completed=done, total=total or None, note=rate.note(done, total))
 
         yield advance
 
@@ -90,7 +97,8 @@ def _lines(doing: str, unit: str, rate: _Rate) -> Advance:
         note = rate.note(done, total)
         if note and time.monotonic() - last >= _EVERY:
             last = time.monotonic()
-            click.echo(f"{doing}: {done:,} of {total:,} {unit}, {note}", err=True)
+            of = f" of {total:,}" if total else ""
+            click.echo(f"{doing}: {done:,}{of} {unit}, {note}", err=True)
 
     return advance
 
@@ -112,5 +120,8 @@ class _Rate:
         if elapsed < 0.5 or done <= self.first:
             return ""
         rate = (done - self.first) / elapsed
-        note = f"{rate:.1f} {self.unit}/s, {duration((total - done) / rate)} left"
-        return f"{note}; {self.detail()}" if self.detail else note
+        note = f"{rate:,.1f} {self.unit}/s"
+        if total:
+            note += f", {duration((total - done) / rate)} left"
+        told = self.detail() if self.detail else ""
+        return f"{note}; {told}" if told else note

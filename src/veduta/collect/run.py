@@ -38,6 +38,7 @@ STATE = ".veduta-collect"
 
 _BATCH = 256
 _FIND_AT_ONCE = 4096
+_READ_AT_ONCE = 4096
 _WAITING_TO_BE_SAVED = 32
 _NAME_LOOKUPS = 16
 
@@ -58,12 +59,16 @@ def collect(
     *,
     columns: Columns | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_reading: Callable[[int], None] | None = None,
 ) -> Summary:
     """Fetch the photos of `sources` into `folder`, one folder a label, and tell of each row.
 
     Rows that were collected before are not fetched again, nor those that failed for good (unless
     `settings.retry_failed`). `folder` gets `collected.parquet` at the end. SIGINT ends the run with
     what is done; the next one goes on from there, also after the process was killed.
+
+    Before anything is fetched all rows are read, to give no two of them one name; `on_reading` is
+    called with how many were, now and then.
 
     Memory: about 75 bytes a row, something for each label, and 2 MB a connection at most; when
     decoding, also the pixels of one photo a core.
@@ -76,8 +81,10 @@ def collect(
     wanted = columns or Columns()
     place = Path(folder)
     names = Names()
-    for row in read_rows(sources, wanted):
+    for number, row in enumerate(read_rows(sources, wanted), 1):
         names.see(row)
+        if on_reading is not None and number % _READ_AT_ONCE == 0:
+            on_reading(number)
     if not len(names):
         listed = ", ".join(readable(source) for source in sources)
         raise DatasetError(f"{listed}: no rows; wanted a URL in each")
