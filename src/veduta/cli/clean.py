@@ -231,7 +231,7 @@ def _lines(found: Cleaning) -> Iterator[str]:
 
 def _suggestions(findings: Sequence[Any]) -> str:
     """Return what is suggested, with numbers where it is not the same for all."""
-    numbers = Counter(one.suggestion for one in findings)
+    numbers = Counter(str(one.suggestion) for one in findings)
     if len(numbers) == 1:
         return next(iter(numbers))
     return ", ".join(f"{name} {number:,}" for name, number in numbers.items())

@@ -11,31 +11,77 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import duration, print_json, shown
+from veduta.errors import QueryError, readable
 
 if TYPE_CHECKING:
     from veduta.evaluation.comparison import ComparedFigure, Comparison
     from veduta.evaluation.report_changes import Change, Changes
+    from veduta.learn.card import Card
+    from veduta.learn.runs_compared import RunsCompared
 
-# As in veduta.evaluation.report_folder, which is not loaded for `--help`; a test keeps them equal.
+# As in veduta.evaluation.report_folder and veduta.learn, which are not loaded for `--help`; tests
+# keep them equal.
 REPORT = "report.json"
+CARD, RECIPE = "card.json", "recipe.toml"
+SORTED_BY = (
+    "accuracy", "balanced-accuracy", "top-1", "top-3", "top-10", "map", "parameters", "epochs",
+    "seconds", "recipe",
+)  # fmt: skip
 _SURE = 0.05
 _WIDE = 36  # characters of a query's path
 
 
 @click.command("compare")
 @click.argument(
-    "reports", nargs=-1, required=True, metavar="A.json B.json...",
-    type=click.Path(path_type=Path),
+    "reports", nargs=-1, required=True, metavar="A B...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--sort", type=click.Choice(SORTED_BY),
+    help="Order of runs, best or least first. Otherwise as named.",
 )  # fmt: skip
+@click.option(
+    "--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write the table of runs there too, with all figures.",
+)  # fmt: skip
+@click.option("--markdown", is_flag=True, help="Print the table of runs as Markdown.")
 @json_option
-def command(reports: tuple[Path, ...], as_json: bool) -> None:
-    """Compare reports of `veduta evaluate DATASET --report DIR`, query by query.
+def command(
+    reports: tuple[Path, ...],
+    sort: str | None,
+    csv_file: Path | None,
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    """Compare runs of `veduta train`, or reports of `veduta evaluate DATASET --report DIR`.
 
-    Name the report.json files or their folders. All are compared to the first: the difference of
-    each figure with its 95 % interval and p-value, by the paired bootstrap over the queries that
-    all of them have.
+    Runs, by their folders or card.json: one table of accuracy, retrieval (top-1, top-3, top-10,
+    mAP), parameters, epochs and time, and the difference of each run's accuracy to the first one's.
+
+    Reports, by their folders or report.json: query by query, all to the first: the difference of
+    each figure.
+
+    Differences have a 95 % interval and a p-value, by the paired bootstrap over the queries or
+    photos that both have.
     """
+    runs = [_is_run(report) for report in reports]
+    if all(runs):
+        _compare_runs(reports, sort, csv_file, markdown=markdown, as_json=as_json)
+        return
+    if any(runs):
+        raise click.UsageError("Name either runs or reports, not both.")
+    if sort or csv_file or markdown:
+        raise click.UsageError("--sort, --csv and --markdown are for runs.")
+    _compare_reports(reports, as_json=as_json)
+
+
+def _is_run(path: Path) -> bool:
+    if path.is_dir():
+        return not (path / REPORT).exists() and any((path / f).exists() for f in (CARD, RECIPE))
+    return path.name == CARD
+
+
+def _compare_reports(reports: Sequence[Path], *, as_json: bool) -> None:
     from veduta.evaluation.comparison import compare, read_report
     from veduta.evaluation.report_changes import changed_queries
 
@@ -54,10 +100,107 @@ def command(reports: tuple[Path, ...], as_json: bool) -> None:
         _print(done, changes, _short_names(files))
 
 
+def _compare_runs(
+    paths: Sequence[Path],
+    sort: str | None,
+    csv_file: Path | None,
+    *,
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    from veduta.learn.runs_compared import compare_runs, open_run
+
+    files = [path / CARD if path.is_dir() else path for path in paths]
+    if len({file.resolve() for file in files}) < len(files):
+        raise click.UsageError("One run is named twice.")
+    runs = [open_run(path) for path in paths]
+    done = compare_runs(runs, _short_names(files), sort=sort)
+    if csv_file is not None:
+        _write_csv(done, csv_file)
+    if as_json:
+        print_json(done.as_json())
+    elif markdown:
+        _print_markdown(done)
+    else:
+        _print_runs(done)
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _write_csv(done: RunsCompared, file: Path) -> None:
+    from veduta.learn.judged import write_csv
+    from veduta.learn.runs_compared import values_of
+
+    rows = [values_of(run.card) for run in done.runs]
+    lines = ([name, *row.values()] for name, row in zip(done.names, rows, strict=True))
+    try:
+        write_csv(file, ["run", *rows[0]], lines)
+    except OSError as error:
+        why = error.strerror or error
+        raise QueryError(f"{readable(file)}: cannot be written: {why}") from error
+
+
+# Title, its short form, and the key of `veduta.learn.runs_compared.values_of`.
+_FIGURES = (
+    ("accuracy", "acc", "accuracy"), ("top-1", "top-1", "top1"), ("top-3", "top-3", "top3"),
+    ("top-10", "top-10", "top10"), ("mAP", "mAP", "map"),
+)  # fmt: skip
+
+
+def _cells(card: Card) -> list[str]:
+    from veduta.learn.runs_compared import values_of
+
+    values = values_of(card)
+    shares = [values[key] for *_, key in _FIGURES]
+    return [
+        *("–" if not isinstance(share, float) else f"{share:.3f}" for share in shares),
+        f"{card.parameters.total:,}",
+        f"{card.epochs:,}",
+        duration(card.seconds),
+    ]
+
+
+def _print_runs(done: RunsCompared) -> None:
+    header = ["", *(short for _, short, _ in _FIGURES), "parameters", "epochs", "time"]
+    rows = [[name, *_cells(run.card)] for name, run in zip(done.names, done.runs, strict=True)]
+    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
+    # What is left of 80 columns is for the names.
+    widths[0] = max(8, min(widths[0], 80 - sum(widths[1:]) - len(widths) + 1))
+    for row in [header, *rows]:
+        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        click.echo(" ".join([f"{_end(row[0], widths[0]):{widths[0]}}", *cells]))
+    if done.differences:
+        click.echo(f"\naccuracy minus that of {_end(done.names[0], 50)}")
+        for each in done.differences:
+            line = f"{_end(each.run, widths[0]):{widths[0]}} {_number(each.difference, '+')}"
+            line += f" {_between(each.interval, '+')}  p {_number(each.p_holm)}"
+            click.echo(f"{line}{' *' if each.p_holm < _SURE else ''}")
+        corrected = ", corrected for the number of runs (Holm)" if len(done.runs) > 2 else ""
+        click.echo(f"\n* p < {_SURE}{corrected}; paired bootstrap, {done.resamples:,} draws")
+    click.echo("\nacc: of the answers; top-1 to mAP: test photos looked for among those trained on")
+
+
+def _print_markdown(done: RunsCompared) -> None:
+    from veduta.learn.runs_compared import values_of
+
+    header = ["run", "recipe", *(title for title, *_ in _FIGURES), "parameters", "epochs", "time"]
+    click.echo(f"| {' | '.join(header)} |")
+    click.echo(f"| --- | --- |{' ---: |' * (len(header) - 2)}")
+    for name, run in zip(done.names, done.runs, strict=True):
+        named = [_in_markdown(text) for text in (name, str(values_of(run.card)["recipe"]))]
+        click.echo(f"| {' | '.join([*named, *_cells(run.card)])} |")
+
+
+def _in_markdown(text: str) -> str:
+    from veduta.pages import printable
+
+    return printable(text).replace("|", "\\|")
+
+
 def _short_names(files: Sequence[Path]) -> list[str]:
     """Return a short name for each file: its folder or its own, the whole path if two are alike."""
     names = [
-        shown(file.resolve().parent.name) if file.name == REPORT else shown(file.stem)
+        shown(file.resolve().parent.name) if file.name in {REPORT, CARD} else shown(file.stem)
         for file in files
     ]
     if len(set(names)) < len(names) or not all(names):

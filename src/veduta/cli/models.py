@@ -15,7 +15,8 @@ from veduta.cli.printing import print_json
 def command(as_json: bool) -> None:
     """List the encoders: size, dimension, licence, and what is on this machine.
 
-    Besides these, an encoder is any .onnx file, hub:owner/name or timm:name.
+    Besides these, an encoder is any .onnx file, the folder of a run of `veduta train`,
+    hub:owner/name or timm:name.
     """
     from veduta.encoders import DEFAULT, list_encoders
 
@@ -25,7 +26,8 @@ def command(as_json: bool) -> None:
         return
     for encoder in encoders:
         _print(encoder, default=encoder["name"] == DEFAULT)
-    click.echo("\nAlso: the path of an .onnx file, hub:owner/name, timm:name.")
+    click.echo("\nAlso: the path of an .onnx file, the folder of a run of `veduta train`,")
+    click.echo("hub:owner/name, timm:name.")
 
 
 def _print(encoder: dict[str, Any], *, default: bool) -> None:

@@ -40,7 +40,7 @@ class Found:
 @index_option
 @click.option(
     "--model", type=click.Path(path_type=Path), metavar="RUN",
-    help="Folder of a trained recogniser, instead of an index.",
+    help="Folder of a trained recogniser or of a run, instead of an index.",
 )  # fmt: skip
 @click.option(
     "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True,
@@ -174,6 +174,12 @@ def _recognizer(
     check_precision(precision)  # before minutes of learning; NaN is in any range to click
     if model is not None:
         opened = open_model(model)
+        if not opened.confidence.questions:
+            click.echo(
+                "veduta: the run had too few validation photos to learn from how far answers can "
+                "be trusted; confidences are the network's own.",
+                err=True,
+            )
         return lambda photo: opened.recognize(photo, precision=precision), opened.names
     from veduta import api
 

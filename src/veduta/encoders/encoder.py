@@ -13,7 +13,7 @@ from veduta.errors import EncoderError
 from veduta.photos import resize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -90,15 +90,38 @@ class Encoder:
         """
         total = np.zeros((len(prepared), self.dimension), dtype=np.float32)
         for level, (_, weight) in enumerate(self.spec.sizes):
-            rows_of_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-            for row, arrays in enumerate(prepared):
-                rows_of_shape[arrays[level].shape].append(row)
-            for rows in rows_of_shape.values():
-                for start in range(0, len(rows), self._batch):
-                    some = rows[start : start + self._batch]
-                    batch = np.stack([prepared[row][level] for row in some])
-                    total[some] += np.float32(weight) * unit(self._describe_batch(batch))
+            for rows, batch in self._batches(prepared, level):
+                total[rows] += np.float32(weight) * unit(self._describe_batch(batch))
         return unit(total)
+
+    def class_scores(
+        self, prepared: Sequence[tuple[NDArray[np.uint8], ...]], output: str
+    ) -> NDArray[np.float32]:
+        """Return (N, C) float32: another output of the graph for N prepared photos, as it comes.
+
+        Of an encoder with several sizes, the mean by their weights.
+
+        Raises:
+            EncoderError: the graph has no such output, it is not (N, C), or as for `encode`.
+        """
+        ports = {port.name: port for port in self._model.outputs}
+        port = ports.get(output)
+        if port is None or len(port.shape) != 2 or port.shape[1] is None:
+            found = ", ".join(str(port) for port in self._model.outputs)
+            raise EncoderError(
+                f"encoder {self.name!r} has no output {output!r} of shape N × C; it gives {found}"
+            )
+        total = np.zeros((len(prepared), port.shape[1]), dtype=np.float32)
+        whole = sum(weight for _, weight in self.spec.sizes)
+        for level, (_, weight) in enumerate(self.spec.sizes):
+            for rows, batch in self._batches(prepared, level):
+                total[rows] += np.float32(weight / whole) * self._run(batch, output)
+        if not np.isfinite(total).all():
+            raise EncoderError(
+                f"encoder {self.name!r}: {output!r} has infinite or undefined numbers: its weights "
+                "are damaged"
+            )
+        return total
 
     def describe(self) -> dict[str, object]:
         """Return what a manifest or a report should say of this encoder, as JSON types."""
@@ -117,13 +140,29 @@ class Encoder:
             "notice": self.notice,
         }
 
+    def _batches(
+        self, prepared: Sequence[tuple[NDArray[np.uint8], ...]], level: int
+    ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+        """Yield which photos, and their pixels (B, h, w, 3) at one of the sizes."""
+        rows_of_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for row, arrays in enumerate(prepared):
+            rows_of_shape[arrays[level].shape].append(row)
+        for rows in rows_of_shape.values():
+            for start in range(0, len(rows), self._batch):
+                some = rows[start : start + self._batch]
+                yield some, np.stack([prepared[row][level] for row in some])
+
     def _describe_batch(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, h, w, 3) uint8 → (B, D), not of length one. B is at most the model's batch."""
+        output = self._run(photos, self.spec.output)
+        return pool(output, self.spec.pooling, self.spec.gem_p)
+
+    def _run(self, photos: NDArray[np.uint8], output: str) -> NDArray[np.float32]:
+        """(B, h, w, 3) uint8 → (B, …), an output of the graph. B is at most the model's batch."""
         count = len(photos)
         if self._fixed_batch and count < self._batch:
             photos = np.concatenate([photos, photos[:1].repeat(self._batch - count, axis=0)])
-        output = self._model.run(self._as_input(photos), self.spec.output)
-        return pool(output, self.spec.pooling, self.spec.gem_p)[:count]
+        return self._model.run(self._as_input(photos), output)[:count]
 
     def _as_input(self, photos: NDArray[np.uint8]) -> NDArray[Any]:
         spec = self.spec

@@ -30,7 +30,8 @@ def load_encoder(name: str = DEFAULT, *, threads: int = 1, runtime: str | None =
 
     Args:
         name: a preset ("fast", "accurate"), an embedded model ("efficientnet-lite0"), the path of
-            an `.onnx` file, `hub:owner/name[/file.onnx]` or `timm:name`.
+            an `.onnx` file, the folder of a run of `veduta train`, `hub:owner/name[/file.onnx]`
+            or `timm:name`.
         threads: processor threads for one call of `Encoder.encode`, >= 1. Where several threads
             call at once, 1 is fastest.
         runtime: "onnxruntime" or "openvino"; None chooses ONNX Runtime, which is the faster one

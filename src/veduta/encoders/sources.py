@@ -9,16 +9,20 @@ from pathlib import Path
 from veduta.encoders.embedded import embedded_models, embedded_source
 from veduta.encoders.presets import DEFAULT, PRESETS
 from veduta.encoders.settings import Source, settings_beside
-from veduta.errors import EncoderUnavailable, UnknownEncoder
+from veduta.errors import EncoderUnavailable, UnknownEncoder, readable
 
-__all__ = ["resolve"]
+__all__ = ["RUN_MODEL", "resolve"]
+
+RUN_MODEL = "model.onnx"
+"""The encoder in the folder that `veduta train` leaves."""
 
 
 def resolve(name: str) -> Source:
     """Find the model that `name` stands for; fetch or export it where the name asks for that.
 
     `name` is a preset ("fast", "accurate"), an embedded model ("efficientnet-lite0"), the path of
-    an `.onnx` file, `hub:owner/name[/file.onnx]` or `timm:name`.
+    an `.onnx` file, the folder of a run of `veduta train`, `hub:owner/name[/file.onnx]` or
+    `timm:name`.
 
     The source of a path is named by the absolute path, so that an index that remembers the name
     finds the file again from any folder.
@@ -41,10 +45,14 @@ def resolve(name: str) -> Source:
         from veduta.encoders.timm_export import timm_source
 
         return timm_source(name)
+    path = Path(os.path.expanduser(name)).absolute()
+    if path.is_dir() and any((path / file).is_file() for file in (RUN_MODEL, "recipe.toml")):
+        return _run_source(path)
     if name.endswith(".onnx") or os.sep in name:
-        path = Path(name).expanduser().absolute()
         if path.suffix != ".onnx":
-            raise UnknownEncoder(f"{name}: an encoder's file must end in .onnx")
+            raise UnknownEncoder(
+                f"{name}: neither an .onnx file nor the folder of a run, which has a {RUN_MODEL}"
+            )
         if not path.is_file():
             raise EncoderUnavailable(
                 f"{name}: there is no such file; {DEFAULT!r} is inside the package and always there"
@@ -53,11 +61,21 @@ def resolve(name: str) -> Source:
     raise UnknownEncoder(_unknown(name))
 
 
+def _run_source(run: Path) -> Source:
+    model = run / RUN_MODEL
+    if not model.is_file():
+        raise EncoderUnavailable(
+            f"{readable(run)}: the run has no {RUN_MODEL} yet; the same `veduta train` continues it"
+        )
+    return Source(str(run), model, settings_beside(model))
+
+
 def _unknown(name: str) -> str:
     names = [*PRESETS, *embedded_models()]
     near = difflib.get_close_matches(name.lower(), names, n=1)
     question = f"did you mean {near[0]!r}? " if near else ""
     return (
         f"no encoder is called {name!r}; {question}Known are {', '.join(names)}, "
-        "a path to an .onnx file, hub:owner/name and timm:name"
+        "a path to an .onnx file, the folder of a run of `veduta train`, hub:owner/name and "
+        "timm:name"
     )

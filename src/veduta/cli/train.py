@@ -1,0 +1,144 @@
+"""`veduta train`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from veduta.cli.options import json_option
+from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.progress import stages
+
+if TYPE_CHECKING:
+    from veduta.learn.card import Card
+    from veduta.learn.recipe import Recipe
+    from veduta.learn.training import Epoch
+
+
+@click.command("train")
+@click.argument("recipe")
+@click.argument("dataset", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="RUN",
+    help="Folder of the run.  [default: runs/RECIPE]",
+)  # fmt: skip
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE",
+    help="Change the recipe, e.g. training.epochs=3; may be given several times.",
+)  # fmt: skip
+@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
+@click.option(
+    "--column", default="split", show_default=True, metavar="NAME",
+    help="Column of it that says train, val or test.",
+)  # fmt: skip
+@click.option(
+    "--allow-leak", is_flag=True, help="Train although photos of the test are in the training."
+)
+@click.option(
+    "--devices", default="auto", show_default=True, metavar="N", help="GPUs of this machine."
+)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option("--summary", is_flag=True, help="Only show the layers of the network.")
+@json_option
+def command(
+    recipe: str,
+    dataset: Path | None,
+    out: Path | None,
+    changes: tuple[str, ...],
+    labels: str | None,
+    column: str,
+    allow_leak: bool,
+    devices: str,
+    nodes: int,
+    summary: bool,
+    as_json: bool,
+) -> int:
+    """Train the network of RECIPE on the photos of DATASET.
+
+    RECIPE is a name that `veduta recipes` lists, or a .toml file of yours. DATASET is a folder of
+    one folder a class, of splits with classes in them, or with a labels.csv; without photos for
+    validation, some of the training are held out. Called again after an interruption, it goes on
+    with the last whole epoch. The run can then be used: `veduta index --encoder RUN`,
+    `veduta recognize --model RUN`, `veduta compare RUN…`.
+    """
+    from veduta.learn import require_packages
+    from veduta.learn.recipe import open_recipe
+
+    opened = open_recipe(recipe, changes)
+    if summary:
+        require_packages()
+        return _summary(opened, as_json)
+    if dataset is None:
+        raise click.UsageError("Name a DATASET, or give --summary.")
+    if devices != "auto" and not devices.isdigit():
+        raise click.BadParameter(f"{devices!r} is no number of GPUs.", param_hint="--devices")
+    require_packages()
+    from veduta.learn.run import train
+
+    run = out or Path("runs") / opened.name
+    with stages(quiet=as_json) as advance:
+        card = train(
+            opened, dataset, run, labels=labels, column=column, allow_leak=allow_leak,
+            devices=int(devices) if devices.isdigit() else "auto", nodes=nodes,
+            on_epoch=None if as_json else _tell, on_progress=advance,
+            command=shlex.join(["veduta", *sys.argv[1:]]),
+        )  # fmt: skip
+    if as_json:
+        print_json({"run": shown(run), **card.as_json()})
+    else:
+        for line in _lines(card, run):
+            click.echo(line)
+    return 0
+
+
+def _summary(recipe: Recipe, as_json: bool) -> int:
+    from veduta.learn.summary import outline, summarise, text
+
+    layers = summarise(outline(recipe), recipe)
+    if as_json:
+        print_json(layers.as_json())
+    else:
+        click.echo(text(layers))
+    return 0
+
+
+def _tell(epoch: Epoch) -> None:
+    figures = [f"epoch {epoch.number}", f"loss {epoch.train_loss:.4f}"]
+    for name, value in (
+        ("accuracy", epoch.train_accuracy),
+        ("val loss", epoch.val_loss),
+        ("val accuracy", epoch.val_accuracy),
+    ):
+        if value is not None:
+            figures.append(f"{name} {value:.4f}")
+    figures.append(duration(epoch.seconds))
+    click.echo(", ".join(figures), err=True)
+
+
+def _lines(card: Card, run: Path) -> Iterator[str]:
+    from veduta.pages import printable
+
+    for problem in card.problems:
+        yield f"note: {printable(problem)}"
+    yield (
+        f"{card.recipe}: {count(card.epochs, 'epoch')} in {duration(card.seconds)}, the best "
+        f"is {card.best_epoch} ({card.stopped})"
+    )
+    learn = card.parameters.trainable
+    yield f"{card.parameters.total:,} parameters, {learn:,} of them trained"
+    for name, figures in (("validation", card.val), ("test", card.test)):
+        if figures is not None:
+            yield f"{name}: accuracy {figures.accuracy:.4f} on {count(figures.photos, 'photo')}"
+    if (found := card.retrieval) is not None:
+        yield (
+            f"test photos looked for among the training photos: top-1 {found.top1:.4f}, "
+            f"mAP {found.map:.4f}"
+        )
+    yield f"\n{shown(run / 'card.md')} has all of it. Next:"
+    yield f"  veduta index DIR --encoder {shown(run)}"
+    yield f"  veduta recognize PHOTO --model {shown(run)}"

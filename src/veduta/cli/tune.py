@@ -1,0 +1,221 @@
+"""`veduta tune`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import click
+
+from veduta.cli.options import json_option
+from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.progress import stages
+
+if TYPE_CHECKING:
+    from veduta.learn.recipe import Recipe
+    from veduta.learn.study import Study, Trial
+
+_LISTED = 10  # trials; the report and --json have all
+_REASONS = 3
+
+
+@click.command("tune")
+@click.argument("recipe")
+@click.argument("dataset", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="STUDY",
+    help="Folder of the study.  [default: studies/RECIPE]",
+)  # fmt: skip
+@click.option(
+    "--trials", type=click.IntRange(1), metavar="N",
+    help="Trials that the study shall have.  [default: the recipe's tune.trials]",
+)  # fmt: skip
+@click.option(
+    "--hours", type=click.FloatRange(0, min_open=True), metavar="H",
+    help="Stop after so many hours; the next call goes on.",
+)  # fmt: skip
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE",
+    help="Change the recipe, e.g. training.epochs=3; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--space", "spaces", multiple=True, metavar="KEY=LOW:HIGH[:STEP|:log]",
+    help="Tune this key too, or in this range; KEY=ONE,OTHER for choices.",
+)  # fmt: skip
+@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
+@click.option(
+    "--column", default="split", show_default=True, metavar="NAME",
+    help="Column of it that says train, val or test.",
+)  # fmt: skip
+@click.option(
+    "--allow-leak", is_flag=True, help="Train although photos of the test are in the training."
+)
+@click.option("--keep-all", is_flag=True, help="Keep the weights of every trial, not of the best.")
+@json_option
+def command(
+    recipe: str,
+    dataset: Path,
+    out: Path | None,
+    trials: int | None,
+    hours: float | None,
+    changes: tuple[str, ...],
+    spaces: tuple[str, ...],
+    labels: str | None,
+    column: str,
+    allow_leak: bool,
+    keep_all: bool,
+    as_json: bool,
+) -> int:
+    """Search for the values of RECIPE with which it learns DATASET best.
+
+    \b
+    veduta tune cnn-3-tuned DATASET --out STUDY --trials 30
+    veduta tune cnn-1 DATASET --space training.learning_rate=1e-5:1e-2:log
+
+    What is tried, the recipe's [tune.space] says. Trials are compared by the validation figure
+    that training.monitor names; the photos of the test are not looked at. Called again after an
+    interruption, it goes on with the trials that were under way. Several processes may work on one
+    STUDY: one for each GPU, chosen by CUDA_VISIBLE_DEVICES. It leaves best.toml, the
+    recipe with the best values, and report.html.
+    """
+    from veduta.learn import require_packages
+    from veduta.learn.recipe import open_recipe
+
+    opened = _with_spaces(open_recipe(recipe, changes), spaces)
+    require_packages()
+    from veduta.learn.study_page import REPORT, write_study_page
+    from veduta.learn.tuning import tune
+
+    folder = out or Path("studies") / opened.name
+    limit = trials or opened.tune.trials
+    try:
+        with stages(quiet=as_json) as advance:
+            study = tune(
+                opened, dataset, folder, trials=trials, hours=hours, labels=labels, column=column,
+                allow_leak=allow_leak, keep_all=keep_all, on_progress=advance,
+                on_trial=None if as_json else _teller(limit, hours),
+                command=shlex.join(["veduta", *sys.argv[1:]]),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        click.echo(f"{shown(folder)} stays; the same command goes on with it.", err=True)
+        raise
+    report = folder / REPORT
+    try:
+        write_study_page(report, study)
+    except OSError as error:
+        raise click.FileError(shown(report), error.strerror or str(error)) from error
+    if as_json:
+        print_json({**study.as_json(), "report": str(report)})
+    else:
+        for line in _lines(study, limit):
+            click.echo(line)
+        click.echo(f"report   {shown(report)}")
+    _check_outcome(study)
+    return 0
+
+
+def _with_spaces(recipe: Recipe, spaces: Sequence[str]) -> Recipe:
+    from veduta.learn.search_space import flat_space, space_of_text
+
+    if not spaces:
+        return recipe
+    space = flat_space(recipe.tune.space) | dict(space_of_text(one) for one in spaces)
+    return replace(recipe, tune=replace(recipe.tune, space=space))
+
+
+def _teller(limit: int, hours: float | None) -> Callable[[Trial, Study], None]:
+    """Return what says of each trial how it went, on standard error."""
+    began, ended = time.monotonic(), 0
+
+    def tell(trial: Trial, study: Study) -> None:
+        nonlocal ended
+        ended += 1
+        spent = time.monotonic() - began
+        over = sum(one.state != "running" for one in study.trials)
+        left = (limit - over) * spent / ended
+        if hours is not None:
+            left = min(left, max(0.0, 3600 * hours - spent))
+        best = study.best
+        so_far = f"; best {best.figure:.4f} (trial {best.number})" if best else ""
+        line = (
+            f"trial {trial.number} of {limit}: {_outcome(trial, study.monitor)}, "
+            f"{duration(trial.seconds)}{so_far}, {duration(left)} left"
+        )
+        click.echo(line, err=True)
+        if trial.state == "failed":
+            click.echo(_filled(f"  {trial.reason}", "  "), err=True)
+
+    return tell
+
+
+def _outcome(trial: Trial, monitor: str) -> str:
+    if trial.state == "complete":
+        return f"{monitor} {trial.figure:.4f}"
+    if trial.state == "pruned":
+        return f"pruned after {count(trial.epochs, 'epoch')}"
+    return trial.state
+
+
+def _lines(study: Study, limit: int) -> Iterator[str]:
+    states = Counter(one.state for one in study.trials)
+    said = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
+    spent = duration(sum(one.seconds for one in study.trials))
+    yield f"{study.recipe}: {count(len(study.trials), 'trial')} ({said}), {spent}"
+    ranked = study.ranked()
+    if ranked:
+        yield f"\nrank  trial  {study.monitor:>12}  state     epochs  time"
+    for rank, trial in enumerate(ranked[:_LISTED], 1):
+        yield (
+            f"{rank:4}  {trial.number:5}  {trial.figure:12.4f}  {trial.state:8}  {trial.epochs:6}  "
+            f"{duration(trial.seconds)}"
+        )
+        yield from _values(trial)
+    if len(ranked) > _LISTED:
+        yield f"… and {len(ranked) - _LISTED:,} more: the report and --json have all"
+    reasons = Counter(one.reason for one in study.trials if one.state == "failed")
+    if reasons:
+        yield "\nfailed"
+    for reason, number in reasons.most_common(_REASONS):
+        yield _filled(f"{number:4}  {reason}", " " * 6)
+    yield ""
+    if len(study.trials) < limit or states["running"]:
+        yield "The same command goes on with it."
+    if study.best:
+        from veduta.learn.study_page import training_command
+
+        yield f"the run  {shown(study.run(study.best))}"
+        yield f"again    {training_command(study)}"
+
+
+def _values(trial: Trial) -> Iterator[str]:
+    from veduta.learn.study_page import shown_value
+    from veduta.pages import printable
+
+    pairs = [f"{key}={printable(shown_value(value))}" for key, value in trial.values.items()]
+    line = " " * 6
+    for pair in pairs:
+        if line.strip() and len(line) + 2 + len(pair) > 80:
+            yield line
+            line = " " * 6
+        line += f"  {pair}" if line.strip() else pair
+    yield line
+
+
+def _filled(text: str, indent: str) -> str:
+    from veduta.pages import printable
+
+    return fill(printable(text), 80, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _check_outcome(study: Study) -> None:
+    from veduta.errors import LearnError, readable
+
+    if study.trials and all(one.state == "failed" for one in study.trials):
+        raise LearnError(f"{readable(study.folder)}: all trials failed")

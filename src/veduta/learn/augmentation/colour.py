@@ -1,0 +1,60 @@
+"""Colours: functions of a uint8 photo (3, H, W) and a strength; 0 leaves the photo as it is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from veduta.learn.augmentation.pixels import Pixels, of_pixels
+
+__all__ = ["brightness", "contrast", "grey", "light", "saturation", "sharpness"]
+
+# Of Pillow's filter SMOOTH, which torchvision's sharpness uses too, in ten times the time.
+_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+
+
+def brightness(photo: Tensor, strength: float) -> Tensor:
+    """Multiply all values by 1 + `strength`, which is in [-1, 1]."""
+    # A whole number as the factor would overflow within torchvision.
+    changed: Tensor = functional.adjust_brightness(photo, 1.0 + strength)
+    return changed
+
+
+def light(photo: Tensor, strength: float) -> Tensor:
+    """Add `strength` × white, in [-1, 1]."""
+    added = photo.to(torch.int16) + round(255 * strength)
+    return added.clamp_(0, 255).to(torch.uint8)
+
+
+def contrast(photo: Tensor, strength: float) -> Tensor:
+    """Multiply the distance from the photo's mean grey by 1 + `strength`, in [-1, 1]."""
+    changed: Tensor = functional.adjust_contrast(photo, 1.0 + strength)
+    return changed
+
+
+def saturation(photo: Tensor, strength: float) -> Tensor:
+    """Multiply each pixel's distance from its grey by 1 + `strength`, in [-1, 1]."""
+    changed: Tensor = functional.adjust_saturation(photo, 1.0 + strength)
+    return changed
+
+
+@of_pixels
+def sharpness(pixels: Pixels, strength: float) -> Pixels:
+    """Multiply the distance from a smoothed photo by 1 + `strength`, in [-1, 1].
+
+    The outermost pixels stay as they are.
+    """
+    smooth = cv2.filter2D(pixels, -1, _SMOOTH)
+    sharper: Pixels = cv2.addWeighted(pixels, 1 + strength, smooth, -strength, 0)
+    inside = (slice(1, -1), slice(1, -1))
+    changed = pixels.copy()
+    changed[inside] = sharper[inside]
+    return changed
+
+
+def grey(photo: Tensor, strength: float) -> Tensor:
+    """Take a share of the colour away, in [0, 1]; with 1 the three values of a pixel are equal."""
+    return saturation(photo, -strength)

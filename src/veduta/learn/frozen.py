@@ -1,0 +1,252 @@
+"""Training on the descriptors of a frozen encoder: each photo is encoded once, ever.
+
+What is left to train are a few layers on vectors, which takes seconds on a processor. The run's
+`model.onnx` is the encoder's network with these layers behind it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from veduta import index as store
+from veduta import photos
+from veduta.encoders import Encoder, load_encoder
+from veduta.encoders.pooling import unit
+from veduta.encoders.sources import RUN_MODEL
+from veduta.errors import LearnError, RecipeError
+from veduta.evaluation.encoded import OnProgress, cache
+from veduta.keypoints.xfeat import LONG_SIDE
+from veduta.learn.card import Card, Parameters
+from veduta.learn.composed import require_one_size, write_composed
+from veduta.learn.export import AGREEMENT, DESCRIPTOR, export_graph, save_weights
+from veduta.learn.networks import Net, build
+from veduta.learn.recipe import Input
+from veduta.learn.run_folder import PARTS, Learned, Scored, write_leavings
+from veduta.learn.scoring import logits_of, outputs_of
+from veduta.learn.training import Trained, fit
+from veduta.recognize.model import LOGITS
+
+if TYPE_CHECKING:
+    from veduta.learn.pace import Epoch
+    from veduta.learn.parts import Parts
+    from veduta.learn.recipe import Recipe
+
+__all__ = ["ENCODER", "Descriptors", "describe", "train_frozen"]
+
+ENCODER = "encoder:"
+"""What the backbone of such a recipe begins with."""
+
+_AS_THEY_ARE = Input(size=1, mean=(0.0,), std=(1 / 255,))
+"""The input whose normalisation changes nothing: descriptors are no bytes."""
+
+_TRIED = 3  # photos of the comparison of the composed file
+
+
+class Descriptors:
+    """Descriptors where training wants pictures: photos of one pixel with D channels."""
+
+    in_memory = True
+
+    def __init__(self, descriptors: NDArray[np.floating]) -> None:
+        """`descriptors`: (N, D), rows of length one."""
+        self.rows = np.asarray(descriptors, np.float32)
+
+    def batch(self, rows: NDArray[np.intp] | Sequence[int]) -> Tensor:
+        """Return (n, D, 1, 1) float32."""
+        return torch.from_numpy(self.rows[np.asarray(rows, np.intp)])[:, :, None, None]
+
+
+class _Known(nn.Module):  # type: ignore[misc]
+    """Stands where the encoder's network would: its descriptors are what comes in."""
+
+    def forward(self, descriptors: Tensor) -> Tensor:
+        """(N, D, 1, 1) or (N, D) to (N, D)."""
+        return descriptors.flatten(1)
+
+    def learns(self, train: str | Sequence[str]) -> None:
+        """An encoder is frozen, whatever the recipe says."""
+
+
+def train_frozen(
+    recipe: Recipe,
+    parts: Parts,
+    out: Path,
+    *,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_progress: OnProgress | None = None,
+    command: str = "",
+) -> Card:
+    """Train the layers of a recipe whose backbone is "encoder:NAME", and write the run folder.
+
+    Args:
+        recipe: what to train. Its `input` is not used: the encoder has its own.
+        parts: the photos.
+        out: the run folder.
+        on_epoch, on_progress, command: as in `veduta.learn.run.train`.
+
+    Raises:
+        RecipeError: the recipe asks for what cannot be had of descriptors.
+        LearnError: training fails, or the encoder's network cannot be written with layers behind.
+        UnknownEncoder, EncoderUnavailable, EncoderError: see `veduta.encoders.load_encoder`.
+    """
+    _check(recipe)
+    encoder = load_encoder(recipe.network.backbone.removeprefix(ENCODER))
+    require_one_size(encoder.spec)
+    torch.manual_seed(recipe.training.seed)
+    net = build(recipe, len(parts.names), dimension=encoder.dimension)
+    net.backbone = _Known()
+    descriptors, parts = describe(parts, encoder, on_progress)
+    trained = fit(
+        replace(recipe, input=_AS_THEY_ARE), net, parts, descriptors, out,  # type: ignore[arg-type]
+        on_epoch=on_epoch, on_progress=on_progress,
+    )  # fmt: skip
+    learned = Learned(
+        trained.history, trained.best, trained.seconds, trained.device, trained.stopped,
+        _parameters(encoder, trained.net),
+    )  # fmt: skip
+    return write_leavings(
+        out, recipe, parts, _scored(trained, parts, descriptors), learned,
+        partial(_export, encoder, trained.net), command=command,
+    )  # fmt: skip
+
+
+def describe(
+    parts: Parts, encoder: Encoder, on_progress: OnProgress | None = None
+) -> tuple[Descriptors, Parts]:
+    """Encode the photos of all parts, those that were before excepted.
+
+    They are kept where evaluations keep theirs, in the user's cache folder.
+
+    Args:
+        parts: which photos.
+        encoder: makes the descriptors.
+        on_progress: called with (what, done, total).
+
+    Returns:
+        the descriptors, and the parts without the photos that are unreadable, row by row the same.
+
+    Raises:
+        LearnError: fewer than two classes are left to train on.
+    """
+    # An index with keypoints decodes a photo once, at the larger of both sizes, and so do runs.
+    encoder.long_side = max(encoder.long_side, LONG_SIDE)
+    files = [os.path.abspath(parts.root / path) for path in parts.paths]
+    made_by = (encoder.identity, str(encoder.describe()["precision"]), str(encoder.long_side))
+    key = "\n".join((*sorted(files), *made_by))
+    index = cache() / photos.content_hash(key.encode()).hex()[:20]
+    if not (index / store.MANIFEST).exists():
+        store.create(index, encoder, None)
+
+    def tell(state: store.Progress) -> None:
+        if on_progress:
+            on_progress("Encoding photos", state.done, state.total)
+
+    wanted = [Path(file) for file in files]
+    done = store.update(index, wanted, encoder, on_progress=tell, graph=False)
+    if done.interrupted:
+        raise KeyboardInterrupt
+    snapshot = store.open_snapshot(index)
+    paths = snapshot.rows["path"].to_pylist()[: snapshot.photos]
+    place_of = {os.fsdecode(path): place for place, path in enumerate(paths)}
+    reasons = dict(done.unreadable)
+    broken = {
+        row: reasons.get(file, "gone since")
+        for row, file in enumerate(files)
+        if file not in place_of
+    }
+    remaining = parts.without(broken)
+    places = [place_of[os.path.abspath(remaining.root / path)] for path in remaining.paths]
+    return Descriptors(snapshot.descriptors[places]), remaining
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.augment:
+        raise RecipeError(
+            f"{recipe.name}: augment changes photos, but {recipe.network.backbone} sees each photo "
+            'once, as it is; leave it out, or take a backbone such as "embedded:efficientnet-lite0"'
+        )
+    if recipe.network.decoder:
+        raise RecipeError(
+            f"{recipe.name}: network.decoder makes photos again, but {recipe.network.backbone} "
+            "hands on descriptors; a network that reconstructs needs layers of its own"
+        )
+
+
+def _scored(trained: Trained, parts: Parts, descriptors: Descriptors) -> Scored:
+    features, probabilities = {}, {}
+    for part in PARTS:
+        rows = getattr(parts, part)
+        features[part], shares = outputs_of(trained.net, descriptors, rows, _AS_THEY_ARE)
+        if shares is not None:
+            probabilities[part] = shares
+    return Scored(features, probabilities or None)
+
+
+def _parameters(encoder: Encoder, net: Net) -> Parameters:
+    """Count the numbers of the encoder's network, which do not learn, and those of the layers."""
+    import onnx
+
+    graph = onnx.load(os.fspath(encoder.spec.model), load_external_data=False).graph
+    kinds = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
+    fixed = sum(int(np.prod(one.dims)) for one in graph.initializer if one.data_type in kinds)
+    statistics = sum(one.numel() for one in net.buffers() if one.is_floating_point())
+    learning = sum(one.numel() for one in net.parameters())
+    return Parameters(fixed + statistics + learning, learning)
+
+
+class _Head(nn.Module):  # type: ignore[misc]
+    """What is exported: descriptors → features, and logits where there are scores."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, descriptors: Tensor) -> tuple[Tensor, ...]:
+        """(N, D) → (N, d), and with scores also (N, C)."""
+        outputs = self.net(descriptors)
+        if outputs.scores is None:
+            return (outputs.features * 1,)
+        logits = logits_of(outputs.scores, probabilities=self.net.gives_probabilities)
+        return outputs.features * 1, logits
+
+
+def _export(encoder: Encoder, net: Net, folder: Path) -> float:
+    """Write the encoder with the layers behind it; return how far it is from the trained layers."""
+    outputs = [DESCRIPTOR, LOGITS] if net.has_scores else [DESCRIPTOR]
+    rng = np.random.default_rng(0)
+    sides = [(256, 320), (320, 256), (240, 240)][:_TRIED]
+    noise = [rng.integers(0, 256, (*side, 3), dtype=np.uint8) for side in sides]
+    prepared = [encoder.prepare(photo) for photo in noise]
+    sample = torch.from_numpy(encoder.encode(prepared))
+    save_weights(net, folder / "model.safetensors")
+    with tempfile.TemporaryDirectory() as elsewhere:
+        head = Path(elsewhere) / "head.onnx"
+        difference = export_graph(_Head(net).eval(), sample, head, "descriptors", outputs)
+        write_composed(encoder.spec, head, outputs, folder / RUN_MODEL)
+    whole = load_encoder(str(folder / RUN_MODEL))
+    with torch.no_grad():
+        wanted = [one.numpy() for one in _Head(net)(sample)]
+    given = [whole.encode(prepared)]
+    wanted[0] = unit(wanted[0])
+    if net.has_scores:
+        given.append(whole.class_scores(prepared, LOGITS))
+    for one, other in zip(wanted, given, strict=True):
+        difference = max(difference, float(np.abs(one - other).max() / np.abs(one).max()))
+    if not difference <= AGREEMENT:
+        raise LearnError(
+            f"{RUN_MODEL}: the encoder with the layers behind it gives other numbers than both "
+            f"one after the other: they differ by {difference:.1e} of the largest, "
+            f"{AGREEMENT:g} is allowed"
+        )
+    return difference

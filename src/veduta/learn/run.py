@@ -1,0 +1,129 @@
+"""One training run: dataset and recipe in, a run folder out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from veduta.errors import LearnError, readable
+
+if TYPE_CHECKING:
+    from veduta.learn.card import Card
+    from veduta.learn.recipe import Recipe
+    from veduta.learn.training import Epoch
+
+__all__ = ["train"]
+
+OnProgress = Callable[[str, int, int], None]
+
+CARD = "card.json"
+
+# Bytes of decoded photos that are kept in memory; beyond, each epoch decodes them again.
+PICTURES = 4 * 2**30
+
+
+def train(
+    recipe: Recipe,
+    dataset: Path,
+    out: Path,
+    *,
+    labels: str | None = None,
+    column: str = "split",
+    allow_leak: bool = False,
+    devices: str | int = "auto",
+    nodes: int = 1,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_progress: OnProgress | None = None,
+    command: str = "",
+) -> Card:
+    """Train a recipe's network on a dataset and write the run folder.
+
+    A run that was interrupted continues at its last whole epoch when it is called again with the
+    same recipe and photos, and ends with the same weights.
+
+    Args:
+        recipe: what to train.
+        dataset: a folder of classes, a folder of splits with classes in them, or a labels file.
+        out: the run folder; new, or that of the interrupted run.
+        labels: the CSV file in the folder `dataset`.
+        column: the column of it that says which photos are for training, validation and test.
+        allow_leak: train although photos of the test are also among those to train on.
+        devices, nodes: how many GPUs or processes on each machine, and how many machines.
+        on_epoch: called after each epoch; what it raises ends the run.
+        on_progress: called with (what, done, total).
+        command: how the run was asked for, for its card.
+
+    Raises:
+        DatasetError: the dataset does not read.
+        RecipeError, LearnError: it cannot be trained on, weights are not to be had, or training
+            fails; the message says which and what helps.
+    """
+    from filelock import FileLock, Timeout
+
+    if (out / CARD).exists():
+        raise LearnError(f"{readable(out)}: a finished run is there; name a new folder with --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "recipe.toml").exists():
+        raise LearnError(f"{readable(out)}: not empty and no run; name a new folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock", timeout=0)
+        with lock:
+            return _train(
+                recipe, dataset, out, labels, column, allow_leak, devices, nodes,
+                on_epoch, on_progress, command,
+            )  # fmt: skip
+    except Timeout:
+        raise LearnError(f"{readable(out)}: another process is training into it") from None
+    except OSError as error:
+        raise LearnError(
+            f"{readable(out)}: cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def _train(
+    recipe: Recipe,
+    dataset: Path,
+    out: Path,
+    labels: str | None,
+    column: str,
+    allow_leak: bool,
+    devices: str | int,
+    nodes: int,
+    on_epoch: Callable[[Epoch], None] | None,
+    on_progress: OnProgress | None,
+    command: str,
+) -> Card:
+    from veduta.learn.parts import read_parts
+    from veduta.learn.recipe_text import as_toml
+
+    training = recipe.training
+    parts = read_parts(
+        dataset, labels=labels, column=column, validation=training.validation, seed=training.seed,
+        allow_leak=allow_leak,
+    )  # fmt: skip
+    (out / "recipe.toml").write_text(as_toml(recipe), "utf-8")
+    if recipe.network.backbone.startswith("encoder:"):
+        from veduta.learn.frozen import train_frozen
+
+        return train_frozen(
+            recipe, parts, out, on_epoch=on_epoch, on_progress=on_progress, command=command
+        )
+    import torch
+
+    from veduta.learn.networks import build
+    from veduta.learn.pictures import prepare
+    from veduta.learn.run_folder import write_run
+    from veduta.learn.training import fit
+
+    torch.manual_seed(training.seed)
+    net = build(recipe, len(parts.names))
+    pictures, parts = prepare(
+        parts, recipe.input, workers=os.cpu_count() or 1, cap=PICTURES, on_progress=on_progress
+    )
+    trained = fit(
+        recipe, net, parts, pictures, out, on_epoch=on_epoch, on_progress=on_progress,
+        devices=devices, nodes=nodes,
+    )  # fmt: skip
+    return write_run(out, recipe, parts, trained, pictures, command=command)
