@@ -581,6 +581,8 @@ class TestCard:
         assert "nothing was measured" in text and "\n- x x" in text and "\n- y\n" in text
         unfitted = card_markdown(replace(made[1], confidence_questions=0))
         assert "the network's own probabilities" in " ".join(unfitted.split())
+        two = card_markdown(replace(made[1], classes=("a", "b")))
+        assert "photos of something else are named too" in " ".join(two.split())
 
     def test_none_there(self, tmp_path: Path) -> None:
         with pytest.raises(LearnError, match="no run there"):

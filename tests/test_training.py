@@ -878,13 +878,19 @@ def test_a_weight_that_is_no_number_stops_at_the_end_of_the_epoch(
         fit(chosen, net, parts, pictures, tmp_path)
 
 
+@pytest.mark.parametrize("where", ["in save_file", "at the end"])
 def test_a_full_disk_is_named(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    from safetensors import SafetensorError
+    from safetensors import torch as tensors
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    def full(*_: Any) -> None:
+        if where == "at the end":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left (os error 28)")
+
+    monkeypatch.setattr(*((tensors, "save_file") if "save" in where else (os, "fsync")), full)
     with pytest.raises(LearnError, match=r"checkpoint: the disk is full.*same command"):
         train(recipe(), dataset, tmp_path)
     assert list((tmp_path / "checkpoint").iterdir()) == []
@@ -1038,8 +1044,8 @@ def test_two_processes_train_as_one(dataset: Path, tmp_path: Path) -> None:
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     ran = subprocess.run(
         [sys.executable, script, dataset, tmp_path / "two"],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, check=False, timeout=180, capture_output=True,
-        text=True,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, check=False, timeout=180,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     layers = ({"flatten": True}, {"dense": "classes"})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from veduta import index as store
 from veduta import photos
-from veduta.encoders import DEFAULT, Encoder, load_encoder
+from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
 from veduta.errors import QueryError, readable
 from veduta.keypoints import Extractor, draw_matches, load_extractor, verify_many
 from veduta.recognize import (
@@ -97,20 +97,22 @@ class Index:
             labels=labels, on_progress=on_progress, on_linking=on_linking, allow_empty=allow_empty,
         )  # fmt: skip
 
-    def project(self, dimension: int | None, *, power: float = 0.0) -> None:
-        """Search through a PCA fitted on this collection from now on.
+    def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:
+        """Search through a projection from now on.
 
         The stored descriptors stay as they are, so a projection can be fitted anew or taken away.
 
         Args:
-            dimension: of the projected descriptors; None takes the projection away.
-            power: 0 rotates only; up to 1 also whitens, which cost accuracy on all four sets that
-                it was measured on (docs/ablation.md).
+            projection: a fitted one; a number of dimensions: a PCA to as many, fitted on this
+                collection; None takes the projection away.
+            power: of that PCA: 0 rotates only; up to 1 also whitens, which cost accuracy on all
+                four sets that it was measured on (docs/ablation.md).
 
         Raises:
+            EncoderMismatch: the projection is for descriptors of another encoder.
             EncoderError: too few photos for that many dimensions.
         """
-        store.set_projection(self.path, dimension, power)
+        store.set_projection(self.path, projection, power)
 
     @property
     def wants_approximate(self) -> bool:

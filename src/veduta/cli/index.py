@@ -37,8 +37,9 @@ _LISTED = 20  # unreadable photos printed in full; --json lists all
 )
 @click.option(
     "--project",
-    metavar="DIM|none",
-    help="Fit a PCA to DIM dimensions on the collection and search with it.",
+    metavar="DIM|labels|FILE.npz|none",
+    help="Search through a projection: a PCA to DIM dimensions, fitted on the collection; one "
+    "learned from its labels; or a learned one of another index (its projection-….npz).",
 )
 @click.option(
     "--approximate",
@@ -97,10 +98,20 @@ def command(
 def _project(index: Index, project: str) -> None:
     if project == "none":
         index.project(None)
+    elif project == "labels":
+        from veduta.learn.projection import projection_of_index
+
+        index.project(projection_of_index(index.path))
+    elif project.endswith(".npz"):
+        from veduta.encoders import Projection
+
+        index.project(Projection.load(project))
     elif project.isdecimal() and int(project) > 0:
         index.project(int(project))
     else:
-        raise click.BadParameter(f"'{project}' is neither a dimension nor 'none'.")
+        raise click.BadParameter(
+            f"'{project}' is none of a dimension, 'labels', a .npz file and 'none'."
+        )
 
 
 def _print(report: Report, index_path: Path) -> None:

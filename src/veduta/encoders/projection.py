@@ -1,4 +1,4 @@
-"""PCA-whitening of descriptors, fitted on the collection.
+"""A linear projection of descriptors, and PCA-whitening, which is one, fitted on the collection.
 
 After Jégou and Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA
 and whitening", ECCV 2012: subtract the mean, rotate to the principal axes, divide each axis by a
@@ -36,15 +36,18 @@ class Projection:
 
     Attributes:
         mean: (D,) float32.
-        matrix: (D, d) float32, d <= D; a column is a principal axis, already divided by its scale.
+        matrix: (D, d) float32, d <= D; of a PCA, a column is a principal axis, already divided by
+            its scale.
         power: of the whitening, 0 to 1.
         samples: number of descriptors that it was fitted on.
+        encoder: identity of the encoder whose descriptors these were; empty: not known.
     """
 
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32]
     power: float
     samples: int
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         shapes = self.mean.ndim == 1 and self.matrix.ndim == 2
@@ -89,6 +92,7 @@ class Projection:
                 matrix=self.matrix,
                 power=np.float64(self.power),
                 samples=np.int64(self.samples),
+                encoder=np.array(self.encoder),
             )
 
     @classmethod
@@ -109,6 +113,7 @@ class Projection:
                     np.ascontiguousarray(parts["matrix"], dtype=np.float32),
                     float(parts["power"]),
                     int(parts["samples"]),
+                    str(parts["encoder"]) if "encoder" in parts else "",
                 )
         except (
             OSError,

@@ -87,7 +87,7 @@ def _figures(card: Card) -> Iterator[str]:
             [tuple(f"{value:.4f}" for value in (of.top1, of.top3, of.top10, of.map))],
         )
     if card.answers == "scores":
-        yield from _paragraph(_confidence(card.confidence_questions))
+        yield from _paragraph(_confidence(card.confidence_questions, len(card.classes)))
 
 
 def _honest(val: Figures | None, test: Figures | None) -> str:
@@ -108,11 +108,17 @@ def _honest(val: Figures | None, test: Figures | None) -> str:
     )
 
 
-def _confidence(questions: int) -> str:
+def _confidence(questions: int, classes: int) -> str:
     if questions:
+        text = f"Confidences of the recogniser were fitted on {questions:,} questions made of the "
+        if classes > 2:
+            return (
+                f"{text}validation photos; half of them hide the right class, so that the answer "
+                "is unknown."
+            )
         return (
-            f"Confidences of the recogniser were fitted on {questions:,} questions made of the "
-            "validation photos; half of them hide the right class, so that the answer is unknown."
+            f"{text}validation photos. All of them show one of the two classes: photos of "
+            "something else are named too."
         )
     return (
         "Confidences of the recogniser are the network's own probabilities, which are often too "
@@ -124,11 +130,14 @@ def _network(card: Card) -> Iterator[str]:
     yield "## Network"
     yield ""
     of = card.parameters
-    seen = card.values["input"]
+    seen, backbone = card.values["input"], str(card.values["network"]["backbone"])
+    sees = f"{seen['size']} × {seen['size']} pixels, {seen['fit']}"
+    if backbone.startswith("encoder:"):
+        sees = f"descriptors of the encoder {backbone.removeprefix('encoder:')}, which is frozen"
     yield from _paragraph(
         f"{of.total:,} parameters, {of.trainable:,} of them trainable and {of.non_trainable:,} not "
-        f"(statistics of batch norm among these). Input: {seen['size']} × {seen['size']} pixels, "
-        f"{seen['fit']}. A descriptor has {card.features:,} numbers. model.onnx differs from the "
+        f"(statistics of batch norm among these). Input: {sees}. "
+        f"A descriptor has {card.features:,} numbers. model.onnx differs from the "
         f"trained network by {card.onnx_difference:.1e} of the largest number."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -149,9 +150,9 @@ def _write(file: Path, tensors: Tensors, facts: dict[str, str]) -> None:
         draft.replace(file)
     except SafetensorError as error:
         draft.unlink(missing_ok=True)
-        text = str(error)
-        full = "No space left" in text or "os error 28" in text
-        raise OSError(errno.ENOSPC if full else errno.EIO, text) from error
+        said = re.search(r"os error (\d+)", str(error))
+        number = int(said[1]) if said else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
     except OSError:
         draft.unlink(missing_ok=True)
         raise

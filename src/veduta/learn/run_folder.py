@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
     from veduta.learn.training import Epoch, Trained
 
-__all__ = ["Learned", "Scored", "write_leavings", "write_run"]
+__all__ = ["PARTS", "Learned", "Scored", "write_leavings", "write_run"]
 
 PARTS = ("train", "val", "test")
 
@@ -254,9 +254,8 @@ def _write_judged(draft: Path, parts: Parts, answers: Answers, part: str) -> Non
 
 
 def _parameters(net: Net) -> Parameters:
-    """Count as the reports do: statistics of batch norm are parameters that do not learn."""
-    net.backbone_learns(True)
-    weights = sum(one.numel() for one in net.parameters())
-    statistics = sum(one.numel() for one in net.buffers() if one.is_floating_point())
-    learning = sum(one.numel() for one in net.parameters() if one.requires_grad)
-    return Parameters(weights + statistics, learning)
+    from veduta.learn.summary import count
+
+    net.backbone_learns(True)  # it may be frozen still, where it was to learn later
+    learn, fixed = count(net)
+    return Parameters(learn + fixed, learn)
