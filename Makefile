@@ -71,6 +71,8 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.recognition --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.copies --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.cleaning --data $(DATA) --docs docs/results.md
+	$(BIN)/python -m benchmarks.networks --data $(DATA) --docs docs/results.md
+	$(BIN)/python -m benchmarks.embedding --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.ablation --data $(DATA) --docs docs/ablation.md
 	$(BIN)/python -m benchmarks.reranking --data $(DATA) --docs docs/reranking.md
 

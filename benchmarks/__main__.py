@@ -18,6 +18,8 @@ SCRIPTS = (
     "explore",
     "collect",
     "cleaning",
+    "augmentation",
+    "training",
 )
 
 

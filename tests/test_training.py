@@ -149,6 +149,19 @@ def test_copies_are_held_out_together(tmp_path: Path) -> None:
     assert len(groups) == 2
 
 
+def test_changed_copies_are_held_out_with_their_photo(tmp_path: Path) -> None:
+    rows = ["path,label,split,original_photo"]
+    for number in range(20):
+        for copy in range(3):
+            path = f"{number}-{copy}.png"
+            save(tmp_path / path, 10 * number + copy)
+            rows.append(f"{path},class{number % 2},train,{number}-0.png")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    parts = read_parts(tmp_path, validation=0.25)
+    held = Counter(parts.paths[row].split("-")[0] for row in parts.val)
+    assert set(held.values()) == {3} and len(held) >= 4
+
+
 def test_the_words_of_the_column(tmp_path: Path) -> None:
     words = ["train", "gallery", "Validation", "query", "test", "junk", "", "train", "distractor"]
     rows = []

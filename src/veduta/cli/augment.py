@@ -227,13 +227,13 @@ def _some_photos(source: Path) -> tuple[list[Any], list[str]]:
 
 
 def _tell(done: Augmented, *, grouped: bool, as_json: bool) -> None:
-    from veduta.learn.augmentation.offline import GROUP
+    from veduta.learn.parts import ORIGINAL
 
     if as_json:
         print_json(
             {
                 "folder": str(done.folder), "photos": done.photos, "copied": done.chosen,
-                "copies": done.copies, "kept": done.kept, "group_column": GROUP,
+                "copies": done.copies, "kept": done.kept, "group_column": ORIGINAL,
                 "problems": list(done.problems),
             }
         )  # fmt: skip
@@ -245,7 +245,7 @@ def _tell(done: Augmented, *, grouped: bool, as_json: bool) -> None:
     if done.kept:
         click.echo(f"  {count(done.kept, 'file')} of them by the run that was interrupted")
     if grouped:
-        click.echo(f"split it with: veduta split {shown(done.folder)} --group-column {GROUP}")
+        click.echo(f"split it with: veduta split {shown(done.folder)} --group-column {ORIGINAL}")
     _say(done.problems)
 
 

@@ -42,15 +42,13 @@ if TYPE_CHECKING:
     from veduta.learn.parts import Parts
     from veduta.learn.recipe import Recipe
 
-__all__ = ["ENCODER", "Descriptors", "describe", "train_frozen"]
+__all__ = ["ENCODER", "Descriptors", "describe", "descriptors_of", "train_frozen"]
 
 ENCODER = "encoder:"
 """What the backbone of such a recipe begins with."""
 
 _AS_THEY_ARE = Input(size=1, mean=(0.0,), std=(1 / 255,))
 """The input whose normalisation changes nothing: descriptors are no bytes."""
-
-_TRIED = 3  # photos of the comparison of the composed file
 
 
 class Descriptors:
@@ -126,25 +124,41 @@ def describe(
 ) -> tuple[Descriptors, Parts]:
     """Encode the photos of all parts, those that were before excepted.
 
-    They are kept where evaluations keep theirs, in the user's cache folder.
-
-    Args:
-        parts: which photos.
-        encoder: makes the descriptors.
-        on_progress: called with (what, done, total).
-
     Returns:
         the descriptors, and the parts without the photos that are unreadable, row by row the same.
 
     Raises:
         LearnError: fewer than two classes are left to train on.
     """
+    rows, broken = descriptors_of([parts.root / path for path in parts.paths], encoder, on_progress)
+    remaining = parts.without(broken)
+    # A class can leave with its last photo to train on, and its other photos with it.
+    row_of = {path: row for row, path in enumerate(parts.paths)}
+    return Descriptors(rows[[row_of[path] for path in remaining.paths]]), remaining
+
+
+def descriptors_of(
+    files: Sequence[Path], encoder: Encoder, on_progress: OnProgress | None = None
+) -> tuple[NDArray[np.float16], dict[int, str]]:
+    """Return the descriptors (N, D) of photos, kept where evaluations keep theirs.
+
+    That is in the user's cache folder, as an index of exactly these files: what was encoded before
+    and has not changed since is not encoded again.
+
+    Args:
+        files: of the photos.
+        encoder: makes the descriptors; of photos decoded as large as `veduta index` has them.
+        on_progress: called with (what, done, total).
+
+    Returns:
+        the descriptors, rows of length one, of zeros where there is no photo; and row → why.
+    """
     # An index with keypoints decodes a photo once, at the larger of both sizes, and so do runs.
     encoder.long_side = max(encoder.long_side, LONG_SIDE)
-    files = [os.path.abspath(parts.root / path) for path in parts.paths]
+    places = [os.path.abspath(file) for file in files]
     made_by = (encoder.identity, str(encoder.describe()["precision"]), str(encoder.long_side))
-    key = "\n".join((*sorted(files), *made_by))
-    index = cache() / photos.content_hash(key.encode()).hex()[:20]
+    key = "\n".join((*sorted(places), *made_by))
+    index = cache() / photos.content_hash(os.fsencode(key)).hex()[:20]
     if not (index / store.MANIFEST).exists():
         store.create(index, encoder, None)
 
@@ -152,22 +166,22 @@ def describe(
         if on_progress:
             on_progress("Encoding photos", state.done, state.total)
 
-    wanted = [Path(file) for file in files]
+    wanted = [Path(place) for place in places]
     done = store.update(index, wanted, encoder, on_progress=tell, graph=False)
     if done.interrupted:
         raise KeyboardInterrupt
     snapshot = store.open_snapshot(index)
-    paths = snapshot.rows["path"].to_pylist()[: snapshot.photos]
-    place_of = {os.fsdecode(path): place for place, path in enumerate(paths)}
+    found = snapshot.rows["path"].to_pylist()[: snapshot.photos]
+    row_of = {os.fsdecode(path): row for row, path in enumerate(found)}
+    rows = np.zeros((len(places), encoder.dimension), np.float16)
     reasons = dict(done.unreadable)
-    broken = {
-        row: reasons.get(file, "gone since")
-        for row, file in enumerate(files)
-        if file not in place_of
-    }
-    remaining = parts.without(broken)
-    places = [place_of[os.path.abspath(remaining.root / path)] for path in remaining.paths]
-    return Descriptors(snapshot.descriptors[places]), remaining
+    broken = {}
+    for place, file in enumerate(places):
+        if file in row_of:
+            rows[place] = snapshot.descriptors[row_of[file]]
+        else:
+            broken[place] = reasons.get(file, "gone since")
+    return rows, broken
 
 
 def _check(recipe: Recipe) -> None:
@@ -215,17 +229,18 @@ class _Head(nn.Module):  # type: ignore[misc]
     def forward(self, descriptors: Tensor) -> tuple[Tensor, ...]:
         """(N, D) → (N, d), and with scores also (N, C)."""
         outputs = self.net(descriptors)
+        # What comes in cannot also be what comes out, as it would be without layers before the cut.
+        features = outputs.features * 1
         if outputs.scores is None:
-            return (outputs.features * 1,)
-        logits = logits_of(outputs.scores, probabilities=self.net.gives_probabilities)
-        return outputs.features * 1, logits
+            return (features,)
+        return features, logits_of(outputs.scores, probabilities=self.net.gives_probabilities)
 
 
 def _export(encoder: Encoder, net: Net, folder: Path) -> float:
     """Write the encoder with the layers behind it; return how far it is from the trained layers."""
     outputs = [DESCRIPTOR, LOGITS] if net.has_scores else [DESCRIPTOR]
     rng = np.random.default_rng(0)
-    sides = [(256, 320), (320, 256), (240, 240)][:_TRIED]
+    sides = [(192, 256), (256, 192), (224, 224)]
     noise = [rng.integers(0, 256, (*side, 3), dtype=np.uint8) for side in sides]
     prepared = [encoder.prepare(photo) for photo in noise]
     sample = torch.from_numpy(encoder.encode(prepared))

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     from veduta.collect.split_table import SplitTable
 
-__all__ = ["Parts", "read_parts"]
+__all__ = ["ORIGINAL", "Parts", "read_parts"]
 
 _WORDS = {
     "train": "train", "training": "train", "gallery": "train", "database": "train",
     "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test", "query": "test", "queries": "test",
 }  # fmt: skip
+ORIGINAL = "original_photo"
+"""The column of a labels file that says which photo a row is, or is a changed copy of."""
+
 _SHOWN = 10  # leaks that a message lists
 
 
@@ -36,6 +39,7 @@ class _Photo:
     path: str
     label: str
     part: str
+    original: str  # the photo that it is, or is a changed copy of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +87,7 @@ class Parts:
             for row in getattr(self, part).tolist()
         }
         left = [
-            _Photo(path, self.names[self.codes[row]], part_of[row])
+            _Photo(path, self.names[self.codes[row]], part_of[row], path)
             for row, path in enumerate(self.paths)
             if row not in rows
         ]
@@ -107,7 +111,8 @@ def read_parts(
     A row says train (or gallery), val (or validation), test (or query); rows with any other word,
     or without a label, take no part. Without any words, all photos are to train on. Where no photo
     is for validation, a share of those to train on is held out: of every class the same share, the
-    same photos for the same seed and names, and copies of the same bytes together.
+    same photos for the same seed and names, and copies of the same bytes together, as are the
+    changed copies that the column `original_photo` tells of (`veduta augment`).
 
     Args:
         dataset: a folder of classes, a folder of splits with classes in them, or a labels file.
@@ -151,10 +156,13 @@ def _photos(table: SplitTable, dataset: Path, column: str) -> list[_Photo]:
         )
     named = any(table.splits)
     photos = []
-    for path, label, split in zip(table.paths, table.labels, table.splits, strict=True):
+    originals = table.others.get(ORIGINAL, table.paths)
+    for path, label, split, original in zip(
+        table.paths, table.labels, table.splits, originals, strict=True
+    ):
         part = _WORDS.get(split.lower()) if named else "train"
         if label is not None and part is not None:
-            photos.append(_Photo(path, label, part))
+            photos.append(_Photo(path, label, part, original or path))
     if not any(photo.part == "train" for photo in photos):
         words = ", ".join(repr(word) for word in sorted(set(table.splits)) if word) or "none"
         raise LearnError(
@@ -219,10 +227,13 @@ def _hold_out(
     from veduta.collect.splitting import split
 
     learned = [photo for photo in photos if photo.part == "train"]
+    # Changed copies of photos of the same bytes belong together as well.
+    content_of = {photo.path: contents[photo.path] for photo in learned}
+    groups = [content_of.get(photo.original, contents[photo.path]) for photo in learned]
     chosen = split(
         [photo.path for photo in learned],
         [photo.label for photo in learned],
-        [contents[photo.path] for photo in learned],
+        groups,
         {"train": 1 - share, "val": share},
         seed=seed,
     )
@@ -242,7 +253,7 @@ def _hold_out(
             f"{classes} one photo to train on, so none could be held out for validation "
             f"({some_of(map(repr, lonely))})"
         ]
-    moved = [_Photo(one.path, one.label, part_of.get(one.path, one.part)) for one in photos]
+    moved = [replace(one, part=part_of.get(one.path, one.part)) for one in photos]
     return moved, problems
 
 

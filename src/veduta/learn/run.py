@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,10 @@ def train(
         raise LearnError(f"{readable(out)}: not empty and no run; name a new folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock", timeout=0)
-        with lock:
+        # Of several processes the first one holds the lock for all. A killed run's own processes
+        # may live on for some seconds.
+        first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+        with FileLock(out / ".lock", timeout=10) if first else nullcontext():
             return _train(
                 recipe, dataset, out, labels, column, allow_leak, devices, nodes,
                 on_epoch, on_progress, command,

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from veduta.collect.names import folded, safe_name
 from veduta.errors import DatasetError, PhotoError, StorageFull, readable
+from veduta.learn.parts import ORIGINAL
 from veduta.photos import decode, read_bytes, resize
 from veduta.photos.formats import EXTENSIONS
 
@@ -41,10 +42,7 @@ if TYPE_CHECKING:
     from veduta.collect.split_table import SplitTable
     from veduta.learn.augmentation.steps import Step
 
-__all__ = ["GROUP", "Augmented", "augment_dataset"]
-
-GROUP = "original_photo"
-"""The column that says which photo a row is a copy of; of a photo itself, its own path."""
+__all__ = ["Augmented", "augment_dataset"]
 
 _RECORD, _LABELS = "augmentation.json", "labels.csv"
 _DRAFTS, _LOCK = ".drafts", ".lock"
@@ -169,15 +167,15 @@ def _plan(
         path.startswith(f"{of}/") for path, of in zip(table.paths, table.splits, strict=True)
     )
     named = _PARTS if folders else {}
-    others = {name: of for name, of in table.others.items() if name.casefold() != GROUP}
-    header = ["path", "label", *([column] if any(splits) else []), *others, GROUP]
+    others = {name: of for name, of in table.others.items() if name.casefold() != ORIGINAL}
+    header = ["path", "label", *([column] if any(splits) else []), *others, ORIGINAL]
     stems = _stems(table.paths)
     targets = {
         path: stem + (ending if (ending := PurePosixPath(path).suffix).lower() in _ENDINGS else "")
         for path, stem in zip(table.paths, stems, strict=True)
     }
     earlier = next(
-        (of for name, of in table.others.items() if name.casefold() == GROUP), table.paths
+        (of for name, of in table.others.items() if name.casefold() == ORIGINAL), table.paths
     )
     rows = []
     for at, path in enumerate(table.paths):
@@ -206,7 +204,7 @@ def _check_split(
             f"{root}: has no split (a column {column!r} in its labels file, or folders named after "
             "splits). Copies made now could end in another part than their photo: run `veduta "
             "split` first; or copy all photos with --all, and split the result with `veduta split "
-            f"--group-column {GROUP}`"
+            f"--group-column {ORIGINAL}`"
         )
     if not any(chosen):
         found = Counter(split or "none" for split in table.splits).most_common(12)

@@ -1,0 +1,61 @@
+"""Every recipe of the package: trained for an epoch, exported, indexed with, searched with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import veduta  # noqa: E402
+from tiny import save  # noqa: E402
+from veduta.learn.recipe import open_recipe, recipe_names  # noqa: E402
+from veduta.learn.run import train  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # of the exporter and of timm, not ours
+]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of four photos to learn, and one each to choose the epoch and to be asked."""
+    root = tmp_path_factory.mktemp("photos")
+    for code, name in enumerate(("left", "right")):
+        for number, part in enumerate(("train",) * 4 + ("val", "test")):
+            save(root / part / name / f"{number}.png", 10 * code + number)
+    return root
+
+
+def changes(name: str) -> list[str]:
+    """Make a recipe small: an epoch, random weights, and small photos where any size will do."""
+    recipe = open_recipe(name)
+    wanted = ["training.epochs=1", "training.batch=8", "training.unfreeze_after=0"]
+    if recipe.training.per_class:
+        wanted.append("training.per_class=2")
+    if recipe.training.pairs:
+        wanted.append("training.pairs=8")
+    if recipe.network.backbone.startswith("encoder:"):
+        wanted.append("network.backbone=encoder:fast")
+    elif recipe.network.backbone:
+        wanted += ["network.weights=none", "input.size=96"]
+    return wanted
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_it_learns_and_serves(name: str, photos: Path, tmp_path: Path) -> None:
+    recipe = open_recipe(name, changes(name))
+    run = tmp_path / "run"
+    card = train(recipe, photos, run)
+    assert card.epochs == 1 and card.test is not None and card.test.photos == 2
+    assert card.onnx_difference <= 1e-4
+    index = veduta.create(tmp_path / "index", encoder=str(run), keypoints=None)
+    index.add(photos / "train")
+    asked = photos / "train" / "left" / "0.png"
+    hits = index.search(asked, k=8)
+    (itself,) = (hit for hit in hits if Path(hit.path) == asked)
+    assert itself.similarity == pytest.approx(1, abs=1e-4)
+    # Others too where a network has not learned to tell photos apart.
+    assert itself.similarity >= max(hit.similarity for hit in hits) - 1e-4
