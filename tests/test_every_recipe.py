@@ -8,15 +8,24 @@ import pytest
 
 pytest.importorskip("torch")
 
-import veduta  # noqa: E402
-from tiny import save  # noqa: E402
-from veduta.learn.recipe import open_recipe, recipe_names  # noqa: E402
-from veduta.learn.run import train  # noqa: E402
+from tiny import save
+
+import veduta
+from veduta.learn.networks import build
+from veduta.learn.parts import read_parts
+from veduta.learn.pictures import prepare
+from veduta.learn.recipe import open_recipe, recipe_names
+from veduta.learn.run import train
+from veduta.learn.training import fit
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("default"),  # of the exporter and of timm, not ours
 ]
+
+
+# The same network as the recipe that ends in "-last-layer", and so the same export.
+VARIANTS = [name for name in recipe_names() if name.endswith(("-full", "-not-pretrained"))]
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +49,11 @@ def changes(name: str) -> list[str]:
     if recipe.network.backbone.startswith("encoder:"):
         wanted.append("network.backbone=encoder:fast")
     elif recipe.network.backbone:
-        wanted += ["network.weights=none", "input.size=96"]
+        wanted += ["network.weights=none", "input.size=64"]
     return wanted
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", sorted({*recipe_names()} - {*VARIANTS}))
 def test_it_learns_and_serves(name: str, photos: Path, tmp_path: Path) -> None:
     recipe = open_recipe(name, changes(name))
     run = tmp_path / "run"
@@ -59,3 +68,21 @@ def test_it_learns_and_serves(name: str, photos: Path, tmp_path: Path) -> None:
     assert itself.similarity == pytest.approx(1, abs=1e-4)
     # Others too where a network has not learned to tell photos apart.
     assert itself.similarity >= max(hit.similarity for hit in hits) - 1e-4
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_learn(name: str, photos: Path, tmp_path: Path) -> None:
+    assert (
+        f"{name.removesuffix('-full').removesuffix('-not-pretrained')}-last-layer" in recipe_names()
+    )
+    recipe = open_recipe(name, changes(name))
+    pictures, parts = prepare(
+        read_parts(photos), recipe.input, workers=1, cap=2**20, on_progress=None
+    )
+    net = build(recipe, 2)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    done = fit(recipe, net, parts, pictures, tmp_path)
+    assert len(done.history) == 1
+    # All of the network has moved, its first layer too.
+    first = next(key for key, value in net.named_parameters() if value.ndim == 4)
+    assert (net.state_dict()[first] != before[first]).any()

@@ -285,14 +285,15 @@ def test_descriptors_are_photos_of_one_pixel() -> None:
 
 
 def labelled(
-    classes: int, each: int, dimension: int = 5, seed: int = 0, first: int = 0
+    classes: int, each: int, dimension: int = 5, *, spread: float = 0.2, seed: int = 0
 ) -> tuple[NDArray[np.float32], list[str]]:
     """Classes that differ everywhere; photos of one differ along the last axis most."""
     rng = np.random.default_rng(seed)
-    spread = np.array([0.2] * (dimension - 1) + [2.5])
+    spreads = np.array([0.2] * (dimension // 2) + [spread] * (dimension - dimension // 2))
+    spreads[-1] = 2.5
     rows = np.repeat(rng.normal(size=(classes, dimension)), each, axis=0)
-    rows += spread * rng.normal(size=rows.shape)
-    names = [f"place {first + code}" for code in range(classes) for _ in range(each)]
+    rows += spreads * rng.normal(size=rows.shape)
+    names = [f"place {code}" for code in range(classes) for _ in range(each)]
     return unit(rows), names
 
 
@@ -330,8 +331,8 @@ def test_what_has_no_label_or_no_company_takes_no_part() -> None:
 
 
 def test_it_brings_new_places_closer_to_themselves() -> None:
-    rows, names = labelled(8, 10, dimension=8)
-    new, labels = labelled(6, 8, dimension=8, seed=3, first=50)
+    rows, names = labelled(12, 12, 8, spread=1.2)
+    new, labels = labelled(6, 8, 8, spread=1.2, seed=3)
     codes = np.unique(labels, return_inverse=True)[1]
 
     def nearest_is_right(found: NDArray[np.floating]) -> float:

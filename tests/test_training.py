@@ -1077,3 +1077,57 @@ def test_a_network_is_a_net(dataset: Path) -> None:
     assert isinstance(net, Net)
     for name in ("classes", "gives_probabilities", "feature_size", "backbone"):
         assert hasattr(net, name)
+
+
+def test_a_linear_probe_is_the_ridge_regression_at_its_best_scale() -> None:
+    from veduta.learn.probing import RIDGE, linear_probe
+
+    rng = np.random.default_rng(3)
+    codes = np.repeat(np.arange(3), 8)
+    features = rng.normal(size=(24, 5)) + 2 * np.eye(5)[codes] + 3
+    weights, bias = linear_probe(features, codes, 3)
+    targets = np.eye(3)[codes]
+
+    def regression(rows: Any, wanted: Any, ridge: float) -> tuple[Any, Any]:
+        """Of centred columns, by the normal equations."""
+        middle = rows.mean(axis=0)
+        left = (rows - middle).T @ (rows - middle) + ridge * np.eye(5)
+        found = np.linalg.solve(left, (rows - middle).T @ (wanted - wanted.mean(axis=0)))
+        return found, wanted.mean(axis=0) - middle @ found
+
+    ridge = RIDGE * ((features - features.mean(axis=0)) ** 2).sum() / 24
+    plain, offset = regression(features, targets, ridge)
+    scale = np.linalg.norm(weights) / np.linalg.norm(plain)
+    np.testing.assert_allclose(weights, scale * plain, rtol=1e-4)
+    np.testing.assert_allclose(bias, scale * offset, rtol=1e-4)
+    # Answers about each photo by a regression without it, and the scale that suits them best.
+    # The closed form keeps the intercept's own leverage, 1 / N, which is that of all rows.
+    unseen = []
+    for row in range(24):
+        others = np.arange(24) != row
+        found, at = regression(features[others], targets[others], ridge)
+        unseen.append(features[row] @ found + at)
+    losses = {}
+    for factor in 2.0 ** np.arange(0, 8):
+        chances = np.exp(factor * np.array(unseen))
+        own = chances[np.arange(24), codes] / chances.sum(axis=1)
+        losses[factor] = -np.log(own).mean()
+    assert scale == pytest.approx(min(losses, key=losses.get), rel=1e-4)  # type: ignore[arg-type]
+
+
+def test_training_begins_with_the_probe(dataset: Path, tmp_path: Path) -> None:
+    layers: Any = ({"global": "average"}, {"dense": "classes"})
+    chosen = recipe(epochs=1)
+    chosen = replace(
+        chosen,
+        network=replace(chosen.network, layers=layers, features=1),
+        training=replace(chosen.training, probe=True, learning_rate=1e-9),
+    )
+    pictures, parts = prepared(dataset, chosen)
+    done = fit(chosen, build(chosen, len(parts.names)), parts, pictures, tmp_path / "probe")
+    random = replace(chosen, training=replace(chosen.training, probe=False))
+    plain = fit(random, build(random, len(parts.names)), parts, pictures, tmp_path / "random")
+    assert done.history[0].train_loss < 0.7 * plain.history[0].train_loss
+    wrong = replace(chosen, network=replace(chosen.network, features=0))
+    with pytest.raises(RecipeError, match=r"training\.probe wants"):
+        fit(wrong, build(wrong, len(parts.names)), parts, pictures, tmp_path / "wrong")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from veduta.learn.parts import Parts
     from veduta.learn.recipe import Recipe
 
-__all__ = ["ENCODER", "Descriptors", "describe", "descriptors_of", "train_frozen"]
+__all__ = ["ENCODER", "Descriptors", "describe", "descriptors_of", "train_frozen", "trained_on"]
 
 ENCODER = "encoder:"
 """What the backbone of such a recipe begins with."""
@@ -101,14 +101,10 @@ def train_frozen(
     _check(recipe)
     encoder = load_encoder(recipe.network.backbone.removeprefix(ENCODER))
     require_one_size(encoder.spec)
-    torch.manual_seed(recipe.training.seed)
-    net = build(recipe, len(parts.names), dimension=encoder.dimension)
-    net.backbone = _Known()
     descriptors, parts = describe(parts, encoder, on_progress)
-    trained = fit(
-        replace(recipe, input=_AS_THEY_ARE), net, parts, descriptors, out,  # type: ignore[arg-type]
-        on_epoch=on_epoch, on_progress=on_progress,
-    )  # fmt: skip
+    trained = trained_on(
+        recipe, parts, descriptors, out, on_epoch=on_epoch, on_progress=on_progress
+    )
     learned = Learned(
         trained.history, trained.best, trained.seconds, trained.device, trained.stopped,
         _parameters(encoder, trained.net),
@@ -116,6 +112,35 @@ def train_frozen(
     return write_leavings(
         out, recipe, parts, _scored(trained, parts, descriptors), learned,
         partial(_export, encoder, trained.net), command=command,
+    )  # fmt: skip
+
+
+def trained_on(
+    recipe: Recipe,
+    parts: Parts,
+    descriptors: Descriptors,
+    folder: Path,
+    *,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Train the layers of such a recipe on descriptors.
+
+    Args:
+        recipe: what to train.
+        parts, descriptors: row by row the same photos.
+        folder: for the checkpoint.
+        on_epoch, on_progress: as in `veduta.learn.training.fit`.
+
+    Raises:
+        RecipeError, LearnError: as `veduta.learn.training.fit`.
+    """
+    torch.manual_seed(recipe.training.seed)
+    net = build(recipe, len(parts.names), dimension=descriptors.rows.shape[1])
+    net.backbone = _Known()
+    return fit(
+        replace(recipe, input=_AS_THEY_ARE), net, parts, descriptors, folder,  # type: ignore[arg-type]
+        on_epoch=on_epoch, on_progress=on_progress,
     )  # fmt: skip
 
 

@@ -32,10 +32,10 @@ __all__ = ["learn_projection", "projection_of_index"]
 RIDGE = 10.0
 """Added to the scatter within classes, in parts of its mean over all directions."""
 
-CENTRE = 0.25
+CENTRE = 0.2
 """Share of the mean that is taken off; with all of it, labelled and other photos come closer."""
 
-STRETCH = 0.3
+STRETCH = 0.5
 """By which the directions in which the classes lie apart become longer."""
 
 _NOISE = 1e-7  # share of the largest variance below which a direction is rounding

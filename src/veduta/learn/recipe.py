@@ -94,7 +94,8 @@ class Training:
     without a gain above `min_delta` after which training stops; 0: never. `reduce_patience`: epochs
     without one after which the learning rate is multiplied by `reduce_factor`; 0: never.
     `milestones`: epochs after which it is multiplied by `gamma`. `l1`, `l2`: penalties on the
-    weights of layers that say `regularised`. `unfreeze_after`: epochs during which the backbone
+    weights of layers that say `regularised`. `probe`: the last layer begins as a linear probe of
+    the features and not at random. `unfreeze_after`: epochs during which the backbone
     does not learn yet. `backbone_rate`: its learning rate in parts of `learning_rate`.
     `validation`: share of the training photos held out where the dataset names none. `balanced`:
     every class is drawn as often. `per_class`: photos of a class in a batch, for losses that
@@ -118,6 +119,7 @@ class Training:
     cosine: bool = False
     l1: float = 0.0
     l2: float = 0.0
+    probe: bool = False
     unfreeze_after: int = 0
     backbone_rate: float = 1.0
     validation: float = 0.2

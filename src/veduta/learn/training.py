@@ -33,6 +33,7 @@ from veduta.learn.feeding import Batches, feed
 from veduta.learn.losses import Objective, mixed, objective, penalty
 from veduta.learn.pace import Epoch, best_epoch, rate_factor, reason_to_stop
 from veduta.learn.pictures import normalised
+from veduta.learn.probing import probe
 from veduta.learn.sampling import network_seed
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def fit(
     made_by = origin(recipe, parts)
     state = read_checkpoint(folder, made_by)
     torch.manual_seed(network_seed(training.seed, 0))
+    if training.probe and state is None:
+        probe(recipe, net, parts, pictures)
     lesson = _Lesson(recipe, net, objective(recipe, net))
     lesson.listen(folder, made_by, on_epoch, on_progress)
     if state is not None:

@@ -1,0 +1,246 @@
+"""Embeddings: what is learned from some places, measured on others; and classes in seconds.
+
+landmarks30 in three folds of ten places: training sees the photos of the other twenty alone, then
+queries and gallery of the ten (and the distractors) are ranked by the cosine of their descriptors,
+without re-ranking. Settings of the learned projection are chosen inside the twenty places.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.report import parser, publish, table, verdict
+from veduta.encoders import fit_projection, load_encoder
+from veduta.encoders.pooling import unit
+from veduta.evaluation.metrics import average_precision
+from veduta.learn import projection as learned
+from veduta.learn.frozen import Descriptors, descriptors_of, trained_on
+from veduta.learn.parts import Parts
+from veduta.learn.projection import learn_projection
+from veduta.learn.recipe import open_recipe
+from veduta.learn.run import train
+
+FOLDS = 3
+INSIDE = 4  # folds inside the places to learn from, for the choice of settings
+GRID = tuple(itertools.product((3.0, 10.0, 30.0), (0.0, 0.2, 0.5), (0.0, 0.5)))
+RECIPES = ("linear", "frozen-arcface", "frozen-sub-centre-arcface", "frozen-supcon")
+GAIN, ACCURACY, SECONDS = 0.05, 0.96, 60.0
+
+Rows = NDArray[np.float32]
+Turn = Callable[[Rows], Rows]  # descriptors to what is ranked, rows of length one
+Method = Callable[[Rows, NDArray[np.str_]], Turn]  # learns it from photos and their places
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The photos of landmarks30 that ask and answer, and the distractors.
+
+    `rows`: (N, D) descriptors. `labels`, `splits`: (N,).
+    """
+
+    rows: Rows
+    labels: NDArray[np.str_]
+    splits: NDArray[np.str_]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(set(self.labels[self.splits == "query"].tolist()))
+
+    def learn(self, method: Method, places: Sequence[str]) -> Turn:
+        """Learn from all photos of some places."""
+        seen = np.isin(self.labels, places) & np.isin(self.splits, ["query", "gallery"])
+        return method(self.rows[seen], self.labels[seen])
+
+    def judge(self, turn: Turn, places: Sequence[str]) -> tuple[float, float]:
+        """Return mAP and top-1 of the queries of some places among their photos and distractors."""
+        own = np.isin(self.labels, places)
+        distractors = self.splits == "distractor"
+        asking = np.flatnonzero(own & (self.splits == "query"))
+        answering = np.flatnonzero((own & (self.splits == "gallery")) | distractors)
+        labels = np.where(distractors[answering], "", self.labels[answering])
+        scores = turn(self.rows[asking]) @ turn(self.rows[answering]).T
+        precisions, first = [], []
+        for query, row in zip(asking.tolist(), scores, strict=True):
+            right = labels[np.argsort(-row, kind="stable")] == self.labels[query]
+            precisions.append(average_precision(right))
+            first.append(float(right[0]))
+        return statistics.fmean(precisions), statistics.fmean(first)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("embedding", str(__doc__).splitlines()[0])
+    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    chosen = options.parse_args(arguments)
+    folder = chosen.data / "landmarks30"
+    places = read_places(folder)
+    parts = [
+        "### What is learned of twenty places, measured on ten others\n\n"
+        "landmarks30 in three folds: mAP / top-1 of the queries of the places held out, over their "
+        "gallery and the distractors; descriptors of the default encoder, cosine, no re-ranking.",
+        unseen(places),
+        "### Classes in seconds\n\nlandmarks30 by `cls_split`. Seconds are of training, once the "
+        f"photos are encoded; wanted is {ACCURACY} within {SECONDS:.0f} s. Networks without scores "
+        "answer by the nearest training photo.",
+        classes(folder),
+    ]
+    publish("embedding", "\n\n".join(parts), chosen.docs)
+
+
+def read_places(folder: Path) -> Places:
+    """Encode what asks, answers or distracts."""
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
+        lines = [one for one in csv.DictReader(stream) if one["split"] != "junk"]
+    print("descriptors", flush=True)
+    rows, broken = descriptors_of([folder / line["path"] for line in lines], load_encoder())
+    if broken:
+        raise SystemExit(f"{len(broken)} photos of {folder} cannot be read")
+    return Places(
+        unit(rows),
+        np.array([line["label"] for line in lines]),
+        np.array([line["split"] for line in lines]),
+    )
+
+
+def unseen(places: Places) -> str:
+    folds = [places.names[number::FOLDS] for number in range(FOLDS)]
+    methods: dict[str, Sequence[Method]] = {
+        "frozen": [frozen] * FOLDS,
+        "PCA of the twenty places, whitened (power 0.5)": [whitened] * FOLDS,
+        **{f"recipe {name}": [by_recipe(name)] * FOLDS for name in RECIPES[1:]},
+        "frozen, joined with frozen-arcface": [joined(by_recipe("frozen-arcface"))] * FOLDS,
+        "learned projection, no stretch": [by_labels(stretch=0.0)] * FOLDS,
+        "**learned projection**": [by_labels()] * FOLDS,
+    }
+    kept, notes = [], []
+    for fold in folds:
+        settings = chosen_inside(places, [one for one in places.names if one not in fold])
+        notes.append(" / ".join(f"{value:g}" for value in settings))
+        ridge, centre, stretch = settings
+        kept.append(by_labels(ridge=ridge, centre=centre, stretch=stretch))
+    methods["learned projection, settings chosen anew in each fold"] = kept
+    rows, base = [], 0.0
+    for name, made in methods.items():
+        print(name, flush=True)
+        found = [
+            places.judge(
+                places.learn(method, [one for one in places.names if one not in fold]), fold
+            )
+            for method, fold in zip(made, folds, strict=True)
+        ]
+        mean = statistics.fmean(precision for precision, _ in found)
+        base = base or mean
+        gain = mean - base
+        cells = [f"{precision:.3f} / {first:.3f}" for precision, first in found]
+        rows.append([name, *cells, f"{mean:.3f}", f"{gain:+.3f}"])
+        if name == "**learned projection**":
+            judged = verdict(round(gain, 3), GAIN, at_least=True)
+    head = ["", "first ten", "second ten", "third ten", "mean mAP", "over frozen"]
+    return (
+        f"{table(head, rows)}\n\nGain of the learned projection, {judged}. Chosen by "
+        f"{INSIDE}-fold cross-validation inside the twenty places (ridge / centre / stretch): "
+        f"{'; '.join(notes)}. The package has {learned.RIDGE:g} / {learned.CENTRE:g} / "
+        f"{learned.STRETCH:g}."
+    )
+
+
+def chosen_inside(places: Places, names: Sequence[str]) -> tuple[float, float, float]:
+    """Return the settings of the best mean mAP on parts of the places, learned from the others."""
+    mixed = np.random.default_rng(0).permutation(names).tolist()
+    parts = [mixed[number::INSIDE] for number in range(INSIDE)]
+
+    def merit(settings: tuple[float, float, float]) -> float:
+        method = by_labels(ridge=settings[0], centre=settings[1], stretch=settings[2])
+        return statistics.fmean(
+            places.judge(places.learn(method, [o for o in names if o not in part]), part)[0]
+            for part in parts
+        )
+
+    return max(GRID, key=merit)
+
+
+def frozen(rows: Rows, labels: NDArray[np.str_]) -> Turn:
+    return lambda some: some
+
+
+def whitened(rows: Rows, labels: NDArray[np.str_]) -> Turn:
+    return fit_projection([rows], dimension=min(512, len(rows) - 1), power=0.5).apply
+
+
+def by_labels(**settings: Any) -> Method:
+    return lambda rows, labels: learn_projection(rows, labels.tolist(), **settings).apply
+
+
+def by_recipe(name: str) -> Method:
+    """Train the layers of a recipe, a fifth of each place held out to choose the epoch."""
+
+    def method(rows: Rows, labels: NDArray[np.str_]) -> Turn:
+        names, codes = np.unique(labels, return_inverse=True)
+        order = np.random.default_rng(0).permutation(len(rows))
+        place = np.empty(len(rows), np.intp)
+        for code in range(len(names)):
+            own = order[codes[order] == code]
+            place[own] = np.arange(len(own))
+        held = place % 5 == 4
+        parts = Parts(
+            root=Path(), paths=tuple(map(str, range(len(rows)))), codes=codes.astype(np.int64),
+            names=tuple(names.tolist()), train=np.flatnonzero(~held), val=np.flatnonzero(held),
+            test=np.empty(0, np.intp), held_out=True, problems=(), digest=f"{len(rows)} {names}",
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as work:
+            net = trained_on(open_recipe(name), parts, Descriptors(rows), Path(work)).net
+
+        def turn(some: Rows) -> Rows:
+            with torch.inference_mode():
+                return unit(net.features(torch.from_numpy(some)).numpy())
+
+        return turn
+
+    return method
+
+
+def joined(method: Method) -> Method:
+    """The descriptor as it is, and what was learned, side by side."""
+
+    def both(rows: Rows, labels: NDArray[np.str_]) -> Turn:
+        turn = method(rows, labels)
+        return lambda some: unit(np.concatenate([some, turn(some)], axis=1))
+
+    return both
+
+
+def classes(folder: Path) -> str:
+    return table(
+        ["recipe", "test accuracy", "", "retrieval mAP", "seconds", ""], list(class_rows(folder))
+    )
+
+
+def class_rows(folder: Path) -> Iterator[list[str]]:
+    for name in RECIPES:
+        print(name, flush=True)
+        with tempfile.TemporaryDirectory() as work:
+            card = train(open_recipe(name), folder, Path(work) / "run", column="cls_split")
+        if card.test is None or card.retrieval is None:
+            raise SystemExit(f"{folder}: no photos to test on")
+        yield [
+            name,
+            f"{card.test.accuracy:.3f}",
+            verdict(card.test.accuracy, ACCURACY, at_least=True),
+            f"{card.retrieval.map:.3f}",
+            f"{card.seconds:.1f}",
+            verdict(card.seconds, SECONDS, at_least=False),
+        ]
+
+
+if __name__ == "__main__":
+    main()
