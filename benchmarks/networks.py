@@ -56,7 +56,7 @@ TASKS = (
     Task("frozen-arcface"),
     Task("frozen-sub-centre-arcface"),
     Task("frozen-supcon"),
-    Task("finetune", epochs=6, target=0.97),
+    Task("finetune", epochs=5, target=0.97),
     Task("cnn-22"),
     Task("scratch-competition"),
     Task("siamese"),
