@@ -85,3 +85,31 @@ class CropType(click.ParamType[tuple[int, int, int, int]]):
         except ValueError:
             self.fail(f"'{value}' is not x,y,width,height in whole pixels.", param, ctx)
         return x, y, width, height
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what to train on and with which changes: `changes`, `labels`, `column`, `allow_leak`."""
+    for option in (
+        click.option(
+            "--allow-leak",
+            is_flag=True,
+            help="Train although photos of the test are in the training.",
+        ),
+        click.option(
+            "--column",
+            default="split",
+            show_default=True,
+            metavar="NAME",
+            help="Column of it that says train, val or test.",
+        ),
+        click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv."),
+        click.option(
+            "--set",
+            "changes",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Change the recipe, e.g. training.epochs=3; may be given several times.",
+        ),
+    ):
+        function = option(function)
+    return function

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import json_option, training_options
 from veduta.cli.printing import count, duration, print_json, shown
 from veduta.cli.progress import stages
 
@@ -27,18 +27,7 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path), metavar="RUN",
     help="Folder of the run.  [default: runs/RECIPE]",
 )  # fmt: skip
-@click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE",
-    help="Change the recipe, e.g. training.epochs=3; may be given several times.",
-)  # fmt: skip
-@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
-@click.option(
-    "--column", default="split", show_default=True, metavar="NAME",
-    help="Column of it that says train, val or test.",
-)  # fmt: skip
-@click.option(
-    "--allow-leak", is_flag=True, help="Train although photos of the test are in the training."
-)
+@training_options
 @click.option(
     "--devices", default="auto", show_default=True, metavar="N", help="GPUs of this machine."
 )

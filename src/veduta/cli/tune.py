@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import json_option, training_options
 from veduta.cli.printing import count, duration, print_json, shown
 from veduta.cli.progress import stages
 
@@ -42,21 +42,10 @@ _REASONS = 3
     help="Stop after so many hours; the next call goes on.",
 )  # fmt: skip
 @click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE",
-    help="Change the recipe, e.g. training.epochs=3; may be given several times.",
-)  # fmt: skip
-@click.option(
     "--space", "spaces", multiple=True, metavar="KEY=LOW:HIGH[:STEP|:log]",
     help="Tune this key too, or in this range; KEY=ONE,OTHER for choices.",
 )  # fmt: skip
-@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
-@click.option(
-    "--column", default="split", show_default=True, metavar="NAME",
-    help="Column of it that says train, val or test.",
-)  # fmt: skip
-@click.option(
-    "--allow-leak", is_flag=True, help="Train although photos of the test are in the training."
-)
+@training_options
 @click.option("--keep-all", is_flag=True, help="Keep the weights of every trial, not of the best.")
 @json_option
 def command(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.errors import LearnError, readable
+from veduta.pages import write_atomically
 
 if TYPE_CHECKING:
     from veduta.learn.card import Card
@@ -19,7 +20,7 @@ __all__ = ["train"]
 
 OnProgress = Callable[[str, int, int], None]
 
-CARD = "card.json"
+CARD, RECIPE, LOCK = "card.json", "recipe.toml", ".lock"
 
 # Bytes of decoded photos that are kept in memory; beyond, each epoch decodes them again.
 PICTURES = 4 * 2**30
@@ -61,72 +62,61 @@ def train(
         RecipeError, LearnError: it cannot be trained on, weights are not to be had, or training
             fails; the message says which and what helps.
     """
+    with _claimed(out):
+        from veduta.learn.parts import read_parts
+        from veduta.learn.recipe_text import as_toml
+
+        training = recipe.training
+        parts = read_parts(
+            dataset, labels=labels, column=column, validation=training.validation,
+            seed=training.seed, allow_leak=allow_leak,
+        )  # fmt: skip
+        write_atomically(out / RECIPE, [as_toml(recipe)])
+        if recipe.network.backbone.startswith("encoder:"):
+            from veduta.learn.frozen import train_frozen
+
+            return train_frozen(
+                recipe, parts, out, on_epoch=on_epoch, on_progress=on_progress, command=command
+            )
+        import torch
+
+        from veduta.learn.networks import build
+        from veduta.learn.pictures import prepare
+        from veduta.learn.run_folder import write_run
+        from veduta.learn.training import fit
+
+        torch.manual_seed(training.seed)
+        net = build(recipe, len(parts.names))
+        pictures, parts = prepare(
+            parts, recipe.input, workers=os.cpu_count() or 1, cap=PICTURES, on_progress=on_progress
+        )
+        trained = fit(
+            recipe, net, parts, pictures, out, on_epoch=on_epoch, on_progress=on_progress,
+            devices=devices, nodes=nodes,
+        )  # fmt: skip
+        return write_run(out, recipe, parts, trained, pictures, command=command)
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Hold the folder of a run, new or interrupted; say what the system says of it."""
     from filelock import FileLock, Timeout
 
     if (out / CARD).exists():
         raise LearnError(f"{readable(out)}: a finished run is there; name a new folder with --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "recipe.toml").exists():
+    there = {file.name for file in out.iterdir()} - {LOCK} if out.is_dir() else set()
+    if there and RECIPE not in there:
         raise LearnError(f"{readable(out)}: not empty and no run; name a new folder with --out")
+    # Of several processes the first one holds the lock for all. A killed run's own processes may
+    # live on for some seconds.
+    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # Of several processes the first one holds the lock for all. A killed run's own processes
-        # may live on for some seconds.
-        first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-        with FileLock(out / ".lock", timeout=10) if first else nullcontext():
-            return _train(
-                recipe, dataset, out, labels, column, allow_leak, devices, nodes,
-                on_epoch, on_progress, command,
-            )  # fmt: skip
+        with FileLock(out / LOCK, timeout=10) if first else nullcontext():
+            yield
     except Timeout:
         raise LearnError(f"{readable(out)}: another process is training into it") from None
     except OSError as error:
         raise LearnError(
             f"{readable(out)}: cannot be written: {error.strerror or error}"
         ) from error
-
-
-def _train(
-    recipe: Recipe,
-    dataset: Path,
-    out: Path,
-    labels: str | None,
-    column: str,
-    allow_leak: bool,
-    devices: str | int,
-    nodes: int,
-    on_epoch: Callable[[Epoch], None] | None,
-    on_progress: OnProgress | None,
-    command: str,
-) -> Card:
-    from veduta.learn.parts import read_parts
-    from veduta.learn.recipe_text import as_toml
-
-    training = recipe.training
-    parts = read_parts(
-        dataset, labels=labels, column=column, validation=training.validation, seed=training.seed,
-        allow_leak=allow_leak,
-    )  # fmt: skip
-    (out / "recipe.toml").write_text(as_toml(recipe), "utf-8")
-    if recipe.network.backbone.startswith("encoder:"):
-        from veduta.learn.frozen import train_frozen
-
-        return train_frozen(
-            recipe, parts, out, on_epoch=on_epoch, on_progress=on_progress, command=command
-        )
-    import torch
-
-    from veduta.learn.networks import build
-    from veduta.learn.pictures import prepare
-    from veduta.learn.run_folder import write_run
-    from veduta.learn.training import fit
-
-    torch.manual_seed(training.seed)
-    net = build(recipe, len(parts.names))
-    pictures, parts = prepare(
-        parts, recipe.input, workers=os.cpu_count() or 1, cap=PICTURES, on_progress=on_progress
-    )
-    trained = fit(
-        recipe, net, parts, pictures, out, on_epoch=on_epoch, on_progress=on_progress,
-        devices=devices, nodes=nodes,
-    )  # fmt: skip
-    return write_run(out, recipe, parts, trained, pictures, command=command)
