@@ -30,10 +30,10 @@ VARIANTS = [name for name in recipe_names() if name.endswith(("-full", "-not-pre
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of four photos to learn, and one each to choose the epoch and to be asked."""
+    """Two classes of four photos to learn, two to choose the epoch and one to be asked."""
     root = tmp_path_factory.mktemp("photos")
     for code, name in enumerate(("left", "right")):
-        for number, part in enumerate(("train",) * 4 + ("val", "test")):
+        for number, part in enumerate(("train",) * 4 + ("val", "val", "test")):
             save(root / part / name / f"{number}.png", 10 * code + number)
     return root
 

@@ -163,7 +163,8 @@ def _pairs(
     if not len(several) or len(members) < 2:
         raise RecipeError(
             "training.pairs: pairs of one class and of different ones are wanted, so two classes "
-            "or more, one of them with two photos"
+            "or more, one of them with two photos, for training and for validation alike; here "
+            f"are {len(rows)} photos of {len(members)} classes"
         )
     same = _again(several, -(-count // 2), rng)
     different = _again(np.arange(len(rows)), count // 2, rng)
