@@ -37,15 +37,15 @@ _ALWAYS = [
     "training.optimizer=adam", "training.weight_decay=0.0", "training.learning_rate=1e-4",
     "training.backbone_rate=1.0", "training.unfreeze_after=0", "training.cosine=false",
     "training.patience=0", "training.validation=0.0", "loss.label_smoothing=0.0",
-    "training.batch=32",
+    "training.batch=32", "training.probe=false",
 ]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("training", str(__doc__).splitlines()[0])
-    options.add_argument("--photos", type=int, default=320)
-    options.add_argument("--epochs", type=int, default=4)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--photos", type=int, default=192)
+    options.add_argument("--epochs", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--only", choices=("cnn-1", "finetune"))
     chosen = options.parse_args(arguments)
     rows = []

@@ -438,6 +438,7 @@ def test_processes_share_a_batch_by_whole_groups() -> None:
     assert few == [[0, 1], [0, 1]]
 
 
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")  # if another test has loaded it
 def test_augmentation_is_the_same_with_and_without_processes(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

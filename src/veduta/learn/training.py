@@ -463,6 +463,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
             warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
+            # Loading processes are forked and never touch the tables of an index.
+            warnings.filterwarnings("ignore", message="lance is not fork-safe")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
