@@ -118,7 +118,7 @@ def trained(task: Task, folder: Path, work: Path) -> Card:
     if (run / "card.json").is_file():
         return read_card(run)
     recipe = open_recipe(task.recipe)
-    frozen = recipe.network.backbone.startswith("encoder:")
+    frozen = bool(recipe.network.encoder)
     if not frozen and recipe.training.epochs > task.epochs:
         recipe = open_recipe(task.recipe, (f"training.epochs={task.epochs}",))
     print(task.name, flush=True)
@@ -166,7 +166,7 @@ def costs(work: Path, folder: Path) -> str:
         recipe = open_recipe(name)
         layers = summarise(outline(recipe), recipe)
         seconds = ""
-        if not recipe.network.backbone.startswith("encoder:"):
+        if not recipe.network.encoder:
             bare = open_recipe(name, ("network.weights=none",))
             seconds = number(1000 * step(bare))
         rows.append([name, f"{layers.total:,}", f"{layers.trainable:,}", seconds])

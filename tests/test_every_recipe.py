@@ -46,7 +46,7 @@ def changes(name: str) -> list[str]:
         wanted.append("training.per_class=2")
     if recipe.training.pairs:
         wanted.append("training.pairs=8")
-    if recipe.network.backbone.startswith("encoder:"):
+    if recipe.network.encoder:
         wanted.append("network.backbone=encoder:fast")
     elif recipe.network.backbone:
         wanted += ["network.weights=none", "input.size=64"]

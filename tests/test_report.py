@@ -43,8 +43,6 @@ from veduta.evaluation.summary import summarise
 from veduta.pages import printable, write_atomically
 from veduta.search.gallery_page import Figure
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 EVIL = "<script>document.title='owned'</script>\"'>\N{CASTLE}\n&amp;"
 COMMAND = "veduta evaluate 'a & <b>' --report out"
 
@@ -473,17 +471,6 @@ def test_nan_and_infinity_on_a_page(tmp_path: Path) -> None:
     shown = (tmp_path / "p.html").read_text("utf-8")
     assert "<dd>–</dd>" in shown and "nan" not in shown.lower()
     assert ReportRow.__slots__ == ("row", "answer", "right")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

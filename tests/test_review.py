@@ -10,7 +10,6 @@ import os
 import queue
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,8 +36,6 @@ from veduta.web.results import write_results
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra veduta[web] is not installed")
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 EVIL = "<img src=x onerror=document.title='owned'>, \"'\n=1+1\N{RIGHT-TO-LEFT OVERRIDE}.png"
 KEEP, DROP = Decision("keep"), Decision("drop")
 STATIC = Path(__file__).parents[1] / "src/veduta/web/static"
@@ -646,17 +643,6 @@ def test_it_listens_on_this_machine_alone(small: Path, served: Callable[..., Ser
 
 
 # ---- the page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Reader:

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -41,8 +40,6 @@ SPACE = {
     "training.learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
     "training.batch": {"low": 8, "high": 64, "step": 8},
 }
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 def recipe(space: Mapping[str, Any] = SPACE, **training: Any) -> Recipe:
@@ -619,21 +616,17 @@ def test_the_page_of_a_study_without_a_figure(tmp_path: Path) -> None:
     assert "<svg" not in page
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-def test_the_page_fits_desk_and_phone(odd_study: Study, tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api")
+def test_the_page_fits_desk_and_phone(odd_study: Study, browser: Any, tmp_path: Path) -> None:
     write_study_page(tmp_path / "report.html", odd_study)
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for width in (1280, 360):
-            page = browser.new_page(viewport={"width": width, "height": 800})
-            said: list[str] = []
-            page.on("console", lambda message, said=said: said.append(message.text))
-            page.goto((tmp_path / "report.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") == width
-            assert page.title() == "Tuning of <b>toy</b>"
-            assert said == []
-        browser.close()
+    for width in (1280, 360):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        said: list[str] = []
+        page.on("console", lambda message, said=said: said.append(message.text))
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.title() == "Tuning of <b>toy</b>"
+        assert said == []
+        page.close()
 
 
 # The command

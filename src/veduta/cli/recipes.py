@@ -97,7 +97,7 @@ def _line(recipe: Recipe) -> str:
 
 
 def _of_encoder(recipe: Recipe) -> bool:
-    return recipe.network.backbone.startswith("encoder:")
+    return bool(recipe.network.encoder)
 
 
 def _network(recipe: Recipe) -> str:

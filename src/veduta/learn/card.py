@@ -16,6 +16,7 @@ from veduta.errors import LearnError, readable
 
 __all__ = [
     "CARD",
+    "RECIPE",
     "Card",
     "Figures",
     "Parameters",
@@ -26,7 +27,7 @@ __all__ = [
     "weights_licence",
 ]
 
-CARD = "card.json"
+CARD, RECIPE = "card.json", "recipe.toml"
 FORMAT = 1
 
 _PACKAGES = (
@@ -190,7 +191,7 @@ def read_card(folder: Path) -> Card:
     """
     file = folder / CARD if folder.is_dir() else folder
     if not file.is_file():
-        unfinished = folder.is_dir() and (folder / "recipe.toml").is_file()
+        unfinished = folder.is_dir() and (folder / RECIPE).is_file()
         why = (
             "the run is not finished; the same `veduta train` continues it"
             if unfinished

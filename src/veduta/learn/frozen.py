@@ -42,10 +42,7 @@ if TYPE_CHECKING:
     from veduta.learn.parts import Parts
     from veduta.learn.recipe import Recipe
 
-__all__ = ["ENCODER", "Descriptors", "describe", "descriptors_of", "train_frozen", "trained_on"]
-
-ENCODER = "encoder:"
-"""What the backbone of such a recipe begins with."""
+__all__ = ["Descriptors", "describe", "descriptors_of", "train_frozen", "trained_on"]
 
 _AS_THEY_ARE = Input(size=1, mean=(0.0,), std=(1 / 255,))
 """The input whose normalisation changes nothing: descriptors are no bytes."""
@@ -99,7 +96,7 @@ def train_frozen(
         UnknownEncoder, EncoderUnavailable, EncoderError: see `veduta.encoders.load_encoder`.
     """
     _check(recipe)
-    encoder = load_encoder(recipe.network.backbone.removeprefix(ENCODER))
+    encoder = load_encoder(recipe.network.encoder)
     require_one_size(encoder.spec)
     descriptors, parts = describe(parts, encoder, on_progress)
     trained = trained_on(

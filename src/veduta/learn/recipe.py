@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 FOLDER = Path(__file__).parent / "recipes"
+_ENCODER = "encoder:"
 
 Table = Mapping[str, Any]
 
@@ -68,6 +69,11 @@ class Network:
     decoder: tuple[Table, ...] = ()
     features: int = -1
     classes: int = 10
+
+    @property
+    def encoder(self) -> str:
+        """The encoder whose descriptors the layers see; "" where they see photos."""
+        return self.backbone.removeprefix(_ENCODER) if self.backbone.startswith(_ENCODER) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.errors import LearnError, readable
+from veduta.learn.card import CARD, RECIPE
 from veduta.pages import write_atomically
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ __all__ = ["train"]
 
 OnProgress = Callable[[str, int, int], None]
 
-CARD, RECIPE, LOCK = "card.json", "recipe.toml", ".lock"
+LOCK = ".lock"
 
 # Bytes of decoded photos that are kept in memory; beyond, each epoch decodes them again.
 PICTURES = 4 * 2**30
@@ -72,7 +73,7 @@ def train(
             seed=training.seed, allow_leak=allow_leak,
         )  # fmt: skip
         write_atomically(out / RECIPE, [as_toml(recipe)])
-        if recipe.network.backbone.startswith("encoder:"):
+        if recipe.network.encoder:
             from veduta.learn.frozen import train_frozen
 
             return train_frozen(

@@ -105,10 +105,10 @@ def outline(recipe: Recipe, classes: int | None = None) -> Net:
     from veduta.learn.networks import build
 
     dimension = None
-    if recipe.network.backbone.startswith("encoder:"):
+    if recipe.network.encoder:
         from veduta.encoders import load_encoder
 
-        dimension = load_encoder(recipe.network.backbone.removeprefix("encoder:")).dimension
+        dimension = load_encoder(recipe.network.encoder).dimension
     bare = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, weights="none"))
     with torch.device("meta"):
         return build(bare, classes or recipe.network.classes, dimension=dimension)

@@ -18,6 +18,7 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from veduta.errors import EncoderError, LearnError, readable
+from veduta.learn.card import CARD, RECIPE
 from veduta.learn.curves import write_history
 from veduta.learn.recipe import Recipe, Tuning, with_values
 from veduta.learn.recipe_text import as_toml
@@ -32,7 +33,7 @@ __all__ = ["BEST", "Train", "tune"]
 
 BEST, HISTORY = "best.toml", "history.csv"
 
-_KEPT = ("card.json", "card.md", HISTORY, "recipe.toml", "error.txt")
+_KEPT = (CARD, "card.md", HISTORY, RECIPE, "error.txt")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _ALIKE = 3  # trials that fail for one reason before any has a figure: the reason is no value's
 
@@ -188,8 +189,8 @@ def _work(
     state, reason = TrialState.COMPLETE, ""
     try:
         made = with_values(opened.recipe, claim.values)
-        if not (folder / "card.json").exists():  # else only the book-keeping is left to do
-            if folder.exists() and not (folder / "recipe.toml").exists():
+        if not (folder / CARD).exists():  # else only the book-keeping is left to do
+            if folder.exists() and not (folder / RECIPE).exists():
                 shutil.rmtree(folder)  # it ended before it began
             train(
                 replace(made, tune=Tuning()), data.dataset, folder,
