@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,7 +71,11 @@ def test_what_it_says_and_leaves(
     assert "test: accuracy" in told.out and "--encoder" in told.out
     assert max(map(len, told.out.replace(str(tmp_path), "").splitlines())) <= 80
     card = json.loads((out / "card.json").read_text("utf-8"))
-    assert card["epochs"] == 2 and card["held_out"] and card["command"].startswith("veduta ")
+    assert (
+        card["epochs"] == 2
+        and card["held_out"]
+        and card["command"] == shlex.join(["veduta", *call])
+    )
     assert not (out / "checkpoint").exists()
     assert run(call) == 3
     assert "finished run" in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import DISTANCES, json_option, rerank_options, runtime_option
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import command_line, count, print_json, shown
 from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -140,7 +138,7 @@ def command(
         done: Any = run(dataset or Path(), {**options, "method": method}, advance)
     written = _pages(done, options["html"], options["png"], options["rows"])
     if report is not None:
-        write_report(done, report, command=shlex.join(["veduta", *sys.argv[1:]]))
+        write_report(done, report, command=command_line())
         written.append(report)
     if submission is not None:
         done.write_submission(submission)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from importlib import import_module
 
@@ -79,7 +80,10 @@ def run(arguments: list[str]) -> int:
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("FORCE_COLOR", "")
     try:
-        result = veduta.main(arguments, prog_name="veduta", standalone_mode=False)
+        result = veduta.main(
+            arguments, prog_name="veduta", standalone_mode=False,
+            obj=shlex.join(["veduta", *arguments]),
+        )  # fmt: skip
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:

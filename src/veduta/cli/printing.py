@@ -36,6 +36,11 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
     return readable(near if len(near) < len(whole) and not near.startswith("../..") else whole)
 
 
+def command_line() -> str:
+    """Return the command that is running, as one types it in a shell."""
+    return str(click.get_current_context().find_root().obj)
+
+
 def count(number: int, what: str) -> str:
     """Return "1 photo", "2 photos", "12,000 photos"."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option, training_options
-from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.printing import command_line, count, duration, print_json, shown
 from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ def command(
             opened, dataset, run, labels=labels, column=column, allow_leak=allow_leak,
             devices=int(devices) if devices.isdigit() else "auto", nodes=nodes,
             on_epoch=None if as_json else _tell, on_progress=advance,
-            command=shlex.join(["veduta", *sys.argv[1:]]),
+            command=command_line(),
         )  # fmt: skip
     if as_json:
         print_json({"run": shown(run), **card.as_json()})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option, training_options
-from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.printing import command_line, count, duration, print_json, shown
 from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -90,7 +88,7 @@ def command(
                 opened, dataset, folder, trials=trials, hours=hours, labels=labels, column=column,
                 allow_leak=allow_leak, keep_all=keep_all, on_progress=advance,
                 on_trial=None if as_json else _teller(limit, hours),
-                command=shlex.join(["veduta", *sys.argv[1:]]),
+                command=command_line(),
             )  # fmt: skip
     except KeyboardInterrupt:
         click.echo(f"{shown(folder)} stays; the same command goes on with it.", err=True)
