@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import pixels
+from tiny import pixels, save
 
+from veduta.collect.leaks_page import write_leaks_page
+from veduta.collect.split_table import SplitTable
+from veduta.collect.splitting import Leak
 from veduta.photos import thumbnail
 from veduta.search.gallery_page import (
     Figure,
@@ -136,4 +139,41 @@ def test_evidence(browser: Any, evidence_file: Path, width: int, height: int) ->
     page.keyboard.press("Escape")
     assert not picture.is_visible()
     assert complaints == []
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_leaks(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    save(tmp_path / "a.png", 1)
+    save(tmp_path / EVIL.replace("/", "-"), 2)
+    table = SplitTable(
+        root=tmp_path,
+        paths=("a.png", EVIL.replace("/", "-"), "gone.png"),
+        labels=("tower", "tower", "tower"),
+        splits=("train", "test", "test"),
+        others={},
+        problems=(),
+    )
+    leaks = [Leak(0, 1, "mirrored", 0.98), Leak(0, 2, "same bytes", 1.0)]
+    file = tmp_path / "leaks.html"
+    write_leaks_page(file, table, table.splits, leaks, "test and train: 2 leaks")
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(file.as_uri())
+    assert complaints == []
+    assert page.title() == f"Leaks of {tmp_path.name}"
+    assert page.locator(".pair").count() == 2
+    sizes = page.evaluate("() => [...document.images].map(one => one.naturalWidth)")
+    assert len(sizes) == 3 and min(sizes) > 0
+    body = page.inner_text("body")
+    assert "mirrored, 0.980" in body and "no preview" in body
+    assert "<script>document.title" in body, "shown as text, not run"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    first, second = (page.locator(".pair").first.locator("figure").nth(at) for at in (0, 1))
+    assert first.bounding_box()["y"] == second.bounding_box()["y"], "side by side"
     context.close()
