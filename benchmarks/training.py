@@ -29,15 +29,20 @@ _TARGET = 0.9
 _NETWORKS = {
     "cnn-1, 128 pixels": ("cnn-1", []),
     "EfficientNet-Lite0, all of it, 224 pixels": (
-        "finetune",
-        ["network.backbone=embedded:efficientnet-lite0", "input.size=224", "augment=[]"],
+        "transfer",
+        [
+            "network.backbone=embedded:efficientnet-lite0",
+            "network.train=all",
+            "input.size=224",
+            "augment=[]",
+        ],
     ),
 }
 _ALWAYS = [
     "training.optimizer=adam", "training.weight_decay=0.0", "training.learning_rate=1e-4",
     "training.backbone_rate=1.0", "training.unfreeze_after=0", "training.cosine=false",
     "training.patience=0", "training.validation=0.0", "loss.label_smoothing=0.0",
-    "training.batch=32", "training.probe=false",
+    "training.batch=32",
 ]  # fmt: skip
 
 
@@ -46,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--photos", type=int, default=192)
     options.add_argument("--epochs", type=int, default=3)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--only", choices=("cnn-1", "finetune"))
+    options.add_argument("--only", choices=("cnn-1", "transfer"))
     chosen = options.parse_args(arguments)
     rows = []
     for name, (recipe, changes) in _NETWORKS.items():

@@ -161,7 +161,7 @@ def check_outputs(net: Net, recipe: Recipe, classes: int, n: int) -> None:
         assert (out.mean is not None) == (recipe.loss.name == "vae")
     else:
         assert out.reconstruction is None
-    if recipe.loss.name == "cross-entropy":
+    if recipe.loss.name == "cross-entropy" or recipe.training.probe == "after":
         assert out.scores.shape == (n, classes)
     elif recipe.loss.name == "binary-cross-entropy":
         assert out.scores.shape == (n, 1)
@@ -250,7 +250,7 @@ def test_networks_give_numbers_and_learn(name, changes, classes):
     without = [key for key, one in net.named_parameters() if one.requires_grad and one.grad is None]
     # The width of the cloud is learned by the KL part of its loss; here the sample carries it.
     assert without == []
-    assert all(torch.isfinite(one.grad).all() for one in net.parameters())
+    assert all(torch.isfinite(one.grad).all() for one in net.parameters() if one.requires_grad)
 
 
 def test_probabilities_are_probabilities():
@@ -754,6 +754,35 @@ def test_the_embedded_network_is_the_onnx_one(name):
     assert wanted.max() == 6.0
     assert np.abs(features - wanted).max() < 1e-3
     assert backbone.shape == (1280, 9, 9)
+
+
+def test_the_embedded_pair_is_the_default_encoder():
+    skimage = pytest.importorskip("skimage.data")
+    from veduta.encoders import DEFAULT, PRESETS, load_encoder
+
+    assert f"embedded:{PRESETS[DEFAULT].model}" == open_recipe("finetune").network.backbone
+    photo = skimage.astronaut()[:384, :384]
+    encoder = load_encoder()
+    (wanted,) = encoder.encode([encoder.prepare(photo)])
+    recipe = open_recipe("finetune")
+    mean, std = (torch.tensor(one)[:, None, None] for one in (recipe.input.mean, recipe.input.std))
+    pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
+    backbone = backbone_from(recipe.network.backbone, "pretrained", 384).eval()
+    with torch.inference_mode():
+        (found,) = backbone(((pixels - mean) / std)[None]).numpy()
+    assert backbone.shape == (2560,)
+    assert np.linalg.norm(found[:1280]) == pytest.approx(1, abs=1e-5)
+    assert np.abs(found / np.sqrt(2) - wanted).max() < 1e-4
+
+
+def test_the_embedded_pair_learns_of_a_photo_on_which_nothing_fires():
+    """The slope of a root at zero is infinite."""
+    pair = backbone_from("embedded:efficientnet-lite0-lite2", "none", 64)
+    with torch.no_grad():
+        for one in pair.network.late[0][-2].parameters():
+            one.zero_()
+    pair(torch.zeros(2, 3, 64, 64)).sum().backward()
+    assert all(torch.isfinite(one.grad).all() for one in pair.parameters())
 
 
 def test_the_embedded_network_without_its_weights_is_random():

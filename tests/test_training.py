@@ -1122,13 +1122,42 @@ def test_training_begins_with_the_probe(dataset: Path, tmp_path: Path) -> None:
     chosen = replace(
         chosen,
         network=replace(chosen.network, layers=layers, features=1),
-        training=replace(chosen.training, probe=True, learning_rate=1e-9),
+        training=replace(chosen.training, probe="before", learning_rate=1e-9),
     )
     pictures, parts = prepared(dataset, chosen)
     done = fit(chosen, build(chosen, len(parts.names)), parts, pictures, tmp_path / "probe")
-    random = replace(chosen, training=replace(chosen.training, probe=False))
+    random = replace(chosen, training=replace(chosen.training, probe="none"))
     plain = fit(random, build(random, len(parts.names)), parts, pictures, tmp_path / "random")
     assert done.history[0].train_loss < 0.7 * plain.history[0].train_loss
     wrong = replace(chosen, network=replace(chosen.network, features=0))
     with pytest.raises(RecipeError, match=r"training\.probe wants"):
         fit(wrong, build(wrong, len(parts.names)), parts, pictures, tmp_path / "wrong")
+
+
+def test_training_ends_with_the_probe(dataset: Path, tmp_path: Path) -> None:
+    """By a loss of the features, which has no opinion of the last layer."""
+    from veduta.learn.probing import linear_probe
+
+    layers: Any = ({"conv": 4}, {"global": "average"}, {"dense": "classes"})
+    chosen = recipe(epochs=2)
+    chosen = replace(
+        chosen,
+        network=replace(chosen.network, layers=layers, features=2),
+        loss=replace(chosen.loss, name="supcon"),
+        training=replace(chosen.training, probe="after", per_class=2, batch=6),
+    )
+    pictures, parts = prepared(dataset, chosen)
+    net = build(chosen, len(parts.names))
+    before = net.layers[0].weight.detach().clone()
+    done = fit(chosen, net, parts, pictures, tmp_path)
+    assert not torch.equal(before, done.net.layers[0].weight)
+    with torch.inference_mode():
+        shown = normalised(pictures.batch(parts.train), chosen.input)
+        features = done.net(shown).features.numpy()
+    weights, bias = linear_probe(features, parts.codes[parts.train], len(parts.names))
+    np.testing.assert_allclose(done.net.layers[-1].weight.detach(), weights.T, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(done.net.layers[-1].bias.detach(), bias, rtol=1e-3, atol=1e-4)
+    assert all(one.requires_grad for one in done.net.layers.parameters())
+    wrong = replace(chosen, loss=replace(chosen.loss, name="cross-entropy"))
+    with pytest.raises(RecipeError, match=r'probe = "after"'):
+        build(wrong, len(parts.names))

@@ -176,8 +176,10 @@ def _outcome(backbone: Backbone, size: int) -> tuple[Shape, set[str]]:
     """
     used: set[str] = set()
     hooks = [
-        child.register_forward_hook(lambda *_, name=name: used.add(name))
+        # A list of modules runs through its members alone.
+        module.register_forward_hook(lambda *_, name=name: used.add(name))
         for name, child in backbone.network.named_children()
+        for module in child.modules()
     ]
     tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
     state = {name: torch.empty_like(one, device="meta") for name, one in tensors.items()}

@@ -1,4 +1,4 @@
-"""The package's own EfficientNet-Lite as a network that can be trained.
+"""The package's own EfficientNet-Lite as a network that can be trained; also two side by side.
 
 Tan and Le, "EfficientNet", ICML 2019; the Lite variant has ReLU6 and no squeeze-and-excitation.
 The weights are those of the package's ONNX files, where the batch normalisations are folded into
@@ -9,15 +9,24 @@ disturb statistics, since there are none.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from veduta.errors import LearnError, readable
 from veduta.learn.layers import SameConv2d
 
-__all__ = ["CHANNELS", "NETWORKS", "EfficientNetLite", "embedded_network"]
+__all__ = [
+    "CHANNELS",
+    "NETWORKS",
+    "PAIR",
+    "EfficientNetLite",
+    "EfficientNetPair",
+    "embedded_network",
+]
 
 CHANNELS = 1280  # of the feature map
 STEM = 32
@@ -47,7 +56,14 @@ STAGES = (
 )
 # How much wider and deeper each network is. Lite keeps the stem, the head, and the depth of the
 # first and last stage.
-NETWORKS = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite2": (1.1, 1.2)}
+LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
+WIDER_AND_DEEPER = {LITE0: (1.0, 1.0), LITE2: (1.1, 1.2)}
+PAIR = "efficientnet-lite0-lite2"
+NETWORKS = (LITE0, LITE2, PAIR)
+
+# The pooling of the default encoder, see tools/export_models.py.
+LEAST = 1e-6
+POWER = 3.0
 
 
 class Block(nn.Module):  # type: ignore[misc]
@@ -101,19 +117,52 @@ class EfficientNetLite(nn.Module):  # type: ignore[misc]
         return self.relu(self.head(self.blocks(self.relu(self.stem(photos)))))
 
 
-def embedded_network(name: str, *, pretrained: bool) -> EfficientNetLite:
+class EfficientNetPair(nn.Module):  # type: ignore[misc]
+    """Two networks side by side, pooled and centred as the default encoder has it.
+
+    Each network's half is the root of the mean cube of its feature map, of length one, less what
+    photos of ImageNet have in common, again of length one. `late`: what is behind the last halving
+    of the picture; `early`: what is before.
+    """
+
+    def __init__(self, networks: Sequence[EfficientNetLite], common: Tensor) -> None:
+        """`common`: (2, 1280)."""
+        super().__init__()
+        self.early, self.late = nn.ModuleList(), nn.ModuleList()
+        for one in networks:
+            cut = max(at for at, block in enumerate(one.blocks) if block.depthwise.stride[0] > 1)
+            self.early.append(nn.Sequential(one.stem, one.relu, *one.blocks[:cut]))
+            self.late.append(nn.Sequential(*one.blocks[cut:], one.head, one.relu))
+        self.register_buffer("common", common)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 2560), each half of length one."""
+        halves = []
+        for early, late, common in zip(self.early, self.late, self.common, strict=True):
+            # A cube is beyond half precision.
+            peaks = late(early(photos)).float().clamp(min=LEAST).pow(POWER).mean((2, 3)).sqrt()
+            halves.append(functional.normalize(functional.normalize(peaks) - common))
+        return torch.cat(halves, dim=1)
+
+
+def embedded_network(name: str, *, pretrained: bool) -> EfficientNetLite | EfficientNetPair:
     """Make an embedded network by its name, one of `NETWORKS`.
 
     Raises:
         LearnError: the package came without its weights, or onnx is not installed.
     """
-    network = EfficientNetLite(*NETWORKS[name])
-    if pretrained:
-        _load(network, name)
-    return network
+    networks, common = [], torch.zeros(2, CHANNELS)
+    for row, one in enumerate((LITE0, LITE2) if name == PAIR else (name,)):
+        networks.append(EfficientNetLite(*WIDER_AND_DEEPER[one]))
+        if pretrained:
+            tensors = _tensors(one)
+            _load(networks[-1], tensors)
+            common[row] = tensors["common"]
+    return EfficientNetPair(networks, common) if name == PAIR else networks[0]
 
 
-def _load(network: EfficientNetLite, name: str) -> None:
+def _tensors(name: str) -> dict[str, Tensor]:
+    """Read what the package's graph of a network holds, float32."""
     from veduta.encoders.embedded import FOLDER
 
     path = FOLDER / f"{name}.onnx"
@@ -121,22 +170,28 @@ def _load(network: EfficientNetLite, name: str) -> None:
         import onnx
         from onnx import numpy_helper
 
-        tensors = {
-            tensor.name.removeprefix(f"{name}/").removesuffix(".f16"): numpy_helper.to_array(tensor)
-            for tensor in onnx.load(path).graph.initializer
-        }
+        held = onnx.load(path).graph.initializer
     except (ImportError, OSError) as error:
         raise LearnError(
             f"{readable(path)}: the package's own weights do not read ({error}); "
             "install veduta[train] again"
         ) from error
+    return {
+        one.name.removeprefix(f"{name}/").removesuffix(".f16"): torch.from_numpy(
+            numpy_helper.to_array(one).astype("float32")
+        )
+        for one in held
+    }
+
+
+def _load(network: EfficientNetLite, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for place, module in network.named_modules():
             if isinstance(module, SameConv2d):
                 source = _in_graph(place)
-                weight = torch.from_numpy(tensors[f"{source}.weight"].astype("float32"))
+                weight = tensors[f"{source}.weight"]
                 module.weight.copy_(weight * STD if place == "stem" else weight)
-                module.bias.copy_(torch.from_numpy(tensors[f"{source}.bias"].copy()))
+                module.bias.copy_(tensors[f"{source}.bias"])
 
 
 def _in_graph(name: str) -> str:

@@ -81,7 +81,7 @@ class Net(nn.Module):  # type: ignore[misc]
         shapes = [before, *(layer.shape for layer in layers)]
         self.cut = len(layers) if decoder else _cut(recipe, len(layers))
         self.feature_size = math.prod(shapes[self.cut])
-        self.has_scores = recipe.loss.name in ON_SCORES
+        self.has_scores = recipe.loss.name in ON_SCORES or recipe.training.probe == "after"
         self.gives_probabilities = self.has_scores and _activation(layers) in {"softmax", "sigmoid"}
         self._train = recipe.network.train
         self.backbone_learns(True)
@@ -175,7 +175,13 @@ def _cut(recipe: Recipe, count: int) -> int:
             f"{recipe.name}: network.features is {recipe.network.features}, but network.layers "
             f"has {count}; wanted is a number of {-count} to {count}"
         )
-    if cut < count and recipe.loss.name not in ON_SCORES:
+    probed = recipe.training.probe == "after"
+    if probed and recipe.loss.name in ON_SCORES:
+        raise RecipeError(
+            f'{recipe.name}: training.probe = "after" computes the last layer after the training, '
+            f'and {recipe.loss.name} trains it; take probe = "before", or a loss of the features'
+        )
+    if cut < count and recipe.loss.name not in ON_SCORES and not probed:
         raise RecipeError(
             f"{recipe.name}: network.features cuts before layer {cut}, and the loss "
             f"{recipe.loss.name} compares what is there: the layers after it would learn nothing; "

@@ -1,8 +1,10 @@
-"""A linear probe: the last layer begins as the best that the features allow, not at random.
+"""A linear probe: the last layer is the best that the features allow.
 
-Fine-tuning under a random last layer first distorts what is pretrained (Kumar, Raghunathan, Jones,
-Ma and Liang, "Fine-tuning can distort pretrained features and underperform out-of-distribution",
-ICLR 2022). Here the probe is a ridge regression in closed form, which costs one look at the photos.
+Before training: fine-tuning under a random last layer first distorts what is pretrained (Kumar,
+Raghunathan, Jones, Ma and Liang, "Fine-tuning can distort pretrained features and underperform
+out-of-distribution", ICLR 2022). After it: features that were learned by comparison are given names
+(Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, in two stages as well). Here the
+probe is a ridge regression in closed form, which costs one look at the photos.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from veduta.learn.pictures import Pictures
     from veduta.learn.recipe import Recipe
 
-__all__ = ["linear_probe", "probe"]
+__all__ = ["linear_probe", "probe", "probed_layer"]
 
 RIDGE = 0.1  # of the mean square of the centred features
 _SCALES = 2.0 ** np.arange(0, 8)
@@ -33,6 +35,20 @@ _PASSED_BY = {"dropout", "noise"}  # layers that do nothing outside of training
 
 def probe(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures) -> None:
     """Set the last layer of a network to the linear probe of its features.
+
+    Raises:
+        RecipeError: see `probed_layer`.
+    """
+    last = probed_layer(recipe, net)
+    features, _ = outputs_of(net, pictures, parts.train, recipe.input)
+    weights, bias = linear_probe(features, parts.codes[parts.train], len(parts.names))
+    with torch.no_grad():
+        last.weight.copy_(torch.from_numpy(weights.T))
+        last.bias.copy_(torch.from_numpy(bias))
+
+
+def probed_layer(recipe: Recipe, net: Net) -> nn.Linear:
+    """Return the layer that can be a linear probe.
 
     Raises:
         RecipeError: the last layer is not {dense = "classes"} right behind the cut.
@@ -44,11 +60,7 @@ def probe(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures) -> None:
             f'{recipe.name}: training.probe wants {{dense = "classes"}}, without an activation, as '
             "the last layer and network.features to cut right before it"
         )
-    features, _ = outputs_of(net, pictures, parts.train, recipe.input)
-    weights, bias = linear_probe(features, parts.codes[parts.train], len(parts.names))
-    with torch.no_grad():
-        last.weight.copy_(torch.from_numpy(weights.T))
-        last.bias.copy_(torch.from_numpy(bias))
+    return last
 
 
 def linear_probe(

@@ -100,9 +100,10 @@ class Training:
     without a gain above `min_delta` after which training stops; 0: never. `reduce_patience`: epochs
     without one after which the learning rate is multiplied by `reduce_factor`; 0: never.
     `milestones`: epochs after which it is multiplied by `gamma`. `l1`, `l2`: penalties on the
-    weights of layers that say `regularised`. `probe`: the last layer begins as a linear probe of
-    the features and not at random. `unfreeze_after`: epochs during which the backbone
-    does not learn yet. `backbone_rate`: its learning rate in parts of `learning_rate`.
+    weights of layers that say `regularised`. `probe`: the last layer is the linear probe of the
+    features; "before": training begins with it; "after": training, by a loss of the features,
+    leaves it out. `unfreeze_after`: epochs during which the backbone does not learn yet.
+    `backbone_rate`: its learning rate in parts of `learning_rate`.
     `validation`: share of the training photos held out where the dataset names none. `balanced`:
     every class is drawn as often. `per_class`: photos of a class in a batch, for losses that
     compare photos; 0: any. `mixup`: alpha of mix-up; 0: none. `pairs`: pairs of photos an epoch
@@ -125,7 +126,7 @@ class Training:
     cosine: bool = False
     l1: float = 0.0
     l2: float = 0.0
-    probe: bool = False
+    probe: Literal["none", "before", "after"] = "none"
     unfreeze_after: int = 0
     backbone_rate: float = 1.0
     validation: float = 0.2

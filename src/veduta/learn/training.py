@@ -33,7 +33,7 @@ from veduta.learn.feeding import Batches, feed
 from veduta.learn.losses import Objective, mixed, objective, penalty
 from veduta.learn.pace import Epoch, best_epoch, rate_factor, reason_to_stop
 from veduta.learn.pictures import normalised
-from veduta.learn.probing import probe
+from veduta.learn.probing import probe, probed_layer
 from veduta.learn.sampling import network_seed
 
 if TYPE_CHECKING:
@@ -109,8 +109,11 @@ def fit(
     made_by = origin(recipe, parts)
     state = read_checkpoint(folder, made_by)
     torch.manual_seed(network_seed(training.seed, 0))
-    if training.probe and state is None:
+    if training.probe == "before" and state is None:
         probe(recipe, net, parts, pictures)
+    elif training.probe == "after":
+        # Before the loss is asked for its opinion of this layer: it has none.
+        probed_layer(recipe, net).requires_grad_(False)
     lesson = _Lesson(recipe, net, objective(recipe, net))
     lesson.listen(folder, made_by, on_epoch, on_progress)
     if state is not None:
@@ -124,6 +127,9 @@ def fit(
     net.load_state_dict(lesson.best)
     net.zero_grad(set_to_none=True)
     net.to("cpu").eval()
+    if training.probe == "after":
+        probe(recipe, net, parts, pictures)
+        probed_layer(recipe, net).requires_grad_(True)
     return Trained(
         net=net,
         history=history,
