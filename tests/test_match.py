@@ -196,6 +196,25 @@ def test_a_stamp_does_not_decide(
         assert found.verdict != "same place" and found.model is None
 
 
+@pytest.mark.parametrize("corners", [((20, 20), (20, 20)), ((20, 20), (410, 250))])
+def test_a_large_logo_does_not_decide(
+    shared_data: Callable[[str], Path], corners: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    images = shared_data("landmarks30") / "images"
+    logo = scene(7, 210, 210)
+    marked = []
+    for name, (x, y) in zip(
+        ("gateway_of_india/gateway_of_india_000.jpg", "india_gate/india_gate_000.jpg"),
+        corners, strict=True,
+    ):  # fmt: skip
+        photo = np.array(Image.open(images / name).convert("RGB").resize((640, 480)))
+        photo[y : y + 210, x : x + 210] = logo
+        marked.append(photo)
+    found = veduta.match(*marked, encoder="fast")
+    assert found.matches > 20, "the logo matches"
+    assert found.verdict != "same place" and found.model is None
+
+
 @pytest.mark.parametrize("blank", ["black.png", "sky.png", "dot.png", "tiny.png", "strip.png"])
 def test_little_to_see(home: Path, blank: str) -> None:
     for pair in ((blank, "wall/a.png"), ("wall/a.png", blank)):

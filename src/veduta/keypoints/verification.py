@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veduta.keypoints.agreement import agreeing
+from veduta.keypoints.marks import covered, only_a_mark
 from veduta.keypoints.matching import LEAST, mutual
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Verification:
     """How many matches there were to agree."""
     agreeing: int
     """How many of the matches move as the matches around them do, see `keypoints.agreement`: of any
-    thing that keeps its shape locally, whether one model explains all of it or not."""
+    thing that keeps its shape locally, whether one model explains all of it or not. The matches of
+    a mark that both photos bear, see `keypoints.marks`, do not count."""
     spread: float
     """In [0, 1]: of the cells of an 8 × 8 grid that hold keypoints, the share that holds inliers;
     the smaller of the two photos."""
@@ -86,18 +88,24 @@ def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Ver
         other: those of the other.
         matches: (m, 2) index pairs, as from `mutual`.
 
-    Inliers on one line, or within one detail, support no model. Nor do inliers that lie within a
-    small part of both photos and at the same place of both, as a watermark or a frame's caption
-    would; the other matches are then asked again.
+    Inliers on one line, or within one detail, support no model. Nor do those of a mark that was put
+    on both photos (`keypoints.marks`), or that lie within a small part of both and at the same
+    place of both, as a watermark or a frame's caption would; the other matches are then asked
+    again.
     """
     a = _scaled(query)[matches[:, 0]]
     b = _scaled(other)[matches[:, 1]]
     left = kept = np.arange(len(matches))
+    genuine = np.ones(len(matches), bool)
     matrix = None
     for _ in range(2):
         matrix, agree = _homography(a[left], b[left])
         kept = _distinct(a, b, left[agree])
-        if len(kept) < _SOME or _trustworthy(query, other, a[kept], b[kept]):
+        if len(kept) < _SOME:
+            break
+        if only_a_mark(query, other, matches[left], matches[kept]):
+            genuine[left[agree]] = False
+        elif _trustworthy(query, other, a[kept], b[kept]):
             break
         left = left[~agree]
         kept = kept[:0]
@@ -114,12 +122,14 @@ def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Ver
             len(through) >= max(ENOUGH, len(kept)) + CLEARLY_MORE
             and _trustworthy(query, other, a[through], b[through])
             and _alike(a[through], b[through])
+            and not only_a_mark(query, other, matches[left], matches[through])
         ):
             model, kept = "fundamental", through
             matrix = _lines_in_pixels(fundamental, query, other)
 
     spread = min(_spread(query, matches[kept, 0]), _spread(other, matches[kept, 1]))
-    return Verification(model, matrix, matches[kept], len(matches), agreeing(a, b), spread)
+    moving = agreeing(a[genuine], b[genuine])
+    return Verification(model, matrix, matches[kept], len(matches), moving, spread)
 
 
 def verify_many(
@@ -231,12 +241,9 @@ def _trustworthy(
         if np.linalg.eigvalsh(np.cov(points.T))[0] < _NEAR**2:
             return False
         size = np.array([keypoints.width, keypoints.height])
-        size = size * (_SIDE / size.max())
-        # Not the outermost inliers: one that agrees by chance must not make a stamp large.
-        ordered = np.sort(points / size, axis=0)
-        low, middle, high = ordered[[len(ordered) // 10, len(ordered) // 2, -len(ordered) // 10]]
-        shares.append(float(np.prod((high - low) / 0.8)))
-        middles.append(middle)
+        within = np.sort(points / (size * (_SIDE / size.max())), axis=0)
+        shares.append(covered(within))
+        middles.append(within[len(within) // 2])
     # A detail that fills the other photo is a close-up of it, and welcome.
     if max(shares) < _SPOT:
         return False
