@@ -28,6 +28,7 @@ from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
 from veduta.evaluation.metrics import average_precision
 from veduta.learn import projection as learned
+from veduta.learn.card import read_card
 from veduta.learn.export import export
 from veduta.learn.frozen import Descriptors, descriptors_of, trained_on
 from veduta.learn.networks import build
@@ -185,7 +186,8 @@ def tuned(places: Places, work: Path) -> str:
         fold = places.names[number::FOLDS]
         others = [one for one in places.names if one not in fold]
         squares = replace(places, rows=encoded(places.files, squared(recipe, work)))
-        after = replace(places, rows=encoded(places.files, run_on(places, others, recipe, work)))
+        run = run_on(places, others, recipe, work / f"{TUNED}-without-{fold[0]}")
+        after = replace(places, rows=encoded(places.files, run))
         for found, (of, method) in zip(
             table_rows.values(),
             (
@@ -221,13 +223,14 @@ def squared(recipe: Recipe, work: Path) -> str:
     return str(folder / RUN_MODEL)
 
 
-def run_on(places: Places, names: Sequence[str], recipe: Recipe, work: Path) -> str:
+def run_on(places: Places, names: Sequence[str], recipe: Recipe, run: Path) -> str:
     """Train a recipe on all photos of some places, a tenth held out; return the run's name."""
-    run = work / f"{recipe.name}-{names[0]}"
     if (run / "card.json").is_file():
+        if sorted(read_card(run).classes) != sorted(names):
+            raise SystemExit(f"{run} was trained on other places; remove it")
         return str(run)
     print(run.name, flush=True)
-    dataset = work / f"{run.name}-photos"
+    dataset = run.with_name(f"{run.name}-photos")
     for file, label, split in zip(places.files, places.labels, places.splits, strict=True):
         if label in names and split in {"query", "gallery"}:
             link = dataset / label / file.name
