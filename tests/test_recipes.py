@@ -298,6 +298,7 @@ def test_the_digest_changes_with_all_that_decides_the_result(key: str, value: An
         "input.fit": "crop",
         "training.optimizer": "sgd",
         "training.monitor": "val_loss",
+        "training.probe": "after",
         "training.precision": "16-mixed",
         "network.layers": [{"dense": 3}],
         "network.decoder": [{"dense": 3}],

@@ -61,8 +61,13 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_what_it_says_and_leaves(
-    recipe: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # paths are shown from here
     out = tmp_path / "run"
     call = ["train", recipe, str(photos), "--out", str(out), "--set", "training.epochs=2"]
     assert run(call) == 0
