@@ -174,6 +174,19 @@ def test_many_photos_of_one_hash_are_not_all_paired() -> None:
     assert {(at, at + 1) for at in range(2999)} <= pairs  # yet they hang together
 
 
+def test_the_pairs_of_smooth_photos_do_not_grow_with_their_square() -> None:
+    """All hashes are near one another, as those of skies are; the nearest is kept all the same."""
+    rng = np.random.default_rng(5)
+    hashes = np.array(
+        [sum(1 << int(bit) for bit in rng.choice(64, 3, replace=False)) for _ in range(2000)],
+        np.uint64,
+    )
+    copy = hashes[0] ^ np.uint64(1 << 63)
+    pairs = near_photos(np.append(hashes, copy))
+    assert (0, 2000) in pairs
+    assert len(pairs) < 30 * 2000
+
+
 def pair(first: int, second: int, score: float = 0.95) -> Pair:
     return Pair(first, second, "cut", score)
 

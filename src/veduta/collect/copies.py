@@ -42,12 +42,12 @@ _NEIGHBOURS = 12
 _SIMILAR = 0.4  # least similarity of descriptors; half of a photo nearly always has it
 _ANYWAY = 3  # of the neighbours, which only need to be
 _FAINTLY_SIMILAR = 0.2
-_ROWS, _COLUMNS = 1024, 8192  # descriptors compared at a time
+_ROWS, _COLUMNS = 1024, 2048  # descriptors compared at a time
 _AT_ONCE = 64  # photos that are compared with their candidates between two reports
 _WHOLE = 0.93  # of both pictures: less is a cut
 _SURE = 0.97  # score from which on one pair joins two groups
 _ALIKE = 0.9
-_VERSION = 4  # of the way copies are found
+_VERSION = 5  # of the way copies are found
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +189,10 @@ def _compared(
 ) -> Iterator[tuple[int, int, str, float]]:
     """Yield the copies among the files `ones` as (place in `ones`, another, kind, score)."""
     rows = photos.rows[list(ones)]
-    hashes = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows].astype(np.uint64)
-    candidates = near_photos(hashes)
     tell = (lambda done, total: on_progress("Comparing", done, total)) if on_progress else None
-    candidates.update(_nearest(photos.snapshot.descriptors, rows, tell))
     todo = [
         (first, [b for _, b in some])
-        for first, some in groupby(sorted(candidates), key=lambda pair: pair[0])
+        for first, some in groupby(sorted(_candidates(photos, rows, tell)), key=lambda p: p[0])
     ]
     looking = _Looking(photos, rows)
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="veduta-copies") as pool:
@@ -206,6 +203,18 @@ def _compared(
                 yield from found
             if on_progress:
                 on_progress("Laying over", min(start + _AT_ONCE, len(todo)), len(todo))
+
+
+def _candidates(
+    photos: DescribedPhotos,
+    rows: NDArray[np.int64],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> set[tuple[int, int]]:
+    """Return the pairs (smaller, larger place in `rows`) that may be copies."""
+    hashes = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows].astype(np.uint64)
+    candidates = near_photos(hashes)
+    candidates.update(_nearest(photos.snapshot.descriptors, rows, on_progress))
+    return candidates
 
 
 def _nearest(

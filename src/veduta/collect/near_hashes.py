@@ -1,7 +1,8 @@
 """Pairs of photos whose perceptual hashes differ in few bits, straight or mirrored.
 
 Two hashes that differ in at most b bits agree in at least one of b + 1 bands of them, so only
-photos with a band in common are compared, a block at a time.
+photos with a band in common are compared, a block at a time. The hashes of smooth pictures are
+near each other, however many there are: each photo keeps only its nearest.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _BITS = 64
 _BANDS = MOST_BITS + 1
 _AT_ONCE = 1 << 19  # pairs
 _OF_ONE_HASH = 4  # photos with equal hashes that another one is compared with
+_NEAREST = 12  # hashes that are kept of those near to one, the nearest first
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
 
@@ -29,7 +31,8 @@ def near_photos(hashes: NDArray[np.uint64]) -> set[tuple[int, int]]:
     """Return the pairs (smaller, larger) of places in `hashes` (n,) that may show one picture.
 
     Of the photos with one and the same hash, which may be all blank ones of a collection, each is
-    paired with the next few: where they are copies, that holds them together.
+    paired with the next few: where they are copies, that holds them together. So the pairs grow
+    with the photos, not with their square.
     """
     values, inverse = np.unique(hashes, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
@@ -41,7 +44,7 @@ def near_photos(hashes: NDArray[np.uint64]) -> set[tuple[int, int]]:
         for other in group[at + 1 : at + 1 + _OF_ONE_HASH]
     }
     for others in (values, mirrored_hashes(values)):
-        for a, b in _near(others, values):
+        for a, b in _nearest(others, values):
             for first in members[a][:_OF_ONE_HASH].tolist():
                 for second in members[b][:_OF_ONE_HASH].tolist():
                     if first != second:
@@ -61,8 +64,22 @@ def mirrored_hashes(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return mirrored
 
 
-def _near(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Yield (row of `first`, row of `second`) with few different bits, some several times."""
+def _nearest(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Yield (row of `first`, another row of `second`) with few different bits, few of each row."""
+    found = [np.empty((0, 3), np.int64), *_near(first, second)]
+    pairs = _best(np.unique(np.concatenate(found), axis=0))
+    yield from zip(pairs[:, 0].tolist(), pairs[:, 2].tolist(), strict=True)
+
+
+def _best(found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return of `found` (m, 3), sorted: row, different bits, another row; the first few of each."""
+    starts = np.flatnonzero(np.diff(found[:, 0], prepend=-1))
+    rank = np.arange(len(found)) - np.repeat(starts, np.diff(starts, append=len(found)))
+    return found[rank < _NEAREST]
+
+
+def _near(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Yield (m, 3): row of `first`, different bits, another row of `second`; some several times."""
     for band in range(_BANDS):
         low, high = band * _BITS // _BANDS, (band + 1) * _BITS // _BANDS
         mask = np.uint64((1 << (high - low)) - 1)
@@ -79,5 +96,7 @@ def _near(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> Iterator[tup
             )
             others = order[np.repeat(starts[some], sizes[some]) + within]
             different = (first[rows] ^ second[others]).view(np.uint8).reshape(-1, _BITS // 8)
-            near = _ONES[different].sum(axis=1) <= MOST_BITS
-            yield from zip(rows[near].tolist(), others[near].tolist(), strict=True)
+            bits = _ONES[different].sum(axis=1)
+            near = (bits <= MOST_BITS) & (rows != others)
+            found = np.stack([rows[near], bits[near], others[near]], axis=1).astype(np.int64)
+            yield _best(found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))])
