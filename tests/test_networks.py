@@ -760,11 +760,11 @@ def test_the_embedded_pair_is_the_default_encoder():
     skimage = pytest.importorskip("skimage.data")
     from veduta.encoders import DEFAULT, PRESETS, load_encoder
 
-    assert f"embedded:{PRESETS[DEFAULT].model}" == open_recipe("finetune").network.backbone
+    assert f"embedded:{PRESETS[DEFAULT].model}" == open_recipe("supcon").network.backbone
     photo = skimage.astronaut()[:384, :384]
     encoder = load_encoder()
     (wanted,) = encoder.encode([encoder.prepare(photo)])
-    recipe = open_recipe("finetune")
+    recipe = open_recipe("supcon")
     mean, std = (torch.tensor(one)[:, None, None] for one in (recipe.input.mean, recipe.input.std))
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
     backbone = backbone_from(recipe.network.backbone, "pretrained", 384).eval()
@@ -775,9 +775,42 @@ def test_the_embedded_pair_is_the_default_encoder():
     assert np.abs(found / np.sqrt(2) - wanted).max() < 1e-4
 
 
-def test_the_embedded_pair_learns_of_a_photo_on_which_nothing_fires():
+def test_the_textured_pair_has_the_moments_of_its_channels_behind_the_descriptor():
+    plain, textured = (
+        backbone_from(f"embedded:efficientnet-lite0-lite2{more}", "pretrained", 64).eval()
+        for more in ("", "-textured")
+    )
+    photos = torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        halves, found = plain(photos).numpy(), textured(photos).numpy()
+        maps = [
+            late[0](early(photos)).double().numpy()
+            for early, late in zip(plain.network.early, plain.network.late, strict=True)
+        ]
+    assert textured.shape == (3360,) and textured.descriptor == 2560
+    np.testing.assert_array_equal(found[:, :2560], halves)
+    flat = [one.reshape(*one.shape[:2], -1) for one in maps]
+    wanted = np.concatenate([f(one, axis=2) for one in flat for f in (np.mean, np.std)], axis=1)
+    wanted *= 4 / np.linalg.norm(wanted, axis=1, keepdims=True)
+    assert np.abs(found[:, 2560:] - wanted).max() < 1e-4
+
+
+def test_only_the_layer_that_names_classes_sees_textures():
+    recipe = open_recipe("finetune", ["input.size=64", "network.weights=none"])
+    net = build(recipe, 5).eval()
+    photos = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        out, all_of_it = net(photos), net.backbone(photos)
+        assert net.feature_size == 2560 and net.layers[-1].in_features == 3360
+        assert torch.equal(out.features, all_of_it[:, :2560])
+        assert torch.equal(out.features, net.features(photos))
+        assert torch.equal(out.scores, net.layers[-1](all_of_it))
+
+
+@pytest.mark.parametrize("more", ["", "-textured"])
+def test_the_embedded_pair_learns_of_a_photo_on_which_nothing_fires(more):
     """The slope of a root at zero is infinite."""
-    pair = backbone_from("embedded:efficientnet-lite0-lite2", "none", 64)
+    pair = backbone_from(f"embedded:efficientnet-lite0-lite2{more}", "none", 64)
     with torch.no_grad():
         for one in pair.network.late[0][-2].parameters():
             one.zero_()

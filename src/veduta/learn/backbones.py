@@ -33,15 +33,20 @@ class Backbone(nn.Module):  # type: ignore[misc]
 
     `name`: as in the recipe. `entry`: its method that gives what `shape` says of one photo: a map
     (C, h, w) where the network is convolutional, otherwise its own pooled vector (C,).
+    `descriptor`: how many numbers of the vector photos are compared by; the others are for layers
+    that name classes. 0: all.
     """
 
     shape: Shape = ()
 
-    def __init__(self, name: str, network: nn.Module, entry: str = "forward") -> None:
+    def __init__(
+        self, name: str, network: nn.Module, entry: str = "forward", *, descriptor: int = 0
+    ) -> None:
         super().__init__()
         self.name = name
         self.network = network
         self.entry = entry
+        self.descriptor = descriptor
 
     def forward(self, photos: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, *shape)."""
@@ -107,12 +112,13 @@ def backbone_from(name: str, weights: str, size: int) -> Backbone:
 
 
 def _embedded(name: str, model: str, weights: str, size: int) -> Backbone:
-    from veduta.learn.embedded_network import NETWORKS, embedded_network
+    from veduta.learn.embedded_network import CHANNELS, NETWORKS, TEXTURED, embedded_network
 
     if model not in NETWORKS:
         raise _unknown(name, model, list(NETWORKS))
     network = embedded_network(model, pretrained=weights == "pretrained")
-    return _finished(Backbone(name, network), size)
+    descriptor = 2 * CHANNELS if model == TEXTURED else 0
+    return _finished(Backbone(name, network, descriptor=descriptor), size)
 
 
 def _timm(name: str, model: str, weights: str, size: int) -> Backbone:

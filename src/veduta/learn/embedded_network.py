@@ -23,6 +23,7 @@ __all__ = [
     "CHANNELS",
     "NETWORKS",
     "PAIR",
+    "TEXTURED",
     "EfficientNetLite",
     "EfficientNetPair",
     "embedded_network",
@@ -59,11 +60,15 @@ STAGES = (
 LITE0, LITE2 = "efficientnet-lite0", "efficientnet-lite2"
 WIDER_AND_DEEPER = {LITE0: (1.0, 1.0), LITE2: (1.1, 1.2)}
 PAIR = "efficientnet-lite0-lite2"
-NETWORKS = (LITE0, LITE2, PAIR)
+TEXTURED = f"{PAIR}-textured"
+NETWORKS = (LITE0, LITE2, PAIR, TEXTURED)
 
 # The pooling of the default encoder, see tools/export_models.py.
 LEAST = 1e-6
 POWER = 3.0
+# Length of what is said of textures: most of it is the same for all photos, and what is not then
+# differs between them about as much as the halves do.
+TEXTURE = 4.0
 
 
 class Block(nn.Module):  # type: ignore[misc]
@@ -123,11 +128,19 @@ class EfficientNetPair(nn.Module):  # type: ignore[misc]
     Each network's half is the root of the mean cube of its feature map, of length one, less what
     photos of ImageNet have in common, again of length one. `late`: what is behind the last halving
     of the picture; `early`: what is before.
+
+    `textured`: behind the halves come mean and standard deviation of each channel where `late`
+    begins (Huang and Belongie, "Arbitrary Style Transfer in Real-Time with Adaptive Instance
+    Normalization", ICCV 2017). They say what stone or paint looks like, which is lost on the way
+    to what a thing is: of use to tell classes apart, not to compare photos by.
     """
 
-    def __init__(self, networks: Sequence[EfficientNetLite], common: Tensor) -> None:
+    def __init__(
+        self, networks: Sequence[EfficientNetLite], common: Tensor, *, textured: bool = False
+    ) -> None:
         """`common`: (2, 1280)."""
         super().__init__()
+        self.textured = textured
         self.early, self.late = nn.ModuleList(), nn.ModuleList()
         for one in networks:
             cut = max(at for at, block in enumerate(one.blocks) if block.depthwise.stride[0] > 1)
@@ -136,12 +149,18 @@ class EfficientNetPair(nn.Module):  # type: ignore[misc]
         self.register_buffer("common", common)
 
     def forward(self, photos: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, 2560), each half of length one."""
-        halves = []
+        """(N, 3, H, W) to (N, 2560), each half of length one; textured to (N, 3360)."""
+        halves, moments = [], []
         for early, late, common in zip(self.early, self.late, self.common, strict=True):
+            first = late[0](early(photos))
             # A cube is beyond half precision.
-            peaks = late(early(photos)).float().clamp(min=LEAST).pow(POWER).mean((2, 3)).sqrt()
+            peaks = late[1:](first).float().clamp(min=LEAST).pow(POWER).mean((2, 3)).sqrt()
             halves.append(functional.normalize(functional.normalize(peaks) - common))
+            if self.textured:
+                variance, mean = torch.var_mean(first.float(), (2, 3), correction=0)
+                moments += [mean, (variance + LEAST).sqrt()]
+        if self.textured:
+            halves.append(TEXTURE * functional.normalize(torch.cat(moments, dim=1)))
         return torch.cat(halves, dim=1)
 
 
@@ -152,13 +171,15 @@ def embedded_network(name: str, *, pretrained: bool) -> EfficientNetLite | Effic
         LearnError: the package came without its weights, or onnx is not installed.
     """
     networks, common = [], torch.zeros(2, CHANNELS)
-    for row, one in enumerate((LITE0, LITE2) if name == PAIR else (name,)):
+    for row, one in enumerate((name,) if name in WIDER_AND_DEEPER else (LITE0, LITE2)):
         networks.append(EfficientNetLite(*WIDER_AND_DEEPER[one]))
         if pretrained:
             tensors = _tensors(one)
             _load(networks[-1], tensors)
             common[row] = tensors["common"]
-    return EfficientNetPair(networks, common) if name == PAIR else networks[0]
+    if name in WIDER_AND_DEEPER:
+        return networks[0]
+    return EfficientNetPair(networks, common, textured=name == TEXTURED)
 
 
 def _tensors(name: str) -> dict[str, Tensor]:

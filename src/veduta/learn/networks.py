@@ -39,17 +39,18 @@ class Outputs(NamedTuple):
 class FeaturePart(nn.Module):  # type: ignore[misc]
     """Photos to features: the backbone and the layers before the cut."""
 
-    def __init__(self, backbone: Backbone | None, layers: nn.ModuleList) -> None:
+    def __init__(self, backbone: Backbone | None, layers: nn.ModuleList, size: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.layers = layers
+        self.size = size
 
     def forward(self, photos: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, D) float32."""
         values = photos if self.backbone is None else self.backbone(photos)
         for layer in self.layers:
             values = layer.mean(values) if isinstance(layer, Variational) else layer(values)
-        return values.flatten(1).float()
+        return values.flatten(1)[:, : self.size].float()
 
 
 class Net(nn.Module):  # type: ignore[misc]
@@ -81,6 +82,8 @@ class Net(nn.Module):  # type: ignore[misc]
         shapes = [before, *(layer.shape for layer in layers)]
         self.cut = len(layers) if decoder else _cut(recipe, len(layers))
         self.feature_size = math.prod(shapes[self.cut])
+        if self.cut == 0 and backbone is not None and backbone.descriptor and not decoder:
+            self.feature_size = backbone.descriptor
         self.has_scores = recipe.loss.name in ON_SCORES or recipe.training.probe == "after"
         self.gives_probabilities = self.has_scores and _activation(layers) in {"softmax", "sigmoid"}
         self._train = recipe.network.train
@@ -98,7 +101,7 @@ class Net(nn.Module):  # type: ignore[misc]
                 values = layer(values)
             if place == self.cut:
                 features = values if mean is None else mean
-        features = features.flatten(1).float()
+        features = features.flatten(1)[:, : self.feature_size].float()
         if self.decoder is not None:
             return Outputs(features, None, self.decoder(values.flatten(1)), mean, log_variance)
         return Outputs(features, values if self.has_scores else None)
@@ -109,7 +112,7 @@ class Net(nn.Module):  # type: ignore[misc]
 
     def encoder_part(self) -> nn.Module:
         """Return the module that makes features (N, D) of photos; it shares the weights."""
-        part = FeaturePart(self.backbone, self.layers[: self.cut])
+        part = FeaturePart(self.backbone, self.layers[: self.cut], self.feature_size)
         part.training = self.training
         return part
 

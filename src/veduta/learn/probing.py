@@ -34,14 +34,21 @@ _PASSED_BY = {"dropout", "noise"}  # layers that do nothing outside of training
 
 
 def probe(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures) -> None:
-    """Set the last layer of a network to the linear probe of its features.
+    """Set the last layer of a network to the linear probe of what comes to it.
 
     Raises:
         RecipeError: see `probed_layer`.
     """
     last = probed_layer(recipe, net)
-    features, _ = outputs_of(net, pictures, parts.train, recipe.input)
-    weights, bias = linear_probe(features, parts.codes[parts.train], len(parts.names))
+    seen: list[NDArray[np.float32]] = []
+    listening = last.register_forward_pre_hook(
+        lambda _, came: seen.append(came[0].float().cpu().numpy())
+    )
+    try:
+        outputs_of(net, pictures, parts.train, recipe.input)
+    finally:
+        listening.remove()
+    weights, bias = linear_probe(np.concatenate(seen), parts.codes[parts.train], len(parts.names))
     with torch.no_grad():
         last.weight.copy_(torch.from_numpy(weights.T))
         last.bias.copy_(torch.from_numpy(bias))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SAME = 0.9
 """Probability from which on two photos show the same place, if geometry says so too."""
-SAME_VIEW = 0.5
+SAME_VIEW = 0.7
 """Share of both photos that inliers cover from which on they are almost the same view, and the
 same place however common their looks are in a collection."""
 DIFFERENT = 0.1
