@@ -3,7 +3,8 @@
 Both sides take the same folder of JPEGs from files to a searchable index, in turns; Veduta into a
 fresh index on disk each time, the peer into memory. In the same rounds the two halves of Veduta's
 work run alone on the same worker threads: reading and decoding with all that hangs on it, and the
-network on photos that are ready.
+network on photos that are ready. `veduta index` also finds keypoints and verifies the links of the
+neighbour graph, to which the peer has no counterpart: that is measured beside.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from benchmarks.report import Spread, number, parser, publish, ratios, table, ve
 from veduta import index as store
 from veduta import photos
 from veduta.encoders import Encoder, load_encoder
+from veduta.keypoints import Extractor, load_extractor
 
 TARGETS = {"12 megapixels": 3.0, "640 pixels": 2.0}
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 TURN_BY_TURN, SIDE_BY_SIDE = "PyTorch, turn by turn", "PyTorch, DataLoader"
+WITH_KEYPOINTS = "with keypoints, photos/s"
 SETTLE = 0.1  # seconds after which the threads of the one before no longer spin
 
 
@@ -44,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         "12 megapixels": photo_sets.twelve_megapixels(chosen.work, chosen.large),
         "640 pixels": photo_sets.small(chosen.work, chosen.small, 640),
     }
-    rates, limits, agreement = [], [], []
+    rates, limits, wholes, agreement = [], [], [], []
     for name in chosen.encoders:
         encoder = load_encoder(name)
         with Peer(encoder) as peer:
@@ -53,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
                 count = len(list(folder.iterdir()))
                 rates.append(rate_row(name, kind, count, seconds))
                 limits.append(limit_row(name, kind, count, seconds))
+                wholes.append(whole_row(name, kind, count, seconds))
                 agreement.append(
                     f"{name}, {kind}: {cosines.min():.4f} at least, {np.median(cosines):.4f} median"
                 )
@@ -71,6 +75,12 @@ def main(arguments: list[str] | None = None) -> None:
             f"{CORES} worker threads. The share is that of the slower half alone. Both halves need "
             "the same cores, so the most that any schedule can reach is 1 / (1 / decode + 1 / "
             "network): the last column is the share of that.",
+            table(
+                ["encoder, photos", "descriptors only, photos/s", WITH_KEYPOINTS, "times as long"],
+                wholes,
+            ),
+            "With keypoints is what `veduta index` does unless told otherwise: XFeat keypoints, "
+            "links of the neighbour graph verified by geometry.",
             "Cosine between the descriptors of both sides: " + "; ".join(agreement) + ".",
         ]
     )  # fmt: skip
@@ -92,7 +102,9 @@ def measure(
             list(pool.map(job, range(len(paths))))
             return time.perf_counter() - started
 
+    extractor = load_extractor()
     contenders: dict[str, Callable[[], float]] = {
+        WITH_KEYPOINTS: lambda: index_with_veduta(encoder, folder, built, extractor),
         "veduta": lambda: index_with_veduta(encoder, folder, built),
         TURN_BY_TURN: lambda: peer.seconds(paths, save=saved),
         SIDE_BY_SIDE: lambda: peer.seconds(paths, workers=CORES),
@@ -107,6 +119,7 @@ def measure(
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             time.sleep(SETTLE)
             seconds[name].append(contenders[name]())
+    index_with_veduta(encoder, folder, built)
     ours = store.open_snapshot(built).descriptors.astype(np.float32)
     cosines = np.einsum("nd,nd->n", ours, np.load(saved))
     shutil.rmtree(built)
@@ -114,12 +127,14 @@ def measure(
     return seconds, cosines
 
 
-def index_with_veduta(encoder: Encoder, folder: Path, built: Path) -> float:
+def index_with_veduta(
+    encoder: Encoder, folder: Path, built: Path, extractor: Extractor | None = None
+) -> float:
     """Index `folder` into a fresh index and return how long that took."""
     shutil.rmtree(built, ignore_errors=True)
     started = time.perf_counter()
-    store.create(built, encoder)
-    report = store.update(built, [folder], encoder)
+    store.create(built, encoder, extractor)
+    report = store.update(built, [folder], encoder, extractor)
     seconds = time.perf_counter() - started
     if report.unreadable or report.encoded != report.total:
         raise RuntimeError(f"not all photos were indexed: {report}")
@@ -161,6 +176,15 @@ def limit_row(name: str, kind: str, count: int, seconds: dict[str, list[float]])
         share,
         verdict(share.median, 0.85, at_least=True),
         bound,
+    ]
+
+
+def whole_row(name: str, kind: str, count: int, seconds: dict[str, list[float]]) -> list[object]:
+    return [
+        f"{name}, {kind}",
+        _rate(count, seconds["veduta"]),
+        _rate(count, seconds[WITH_KEYPOINTS]),
+        f"{ratios(seconds[WITH_KEYPOINTS], seconds['veduta'])} ×",
     ]
 
 
