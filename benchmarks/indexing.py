@@ -112,6 +112,7 @@ def measure(
         "network": lambda: alone(lambda i: encoder.encode([prepared[i]])),
     }
     index_with_veduta(encoder, folder, built)
+    ours = store.open_snapshot(built).descriptors.astype(np.float32)
     peer.seconds(paths[:16])
     seconds: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds):
@@ -119,8 +120,6 @@ def measure(
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             time.sleep(SETTLE)
             seconds[name].append(contenders[name]())
-    index_with_veduta(encoder, folder, built)
-    ours = store.open_snapshot(built).descriptors.astype(np.float32)
     cosines = np.einsum("nd,nd->n", ours, np.load(saved))
     shutil.rmtree(built)
     saved.unlink()

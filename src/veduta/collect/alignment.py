@@ -104,8 +104,7 @@ def agreement(first: Sight, second: Sight) -> Agreement | None:
     else:
         grid, other, there = first.luma, second.luma, found.there
     other = _as_coarse(other, there)
-    exact = _refined(grid, other, there)
-    laid = None if exact is None else _lay(grid, other, exact)
+    laid = _lay_refined(grid, other, there)
     if laid is None or not _alike(found, laid):
         laid = _unpainted(found, grid, other, there, laid)
     if laid is None:
@@ -149,8 +148,7 @@ def _whole(first: Sight, second: Sight) -> Agreement | None:
     scale = np.array(second.luma.shape) / first.luma.shape
     stretch = np.array([[scale[1], 0, (scale[1] - 1) / 2], [0, scale[0], (scale[0] - 1) / 2]])
     other = _as_coarse(second.luma, stretch)
-    exact = _refined(first.luma, other, stretch)
-    laid = None if exact is None else _lay(first.luma, other, exact)
+    laid = _lay_refined(first.luma, other, stretch)
     if laid is None or laid.correlation < _ALIKE or min(laid.of_grid, laid.of_other) < _FULL:
         return None
     return Agreement(laid.correlation, 0.0, min(laid.of_grid, laid.of_other))
@@ -260,15 +258,15 @@ def _as_coarse(other: NDArray[np.uint8], there: NDArray[np.float64]) -> NDArray[
     return np.asarray(cv2.GaussianBlur(other, (0, 0), max(0.5, 0.6 * growth)), np.uint8)
 
 
-def _refined(
+def _lay_refined(
     grid: NDArray[np.uint8],
     other: NDArray[np.uint8],
     there: NDArray[np.floating[Any]],
     where: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32] | None:
-    """Refine the map from grid to other on the pixels, of `where` (of the grid) only.
+) -> _Laid | None:
+    """Lay `other` over `grid` by the map refined on the pixels, of `where` (of the grid) only.
 
-    None if it does not converge: nothing is alike.
+    None if it does not converge, since nothing is alike, or if there is nothing to see.
     """
     import cv2
 
@@ -282,7 +280,7 @@ def _refined(
         _, exact = cv2.findTransformECC(grid, other, start, cv2.MOTION_AFFINE, stop, mask, 3)
     except cv2.error:
         return None
-    return np.asarray(exact, np.float32)
+    return _lay(grid, other, np.asarray(exact, np.float32))
 
 
 def _lay(
@@ -344,8 +342,7 @@ def _unpainted(
     best = max((laid for laid in tries if laid), key=_precision, default=None)
     if best is None:
         return None
-    exact = _refined(grid, other, best.there, best.windows)
-    anew = None if exact is None else _lay(grid, other, exact)
+    anew = _lay_refined(grid, other, best.there, best.windows)
     if anew is not None and _precision(anew) > _precision(best):
         best = anew
     again = _found_again(_soft(grid), best)

@@ -22,7 +22,6 @@ from veduta.learn.layers import SameConv2d
 __all__ = [
     "CHANNELS",
     "NETWORKS",
-    "PAIR",
     "TEXTURED",
     "EfficientNetLite",
     "EfficientNetPair",
@@ -159,9 +158,10 @@ class EfficientNetPair(nn.Module):  # type: ignore[misc]
             if self.textured:
                 variance, mean = torch.var_mean(first.float(), (2, 3), correction=0)
                 moments += [mean, (variance + LEAST).sqrt()]
-        if self.textured:
-            halves.append(TEXTURE * functional.normalize(torch.cat(moments, dim=1)))
-        return torch.cat(halves, dim=1)
+        if not self.textured:
+            return torch.cat(halves, dim=1)
+        texture = TEXTURE * functional.normalize(torch.cat(moments, dim=1))
+        return torch.cat([*halves, texture], dim=1)
 
 
 def embedded_network(name: str, *, pretrained: bool) -> EfficientNetLite | EfficientNetPair:
