@@ -20,8 +20,14 @@ from benchmarks.report import Spread, parser, publish, table
 from veduta.learn.augmentation import compose
 from veduta.learn.augmentation.catalogue import WORDS
 
-KERAS = ({"rotation": 40}, {"shift": 0.2}, {"shear": 20}, {"zoom": 0.2}, {"flip": "horizontal"},
-         {"brightness": 0.2})  # fmt: skip
+KERAS = (
+    {"rotation": 40},
+    {"shift": 0.2},
+    {"shear": 20},
+    {"zoom": 0.2},
+    {"flip": "horizontal"},
+    {"brightness": 0.2},
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,13 +76,16 @@ def transforms() -> dict[str, Callable[[Tensor], Tensor]]:
     found["the same, torchvision's own"] = v2.Compose(
         [
             v2.RandomAffine(
-                40, translate=(0.2, 0.2), scale=(0.8, 1.2), shear=20,
+                40,
+                translate=(0.2, 0.2),
+                scale=(0.8, 1.2),
+                shear=20,
                 interpolation=v2.InterpolationMode.BILINEAR,
             ),
             v2.RandomHorizontalFlip(),
             v2.ColorJitter(brightness=0.2),
         ]
-    )  # fmt: skip
+    )
     return found
 
 

@@ -30,19 +30,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
+from benchmarks.fake_encoder import StandIn
 from benchmarks.photo_sets import QUALITY, SOURCES, made_up, small
 from benchmarks.report import ROOT, number, parser, publish, status, table, verdict
-from benchmarks.stand_in import StandIn
-from veduta.collect.class_members import ClassMembers, class_members
-from veduta.collect.cleaning import clean
-from veduta.collect.copies import _candidates, copies_among, groups
-from veduta.collect.dataset_photos import DatasetPhotos, open_photos
-from veduta.collect.findings import KINDS
-from veduta.collect.mislabelled import _HeldOut, _softmax, find_mislabelled, sharpness
-from veduta.collect.off_topic import find_off_topic
-from veduta.collect.photo_faults import look_at
-from veduta.collect.photo_index import DescribedPhotos, describe_photos
-from veduta.collect.unlike import LIKE, likeness
+from veduta.curate.class_members import ClassMembers, class_members
+from veduta.curate.cleaning import clean
+from veduta.curate.copies import _candidates, copies_among, groups
+from veduta.curate.dataset_photos import DatasetPhotos, open_photos
+from veduta.curate.example_likeness import LIKE, likeness
+from veduta.curate.findings import KINDS
+from veduta.curate.mislabelled import _HeldOut, _softmax, find_mislabelled, sharpness
+from veduta.curate.off_topic import find_off_topic
+from veduta.curate.photo_faults import look_at
+from veduta.curate.photo_index import DescribedPhotos, describe_photos
 from veduta.evaluation.metrics import average_precision
 from veduta.keypoints import Keypoints
 from veduta.recognize.labelled import UNLABELLED
@@ -148,12 +148,20 @@ def wrong_labels(sets: dict[str, Labelled]) -> str:
         if way == OURS:
             target = verdict(round(float(mean[:2].min()), 3), 0.85, at_least=True)
         rows.append(
-            [way, *(f"{f[0]:.2f} / {f[1]:.2f}" for f in figures),
-             f"{mean[0]:.3f} / {mean[1]:.3f}", target]
-        )  # fmt: skip
+            [
+                way,
+                *(f"{f[0]:.2f} / {f[1]:.2f}" for f in figures),
+                f"{mean[0]:.3f} / {mean[1]:.3f}",
+                target,
+            ]
+        )
     right = np.mean([f[2] for column, of in scores[OURS].items() for f in of])
-    head = ["way", *(f"{name}, {100 * rate:.0f} %" for name, rate in columns),
-            "mean without domains4", "both"]  # fmt: skip
+    head = [
+        "way",
+        *(f"{name}, {100 * rate:.0f} %" for name, rate in columns),
+        "mean without domains4",
+        "both",
+    ]
     return (
         f"{table(head, rows)}\n\nPrecision / recall of the flipped labels, mean of "
         f"{len(SEEDS)} seeds. A label that was wrong before and is found counts as a false alarm. "
@@ -174,8 +182,11 @@ def answers(
     found = find_mislabelled(members, index)
     flags = np.zeros(len(members.rows), np.bool_)
     flags[[one.place for one in found]] = True
-    right = [one.suggested == codes[one.place] for one in found
-             if codes[one.place] != members.codes[one.place]]  # fmt: skip
+    right = [
+        one.suggested == codes[one.place]
+        for one in found
+        if codes[one.place] != members.codes[one.place]
+    ]
     yield OURS, flags, float(np.mean(right)) if right else np.nan
     places = np.flatnonzero(members.judged)
     labels = members.codes[places]
@@ -189,9 +200,12 @@ def answers(
 
 
 def peers(
-    of: str, shares: NDArray[np.float64], labels: NDArray[np.int32], places: NDArray[np.intp],
+    of: str,
+    shares: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    places: NDArray[np.intp],
     like: Flags,
-) -> Iterator[tuple[str, Flags, float]]:  # fmt: skip
+) -> Iterator[tuple[str, Flags, float]]:
     if find_spec("cleanlab") is None:
         return
     from cleanlab.filter import find_label_issues
@@ -279,9 +293,14 @@ def piles(sets: dict[str, Labelled]) -> str:
                     figures.append((precise, *precision_recall(alike >= LIKE, truth)))
                 mean = np.mean(figures, axis=0)
                 rows.append(
-                    [name, f"{100 * noise:.0f} %", str(count), str(len(figures)),
-                     *(f"{figure:.3f}" for figure in mean)]
-                )  # fmt: skip
+                    [
+                        name,
+                        f"{100 * noise:.0f} %",
+                        str(count),
+                        str(len(figures)),
+                        *(f"{figure:.3f}" for figure in mean),
+                    ]
+                )
     head = ["set", "of other things", "examples", "piles", "AP", "precision", "recall"]
     return (
         f"{table(head, rows)}\n\nPrecision and recall of what is proposed to be kept, mean over "
@@ -349,10 +368,14 @@ def alarms(data: Path) -> str:
     with manifest.open(encoding="utf-8", newline="") as lines:
         truth = {row["path"].removeprefix("files/"): row for row in csv.DictReader(lines)}
     found = clean(manifest.parent / "files", only=LIGHT)
-    bad = {one.path for one in found.findings
-           if one.kind in ("corrupt", "truncated", "not-a-photo")}  # fmt: skip
-    broken = {path for path, row in truth.items()
-              if row["pillow_decode"] != "ok" and not path.endswith(".txt")}  # fmt: skip
+    bad = {
+        one.path for one in found.findings if one.kind in ("corrupt", "truncated", "not-a-photo")
+    }
+    broken = {
+        path
+        for path, row in truth.items()
+        if row["pillow_decode"] != "ok" and not path.endswith(".txt")
+    }
     copies = {one.path for one in found.findings if one.kind == "exact-copy"}
     by_group: dict[str, set[str]] = {}
     for path, row in truth.items():
@@ -392,9 +415,14 @@ def costs(work: Path, sizes: Sequence[int]) -> str:
                 least.setdefault(part, each)
                 near = photos > min(sizes) and part != "indexing"
                 rows.append(
-                    [f"{photos:,}: {part}", number(seconds), number(each), number(peak / 1e6),
-                     verdict(round(each / least[part], 2), 1.5, at_least=False) if near else ""]
-                )  # fmt: skip
+                    [
+                        f"{photos:,}: {part}",
+                        number(seconds),
+                        number(each),
+                        number(peak / 1e6),
+                        verdict(round(each / least[part], 2), 1.5, at_least=False) if near else "",
+                    ]
+                )
             candidates.append(f"{number(facts['comparing']['candidates'])} (of {photos:,})")
     finally:
         shutil.rmtree(known_of(work), ignore_errors=True)
@@ -449,10 +477,11 @@ def parts(work: Path, photos: int) -> list[Path]:
             row, column = divmod(part, _PARTS)
             left, top, right, bottom = rng.uniform(0, 0.04, 4)
             box = (
-                (column + left) * photo.width / _PARTS, (row + top) * photo.height / _PARTS,
+                (column + left) * photo.width / _PARTS,
+                (row + top) * photo.height / _PARTS,
                 (column + 1 - right) * photo.width / _PARTS,
                 (row + 1 - bottom) * photo.height / _PARTS,
-            )  # fmt: skip
+            )
             scale = rng.uniform(480, 640) / max(box[2] - box[0], box[3] - box[1])
             size = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)
             made = photo.resize(size, Image.Resampling.BICUBIC, box=box)

@@ -55,10 +55,15 @@ def main(arguments: list[str] | None = None) -> None:
     share = ratios(rates[VEDUTA], rates[BARE])
     own = statistics.median(rates[VEDUTA])
     lines = [
-        [VEDUTA, Spread.of(rates[VEDUTA]), share, verdict(own, 500, at_least=True),
-         verdict(round(share.median, 2), 0.9, at_least=True)],
+        [
+            VEDUTA,
+            Spread.of(rates[VEDUTA]),
+            share,
+            verdict(own, 500, at_least=True),
+            verdict(round(share.median, 2), 0.9, at_least=True),
+        ],
         [BARE, Spread.of(rates[BARE]), "", "", ""],
-    ]  # fmt: skip
+    ]
     head = ["who", "files/s", "to the bare client", "target", "target of the ratio"]
     least = peaks[0][2]["peak"]
     memory_lines = [
@@ -82,8 +87,11 @@ def main(arguments: list[str] | None = None) -> None:
 def speed(work: Path, files: int, rounds: int, connections: int) -> dict[str, list[float]]:
     server = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.collect", "--child", "serve"],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     rates: dict[str, list[float]] = {VEDUTA: [], BARE: []}
     try:
         assert server.stdout is not None

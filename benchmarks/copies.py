@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from benchmarks.report import number, parser, publish, table, verdict
-from veduta.collect.copies import copies_among, groups
-from veduta.collect.photo_index import describe_photos
-from veduta.collect.splitting import bound_together, split
+from veduta.curate.copies import copies_among, groups
+from veduta.curate.photo_index import describe_photos
+from veduta.curate.splitting import bound_together, split
 from veduta.datasets import open_dataset
 from veduta.errors import PhotoError
 from veduta.photos import load
@@ -62,9 +62,10 @@ def messy(folder: Path, work: Path) -> str:
         better = {path: a if group == b else group for path, group in better.items()}
     seen = within([better[row["path"]] for row in rows], photos.problems)
     ours = {
-        pair for group in groups(copies_among(photos), len(files))
+        pair
+        for group in groups(copies_among(photos), len(files))
         for pair in combinations(group, 2)
-    }  # fmt: skip
+    }
     lines: list[list[object]] = [["Veduta", "", *scores(ours, told), *scores(ours, seen)]]
     for name, hashed in (("pHash", phash), ("dHash", dhash)):
         hashes = {at: hashed(luma(files[at])) for at in range(len(files)) if readable(files[at])}

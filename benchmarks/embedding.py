@@ -27,16 +27,16 @@ from veduta.encoders import DEFAULT, fit_projection, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
 from veduta.evaluation.metrics import average_precision
-from veduta.learn import projection as learned
-from veduta.learn.card import read_card
-from veduta.learn.export import export
-from veduta.learn.frozen import Descriptors, descriptors_of, trained_on
-from veduta.learn.networks import build
-from veduta.learn.pace import Epoch
-from veduta.learn.parts import Parts
-from veduta.learn.projection import learn_projection
+from veduta.learn.data.splits import Parts
+from veduta.learn.models import projection as learned
+from veduta.learn.models.networks import build
+from veduta.learn.models.projection import learn_projection
 from veduta.learn.recipe import Recipe, open_recipe
-from veduta.learn.run import train
+from veduta.learn.runs.card import read_card
+from veduta.learn.runs.export import export
+from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, trained_on
+from veduta.learn.runs.run import train
+from veduta.learn.training.schedule import Epoch
 
 FOLDS = 3
 INSIDE = 4  # folds inside the places to learn from, for the choice of settings
@@ -191,19 +191,26 @@ def tuned(places: Places, work: Path) -> str:
         for found, (of, method) in zip(
             table_rows.values(),
             (
-                (places, frozen), (squares, frozen), (squares, by_labels()), (after, frozen),
+                (places, frozen),
+                (squares, frozen),
+                (squares, by_labels()),
+                (after, frozen),
                 (after, by_labels()),
             ),
             strict=True,
-        ):  # fmt: skip
+        ):
             found.append(of.judge(of.learn(method, others), fold))
     means = {name: statistics.fmean(one for one, _ in found) for name, found in table_rows.items()}
     base = means["frozen, squares"]
     rows = [
-        [name, *[f"{precision:.3f} / {first:.3f}" for precision, first in found],
-         f"{means[name]:.3f}", f"{means[name] - base:+.3f}"]
+        [
+            name,
+            *[f"{precision:.3f} / {first:.3f}" for precision, first in found],
+            f"{means[name]:.3f}",
+            f"{means[name] - base:+.3f}",
+        ]
         for name, found in table_rows.items()
-    ]  # fmt: skip
+    ]
     head = ["", "first ten", "second ten", "third ten", "mean mAP", "over frozen squares"]
     judged = [
         verdict(round(means[name] - base, 3), GAIN, at_least=True) for name in list(means)[-2:]
@@ -284,10 +291,17 @@ def by_recipe(name: str) -> Method:
             place[own] = np.arange(len(own))
         held = place % 5 == 4
         parts = Parts(
-            root=Path(), paths=tuple(map(str, range(len(rows)))), codes=codes.astype(np.int64),
-            names=tuple(names.tolist()), train=np.flatnonzero(~held), val=np.flatnonzero(held),
-            test=np.empty(0, np.intp), held_out=True, problems=(), digest=f"{len(rows)} {names}",
-        )  # fmt: skip
+            root=Path(),
+            paths=tuple(map(str, range(len(rows)))),
+            codes=codes.astype(np.int64),
+            names=tuple(names.tolist()),
+            train=np.flatnonzero(~held),
+            val=np.flatnonzero(held),
+            test=np.empty(0, np.intp),
+            held_out=True,
+            problems=(),
+            digest=f"{len(rows)} {names}",
+        )
         with tempfile.TemporaryDirectory() as work:
             net = trained_on(open_recipe(name), parts, Descriptors(rows), Path(work)).net
 

@@ -228,9 +228,11 @@ def speed_rows(rows: int, seconds: dict[str, list[float]]) -> list[list[object]]
 
 
 def proof_row(
-    snapshot: Snapshot, queries: NDArray[np.float32], best: NDArray[np.float64],
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    best: NDArray[np.float64],
     facts: dict[str, float],
-) -> list[object]:  # fmt: skip
+) -> list[object]:
     rescored = Spread.of([len(exact._scan(snapshot, query, K, None)) for query in queries])
     found = recall(snapshot, queries, best)
     memory = facts["peak"] / facts["matrix"]
@@ -274,8 +276,17 @@ def page(
         "two. usearch searches float32, the stored float16, and the int8 codes; the last of these "
         "is not exact, for it knows neither scales nor errors.",
         table(
-            ["rows", "recall@10", "rows scored again", "int8 codes, MB", "peak, MB",
-             "peak / codes", "target", "own memory, MB", "first query, ms"],
+            [
+                "rows",
+                "recall@10",
+                "rows scored again",
+                "int8 codes, MB",
+                "peak, MB",
+                "peak / codes",
+                "target",
+                "own memory, MB",
+                "first query, ms",
+            ],
             proof,
         ),
         "Recall counts a hit as right if its float64 similarity reaches that of the true tenth, "
@@ -283,7 +294,7 @@ def page(
         "Nearly all of it are pages of the mapped codes, which the kernel shares between "
         "processes and takes back when it needs them; own memory is the rest, libraries included. "
         "The first query of a process maps those pages.",
-    ]  # fmt: skip
+    ]
     if approximate:
         parts += [
             table(["Lance's approximate indexes", "build, s", "ms", "recall@10"], approximate),

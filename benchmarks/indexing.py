@@ -63,13 +63,26 @@ def main(arguments: list[str] | None = None) -> None:
     body = "\n\n".join(
         [
             table(
-                ["encoder, photos", "Veduta, photos/s", TURN_BY_TURN, SIDE_BY_SIDE,
-                 "ratio to turn by turn", "ratio to DataLoader", "target, both"],
+                [
+                    "encoder, photos",
+                    "Veduta, photos/s",
+                    TURN_BY_TURN,
+                    SIDE_BY_SIDE,
+                    "ratio to turn by turn",
+                    "ratio to DataLoader",
+                    "target, both",
+                ],
                 rates,
             ),
             table(
-                ["encoder, photos", "decode alone, photos/s", "network alone",
-                 "share of the slower", "target", "share of what the cores allow"],
+                [
+                    "encoder, photos",
+                    "decode alone, photos/s",
+                    "network alone",
+                    "share of the slower",
+                    "target",
+                    "share of what the cores allow",
+                ],
                 limits,
             ),
             f"{CORES} worker threads. The share is that of the slower half alone. Both halves need "
@@ -83,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
             "links of the neighbour graph verified by geometry.",
             "Cosine between the descriptors of both sides: " + "; ".join(agreement) + ".",
         ]
-    )  # fmt: skip
+    )
     publish("indexing", body, chosen.docs)
 
 

@@ -194,9 +194,14 @@ def greeting(rng: random.Random) -> Image.Image:
     name = rng.choice(("DEAR FRIEND", "GRANDMA", "LITTLE ONE"))
     for line, words in enumerate(("HAPPY", "BIRTHDAY", name), 1):
         draw.text(
-            (SIZE[0] / 2, SIZE[1] * line / 4), words, fill=(255, 230, 0, 255),
-            font=font(SIZE[1] / 6), stroke_width=4, stroke_fill="black", anchor="mm",
-        )  # fmt: skip
+            (SIZE[0] / 2, SIZE[1] * line / 4),
+            words,
+            fill=(255, 230, 0, 255),
+            font=font(SIZE[1] / 6),
+            stroke_width=4,
+            stroke_fill="black",
+            anchor="mm",
+        )
     return layer
 
 

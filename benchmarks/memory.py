@@ -80,7 +80,7 @@ def run_alone(encoder: str, folders: list[Path], work: Path) -> dict[str, float]
 
 def index_alone(name: str, folders: list[str], work: Path) -> dict[str, float]:
     """Index `folders` in this process and return its peak memory, bytes."""
-    from benchmarks.stand_in import StandIn
+    from benchmarks.fake_encoder import StandIn
     from veduta import index as store
     from veduta.encoders import load_encoder
 

@@ -77,8 +77,11 @@ def _alone(folder: Path, settings: dict[str, Any], work: Path) -> dict[str, Any]
         command = [sys.executable, "-m", "benchmarks.methods", "--one", str(folder.absolute())]
         result = subprocess.run(
             [*command, json.dumps(settings)],
-            cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            cwd=ROOT,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
         kept.write_text(result.stdout.splitlines()[-1], "utf-8")
     return dict(json.loads(kept.read_text("utf-8")))
 

@@ -132,8 +132,14 @@ def page(
 ) -> str:
     milliseconds = {name: [1000 * took for took in turns] for name, turns in seconds.items()}
     speed = table(
-        ["queries", "queries/s", "peak memory above the gallery's, MB", "bytes a query",
-         "queries × gallery would take, MB", "means and intervals, s"],
+        [
+            "queries",
+            "queries/s",
+            "peak memory above the gallery's, MB",
+            "bytes a query",
+            "queries × gallery would take, MB",
+            "means and intervals, s",
+        ],
         [
             [
                 f"{run['queries']:,}",
@@ -145,7 +151,7 @@ def page(
             ]
             for run in runs
         ],
-    )  # fmt: skip
+    )
     peers = table(
         ["one query", "ms", "ratio", "AP differs by at most", "target"],
         [

@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import number, parser, publish, table, verdict
-from veduta.learn.card import Card, read_card
-from veduta.learn.losses import objective
-from veduta.learn.networks import build
-from veduta.learn.pace import Epoch
-from veduta.learn.pictures import normalised
+from veduta.learn.data.image_cache import normalised
+from veduta.learn.models.networks import build
+from veduta.learn.models.summary import outline, summarise
 from veduta.learn.recipe import Recipe, open_recipe, recipe_names
-from veduta.learn.run import train
-from veduta.learn.summary import outline, summarise
+from veduta.learn.runs.card import Card, read_card
+from veduta.learn.runs.run import train
+from veduta.learn.training.losses import objective
+from veduta.learn.training.schedule import Epoch
 
 PAIR = ("gateway_of_india", "india_gate")
 
@@ -102,8 +102,11 @@ def pair_of(folder: Path, work: Path) -> Path:
         draft = work / "pair.draft"
         draft.mkdir(exist_ok=True)
         with (folder / "labels.csv").open(encoding="utf-8", newline="") as lines:
-            rows = [row for row in csv.DictReader(lines)
-                    if row["label"] in PAIR and row["split"] != "junk"]  # fmt: skip
+            rows = [
+                row
+                for row in csv.DictReader(lines)
+                if row["label"] in PAIR and row["split"] != "junk"
+            ]
         with (draft / "labels.csv").open("w", encoding="utf-8", newline="") as out:
             writer = csv.DictWriter(out, ["path", "label", "cls_split"], extrasaction="ignore")
             writer.writeheader()
@@ -140,14 +143,31 @@ def learned(cards: Sequence[tuple[Task, Card]]) -> str:
         rows.append(
             [
                 f"{task.recipe}{', the pair' if task.pair else ''}",
-                f"{card.parameters.total:,}", f"{card.parameters.trainable:,}",
-                f"{card.best_epoch} of {card.epochs}", f"{card.seconds / 60:.1f}",
-                f"{card.test.accuracy:.3f}{'' if card.answers == 'scores' else ' *'}", target,
-                f"{found.top1:.3f}", f"{found.top3:.3f}", f"{found.top10:.3f}", f"{found.map:.3f}",
+                f"{card.parameters.total:,}",
+                f"{card.parameters.trainable:,}",
+                f"{card.best_epoch} of {card.epochs}",
+                f"{card.seconds / 60:.1f}",
+                f"{card.test.accuracy:.3f}{'' if card.answers == 'scores' else ' *'}",
+                target,
+                f"{found.top1:.3f}",
+                f"{found.top3:.3f}",
+                f"{found.top10:.3f}",
+                f"{found.map:.3f}",
             ]
-        )  # fmt: skip
-    head = ["recipe", "parameters", "trained", "best epoch", "minutes", "test accuracy", "target",
-            "top-1", "top-3", "top-10", "mAP"]  # fmt: skip
+        )
+    head = [
+        "recipe",
+        "parameters",
+        "trained",
+        "best epoch",
+        "minutes",
+        "test accuracy",
+        "target",
+        "top-1",
+        "top-3",
+        "top-10",
+        "mAP",
+    ]
     asked = next((card.test.photos for task, card in cards if task.pair and card.test), 0)
     return (
         f"{table(head, rows)}\n\nTop-1/3/10 and mAP: the test photos looked for among the training "

@@ -21,9 +21,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    "numpy", "onnxruntime", "pillow", "simplejpeg", "numkong", "pylance", "opencv-python-headless",
-    "poselib", "matplotlib", "torch", "faiss-cpu", "usearch", "scikit-learn",
-)  # fmt: skip
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "simplejpeg",
+    "numkong",
+    "pylance",
+    "opencv-python-headless",
+    "poselib",
+    "matplotlib",
+    "torch",
+    "faiss-cpu",
+    "usearch",
+    "scikit-learn",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import veduta
 from benchmarks.report import parser, publish, table
 from veduta.datasets import Dataset, RetrievalProtocol, open_dataset, retrieval_protocol
 from veduta.encoders import DEFAULT, load_encoder
-from veduta.evaluation.encoded import encode
+from veduta.evaluation.dataset_index import encode
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.index import set_projection
 from veduta.index.calibration import probability
@@ -42,7 +42,7 @@ UNVERIFIED = 10  # nearest photos that expansion takes as they are
 SEEN = 50  # first hits whose probabilities are judged
 BINS = 15
 COMPLEX = ("alai_darwaza", "alai_minar", "iron_pillar", "qutub_minar")
-SEEN_BY_EYE = Path(__file__).with_name("one_thing.csv")
+SEEN_BY_EYE = Path(__file__).with_name("landmarks30_shared_objects.csv")
 ALIKE = 5e-3  # what the tolerance of the product's solver may change in a mean
 
 Values = NDArray[np.floating[Any]]

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import photo_sets
+from benchmarks.fake_encoder import StandIn
 from benchmarks.peers.process import settings
 from benchmarks.report import ROOT, Spread, parser, publish, ratios, table, verdict
-from benchmarks.stand_in import StandIn
 from veduta import index as store
 from veduta.encoders import Encoder, load_encoder
 

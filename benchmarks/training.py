@@ -19,11 +19,11 @@ from torch.nn import functional
 
 from benchmarks.photo_sets import small
 from benchmarks.report import number, parser, publish, ratios, table, verdict
-from veduta.learn.networks import Net, build
-from veduta.learn.parts import Parts
-from veduta.learn.pictures import Pictures, normalised, prepare
+from veduta.learn.data.image_cache import Pictures, normalised, prepare
+from veduta.learn.data.splits import Parts
+from veduta.learn.models.networks import Net, build
 from veduta.learn.recipe import Recipe, open_recipe
-from veduta.learn.training import fit
+from veduta.learn.training.loop import fit
 
 _TARGET = 0.9
 _NETWORKS = {
@@ -39,11 +39,17 @@ _NETWORKS = {
     ),
 }
 _ALWAYS = [
-    "training.optimizer=adam", "training.weight_decay=0.0", "training.learning_rate=1e-4",
-    "training.backbone_rate=1.0", "training.unfreeze_after=0", "training.cosine=false",
-    "training.patience=0", "training.validation=0.0", "loss.label_smoothing=0.0",
+    "training.optimizer=adam",
+    "training.weight_decay=0.0",
+    "training.learning_rate=1e-4",
+    "training.backbone_rate=1.0",
+    "training.unfreeze_after=0",
+    "training.cosine=false",
+    "training.patience=0",
+    "training.validation=0.0",
+    "loss.label_smoothing=0.0",
     "training.batch=32",
-]  # fmt: skip
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,10 +79,17 @@ def compared(name: str, recipe: Recipe, work: Path, photos: int, rounds: int) ->
     rows = np.arange(len(files), dtype=np.intp)
     none = rows[:0]
     parts = Parts(
-        root=files[0].parent, paths=tuple(file.name for file in files), codes=codes,
-        names=("even", "odd"), train=rows, val=none, test=none, held_out=False, problems=(),
+        root=files[0].parent,
+        paths=tuple(file.name for file in files),
+        codes=codes,
+        names=("even", "odd"),
+        train=rows,
+        val=none,
+        test=none,
+        held_out=False,
+        problems=(),
         digest="0" * 16,
-    )  # fmt: skip
+    )
     pictures, parts = prepare(parts, recipe.input, workers=2, cap=2**31)
     ours, bare = [], []
     for turn in range(rounds):

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.stand_in import StandIn
+from benchmarks.fake_encoder import StandIn
 from veduta import index as store
 from veduta.index import snapshot
 from veduta.index import store as tables

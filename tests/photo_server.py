@@ -134,9 +134,15 @@ class PhotoServer:
         return self._photos[number]
 
     async def _send(
-        self, path: str, writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK",
-        kind: str = "image/jpeg", length: int | None = None, **more: str,
-    ) -> bool:  # fmt: skip
+        self,
+        path: str,
+        writer: asyncio.StreamWriter,
+        body: bytes,
+        status: str = "200 OK",
+        kind: str = "image/jpeg",
+        length: int | None = None,
+        **more: str,
+    ) -> bool:
         declared = len(body) if length is None else length
         await self._head(writer, status, Content_Type=kind, Content_Length=str(declared), **more)
         await self._body(path, writer, body)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from veduta.keypoints.agreement import agreeing
+from veduta.keypoints.local_consistency import agreeing
 
 Points = NDArray[np.float64]
 

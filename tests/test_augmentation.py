@@ -24,8 +24,8 @@ pytest.importorskip("torchvision")
 from torchvision.transforms import v2  # noqa: E402
 
 from veduta.cli.main import run  # noqa: E402
-from veduta.collect.split_table import read_split_table  # noqa: E402
-from veduta.collect.splitting import find_leaks  # noqa: E402
+from veduta.curate.split_table import read_split_table  # noqa: E402
+from veduta.curate.splitting import find_leaks  # noqa: E402
 from veduta.datasets import open_dataset  # noqa: E402
 from veduta.errors import DatasetError, RecipeError, StorageFull  # noqa: E402
 from veduta.learn.augmentation import (  # noqa: E402
@@ -133,10 +133,12 @@ def test_chance_is_torchs_own() -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        torch.zeros(3, 8, 8), torch.zeros(8, 8, 3, dtype=torch.uint8),
-        torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 0, 8, dtype=torch.uint8),
+        torch.zeros(3, 8, 8),
+        torch.zeros(8, 8, 3, dtype=torch.uint8),
+        torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+        torch.zeros(3, 0, 8, dtype=torch.uint8),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_photo(given: torch.Tensor) -> None:
     with pytest.raises(TypeError, match=r"\(3, H, W\)"):
         compose([{"rotation": 40}])(given)
@@ -193,9 +195,11 @@ def test_the_warp_is_keras_own() -> None:
     given = torch.from_numpy(np.stack([rows, columns, rows + columns]).astype(np.uint8))
     # Keras' rows come first, ours its columns: the same turn has the other sign.
     matrix = (
-        geometry.rotated(-25) @ geometry.shifted(-0.15 * width, 0.1 * height)
-        @ geometry.sheared(15) @ geometry.zoomed(0.85, 1.1)
-    )  # fmt: skip
+        geometry.rotated(-25)
+        @ geometry.shifted(-0.15 * width, 0.1 * height)
+        @ geometry.sheared(15)
+        @ geometry.zoomed(0.85, 1.1)
+    )
     made = geometry.warp(given, matrix).numpy().astype(float)
     row, column = keras_place(rows, columns, height, width)
     assert np.abs(made[0] - row.clip(0, height - 1)).max() <= 0.6
@@ -203,8 +207,9 @@ def test_the_warp_is_keras_own() -> None:
 
 
 def test_steps_side_by_side_are_one_warp_in_their_order() -> None:
-    chain = compose([{"shift": 0.5}, {"flip": "horizontal", **SURE}, {"brightness": 0.2},
-                     {"rotation": 9}])  # fmt: skip
+    chain = compose(
+        [{"shift": 0.5}, {"flip": "horizontal", **SURE}, {"brightness": 0.2}, {"rotation": 9}]
+    )
     warps = [part for part in chain.transforms if isinstance(part, geometry.Warp)]
     assert [[step.word.name for step in warp.steps] for warp in warps] == [
         ["shift", "flip"],
@@ -492,9 +497,11 @@ def test_values_out_of_range(word: str) -> None:
 
 def test_steps_of_a_command_line() -> None:
     assert parse_steps("rotation=40, flip=vertical@0.3,grey,canny@0.1") == [
-        {"rotation": 40.0}, {"flip": "vertical", "probability": 0.3}, {"grey": True},
+        {"rotation": 40.0},
+        {"flip": "vertical", "probability": 0.3},
+        {"grey": True},
         {"canny": True, "probability": 0.1},
-    ]  # fmt: skip
+    ]
     for text in ("", "rotation=40,,", "=40", "rotation=", "grey@"):
         with pytest.raises(RecipeError, match="is no step"):
             parse_steps(text)
@@ -686,12 +693,22 @@ def test_a_dataset_without_a_split(tmp_path: Path) -> None:
     done = augmented(source, tmp_path / "out", every=True, copies=2)
     assert (done.photos, done.chosen) == (20, 20)
     assert list(rows_of(tmp_path / "out" / "labels.csv")[0]) == [
-        "path", "label", "note", "original_photo",
-    ]  # fmt: skip
+        "path",
+        "label",
+        "note",
+        "original_photo",
+    ]
     code = run(
-        ["split", str(tmp_path / "out"), "--no-find-copies", "--group-column", "original_photo",
-         "--out", str(tmp_path / "out" / "split.csv")]
-    )  # fmt: skip
+        [
+            "split",
+            str(tmp_path / "out"),
+            "--no-find-copies",
+            "--group-column",
+            "original_photo",
+            "--out",
+            str(tmp_path / "out" / "split.csv"),
+        ]
+    )
     assert code == 0
     table = read_split_table(tmp_path / "out", labels="split.csv")
     assert set(table.splits) == {"train", "val", "test"}
@@ -714,11 +731,15 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert (done.photos, done.chosen) == (6, 2)
     table = read_split_table(tmp_path / "out")
     assert dict(zip(table.paths, table.splits, strict=True)) == {
-        "Training/a b/0.png": "train", "Training/a b/0~1.jpg": "train",
-        "Training/a b/1.png": "train", "Training/a b/1~1.jpg": "train",
-        "validation/a b/0.png": "val", "validation/a b/1.png": "val",
-        "test/a b/0.png": "test", "test/a b/1.png": "test",
-    }  # fmt: skip
+        "Training/a b/0.png": "train",
+        "Training/a b/0~1.jpg": "train",
+        "Training/a b/1.png": "train",
+        "Training/a b/1~1.jpg": "train",
+        "validation/a b/0.png": "val",
+        "validation/a b/1.png": "val",
+        "test/a b/0.png": "test",
+        "test/a b/1.png": "test",
+    }
     assert set(table.labels) == {"a b"}
     assert len(open_dataset(tmp_path / "out").table) == 8
 
@@ -736,8 +757,19 @@ def test_copies_of_copies_belong_to_the_first(tmp_path: Path) -> None:
 
 def test_hostile_files_and_names(tmp_path: Path) -> None:
     source = tmp_path / "data"
-    good = ["a.jpg", "a.png", "A.JPG", "x?y\n.jpg", "CON.jpg", "...hidden.jpg", "no ending",
-            "labels.csv.jpg", "d:e/ü.jpg", "a~1.jpg", "labels"]  # fmt: skip
+    good = [
+        "a.jpg",
+        "a.png",
+        "A.JPG",
+        "x?y\n.jpg",
+        "CON.jpg",
+        "...hidden.jpg",
+        "no ending",
+        "labels.csv.jpg",
+        "d:e/ü.jpg",
+        "a~1.jpg",
+        "labels",
+    ]
     for number, name in enumerate(good):
         made = source / name
         made.parent.mkdir(parents=True, exist_ok=True)
@@ -814,10 +846,16 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(capsys.readouterr().out)
     assert [one["word"] for one in listed] == WORDS
     assert listed[0] == {
-        "word": "rotation", "kind": "geometry", "about": "turned", "unit": "degrees",
-        "values": [0, 180], "default": 40.0, "drawn": "both ways", "probability": 1,
+        "word": "rotation",
+        "kind": "geometry",
+        "about": "turned",
+        "unit": "degrees",
+        "values": [0, 180],
+        "default": 40.0,
+        "drawn": "both ways",
+        "probability": 1,
         "source": ["landmark capstone", "image search competition"],
-    }  # fmt: skip
+    }
 
 
 def test_the_list_needs_no_torch() -> None:
@@ -914,10 +952,24 @@ def test_the_command_writes_a_dataset(tmp_path: Path) -> None:
     source = dataset(tmp_path / "data")
     (source / "photos/c0/train0.jpg").write_bytes(b"nothing")
     done = subprocess.run(
-        [sys.executable, "-m", "veduta", "augment", "data", "--out", "out", "--copies", "2",
-         "--steps", "grey@1"],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "veduta",
+            "augment",
+            "data",
+            "--out",
+            "out",
+            "--copies",
+            "2",
+            "--steps",
+            "grey@1",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "wrote out: 9 photos as they were, 2 changed copies of 5 of them" in done.stdout
     assert "photos/c0/train0.jpg: left out" in done.stderr
@@ -935,9 +987,14 @@ def test_a_dataset_by_a_recipe(
     call = ["augment", "data", "--out", "flipped", "--copies", "2", "--recipe", "mine.toml"]
     assert run([*call, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
-        "folder": "flipped", "photos": 10, "copied": 6, "copies": 2, "kept": 0,
-        "group_column": "original_photo", "problems": [],
-    }  # fmt: skip
+        "folder": "flipped",
+        "photos": 10,
+        "copied": 6,
+        "copies": 2,
+        "kept": 0,
+        "group_column": "original_photo",
+        "problems": [],
+    }
     with Image.open(tmp_path / "flipped/photos/c1/train0~1.jpg") as copy:
         made = np.asarray(copy).astype(int)
     with Image.open(source / "photos/c1/train0.jpg") as original:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from veduta import charts
-from veduta.charts import Chart, bars, histogram, lines, matrix, points
+from veduta.pages import charts
+from veduta.pages.charts import Chart, bars, histogram, lines, matrix, points
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "<b>&\"'$x_1^2$ \x1b[31m\udcff\u202e東京"
@@ -32,18 +32,32 @@ def every_chart() -> dict[str, Chart]:
         "upright": bars("Upright", ["a", "b"], [1, 2], horizontal=False),
         "many": bars("Many", [str(n) for n in range(60)], rng.random(60), horizontal=False),
         "lines": lines(
-            EVIL, {EVIL: (x, x**2), "b": (x, x)}, x_label="recall", y_label="precision",
-            x_range=(0, 1), y_range=(0, 1), diagonal=True, marks=[(0.9, 0.81, "here")],
+            EVIL,
+            {EVIL: (x, x**2), "b": (x, x)},
+            x_label="recall",
+            y_label="precision",
+            x_range=(0, 1),
+            y_range=(0, 1),
+            diagonal=True,
+            marks=[(0.9, 0.81, "here")],
         ),
         "gap": lines("Gap", {"a": ([1, 2, 3], [1, np.nan, 3])}, x_label="", y_label="", fill=True),
-        "log": lines("Log", {"a": ([1, 1e5], [1e6, 1])}, x_label="", y_label="", log_x=True,
-                     log_y=True, steps=True),
-        "histogram": histogram("Histogram", [3, 0, 1000], [1, 2, 4, 8], x_label="", y_label="",
-                               log_x=True, log_y=True),
+        "log": lines(
+            "Log",
+            {"a": ([1, 1e5], [1e6, 1])},
+            x_label="",
+            y_label="",
+            log_x=True,
+            log_y=True,
+            steps=True,
+        ),
+        "histogram": histogram(
+            "Histogram", [3, 0, 1000], [1, 2, 4, 8], x_label="", y_label="", log_x=True, log_y=True
+        ),
         "points": points("Points", [1, 2], [2, 1], [1, 9], x_label="", y_label="", diagonal=True),
         "matrix": matrix("Matrix", confusion, ["a", EVIL, "c", "d", "e"]),
         "large": matrix("Large", np.eye(120), [f"class {n}" for n in range(120)]),
-    }  # fmt: skip
+    }
 
 
 def texts(svg: str) -> list[str]:
@@ -120,8 +134,10 @@ def test_matrix_shades_shares_of_the_row() -> None:
 
     least = 0.18 + 0.35 * 3 / 100
     for colour, share in (
-        ((0x1A, 0x76, 0xB5), 1.0), ((0x1A, 0x76, 0xB5), 0.75), ((0xC8, 0x56, 0x0A), 0.25),
-    ):  # fmt: skip
+        ((0x1A, 0x76, 0xB5), 1.0),
+        ((0x1A, 0x76, 0xB5), 0.75),
+        ((0xC8, 0x56, 0x0A), 0.25),
+    ):
         wanted = on_white(colour, least + (1 - least) * share)
         assert min(max(abs(a - b) for a, b in zip(c, wanted, strict=True)) for c in colours) <= 2
     assert sorted(t for t in texts(chart.svg()) if t.isdigit()) == ["1", "10", "3"], "no zeros"
@@ -205,17 +221,22 @@ def test_needs_no_home_and_no_pyplot(tmp_path: Path) -> None:
     """In a process of its own, whose home cannot be made, warnings being errors."""
     (tmp_path / "file").touch()
     code = (
-        "import sys; from veduta.charts import bars; sys.stdout.write(bars('t', ['a'], [1]).svg());"
+        "import sys; from veduta.pages.charts import bars;"
+        "sys.stdout.write(bars('t', ['a'], [1]).svg());"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     environment = {
-        "HOME": str(tmp_path / "file" / "home"), "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path),
-    }  # fmt: skip
+        "HOME": str(tmp_path / "file" / "home"),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "TMPDIR": str(tmp_path),
+    }
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True,
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        capture_output=True,
         check=True,
-    )  # fmt: skip
+    )
     assert done.stdout.decode() == bars("t", ["a"], [1]).svg()
     assert done.stderr == b""
 

@@ -34,7 +34,7 @@ class TestClassification:
         assert figures.classes == (
             ClassFigures("arch", *[pytest.approx(2 / 3)] * 3, 3, 3),
             ClassFigures("dome", 0.5, 0.5, 0.5, 2, 2),
-        )  # fmt: skip
+        )
         assert figures.balanced_accuracy == pytest.approx(7 / 12)
         assert figures.macro == Averages(*[pytest.approx(7 / 12)] * 3)
         assert figures.weighted.recall == pytest.approx((3 * 2 / 3 + 2 * 1 / 2) / 5)
@@ -137,8 +137,12 @@ class TestReliability:
         assert bins.expected_error == 0.0
         read = json.loads(json.dumps(bins.as_json(), allow_nan=False))
         assert read["bins"][1] == {
-            "above": 0.25, "to": 0.5, "count": 0, "confidence": None, "share_right": None
-        }  # fmt: skip
+            "above": 0.25,
+            "to": 0.5,
+            "count": 0,
+            "confidence": None,
+            "share_right": None,
+        }
 
     def test_bins_of_equal_counts(self) -> None:
         values = [0.9, 0.91, 0.92, 0.93, 0.94, 0.95]
@@ -176,9 +180,10 @@ class TestReliability:
                 np.linspace(0, 1, bins + 1), np.linspace(0, 1, bins + 1)[1:], strict=False
             ):
                 members = [
-                    (c, r) for c, r in zip(values, right, strict=True)
+                    (c, r)
+                    for c, r in zip(values, right, strict=True)
                     if low < c <= high or (low == 0 and c == 0)
-                ]  # fmt: skip
+                ]
                 if members:
                     mean = sum(c for c, _ in members) / len(members)
                     share = sum(r for _, r in members) / len(members)

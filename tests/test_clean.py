@@ -24,19 +24,19 @@ from tiny import CentredEncoder, TinyExtractor, save_view
 
 from veduta.cli import clean as cli
 from veduta.cli.main import run
-from veduta.collect import cleaning as cleaning_module
-from veduta.collect import quarantine as moves
-from veduta.collect.class_members import ClassMembers, class_members
-from veduta.collect.cleaning import Cleaning, clean
-from veduta.collect.copies import Pair
-from veduta.collect.dataset_photos import open_photos
-from veduta.collect.findings import KINDS, by_doubt, doubt, write_findings
-from veduta.collect.mislabelled import _HeldOut, confident, find_mislabelled, sharpness
-from veduta.collect.off_topic import FENCE, find_off_topic
-from veduta.collect.photo_faults import LEAST_PIXELS, _details, look_at
-from veduta.collect.photo_index import DescribedPhotos, OnProgress, describe_photos
-from veduta.collect.quarantine import UNDO_FILE, quarantine, undo
-from veduta.collect.unlike import likeness
+from veduta.curate import cleaning as cleaning_module
+from veduta.curate import quarantine as moves
+from veduta.curate.class_members import ClassMembers, class_members
+from veduta.curate.cleaning import Cleaning, clean
+from veduta.curate.copies import Pair
+from veduta.curate.dataset_photos import open_photos
+from veduta.curate.example_likeness import likeness
+from veduta.curate.findings import KINDS, by_doubt, doubt, write_findings
+from veduta.curate.mislabelled import _HeldOut, confident, find_mislabelled, sharpness
+from veduta.curate.off_topic import FENCE, find_off_topic
+from veduta.curate.photo_faults import LEAST_PIXELS, _details, look_at
+from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
+from veduta.curate.quarantine import UNDO_FILE, quarantine, undo
 from veduta.errors import DatasetError, QueryError
 from veduta.recognize.linear import RIDGE
 
@@ -95,12 +95,21 @@ def test_each_fault_is_found_and_nothing_else(tmp_path: Path) -> None:
     good.save(tmp_path / "really.jpg", "PNG")
     (tmp_path / "link.jpg").symlink_to("nowhere.jpg")
     assert {path: found for path, found in kinds_of(tmp_path).items() if found} == {
-        "tiny.png": {"tiny", "aspect-ratio"}, "wide.png": {"aspect-ratio"},
-        "blurred.png": {"blurred"}, "blown.png": {"blurred"}, "dark.png": {"dark"},
-        "light.png": {"overexposed"}, "blank.png": {"blank"}, "cut.jpg": {"truncated"},
-        "tail.jpg": {"truncated"}, "empty.jpg": {"corrupt"}, "page.jpg": {"not-a-photo"},
-        "noise.jpg": {"corrupt"}, "really.jpg": {"extension"}, "link.jpg": {"unreadable"},
-    }  # fmt: skip
+        "tiny.png": {"tiny", "aspect-ratio"},
+        "wide.png": {"aspect-ratio"},
+        "blurred.png": {"blurred"},
+        "blown.png": {"blurred"},
+        "dark.png": {"dark"},
+        "light.png": {"overexposed"},
+        "blank.png": {"blank"},
+        "cut.jpg": {"truncated"},
+        "tail.jpg": {"truncated"},
+        "empty.jpg": {"corrupt"},
+        "page.jpg": {"not-a-photo"},
+        "noise.jpg": {"corrupt"},
+        "really.jpg": {"extension"},
+        "link.jpg": {"unreadable"},
+    }
 
 
 @pytest.mark.parametrize("width", [1.0, 2.0, 4.0])
@@ -126,8 +135,14 @@ def test_sharp_edges_of_a_photo_decide() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(("jpg", "png", "webp", "gif", "bmp", "tif")))
 def test_hostile_files_are_findings(data: bytes, extension: str) -> None:
-    heads = {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG\r\n\x1a\n", "webp": b"RIFF\0\0\0\0WEBP",
-             "gif": b"GIF89a", "bmp": b"BM", "tif": b"II*\0"}  # fmt: skip
+    heads = {
+        "jpg": b"\xff\xd8\xff\xe0",
+        "png": b"\x89PNG\r\n\x1a\n",
+        "webp": b"RIFF\0\0\0\0WEBP",
+        "gif": b"GIF89a",
+        "bmp": b"BM",
+        "tif": b"II*\0",
+    }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"x.{extension}"
         file.write_bytes(heads[extension] + data)
@@ -147,9 +162,11 @@ def test_layouts(tmp_path: Path) -> None:
     found = open_photos(tmp_path / "parts")
     rows = set(zip(found.paths, found.labels, found.splits, strict=True))
     assert rows == {
-        ("train/a/1.png", "a", "train"), ("train/b/2.png", "b", "train"),
-        ("test/a/3.png", "a", "test"), ("test/4.png", None, "test"),
-    }  # fmt: skip
+        ("train/a/1.png", "a", "train"),
+        ("train/b/2.png", "b", "train"),
+        ("test/a/3.png", "a", "test"),
+        ("test/4.png", None, "test"),
+    }
     assert set(open_photos(tmp_path / "parts/train").labels) == {"a", "b"}
     assert open_photos(tmp_path / "parts/train/a").labels == (None,)
     table = tmp_path / "parts/names.csv"
@@ -190,8 +207,10 @@ def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.Mo
             first, second = sorted((place[one], place[other]))
             return Pair(first, second, kind, score)
 
-        return [pair("best.jpg", "squeezed.jpg", "same picture", 0.99),
-                pair("best.jpg", "small.jpg", "cut", 0.98)]  # fmt: skip
+        return [
+            pair("best.jpg", "squeezed.jpg", "same picture", 0.99),
+            pair("best.jpg", "small.jpg", "cut", 0.98),
+        ]
 
     monkeypatch.setattr(cleaning_module, "copies_among", near)
     found = cleaned(data, "exact-copy", "near-copy", described=tiny_described(tmp_path))
@@ -261,9 +280,12 @@ def tiny_described(
 ) -> Callable[[Sequence[Path], OnProgress | None], DescribedPhotos]:
     def describe(files: Sequence[Path], tell: OnProgress | None) -> DescribedPhotos:
         return describe_photos(
-            files, folder=folder / "cache", on_progress=tell, encoder=CentredEncoder(),
+            files,
+            folder=folder / "cache",
+            on_progress=tell,
+            encoder=CentredEncoder(),
             extractor=TinyExtractor(),
-        )  # type: ignore[arg-type] # fmt: skip
+        )  # type: ignore[arg-type]
 
     return describe
 
@@ -381,8 +403,9 @@ def test_off_topic_against_the_formula(places: Path, tmp_path: Path) -> None:
     of_class = {}
     for place in np.flatnonzero(members.judged):
         copies = next((group for group in members.copies if place in group), (place,))
-        others = [p for p in np.flatnonzero(members.codes == members.codes[place])
-                  if p not in copies]  # fmt: skip
+        others = [
+            p for p in np.flatnonzero(members.codes == members.codes[place]) if p not in copies
+        ]
         mean = rows[others].mean(axis=0)
         of_class[place] = rows[place] @ mean / np.linalg.norm(rows[place]) / np.linalg.norm(mean)
     usual = {
@@ -444,8 +467,12 @@ class Killed(BaseException):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.sets(st.sampled_from(NAMES), min_size=1), st.integers(0, 30), st.integers(0, 30),
-       st.booleans())  # fmt: skip
+@given(
+    st.sets(st.sampled_from(NAMES), min_size=1),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.booleans(),
+)
 def test_killed_at_any_step_all_comes_back(
     chosen: set[str], first_death: int, second_death: int, other_disk: bool
 ) -> None:
@@ -498,7 +525,7 @@ def test_killed_for_real_in_the_middle(tmp_path: Path) -> None:
     planted(root, [f"{n % 3}/{n}.jpg" for n in range(60)])
     before = tree(root)
     code = (
-        "import os, time\nfrom pathlib import Path\nfrom veduta.collect import quarantine as q\n"
+        "import os, time\nfrom pathlib import Path\nfrom veduta.curate import quarantine as q\n"
         "move = q._move\n"
         "def slow(a, b):\n    time.sleep(0.02); move(a, b)\n"
         "q._move = slow\n"
@@ -762,8 +789,9 @@ def test_known_bad_files_of_real_photos(shared_data: Callable[[str], Path]) -> N
         rows = [row for row in csv.DictReader(lines) if not row["path"].endswith(".txt")]
     found = cleaned(folder / "files", "corrupt", "truncated", "not-a-photo", "exact-copy")
     bad = {one.path for one in found.findings if one.kind != "exact-copy"}
-    assert bad == {row["path"].removeprefix("files/") for row in rows
-                   if row["pillow_decode"] != "ok"}  # fmt: skip
+    assert bad == {
+        row["path"].removeprefix("files/") for row in rows if row["pillow_decode"] != "ok"
+    }
     groups: dict[str, set[str]] = {}
     for row in rows:
         if row["kind"] == "exact_dup":
@@ -841,6 +869,7 @@ def test_a_pile_is_ranked_by_examples(
     assert "(drop 5, keep 5)" in capsys.readouterr().out
     assert run([*call, "--apply"]) == 0
     assert sorted(file.name for file in (tmp_path / "pile").iterdir()) == [
-        "broken.png", *(f"same{number}.png" for number in range(4, 9))
-    ]  # fmt: skip
+        "broken.png",
+        *(f"same{number}.png" for number in range(4, 9)),
+    ]
     assert run(["clean", str(tmp_path / "pile"), "--only", "unlike"]) == 2

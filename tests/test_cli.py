@@ -40,9 +40,14 @@ def environment(home: Path) -> dict[str, str]:
 def veduta(home: Path, *arguments: str | Path, **options: Any) -> Run:
     return subprocess.run(
         [sys.executable, "-m", "veduta", *map(str, arguments)],
-        cwd=home, env=environment(home), capture_output=True, text=True, timeout=120, check=False,
+        cwd=home,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         **options,
-    )  # fmt: skip
+    )
 
 
 def test_help_and_version(home: Path) -> None:
@@ -69,9 +74,13 @@ def test_search_loads_no_lance(home: Path) -> None:
         "run(['search', 'photos/class0/photo0000.png']); print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=home, env=environment(home),
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=home,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "onnxruntime" in done.stdout.split()
     assert "lance" not in done.stdout.split()
 
@@ -93,9 +102,17 @@ def test_search_prints_a_table(home: Path) -> None:
 
 def test_search_json_and_filters(home: Path) -> None:
     done = veduta(
-        home, "search", "photos/class0/photo0000.png", "--json", "--label", "class1", "--label",
-        "class2", "--under", "photos/class2",
-    )  # fmt: skip
+        home,
+        "search",
+        "photos/class0/photo0000.png",
+        "--json",
+        "--label",
+        "class1",
+        "--label",
+        "class2",
+        "--under",
+        "photos/class2",
+    )
     (answer,) = json.loads(done.stdout)
     assert answer["query"] == "photos/class0/photo0000.png"
     assert len(answer["hits"]) == 3
@@ -180,8 +197,9 @@ def test_status_and_check(home: Path) -> None:
     assert "9 photos" in veduta(home, "status").stdout
     done = veduta(home, "check")
     assert (done.returncode, done.stdout) == (
-        0, "Every row matches its photo and its checksum.\n",
-    )  # fmt: skip
+        0,
+        "Every row matches its photo and its checksum.\n",
+    )
     assert json.loads(veduta(home, "check", "--json").stdout) == []
 
 
@@ -231,9 +249,17 @@ def test_names_that_are_not_utf8(home: Path, tmp_path: Path) -> None:
 def test_evaluate_json_has_the_keys(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "set", 8, classes=2)
     done = veduta(
-        home, "evaluate", tmp_path / "set", "--encoder", "fast", "--json", "--html",
-        tmp_path / "page.html", "--png", tmp_path / "rows.png",
-    )  # fmt: skip
+        home,
+        "evaluate",
+        tmp_path / "set",
+        "--encoder",
+        "fast",
+        "--json",
+        "--html",
+        tmp_path / "page.html",
+        "--png",
+        tmp_path / "rows.png",
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     for key in ("top1", "top3", "top5", "top10", "map", "p10"):
@@ -253,9 +279,18 @@ def test_evaluate_two_folders(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "gallery", 6, classes=2)
     (tmp_path / "gallery/class0/broken.jpg").write_bytes(b"")
     done = veduta(
-        home, "evaluate", "--queries", tmp_path / "queries", "--gallery", tmp_path / "gallery",
-        "--encoder", "fast", "--json", "--distance", "euclidean",
-    )  # fmt: skip
+        home,
+        "evaluate",
+        "--queries",
+        tmp_path / "queries",
+        "--gallery",
+        tmp_path / "gallery",
+        "--encoder",
+        "fast",
+        "--json",
+        "--distance",
+        "euclidean",
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert (figures["queries"], figures["gallery"], figures["top1"]) == (2, 6, 1.0)
@@ -272,9 +307,13 @@ def test_models(home: Path) -> None:
 def test_output_into_a_closed_pipe_is_no_error(home: Path) -> None:
     command = f"{sys.executable} -m veduta search photos --dict | head -c 1"
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=home, env=environment(home),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=home,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0 and done.stderr == ""
 
 
@@ -282,10 +321,21 @@ def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "photos", 400)
     made = ("--index", str(tmp_path / "index"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "veduta", "index", str(tmp_path / "photos"), *made, "--encoder",
-         "fast"],
-        env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "veduta",
+            "index",
+            str(tmp_path / "photos"),
+            *made,
+            "--encoder",
+            "fast",
+        ],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not (tmp_path / "index/index.json").exists():
         time.sleep(0.05)
     time.sleep(2)

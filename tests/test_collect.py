@@ -34,7 +34,8 @@ from tiny import TinyEncoder
 from veduta import index
 from veduta.cli import main
 from veduta.cli.printing import shown
-from veduta.collect import Columns, Progress, Settings, Summary, collect, fetching, saving
+from veduta.collect import Columns, Progress, Settings, Summary, collect, fetching
+from veduta.collect import save_photo as saving
 from veduta.collect.addresses import is_public, public_socket
 from veduta.collect.body import Inflater
 from veduta.collect.journal import Journal
@@ -42,15 +43,19 @@ from veduta.collect.names import Names, folded, safe_name
 from veduta.collect.outcome import Outcome, Result
 from veduta.collect.politeness import back_off, opts_out, retry_after
 from veduta.collect.rows import Row, id_from_url, read_rows
-from veduta.collect.saving import Saver
+from veduta.collect.save_photo import Saver
 from veduta.collect.schedule import Schedule
 from veduta.errors import DatasetError, StorageFull
 from veduta.photos import content_hash, decode, find_photos
 
 QUICK = {
-    "allow_private": True, "first_wait": 0.01, "connect_timeout": 10.0, "read_timeout": 10.0,
-    "total_timeout": 20.0, "retries": 2,
-}  # fmt: skip
+    "allow_private": True,
+    "first_wait": 0.01,
+    "connect_timeout": 10.0,
+    "read_timeout": 10.0,
+    "total_timeout": 20.0,
+    "retries": 2,
+}
 
 
 @pytest.fixture
@@ -95,9 +100,15 @@ def gather(server: PhotoServer, tmp_path: Path) -> Callable[..., Collected]:
 class TestAnswers:
     def test_good_ones(self, gather, server: PhotoServer) -> None:
         paths = {
-            "plain": "photo/1.jpg", "slow": "slow", "chunked": "chunked", "gzip": "gzip/photo",
-            "zlib": "gzip/zlib", "text": "as-text", "png": "png", "large": "large/3",
-        }  # fmt: skip
+            "plain": "photo/1.jpg",
+            "slow": "slow",
+            "chunked": "chunked",
+            "gzip": "gzip/photo",
+            "zlib": "gzip/zlib",
+            "text": "as-text",
+            "png": "png",
+            "large": "large/3",
+        }
         done = gather(paths)
         assert set(done.outcomes().values()) == {"collected"}
         assert done["plain"]["path"] == "x/plain.jpg"
@@ -132,21 +143,25 @@ class TestAnswers:
             "bad-gzip": ("gzip/damaged", "not-a-photo", "the gzip data are damaged"),
             "huge": ("huge", "too-large", "more than 1,000,000 bytes"),
             "declared": (
-                "declared/10000000000", "too-large", "10,000,000,000 bytes declared, over 1,000,000"
+                "declared/10000000000",
+                "too-large",
+                "10,000,000,000 bytes declared, over 1,000,000",
             ),
-        }  # fmt: skip
+        }
         if decode:
             cut = "the JPEG data are cut short"
             paths |= {
                 "cut": ("cut", "not-a-photo", cut),
                 "pixels": (
-                    "bomb", "too-large",
+                    "bomb",
+                    "too-large",
                     "60000 × 60000 pixels are more than the cap of 250 megapixels",
                 ),
-            }  # fmt: skip
+            }
         began = time.monotonic()
-        done = gather({name: path for name, (path, _, _) in paths.items()}, decode=decode,
-                      max_bytes=1_000_000)  # fmt: skip
+        done = gather(
+            {name: path for name, (path, _, _) in paths.items()}, decode=decode, max_bytes=1_000_000
+        )
         assert time.monotonic() - began < 60
         for name, (path, outcome, reason) in paths.items():
             row = done[name]
@@ -168,17 +183,30 @@ class TestAnswers:
 
     def test_passing_failures_are_tried_again_within_the_run(self, gather, server) -> None:
         paths = {
-            "broken": "broken/2", "busy": "status/503/2", "stall": "stall", "drip": "drip",
-            "silent": "silent", "reset": "reset", "garbage": "garbage", "down": "status/500",
-            "little": "too-little", "forbidden": "status/403",
-        }  # fmt: skip
+            "broken": "broken/2",
+            "busy": "status/503/2",
+            "stall": "stall",
+            "drip": "drip",
+            "silent": "silent",
+            "reset": "reset",
+            "garbage": "garbage",
+            "down": "status/500",
+            "little": "too-little",
+            "forbidden": "status/403",
+        }
         done = gather(paths, total_timeout=1.3, read_timeout=0.7)
         assert done.outcomes() == {
-            "broken": "collected", "busy": "collected", "stall": "unreachable",
-            "drip": "unreachable", "silent": "unreachable", "reset": "unreachable",
-            "garbage": "unreachable", "down": "busy", "little": "unreachable",
+            "broken": "collected",
+            "busy": "collected",
+            "stall": "unreachable",
+            "drip": "unreachable",
+            "silent": "unreachable",
+            "reset": "unreachable",
+            "garbage": "unreachable",
+            "down": "busy",
+            "little": "unreachable",
             "forbidden": "http-error",
-        }  # fmt: skip
+        }
         assert done["broken"]["attempts"] == done["busy"]["attempts"] == 3
         assert done["stall"]["error"] == "nothing came for 0.7 s"
         assert done["drip"]["error"] == "not complete within 1.3 s"
@@ -215,14 +243,20 @@ class TestAnswers:
 
     def test_robots_tag(self, gather) -> None:
         paths = {
-            "a": "robots/noai", "b": "robots/NoIndex,_nofollow", "c": "robots/veduta:_noimageai",
-            "d": "robots/otherbot:_noai", "e": "robots/all",
-        }  # fmt: skip
+            "a": "robots/noai",
+            "b": "robots/NoIndex,_nofollow",
+            "c": "robots/veduta:_noimageai",
+            "d": "robots/otherbot:_noai",
+            "e": "robots/all",
+        }
         outcomes = gather(paths).outcomes()
         assert outcomes == {
-            "a": "opted-out", "b": "opted-out", "c": "opted-out", "d": "collected",
+            "a": "opted-out",
+            "b": "opted-out",
+            "c": "opted-out",
+            "d": "collected",
             "e": "collected",
-        }  # fmt: skip
+        }
         assert set(gather(paths, ignore_robots_tag=True).outcomes().values()) == {"collected"}
 
     def test_redirects(self, gather, server: PhotoServer) -> None:
@@ -235,9 +269,12 @@ class TestAnswers:
         }
         done = gather(paths)
         assert done.outcomes() == {
-            "relative": "collected", "absolute": "collected", "twice": "collected",
-            "file": "refused", "nonsense": "http-error",
-        }  # fmt: skip
+            "relative": "collected",
+            "absolute": "collected",
+            "twice": "collected",
+            "file": "refused",
+            "nonsense": "http-error",
+        }
         assert done["relative"]["final_url"] == server.url("photo/1.jpg")
         assert done["file"]["error"] == "redirected: file: is not http: or https:"
 
@@ -283,12 +320,24 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "url",
         [
-            "ftp://example.org/a.jpg", "file:///etc/passwd", "data:image/png;base64,AAAA",
-            "javascript:alert(1)", "//example.org/a.jpg", "example.org/a.jpg", "", "http://",
-            "http:///a.jpg", "http://[::1", "http://a:b:c/", "http://host:99999/a.jpg",
-            "https:a.jpg", "gopher://example.org/", "http://a..b/", f"http://{'a' * 70}.org/",
+            "ftp://example.org/a.jpg",
+            "file:///etc/passwd",
+            "data:image/png;base64,AAAA",
+            "javascript:alert(1)",
+            "//example.org/a.jpg",
+            "example.org/a.jpg",
+            "",
+            "http://",
+            "http:///a.jpg",
+            "http://[::1",
+            "http://a:b:c/",
+            "http://host:99999/a.jpg",
+            "https:a.jpg",
+            "gopher://example.org/",
+            "http://a..b/",
+            f"http://{'a' * 70}.org/",
         ],
-    )  # fmt: skip
+    )
     def test_no_http_address(self, gather, url: str) -> None:
         done = gather({"a": url or ":"}, allow_private=False)
         assert done["a"]["outcome"] in ("refused", "unreachable")
@@ -319,10 +368,20 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "host",
         [
-            "127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.0.0.1", "0177.0.0.1", "0",
-            "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0.0.0.0", "127.0.0.1.",
+            "127.0.0.1",
+            "localhost",
+            "127.1",
+            "2130706433",
+            "0x7f.0.0.1",
+            "0177.0.0.1",
+            "0",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "0.0.0.0",
+            "127.0.0.1.",
         ],
-    )  # fmt: skip
+    )
     def test_loopback_however_it_is_spelled(self, gather, server: PhotoServer, host: str) -> None:
         done = gather({"a": f"http://{host}:{server.port}/photo/1.jpg"}, allow_private=False)
         assert done["a"]["outcome"] in ("refused", "unreachable")
@@ -369,21 +428,49 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "address",
         [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.31.255.255",
-            "192.168.1.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1",
-            "fe80::1%eth0", "fc00::1", "fd12::1", "ff02::1", "::ffff:10.0.0.1", "2002:7f00:1::",
-            "64:ff9b::7f00:1", "64:ff9b:1::1", "2001:db8::1", "::127.0.0.1", "100::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.31.255.255",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fe80::1%eth0",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "2002:7f00:1::",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "2001:db8::1",
+            "::127.0.0.1",
+            "100::1",
             "2001::1",
         ],
-    )  # fmt: skip
+    )
     def test_private(self, address: str) -> None:
         assert not is_public(address)
 
     @pytest.mark.parametrize(
         "address",
-        ["8.8.8.8", "100.63.255.255", "172.32.0.1", "2606:4700::1", "::ffff:8.8.8.8",
-         "64:ff9b::808:808", "2002:808:808::", "192.0.1.1"],
-    )  # fmt: skip
+        [
+            "8.8.8.8",
+            "100.63.255.255",
+            "172.32.0.1",
+            "2606:4700::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "2002:808:808::",
+            "192.0.1.1",
+        ],
+    )
     def test_public(self, address: str) -> None:
         assert is_public(address)
 
@@ -455,11 +542,46 @@ class TestRows:
 
 
 TEXTS = st.text(max_size=150) | st.sampled_from(
-    ["", ".", "..", "../../etc/passwd", "/etc/passwd", "a/b", "a\\b", "C:\\x", "con", "NUL.txt",
-     "aux", "COM1", "a\0b", "x" * 400, "é" * 100, "A", "a", "Straße", "STRASSE", " a", "a.", "a ",
-     "e\u0301", "\u00e9", "a\u200db", "ab", "collected.parquet", ".veduta-collect", "-rf", "~",
-     "a\ufe0f", "\ud800", "K", "\u212a", "ı", "I", "i"]
-)  # fmt: skip
+    [
+        "",
+        ".",
+        "..",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "C:\\x",
+        "con",
+        "NUL.txt",
+        "aux",
+        "COM1",
+        "a\0b",
+        "x" * 400,
+        "é" * 100,
+        "A",
+        "a",
+        "Straße",
+        "STRASSE",
+        " a",
+        "a.",
+        "a ",
+        "e\u0301",
+        "\u00e9",
+        "a\u200db",
+        "ab",
+        "collected.parquet",
+        ".veduta-collect",
+        "-rf",
+        "~",
+        "a\ufe0f",
+        "\ud800",
+        "K",
+        "\u212a",
+        "ı",
+        "I",
+        "i",
+    ]
+)
 
 
 def check_name(name: str) -> None:
@@ -482,8 +604,10 @@ class TestNames:
         check_name(safe_name(text))
         assert safe_name(text) == safe_name(text)
 
-    @given(st.lists(st.tuples(TEXTS, st.none() | TEXTS, st.sampled_from(["u", "v"])), max_size=30),
-           st.randoms(use_true_random=False))  # fmt: skip
+    @given(
+        st.lists(st.tuples(TEXTS, st.none() | TEXTS, st.sampled_from(["u", "v"])), max_size=30),
+        st.randoms(use_true_random=False),
+    )
     @example([("a", "X", "u"), ("a", "x", "u"), ("A", "x", "u")], random.Random(1))
     def test_two_rows_two_files_in_any_order(
         self, wanted: list[tuple[str, str | None, str]], order: random.Random
@@ -512,8 +636,15 @@ class TestNames:
         return {row: names.file_of(row) for row in rows}
 
     def test_ordinary_names_stay(self) -> None:
-        for name in ("eiffel_tower", "Notre-Dame de Paris", "97c0a12e07ae8dd5", "東京タワー",
-                     "St. Peter's (Rome)", "ताज महल", "IMG_1234"):  # fmt: skip
+        for name in (
+            "eiffel_tower",
+            "Notre-Dame de Paris",
+            "97c0a12e07ae8dd5",
+            "東京タワー",
+            "St. Peter's (Rome)",
+            "ताज महल",
+            "IMG_1234",
+        ):
             assert safe_name(name) == name
 
     def test_a_repeated_row_keeps_the_plain_name(self) -> None:
@@ -523,8 +654,15 @@ class TestNames:
         assert all("~" in file for file in self.files([row, other]).values())
 
     def test_the_names_of_files_that_were_written(self, gather) -> None:
-        wanted = {"../../up": "photo/1", "..": "photo/2", "a/b": "photo/3", "A": "photo/4",
-                  "a": "photo/5", "con": "photo/6", "x" * 300: "photo/7"}  # fmt: skip
+        wanted = {
+            "../../up": "photo/1",
+            "..": "photo/2",
+            "a/b": "photo/3",
+            "A": "photo/4",
+            "a": "photo/5",
+            "con": "photo/6",
+            "x" * 300: "photo/7",
+        }
         done = gather(wanted, label="../out2/..")
         assert set(done.outcomes().values()) == {"collected"}
         found = {Path(os.fsdecode(each.path)) for each in find_photos([done.folder])}
@@ -573,9 +711,18 @@ class TestResuming:
         file.write_text("\n".join(server.url(f"photo/{each}") for each in range(number)))
         out = tmp_path / "out"
         command = [
-            sys.executable, "-m", "veduta", "collect", str(file), "--out", str(out),
-            "--allow-private", "--per-host", str(connections), "--json",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "veduta",
+            "collect",
+            str(file),
+            "--out",
+            str(out),
+            "--allow-private",
+            "--per-host",
+            str(connections),
+            "--json",
+        ]
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for(lambda: len(list(out.glob("place/*"))) >= 60)
         running.send_signal(signal.SIGKILL)
@@ -599,8 +746,16 @@ class TestResuming:
         file = tmp_path / "place.txt"
         file.write_text("\n".join(server.url(f"photo/{each}") for each in range(300)))
         out = tmp_path / "out"
-        command = [sys.executable, "-m", "veduta", "collect", str(file), "--out", str(out),
-                   "--allow-private"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "veduta",
+            "collect",
+            str(file),
+            "--out",
+            str(out),
+            "--allow-private",
+        ]
         running = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -784,23 +939,38 @@ class TestPoliteness:
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
-        [("120", 120), ("0", 0), ("Fri, 01 Jan 2027 00:01:00 GMT", 60),
-         ("Fri, 01 Jan 2021 00:00:00 GMT", 0), ("-5", None), ("soon", None), ("", None),
-         (None, None), ("1.5", None), ("9" * 50, None)],
-    )  # fmt: skip
+        [
+            ("120", 120),
+            ("0", 0),
+            ("Fri, 01 Jan 2027 00:01:00 GMT", 60),
+            ("Fri, 01 Jan 2021 00:00:00 GMT", 0),
+            ("-5", None),
+            ("soon", None),
+            ("", None),
+            (None, None),
+            ("1.5", None),
+            ("9" * 50, None),
+        ],
+    )
     def test_retry_after(self, value: str | None, seconds: float | None) -> None:
         assert retry_after(value, datetime(2027, 1, 1, tzinfo=UTC)) == seconds
 
     @pytest.mark.parametrize(
         ("headers", "answer"),
         [
-            (["noindex"], "noindex"), (["nofollow", "NOAI"], "noai"), (["none"], "none"),
-            (["googlebot: noindex"], None), (["googlebot: nofollow, noindex"], None),
-            (["veduta: noindex"], "noindex"), (["*: noai"], "noai"), ([], None),
+            (["noindex"], "noindex"),
+            (["nofollow", "NOAI"], "noai"),
+            (["none"], "none"),
+            (["googlebot: noindex"], None),
+            (["googlebot: nofollow, noindex"], None),
+            (["veduta: noindex"], "noindex"),
+            (["*: noai"], "noai"),
+            ([], None),
             (["unavailable_after: 25 Jun 2010 15:00:00 PST"], None),
-            (["index, noimageindex"], "noimageindex"), (["noindexed"], None),
+            (["index, noimageindex"], "noimageindex"),
+            (["noindexed"], None),
         ],
-    )  # fmt: skip
+    )
     def test_robots_tag(self, headers: list[str], answer: str | None) -> None:
         assert opts_out(headers) == answer
 
@@ -846,8 +1016,12 @@ class TestCommand:
 
     def test_wrong_calls(self, tmp_path: Path) -> None:
         file = tmp_path / "a.txt"
-        for options in (["--no-decode", "--resize", "9"], ["--max-bytes", "0"],
-                        ["--max-bytes", "many"], ["--user-agent", "a\nb"]):  # fmt: skip
+        for options in (
+            ["--no-decode", "--resize", "9"],
+            ["--max-bytes", "0"],
+            ["--max-bytes", "many"],
+            ["--user-agent", "a\nb"],
+        ):
             done = self.run(file, "--out", tmp_path, *options)
             assert done.exception.exit_code == 2
         assert main.run(["collect", str(file), "--out", str(tmp_path / "out")]) == 3
@@ -908,9 +1082,10 @@ def test_ten_thousand_urls(server: PhotoServer, tmp_path: Path) -> None:
             out.write(f"i{each},{server.url(path)},{each % 50}\n")
     began = time.monotonic()
     done = collect(
-        [file], tmp_path / "out",
+        [file],
+        tmp_path / "out",
         Settings(**{**QUICK, "per_host": 64, "read_timeout": 20, "total_timeout": 60}),
-    )  # fmt: skip
+    )
     assert dict(done.outcomes) == {"collected": 9800, "http-error": 100, "not-a-photo": 100}
     assert len(list(find_photos([tmp_path / "out"]))) == 9800
     assert time.monotonic() - began < 120

@@ -18,20 +18,32 @@ from veduta.evaluation.report_folder import JSON_FILE
 
 def ranked(*aps: float | None) -> dict[str, Any]:
     queries = [
-        {"path": f"photos/{number}.jpg", "label": "arch", "ap": ap, "p10": ap, "recall10": ap,
-         "ap100": ap, **{f"right_at_{k}": bool(ap and ap * k >= 1) for k in (1, 3, 5, 10)}}
+        {
+            "path": f"photos/{number}.jpg",
+            "label": "arch",
+            "ap": ap,
+            "p10": ap,
+            "recall10": ap,
+            "ap100": ap,
+            **{f"right_at_{k}": bool(ap and ap * k >= 1) for k in (1, 3, 5, 10)},
+        }
         for number, ap in enumerate(aps)
-    ]  # fmt: skip
+    ]
     return {"task": "retrieve", "gallery": 9, "distractors": 0, "queries": queries}
 
 
 def named(*answers: tuple[str | None, str | None]) -> dict[str, Any]:
     """Each (label, answer); None as an answer: a guess that was not given."""
     queries = [
-        {"path": f"{number}.jpg", "label": label, "guess": given or "arch",
-         "confidence": 0.9 - number / 100, "named": given is not None}
+        {
+            "path": f"{number}.jpg",
+            "label": label,
+            "guess": given or "arch",
+            "confidence": 0.9 - number / 100,
+            "named": given is not None,
+        }
         for number, (label, given) in enumerate(answers)
-    ]  # fmt: skip
+    ]
     return {"task": "recognize", "queries": queries}
 
 
@@ -61,8 +73,16 @@ class TestTable:
         assert lines[row].split() == ["map", "A", "0.100", "[0.100,", "0.100]"]
         # The same difference at every query: no draw has it any smaller.
         assert lines[row + 1].split() == [
-            "B", "0.600", "[0.600,", "0.600]", "+0.500", "[+0.500,", "+0.500]", "0.001", "*",
-        ]  # fmt: skip
+            "B",
+            "0.600",
+            "[0.600,",
+            "0.600]",
+            "+0.500",
+            "[+0.500,",
+            "+0.500]",
+            "0.001",
+            "*",
+        ]
         (same,) = [number for number, line in enumerate(lines) if line.startswith("  top1 ")]
         assert lines[same + 1].split()[-1] == "1.000"
         assert "* p < 0.05" in out and "Holm" not in out
@@ -210,8 +230,9 @@ class TestChanges:
         (done,) = changed_queries([first, second], ["a", "b"])
         assert (done.better, done.worse) == (2, 2)
         assert done.gained == (
-            Change("0.jpg", "arch", "dome", "arch", 1.0), Change("2.jpg", None, "arch", None, 1.0),
-        )  # fmt: skip
+            Change("0.jpg", "arch", "dome", "arch", 1.0),
+            Change("2.jpg", None, "arch", None, 1.0),
+        )
         assert [(c.before, c.after) for c in done.lost] == [(None, "x"), ("dome", None)]
 
     def test_most_and_missing(self) -> None:

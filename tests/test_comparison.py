@@ -41,9 +41,14 @@ def recognition(seed: int, queries: int = 60, skill: float = 0.7) -> dict:
         guess = label if label and rng.random() < skill else "gate"
         confidence = round(float(rng.random() + (guess == label)), 2)
         rows.append(
-            {"path": f"{number}.jpg", "label": label, "guess": guess,
-             "confidence": confidence, "named": confidence > 0.8}
-        )  # fmt: skip
+            {
+                "path": f"{number}.jpg",
+                "label": label,
+                "guess": guess,
+                "confidence": confidence,
+                "named": confidence > 0.8,
+            }
+        )
     return {"task": "recognize", "gallery": 9, "queries": rows}
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny import pixels
 
-from veduta.collect.copies import KINDS, Pair, copies_among, find_copies, groups
-from veduta.collect.near_hashes import MOST_BITS, mirrored_hashes, near_photos
-from veduta.collect.photo_index import describe_photos
+from veduta.curate.copies import KINDS, Pair, copies_among, find_copies, groups
+from veduta.curate.near_hashes import MOST_BITS, mirrored_hashes, near_photos
+from veduta.curate.photo_index import describe_photos
 from veduta.photos import hamming, perceptual_hash
 
 Photo = NDArray[np.uint8]
@@ -160,10 +160,11 @@ def test_all_near_hashes_are_found(seed: int) -> None:
         hashes[at] = hashes[at - 20] ^ np.uint64(sum(1 << int(bit) for bit in flips))
     mirrored = mirrored_hashes(hashes)
     wanted = {
-        (a, b) for a, b in combinations(range(60), 2)
+        (a, b)
+        for a, b in combinations(range(60), 2)
         if min(hamming(int(hashes[a]), int(hashes[b])), hamming(int(mirrored[a]), int(hashes[b])))
         <= MOST_BITS
-    }  # fmt: skip
+    }
     assert near_photos(hashes) >= {pair for pair in wanted if hashes[pair[0]] != hashes[pair[1]]}
     assert near_photos(hashes) <= wanted
 
@@ -223,10 +224,7 @@ def test_messy(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Within `dedup`: mirrored, turned, grey and resized copies, as the manifest says."""
     folder = shared_data("messy")
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as source:
-        rows = [
-            row for row in csv.DictReader(source)
-            if row["path"].startswith("files/dedup")
-        ]  # fmt: skip
+        rows = [row for row in csv.DictReader(source) if row["path"].startswith("files/dedup")]
     files = [folder / row["path"] for row in rows]
     photos = describe_photos(files, folder=tmp_path)
     group_of = {at: group for group in groups(copies_among(photos), len(files)) for at in group}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from test_copies import scene
 
-from veduta.collect.alignment import Agreement, Sight, agreement
-from veduta.collect.copies import find_copies
+from veduta.curate.alignment import Agreement, Sight, agreement
+from veduta.curate.copies import find_copies
 from veduta.keypoints import Extractor, load_extractor
 
 Mark = Callable[[Image.Image], Image.Image]

@@ -53,8 +53,9 @@ def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
                 path.write_bytes(path.read_bytes() + b"changed")
         with subprocess.Popen(
             [sys.executable, "-c", INDEXER, str(made), str(photos)],
-            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(HERE)},
-        ) as process:  # fmt: skip
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(HERE)},
+        ) as process:
             assert process.stdout is not None
             first = process.stdout.readline()  # it is at work
             time.sleep(rng.random() * 0.25)
@@ -97,8 +98,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount.mkdir()
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(mount)],
-        capture_output=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+    )
     if made.returncode != 0:
         pytest.skip("no permission to mount a small disk")
     yield mount

@@ -17,10 +17,9 @@ from PIL import Image
 from veduta.evaluation import report
 from veduta.evaluation.metrics import judge
 from veduta.evaluation.summary import class_table, summarise
-from veduta.pages import printable
-from veduta.search import contact_sheet
-from veduta.search.contact_sheet import draw_sheet, write_sheet
-from veduta.search.gallery_page import (
+from veduta.pages import contact_sheet
+from veduta.pages.contact_sheet import draw_sheet, write_sheet
+from veduta.pages.results_page import (
     Figure,
     GalleryPage,
     ResultRow,
@@ -28,6 +27,7 @@ from veduta.search.gallery_page import (
     Table,
     write_page,
 )
+from veduta.text import printable
 
 AWKWARD = [
     "<script>alert(1)</script>.jpg",

@@ -206,8 +206,10 @@ class TestRecognition:
 
     def test_unknown_photos_keep_no_label(self, dataset: Callable[[Rows], Path]) -> None:
         """A label beside the split unknown says what it is not."""
-        rows = [(path, "dome" if split == "unknown" else label, split)
-                for path, label, split in standard()]  # fmt: skip
+        rows = [
+            (path, "dome" if split == "unknown" else label, split)
+            for path, label, split in standard()
+        ]
         found = figures(dataset(rows), "--task", "recognize", "--method", "knn")
         assert (found["known"], found["unknown"]) == (12, 6)
 
@@ -264,9 +266,19 @@ class TestRecognition:
             shutil.copytree(photos / ("query" if side == "q" else "gallery"), tmp_path / side)
             shutil.move(tmp_path / side / "elsewhere", tmp_path / side / "none")
         found = figures(
-            "--queries", tmp_path / "q", "--gallery", tmp_path / "g", "--task", "recognize",
-            "--method", "linear", "--unknown", "none", "--distractors", "none",
-        )  # fmt: skip
+            "--queries",
+            tmp_path / "q",
+            "--gallery",
+            tmp_path / "g",
+            "--task",
+            "recognize",
+            "--method",
+            "linear",
+            "--unknown",
+            "none",
+            "--distractors",
+            "none",
+        )
         assert (found["known"], found["unknown"]) == (12, 3)
 
     @pytest.mark.parametrize("options", [(), ("--unknown", "dome"), ("--distractors", "dome")])
@@ -280,13 +292,17 @@ class TestRecognition:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            (lambda row: (row[0], row[1] if row[2] == "query" else "", row[2]),
-             "no photo of the gallery has a label"),
-            (lambda row: row if row[2] in {"gallery", "distractor"} else None,
-             "no photo is to be recognised"),
+            (
+                lambda row: (row[0], row[1] if row[2] == "query" else "", row[2]),
+                "no photo of the gallery has a label",
+            ),
+            (
+                lambda row: row if row[2] in {"gallery", "distractor"} else None,
+                "no photo is to be recognised",
+            ),
             (lambda row: row if row[2] != "gallery" else None, "with the split 'gallery'"),
         ],
-    )  # fmt: skip
+    )
     def test_nothing_to_recognise(
         self, dataset: Callable[[Rows], Path], change: Any, said: str
     ) -> None:
@@ -350,12 +366,18 @@ class TestSubmission:
     def test_names_that_cannot_stand_in_it(
         self, dataset: Callable[[Rows], Path], tmp_path: Path
     ) -> None:
-        rows = [(path, label.replace("dome", "the dome"), split)
-                for path, label, split in standard()]  # fmt: skip
+        rows = [
+            (path, label.replace("dome", "the dome"), split) for path, label, split in standard()
+        ]
         done = call(
-            dataset(rows), "--task", "recognize", "--method", "knn", "--submission",
+            dataset(rows),
+            "--task",
+            "recognize",
+            "--method",
+            "knn",
+            "--submission",
             tmp_path / "submission.csv",
-        )  # fmt: skip
+        )
         assert isinstance(done.exception, DatasetError)
         assert "'the dome' cannot be written" in str(done.exception)
         assert not (tmp_path / "submission.csv").exists()
@@ -426,8 +448,9 @@ class TestRevisited:
         truths = []
         for _ in PLACES:
             rows = rng.permutation(36).tolist()
-            truths.append({"bbx": (40, 30, 88, 62), "easy": rows[:4], "hard": rows[4:7],
-                           "junk": rows[7:15]})  # fmt: skip
+            truths.append(
+                {"bbx": (40, 30, 88, 62), "easy": rows[:4], "hard": rows[4:7], "junk": rows[7:15]}
+            )
         file = protocol_file(photos, tmp_path / "set", gnd=truths)
         found = evaluate_revisited(file, rerank="none")
         encoder = Described()

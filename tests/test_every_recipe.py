@@ -11,12 +11,12 @@ pytest.importorskip("torch")
 from tiny import save
 
 import veduta
-from veduta.learn.networks import build
-from veduta.learn.parts import read_parts
-from veduta.learn.pictures import prepare
+from veduta.learn.data.image_cache import prepare
+from veduta.learn.data.splits import read_parts
+from veduta.learn.models.networks import build
 from veduta.learn.recipe import open_recipe, recipe_names
-from veduta.learn.run import train
-from veduta.learn.training import fit
+from veduta.learn.runs.run import train
+from veduta.learn.training.loop import fit
 
 pytestmark = [
     pytest.mark.slow,

@@ -20,22 +20,27 @@ from PIL import Image
 from tiny import pixels, save
 
 from veduta.cli.main import run
+from veduta.curate.duplicates import MOST_BITS, _bits, _near_hashes, find_duplicates
 from veduta.errors import DatasetError
 from veduta.explore import describe
 from veduta.explore.classes import ClassSizes, class_sizes, density, size_histogram
 from veduta.explore.csv_counts import count_csv, csv_kind
-from veduta.explore.duplicates import MOST_BITS, _bits, _near_hashes, find_duplicates
 from veduta.explore.photos_seen import look_at
-from veduta.explore.pictures import _falling, charts
+from veduta.pages.description_charts import _falling, charts
 
 
 def sized(sizes: list[int]) -> ClassSizes:
     import pyarrow as pa
 
     return class_sizes(
-        pa.table({"label": [f"c{n:03}" for n in range(len(sizes))], "split": [""] * len(sizes),
-                  "photos": sizes})
-    )  # fmt: skip
+        pa.table(
+            {
+                "label": [f"c{n:03}" for n in range(len(sizes))],
+                "split": [""] * len(sizes),
+                "photos": sizes,
+            }
+        )
+    )
 
 
 # Figures of the classes
@@ -106,11 +111,13 @@ def test_distribution_keeps_the_ends_of_a_long_tail() -> None:
 def test_classes_come_largest_first_and_equal_ones_by_name() -> None:
     import pyarrow as pa
 
-    counted = pa.table({
-        "label": ["b", "a", "c", "a", None, " ", "b "],
-        "split": ["query", "query", "gallery", "gallery", "distractor", "junk", "gallery"],
-        "photos": [1, 2, 9, 3, 7, 1, 4],
-    })  # fmt: skip
+    counted = pa.table(
+        {
+            "label": ["b", "a", "c", "a", None, " ", "b "],
+            "split": ["query", "query", "gallery", "gallery", "distractor", "junk", "gallery"],
+            "photos": [1, 2, 9, 3, 7, 1, 4],
+        }
+    )
     sizes = class_sizes(counted)
     assert sizes.names == ("c", "a", "b")
     assert sizes.sizes.tolist() == [9, 5, 5]
@@ -238,8 +245,9 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     done = describe(tmp_path)
     assert done.sizes.splits == {"test": 1, "train": 3, "val": 2}
     assert done.lacking() == {
-        ("train", "test"): ("class1", "class2"), ("train", "val"): ("class2",)
-    }  # fmt: skip
+        ("train", "test"): ("class1", "class2"),
+        ("train", "val"): ("class2",),
+    }
 
 
 def test_query_and_gallery_named(tmp_path: Path) -> None:
@@ -285,9 +293,9 @@ def test_facts_of_photos(tmp_path: Path) -> None:
     assert files["width"] == {"smallest": 40, "median": 60, "largest": 60}, "upright"
     assert files["read"] == 7
     assert files["bytes"]["total"] == sum(
-        (root / "a" / name).stat().st_size for name in
-        ("1.jpg", "2.jpg", "3.jpg", "4.png", "5.png", "6.jpg", "7.jpg")
-    )  # fmt: skip
+        (root / "a" / name).stat().st_size
+        for name in ("1.jpg", "2.jpg", "3.jpg", "4.png", "5.png", "6.jpg", "7.jpg")
+    )
 
 
 def test_a_row_stays_with_its_photo_beside_broken_ones(tmp_path: Path) -> None:
@@ -315,7 +323,7 @@ def test_bits_of_words() -> None:
 
 def test_no_pair_of_near_hashes_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All pairs by brute force, in blocks of every size."""
-    import veduta.explore.duplicates as module
+    import veduta.curate.duplicates as module
 
     rng = np.random.default_rng(1)
     base = rng.integers(0, 2**64, 40, dtype=np.uint64)
@@ -372,8 +380,9 @@ def test_copies_across_splits_and_labels(tmp_path: Path) -> None:
         ("gallery/place1/g1.png", "query/place0/mislabelled.png")[::-1]
     ]
     assert {tuple(sorted(row["paths"])) for row in found["across_splits"]} == {
-        *map(tuple, found["exact"]), *map(tuple, found["near"])
-    }  # fmt: skip
+        *map(tuple, found["exact"]),
+        *map(tuple, found["near"]),
+    }
     assert {row["same_bytes"] for row in found["across_splits"]} == {True, False}
     assert all(row["likeness"] >= 0.98 for row in found["across_splits"])
     assert sum(row["photos"] for row in found["copies_between_splits"]) == 4
@@ -405,10 +414,12 @@ def test_copies_of_the_messy_set(shared_data: Callable[[str], Path]) -> None:
     different = ("hflip", "rotation")  # turned and mirrored ones are not looked for
     for name in {row["dup_group"] for row in rows if row["dup_group"]}:
         places = [
-            at for at, row in enumerate(rows)
-            if row["dup_group"] == name and at in readable
+            at
+            for at, row in enumerate(rows)
+            if row["dup_group"] == name
+            and at in readable
             and not any(word in row["path"] for word in different)
-        ]  # fmt: skip
+        ]
         if len(places) > 1:
             assert len({group_of.get(at) for at in places} - {None}) == 1, name
             assert all(at in group_of for at in places), name

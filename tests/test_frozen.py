@@ -25,12 +25,12 @@ from veduta.encoders import Encoder, Projection, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.settings import Settings, Source
 from veduta.errors import EncoderMismatch, LearnError, RecipeError
-from veduta.learn.composed import write_composed
-from veduta.learn.frozen import Descriptors, descriptors_of, train_frozen
-from veduta.learn.parts import read_parts
-from veduta.learn.projection import learn_projection, projection_of_index
+from veduta.learn.data.splits import read_parts
+from veduta.learn.models.projection import learn_projection, projection_of_index
 from veduta.learn.recipe import Recipe, open_recipe
-from veduta.learn.run import train
+from veduta.learn.runs.encoder_with_head import write_composed
+from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, train_frozen
+from veduta.learn.runs.run import train
 from veduta.recognize import open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -217,19 +217,26 @@ POOLINGS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "average": ("", "float[N, 6, a, b] map", "average", {"fit": "crop", "keep": 0.8}),
     "first token": (
         "shape = Constant <value_ints = [0, 6, -1]> ()  flat = Reshape (map, shape)"
-        "  tokens = Transpose <perm = [0, 2, 1]> (flat)", "float[N, T, 6] tokens", "cls", {},
+        "  tokens = Transpose <perm = [0, 2, 1]> (flat)",
+        "float[N, T, 6] tokens",
+        "cls",
+        {},
     ),
     "mean of tokens": (
         "shape = Constant <value_ints = [0, 6, -1]> ()  flat = Reshape (map, shape)"
-        "  tokens = Transpose <perm = [0, 2, 1]> (flat)", "float[N, T, 6] tokens", "mean_tokens",
+        "  tokens = Transpose <perm = [0, 2, 1]> (flat)",
+        "float[N, T, 6] tokens",
+        "mean_tokens",
         {},
     ),
     "half precision": (
         "tall = GlobalAveragePool (map)  long = Flatten (tall)  half = Cast <to = 10> (long)",
-        "float16[N, 6] half", "graph", {},
+        "float16[N, 6] half",
+        "graph",
+        {},
     ),
     "a newer opset": (*VECTOR, "graph", {"opset": 20}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
@@ -400,8 +407,10 @@ def test_projections_that_do_not_fit(
     with pytest.raises(EncoderMismatch, match="0000000000000000"):
         index.project(same_length)
     for asked, message in (
-        ("labels", "gives its photos labels"), ("absent.npz", "absent.npz"), ("word", "'labels'"),
-    ):  # fmt: skip
+        ("labels", "gives its photos labels"),
+        ("absent.npz", "absent.npz"),
+        ("word", "'labels'"),
+    ):
         assert cli(["index", "--index", str(tmp_path / "index"), "--project", asked]) != 0
         assert message in capsys.readouterr().err
 
@@ -421,7 +430,7 @@ def test_the_package_encoder_with_layers_behind(home: Path, tmp_path: Path) -> N
     assert isinstance(source, Source) and isinstance(source.settings, Settings)
     encoder = open_encoder(source)
     net = torch.nn.Linear(1280, 7)
-    from veduta.learn.export import export_graph
+    from veduta.learn.runs.export import export_graph
 
     sample = torch.rand(3, 1280)
     export_graph(net.eval(), sample, tmp_path / "head.onnx", "descriptors", ["descriptor"])

@@ -134,10 +134,11 @@ class TestRecognition:
             if not any(solution.values()):
                 continue
             submission = {
-                query: (str(rng.integers(0, 5)), float(rng.integers(0, 6))) if rng.random() < 0.9
+                query: (str(rng.integers(0, 5)), float(rng.integers(0, 6)))
+                if rng.random() < 0.9
                 else None
                 for query in rng.permutation(list(solution)).tolist()
-            }  # fmt: skip
+            }
             listed = [(query, *answer) for query, answer in submission.items() if answer]
             listed.sort(key=lambda entry: (-entry[2], entry[0]))
             gap, hits = 0.0, 0

@@ -338,8 +338,11 @@ class TestUpdates:
         empty.link()
         (folder,) = (empty.folder / "graph").iterdir()
         for name, data in (
-            ("graph.json", b"{"), ("graph.json", b"{}"), ("ends.npy", b""), ("keys.npy", None),
-        ):  # fmt: skip
+            ("graph.json", b"{"),
+            ("graph.json", b"{}"),
+            ("ends.npy", b""),
+            ("keys.npy", None),
+        ):
             file = folder / name
             if data is None:
                 file.unlink()
@@ -647,9 +650,13 @@ class TestInAnIndex:
         assert by_path(made) == before
 
     def test_interrupt_while_linking(
-        self, made: Path, photos: Path, encoder: Any, counting: Counting,
+        self,
+        made: Path,
+        photos: Path,
+        encoder: Any,
+        counting: Counting,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         monkeypatch.setattr(graph, "_PAIRS_AT_ONCE", 2)
         for number in range(8):
             save_view(photos / f"late/{number}.png", 400, number, 0.4)

@@ -170,8 +170,10 @@ def test_a_broken_photo_shifts_nobody(photos: Path, encoder: TinyEncoder, tmp_pa
     report = index.update(made, [photos], encoder)
     assert report.added == 12
     assert sorted(Path(path).name for path, _ in report.unreadable) == [
-        "broken.jpg", "empty.jpg", "page.jpg",
-    ]  # fmt: skip
+        "broken.jpg",
+        "empty.jpg",
+        "page.jpg",
+    ]
     assert all(reason for _, reason in report.unreadable)
     assert list(index.check(made)) == []
     again = index.update(made, [photos], encoder)
@@ -487,8 +489,10 @@ def test_second_writer_is_refused_and_readers_are_not(
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(made)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         with pytest.raises(errors.IndexLocked, match="another process"):

@@ -221,9 +221,13 @@ class TestInAnIndex:
         assert list(index.check(made)) == []
 
     def test_many_commits_of_one_run_share_a_file(
-        self, tmp_path: Path, photos: Path, encoder: Any, extractor: TinyExtractor,
+        self,
+        tmp_path: Path,
+        photos: Path,
+        encoder: Any,
+        extractor: TinyExtractor,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 5)
         made = tmp_path / "other"
         index.create(made, encoder, extractor)
@@ -260,9 +264,13 @@ class TestInAnIndex:
         all_are_right(made)
 
     def test_two_photos_that_swap_names_swap_keypoints(
-        self, made: Path, photos: Path, encoder: Any, extractor: TinyExtractor,
+        self,
+        made: Path,
+        photos: Path,
+        encoder: Any,
+        extractor: TinyExtractor,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         for rows in (1, 512):
             monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", rows)
             a, b = photos / "scene0/0.png", photos / "scene3/2.png"
@@ -297,9 +305,13 @@ class TestInAnIndex:
         all_are_right(made)
 
     def test_a_commit_that_fails_leaves_no_row_without_keypoints(
-        self, made: Path, photos: Path, encoder: Any, extractor: TinyExtractor,
+        self,
+        made: Path,
+        photos: Path,
+        encoder: Any,
+        extractor: TinyExtractor,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         from veduta.index.store import Table
 
         monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 2)

@@ -283,9 +283,13 @@ def test_a_method_goes_alone(tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="did you mean 'vlad-xfeat'"):
         evaluate(folder, method="vlad-xfaet")
     for option in (
-        {"encoder": "fast"}, {"distance": "manhattan"}, {"project": 8}, {"runtime": "openvino"},
-        {"rerank": "none"}, {"verify": 10},
-    ):  # fmt: skip
+        {"encoder": "fast"},
+        {"distance": "manhattan"},
+        {"project": 8},
+        {"runtime": "openvino"},
+        {"rerank": "none"},
+        {"verify": 10},
+    ):
         with pytest.raises(QueryError, match=next(iter(option))):
             evaluate(folder, method="orb", **option)
 
@@ -367,9 +371,12 @@ def test_the_command_line(tmp_path: Path) -> None:
     def veduta(*options: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "veduta", "evaluate", folder, *options],
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
             env={**os.environ, "PYTHONWARNINGS": "error"},
-        )  # fmt: skip
+        )
 
     done = veduta("--method", "orb", "--json", "--html", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr

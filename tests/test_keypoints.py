@@ -23,7 +23,7 @@ from veduta.errors import EncoderUnavailable, QueryError
 from veduta.keypoints import KINDS, Keypoints, load_extractor
 from veduta.keypoints import xfeat as xfeat_module
 from veduta.keypoints.features import quantised
-from veduta.keypoints.scaling import full_size, grey
+from veduta.keypoints.resizing import full_size, grey
 from veduta.keypoints.xfeat import network_size
 from veduta.photos import load
 

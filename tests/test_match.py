@@ -97,8 +97,13 @@ def run(home: Path, *arguments: str | Path) -> Run:
     }
     return subprocess.run(
         [sys.executable, "-m", "veduta", *map(str, arguments)],
-        cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def matched(home: Path, *arguments: str | Path) -> dict[str, Any]:
@@ -205,8 +210,9 @@ def test_a_large_logo_does_not_decide(
     marked = []
     for name, (x, y) in zip(
         ("gateway_of_india/gateway_of_india_000.jpg", "india_gate/india_gate_000.jpg"),
-        corners, strict=True,
-    ):  # fmt: skip
+        corners,
+        strict=True,
+    ):
         photo = np.array(Image.open(images / name).convert("RGB").resize((640, 480)))
         photo[y : y + 210, x : x + 210] = logo
         marked.append(photo)
@@ -311,14 +317,16 @@ def test_match_loads_no_more_than_it_needs(home: Path) -> None:
 def test_real_photos(home: Path, shared_data: Callable[[str], Path]) -> None:
     images = shared_data("landmarks30") / "images"
     found = matched(
-        home, images / "gateway_of_india/gateway_of_india_000.jpg",
+        home,
+        images / "gateway_of_india/gateway_of_india_000.jpg",
         images / "gateway_of_india/gateway_of_india_010.jpg",
-    )  # fmt: skip
+    )
     assert found["verdict"] == "same place" and found["inliers"] > 50
     found = matched(
-        home, images / "gateway_of_india/gateway_of_india_000.jpg",
+        home,
+        images / "gateway_of_india/gateway_of_india_000.jpg",
         images / "india_gate/india_gate_000.jpg",
-    )  # fmt: skip
+    )
     assert found["verdict"] != "same place"
 
 
@@ -377,8 +385,9 @@ def test_regions_of_a_crop_are_in_the_whole_photo(home: Path) -> None:
     left, top, wide, high = (int(part) for part in text.splitlines()[1].strip().split(","))
     assert (left, top) == (pytest.approx(theirs[0], abs=1), pytest.approx(theirs[1], abs=1))
     assert (left + wide, top + high) == (
-        pytest.approx(theirs[2], abs=2), pytest.approx(theirs[3], abs=2),
-    )  # fmt: skip
+        pytest.approx(theirs[2], abs=2),
+        pytest.approx(theirs[3], abs=2),
+    )
 
 
 def test_match_picture_of_a_hit(home: Path) -> None:

@@ -147,8 +147,9 @@ def test_ratio_agrees_with_opencv() -> None:
     cv2 = pytest.importorskip("cv2")
     for name, norm in (("related", cv2.NORM_L2), ("binary", cv2.NORM_HAMMING)):
         a, b = PAIRS[name]
-        left, right = (k.descriptors if a.binary else k.descriptors.astype(np.float32)
-                       for k in (a, b))  # fmt: skip
+        left, right = (
+            k.descriptors if a.binary else k.descriptors.astype(np.float32) for k in (a, b)
+        )
         pairs = cv2.BFMatcher(norm).knnMatch(left, right, k=2)
         theirs = [[m.queryIdx, m.trainIdx] for m, n in pairs if m.distance < 0.9 * n.distance]
         assert ratio(a, b, most=0.9).tolist() == theirs

@@ -18,16 +18,16 @@ safetensors = pytest.importorskip("safetensors.torch")
 from torch import nn  # noqa: E402
 
 from veduta.errors import LearnError, RecipeError  # noqa: E402
-from veduta.learn.backbones import backbone_from  # noqa: E402
-from veduta.learn.layers import (  # noqa: E402
+from veduta.learn.models.backbones import backbone_from  # noqa: E402
+from veduta.learn.models.layers import (  # noqa: E402
     SameConv2d,
     layers_from,
     padding_of,
     regularised_weights,
 )
-from veduta.learn.networks import Net, build  # noqa: E402
+from veduta.learn.models.networks import Net, build  # noqa: E402
+from veduta.learn.models.summary import count, outline, summarise, text  # noqa: E402
 from veduta.learn.recipe import Network, Recipe, open_recipe, recipe_names  # noqa: E402
-from veduta.learn.summary import count, outline, summarise, text  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +143,14 @@ def test_rows_are_numbered_as_keras_does():
     recipe = open_recipe("cnn-1")
     names = [row.name for row in summarise(outline(recipe), recipe).rows]
     assert names == [
-        "conv2d", "max_pooling2d", "conv2d_1", "max_pooling2d_1", "flatten", "dense", "dense_1",
-    ]  # fmt: skip
+        "conv2d",
+        "max_pooling2d",
+        "conv2d_1",
+        "max_pooling2d_1",
+        "flatten",
+        "dense",
+        "dense_1",
+    ]
 
 
 # --- all recipes ---------------------------------------------------------------------------------
@@ -188,19 +194,47 @@ def test_every_recipe_builds_and_says_what_it_should(name):
 
 
 def test_there_is_a_recipe_for_every_network_of_the_reports():
-    families = ("resnet18", "resnet50", "resnet101", "resnet152", "resnext101-32x8d",
-                "wide-resnet101-2", "googlenet")  # fmt: skip
+    families = (
+        "resnet18",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnext101-32x8d",
+        "wide-resnet101-2",
+        "googlenet",
+    )
     wanted = {
         f"{one}-{how}" for one in families for how in ("full", "last-layer", "not-pretrained")
     }
     wanted |= {
-        "cnn-1", "cnn-2", "cnn-3", "cnn-3-tuned", "xception-transfer", "capstone-vgg16",
-        "capstone-xception", "capstone-resnet50", "resnet50-dense", "siamese", "siamese-triplet",
-        "siamese-resnet50", "autoencoder-32-64", "autoencoder-32-64-128",
-        "autoencoder-32-64-128-256", "variational-autoencoder", "cnn-22", "resnet152-frozen",
-        "scratch-competition", "finetune", "arcface", "sub-centre-arcface", "supcon", "linear",
-        "frozen-arcface", "frozen-sub-centre-arcface", "frozen-supcon",
-    }  # fmt: skip
+        "cnn-1",
+        "cnn-2",
+        "cnn-3",
+        "cnn-3-tuned",
+        "xception-transfer",
+        "capstone-vgg16",
+        "capstone-xception",
+        "capstone-resnet50",
+        "resnet50-dense",
+        "siamese",
+        "siamese-triplet",
+        "siamese-resnet50",
+        "autoencoder-32-64",
+        "autoencoder-32-64-128",
+        "autoencoder-32-64-128-256",
+        "variational-autoencoder",
+        "cnn-22",
+        "resnet152-frozen",
+        "scratch-competition",
+        "finetune",
+        "arcface",
+        "sub-centre-arcface",
+        "supcon",
+        "linear",
+        "frozen-arcface",
+        "frozen-sub-centre-arcface",
+        "frozen-supcon",
+    }
     assert wanted <= set(recipe_names())
 
 

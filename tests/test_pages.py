@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from tiny import pixels, save
 
-from veduta.collect.leaks_page import write_leaks_page
-from veduta.collect.split_table import SplitTable
-from veduta.collect.splitting import Leak
-from veduta.photos import thumbnail
-from veduta.search.gallery_page import (
+from veduta.curate.split_table import SplitTable
+from veduta.curate.splitting import Leak
+from veduta.pages.leaks_page import write_leaks_page
+from veduta.pages.results_page import (
     Figure,
     GalleryPage,
     Outline,
@@ -20,6 +19,7 @@ from veduta.search.gallery_page import (
     ResultTile,
     write_page,
 )
+from veduta.photos import thumbnail
 
 EVIL = "<script>document.title='owned'</script>\"'>\N{CASTLE}.jpg"
 
@@ -87,14 +87,25 @@ def evidence_file(tmp_path: Path) -> Path:
     corners = [(100, 100), (500, 100), (500, 900), (100, 900)]
     tiles = [
         ResultTile(
-            EVIL, "tower", 0.97, thumbnail=thumbnail(pixels(1, 300, 500)), verdict="same place",
-            inliers=143, outline=Outline(600, 1000, corners),
+            EVIL,
+            "tower",
+            0.97,
+            thumbnail=thumbnail(pixels(1, 300, 500)),
+            verdict="same place",
+            inliers=143,
+            outline=Outline(600, 1000, corners),
             matches=thumbnail(pixels(2, 1200, 800), 1200),
         ),
-        ResultTile("b.jpg", None, 0.4, verdict="unsure", inliers=1,
-                   thumbnail=thumbnail(pixels(3, 320, 240))),
+        ResultTile(
+            "b.jpg",
+            None,
+            0.4,
+            verdict="unsure",
+            inliers=1,
+            thumbnail=thumbnail(pixels(3, 320, 240)),
+        ),
         ResultTile("c.jpg", None, 0.1, thumbnail=thumbnail(pixels(4, 320, 240))),
-    ]  # fmt: skip
+    ]
     row = ResultRow("query.jpg", None, thumbnail(pixels(5, 640, 480), 640), tiles)
     write_page(tmp_path / "evidence.html", GalleryPage("Evidence"), [row])
     return tmp_path / "evidence.html"
@@ -111,8 +122,9 @@ def test_evidence(browser: Any, evidence_file: Path, width: int, height: int) ->
     page.goto(evidence_file.as_uri())
     lines = page.locator(".verdict").all_inner_texts()
     assert [line.split() for line in lines] == [
-        ["same", "place", "143", "inliers"], ["unsure", "1", "inlier"],
-    ]  # fmt: skip
+        ["same", "place", "143", "inliers"],
+        ["unsure", "1", "inlier"],
+    ]
     # The thumbnail, 3:5, is fitted into its frame; the outline leaves a sixth and a tenth free.
     frame = page.locator(".hits .frame").first.bounding_box()
     outline = page.locator("polygon").last.bounding_box()

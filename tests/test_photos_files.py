@@ -221,9 +221,17 @@ def test_found_in_the_order_of_names_with_size_and_time(tmp_path: Path) -> None:
 
 def test_hidden_and_system_files_are_skipped(tmp_path: Path) -> None:
     for name in (
-        ".hidden.jpg", ".git/a.jpg", "._a.jpg", "@eaDir/a.jpg/THUMB.jpg",
-        "__MACOSX/a.jpg", "Thumbs.db", ".DS_Store", "desktop.ini", "$RECYCLE.BIN/a.jpg", "a.jpg",
-    ):  # fmt: skip
+        ".hidden.jpg",
+        ".git/a.jpg",
+        "._a.jpg",
+        "@eaDir/a.jpg/THUMB.jpg",
+        "__MACOSX/a.jpg",
+        "Thumbs.db",
+        ".DS_Store",
+        "desktop.ini",
+        "$RECYCLE.BIN/a.jpg",
+        "a.jpg",
+    ):
         put(tmp_path / name)
     assert names([tmp_path]) == ["a.jpg"]
 

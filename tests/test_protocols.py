@@ -173,8 +173,10 @@ class TestRevisited:
         (tmp_path / "jpg" / f"{NAMES[1]}.jpg").unlink()
         opened = open_revisited(file)
         assert [name.split("_")[-1] for name in opened.gallery] == [
-            "000000.jpg", "000002.jpg", "000003.jpg",
-        ]  # fmt: skip
+            "000000.jpg",
+            "000002.jpg",
+            "000003.jpg",
+        ]
         assert [rows.tolist() for rows in opened.easy] == [[0], []]
         assert [rows.tolist() for rows in opened.hard] == [[2], [1]]
         assert [rows.tolist() for rows in opened.junk] == [[], [0]]

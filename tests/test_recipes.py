@@ -322,11 +322,14 @@ def test_the_digest_is_the_same_everywhere(file: str) -> None:
     code = f"from veduta.learn.recipe import open_recipe; print(open_recipe({file!r}).digest())"
     found = {
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
             env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed},
         ).stdout.strip()
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     assert found == {open_recipe(file).digest()}
     assert len(open_recipe(file).digest()) == 16
     # What is written in another order or with other words for one number is the same recipe.
@@ -357,24 +360,33 @@ RECIPES = st.builds(
     about=TEXTS,
     source=TEXTS,
     input=st.builds(
-        Input, size=st.integers(), fit=st.sampled_from(["squash", "crop"]), mean=CHANNELS,
+        Input,
+        size=st.integers(),
+        fit=st.sampled_from(["squash", "crop"]),
+        mean=CHANNELS,
         std=CHANNELS,
     ),
     network=st.builds(
-        Network, backbone=TEXTS, weights=TEXTS, layers=TABLES, decoder=TABLES,
-        train=st.one_of(TEXTS, st.lists(TEXTS, max_size=3).map(tuple)), features=st.integers(),
+        Network,
+        backbone=TEXTS,
+        weights=TEXTS,
+        layers=TABLES,
+        decoder=TABLES,
+        train=st.one_of(TEXTS, st.lists(TEXTS, max_size=3).map(tuple)),
+        features=st.integers(),
         classes=st.integers(),
     ),
     loss=st.builds(Loss, name=TEXTS, margin=FINITE, sub_centres=st.integers()),
     training=st.builds(
-        Training, learning_rate=FINITE, balanced=st.booleans(), epochs=st.integers(),
+        Training,
+        learning_rate=FINITE,
+        balanced=st.booleans(),
+        epochs=st.integers(),
         milestones=st.lists(st.integers(), max_size=3).map(tuple),
     ),
     augment=TABLES,
-    tune=st.builds(
-        Tuning, trials=st.integers(), space=st.dictionaries(TEXTS, PLAIN, max_size=3)
-    ),
-)  # fmt: skip
+    tune=st.builds(Tuning, trials=st.integers(), space=st.dictionaries(TEXTS, PLAIN, max_size=3)),
+)
 
 
 @given(recipe=RECIPES)
@@ -426,7 +438,7 @@ def test_each_recipe_reads_says_what_it_is_and_writes_back(name: str, tmp_path: 
     (tmp_path / f"{name}.toml").write_text(as_toml(recipe), "utf-8")
     assert open_recipe(str(tmp_path / f"{name}.toml")) == recipe
     if recipe.tune.space:
-        from veduta.learn.search_space import read_space
+        from veduta.learn.tuning.search_space import read_space
 
         assert read_space(recipe)
 

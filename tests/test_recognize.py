@@ -848,7 +848,7 @@ class TestDecide:
             ({"a": 0.004}, 0.7, (), "a is the likeliest at under 1%; names are given from 6"),
             ({"a": 0.999}, 0.9, (), "no answer of this collection reaches a precision of 90%"),
         ],
-    )  # fmt: skip
+    )
     def test_unknown_and_why(
         self, confidences: dict[str, float], precision: float, hits: tuple[Hit, ...], reason: str
     ) -> None:
@@ -1191,9 +1191,12 @@ class TestIndex:
         fill(tmp_path / "photos")
         index.create(tmp_path / "index", CentredEncoder())
         index.update(
-            tmp_path / "index", [tmp_path / "photos"], CentredEncoder(), labels="folders",
+            tmp_path / "index",
+            [tmp_path / "photos"],
+            CentredEncoder(),
+            labels="folders",
             graph=method == "evidence",
-        )  # fmt: skip
+        )
         opened = veduta.open(tmp_path / "index")
         assert opened.recognize(view(3, 55), method=method).guess == "dome"
         opened.project(8)
@@ -1290,8 +1293,11 @@ class TestModel:
         assert facts["encoder"] == {"name": "tiny", "identity": CentredEncoder().identity}
         with np.load(exported / "weights.npz", allow_pickle=False) as arrays:
             assert {name: arrays[name].shape for name in arrays} == {
-                "middle": (192,), "shift": (192,), "weights": (192, 4), "bias": (4,),
-            }  # fmt: skip
+                "middle": (192,),
+                "shift": (192,),
+                "weights": (192, 4),
+                "bias": (4,),
+            }
 
     def test_whole_or_not_at_all(self, exported: Path) -> None:
         assert [file.name for file in exported.parent.iterdir() if "draft" in file.name] == []
@@ -1367,14 +1373,32 @@ class TestModel:
             ({"long_side": "wide"}, "does not read back"),
             ({"encoder": {"name": "tiny"}}, "no 'identity'"),
             ({"confidence": None}, "no 'confidence'"),
-            ({"confidence": {"weights": [1.0, 2.0, 3.0], "thresholds": [0.5] * 50,
-                             "questions": 3}}, "not that of a linear recogniser"),
-            ({"confidence": {"weights": [1.0, 2.0], "thresholds": [0.5] * 49,
-                             "questions": 3}}, "not that of a linear recogniser"),
-            ({"confidence": {"weights": [1.0, math.nan], "thresholds": [0.5] * 50,
-                             "questions": 3}}, "not finite"),
+            (
+                {
+                    "confidence": {
+                        "weights": [1.0, 2.0, 3.0],
+                        "thresholds": [0.5] * 50,
+                        "questions": 3,
+                    }
+                },
+                "not that of a linear recogniser",
+            ),
+            (
+                {"confidence": {"weights": [1.0, 2.0], "thresholds": [0.5] * 49, "questions": 3}},
+                "not that of a linear recogniser",
+            ),
+            (
+                {
+                    "confidence": {
+                        "weights": [1.0, math.nan],
+                        "thresholds": [0.5] * 50,
+                        "questions": 3,
+                    }
+                },
+                "not finite",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_wrong_facts(self, exported: Path, facts: dict[str, Any], told: str) -> None:
         change(exported, **facts)
         with pytest.raises(CollectionError, match=told) as caught:

@@ -52,9 +52,15 @@ def run(home: Path, *arguments: str | Path, **options: Any) -> Run:
     }
     return subprocess.run(
         [sys.executable, "-m", "veduta", *map(str, arguments)],
-        cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False,
-        errors="surrogateescape", **options,
-    )  # fmt: skip
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        errors="surrogateescape",
+        **options,
+    )
 
 
 def told(done: Run) -> list[dict[str, Any]]:
@@ -104,8 +110,15 @@ def test_json(home: Path) -> None:
     assert len(answers) == 8
     for answer in answers:
         assert list(answer) == [
-            "photo", "label", "guess", "confidence", "threshold", "reason", "runners_up", "hits",
-        ]  # fmt: skip
+            "photo",
+            "label",
+            "guess",
+            "confidence",
+            "threshold",
+            "reason",
+            "runners_up",
+            "hits",
+        ]
         name = Path(answer["photo"]).name
         assert answer["label"] == (None if name == "else.png" else name.split()[0])
         assert (answer["label"] is None) == bool(answer["reason"])
@@ -173,9 +186,18 @@ class TestFilter:
     ) -> None:
         before = self.state(pile)
         done = run(
-            home, "recognize", *QUICK, "--filter", pile, "--label", "dome", "--label", "tower",
-            "--list", tmp_path / "kept.txt",
-        )  # fmt: skip
+            home,
+            "recognize",
+            *QUICK,
+            "--filter",
+            pile,
+            "--label",
+            "dome",
+            "--label",
+            "tower",
+            "--list",
+            tmp_path / "kept.txt",
+        )
         assert done.returncode == 3  # for the broken one
         assert "broken.jpg" in done.stderr and "kept 6 of 10 photos, listed in" in done.stderr
         assert done.stdout == ""
@@ -218,8 +240,9 @@ class TestFilter:
         done = run(home, *arguments, "--json")
         assert done.returncode == 0
         assert {os.path.basename(os.fsencode(one["photo"])) for one in told(done)} == {
-            *names, b"two\nlines.png",
-        }  # fmt: skip
+            *names,
+            b"two\nlines.png",
+        }
 
     def test_a_label_that_nothing_has(self, home: Path, pile: Path) -> None:
         done = run(home, "recognize", *QUICK, "--filter", pile, "--label", "Dome")

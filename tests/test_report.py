@@ -21,7 +21,7 @@ from test_evaluate_report import AWKWARD, Page
 from tiny import pixels, save
 
 from veduta.errors import VedutaError
-from veduta.evaluation import Evaluation, report_page
+from veduta.evaluation import Evaluation
 from veduta.evaluation.classification import classification_figures
 from veduta.evaluation.comparison import compare, read_report
 from veduta.evaluation.metrics import NearestPhoto, judge
@@ -29,7 +29,6 @@ from veduta.evaluation.open_set import open_set_figures
 from veduta.evaluation.recognition_run import RecognitionEvaluation, RecognitionResult
 from veduta.evaluation.report_environment import environment
 from veduta.evaluation.report_folder import report_folder, write_report
-from veduta.evaluation.report_page import Plot, ReportPage, ReportRow
 from veduta.evaluation.report_recognition import (
     classification_statistic,
     classified,
@@ -40,8 +39,11 @@ from veduta.evaluation.report_retrieval import retrieval_page
 from veduta.evaluation.revisited import revisited_figures
 from veduta.evaluation.revisited_run import RevisitedEvaluation
 from veduta.evaluation.summary import summarise
-from veduta.pages import printable, write_atomically
-from veduta.search.gallery_page import Figure
+from veduta.files import write_text
+from veduta.pages import report_page
+from veduta.pages.report_page import Plot, ReportPage, ReportRow
+from veduta.pages.results_page import Figure
+from veduta.text import printable
 
 EVIL = "<script>document.title='owned'</script>\"'>\N{CASTLE}\n&amp;"
 COMMAND = "veduta evaluate 'a & <b>' --report out"
@@ -195,9 +197,12 @@ class TestRetrieval:
     def test_no_result_at_all(self, root: Path, tmp_path: Path) -> None:
         evaluation = retrieval(root, ["arch"])
         nothing = replace(
-            evaluation.summary, queries=0, top1=math.nan, map=math.nan,
+            evaluation.summary,
+            queries=0,
+            top1=math.nan,
+            map=math.nan,
             map_interval=(math.nan, math.nan),
-        )  # fmt: skip
+        )
         page, data = written(replace(evaluation, summary=nothing, results=()), tmp_path / "out")
         assert "There is nothing to show." in page.text
         assert "nan" not in page.text.lower()
@@ -328,8 +333,14 @@ class TestRecognition:
             str(row["path"])[6]: row["right"] for row in query_values(recognition(root, ANSWERS))
         }
         assert right == {
-            "a": True, "b": True, "c": False, "d": False, "e": True, "f": False, "g": True,
-        }  # fmt: skip
+            "a": True,
+            "b": True,
+            "c": False,
+            "d": False,
+            "e": True,
+            "f": False,
+            "g": True,
+        }
 
     def test_round_trip_into_compare(self, root: Path, tmp_path: Path) -> None:
         better = [replace(r, guess=r.label, named=r.label is not None) for r in ANSWERS]
@@ -378,9 +389,13 @@ class TestNames:
         path = "x" if name.endswith("\ud800.jpg") else name  # no file can have that name
         results = [answer(f"query/{path}", name, name, 0.9, True), *ANSWERS]
         evaluation = recognition(
-            root, results, problems=(name,), gallery_labels=(name, None, "x"),
-            gallery_paths=(path, path, path), settings={"method": name, name: name},
-        )  # fmt: skip
+            root,
+            results,
+            problems=(name,),
+            gallery_labels=(name, None, "x"),
+            gallery_paths=(path, path, path),
+            settings={"method": name, name: name},
+        )
         write_report(evaluation, tmp_path / "out", command=name)
         page = Page((tmp_path / "out" / "report.html").read_text("utf-8"))
         assert page.every("script") == []
@@ -440,9 +455,9 @@ class TestFolder:
             yield "half"
             raise RuntimeError("power cut")
 
-        write_atomically(tmp_path / "a.txt", ["first"])
+        write_text(tmp_path / "a.txt", ["first"])
         with pytest.raises(RuntimeError):
-            write_atomically(tmp_path / "a.txt", broken())
+            write_text(tmp_path / "a.txt", broken())
         assert (tmp_path / "a.txt").read_text() == "first"
         assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
@@ -464,9 +479,17 @@ class TestFolder:
 
 def test_nan_and_infinity_on_a_page(tmp_path: Path) -> None:
     page = ReportPage(
-        title="t", counts="", method="", figures=[Figure("GAP", math.nan, (math.nan, 1.0), "")],
-        figures_note="", plots=[], tables=[], groups=[], answers="", left_out=[],
-    )  # fmt: skip
+        title="t",
+        counts="",
+        method="",
+        figures=[Figure("GAP", math.nan, (math.nan, 1.0), "")],
+        figures_note="",
+        plots=[],
+        tables=[],
+        groups=[],
+        answers="",
+        left_out=[],
+    )
     report_page.write_page(tmp_path / "p.html", page)
     shown = (tmp_path / "p.html").read_text("utf-8")
     assert "<dd>–</dd>" in shown and "nan" not in shown.lower()
@@ -486,10 +509,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     long = "a_very_long_name_of_a_place_without_any_blank" * 3
     names = [EVIL, long, *(f"place_{number:03}" for number in range(298))]
     results = [
-        answer(f"query/{n % 4}.jpg", name, names[n * 7 % 40] if n % 5 == 0 else name,
-               (n % 100) / 100, n % 3 > 0)
+        answer(
+            f"query/{n % 4}.jpg",
+            name,
+            names[n * 7 % 40] if n % 5 == 0 else name,
+            (n % 100) / 100,
+            n % 3 > 0,
+        )
         for n, name in enumerate(names)
-    ]  # fmt: skip
+    ]
     results += [answer(f"x{n}.jpg", None, names[n], n / 40, n > 30) for n in range(40)]
     recognised = recognition(
         root, results, problems=(long, EVIL), gallery_labels=(EVIL, long, None)

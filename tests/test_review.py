@@ -25,20 +25,20 @@ from PIL import Image
 from tiny import pixels, save
 
 from veduta.cli.main import run
-from veduta.collect.findings import Finding
+from veduta.curate.findings import Finding
+from veduta.curate.review_classes import arrange
+from veduta.curate.review_files import write_results
 from veduta.datasets import open_dataset
 from veduta.errors import DatasetError, VedutaError
 from veduta.web import Decision, Journal, ReviewFiles, read_suspicions, review, suspicions_of
-from veduta.web.album import arrange
 from veduta.web.guard import Access
-from veduta.web.results import write_results
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra veduta[web] is not installed")
 
 EVIL = "<img src=x onerror=document.title='owned'>, \"'\n=1+1\N{RIGHT-TO-LEFT OVERRIDE}.png"
 KEEP, DROP = Decision("keep"), Decision("drop")
-STATIC = Path(__file__).parents[1] / "src/veduta/web/static"
+STATIC = Path(__file__).parents[1] / "src/veduta/pages/static"
 
 
 # ---- the journal
@@ -79,8 +79,9 @@ def test_journal_is_what_a_plain_history_says(tmp_path: Path, seed: int) -> None
             history = history[:-1] or [{}]
         else:
             chosen = rng.choices([("a", "t"), ("b", "t"), ("c", None)], k=rng.randint(1, 3))
-            changes = [(key, rng.choice([KEEP, DROP, Decision("relabel", "g"), None]))
-                       for key in chosen]  # fmt: skip
+            changes = [
+                (key, rng.choice([KEEP, DROP, Decision("relabel", "g"), None])) for key in chosen
+            ]
             state = dict(history[-1])
             for key, decision in changes:
                 state.pop(key, None)
@@ -231,9 +232,11 @@ def findings_file(folder: Path, *lines: str, header: str | None = None) -> Path:
 
 
 def test_findings_are_read(tmp_path: Path) -> None:
-    lines = ["t/a.png,blurred,0.25,soft,keep,t",
-             "./t/a.png,mislabelled,0.75,gate?,relabel:big gate,t",
-             "t/b.png,odd,0.5,,,t"]  # fmt: skip
+    lines = [
+        "t/a.png,blurred,0.25,soft,keep,t",
+        "./t/a.png,mislabelled,0.75,gate?,relabel:big gate,t",
+        "t/b.png,odd,0.5,,,t",
+    ]
     found = read_suspicions(findings_file(tmp_path, *lines))
     assert list(found) == ["t/a.png", "t/b.png"]
     first, second = found["t/a.png"]
@@ -243,7 +246,7 @@ def test_findings_are_read(tmp_path: Path) -> None:
 
 
 def test_findings_of_clean_are_read_as_it_writes_them(tmp_path: Path) -> None:
-    from veduta.collect.findings import write_findings
+    from veduta.curate.findings import write_findings
 
     findings = [
         Finding("t/a.png", "near-copy", 0.9, "saved again", "drop", "t", group=1, other="t/b.png"),
@@ -277,9 +280,14 @@ def test_the_most_doubtful_come_first(tmp_path: Path) -> None:
     for name in "abcdef":
         save(tmp_path / f"t/{name}.png", ord(name))
     save(tmp_path / "g/z.png", 1)
-    lines = ["t/b.png,blurred,0.99,r,keep,", "t/d.png,off-topic,0.5,r,drop,",
-             "t/e.png,mislabelled,0.7,r,relabel:g,", "t/f.png,dark,0.9,r,keep,",
-             "t/f.png,off-topic,0.6,r,drop,", "t/gone.png,dark,0.9,r,keep,"]  # fmt: skip
+    lines = [
+        "t/b.png,blurred,0.99,r,keep,",
+        "t/d.png,off-topic,0.5,r,drop,",
+        "t/e.png,mislabelled,0.7,r,relabel:g,",
+        "t/f.png,dark,0.9,r,keep,",
+        "t/f.png,off-topic,0.6,r,drop,",
+        "t/gone.png,dark,0.9,r,keep,",
+    ]
     found = read_suspicions(findings_file(tmp_path, *lines))
     album = arrange(open_dataset(tmp_path), found)
     assert [group.label for group in album.classes] == ["g", "t"]
@@ -287,8 +295,10 @@ def test_the_most_doubtful_come_first(tmp_path: Path) -> None:
     assert order == ["t/f.png", "t/e.png", "t/d.png", "t/b.png", "t/a.png", "t/c.png"]
     by_path = {photo.path: photo for photo in album.photos}
     assert by_path["t/f.png"].suggestion == DROP, "what wants a change goes before what does not"
-    assert any("1 photos of the findings are not in the dataset (t/gone.png)" in problem
-               for problem in album.problems)  # fmt: skip
+    assert any(
+        "1 photos of the findings are not in the dataset (t/gone.png)" in problem
+        for problem in album.problems
+    )
     only = arrange(open_dataset(tmp_path), found, "g")
     assert [group.label for group in only.classes] == ["g"] and list(only.labels) == ["g", "t"]
     with pytest.raises(DatasetError, match="no photo is labelled 'x'; it has g, t"):
@@ -309,25 +319,36 @@ def test_results_keep_the_other_columns(tmp_path: Path) -> None:
         table = csv.writer(out)
         table.writerow(["note", "Path", " label", "split", ""])
         table.writerow([])
-        table.writerows([[f"n{number}", f"./{name}", "t" if number < 4 else "", "train", ""]
-                         for number, name in enumerate(names)])  # fmt: skip
+        table.writerows(
+            [
+                [f"n{number}", f"./{name}", "t" if number < 4 else "", "train", ""]
+                for number, name in enumerate(names)
+            ]
+        )
     album = arrange(open_dataset(tmp_path), {})
-    decisions = {(EVIL, "t"): Decision("relabel", "g, h"),
-                 ("b.png", "t"): DROP, ("c.png", "t"): KEEP,
-                 ("d.png", "another"): DROP}  # fmt: skip
+    decisions = {
+        (EVIL, "t"): Decision("relabel", "g, h"),
+        ("b.png", "t"): DROP,
+        ("c.png", "t"): KEEP,
+        ("d.png", "another"): DROP,
+    }
     files = ReviewFiles(tmp_path / "out.csv")
     outcome = write_results(files, album, decisions, source)
     assert (outcome.photos, outcome.undecided) == (5, 2)
     assert (outcome.kept, outcome.dropped, outcome.relabelled) == (1, 1, 1)
     assert rows_of(files.decisions) == [
         ["photo", "label_before", "decision", "label_after"],
-        [EVIL, "t", "relabel", "g, h"], ["b.png", "t", "drop", ""], ["c.png", "t", "keep", "t"],
-    ]  # fmt: skip
+        [EVIL, "t", "relabel", "g, h"],
+        ["b.png", "t", "drop", ""],
+        ["c.png", "t", "keep", "t"],
+    ]
     assert rows_of(files.labels) == [
         ["note", "Path", " label", "split", ""],
-        ["n0", f"./{EVIL}", "g, h", "train", ""], ["n2", "./c.png", "t", "train", ""],
-        ["n3", "./d.png", "t", "train", ""], ["n4", "./e.png", "", "train", ""],
-    ]  # fmt: skip
+        ["n0", f"./{EVIL}", "g, h", "train", ""],
+        ["n2", "./c.png", "t", "train", ""],
+        ["n3", "./d.png", "t", "train", ""],
+        ["n4", "./e.png", "", "train", ""],
+    ]
     again = open_dataset(tmp_path, labels=str(files.labels))
     assert again.table["path"].to_pylist() == [EVIL, "c.png", "d.png", "e.png"]
     assert again.table["label"].to_pylist() == ["g, h", "t", "t", None]
@@ -396,8 +417,9 @@ class Served:
         connection = http.client.HTTPConnection("127.0.0.1", self.access.port, timeout=10)
         try:
             inside = path if path.startswith("/?") else (folder or self.access.folder) + path[1:]
-            connection.putrequest("GET" if data is None else "POST", inside,
-                                  skip_host=True, skip_accept_encoding=True)  # fmt: skip
+            connection.putrequest(
+                "GET" if data is None else "POST", inside, skip_host=True, skip_accept_encoding=True
+            )
             for name, value in sent.items():
                 if value:
                     connection.putheader(name, value)
@@ -535,8 +557,7 @@ def test_other_pages_cannot_act(
 def test_headers_shut_the_page_in(small: Path, served: Callable[..., Served]) -> None:
     server = served(small)
     server.enter()
-    for path in ("/", "/static/review.js", "/api/classes", "/nothing",
-                 "/photo/small/0"):  # fmt: skip
+    for path in ("/", "/static/review.js", "/api/classes", "/nothing", "/photo/small/0"):
         _, _, headers = server.ask(path)
         assert headers["content-security-policy"].startswith("default-src 'none'")
         assert "unsafe" not in headers["content-security-policy"]
@@ -553,12 +574,25 @@ def test_headers_shut_the_page_in(small: Path, served: Callable[..., Served]) ->
 def test_no_path_gets_out(small: Path, served: Callable[..., Served]) -> None:
     server = served(small)
     server.enter()
-    for path in ("/static/../review.py", "/static/..%2freview.py", "/static/%2e%2e/app.py",
-                 "/static//etc/passwd", "/static/%2fetc%2fpasswd", "/etc/passwd", "//etc/passwd",
-                 "/photo/small/..%2f..%2fetc", "/photo/small/-1",
-                 "/photo/small/999999", f"/photo/small/{10**30}",
-                 "/photo/huge/0", "/photo/other/small/0", "/api/classes/-1",
-                 "/api/classes/9", "/docs", "/openapi.json"):  # fmt: skip
+    for path in (
+        "/static/../review.py",
+        "/static/..%2freview.py",
+        "/static/%2e%2e/app.py",
+        "/static//etc/passwd",
+        "/static/%2fetc%2fpasswd",
+        "/etc/passwd",
+        "//etc/passwd",
+        "/photo/small/..%2f..%2fetc",
+        "/photo/small/-1",
+        "/photo/small/999999",
+        f"/photo/small/{10**30}",
+        "/photo/huge/0",
+        "/photo/other/small/0",
+        "/api/classes/-1",
+        "/api/classes/9",
+        "/docs",
+        "/openapi.json",
+    ):
         assert server.ask(path)[0] in (404, 422), path
 
 
@@ -657,8 +691,12 @@ class Reader:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.strangers: list[str] = []
         origin = url.partition("/?")[0]
-        self.page.on("request", lambda request: None if request.url.startswith(origin)
-                     else self.strangers.append(request.url))  # fmt: skip
+        self.page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith(origin) else self.strangers.append(request.url)
+            ),
+        )
         self.page.goto(url)
         self.page.wait_for_selector("#grid li.current")
 
@@ -677,8 +715,10 @@ class Reader:
         self.until("document.getElementById('saved').textContent === 'Saved'")
 
     def loaded(self) -> None:
-        self.until("[...document.querySelectorAll('#grid img')].every("
-                   "image => image.hidden || (image.complete && image.naturalWidth))")  # fmt: skip
+        self.until(
+            "[...document.querySelectorAll('#grid img')].every("
+            "image => image.hidden || (image.complete && image.naturalWidth))"
+        )
 
     def tiles(self) -> dict[str, str]:
         """Return name → class of the tiles that there are."""
@@ -765,10 +805,12 @@ def test_a_class_with_the_keyboard_alone(
     assert len(rows) == 12
     changed = {path: row[1:] for path, row in rows.items() if row[1] != "keep"}
     assert changed == {
-        "tower/t07.png": ["relabel", "gate"], "tower/t03.png": ["drop", ""],
-        "tower/t00.png": ["relabel", "gate"], "tower/t01.png": ["relabel", "gate"],
+        "tower/t07.png": ["relabel", "gate"],
+        "tower/t03.png": ["drop", ""],
+        "tower/t00.png": ["relabel", "gate"],
+        "tower/t01.png": ["relabel", "gate"],
         "tower/t02.png": ["relabel", "old tower"],
-    }  # fmt: skip
+    }
     names = dict(rows_of(server.files.labels)[1:])
     assert len(names) == 13 and names["tower/t02.png"] == "old tower"
     assert names["gate/g0.png"] == "gate", "classes that were not reviewed stay"
@@ -814,8 +856,18 @@ def test_the_space_bar_takes_what_is_seen(
 def test_reload_and_kill_lose_nothing(
     towers: Path, tmp_path: Path, browser: Any, request: pytest.FixtureRequest
 ) -> None:
-    command = [sys.executable, "-m", "veduta", "review", str(towers), "--no-open",
-               "--label", "tower", "--out", str(tmp_path / "k.csv")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "veduta",
+        "review",
+        str(towers),
+        "--no-open",
+        "--label",
+        "tower",
+        "--out",
+        str(tmp_path / "k.csv"),
+    ]
 
     def start() -> tuple[subprocess.Popen[str], str]:
         process = subprocess.Popen(
@@ -859,8 +911,9 @@ def test_reload_and_kill_lose_nothing(
     assert "12 photos: 1 kept, 1 dropped, 0 relabelled, 10 undecided" in out
     assert "Traceback" not in err
     assert [row[:1] + row[2:3] for row in rows_of(tmp_path / "k.csv")[1:]] == [
-        ["tower/t00.png", "drop"], ["tower/t01.png", "keep"],
-    ]  # fmt: skip
+        ["tower/t00.png", "drop"],
+        ["tower/t01.png", "keep"],
+    ]
 
 
 def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., Served]) -> None:
@@ -885,8 +938,13 @@ def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., Served
     assert reader.left() == "6 of 12 decided, 6 left"
     kinds = reader.tiles()
     assert [kinds[f"t{number:02}.png"].split()[0] for number in (1, 2, 4, 6, 3, 5)] == [
-        "drop", "keep", "keep", "keep", "drop", "relabel",
-    ]  # fmt: skip
+        "drop",
+        "keep",
+        "keep",
+        "keep",
+        "drop",
+        "relabel",
+    ]
     tiles.nth(0).dblclick()
     assert page.is_visible("#viewer")
     assert "looks like a gate" in page.inner_text("#viewer-why")
@@ -915,8 +973,13 @@ def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., Served
 
 def test_with_a_finger(towers: Path, browser: Any, served: Callable[..., Served]) -> None:
     server = served(towers, label="tower")
-    reader = Reader(browser, server.access.url, viewport={"width": 360, "height": 740},
-                    has_touch=True, is_mobile=True)  # fmt: skip
+    reader = Reader(
+        browser,
+        server.access.url,
+        viewport={"width": 360, "height": 740},
+        has_touch=True,
+        is_mobile=True,
+    )
     page = reader.page
     tiles = page.locator("#grid li .tile")
     tiles.nth(1).tap()
@@ -965,8 +1028,13 @@ def test_hostile_names_are_only_text(
             [f"tower/{EVIL}", "<b>odd</b>", "1", "</script><script>x()", "relabel:<i>g</i>"]
         )
     server = served(small, findings=found, label="tower")
-    reader = Reader(browser, server.access.url, color_scheme=scheme, reduced_motion="reduce",
-                    viewport={"width": width, "height": 740})  # fmt: skip
+    reader = Reader(
+        browser,
+        server.access.url,
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        viewport={"width": width, "height": 740},
+    )
     page = reader.page
     reader.until("document.querySelector('.lost:not(:empty)') !== null")
     assert "JPEG" in page.inner_text(".lost:not(:empty)")
@@ -983,8 +1051,10 @@ def test_hostile_names_are_only_text(
     assert page.locator("#grid img").count() == 4 and page.locator("i, b i").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate("getComputedStyle(document.querySelector('.frame img')).transition") in (
-        "all", "none", "all 0s ease 0s",
-    )  # fmt: skip
+        "all",
+        "none",
+        "all 0s ease 0s",
+    )
     # A photo that cannot be decoded is told to the console by the browser itself.
     assert [text for text in reader.complaints if "422" not in text] == []
     reader.close()
@@ -1007,10 +1077,12 @@ def test_every_control_has_a_name_and_focus_is_seen(
     seen = []
     for _ in range(9):
         reader.press("Tab")
-        seen.append(page.evaluate(
-            "(() => { const one = document.activeElement; return [one.tagName, "
-            "getComputedStyle(one).outlineStyle, getComputedStyle(one).outlineWidth]; })()"
-        ))  # fmt: skip
+        seen.append(
+            page.evaluate(
+                "(() => { const one = document.activeElement; return [one.tagName, "
+                "getComputedStyle(one).outlineStyle, getComputedStyle(one).outlineWidth]; })()"
+            )
+        )
     for tag, style, width in seen:
         if tag not in ("BODY", "MAIN"):
             assert style == "solid" and float(width.removesuffix("px")) >= 2.9
@@ -1061,9 +1133,11 @@ def test_five_thousand_photos_stay_few_tiles(
     assert reader.current() == "p4999.png"
     assert reader.page.evaluate(count) < 120
     reader.page.evaluate("document.getElementById('scroller').scrollTop = 50000")
-    reader.until("[...document.querySelectorAll('#grid li')].some(tile => { const box = "
-                 "tile.getBoundingClientRect(); return box.top > 200 && box.top < 600 && "
-                 "tile.querySelector('img').naturalWidth > 0; })")  # fmt: skip
+    reader.until(
+        "[...document.querySelectorAll('#grid li')].some(tile => { const box = "
+        "tile.getBoundingClientRect(); return box.top > 200 && box.top < 600 && "
+        "tile.querySelector('img').naturalWidth > 0; })"
+    )
     assert reader.page.evaluate(count) < 120
     reader.press("Shift+Enter")
     reader.saved()

@@ -294,7 +294,7 @@ def test_changed_encoder_is_refused(tmp_path: Path) -> None:
 def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
     import pyarrow as pa
 
-    from veduta.index.outcome import checksum
+    from veduta.index.describing import checksum
     from veduta.index.store import open_table
 
     made, encoder = tmp_path / "index", TinyEncoder()
@@ -308,13 +308,19 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
     table.append(
         pa.Table.from_pylist(
             [
-                {"id": i, "path": b"/p/%d.jpg" % i, "width": 1, "height": 1, "descriptor": stored,
-                 "checksum": checksum(stored)}
+                {
+                    "id": i,
+                    "path": b"/p/%d.jpg" % i,
+                    "width": 1,
+                    "height": 1,
+                    "descriptor": stored,
+                    "checksum": checksum(stored),
+                }
                 for i, stored in enumerate(rows.astype(np.float16))
             ],
             schema=table.dataset.schema,
         )
-    )  # fmt: skip
+    )
     index.build_approximate(made)
     engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
     shared = 0

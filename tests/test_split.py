@@ -15,9 +15,9 @@ import pytest
 from tiny import pixels, save
 
 from veduta.cli.main import run
-from veduta.collect.copies import Pair
-from veduta.collect.split_table import read_split_table, write_folders, write_labels
-from veduta.collect.splitting import (
+from veduta.curate.copies import Pair
+from veduta.curate.split_table import read_split_table, write_folders, write_labels
+from veduta.curate.splitting import (
     bound_together,
     find_leaks,
     parse_parts,
@@ -71,9 +71,12 @@ def test_the_order_of_the_files_does_not_matter(seed: int) -> None:
     chosen = dict(zip(names, split(names, labels, groups, parts, seed=3), strict=True))
     order = np.random.default_rng(seed).permutation(len(names)).tolist()
     again = split(
-        [names[at] for at in order], [labels[at] for at in order], [groups[at] for at in order],
-        parts, seed=3,
-    )  # fmt: skip
+        [names[at] for at in order],
+        [labels[at] for at in order],
+        [groups[at] for at in order],
+        parts,
+        seed=3,
+    )
     assert [chosen[names[at]] for at in order] == again
 
 
@@ -150,9 +153,19 @@ def test_parts(text: str, shares: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "train=0.8,test=0.1", "train=0.8,test=0.8", "a=x,b", "a=0.5,a=0.5", "a=-1,b=2", "../x,b",
-     "a=nan,b", "a=0,b=1", "a=1,b"],
-)  # fmt: skip
+    [
+        "",
+        "train=0.8,test=0.1",
+        "train=0.8,test=0.8",
+        "a=x,b",
+        "a=0.5,a=0.5",
+        "a=-1,b=2",
+        "../x,b",
+        "a=nan,b",
+        "a=0,b=1",
+        "a=1,b",
+    ],
+)
 def test_parts_that_are_none(text: str) -> None:
     with pytest.raises(DatasetError, match="wanted for example"):
         parse_parts(text)
@@ -166,9 +179,12 @@ def test_bound_together_joins_copies_and_sources() -> None:
 
 def test_leaks() -> None:
     pairs = [
-        Pair(0, 1, "cut", 0.9), Pair(0, 2, "mirrored", 0.99),
-        Pair(3, 4, "same bytes", 1.0), Pair(3, 5, "same bytes", 1.0), Pair(6, 7, "cut", 0.9),
-    ]  # fmt: skip
+        Pair(0, 1, "cut", 0.9),
+        Pair(0, 2, "mirrored", 0.99),
+        Pair(3, 4, "same bytes", 1.0),
+        Pair(3, 5, "same bytes", 1.0),
+        Pair(6, 7, "cut", 0.9),
+    ]
     parts = ["train", "test", "train", "junk", "train", "test", "train", ""]
     found = [(leak.first, leak.second, leak.kind) for leak in find_leaks(parts, pairs)]
     # The junk photo takes no part, but it tells that 4 and 5 are copies.
@@ -239,8 +255,11 @@ def test_folders(tmp_path: Path, links: bool) -> None:
     write_folders(table, ["train", "train", "test", "test"], tmp_path / "new", links=links)
     made = sorted(p.relative_to(tmp_path / "new") for p in (tmp_path / "new").rglob("*.png"))
     assert list(map(str, made)) == [
-        "test/b/1-2.png", "test/b/1.png", "train/a/same name-2.png", "train/a/same name.png",
-    ]  # fmt: skip
+        "test/b/1-2.png",
+        "test/b/1.png",
+        "train/a/same name-2.png",
+        "train/a/same name.png",
+    ]
     assert all((tmp_path / "new" / path).is_symlink() == links for path in made)
     assert all((tmp_path / "new" / path).stat().st_size > 0 for path in made)
     with pytest.raises(DatasetError, match="not empty"):
@@ -291,9 +310,13 @@ def test_a_check_needs_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--check", "--into", "a,b"], ["--folds", "3", "--into", "a,b"], ["--folds", "1"],
-     ["--html", "x.html"]],
-)  # fmt: skip
+    [
+        ["--check", "--into", "a,b"],
+        ["--folds", "3", "--into", "a,b"],
+        ["--folds", "1"],
+        ["--html", "x.html"],
+    ],
+)
 def test_wrong_calls(tmp_path: Path, arguments: list[str]) -> None:
     assert run(["split", str(tmp_path), *arguments]) == 2
 
@@ -344,8 +367,10 @@ def test_the_command_finds_leaks_and_shows_them(tmp_path: Path) -> None:
     new = tmp_path / "new"
     done = subprocess.run(
         [*command, "--into", "train=0.5,test=0.5", "--folders", str(new), "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     part_of = {row["path"]: row["split"] for row in told["rows"]}
@@ -354,8 +379,10 @@ def test_the_command_finds_leaks_and_shows_them(tmp_path: Path) -> None:
     assert sum(told["parts"].values()) == len(part_of) == 11
     checked = subprocess.run(
         [*command[:4], str(new), "--cache", str(tmp_path / "c"), "--check"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert checked.returncode == 0, checked.stdout
     assert "no leaks" in checked.stdout
 

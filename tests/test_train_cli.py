@@ -105,9 +105,16 @@ def test_killed_and_given_again_it_ends_the_same(recipe: str, photos: Path, tmp_
     def call(out: Path) -> list[str]:
         sets = ("training.epochs=40", "training.validation=0.25")
         return [
-            sys.executable, "-m", "veduta", "train", recipe, str(photos), "--out", str(out),
+            sys.executable,
+            "-m",
+            "veduta",
+            "train",
+            recipe,
+            str(photos),
+            "--out",
+            str(out),
             *(part for one in sets for part in ("--set", one)),
-        ]  # fmt: skip
+        ]
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -28,16 +28,17 @@ from tiny import pixels, save  # noqa: E402
 
 from veduta.encoders.encoder import Encoder  # noqa: E402
 from veduta.errors import DatasetError, LearnError, RecipeError  # noqa: E402
-from veduta.learn import checkpoint, pace  # noqa: E402
-from veduta.learn.feeding import Batches, feed  # noqa: E402
-from veduta.learn.losses import LOSSES, mixed, objective, penalty  # noqa: E402
-from veduta.learn.networks import Net, Outputs, build  # noqa: E402
-from veduta.learn.pace import Epoch  # noqa: E402
-from veduta.learn.parts import Parts, read_parts  # noqa: E402
-from veduta.learn.pictures import Pictures, normalised, prepare  # noqa: E402
+from veduta.learn.data.dataloader import Batches, feed  # noqa: E402
+from veduta.learn.data.image_cache import Pictures, normalised, prepare  # noqa: E402
+from veduta.learn.data.sampling import epoch_batches, share_of  # noqa: E402
+from veduta.learn.data.splits import Parts, read_parts  # noqa: E402
+from veduta.learn.models.networks import Net, Outputs, build  # noqa: E402
 from veduta.learn.recipe import Input, Loss, Network, Recipe, Training  # noqa: E402
-from veduta.learn.sampling import epoch_batches, share_of  # noqa: E402
-from veduta.learn.training import Trained, fit  # noqa: E402
+from veduta.learn.training import checkpoint  # noqa: E402
+from veduta.learn.training import schedule as pace  # noqa: E402
+from veduta.learn.training.loop import Trained, fit  # noqa: E402
+from veduta.learn.training.losses import LOSSES, mixed, objective, penalty  # noqa: E402
+from veduta.learn.training.schedule import Epoch  # noqa: E402
 
 SIZE = 16
 LAYERS = (
@@ -323,7 +324,7 @@ def test_a_class_whose_photos_are_all_broken_leaves(tmp_path: Path) -> None:
 def test_pixels_are_those_of_an_index(tmp_path: Path, fit_: Any) -> None:
     """As the encoder that a run leaves prepares and normalises them."""
     from veduta.encoders.spec import EncoderSpec
-    from veduta.index.outcome import photos as index_photos
+    from veduta.index.describing import photos as index_photos
     from veduta.keypoints.xfeat import LONG_SIDE
 
     turned = Image.fromarray(pixels(5, 900, 1400))
@@ -388,8 +389,10 @@ def test_every_photo_once_and_another_order_each_epoch() -> None:
     assert sorted(np.concatenate(first)) == list(rows)
     again = epoch_batches(rows, codes, settings(), 1)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    for other in (epoch_batches(rows, codes, settings(), 2),
-                  epoch_batches(rows, codes, settings(seed=1), 1)):  # fmt: skip
+    for other in (
+        epoch_batches(rows, codes, settings(), 2),
+        epoch_batches(rows, codes, settings(seed=1), 1),
+    ):
         assert not np.array_equal(np.concatenate(first), np.concatenate(other))
 
 
@@ -442,7 +445,7 @@ def test_processes_share_a_batch_by_whole_groups() -> None:
 def test_augmentation_is_the_same_with_and_without_processes(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from veduta.learn import feeding
+    from veduta.learn.data import dataloader as feeding
 
     chosen = recipe(augment=HALVES)
     pictures, parts = prepared(dataset, chosen)
@@ -593,9 +596,12 @@ def test_reconstruction_losses_by_hand() -> None:
     photos = torch.tensor([0, 255, 51], dtype=torch.uint8).reshape(1, 3, 1, 1).repeat(2, 1, 1, 1)
     drawn = torch.full((2, 3, 1, 1), 0.5)
     outputs = Outputs(
-        torch.zeros(2, 2), None, drawn,
-        torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, math.log(2)], [0.0, 0.0]]),
-    )  # fmt: skip
+        torch.zeros(2, 2),
+        None,
+        drawn,
+        torch.tensor([[1.0, 0.0], [0.0, 0.0]]),
+        torch.tensor([[0.0, math.log(2)], [0.0, 0.0]]),
+    )
     missed = 0.25 + 0.25 + 0.09
     codes = torch.tensor([0, 1])
     mse = objective(recipe(loss=Loss(name="mse")), net_like())
@@ -749,9 +755,14 @@ def test_a_step_of_plain_descent_by_hand(tmp_path: Path) -> None:
     coloured(tmp_path / "photos", 2, 2)
     chosen = recipe(
         layers=({"flatten": True}, {"dense": "classes", "regularised": True}),
-        epochs=1, batch=4, optimizer="sgd", momentum=0.0, learning_rate=0.1, validation=0.0,
+        epochs=1,
+        batch=4,
+        optimizer="sgd",
+        momentum=0.0,
+        learning_rate=0.1,
+        validation=0.0,
         l2=0.01,
-    )  # fmt: skip
+    )
     pictures, parts = prepared(tmp_path / "photos", chosen)
     net = build(chosen, 2)
     weight = net.layers[1].weight.detach().clone().requires_grad_()
@@ -841,9 +852,13 @@ def test_the_backbone_learns_later_and_more_slowly(dataset: Path, tmp_path: Path
     net = Two()
     weights = []
     done = fit(
-        chosen, net, parts, pictures, tmp_path,
+        chosen,
+        net,
+        parts,
+        pictures,
+        tmp_path,
         on_epoch=lambda _: weights.append(net.backbone[1].weight.detach().clone()),
-    )  # fmt: skip
+    )
     assert torch.equal(weights[0], Two().backbone[1].weight)
     assert torch.equal(weights[1], weights[0])
     assert not torch.equal(weights[2], weights[1])
@@ -868,8 +883,12 @@ def test_nothing_that_learns(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops(dataset: Path, tmp_path: Path) -> None:
-    chosen = recipe(layers=({"flatten": True}, {"dense": "classes"}), optimizer="sgd",
-                    learning_rate=1e38, epochs=5)  # fmt: skip
+    chosen = recipe(
+        layers=({"flatten": True}, {"dense": "classes"}),
+        optimizer="sgd",
+        learning_rate=1e38,
+        epochs=5,
+    )
     with pytest.raises(LearnError) as caught:
         train(chosen, dataset, tmp_path)
     text = str(caught.value)
@@ -881,9 +900,15 @@ def test_a_loss_that_is_no_number_stops(dataset: Path, tmp_path: Path) -> None:
 def test_a_weight_that_is_no_number_stops_at_the_end_of_the_epoch(
     dataset: Path, tmp_path: Path
 ) -> None:
-    chosen = recipe(layers=({"flatten": True}, {"dense": "classes"}), optimizer="sgd",
-                    learning_rate=1e38, epochs=5, batch=24, validation=0.0,
-                    loss=Loss(label_smoothing=0.1))  # fmt: skip
+    chosen = recipe(
+        layers=({"flatten": True}, {"dense": "classes"}),
+        optimizer="sgd",
+        learning_rate=1e38,
+        epochs=5,
+        batch=24,
+        validation=0.0,
+        loss=Loss(label_smoothing=0.1),
+    )
     pictures, parts = prepared(dataset, chosen)
     net = build(chosen, 3)
     with torch.no_grad():
@@ -932,9 +957,13 @@ def test_ctrl_c_is_a_keyboard_interrupt(dataset: Path, tmp_path: Path) -> None:
 # Killed and resumed
 
 TOUGH = {
-    "epochs": 6, "mixup": 0.3, "reduce_patience": 1, "balanced": True, "learning_rate": 0.005,
+    "epochs": 6,
+    "mixup": 0.3,
+    "reduce_patience": 1,
+    "balanced": True,
+    "learning_rate": 0.005,
     "unfreeze_after": 2,
-}  # fmt: skip
+}
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -969,8 +998,10 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(dataset: Path, tmp_path: Pat
     when = str(19 * 3 + 9)  # in the middle of the fourth epoch
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, dataset, tmp_path / "cut", when],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, check=False, timeout=120,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        check=False,
+        timeout=120,
+    )
     assert killed.returncode == -signal.SIGKILL
     again: list[int] = []
     cut = train(chosen, dataset, tmp_path / "cut", on_epoch=lambda e: again.append(e.number))
@@ -982,7 +1013,7 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(dataset: Path, tmp_path: Pat
 def test_interrupted_after_every_epoch_is_the_same(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from veduta.learn import training
+    from veduta.learn.training import loop as training
 
     monkeypatch.setattr(training, "_SHARE", math.inf)  # a checkpoint each epoch
     chosen = recipe(**TOUGH)
@@ -1058,9 +1089,12 @@ def test_two_processes_train_as_one(dataset: Path, tmp_path: Path) -> None:
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     ran = subprocess.run(
         [sys.executable, script, dataset, tmp_path / "two"],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, check=False, timeout=180,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        check=False,
+        timeout=180,
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode == 0, ran.stderr
     layers = ({"flatten": True}, {"dense": "classes"})
     one = train(
@@ -1081,7 +1115,7 @@ def test_a_network_is_a_net(dataset: Path) -> None:
 
 
 def test_a_linear_probe_is_the_ridge_regression_at_its_best_scale() -> None:
-    from veduta.learn.probing import RIDGE, linear_probe
+    from veduta.learn.training.linear_probe import RIDGE, linear_probe
 
     rng = np.random.default_rng(3)
     codes = np.repeat(np.arange(3), 8)
@@ -1136,7 +1170,7 @@ def test_training_begins_with_the_probe(dataset: Path, tmp_path: Path) -> None:
 
 def test_training_ends_with_the_probe(dataset: Path, tmp_path: Path) -> None:
     """By a loss of the features, which has no opinion of the last layer."""
-    from veduta.learn.probing import linear_probe
+    from veduta.learn.training.linear_probe import linear_probe
 
     layers: Any = ({"conv": 4}, {"global": "average"}, {"dense": "classes"})
     chosen = recipe(epochs=2)

@@ -26,14 +26,14 @@ pytest.importorskip("optuna")
 from veduta.cli.main import run
 from veduta.cli.tune import command
 from veduta.errors import DatasetError, LearnError, RecipeError
-from veduta.learn.curves import write_history
-from veduta.learn.pace import Epoch
 from veduta.learn.recipe import Input, Network, Recipe, Training, Tuning, open_recipe
 from veduta.learn.recipe_text import as_toml
-from veduta.learn.search_space import Choices, Range, read_space, space_of_text
-from veduta.learn.study import Study, create_or_open, read_study
-from veduta.learn.study_page import training_command, write_study_page
-from veduta.learn.tuning import tune
+from veduta.learn.runs.curves import write_history
+from veduta.learn.training.schedule import Epoch
+from veduta.learn.tuning.search_space import Choices, Range, read_space, space_of_text
+from veduta.learn.tuning.study import Study, create_or_open, read_study
+from veduta.learn.tuning.tuner import tune
+from veduta.pages.study_page import training_command, write_study_page
 
 LAYERS = ({"conv": 32, "kernel": 3}, {"flatten": True}, {"dropout": 0})
 SPACE = {
@@ -399,8 +399,13 @@ def test_only_the_best_run_stays_whole(tmp_path: Path, keep_all: bool) -> None:
         left = {one.name for one in study.run(trial).iterdir()}
         if trial == study.best or (keep_all and trial.state == "complete"):
             assert left == {
-                "card.json", "card.md", "history.csv", "recipe.toml", "model.onnx", "checkpoint"
-            }  # fmt: skip
+                "card.json",
+                "card.md",
+                "history.csv",
+                "recipe.toml",
+                "model.onnx",
+                "checkpoint",
+            }
         elif not keep_all:
             assert left <= {"card.json", "card.md", "history.csv", "recipe.toml"}
             assert {"history.csv", "recipe.toml"} <= left
@@ -633,7 +638,7 @@ def test_the_page_fits_desk_and_phone(odd_study: Study, browser: Any, tmp_path: 
 
 
 def invoke(monkeypatch: pytest.MonkeyPatch, toy: Any, *arguments: str) -> Result:
-    monkeypatch.setattr("veduta.learn.run.train", toy)
+    monkeypatch.setattr("veduta.learn.runs.run.train", toy)
     return CliRunner().invoke(command, [str(one) for one in arguments])
 
 
@@ -649,9 +654,19 @@ def test_the_command(tmp_path: Path, toml: str, monkeypatch: pytest.MonkeyPatch)
     study = tmp_path / "study"
     toy = Toy()
     done = invoke(
-        monkeypatch, toy, toml, str(tmp_path), "--out", str(study), "--trials", "12",
-        "--set", "training.epochs=2", "--space", "training.optimizer=adam,sgd",
-    )  # fmt: skip
+        monkeypatch,
+        toy,
+        toml,
+        str(tmp_path),
+        "--out",
+        str(study),
+        "--trials",
+        "12",
+        "--set",
+        "training.epochs=2",
+        "--space",
+        "training.optimizer=adam,sgd",
+    )
 
     assert done.exit_code == 0, done.output
     assert {made.training.epochs for made in toy.recipes} == {2}
@@ -670,9 +685,20 @@ def test_the_command(tmp_path: Path, toml: str, monkeypatch: pytest.MonkeyPatch)
         assert len(line) <= 80 or str(tmp_path) in line
 
     again = invoke(
-        monkeypatch, toy, toml, str(tmp_path), "--out", str(study), "--trials", "12", "--json",
-        "--set", "training.epochs=2", "--space", "training.optimizer=adam,sgd",
-    )  # fmt: skip
+        monkeypatch,
+        toy,
+        toml,
+        str(tmp_path),
+        "--out",
+        str(study),
+        "--trials",
+        "12",
+        "--json",
+        "--set",
+        "training.epochs=2",
+        "--space",
+        "training.optimizer=adam,sgd",
+    )
     told = json.loads(again.stdout)
     assert len(toy.recipes) == 12  # nothing was left to do
     assert again.stderr == ""
@@ -688,7 +714,7 @@ def test_the_command_says_what_is_wrong(
     def fails(_made: Recipe, _epoch: int) -> None:
         raise LearnError("one class only")
 
-    monkeypatch.setattr("veduta.learn.run.train", Toy(fails))
+    monkeypatch.setattr("veduta.learn.runs.run.train", Toy(fails))
     out = ["--out", str(tmp_path / "study")]
     for arguments, code, message in (
         ([toml, "nowhere", *out], 2, "nowhere"),
@@ -716,7 +742,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupts(_made: Recipe, _epoch: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("veduta.learn.run.train", Toy(interrupts))
+    monkeypatch.setattr("veduta.learn.runs.run.train", Toy(interrupts))
     assert run_command([toml, str(tmp_path), "--out", str(tmp_path / "study")]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from veduta.datasets import Dataset, open_dataset, retrieval_protocol
 from veduta.datasets.dataset import NO_SPLIT, as_table
 from veduta.encoders import DEFAULT, load_encoder
-from veduta.evaluation.encoded import encode
+from veduta.evaluation.dataset_index import encode
 from veduta.keypoints import load_extractor
 from veduta.recognize import METHODS, label
 from veduta.recognize.confidence import Confidence, Question, fit

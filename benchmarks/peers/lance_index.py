@@ -57,9 +57,14 @@ def measure(
 
 
 def _search(
-    dataset: Any, kind: str, build: float, queries: NDArray[np.float32], true: NDArray[np.intp],
-    cells: int, refine: int,
-) -> Found:  # fmt: skip
+    dataset: Any,
+    kind: str,
+    build: float,
+    queries: NDArray[np.float32],
+    true: NDArray[np.intp],
+    cells: int,
+    refine: int,
+) -> Found:
     k = true.shape[1]
     seconds, hits = [], 0
     for query, wanted in zip(queries, true, strict=True):

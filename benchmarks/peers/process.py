@@ -32,8 +32,11 @@ class Peer:
     def __init__(self, encoder: Encoder) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.peers.torch_faiss", json.dumps(settings(encoder))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
         self._answer()
 
     def seconds(

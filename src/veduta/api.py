@@ -93,9 +93,15 @@ class Index:
         known = self._manifest.keypoints
         extractor: Extractor | None = extractor_of(known, threads=1) if known else None
         return store.update(
-            self.path, [Path(folder) for folder in folders], self._writers[runtime], extractor,
-            labels=labels, on_progress=on_progress, on_linking=on_linking, allow_empty=allow_empty,
-        )  # fmt: skip
+            self.path,
+            [Path(folder) for folder in folders],
+            self._writers[runtime],
+            extractor,
+            labels=labels,
+            on_progress=on_progress,
+            on_linking=on_linking,
+            allow_empty=allow_empty,
+        )
 
     def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:
         """Search through a projection from now on.
@@ -176,9 +182,15 @@ class Index:
             before=before,
         )
         return self.engine.find(
-            question, k, where=where, min_score=min_score, distance=distance, exact=exact,
-            rerank=rerank, verify=verify,
-        )  # fmt: skip
+            question,
+            k,
+            where=where,
+            min_score=min_score,
+            distance=distance,
+            exact=exact,
+            rerank=rerank,
+            verify=verify,
+        )
 
     def recognize(
         self,

@@ -25,23 +25,31 @@ _LISTED = 10  # photos left out; --json has all
 @click.argument("source", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--list", "listed", is_flag=True, help="List the words, their values and sources.")
 @click.option(
-    "--preview", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--preview",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Write a contact sheet of SOURCE, a photo or a folder: .png or .jpg.",
-)  # fmt: skip
+)
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
     help="Write SOURCE, a dataset, with changed copies into this new folder.",
-)  # fmt: skip
+)
 @click.option(
-    "--steps", metavar="STEPS",
+    "--steps",
+    metavar="STEPS",
     help="What is done: rotation=40,flip=horizontal,canny=0.8@0.1 (the last: to a tenth of the "
     "photos).  [default: with --out rotation, shift, shear, zoom and flip; each with --preview]",
-)  # fmt: skip
+)
 @click.option("--recipe", metavar="NAME", help="What a recipe does: its name or its .toml file.")
 @click.option(
-    "--copies", type=click.IntRange(1, 1000), default=5, show_default=True,
+    "--copies",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
     help="Copies of a training photo.",
-)  # fmt: skip
+)
 @click.option("--labels", metavar="FILE", help="CSV in SOURCE instead of labels.csv.")
 @click.option(
     "--column", default="split", show_default=True, metavar="NAME", help="Column of the split."
@@ -51,9 +59,13 @@ _LISTED = 10  # photos left out; --json has all
 )
 @click.option("--all", "every", is_flag=True, help="Copy all photos of a dataset without a split.")
 @click.option(
-    "--side", type=click.IntRange(16, 8192), default=1024, show_default=True, metavar="PIXELS",
+    "--side",
+    type=click.IntRange(16, 8192),
+    default=1024,
+    show_default=True,
+    metavar="PIXELS",
     help="Long side of a copy at most.",
-)  # fmt: skip
+)
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
@@ -107,16 +119,24 @@ def command(
     if preview is not None:
         _preview(source, preview, chosen, seed, as_json)
     elif out is not None:
-        from veduta.collect.split_table import read_split_table
+        from veduta.curate.split_table import read_split_table
         from veduta.learn.augmentation.offline import augment_dataset
         from veduta.learn.augmentation.steps import REPORTED, read_steps
 
         table = read_split_table(source, labels=labels, column=column)
         with progress("Augmenting", quiet=as_json) as advance:
             done = augment_dataset(
-                table, chosen or read_steps(REPORTED), out, column=column, part=part, every=every,
-                copies=copies, side=side, seed=seed, on_progress=advance,
-            )  # fmt: skip
+                table,
+                chosen or read_steps(REPORTED),
+                out,
+                column=column,
+                part=part,
+                every=every,
+                copies=copies,
+                side=side,
+                seed=seed,
+                on_progress=advance,
+            )
         _tell(done, grouped=every, as_json=as_json)
 
 
@@ -153,9 +173,10 @@ def _list(as_json: bool) -> None:
         fill(
             "A photo's strength is drawn evenly: from 0 to the value, or (±) from -value to value; "
             "(=) it is the value. Probability 1 but where another is said; @ sets one: "
-            "canny=0.8@0.1.", 80,
+            "canny=0.8@0.1.",
+            80,
         )
-    )  # fmt: skip
+    )
 
 
 def _word_lines(word: Word) -> Iterator[str]:
@@ -191,10 +212,13 @@ def _preview(source: Path, file: Path, steps: Sequence[Step], seed: int, as_json
     if as_json:
         print_json(
             {
-                "sheet": str(file), "photos": len(photos), "rows": [name for name, _ in rows],
-                "seed": seed, "problems": left_out,
+                "sheet": str(file),
+                "photos": len(photos),
+                "rows": [name for name, _ in rows],
+                "seed": seed,
+                "problems": left_out,
             }
-        )  # fmt: skip
+        )
         return
     click.echo(f"wrote {shown(file)}: {count(len(rows), 'row')}, seed {seed}")
     _say(left_out)
@@ -227,16 +251,20 @@ def _some_photos(source: Path) -> tuple[list[Any], list[str]]:
 
 
 def _tell(done: Augmented, *, grouped: bool, as_json: bool) -> None:
-    from veduta.learn.parts import ORIGINAL
+    from veduta.learn.data.splits import ORIGINAL
 
     if as_json:
         print_json(
             {
-                "folder": str(done.folder), "photos": done.photos, "copied": done.chosen,
-                "copies": done.copies, "kept": done.kept, "group_column": ORIGINAL,
+                "folder": str(done.folder),
+                "photos": done.photos,
+                "copied": done.chosen,
+                "copies": done.copies,
+                "kept": done.kept,
+                "group_column": ORIGINAL,
                 "problems": list(done.problems),
             }
-        )  # fmt: skip
+        )
         return
     click.echo(
         f"wrote {shown(done.folder)}: {count(done.photos, 'photo')} as they were, "

@@ -15,52 +15,84 @@ from veduta.cli.printing import count, duration, print_json, shown
 from veduta.cli.progress import progress, stages
 
 if TYPE_CHECKING:
-    from veduta.collect.cleaning import Cleaning
-    from veduta.collect.quarantine import Moved
+    from veduta.curate.cleaning import Cleaning
+    from veduta.curate.quarantine import Moved
 
 _LISTED = 5  # findings of a kind; --json, --out and --html have more
 
-# As in veduta.collect.findings, which is not loaded for `--help`; tests keep them equal.
+# As in veduta.curate.findings, which is not loaded for `--help`; tests keep them equal.
 KINDS = (
-    "corrupt", "truncated", "not-a-photo", "unreadable", "tiny", "blank", "blurred", "dark",
-    "overexposed", "aspect-ratio", "extension", "exact-copy", "near-copy", "off-topic",
-    "mislabelled", "unlike",
-)  # fmt: skip
+    "corrupt",
+    "truncated",
+    "not-a-photo",
+    "unreadable",
+    "tiny",
+    "blank",
+    "blurred",
+    "dark",
+    "overexposed",
+    "aspect-ratio",
+    "extension",
+    "exact-copy",
+    "near-copy",
+    "off-topic",
+    "mislabelled",
+    "unlike",
+)
 
 
 @click.command("clean")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
 @click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
 @click.option(
-    "--only", "only", multiple=True, type=click.Choice(KINDS), metavar="KIND",
+    "--only",
+    "only",
+    multiple=True,
+    type=click.Choice(KINDS),
+    metavar="KIND",
     help="Look for this kind only; may be given several times: " + ", ".join(KINDS) + ".",
-)  # fmt: skip
+)
 @click.option(
-    "--like", "examples", type=click.Path(exists=True, path_type=Path), metavar="EXAMPLES",
+    "--like",
+    "examples",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="EXAMPLES",
     help="A folder of some good photos of one thing: rank all of DATASET by how little they look "
     "like these, and propose what to keep and what to drop.",
-)  # fmt: skip
+)
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Write the findings as .csv or .parquet.",
-)  # fmt: skip
+)
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
 @click.option(
-    "--apply", "applied", is_flag=True,
+    "--apply",
+    "applied",
+    is_flag=True,
     help="Move what is suggested to be dropped to a folder beside DATASET.",
-)  # fmt: skip
+)
 @click.option(
-    "--quarantine", "folder", type=click.Path(path_type=Path), metavar="DIR",
+    "--quarantine",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="That folder; new.  [default: DATASET.quarantine]",
-)  # fmt: skip
+)
 @click.option(
-    "--undo", "undo_file", type=click.Path(path_type=Path), metavar="FILE",
+    "--undo",
+    "undo_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Put back what --apply moved: the undo.jsonl that it wrote.",
-)  # fmt: skip
+)
 @click.option(
-    "--review", "reviewed", is_flag=True,
+    "--review",
+    "reviewed",
+    is_flag=True,
     help="Then decide on a page in the browser, most doubtful first; see `veduta review`.",
-)  # fmt: skip
+)
 @json_option
 def command(
     dataset: Path | None,
@@ -99,7 +131,7 @@ def command(
         raise click.BadParameter(f"{shown(out)}: wanted a .csv or a .parquet file.")
     if "unlike" in only and examples is None:
         raise click.UsageError("--only unlike goes with --like EXAMPLES.")
-    from veduta.collect.cleaning import clean
+    from veduta.curate.cleaning import clean
 
     with stages(quiet=as_json) as advance:
         found = clean(dataset, labels=labels, only=only, examples=examples, on_progress=advance)
@@ -126,8 +158,8 @@ def command(
 
 
 def _write(found: Cleaning, out: Path | None, html: Path | None) -> None:
-    from veduta.collect.findings import write_findings
-    from veduta.collect.findings_page import write_page
+    from veduta.curate.findings import write_findings
+    from veduta.pages.findings_page import write_page
 
     try:
         if out is not None:
@@ -149,8 +181,8 @@ def _print(found: Cleaning, written: Sequence[Path]) -> None:
 
 
 def _apply(found: Cleaning, folder: Path | None, as_json: bool) -> tuple[Moved | None, Path | None]:
-    from veduta.collect.cleaned_labels import write_labels
-    from veduta.collect.quarantine import quarantine
+    from veduta.curate.cleaned_labels import write_labels
+    from veduta.curate.quarantine import quarantine
 
     drops, relabels, done = found.drops(), found.relabels(), None
     if drops:
@@ -175,7 +207,7 @@ def _apply(found: Cleaning, folder: Path | None, as_json: bool) -> tuple[Moved |
 
 
 def _undo(undo_file: Path, as_json: bool) -> int:
-    from veduta.collect.quarantine import undo
+    from veduta.curate.quarantine import undo
 
     with progress("Moving back", quiet=as_json) as advance:
         done = undo(undo_file, on_progress=advance)
@@ -210,7 +242,7 @@ def _moved(done: Moved | None) -> dict[str, Any] | None:
 
 
 def _lines(found: Cleaning) -> Iterator[str]:
-    from veduta.collect.findings import KINDS as MEANINGS
+    from veduta.curate.findings import KINDS as MEANINGS
 
     yield (
         f"{shown(found.photos.root)}: {count(len(found.photos.paths), 'photo')}, "
@@ -238,12 +270,15 @@ def _suggestions(findings: Sequence[Any]) -> str:
 
 
 def _listed(findings: Sequence[Any]) -> Iterator[str]:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     for one in findings[:_LISTED]:
         yield fill(
-            f"{one.score:.2f}  {printable(one.path)}: {printable(one.reason)}", 80,
-            initial_indent="  ", subsequent_indent="        ", break_on_hyphens=False,
-        )  # fmt: skip
+            f"{one.score:.2f}  {printable(one.path)}: {printable(one.reason)}",
+            80,
+            initial_indent="  ",
+            subsequent_indent="        ",
+            break_on_hyphens=False,
+        )
     if len(findings) > _LISTED:
         yield f"        … and {len(findings) - _LISTED:,} more: --out, --html and --json have them"

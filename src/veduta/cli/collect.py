@@ -54,42 +54,66 @@ def _seconds(name: str, default: float, text: str) -> Callable[[Any], Any]:
     "sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path)
 )
 @click.option(
-    "--out", "folder", required=True, metavar="DIR", type=click.Path(path_type=Path),
+    "--out",
+    "folder",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
     help="Folder for the photos, one folder a label inside it.",
-)  # fmt: skip
+)
 @click.option("--url-column", metavar="NAME", help="Column of the URLs.  [default: url]")
 @click.option(
     "--label-column", metavar="NAME", help="Column of the labels.  [default: label, landmark_id]"
 )
 @click.option("--id-column", metavar="NAME", help="Column of the file names.  [default: id]")
 @click.option(
-    "--resize", type=click.IntRange(min=1), metavar="N",
+    "--resize",
+    type=click.IntRange(min=1),
+    metavar="N",
     help="Scale down to a long side of N pixels; implies --format jpeg.",
-)  # fmt: skip
+)
 @click.option(
-    "--format", "form", type=click.Choice(("jpeg",)),
+    "--format",
+    "form",
+    type=click.Choice(("jpeg",)),
     help="Write RGB JPEG of quality 90.  [default: the bytes as they come]",
-)  # fmt: skip
+)
 @click.option("--no-decode", is_flag=True, help="Look at the format only, do not decode photos.")
 @click.option(
-    "--max-bytes", type=BytesType(), default="64M", show_default=True, metavar="N[k|M|G]",
+    "--max-bytes",
+    type=BytesType(),
+    default="64M",
+    show_default=True,
+    metavar="N[k|M|G]",
     help="Largest photo that is fetched.",
-)  # fmt: skip
+)
 @click.option(
-    "--connections", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
+    "--connections",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    metavar="N",
     help="Requests at a time.",
-)  # fmt: skip
+)
 @click.option(
-    "--per-host", type=click.IntRange(min=1), default=6, show_default=True, metavar="N",
+    "--per-host",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    metavar="N",
     help="Requests at a time to one host.",
-)  # fmt: skip
+)
 @_seconds("--connect-timeout", 10, "For a connection to stand.")
 @_seconds("--read-timeout", 20, "Between two pieces of an answer.")
 @_seconds("--timeout", 120, "For one request as a whole.")
 @click.option(
-    "--retries", type=click.IntRange(min=0), default=3, show_default=True, metavar="N",
+    "--retries",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
     help="Further requests after 429, 5xx or a lost connection.",
-)  # fmt: skip
+)
 @click.option(
     "--retry-failed", is_flag=True, help="Try again what failed for good in an earlier run."
 )

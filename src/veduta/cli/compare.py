@@ -17,17 +17,25 @@ from veduta.errors import QueryError, readable
 if TYPE_CHECKING:
     from veduta.evaluation.comparison import ComparedFigure, Comparison
     from veduta.evaluation.report_changes import Change, Changes
-    from veduta.learn.card import Card
-    from veduta.learn.runs_compared import RunsCompared
+    from veduta.learn.runs.card import Card
+    from veduta.learn.runs.comparison import RunsCompared
 
 # As in veduta.evaluation.report_folder and veduta.learn, which are not loaded for `--help`; tests
 # keep them equal.
 REPORT = "report.json"
 CARD, RECIPE = "card.json", "recipe.toml"
 SORTED_BY = (
-    "accuracy", "balanced-accuracy", "top-1", "top-3", "top-10", "map", "parameters", "epochs",
-    "seconds", "recipe",
-)  # fmt: skip
+    "accuracy",
+    "balanced-accuracy",
+    "top-1",
+    "top-3",
+    "top-10",
+    "map",
+    "parameters",
+    "epochs",
+    "seconds",
+    "recipe",
+)
 _SURE = 0.05
 _WIDE = 36  # characters of a query's path
 
@@ -37,13 +45,17 @@ _WIDE = 36  # characters of a query's path
     "reports", nargs=-1, required=True, metavar="A B...", type=click.Path(path_type=Path)
 )
 @click.option(
-    "--sort", type=click.Choice(SORTED_BY),
+    "--sort",
+    type=click.Choice(SORTED_BY),
     help="Order of runs, best or least first. Otherwise as named.",
-)  # fmt: skip
+)
 @click.option(
-    "--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Write the table of runs there too, with all figures.",
-)  # fmt: skip
+)
 @click.option("--markdown", is_flag=True, help="Print the table of runs as Markdown.")
 @json_option
 def command(
@@ -108,7 +120,7 @@ def _compare_runs(
     markdown: bool,
     as_json: bool,
 ) -> None:
-    from veduta.learn.runs_compared import compare_runs, open_run
+    from veduta.learn.runs.comparison import compare_runs, open_run
 
     files = [path / CARD if path.is_dir() else path for path in paths]
     if len({file.resolve() for file in files}) < len(files):
@@ -128,8 +140,8 @@ def _compare_runs(
 
 
 def _write_csv(done: RunsCompared, file: Path) -> None:
-    from veduta.learn.judged import write_csv
-    from veduta.learn.runs_compared import values_of
+    from veduta.learn.runs.comparison import values_of
+    from veduta.learn.runs.prediction_files import write_csv
 
     rows = [values_of(run.card) for run in done.runs]
     lines = ([name, *row.values()] for name, row in zip(done.names, rows, strict=True))
@@ -140,15 +152,18 @@ def _write_csv(done: RunsCompared, file: Path) -> None:
         raise QueryError(f"{readable(file)}: cannot be written: {why}") from error
 
 
-# Title, its short form, and the key of `veduta.learn.runs_compared.values_of`.
+# Title, its short form, and the key of `veduta.learn.runs.comparison.values_of`.
 _FIGURES = (
-    ("accuracy", "acc", "accuracy"), ("top-1", "top-1", "top1"), ("top-3", "top-3", "top3"),
-    ("top-10", "top-10", "top10"), ("mAP", "mAP", "map"),
-)  # fmt: skip
+    ("accuracy", "acc", "accuracy"),
+    ("top-1", "top-1", "top1"),
+    ("top-3", "top-3", "top3"),
+    ("top-10", "top-10", "top10"),
+    ("mAP", "mAP", "map"),
+)
 
 
 def _cells(card: Card) -> list[str]:
-    from veduta.learn.runs_compared import values_of
+    from veduta.learn.runs.comparison import values_of
 
     values = values_of(card)
     shares = [values[key] for *_, key in _FIGURES]
@@ -181,7 +196,7 @@ def _print_runs(done: RunsCompared) -> None:
 
 
 def _print_markdown(done: RunsCompared) -> None:
-    from veduta.learn.runs_compared import values_of
+    from veduta.learn.runs.comparison import values_of
 
     header = ["run", "recipe", *(title for title, *_ in _FIGURES), "parameters", "epochs", "time"]
     click.echo(f"| {' | '.join(header)} |")
@@ -192,7 +207,7 @@ def _print_markdown(done: RunsCompared) -> None:
 
 
 def _in_markdown(text: str) -> str:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     return printable(text).replace("|", "\\|")
 
@@ -269,7 +284,7 @@ def _queries(number: int) -> str:
 
 def _end(name: str, width: int) -> str:
     """Return a name without its beginning where it is too long."""
-    from veduta.pages import printable
+    from veduta.text import printable
 
     text = printable(name)
     return text if len(text) <= width else "…" + text[1 - width :]

@@ -22,8 +22,8 @@ from veduta.errors import PhotoError, QueryError, readable
 if TYPE_CHECKING:
     from veduta.api import Index
     from veduta.evaluation.metrics import QueryResult
+    from veduta.pages.results_page import GalleryPage, ResultRow
     from veduta.search import Hit
-    from veduta.search.gallery_page import GalleryPage, ResultRow
 
 _SHOWN = 10  # answers of a query on the page
 _PICTURED = 1  # hits of a query whose matches can be looked at
@@ -79,7 +79,7 @@ def command(source: Path | None, photos: Path | None, out: Path) -> int:
 def _on_samples(source: Path, out: Path) -> None:
     from veduta import demo
     from veduta.evaluation.summary import summarise
-    from veduta.search.gallery_page import Figure, GalleryPage
+    from veduta.pages.results_page import Figure, GalleryPage
 
     _say(
         f"{len(demo.SUBJECTS)} subjects, photographed again by a program with a fixed seed "
@@ -116,7 +116,7 @@ def _on_samples(source: Path, out: Path) -> None:
 
 
 def _on_yours(photos: Path, out: Path) -> None:
-    from veduta.search.gallery_page import GalleryPage
+    from veduta.pages.results_page import GalleryPage
 
     index = _index(photos, out / "index-of-yours", labels=None)
     if len(index) < 2:
@@ -191,7 +191,7 @@ def _among_the_others(index: Index, photos: Path) -> Iterator[_Answer]:
 
 
 def _print_table(answers: Sequence[_Answer], photos: Path) -> None:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     names = [_fit(printable(answer.name), 30) for answer in answers]
     wide = max(len(name) for name in names)
@@ -220,7 +220,7 @@ def _print_next(page: Path, query: Path, index: Index) -> None:
 
 
 def _write(index: Index, answers: Sequence[_Answer], page: GalleryPage, file: Path) -> Path:
-    from veduta.search.gallery_page import write_page
+    from veduta.pages.results_page import write_page
 
     write_page(file, page, (_row(index, answer) for answer in answers))
     return file
@@ -228,8 +228,8 @@ def _write(index: Index, answers: Sequence[_Answer], page: GalleryPage, file: Pa
 
 def _row(index: Index, answer: _Answer) -> ResultRow:
     from veduta import photos
-    from veduta.cli.result_tiles import tiles
-    from veduta.search.gallery_page import ResultRow
+    from veduta.pages.hit_tiles import tiles
+    from veduta.pages.results_page import ResultRow
 
     best = answer.hits[:_SHOWN]
     shown = tiles(index, [answer.query], best, pictured=_PICTURED)

@@ -27,9 +27,11 @@ _NAME, _BAR = 34, 24  # characters
 @click.option("--queries", type=click.Path(path_type=Path), help="Folder of query photos.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of gallery photos.")
 @click.option(
-    "--photos/--no-photos", default=True, show_default=True,
+    "--photos/--no-photos",
+    default=True,
+    show_default=True,
     help="Read the photos, or count the classes alone.",
-)  # fmt: skip
+)
 @json_option
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
 @click.option(
@@ -57,9 +59,13 @@ def command(
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")
     with stages(quiet=as_json) as advance:
         done = describe(
-            dataset or Path(), labels=labels, queries=queries, gallery=gallery, photos=photos,
+            dataset or Path(),
+            labels=labels,
+            queries=queries,
+            gallery=gallery,
+            photos=photos,
             on_progress=advance,
-        )  # fmt: skip
+        )
     pictures: list[Path] = []
     try:
         if html:
@@ -162,15 +168,18 @@ def _copy_lines(found: Mapping[str, Any], *, split: bool) -> Iterator[str]:
 
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     if lines:
         yield f"\n  {title}: {len(lines):,}"
     for line in lines[:_LISTED]:
         yield fill(
-            printable(line), 80, initial_indent="    ", subsequent_indent="      ",
+            printable(line),
+            80,
+            initial_indent="    ",
+            subsequent_indent="      ",
             break_on_hyphens=False,
-        )  # fmt: skip
+        )
     if len(lines) > _LISTED:
         yield f"    … and {len(lines) - _LISTED:,} more: --json lists all"
 
@@ -193,7 +202,7 @@ def _classes(number: int) -> str:
 
 
 def _fitted(name: str) -> str:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     plain = printable(name)
     return plain if len(plain) <= _NAME else plain[: _NAME - 1] + "…"

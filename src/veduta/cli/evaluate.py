@@ -27,23 +27,57 @@ PHOTOS_THAT_COUNT = 100  # of a query in a submission
 _UNUSED = {
     "retrieve": ("precision", "photos"),
     "retrieve with a keypoint method": (
-        "encoder", "runtime", "distance", "project", "rerank", "verify", "precision", "photos",
+        "encoder",
+        "runtime",
+        "distance",
+        "project",
+        "rerank",
+        "verify",
+        "precision",
+        "photos",
     ),
     "recognize": (
-        "distance", "project", "rerank", "verify", "photos", "as_dict", "html", "png", "rows",
+        "distance",
+        "project",
+        "rerank",
+        "verify",
+        "photos",
+        "as_dict",
+        "html",
+        "png",
+        "rows",
     ),
     "a published protocol": (
-        "task", "labels", "queries", "gallery", "distractors", "unknown", "distance", "project",
-        "method", "precision", "as_dict", "k", "html", "png", "rows", "submission",
+        "task",
+        "labels",
+        "queries",
+        "gallery",
+        "distractors",
+        "unknown",
+        "distance",
+        "project",
+        "method",
+        "precision",
+        "as_dict",
+        "k",
+        "html",
+        "png",
+        "rows",
+        "submission",
     ),
-}  # fmt: skip
+}
 
 _CLASSES = 40  # lines of the table; --json and --html have all
 _FIGURES = ("top1", "top3", "top5", "top10", "map", "p10", "recall10", "map100")
 _RECOGNITION_FIGURES = (
-    "gap", "known_named", "named_right", "unknown_rejected", "named_right_overall", "guess_right",
+    "gap",
+    "known_named",
+    "named_right",
+    "unknown_rejected",
+    "named_right_overall",
+    "guess_right",
     "auroc",
-)  # fmt: skip
+)
 
 Advance = Callable[[str, int, int], None]
 
@@ -54,54 +88,76 @@ Advance = Callable[[str, int, int], None]
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of gallery photos.")
 @click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
 @click.option(
-    "--distractors", multiple=True, metavar="CLASS",
+    "--distractors",
+    multiple=True,
+    metavar="CLASS",
     help="Class of the gallery whose photos are distractors (repeatable).",
-)  # fmt: skip
+)
 @click.option(
-    "--unknown", multiple=True, metavar="CLASS",
+    "--unknown",
+    multiple=True,
+    metavar="CLASS",
     help="Class of the queries whose photos show none of the others (repeatable).",
-)  # fmt: skip
+)
 @click.option(
-    "--photos", type=click.Path(path_type=Path), metavar="DIR",
+    "--photos",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Photos of a gnd_*.pkl DATASET; the folder jpg beside it otherwise.",
-)  # fmt: skip
+)
 @click.option(
-    "--task", type=click.Choice(("retrieve", "recognize")), default="retrieve", show_default=True,
+    "--task",
+    type=click.Choice(("retrieve", "recognize")),
+    default="retrieve",
+    show_default=True,
     help="Rank the gallery, or name what each query shows.",
-)  # fmt: skip
+)
 @click.option("--encoder", metavar="NAME", help="Encoder: see `veduta models`.")
 @runtime_option
 @click.option(
-    "--distance", type=click.Choice(DISTANCES), default="cosine", show_default=True,
+    "--distance",
+    type=click.Choice(DISTANCES),
+    default="cosine",
+    show_default=True,
     help="How descriptors are compared.",
-)  # fmt: skip
+)
 @click.option(
-    "--project", type=click.IntRange(min=1), metavar="DIM",
+    "--project",
+    type=click.IntRange(min=1),
+    metavar="DIM",
     help="Search through a PCA to DIM dimensions, fitted on the gallery.",
-)  # fmt: skip
+)
 @rerank_options
 @click.option(
-    "--method", type=click.Choice((*METHODS, *RECOGNITION)), metavar="NAME",
+    "--method",
+    type=click.Choice((*METHODS, *RECOGNITION)),
+    metavar="NAME",
     help=f"To rank by keypoints alone, without an encoder: {', '.join(METHODS)}. To recognise: "
     f"{', '.join(RECOGNITION)}; {RECOGNITION[0]} if none is named.",
-)  # fmt: skip
+)
 @click.option(
-    "--precision", type=click.FloatRange(0.5, 0.99), metavar="P",
+    "--precision",
+    type=click.FloatRange(0.5, 0.99),
+    metavar="P",
     help="To recognise: share of the names given that should be right; 0.9 if not given.",
-)  # fmt: skip
+)
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
 @click.option("-k", default=10, show_default=True, metavar="N", help="Answers kept a query.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
 @click.option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Write a picture.")
 @click.option(
-    "--report", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    "--report",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
     help="Write report.html, with all figures and pictures, and report.json for `compare`.",
-)  # fmt: skip
+)
 @click.option(
-    "--submission", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--submission",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Write the answers as a Google Landmarks submission, for `score`.",
-)  # fmt: skip
+)
 @click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Queries on the page.")
 def command(
     dataset: Path | None,
@@ -187,12 +243,23 @@ def _retrieval(dataset: Path, options: dict[str, Any], advance: Advance) -> Eval
     return evaluate(
         dataset,
         **_given(
-            options, "labels", "queries", "gallery", "distractors", "unknown", "encoder", "runtime",
-            "distance", "project", "rerank", "verify", "method",
+            options,
+            "labels",
+            "queries",
+            "gallery",
+            "distractors",
+            "unknown",
+            "encoder",
+            "runtime",
+            "distance",
+            "project",
+            "rerank",
+            "verify",
+            "method",
         ),
         keep=options["k"],
         on_progress=advance,
-    )  # fmt: skip
+    )
 
 
 def _recognition(dataset: Path, options: dict[str, Any], advance: Advance) -> RecognitionEvaluation:
@@ -201,12 +268,20 @@ def _recognition(dataset: Path, options: dict[str, Any], advance: Advance) -> Re
     return evaluate_recognition(
         dataset,
         **_given(
-            options, "labels", "queries", "gallery", "distractors", "unknown", "encoder", "runtime",
-            "method", "precision",
+            options,
+            "labels",
+            "queries",
+            "gallery",
+            "distractors",
+            "unknown",
+            "encoder",
+            "runtime",
+            "method",
+            "precision",
         ),
         keep=options["k"],
         on_progress=advance,
-    )  # fmt: skip
+    )
 
 
 def _revisited(dataset: Path, options: dict[str, Any], advance: Advance) -> RevisitedEvaluation:

@@ -99,7 +99,7 @@ def _project(index: Index, project: str) -> None:
     if project == "none":
         index.project(None)
     elif project == "labels":
-        from veduta.learn.projection import projection_of_index
+        from veduta.learn.models.projection import projection_of_index
 
         index.project(projection_of_index(index.path))
     elif project.endswith(".npz"):

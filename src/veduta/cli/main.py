@@ -81,9 +81,11 @@ def run(arguments: list[str]) -> int:
         os.environ.setdefault("FORCE_COLOR", "")
     try:
         result = veduta.main(
-            arguments, prog_name="veduta", standalone_mode=False,
+            arguments,
+            prog_name="veduta",
+            standalone_mode=False,
             obj=shlex.join(["veduta", *arguments]),
-        )  # fmt: skip
+        )
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:

@@ -45,9 +45,12 @@ class _PictureFile(click.Path):
 @click.option("--open", "open_picture", is_flag=True, help="Open the picture.")
 @click.option("--encoder", metavar="NAME", help="Encoder: see `veduta models`.")
 @click.option(
-    "--keypoints", metavar="NAME", default="xfeat", show_default=True,
+    "--keypoints",
+    metavar="NAME",
+    default="xfeat",
+    show_default=True,
     help="xfeat, sift, orb or surf; a probability is known for xfeat only.",
-)  # fmt: skip
+)
 def command(
     a: Path,
     b: Path,

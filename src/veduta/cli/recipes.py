@@ -90,9 +90,13 @@ def _line(recipe: Recipe) -> str:
     side = "" if _of_encoder(recipe) else f", {recipe.input.size} pixels"
     indent = " " * (_NAME + 4)
     wrapped = fill(
-        f"{text}[{_network(recipe)}{side}]", 80, initial_indent=indent, subsequent_indent=indent,
-        break_on_hyphens=False, break_long_words=False,
-    )  # fmt: skip
+        f"{text}[{_network(recipe)}{side}]",
+        80,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     return first + wrapped[len(indent) :]
 
 

@@ -39,35 +39,53 @@ class Found:
 @click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
 @index_option
 @click.option(
-    "--model", type=click.Path(path_type=Path), metavar="RUN",
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
     help="Folder of a trained recogniser or of a run, instead of an index.",
-)  # fmt: skip
+)
 @click.option(
-    "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True,
+    "--method",
+    type=click.Choice(METHODS),
+    default=METHODS[0],
+    show_default=True,
     help="Weigh all evidence, or recognise by one kind of it.",
-)  # fmt: skip
+)
 @click.option(
-    "--precision", type=click.FloatRange(0.5, 0.99), default=0.9, show_default=True, metavar="P",
+    "--precision",
+    type=click.FloatRange(0.5, 0.99),
+    default=0.9,
+    show_default=True,
+    metavar="P",
     help="Share of the names given that should be right; the rest stays unknown.",
-)  # fmt: skip
+)
 @click.option(
-    "--ignore-unlabelled", is_flag=True,
+    "--ignore-unlabelled",
+    is_flag=True,
     help="Learn nothing from photos without a label. Otherwise they are taken as photos of "
     "something else.",
-)  # fmt: skip
+)
 @click.option(
-    "--filter", "folder", type=click.Path(path_type=Path), metavar="DIR",
+    "--filter",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Find the photos of DIR that show --label; nothing is moved.",
-)  # fmt: skip
+)
 @click.option("--label", "labels", multiple=True, help="What --filter keeps (repeatable).")
 @click.option(
-    "--list", "list_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--list",
+    "list_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Write the names of the kept photos there, one a line.",
-)  # fmt: skip
+)
 @click.option(
-    "--export", type=click.Path(path_type=Path), metavar="RUN",
+    "--export",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
     help="Write the linear recogniser of the index as a folder for --model.",
-)  # fmt: skip
+)
 @json_option
 def command(
     photos: tuple[Path, ...],

@@ -14,7 +14,7 @@ from veduta.cli.options import json_option
 from veduta.cli.printing import count, print_json, shown
 
 if TYPE_CHECKING:
-    from veduta.collect.findings import Finding
+    from veduta.curate.findings import Finding
     from veduta.web import ReviewFiles, ReviewOutcome
     from veduta.web.guard import Access
 
@@ -22,18 +22,25 @@ if TYPE_CHECKING:
 @click.command("review")
 @click.argument("dataset", type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--findings", type=click.Path(path_type=Path), metavar="FILE",
+    "--findings",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="CSV of `veduta clean`: what is suspected, and why.",
-)  # fmt: skip
+)
 @click.option("--label", metavar="NAME", help="Review this class only.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="CSV of the decisions; the journal is beside it.  [default: DATASET-decisions.csv]",
-)  # fmt: skip
+)
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, metavar="N",
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
     help="Port on 127.0.0.1.  [default: any that is free]",
-)  # fmt: skip
+)
 @click.option("--open/--no-open", "browse", default=True, help="Open a browser.  [default: open]")
 @json_option
 def command(

@@ -21,9 +21,12 @@ USAGES = ("Public", "Private", "all")
 @click.argument("submission", type=click.Path(path_type=Path))
 @click.argument("solution", type=click.Path(path_type=Path))
 @click.option(
-    "--usage", type=click.Choice(USAGES, case_sensitive=False), default="all", show_default=True,
+    "--usage",
+    type=click.Choice(USAGES, case_sensitive=False),
+    default="all",
+    show_default=True,
     help="Which queries count; those marked Ignored never do.",
-)  # fmt: skip
+)
 @json_option
 def command(submission: Path, solution: Path, usage: str, as_json: bool) -> None:
     """Score SUBMISSION against SOLUTION as the Google Landmarks competitions do.

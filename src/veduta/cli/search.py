@@ -25,8 +25,8 @@ from veduta.errors import PhotoError
 
 if TYPE_CHECKING:
     from veduta.api import Index
+    from veduta.pages.results_page import ResultRow
     from veduta.search import Hit
-    from veduta.search.gallery_page import ResultRow
 
 _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y")
 
@@ -61,14 +61,19 @@ class Answer:
 @click.option("--after", type=click.DateTime(_DATES), help="Only photos taken then or later.")
 @click.option("--before", type=click.DateTime(_DATES), help="Only photos taken earlier.")
 @click.option(
-    "--min-score", type=float, metavar="S",
+    "--min-score",
+    type=float,
+    metavar="S",
     help="Only hits with at least this score: a probability, unless --rerank none.",
-)  # fmt: skip
+)
 @rerank_options
 @click.option(
-    "--distance", type=click.Choice(DISTANCES), default="cosine", show_default=True,
+    "--distance",
+    type=click.Choice(DISTANCES),
+    default="cosine",
+    show_default=True,
     help="How descriptors are compared; scores of the others are minus the distance.",
-)  # fmt: skip
+)
 @click.option("--exact", is_flag=True, help="Do not use the approximate index, if there is one.")
 @click.option("--regions", is_flag=True, help="Print which region of a hit matches: x,y,w,h.")
 @json_option
@@ -110,10 +115,19 @@ def command(
     for group in [photos] if together else [[photo] for photo in photos]:
         try:
             hits = index.search(
-                *group, k=k, label=labels, under=under, after=after, before=before,
-                min_score=min_score, crop=crop, distance=distance, exact=exact, rerank=rerank,
+                *group,
+                k=k,
+                label=labels,
+                under=under,
+                after=after,
+                before=before,
+                min_score=min_score,
+                crop=crop,
+                distance=distance,
+                exact=exact,
+                rerank=rerank,
                 verify=verify,
-            )  # fmt: skip
+            )
         except PhotoError as error:
             if together:
                 raise
@@ -165,7 +179,7 @@ def _write_page(
     index: Index, answers: Sequence[Answer], crop: Box | None, html: Path | None, show: bool
 ) -> None:
     """Write the page to `html`, or to a temporary file that outlives us, and open it if asked."""
-    from veduta.search.gallery_page import GalleryPage, write_page
+    from veduta.pages.results_page import GalleryPage, write_page
 
     if html is None:
         handle, name = tempfile.mkstemp(prefix="veduta-", suffix=".html")
@@ -180,8 +194,8 @@ def _write_page(
 
 def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
     from veduta import photos
-    from veduta.cli.result_tiles import tiles
-    from veduta.search.gallery_page import ResultRow
+    from veduta.pages.hit_tiles import tiles
+    from veduta.pages.results_page import ResultRow
 
     photo = photos.load(answer.photos[0], at_least=_QUERY_PHOTO)
     several = len(answer.photos) > 1

@@ -16,9 +16,9 @@ from veduta.cli.printing import count, print_json, shown
 from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
-    from veduta.collect.copies import Pair
-    from veduta.collect.split_table import SplitTable
-    from veduta.collect.splitting import Leak
+    from veduta.curate.copies import Pair
+    from veduta.curate.split_table import SplitTable
+    from veduta.curate.splitting import Leak
 
 _LISTED = 10  # of a kind; --json has all
 _DEFAULT = "train=0.8,val=0.1,test=0.1"
@@ -45,35 +45,48 @@ class _Found:
     "--group-column", metavar="COLUMN", help="Photos with one value in it stay together too."
 )
 @click.option(
-    "--find-copies/--no-find-copies", default=True, show_default=True,
+    "--find-copies/--no-find-copies",
+    default=True,
+    show_default=True,
     help="Keep copies of one photo together: cut, mirrored, saved again.",
-)  # fmt: skip
+)
 @click.option("--check", is_flag=True, help="List the leaks of the split that DATASET has.")
 @click.option(
-    "--column", metavar="NAME",
+    "--column",
+    metavar="NAME",
     help="Column of the split.  [default: split; with --folds: fold]",
-)  # fmt: skip
+)
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Write a labels file with the split.",
-)  # fmt: skip
+)
 @click.option("--overwrite", is_flag=True, help="--out may replace a file, DATASET's own too.")
 @click.option(
-    "--folders", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    "--folders",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
     help="Write a new folder: part/label/photo.",
-)  # fmt: skip
+)
 @click.option(
-    "--links/--copies", default=True, show_default=True,
+    "--links/--copies",
+    default=True,
+    show_default=True,
     help="What --folders holds: links to the photos, or copies.",
-)  # fmt: skip
+)
 @click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="With --check: write a page that shows the leaks.",
-)  # fmt: skip
+)
 @click.option(
-    "--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
     help="Keep what is known of the photos there.  [default: the user's cache folder]",
-)  # fmt: skip
+)
 @json_option
 def command(
     dataset: Path,
@@ -104,7 +117,7 @@ def command(
     part gets its share of each class. `distractor` takes the photos without a label. Nothing in
     DATASET is changed. A check that finds leaks ends with exit code 1.
     """
-    from veduta.collect.split_table import read_split_table
+    from veduta.curate.split_table import read_split_table
 
     if check and (into or folds or out or folders):
         raise click.UsageError("--check looks at the split that is there: no --into, no --out.")
@@ -121,22 +134,30 @@ def command(
         return _check(table, found, column, html, as_json=as_json)
     parts = _parts(into or _DEFAULT, folds)
     _split(
-        table, found, parts, seed, column, out, folders, overwrite=overwrite, links=links,
+        table,
+        found,
+        parts,
+        seed,
+        column,
+        out,
+        folders,
+        overwrite=overwrite,
+        links=links,
         as_json=as_json,
-    )  # fmt: skip
+    )
     return 0
 
 
 def _parts(into: str, folds: int | None) -> dict[str, float]:
-    from veduta.collect.splitting import parse_parts
+    from veduta.curate.splitting import parse_parts
 
     return {str(fold): 1 / folds for fold in range(folds)} if folds else parse_parts(into)
 
 
 def _copies(table: SplitTable, cache: Path | None, *, quiet: bool) -> tuple[list[Pair], list[str]]:
     """Return the copies among the photos, and which of them could not be looked at."""
-    from veduta.collect.copies import copies_among
-    from veduta.collect.photo_index import describe_photos
+    from veduta.curate.copies import copies_among
+    from veduta.curate.photo_index import describe_photos
 
     with stages(quiet=quiet) as advance:
         photos = describe_photos(table.files, folder=cache, on_progress=advance)
@@ -149,9 +170,9 @@ def _copies(table: SplitTable, cache: Path | None, *, quiet: bool) -> tuple[list
 def _check(
     table: SplitTable, found: _Found, column: str, html: Path | None, *, as_json: bool
 ) -> int:
-    from veduta.collect.leaks_page import write_leaks_page
-    from veduta.collect.splitting import find_leaks
+    from veduta.curate.splitting import find_leaks
     from veduta.errors import DatasetError, readable
+    from veduta.pages.leaks_page import write_leaks_page
 
     if not any(table.splits):
         raise DatasetError(
@@ -170,11 +191,13 @@ def _check(
     if as_json:
         print_json(
             {
-                "dataset": str(table.root), "photos": len(table.paths),
-                "parts": dict(Counter(table.splits)), "problems": list(found.problems),
+                "dataset": str(table.root),
+                "photos": len(table.paths),
+                "parts": dict(Counter(table.splits)),
+                "problems": list(found.problems),
                 "leaks": [_leak_json(table, table.splits, leak) for leak in leaks],
             }
-        )  # fmt: skip
+        )
     else:
         sizes = ", ".join(f"{name or 'none'} {n:,}" for name, n in Counter(table.splits).items())
         click.echo(f"{shown(table.root)}: {count(len(table.paths), 'photo')}\n  {sizes}")
@@ -209,8 +232,8 @@ def _split(
     links: bool,
     as_json: bool,
 ) -> None:
-    from veduta.collect.split_table import write_folders, write_labels
-    from veduta.collect.splitting import bound_together, short_classes, split
+    from veduta.curate.split_table import write_folders, write_labels
+    from veduta.curate.splitting import bound_together, short_classes, split
 
     groups = bound_together(len(table.paths), found.pairs, found.sources)
     chosen = split(table.paths, table.labels, groups, parts, seed=seed)
@@ -224,12 +247,18 @@ def _split(
     if as_json:
         print_json(
             {
-                "dataset": str(table.root), "photos": len(chosen), "seed": seed,
+                "dataset": str(table.root),
+                "photos": len(chosen),
+                "seed": seed,
                 "parts": {name: sizes[name] for name in parts},
-                "groups": len(together), "photos_in_groups": sum(together),
+                "groups": len(together),
+                "photos_in_groups": sum(together),
                 "copies": [
-                    {"paths": [table.paths[pair.first], table.paths[pair.second]],
-                     "kind": pair.kind, "score": pair.score}
+                    {
+                        "paths": [table.paths[pair.first], table.paths[pair.second]],
+                        "kind": pair.kind,
+                        "score": pair.score,
+                    }
                     for pair in found.pairs
                 ],
                 "short_classes": [
@@ -242,7 +271,7 @@ def _split(
                     for path, label, part in zip(table.paths, table.labels, chosen, strict=True)
                 ],
             }
-        )  # fmt: skip
+        )
         return
     labelled = sum(label is not None for label in table.labels)
     classes = len({label for label in table.labels if label is not None})
@@ -292,14 +321,17 @@ def _leak_line(table: SplitTable, chosen: Sequence[str], leak: Leak) -> str:
 
 
 def _listed(lines: Iterator[str]) -> Iterator[str]:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     every = list(lines)
     for line in every[:_LISTED]:
         yield fill(
-            printable(line), 80, initial_indent="    ", subsequent_indent="      ",
+            printable(line),
+            80,
+            initial_indent="    ",
+            subsequent_indent="      ",
             break_on_hyphens=False,
-        )  # fmt: skip
+        )
     if len(every) > _LISTED:
         yield f"    … and {len(every) - _LISTED:,} more: --json lists all"
 

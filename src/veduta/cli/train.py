@@ -13,18 +13,20 @@ from veduta.cli.printing import command_line, count, duration, print_json, shown
 from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
-    from veduta.learn.card import Card
     from veduta.learn.recipe import Recipe
-    from veduta.learn.training import Epoch
+    from veduta.learn.runs.card import Card
+    from veduta.learn.training.loop import Epoch
 
 
 @click.command("train")
 @click.argument("recipe")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="RUN",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
     help="Folder of the run.  [default: runs/RECIPE]",
-)  # fmt: skip
+)
 @training_options
 @click.option(
     "--devices", default="auto", show_default=True, metavar="N", help="GPUs of this machine."
@@ -65,16 +67,23 @@ def command(
     if devices != "auto" and not devices.isdigit():
         raise click.BadParameter(f"{devices!r} is no number of GPUs.", param_hint="--devices")
     require_packages()
-    from veduta.learn.run import train
+    from veduta.learn.runs.run import train
 
     run = out or Path("runs") / opened.name
     with stages(quiet=as_json) as advance:
         card = train(
-            opened, dataset, run, labels=labels, column=column, allow_leak=allow_leak,
-            devices=int(devices) if devices.isdigit() else "auto", nodes=nodes,
-            on_epoch=None if as_json else _tell, on_progress=advance,
+            opened,
+            dataset,
+            run,
+            labels=labels,
+            column=column,
+            allow_leak=allow_leak,
+            devices=int(devices) if devices.isdigit() else "auto",
+            nodes=nodes,
+            on_epoch=None if as_json else _tell,
+            on_progress=advance,
             command=command_line(),
-        )  # fmt: skip
+        )
     if as_json:
         print_json({"run": shown(run), **card.as_json()})
     else:
@@ -84,7 +93,7 @@ def command(
 
 
 def _summary(recipe: Recipe, as_json: bool) -> int:
-    from veduta.learn.summary import outline, summarise, text
+    from veduta.learn.models.summary import outline, summarise, text
 
     layers = summarise(outline(recipe), recipe)
     if as_json:
@@ -108,7 +117,7 @@ def _tell(epoch: Epoch) -> None:
 
 
 def _lines(card: Card, run: Path) -> Iterator[str]:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     for problem in card.problems:
         yield f"note: {printable(problem)}"

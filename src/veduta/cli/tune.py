@@ -18,7 +18,7 @@ from veduta.cli.progress import stages
 
 if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
-    from veduta.learn.study import Study, Trial
+    from veduta.learn.tuning.study import Study, Trial
 
 _LISTED = 10  # trials; the report and --json have all
 _REASONS = 3
@@ -28,21 +28,30 @@ _REASONS = 3
 @click.argument("recipe")
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="STUDY",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="STUDY",
     help="Folder of the study.  [default: studies/RECIPE]",
-)  # fmt: skip
+)
 @click.option(
-    "--trials", type=click.IntRange(1), metavar="N",
+    "--trials",
+    type=click.IntRange(1),
+    metavar="N",
     help="Trials that the study shall have.  [default: the recipe's tune.trials]",
-)  # fmt: skip
+)
 @click.option(
-    "--hours", type=click.FloatRange(0, min_open=True), metavar="H",
+    "--hours",
+    type=click.FloatRange(0, min_open=True),
+    metavar="H",
     help="Stop after so many hours; the next call goes on.",
-)  # fmt: skip
+)
 @click.option(
-    "--space", "spaces", multiple=True, metavar="KEY=LOW:HIGH[:STEP|:log]",
+    "--space",
+    "spaces",
+    multiple=True,
+    metavar="KEY=LOW:HIGH[:STEP|:log]",
     help="Tune this key too, or in this range; KEY=ONE,OTHER for choices.",
-)  # fmt: skip
+)
 @training_options
 @click.option("--keep-all", is_flag=True, help="Keep the weights of every trial, not of the best.")
 @json_option
@@ -77,19 +86,27 @@ def command(
 
     opened = _with_spaces(open_recipe(recipe, changes), spaces)
     require_packages()
-    from veduta.learn.study_page import REPORT, write_study_page
-    from veduta.learn.tuning import tune
+    from veduta.learn.tuning.tuner import tune
+    from veduta.pages.study_page import REPORT, write_study_page
 
     folder = out or Path("studies") / opened.name
     limit = trials or opened.tune.trials
     try:
         with stages(quiet=as_json) as advance:
             study = tune(
-                opened, dataset, folder, trials=trials, hours=hours, labels=labels, column=column,
-                allow_leak=allow_leak, keep_all=keep_all, on_progress=advance,
+                opened,
+                dataset,
+                folder,
+                trials=trials,
+                hours=hours,
+                labels=labels,
+                column=column,
+                allow_leak=allow_leak,
+                keep_all=keep_all,
+                on_progress=advance,
                 on_trial=None if as_json else _teller(limit, hours),
                 command=command_line(),
-            )  # fmt: skip
+            )
     except KeyboardInterrupt:
         click.echo(f"{shown(folder)} stays; the same command goes on with it.", err=True)
         raise
@@ -109,7 +126,7 @@ def command(
 
 
 def _with_spaces(recipe: Recipe, spaces: Sequence[str]) -> Recipe:
-    from veduta.learn.search_space import flat_space, space_of_text
+    from veduta.learn.tuning.search_space import flat_space, space_of_text
 
     if not spaces:
         return recipe
@@ -175,15 +192,15 @@ def _lines(study: Study, limit: int) -> Iterator[str]:
     if len(study.trials) < limit or states["running"]:
         yield "The same command goes on with it."
     if study.best:
-        from veduta.learn.study_page import training_command
+        from veduta.pages.study_page import training_command
 
         yield f"the run  {shown(study.run(study.best))}"
         yield f"again    {training_command(study)}"
 
 
 def _values(trial: Trial) -> Iterator[str]:
-    from veduta.learn.study_page import shown_value
-    from veduta.pages import printable
+    from veduta.pages.study_page import shown_value
+    from veduta.text import printable
 
     pairs = [f"{key}={printable(shown_value(value))}" for key, value in trial.values.items()]
     line = " " * 6
@@ -196,7 +213,7 @@ def _values(trial: Trial) -> Iterator[str]:
 
 
 def _filled(text: str, indent: str) -> str:
-    from veduta.pages import printable
+    from veduta.text import printable
 
     return fill(printable(text), 80, subsequent_indent=indent, break_on_hyphens=False)
 

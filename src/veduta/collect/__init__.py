@@ -1,11 +1,9 @@
-"""From a list of URLs to a dataset one can trust: fetched, without copies, split without leaks.
+"""Download: from a list of URLs to photos in folders, and a table of what became of each row.
 
-- `collect` fetches what a Google-Landmarks CSV, any CSV or lists of URLs name, over many
-  connections and politely, checks that each answer is a photo, writes it to `folder/label/id.ext`,
-  and tells in `collected.parquet` what became of each row. It can be stopped at any time and goes
-  on from there.
-- `copies.find_copies` finds the photos that are one photo, however it was saved, cut or turned.
-- `splitting.split` splits a dataset so that copies stay together; `find_leaks` checks a split.
+`collect` fetches what a Google-Landmarks CSV, any CSV or lists of URLs name, over many connections
+and politely. It checks that each answer is a photo, writes it to `folder/label/id.ext`, and notes
+in `collected.parquet` what became of each row. It can be stopped at any time; the next run goes on
+from there.
 """
 
 from typing import TYPE_CHECKING, Any

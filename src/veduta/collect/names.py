@@ -33,11 +33,19 @@ _UNSEEN = frozenset(
     map(
         chr,
         (
-            0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x3164,
-            *range(0xFE00, 0xFE10), 0xFFA0, *range(0xE0100, 0xE01F0),
+            0x34F,
+            0x115F,
+            0x1160,
+            0x17B4,
+            0x17B5,
+            *range(0x180B, 0x1810),
+            0x3164,
+            *range(0xFE00, 0xFE10),
+            0xFFA0,
+            *range(0xE0100, 0xE01F0),
         ),
     )
-)  # fmt: skip
+)
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?")
 _OWN = frozenset({"collected.parquet", "thumbs.db", "desktop.ini", "labels.csv"})
 

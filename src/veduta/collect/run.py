@@ -23,8 +23,8 @@ from veduta.collect.names import Names, key_of
 from veduta.collect.outcome import Outcome, Result
 from veduta.collect.politeness import back_off
 from veduta.collect.rows import Columns, Row, read_rows
-from veduta.collect.savers import Savers
-from veduta.collect.saving import Saver, is_there
+from veduta.collect.save_photo import Saver, is_there
+from veduta.collect.save_pool import Savers
 from veduta.collect.schedule import Schedule
 from veduta.collect.settings import Settings
 from veduta.collect.summary import Progress, Summary

@@ -47,12 +47,25 @@ def write_table(
     number, text = pa.int64(), pa.string()
     schema = pa.schema(
         [
-            ("row", number), ("id", text), ("label", text), ("url", text), ("final_url", text),
-            ("status", pa.int32()), ("outcome", text), ("error", text), ("bytes", number),
-            ("width", pa.int32()), ("height", pa.int32()), ("format", text), ("hash", text),
-            ("path", text), ("same_as", text), ("attempts", pa.int32()), ("when", text),
+            ("row", number),
+            ("id", text),
+            ("label", text),
+            ("url", text),
+            ("final_url", text),
+            ("status", pa.int32()),
+            ("outcome", text),
+            ("error", text),
+            ("bytes", number),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("format", text),
+            ("hash", text),
+            ("path", text),
+            ("same_as", text),
+            ("attempts", pa.int32()),
+            ("when", text),
         ]
-    )  # fmt: skip
+    )
     tally = Tally()
     first_of: dict[str, str] = {}
 

@@ -128,18 +128,26 @@ class ClassCoverage:
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each thing that a reader of the figures should know."""
         said = (
-            (len(self.query_only), f"{_number(len(self.query_only), 'class')} of the queries not "
-             f"in the gallery ({some_of(self.query_only)}): "
-             f"{_number(self.query_only_photos, 'query')}"),
-            (len(self.gallery_only), f"{_number(len(self.gallery_only), 'class')} of the gallery "
-             f"that no query has ({some_of(self.gallery_only)}): "
-             f"{_number(self.gallery_only_photos, 'photo')}"),
-            (self.unlabelled_queries, f"{_number(self.unlabelled_queries, 'query')} "
-             "without a label"),
+            (
+                len(self.query_only),
+                f"{_number(len(self.query_only), 'class')} of the queries not "
+                f"in the gallery ({some_of(self.query_only)}): "
+                f"{_number(self.query_only_photos, 'query')}",
+            ),
+            (
+                len(self.gallery_only),
+                f"{_number(len(self.gallery_only), 'class')} of the gallery "
+                f"that no query has ({some_of(self.gallery_only)}): "
+                f"{_number(self.gallery_only_photos, 'photo')}",
+            ),
+            (
+                self.unlabelled_queries,
+                f"{_number(self.unlabelled_queries, 'query')} without a label",
+            ),
             (self.distractors, f"{_number(self.distractors, 'distractor')} in the gallery"),
             (self.unknown, f"{_number(self.unknown, 'query')} with none of the classes"),
             (self.aside, f"{_number(self.aside, 'photo')} set aside (junk, or of another split)"),
-        )  # fmt: skip
+        )
         return tuple(note for number, note in said if number)
 
 

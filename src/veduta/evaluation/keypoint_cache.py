@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from veduta import photos
-from veduta.atomic import whole_file
 from veduta.errors import CollectionError, PhotoError, StorageFull, readable
+from veduta.files import atomic_file
 from veduta.keypoints import Extractor, Keypoints
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _write(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        whole_file(path) as draft,
+        atomic_file(path) as draft,
         draft.open("wb") as out,
         pa.ipc.new_file(out, _schema()) as writer,
     ):

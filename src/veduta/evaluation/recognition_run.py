@@ -18,7 +18,7 @@ from veduta.datasets.google_landmarks import photo_id, write_recognition_submiss
 from veduta.datasets.recognition import recognition_protocol
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.calibration_error import expected_calibration_error
-from veduta.evaluation.encoded import Encoded, OnProgress, encode
+from veduta.evaluation.dataset_index import Encoded, OnProgress, encode
 from veduta.evaluation.metrics import NearestPhoto
 from veduta.evaluation.open_set import OpenSetFigures, open_set_figures
 from veduta.keypoints import load_extractor
@@ -151,9 +151,13 @@ def evaluate_recognition(
     check_precision(precision)
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(
-            dataset, labels=labels, queries=queries, gallery=gallery, distractors=distractors,
+            dataset,
+            labels=labels,
+            queries=queries,
+            gallery=gallery,
+            distractors=distractors,
             unknown=unknown,
-        )  # fmt: skip
+        )
     network = load_encoder(encoder, runtime=runtime)
     extractor = load_extractor() if method in GEOMETRIC else None
     encoded = encode(dataset, recognition_protocol, network, extractor, on_progress)
@@ -217,9 +221,11 @@ def _recognizer(
         if code >= 0:
             labels[row] = names[number].as_py()
     recognizer = recognizer_of(
-        encoded.gallery, label(opened, labels), method,
+        encoded.gallery,
+        label(opened, labels),
+        method,
         on_progress=partial(on_progress, "Learning") if on_progress else None,
-    )  # fmt: skip
+    )
     return recognizer, {row: position for position, row in enumerate(rows.tolist())}
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from veduta.evaluation.metrics import QueryResult
 from veduta.evaluation.summary import ClassSummary, Summary, class_table
-from veduta.search.contact_sheet import write_sheet
-from veduta.search.gallery_page import (
+from veduta.pages.contact_sheet import write_sheet
+from veduta.pages.results_page import (
     Figure,
     GalleryPage,
     ResultRow,

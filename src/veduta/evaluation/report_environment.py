@@ -14,9 +14,22 @@ from veduta._version import __version__
 __all__ = ["environment"]
 
 _PACKAGES = (
-    "numpy", "onnxruntime", "openvino", "opencv-python-headless", "pillow", "simplejpeg",
-    "pi-heif", "poselib", "mahotas", "numkong", "pyarrow", "pylance", "matplotlib", "torch", "timm",
-)  # fmt: skip
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "opencv-python-headless",
+    "pillow",
+    "simplejpeg",
+    "pi-heif",
+    "poselib",
+    "mahotas",
+    "numkong",
+    "pyarrow",
+    "pylance",
+    "matplotlib",
+    "torch",
+    "timm",
+)
 """Those that can move a figure or draw it; what is not installed is left out."""
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from veduta.errors import VedutaError, readable
 from veduta.evaluation import report_recognition, report_retrieval, report_revisited
 from veduta.evaluation.report_environment import environment
-from veduta.evaluation.report_page import write_page
 from veduta.evaluation.revisited_run import RevisitedEvaluation
 from veduta.evaluation.run import Evaluation
-from veduta.pages import write_atomically
+from veduta.files import write_text
+from veduta.pages.report_page import write_page
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation
@@ -87,7 +87,7 @@ def write_report(
     if "queries" in figures:  # their number; the name is that of the list
         figures["query_count"] = figures.pop("queries")
     try:
-        write_atomically(path / JSON_FILE, _json(figures, queries))
+        write_text(path / JSON_FILE, _json(figures, queries))
         write_page(path / PAGE_FILE, page)
     except OSError as error:
         raise _cannot_write(path, error) from None

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta import charts
 from veduta.evaluation.bootstrap import Statistic, bootstrap_statistic, percentile_intervals
 from veduta.evaluation.calibration_error import brier_score
 from veduta.evaluation.classification import Classification, classification_figures
 from veduta.evaluation.open_set import risk_coverage
 from veduta.evaluation.report import counted
-from veduta.evaluation.report_page import (
+from veduta.evaluation.report_retrieval import calibration_plot
+from veduta.evaluation.summary import Interval
+from veduta.pages import charts
+from veduta.pages.report_page import (
     MOST_CLASSES,
     Plot,
     ReportPage,
@@ -23,10 +25,8 @@ from veduta.evaluation.report_page import (
     RowGroup,
     classes_title,
 )
-from veduta.evaluation.report_retrieval import calibration_plot
-from veduta.evaluation.summary import Interval
+from veduta.pages.results_page import Figure, ResultRow, ResultTile, Table
 from veduta.photos import preview
-from veduta.search.gallery_page import Figure, ResultRow, ResultTile, Table
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation, RecognitionResult
@@ -41,17 +41,29 @@ __all__ = [
 
 _FIGURES = (
     ("GAP", "gap", "global average precision of the guesses, surest first, in one list"),
-    ("Known named", "known_named", "of the queries that show a place of the gallery, those that "
-     "got a name"),
+    (
+        "Known named",
+        "known_named",
+        "of the queries that show a place of the gallery, those that got a name",
+    ),
     ("Named right", "named_right", "of those, the share that got the right one"),
-    ("Unknown rejected", "unknown_rejected", "of the queries that show no place of the gallery, "
-     "those answered “unknown”"),
-    ("Precision of names", "named_right_overall", "of all names given, also to queries that show "
-     "no place, the share that is right"),
-    ("Guessed right", "guess_right", "of the queries that show a place, those whose likeliest "
-     "label is right, named or not"),
+    (
+        "Unknown rejected",
+        "unknown_rejected",
+        "of the queries that show no place of the gallery, those answered “unknown”",
+    ),
+    (
+        "Precision of names",
+        "named_right_overall",
+        "of all names given, also to queries that show no place, the share that is right",
+    ),
+    (
+        "Guessed right",
+        "guess_right",
+        "of the queries that show a place, those whose likeliest label is right, named or not",
+    ),
     ("AUROC", "auroc", "how often a query that shows a place is surer than one that does not"),
-)  # fmt: skip
+)
 
 _QUERY_SIDE, _TILE_SIDE = 480, 224  # pixels, long side
 _MOST_IN_MATRIX = 60  # classes; names of more cannot be read
@@ -199,27 +211,35 @@ def _right(result: RecognitionResult) -> bool:
 
 def _classification_figures(classes: Classified) -> Iterator[Figure]:
     yield Figure(
-        "Accuracy", classes.figures.accuracy, classes.accuracy_interval,
+        "Accuracy",
+        classes.figures.accuracy,
+        classes.accuracy_interval,
         "of all queries, the share with the right answer: the name, or “unknown”",
-    )  # fmt: skip
+    )
     yield Figure(
-        "Macro F1", classes.figures.macro.f1, classes.macro_f1_interval,
+        "Macro F1",
+        classes.figures.macro.f1,
+        classes.macro_f1_interval,
         "mean over the classes of the harmonic mean of precision and recall",
-    )  # fmt: skip
+    )
 
 
 def _confidence_figures(evaluation: RecognitionEvaluation) -> Iterator[Figure]:
     confidences, right = _confidences(evaluation.results)
     yield Figure(
-        "Calibration error", evaluation.calibration_error, None,
+        "Calibration error",
+        evaluation.calibration_error,
+        None,
         "expected difference between the confidence in a guess and the share that is right; 0 is "
         "best",
-    )  # fmt: skip
+    )
     yield Figure(
-        "Brier score", brier_score(confidences, right), None,
+        "Brier score",
+        brier_score(confidences, right),
+        None,
         "mean squared distance of the confidence from 1 if the guess is right, from 0 if not; 0 is "
         "best",
-    )  # fmt: skip
+    )
 
 
 def _confidences(results: Sequence[RecognitionResult]) -> tuple[list[float], list[bool]]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veduta import charts
 from veduta.evaluation.calibration_error import reliability
 from veduta.evaluation.metrics import RECALL_LEVELS, QueryResult
 from veduta.evaluation.report import FIGURES, counted, counts, result_rows
-from veduta.evaluation.report_page import (
+from veduta.evaluation.summary import class_table
+from veduta.pages import charts
+from veduta.pages.report_page import (
     MOST_CLASSES,
     Plot,
     ReportPage,
@@ -20,9 +21,8 @@ from veduta.evaluation.report_page import (
     RowGroup,
     classes_title,
 )
-from veduta.evaluation.summary import class_table
+from veduta.pages.results_page import Figure, Table
 from veduta.photos import preview
-from veduta.search.gallery_page import Figure, Table
 
 if TYPE_CHECKING:
     from veduta.evaluation.run import Evaluation

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veduta import charts
 from veduta.evaluation.report import counted
-from veduta.evaluation.report_page import Plot, ReportPage
-from veduta.search.gallery_page import Figure, Table
+from veduta.pages import charts
+from veduta.pages.report_page import Plot, ReportPage
+from veduta.pages.results_page import Figure, Table
 
 if TYPE_CHECKING:
     from veduta.evaluation.revisited import RevisitedSetup
@@ -34,7 +34,9 @@ def revisited_page(evaluation: RevisitedEvaluation, **made: Any) -> ReportPage:
         method=f"encoder {settings['encoder']}, rerank {settings['rerank']}",
         figures=[
             Figure(
-                f"mAP, {name}", setup.map, setup.map_interval,
+                f"mAP, {name}",
+                setup.map,
+                setup.map_interval,
                 f"mean over {counted(setup.queries, 'query', 'queries')} of the area under "
                 "precision and recall, by trapezoids, junk taken out",
             )
@@ -57,7 +59,7 @@ def revisited_page(evaluation: RevisitedEvaluation, **made: Any) -> ReportPage:
         left_out=evaluation.problems,
         settings={**settings, "time for ranking": f"{evaluation.seconds:.1f} s"},
         **made,
-    )  # fmt: skip
+    )
 
 
 def query_values(evaluation: RevisitedEvaluation) -> Iterator[dict[str, object]]:

@@ -16,7 +16,7 @@ from veduta import index as store
 from veduta.datasets import Dataset, RetrievalProtocol, RevisitedDataset, open_revisited
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
-from veduta.evaluation.encoded import Encoded, OnProgress, encode
+from veduta.evaluation.dataset_index import Encoded, OnProgress, encode
 from veduta.evaluation.revisited import RevisitedSetup, revisited_figures
 from veduta.keypoints import load_extractor
 from veduta.search import VERIFIED, Engine, exact

@@ -19,7 +19,7 @@ from veduta.datasets.google_landmarks import photo_id, write_retrieval_submissio
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import QueryError
 from veduta.evaluation import report
-from veduta.evaluation.encoded import Encoded, OnProgress, cache, encode
+from veduta.evaluation.dataset_index import Encoded, OnProgress, cache, encode
 from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
@@ -170,15 +170,24 @@ def evaluate(
     if method is not None:
         check_method(method)
         _check_unused(
-            method, encoder=encoder, runtime=runtime, distance=distance, project=project,
-            rerank=rerank, verify=verify,
-        )  # fmt: skip
+            method,
+            encoder=encoder,
+            runtime=runtime,
+            distance=distance,
+            project=project,
+            rerank=rerank,
+            verify=verify,
+        )
     mode = _mode(rerank, distance)
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(
-            dataset, labels=labels, queries=queries, gallery=gallery, distractors=distractors,
+            dataset,
+            labels=labels,
+            queries=queries,
+            gallery=gallery,
+            distractors=distractors,
             unknown=unknown,
-        )  # fmt: skip
+        )
     if method is not None:
         dataset, settings, ranked = rank_by_keypoints(dataset, method, cache(), on_progress)
     else:

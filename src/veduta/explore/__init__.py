@@ -6,17 +6,13 @@ JSON, as a page and as charts.
 
 from veduta.explore.classes import ClassSizes, Imbalance
 from veduta.explore.description import Description, describe
-from veduta.explore.duplicates import Copy, Duplicates, find_duplicates
 from veduta.explore.photos_seen import PhotosSeen, look_at
 
 __all__ = [
     "ClassSizes",
-    "Copy",
     "Description",
-    "Duplicates",
     "Imbalance",
     "PhotosSeen",
     "describe",
-    "find_duplicates",
     "look_at",
 ]

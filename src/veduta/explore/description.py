@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.curate.duplicates import Copy, Duplicates, find_duplicates
 from veduta.datasets import Dataset
 from veduta.errors import DatasetError, readable
 from veduta.explore.classes import ClassSizes, class_sizes, density, size_histogram
-from veduta.explore.duplicates import Copy, Duplicates, find_duplicates
 from veduta.explore.photos_seen import PhotosSeen, look_at
 from veduta.explore.sources import open_source
 
@@ -96,7 +96,7 @@ class Description:
 
     def write_html(self, file: str | os.PathLike[str]) -> None:
         """Write one page that needs nothing else. Raises `OSError` when it cannot be written."""
-        from veduta.explore.page import write_page
+        from veduta.pages.description_page import write_page
 
         write_page(file, self)
 
@@ -107,9 +107,9 @@ class Description:
 
         Raises `OSError` when one cannot be written.
         """
-        from veduta.explore.pictures import charts
-        from veduta.explore.sheet import write_class_sheet
-        from veduta.explore.shelf import Shelf, class_rows
+        from veduta.pages.class_samples import Shelf, class_rows
+        from veduta.pages.class_sheet import write_class_sheet
+        from veduta.pages.description_charts import charts
 
         into = Path(folder)
         into.mkdir(parents=True, exist_ok=True)
@@ -242,9 +242,13 @@ def describe(
 
     given = Path(path)
     source = open_source(
-        given, labels=labels, queries=queries, gallery=gallery, photos=photos,
+        given,
+        labels=labels,
+        queries=queries,
+        gallery=gallery,
+        photos=photos,
         on_progress=told("Counting"),
-    )  # fmt: skip
+    )
     sizes = class_sizes(source.counted)
     if not sizes.names:
         raise DatasetError(f"{readable(given)}: holds no labelled photo")

@@ -117,10 +117,18 @@ def look_at(
                     misnamed.append((place, outcome.format))
                 seen += 1
     return PhotosSeen(
-        rows[:seen], widths[:seen], heights[:seen], sizes[:seen], dict(formats.most_common()),
-        dict(modes.most_common()), digests[:seen], hashes[:seen], looks[:seen], tuple(misnamed),
+        rows[:seen],
+        widths[:seen],
+        heights[:seen],
+        sizes[:seen],
+        dict(formats.most_common()),
+        dict(modes.most_common()),
+        digests[:seen],
+        hashes[:seen],
+        looks[:seen],
+        tuple(misnamed),
         tuple(unreadable),
-    )  # fmt: skip
+    )
 
 
 def _look(path: Path) -> _Seen | PhotoError:
@@ -136,6 +144,12 @@ def _look(path: Path) -> _Seen | PhotoError:
     small = resize(photo.pixels, LOOK_SIDE, LOOK_SIDE).astype(np.float32)
     look = np.rint(small @ np.array((0.299, 0.587, 0.114), np.float32)).astype(np.uint8)
     return _Seen(
-        photo.width, photo.height, len(data), photo.format, mode, content_hash(data),
-        perceptual_hash(photo.pixels), look.reshape(-1),
-    )  # fmt: skip
+        photo.width,
+        photo.height,
+        len(data),
+        photo.format,
+        mode,
+        content_hash(data),
+        perceptual_hash(photo.pixels),
+        look.reshape(-1),
+    )

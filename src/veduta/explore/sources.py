@@ -19,11 +19,21 @@ if TYPE_CHECKING:
 __all__ = ["Source", "open_source"]
 
 _SPLIT_OF_FOLDER = {
-    "query": "query", "queries": "query", "gallery": "gallery", "database": "gallery",
-    "distractor": "distractor", "distractors": "distractor", "junk": "junk",
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val",
-}  # fmt: skip
+    "query": "query",
+    "queries": "query",
+    "gallery": "gallery",
+    "database": "gallery",
+    "distractor": "distractor",
+    "distractors": "distractor",
+    "junk": "junk",
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+}
 
 
 @dataclass(frozen=True, slots=True)

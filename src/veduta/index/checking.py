@@ -14,18 +14,25 @@ import numpy as np
 from veduta import photos
 from veduta.errors import IndexDamaged, NotAnIndex, PhotoError, PhotoUnreadable, readable
 from veduta.index import keypoint_files
+from veduta.index.describing import checksum
 from veduta.index.graph import FOLDER as GRAPH
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
 from veduta.index.manifest import FILE, Manifest
-from veduta.index.outcome import checksum
 from veduta.index.snapshot import FOLDER, build_snapshot
 from veduta.index.store import TABLE, Table, open_table, remove_damage, writing
 
 _COLUMNS = (
-    "id", "path", "content", "descriptor", "checksum", "problem", "width", "height",
+    "id",
+    "path",
+    "content",
+    "descriptor",
+    "checksum",
+    "problem",
+    "width",
+    "height",
     *keypoint_files.COLUMNS,
-)  # fmt: skip
+)
 DAMAGED = "descriptor damaged"
 KEYPOINTS_DAMAGED = "keypoints damaged"
 MISSING = "photo missing"

@@ -158,8 +158,10 @@ def _old_links(index: Path, manifest: Manifest) -> tuple[_Links | None, bool]:
 def _empty(snapshot: Snapshot) -> _Links:
     n = snapshot.photos
     rows = snapshot.rows.slice(0, n)
-    content = np.array([int.from_bytes(c[:8], "little", signed=True) for c in
-                        rows["content"].to_pylist()], np.int64)  # fmt: skip
+    content = np.array(
+        [int.from_bytes(c[:8], "little", signed=True) for c in rows["content"].to_pylist()],
+        np.int64,
+    )
     shape = (n, min(NEIGHBOURS, n - 1))
     return _Links(
         keys=np.stack([rows["id"].to_numpy(), content], axis=1),

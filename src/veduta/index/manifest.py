@@ -91,9 +91,11 @@ class Manifest:
                 f"Restore it: veduta repair --index {readable(index)}"
             ) from error
         if version != FORMAT:
-            which, remedy = ("a newer", "Update Veduta, or index") if version > FORMAT else (
-                "an older", "Index"
-            )  # fmt: skip
+            which, remedy = (
+                ("a newer", "Update Veduta, or index")
+                if version > FORMAT
+                else ("an older", "Index")
+            )
             raise IndexDamaged(
                 f"{readable(index)} was written by {which} Veduta (layout {version}, this one "
                 f"reads {FORMAT}). {remedy} again into another folder."

@@ -38,9 +38,22 @@ if TYPE_CHECKING:
 
 FOLDER = "snapshot"
 ROW_COLUMNS = (
-    "id", "path", "size", "mtime_ns", "content", "label", "format", "width", "height", "taken",
-    "perceptual_hash", "problem", "keypoints_file", "keypoints_at", "keypoints_size",
-)  # fmt: skip
+    "id",
+    "path",
+    "size",
+    "mtime_ns",
+    "content",
+    "label",
+    "format",
+    "width",
+    "height",
+    "taken",
+    "perceptual_hash",
+    "problem",
+    "keypoints_file",
+    "keypoints_at",
+    "keypoints_size",
+)
 
 
 class RowFile:

@@ -122,9 +122,14 @@ class Table:
     ) -> Iterator[pa.RecordBatch]:
         """Stream `columns` in table order, at most `rows` rows at a time."""
         scanner = self.dataset.scanner(
-            columns=list(columns), filter=where, batch_size=rows, batch_readahead=2,
-            fragment_readahead=1, scan_in_order=True, io_buffer_size=_READ_AHEAD,
-        )  # fmt: skip
+            columns=list(columns),
+            filter=where,
+            batch_size=rows,
+            batch_readahead=2,
+            fragment_readahead=1,
+            scan_in_order=True,
+            io_buffer_size=_READ_AHEAD,
+        )
         with _damage(self.index, "read"):
             yield from scanner.to_batches()
 
@@ -158,9 +163,13 @@ class Table:
         """Build the approximate index: so many k-means cells, so many bytes a descriptor."""
         with _damage(self.index, "write"):
             self.dataset.create_index(
-                "descriptor", "IVF_PQ", metric="cosine", replace=True,
-                num_partitions=partitions, num_sub_vectors=codes,
-            )  # fmt: skip
+                "descriptor",
+                "IVF_PQ",
+                metric="cosine",
+                replace=True,
+                num_partitions=partitions,
+                num_sub_vectors=codes,
+            )
 
     def extend_indices(self) -> None:
         """Take the rows that came since into the approximate index, if there is one."""

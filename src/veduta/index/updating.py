@@ -25,11 +25,11 @@ from veduta import photos
 from veduta.encoders import Encoder
 from veduta.errors import CollectionError, IndexDamaged, PhotoUnreadable, readable
 from veduta.index import keypoint_files
+from veduta.index.describing import Described, Known, Outcome, Unreadable, describe
 from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.labels import FOLDERS, Labeller, labeller
 from veduta.index.manifest import Manifest
-from veduta.index.outcome import Described, Known, Outcome, Unreadable, describe
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.store import Table, create_table, open_table, writing
 from veduta.keypoints import Extractor
@@ -37,9 +37,17 @@ from veduta.keypoints import Extractor
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
 _OF_A_PHOTO = (
-    "content", "format", "width", "height", "taken", "perceptual_hash", "descriptor", "checksum",
-    "thumbnail", *keypoint_files.COLUMNS,
-)  # fmt: skip
+    "content",
+    "format",
+    "width",
+    "height",
+    "taken",
+    "perceptual_hash",
+    "descriptor",
+    "checksum",
+    "thumbnail",
+    *keypoint_files.COLUMNS,
+)
 _IN_FLIGHT = 32  # photos a worker, waiting or done; keeps workers busy during a commit
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
-from veduta.keypoints.scaling import full_size, grey
+from veduta.keypoints.resizing import full_size, grey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

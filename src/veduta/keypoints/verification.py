@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veduta.keypoints.agreement import agreeing
-from veduta.keypoints.marks import covered, only_a_mark
+from veduta.keypoints.local_consistency import agreeing
 from veduta.keypoints.matching import LEAST, mutual
+from veduta.keypoints.shared_overlays import covered, only_a_mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

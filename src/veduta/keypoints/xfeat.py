@@ -17,7 +17,7 @@ import numpy as np
 from veduta.errors import EncoderUnavailable, readable
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
-from veduta.keypoints.scaling import full_size
+from veduta.keypoints.resizing import full_size
 from veduta.photos import resize
 
 if TYPE_CHECKING:

@@ -10,9 +10,15 @@ from veduta.errors import LearnError
 __all__ = ["require_packages"]
 
 _PACKAGES = (
-    "torch", "torchvision", "timm", "pytorch_lightning", "pytorch_metric_learning", "safetensors",
-    "optuna", "onnxscript",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch_lightning",
+    "pytorch_metric_learning",
+    "safetensors",
+    "optuna",
+    "onnxscript",
+)
 
 
 def require_packages() -> None:

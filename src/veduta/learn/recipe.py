@@ -56,7 +56,7 @@ class Network:
     of `veduta models`, frozen, its descriptors cached), "timm:NAME", "torchvision:NAME"; "" for
     none. `weights`: of the backbone: "pretrained", "none", or the path of a .safetensors file.
     `train`: what of the backbone learns: "all", "none", or the beginnings of names of its
-    parameters. `layers`: what follows (`veduta.learn.layers` has the words). `decoder`: what
+    parameters. `layers`: what follows (`veduta.learn.models.layers` has the words). `decoder`: what
     makes a photo again of the features; given, the network learns to reconstruct. `features`:
     where the network is cut for descriptors: the number of layers before the cut; negative numbers
     count from the end. `classes`: how many a summary shows where no dataset says it.
@@ -80,7 +80,7 @@ class Network:
 class Loss:
     """What is minimised.
 
-    `name`: one of `veduta.learn.losses.LOSSES`. The others belong to some of them only.
+    `name`: one of `veduta.learn.training.losses.LOSSES`. The others belong to some of them only.
     """
 
     name: str = "cross-entropy"

@@ -13,7 +13,7 @@ from veduta.photos.decode import MAX_PIXELS, Photo, decode
 from veduta.photos.files import MAX_BYTES, Candidate, find_photos, read_bytes
 from veduta.photos.formats import FORMATS
 from veduta.photos.hashes import content_hash, hamming, perceptual_hash
-from veduta.photos.scaling import resize, thumbnail
+from veduta.photos.resizing import resize, thumbnail
 
 __all__ = [
     "FORMATS",

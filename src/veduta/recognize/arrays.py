@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 
 # What numpy and zipfile are known to raise for a file that is damaged, cut off or of another kind.
 _DAMAGED = (
-    AttributeError, BadZipFile, EOFError, KeyError, MemoryError, RuntimeError, TypeError,
-    ValueError, zlib.error,
-)  # fmt: skip
+    AttributeError,
+    BadZipFile,
+    EOFError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 
 
 def read_arrays(file: Path, *names: str) -> list[NDArray[Any]]:

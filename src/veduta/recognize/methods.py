@@ -187,9 +187,14 @@ def _searched(known: Labelled, asked: Asked) -> Ranking:
     keep = _kept(known, asked)
     rows, similarities = exact.nearest(known.gallery.snapshot, asked.descriptor, VERIFIED, keep)
     return rerank(
-        known.gallery, asked.descriptor, asked.keypoints, rows, similarities, keep=keep,
+        known.gallery,
+        asked.descriptor,
+        asked.keypoints,
+        rows,
+        similarities,
+        keep=keep,
         without=asked.without.tolist(),
-    )  # fmt: skip
+    )
 
 
 def _table(features: Sequence[Sequence[float]], width: int) -> NDArray[np.float64]:

@@ -226,9 +226,11 @@ def _linear(file: Path, classes: int) -> Linear:
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError(f"{file.name}: not all of its numbers are finite")
     return Linear(
-        middle.astype(np.float32), shift.astype(np.float32), weights.astype(np.float32),
+        middle.astype(np.float32),
+        shift.astype(np.float32),
+        weights.astype(np.float32),
         bias.astype(np.float64),
-    )  # fmt: skip
+    )
 
 
 def _confidence(facts: dict[str, Any]) -> Confidence:

@@ -76,9 +76,14 @@ def decide(
         deciding = tuple(hit for hit in hits if hit.label == guess)[:_DECIDING]
         return Recognition(guess, guess, sure, threshold, None, runners_up, deciding)
     return Recognition(
-        None, guess, sure, threshold, _why(answer, threshold, precision, hits), runners_up,
+        None,
+        guess,
+        sure,
+        threshold,
+        _why(answer, threshold, precision, hits),
+        runners_up,
         tuple(hits[:_DECIDING]),
-    )  # fmt: skip
+    )
 
 
 def _why(answer: Answer, threshold: float, precision: float, hits: Sequence[Hit]) -> str:

@@ -28,8 +28,15 @@ FOLDER = "recognition"
 _FORMAT = 3
 _KEY = 16  # letters
 _ARRAYS = (
-    "middle", "shift", "weights", "bias", "confidence", "thresholds", "questions", "learned",
-)  # fmt: skip
+    "middle",
+    "shift",
+    "weights",
+    "bias",
+    "confidence",
+    "thresholds",
+    "questions",
+    "learned",
+)
 
 
 def recognizer_of(
@@ -92,9 +99,15 @@ def _read(file: Path, known: Labelled, method: str) -> Recognizer | None:
 def _write(file: Path, recognizer: Recognizer) -> None:
     trained, confidence = recognizer.linear, recognizer.confidence
     arrays: list[Any] = [
-        trained.middle, trained.shift, trained.weights, trained.bias,
-        confidence.weights, confidence.thresholds, confidence.questions, recognizer.learned,
-    ]  # fmt: skip
+        trained.middle,
+        trained.shift,
+        trained.weights,
+        trained.bias,
+        confidence.weights,
+        confidence.thresholds,
+        confidence.questions,
+        recognizer.learned,
+    ]
     written = None
     try:
         file.parent.mkdir(exist_ok=True)

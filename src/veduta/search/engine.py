@@ -213,18 +213,27 @@ class Engine:
         mode = mode_for(rerank, distance, keypoints=state.gallery.keypoints is not None)
         if mode == "none":
             return self.search(
-                question.descriptor, k, where=where, min_score=min_score, distance=distance,
+                question.descriptor,
+                k,
+                where=where,
+                min_score=min_score,
+                distance=distance,
                 exact=exact,
-            )  # fmt: skip
+            )
         keep = where.rows(state.snapshot) if where else None
         keypoints = question.keypoints if mode == "geometry" else ()
         # As many whatever k is, so that fewer hits are the first of more.
         many = max(k, verify, VERIFIED)
         rows, similarities = _nearest(state, question.descriptor, many, keep, exact)
         ranking = reranked(
-            state.gallery, question.descriptor, keypoints, rows, similarities, verify=verify,
+            state.gallery,
+            question.descriptor,
+            keypoints,
+            rows,
+            similarities,
+            verify=verify,
             keep=keep,
-        )  # fmt: skip
+        )
         return hits_of(state.snapshot, ranking, k, min_score=min_score, corner=question.corner)
 
     def search(

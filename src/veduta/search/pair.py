@@ -88,9 +88,14 @@ class Match:
         """
         a, b = self._looks
         return draw_matches(
-            a.pixels, b.pixels, a.keypoints, b.keypoints, self._verification,
-            matches=self._pairs, width=width,
-        )  # fmt: skip
+            a.pixels,
+            b.pixels,
+            a.keypoints,
+            b.keypoints,
+            self._verification,
+            matches=self._pairs,
+            width=width,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,9 +169,15 @@ def rerank(
     if not len(rows):
         return Ranking(rows, similarities, np.empty(0))
     found = gather(
-        gallery, descriptor, keypoints, rows, similarities, verify=verify, keep=keep,
+        gallery,
+        descriptor,
+        keypoints,
+        rows,
+        similarities,
+        verify=verify,
+        keep=keep,
         without=without,
-    )  # fmt: skip
+    )
     if found.nearness is None:
         logits = found.pair + (found.best - found.pair.max())
     else:

@@ -4,11 +4,11 @@
 nothing of either is loaded before `review` is called.
 """
 
-from veduta.web.decisions import Decision
-from veduta.web.journal import Journal
-from veduta.web.results import ReviewFiles, ReviewOutcome
+from veduta.curate.review_decisions import Decision
+from veduta.curate.review_files import ReviewFiles, ReviewOutcome
+from veduta.curate.review_journal import Journal
+from veduta.curate.suspicions import Suspicion, read_suspicions, suspicions_of
 from veduta.web.review import review
-from veduta.web.suspicions import Suspicion, read_suspicions, suspicions_of
 
 __all__ = [
     "Decision",

@@ -17,13 +17,14 @@ from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict
 
+from veduta.curate.review_classes import Album, AlbumClass, AlbumPhoto
+from veduta.curate.review_decisions import Decision, Verdict
+from veduta.curate.review_files import ReviewFiles, ReviewOutcome, count_decisions
+from veduta.curate.review_journal import Change, Journal
 from veduta.errors import PhotoError, readable
-from veduta.pages import environment, printable
-from veduta.web.album import Album, AlbumClass, AlbumPhoto
-from veduta.web.decisions import Decision, Verdict
+from veduta.pages.html import PAGES, environment
+from veduta.text import printable
 from veduta.web.guard import Access, Guard
-from veduta.web.journal import Change, Journal
-from veduta.web.results import ReviewFiles, ReviewOutcome, count_decisions
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
@@ -42,7 +43,6 @@ _NO_TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 
-_HERE = Path(__file__).parent
 _KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -137,11 +137,11 @@ def review_app(
 
 def _serve_page(app: FastAPI, state: _Review, access: Access) -> None:
     name = printable(readable(os.path.abspath(state.album.root)))
-    template = environment(_HERE / "templates").get_template("review.html")
+    template = environment().get_template("review.html")
     page = template.render(dataset=os.path.basename(name) or name, access=access)
     static = {
         file.name: (file.read_bytes(), _KINDS[file.suffix])
-        for file in sorted((_HERE / "static").iterdir())
+        for file in sorted((PAGES / "static").iterdir())
         if file.suffix in _KINDS
     }
 

@@ -9,16 +9,16 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from veduta.curate.review_classes import arrange
+from veduta.curate.review_files import ReviewFiles, ReviewOutcome, write_results
+from veduta.curate.review_journal import Journal
+from veduta.curate.suspicions import read_suspicions, suspicions_of
 from veduta.datasets import open_dataset
 from veduta.errors import VedutaError, readable
-from veduta.web.album import arrange
 from veduta.web.guard import Access
-from veduta.web.journal import Journal
-from veduta.web.results import ReviewFiles, ReviewOutcome, write_results
-from veduta.web.suspicions import read_suspicions, suspicions_of
 
 if TYPE_CHECKING:
-    from veduta.collect.findings import Finding
+    from veduta.curate.findings import Finding
 
 __all__ = ["default_out", "review"]
 
@@ -97,10 +97,17 @@ def review(
         access = Access(listener.getsockname()[1])
         app = review_app(album, journal, files, access, write=write, stop=stop)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", ws="none",
-            http="h11", loop="asyncio", server_header=False, proxy_headers=False,
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            http="h11",
+            loop="asyncio",
+            server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=3,
-        )  # fmt: skip
+        )
         config.load()
         server = uvicorn.Server(config)
         # The socket listens already: whoever connects now is answered as soon as the loop runs.

@@ -29,19 +29,41 @@ Function = Callable[[Tensor, float], Tensor]
 FUNCTIONS: dict[str, Function] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        colour.brightness, colour.light, colour.contrast, colour.saturation, colour.sharpness,
-        colour.grey, noise.gaussian_noise, noise.salt_and_pepper, noise.pepper, noise.paper_noise,
-        blur.average_blur, blur.median_blur, blur.gaussian_blur, blur.bilateral_blur,
-        morphology.black_hat, morphology.top_hat, morphology.erosion, morphology.dilation,
-        morphology.opening, morphology.gradient, edges.canny, edges.edges, framing.crop,
-        framing.pad, framing.resize, framing.superpixels,
+        colour.brightness,
+        colour.light,
+        colour.contrast,
+        colour.saturation,
+        colour.sharpness,
+        colour.grey,
+        noise.gaussian_noise,
+        noise.salt_and_pepper,
+        noise.pepper,
+        noise.paper_noise,
+        blur.average_blur,
+        blur.median_blur,
+        blur.gaussian_blur,
+        blur.bilateral_blur,
+        morphology.black_hat,
+        morphology.top_hat,
+        morphology.erosion,
+        morphology.dilation,
+        morphology.opening,
+        morphology.gradient,
+        edges.canny,
+        edges.edges,
+        framing.crop,
+        framing.pad,
+        framing.resize,
+        framing.superpixels,
     )
-}  # fmt: skip
+}
 """Of every word but the geometric ones: uint8 (3, H, W) and a strength to uint8 (3, H, W)."""
 
 _DRAWS: dict[str, Callable[[float], float]] = {
-    "both ways": both_ways, "up to": up_to, "exactly": float,
-}  # fmt: skip
+    "both ways": both_ways,
+    "up to": up_to,
+    "exactly": float,
+}
 
 
 class Effect(v2.Transform):  # type: ignore[misc]

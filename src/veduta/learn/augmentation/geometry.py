@@ -64,9 +64,12 @@ def warp(photo: Tensor, matrix: Matrix) -> Tensor:
     to_centre = shifted(-(width - 1) / 2, -(height - 1) / 2)
     whole = shifted((width - 1) / 2, (height - 1) / 2) @ matrix @ to_centre
     warped = cv2.warpAffine(
-        as_pixels(photo), whole[:2], (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
+        as_pixels(photo),
+        whole[:2],
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return as_photo(warped)
 
 

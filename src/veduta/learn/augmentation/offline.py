@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from veduta.collect.names import folded, safe_name
 from veduta.errors import DatasetError, PhotoError, StorageFull, readable
-from veduta.learn.parts import ORIGINAL
+from veduta.learn.data.splits import ORIGINAL
 from veduta.photos import decode, read_bytes, resize
 from veduta.photos.formats import EXTENSIONS
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from veduta.collect.split_table import SplitTable
+    from veduta.curate.split_table import SplitTable
     from veduta.learn.augmentation.steps import Step
 
 __all__ = ["Augmented", "augment_dataset"]
@@ -52,9 +52,14 @@ _ENDINGS = frozenset(f".{ending}" for endings in EXTENSIONS.values() for ending 
 
 # What folders of splits are called, as the split column of a labels file has it.
 _PARTS = {
-    "training": "train", "valid": "val", "validation": "val", "testing": "test",
-    "queries": "query", "database": "gallery", "distractors": "distractor",
-}  # fmt: skip
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "testing": "test",
+    "queries": "query",
+    "database": "gallery",
+    "distractors": "distractor",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +252,13 @@ def _record(
         "dataset": readable(Path(os.path.abspath(table.root)).name),
         "rows": _digest(json.dumps(content), size=16),
         "steps": [step.as_json() for step in steps],
-        "column": column, "part": part, "all": every, "copies": copies, "side": side, "seed": seed,
-    }  # fmt: skip
+        "column": column,
+        "part": part,
+        "all": every,
+        "copies": copies,
+        "side": side,
+        "seed": seed,
+    }
 
 
 def _digest(text: str, *, size: int) -> str:

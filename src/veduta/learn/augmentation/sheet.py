@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.learn.augmentation.pixels import Pixels, as_photo, as_pixels
+from veduta.pages.contact_sheet import write_line
 from veduta.photos import resize
-from veduta.search.contact_sheet import write_line
 
 if TYPE_CHECKING:
     from PIL import Image

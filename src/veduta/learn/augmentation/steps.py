@@ -14,8 +14,12 @@ from veduta.learn.augmentation.catalogue import FLIPS, WORDS, Word
 __all__ = ["REPORTED", "Step", "parse_steps", "read_steps"]
 
 REPORTED: tuple[Mapping[str, Any], ...] = (
-    {"rotation": 40}, {"shift": 0.2}, {"shear": 20}, {"zoom": 0.2}, {"flip": "horizontal"},
-)  # fmt: skip
+    {"rotation": 40},
+    {"shift": 0.2},
+    {"shear": 20},
+    {"zoom": 0.2},
+    {"flip": "horizontal"},
+)
 """What the image search competition's report does to its photos, five times each."""
 
 _PROBABILITY = "probability"

@@ -1,0 +1,149 @@
+"""What cleaning finds: one table, a row for each thing that is odd about a photo."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from veduta.errors import DatasetError, readable
+from veduta.files import atomic_file
+
+__all__ = ["KINDS", "Finding", "Kind", "by_doubt", "doubt", "write_findings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of finding: what `--only` calls it, what to do about it, and what it means."""
+
+    name: str
+    suggestion: str
+    meaning: str
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("corrupt", "drop", "does not decode"),
+        Kind("truncated", "drop", "cut short"),
+        Kind("not-a-photo", "drop", "of no supported format, whatever its name"),
+        Kind("unreadable", "keep", "not there, no permission, or above a cap"),
+        Kind("tiny", "drop", "a side of less than 64 pixels"),
+        Kind("blank", "drop", "one colour, or nearly"),
+        Kind("blurred", "keep", "no more detail than a photo 64 pixels long has"),
+        Kind("dark", "keep", "black, or nearly"),
+        Kind("overexposed", "keep", "white, or nearly"),
+        Kind("aspect-ratio", "keep", "more than three times as long as wide"),
+        Kind("extension", "keep", "named for another format"),
+        Kind("exact-copy", "drop", "the same bytes as another photo"),
+        Kind("near-copy", "drop", "another photo saved again, cut, mirrored or marked"),
+        Kind("off-topic", "keep", "unlike the photos of its class"),
+        Kind("mislabelled", "relabel", "shows what another class shows"),
+        Kind("unlike", "drop", "does not look like the examples"),
+    )
+}
+"""By name, in the order in which they are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is odd about one photo.
+
+    `path`
+        relative to the dataset, with forward slashes.
+    `kind`
+        a name of `KINDS`.
+    `score`
+        how sure it is, in [0, 1]; of what a threshold decides 0.5 is just over it.
+    `reason`
+        why, in words.
+    `suggestion`
+        "drop", "keep" or "relabel".
+    `label`
+        of the photo; None: it has none.
+    `suggested_label`
+        what a mislabelled photo shows.
+    `probability`
+        of the suggested label.
+    `group`
+        number of the group of copies; the photo that stays has no finding.
+    `other`
+        path of the photo that it is a copy of.
+    """
+
+    path: str
+    kind: str
+    score: float
+    reason: str
+    suggestion: str
+    label: str | None = None
+    suggested_label: str | None = None
+    probability: float | None = None
+    group: int | None = None
+    other: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return asdict(self)
+
+
+def doubt(ratio: float) -> float:
+    """Return the score in [0.5, 1] of a photo that is `ratio` >= 1 times beyond a threshold."""
+    return 1.0 - 0.5 / max(ratio, 1.0)
+
+
+def by_doubt(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Sort findings, the surest first, ties by kind and path."""
+    order = {name: place for place, name in enumerate(KINDS)}
+    return tuple(sorted(findings, key=lambda one: (-one.score, order[one.kind], one.path)))
+
+
+def write_findings(file: Path, findings: Sequence[Finding]) -> None:
+    """Write the table as CSV or Parquet, as the name of `file` says.
+
+    The file appears whole or not at all. Bytes of names that are not UTF-8 become `\\xNN`.
+
+    Raises `DatasetError` for another extension, OSError when it cannot be written.
+    """
+    kind = file.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise DatasetError(f"{readable(file)}: findings go to a .csv or a .parquet file")
+    with atomic_file(file) as draft:
+        if kind == ".csv":
+            _write_csv(draft, findings)
+        else:
+            _write_parquet(draft, findings)
+
+
+def _write_csv(file: Path, findings: Sequence[Finding]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Finding))
+        for finding in findings:
+            row = finding.as_json()
+            row["score"] = f"{finding.score:.4f}"
+            if finding.probability is not None:
+                row["probability"] = f"{finding.probability:.4f}"
+            writer.writerow(
+                readable(value) if isinstance(value, str) else value for value in row.values()
+            )
+
+
+def _write_parquet(file: Path, findings: Sequence[Finding]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {
+        "score": pa.float64(),
+        "probability": pa.float64(),
+        "group": pa.int64(),
+    }
+    columns = {}
+    for field in fields(Finding):
+        values = [getattr(finding, field.name) for finding in findings]
+        if field.name not in types:
+            values = [None if value is None else readable(value) for value in values]
+        columns[field.name] = pa.array(values, types.get(field.name, pa.string()))
+    parquet.write_table(pa.table(columns), file, compression="zstd")

@@ -1,0 +1,1 @@
+"""Networks: their layers, their backbones, and how a recipe describes them."""

@@ -1,0 +1,1 @@
+"""Runs: what one training reads, and the folder that it writes."""

@@ -1,0 +1,1 @@
+"""Tuning: many trainings of one recipe, in search of better settings."""

@@ -1,0 +1,1 @@
+"""Everything that people look at: HTML pages, their templates, charts and contact sheets."""
