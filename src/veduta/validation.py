@@ -6,6 +6,7 @@ as a `msgspec.Struct` with `forbid_unknown_fields=True` where unknown keys are w
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import TypeVar
@@ -39,12 +40,12 @@ def read_json(file: str | os.PathLike[str], kind: type[T]) -> T:
     """
     with open(file, "rb") as stream:
         data = stream.read()
+    # msgspec refuses the surrogate escapes of file names that are not UTF-8, so `json` decodes.
     try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.ValidationError as error:
-        raise InvalidValue(_plain(str(error))) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise InvalidValue(f"not valid JSON: {error}") from error
+    return convert(value, kind)
 
 
 def convert(value: object, kind: type[T]) -> T:
