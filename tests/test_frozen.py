@@ -31,6 +31,7 @@ from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.runs.encoder_with_head import write_composed
 from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, train_frozen
 from veduta.learn.runs.run import train
+from veduta.learn.training.checkpoint import State, origin, read_checkpoint, write_checkpoint
 from veduta.recognize import open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -284,11 +285,32 @@ def test_a_photo_of_which_the_network_says_nothing(home: Path, made: Path) -> No
     np.testing.assert_allclose(given, np.full((1, 6), 6**-0.5), atol=1e-6)
 
 
-def test_descriptors_are_photos_of_one_pixel() -> None:
+def test_descriptors_reach_the_network_unchanged() -> None:
     rows = np.arange(12, dtype=np.float16).reshape(4, 3) / 7
-    batch = Descriptors(rows).batch([2, 0])
+    descriptors = Descriptors(rows)
+    batch = descriptors.batch([2, 0])
     assert batch.dtype == torch.float32
-    np.testing.assert_array_equal(batch[:, :, 0, 0], rows[[2, 0]].astype(np.float32))
+    np.testing.assert_array_equal(batch, rows[[2, 0]].astype(np.float32))
+    assert descriptors.network_input(batch) is batch
+
+
+def test_the_encoder_of_the_caller_stays_as_it_was(home: Path) -> None:
+    encoder = load_encoder(str(home / "tiny.onnx"))
+    long_side = encoder.long_side
+    descriptors_of(files_of(home)[:2], encoder)
+    assert encoder.long_side == long_side
+
+
+def test_an_older_checkpoint_has_an_input_that_is_not_used(home: Path, tmp_path: Path) -> None:
+    recipe, parts = recipe_of(home), read_parts(home / "photos")
+    state = State((), {}, {}, {"w": torch.zeros(1)})
+    now = origin(recipe, parts)
+    assert not any(key.startswith("input.") for key in now["values"])
+    before = {**now, "values": {**now["values"], "input.size": 1, "input.fit": "squash"}}
+    write_checkpoint(tmp_path, state, before, 1)
+    assert read_checkpoint(tmp_path, now) is not None
+    with pytest.raises(LearnError, match=r"another recipe, frozen-arcface:\s+loss.margin"):
+        read_checkpoint(tmp_path, origin(recipe_of(home, "frozen-arcface", "loss.margin=2"), parts))
 
 
 def labelled(

@@ -17,7 +17,7 @@ from veduta.learn.data.sampling import draws, epoch_batches, group_size, share_o
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from veduta.learn.data.image_cache import Pictures
+    from veduta.learn.data.examples import Examples
     from veduta.learn.data.splits import Parts
     from veduta.learn.recipe import Training
 
@@ -68,12 +68,12 @@ class Batches:
 class _Photos:
     """What a loader asks for a batch: photos (n, 3, size, size) uint8, and their classes."""
 
-    def __init__(self, parts: Parts, pictures: Pictures, augment: Augment | None) -> None:
-        self.codes, self.pictures, self.augment = parts.codes, pictures, augment
+    def __init__(self, parts: Parts, examples: Examples, augment: Augment | None) -> None:
+        self.codes, self.examples, self.augment = parts.codes, examples, augment
 
     def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         rows = np.array([row for row, _ in wanted], np.intp)
-        photos = self.pictures.batch(rows)
+        photos = self.examples.batch(rows)
         if self.augment is not None:
             done = torch.stack(self._augmented(photos, [seed for _, seed in wanted]))
             # As `Pictures` has them, with which convolutions on a processor take 0.7 of the time.
@@ -93,15 +93,15 @@ class _Photos:
 
 def feed(
     parts: Parts,
-    pictures: Pictures,
+    examples: Examples,
     batches: Batches,
     augment: Augment | None,
     *,
     on_gpu: bool,
 ) -> Any:
     """Return a loader of (photos, classes); of photos that are augmented where `augment` is."""
-    photos = _Photos(parts, pictures, augment)
-    workers = _workers(busy=augment is not None or not pictures.in_memory, on_gpu=on_gpu)
+    photos = _Photos(parts, examples, augment)
+    workers = _workers(busy=augment is not None or not examples.in_memory, on_gpu=on_gpu)
     return DataLoader(
         photos,
         batch_sampler=batches,

@@ -37,6 +37,7 @@ class Pictures:
         self,
         files: Sequence[Path],
         spec: EncoderSpec,
+        input: Input,  # noqa: A002 - as the recipe calls it
         kept: NDArray[np.uint8],
         slots: NDArray[np.intp],
         workers: int,
@@ -45,6 +46,7 @@ class Pictures:
         self.files = tuple(files)
         self.spec = spec
         self.size = spec.sizes[0][0]
+        self.input = input
         self._kept = kept
         self._slots = slots
         self._workers = workers
@@ -74,6 +76,10 @@ class Pictures:
             for at, found in zip(absent, self._decoded(files), strict=True):
                 pixels[at] = found
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    def network_input(self, batch: Tensor) -> Tensor:
+        """Return a batch with the mean and standard deviation of the recipe's input: float32."""
+        return normalised(batch, self.input)
 
     def _decoded(self, files: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
         from torch.utils.data import get_worker_info
@@ -147,7 +153,7 @@ def prepare(
     # A class can leave with its last photo to train on, and its other photos with it.
     row_of = {path: row for row, path in enumerate(parts.paths)}
     same = np.array([row_of[path] for path in remaining.paths], np.intp)
-    pictures = Pictures([files[row] for row in same], spec, kept, slots[same], workers)
+    pictures = Pictures([files[row] for row in same], spec, input, kept, slots[same], workers)
     return pictures, remaining
 
 

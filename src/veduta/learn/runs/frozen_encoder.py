@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,6 @@ from veduta.errors import LearnError, RecipeError
 from veduta.evaluation.dataset_index import OnProgress, cache
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.models.networks import Net, build
-from veduta.learn.recipe import Input
 from veduta.learn.runs.card import Card, Parameters
 from veduta.learn.runs.encoder_with_head import require_one_size, write_composed
 from veduta.learn.runs.export import AGREEMENT, DESCRIPTOR, export_graph, save_weights
@@ -44,33 +43,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Descriptors", "describe", "descriptors_of", "train_frozen", "trained_on"]
 
-_AS_THEY_ARE = Input(size=1, mean=(0.0,), std=(1 / 255,))
-"""The input whose normalisation changes nothing: descriptors are no bytes."""
-
 
 class Descriptors:
-    """Descriptors where training wants pictures: photos of one pixel with D channels."""
+    """Descriptors as training examples: `veduta.learn.data.examples.Examples`.
+
+    Attributes:
+        values: (N, D) float32, rows of length one.
+    """
 
     in_memory = True
 
     def __init__(self, descriptors: NDArray[np.floating]) -> None:
-        """`descriptors`: (N, D), rows of length one."""
-        self.rows = np.asarray(descriptors, np.float32)
+        """Take descriptors (N, D) of any float type."""
+        self.values = np.asarray(descriptors, np.float32)
 
     def batch(self, rows: NDArray[np.intp] | Sequence[int]) -> Tensor:
-        """Return (n, D, 1, 1) float32."""
-        return torch.from_numpy(self.rows[np.asarray(rows, np.intp)])[:, :, None, None]
+        """Return the descriptors of n rows: (n, D) float32."""
+        return torch.from_numpy(self.values[np.asarray(rows, np.intp)])
 
-
-class _Known(nn.Module):  # type: ignore[misc]
-    """Stands where the encoder's network would: its descriptors are what comes in."""
-
-    def forward(self, descriptors: Tensor) -> Tensor:
-        """(N, D, 1, 1) or (N, D) to (N, D)."""
-        return descriptors.flatten(1)
-
-    def learns(self, train: str | Sequence[str]) -> None:
-        """An encoder is frozen, whatever the recipe says."""
+    def network_input(self, batch: Tensor) -> Tensor:
+        """Return the batch itself: a descriptor needs no normalisation."""
+        return batch
 
 
 def train_frozen(
@@ -142,13 +135,12 @@ def trained_on(
         RecipeError, LearnError: as `veduta.learn.training.loop.fit`.
     """
     torch.manual_seed(recipe.training.seed)
-    net = build(recipe, len(parts.names), dimension=descriptors.rows.shape[1])
-    net.backbone = _Known()
+    net = build(recipe, len(parts.names), dimension=descriptors.values.shape[1])
     return fit(
-        replace(recipe, input=_AS_THEY_ARE),
+        recipe,
         net,
         parts,
-        descriptors,  # type: ignore[arg-type]
+        descriptors,
         folder,
         on_epoch=on_epoch,
         on_progress=on_progress,
@@ -189,7 +181,8 @@ def descriptors_of(
     Returns:
         the descriptors, rows of length one, of zeros where there is no photo; and row → why.
     """
-    # An index with keypoints decodes a photo once, at the larger of both sizes, and so do runs.
+    # An index with keypoints decodes a photo once, at the larger of both sizes. Training does too.
+    encoder = copy(encoder)
     encoder.long_side = max(encoder.long_side, LONG_SIDE)
     places = [os.path.abspath(file) for file in files]
     made_by = (encoder.identity, str(encoder.describe()["precision"]), str(encoder.long_side))
@@ -237,7 +230,7 @@ def _scored(trained: Trained, parts: Parts, descriptors: Descriptors) -> Scored:
     features, probabilities = {}, {}
     for part in PARTS:
         rows = getattr(parts, part)
-        features[part], shares = outputs_of(trained.net, descriptors, rows, _AS_THEY_ARE)
+        features[part], shares = outputs_of(trained.net, descriptors, rows)
         if shares is not None:
             probabilities[part] = shares
     return Scored(features, probabilities or None)

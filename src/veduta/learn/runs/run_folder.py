@@ -219,11 +219,11 @@ def _scored(recipe: Recipe, parts: Parts, net: Net, pictures: Pictures) -> Score
         net.cuda()
     for part in PARTS:
         rows = getattr(parts, part)
-        features[part], shares = scoring.outputs_of(net, pictures, rows, recipe.input)
+        features[part], shares = scoring.outputs_of(net, pictures, rows)
         if shares is not None:
             probabilities[part] = shares
         if recipe.network.decoder:
-            reconstruction[part] = scoring.reconstruction_error(net, pictures, rows, recipe.input)
+            reconstruction[part] = scoring.reconstruction_error(net, pictures, rows)
     net.cpu()
     return Scored(features, probabilities or None, reconstruction)
 

@@ -21,7 +21,7 @@ from veduta.learn.training.scoring import outputs_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from veduta.learn.data.image_cache import Pictures
+    from veduta.learn.data.examples import Examples
     from veduta.learn.data.splits import Parts
     from veduta.learn.models.networks import Net
     from veduta.learn.recipe import Recipe
@@ -33,7 +33,7 @@ _SCALES = 2.0 ** np.arange(0, 8)
 _PASSED_BY = {"dropout", "noise"}  # layers that do nothing outside of training
 
 
-def probe(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures) -> None:
+def probe(recipe: Recipe, net: Net, parts: Parts, examples: Examples) -> None:
     """Set the last layer of a network to the linear probe of what comes to it.
 
     Raises:
@@ -45,7 +45,7 @@ def probe(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures) -> None:
         lambda _, came: seen.append(came[0].float().cpu().numpy())
     )
     try:
-        outputs_of(net, pictures, parts.train, recipe.input)
+        outputs_of(net, examples, parts.train)
     finally:
         listening.remove()
     weights, bias = linear_probe(np.concatenate(seen), parts.codes[parts.train], len(parts.names))

@@ -29,7 +29,6 @@ from torch import Tensor
 
 from veduta.errors import LearnError
 from veduta.learn.data.dataloader import Batches, feed
-from veduta.learn.data.image_cache import normalised
 from veduta.learn.data.sampling import network_seed
 from veduta.learn.training.checkpoint import State, origin, read_checkpoint, write_checkpoint
 from veduta.learn.training.linear_probe import probe, probed_layer
@@ -37,7 +36,7 @@ from veduta.learn.training.losses import Objective, mixed, objective, penalty
 from veduta.learn.training.schedule import Epoch, best_epoch, rate_factor, reason_to_stop
 
 if TYPE_CHECKING:
-    from veduta.learn.data.image_cache import Pictures
+    from veduta.learn.data.examples import Examples
     from veduta.learn.data.splits import Parts
     from veduta.learn.models.networks import Net, Outputs
     from veduta.learn.recipe import Recipe, Training
@@ -74,7 +73,7 @@ def fit(
     recipe: Recipe,
     net: Net,
     parts: Parts,
-    pictures: Pictures,
+    examples: Examples,
     folder: Path,
     *,
     on_epoch: OnEpoch | None = None,
@@ -90,7 +89,8 @@ def fit(
     Args:
         recipe: how.
         net: with its first weights; it is trained in place.
-        parts, pictures: as `veduta.learn.data.image_cache.prepare` returns them.
+        parts: which examples are for training, and which for validation.
+        examples: row by row those of `parts`.
         folder: of the run; `folder/checkpoint` is written, and left there.
         on_epoch: called after each epoch and its checkpoint; what it raises ends the training.
         on_progress: called with (what, photos done, photos in all epochs).
@@ -110,11 +110,11 @@ def fit(
     state = read_checkpoint(folder, made_by)
     torch.manual_seed(network_seed(training.seed, 0))
     if training.probe == "before" and state is None:
-        probe(recipe, net, parts, pictures)
+        probe(recipe, net, parts, examples)
     elif training.probe == "after":
         # Before the loss is asked for its opinion of this layer: it has none.
         probed_layer(recipe, net).requires_grad_(False)
-    lesson = _Lesson(recipe, net, objective(recipe, net))
+    lesson = _Lesson(recipe, net, objective(recipe, net), examples)
     lesson.listen(folder, made_by, on_epoch, on_progress)
     if state is not None:
         lesson.resume(state)
@@ -122,13 +122,13 @@ def fit(
         # Which parameters learn is settled when processes begin to share them: a turn each.
         if len(lesson.history) < end and reason_to_stop(lesson.history, training) is None:
             lesson.backbone_learns = len(lesson.history) >= training.unfreeze_after
-            _turn(lesson, parts, pictures, end - len(lesson.history), devices, nodes)
+            _turn(lesson, parts, examples, end - len(lesson.history), devices, nodes)
     history = tuple(lesson.history)
     net.load_state_dict(lesson.best)
     net.zero_grad(set_to_none=True)
     net.to("cpu").eval()
     if training.probe == "after":
-        probe(recipe, net, parts, pictures)
+        probe(recipe, net, parts, examples)
         probed_layer(recipe, net).requires_grad_(True)
     return Trained(
         net=net,
@@ -143,7 +143,7 @@ def fit(
 def _turn(
     lesson: _Lesson,
     parts: Parts,
-    pictures: Pictures,
+    examples: Examples,
     epochs: int,
     devices: str | int,
     nodes: int,
@@ -181,8 +181,8 @@ def _turn(
         )
         lesson.photos = shown.photos
         loaders = [
-            feed(parts, pictures, shown, augment, on_gpu=on_gpu),
-            feed(parts, pictures, judged, None, on_gpu=on_gpu) if len(parts.val) else None,
+            feed(parts, examples, shown, augment, on_gpu=on_gpu),
+            feed(parts, examples, judged, None, on_gpu=on_gpu) if len(parts.val) else None,
         ]
         with _interruptible():
             trainer.fit(lesson, *loaders)
@@ -193,11 +193,12 @@ def _turn(
 class _Lesson(lightning.LightningModule):  # type: ignore[misc]
     """Network and loss as Lightning wants them, and what became of them so far."""
 
-    def __init__(self, recipe: Recipe, net: Net, goal: Objective) -> None:
+    def __init__(self, recipe: Recipe, net: Net, goal: Objective, examples: Examples) -> None:
         super().__init__()
         self.recipe = recipe
         self.net = net
         self.goal = goal
+        self.examples = examples
         self.history: list[Epoch] = []
         self.best: dict[str, Tensor] = {}
         self.kept: dict[str, Tensor] = {}
@@ -250,7 +251,7 @@ class _Lesson(lightning.LightningModule):  # type: ignore[misc]
     def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
         photos, codes = batch
         training = self.recipe.training
-        seen = normalised(photos, self.recipe.input)
+        seen = self.examples.network_input(photos)
         if training.mixup:
             seen, others, share = mixed(seen, training.mixup)
             outputs = self.net(seen)
@@ -275,7 +276,7 @@ class _Lesson(lightning.LightningModule):  # type: ignore[misc]
     def validation_step(self, batch: tuple[Tensor, Tensor], step: int) -> None:
         photos, codes = batch
         training = self.recipe.training
-        outputs = self.net(normalised(photos, self.recipe.input))
+        outputs = self.net(self.examples.network_input(photos))
         loss = self.goal(outputs, codes, photos) + penalty(self.net, training.l1, training.l2)
         self._val_sums += _figures(loss, self._right(outputs, codes), codes)
 

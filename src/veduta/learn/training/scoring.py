@@ -21,7 +21,7 @@ from veduta.evaluation.metrics import judge, top_k_accuracy
 from veduta.learn.runs.card import Figures, Retrieval
 
 if TYPE_CHECKING:
-    from veduta.learn.recipe import Input
+    from veduta.learn.data.examples import Examples
 
 __all__ = [
     "BATCH",
@@ -79,15 +79,14 @@ def logits_of(scores: Any, *, probabilities: bool) -> Any:
 
 
 def outputs_of(
-    net: Any, pictures: Any, rows: NDArray[np.intp], seen: Input
+    net: Any, examples: Examples, rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
     """Return what a network gives for photos.
 
     Args:
         net: `networks.Net`, in whichever mode; asked in eval mode, on its device.
-        pictures: `veduta.learn.data.image_cache.Pictures`.
+        examples: what it is asked about.
         rows: (n,) of them.
-        seen: the input of the recipe.
 
     Returns:
         features (n, D) float32, and probabilities (n, C) float64 with rows of sum one; None for a
@@ -96,7 +95,7 @@ def outputs_of(
     import torch
 
     features, probabilities = [], []
-    for _, outputs in _asked(net, pictures, rows, seen):
+    for _, outputs in _asked(net, examples, rows):
         features.append(outputs.features.float().cpu().numpy())
         if outputs.scores is not None:
             logits = logits_of(outputs.scores.float(), probabilities=net.gives_probabilities)
@@ -107,15 +106,13 @@ def outputs_of(
     return found, np.empty((0, net.classes)) if net.has_scores and not len(rows) else None
 
 
-def reconstruction_error(
-    net: Any, pictures: Any, rows: NDArray[np.intp], seen: Input
-) -> float | None:
+def reconstruction_error(net: Any, examples: Examples, rows: NDArray[np.intp]) -> float | None:
     """Return the mean squared error of the pixels, in [0, 1], of photos made again.
 
     None of a network that does not reconstruct, and without photos. Arguments as `outputs_of`.
     """
     total, pixels = 0.0, 0
-    for photos, outputs in _asked(net, pictures, rows, seen):
+    for photos, outputs in _asked(net, examples, rows):
         if outputs.reconstruction is None:
             return None
         wanted = photos.to(outputs.reconstruction.device).float() / 255
@@ -124,13 +121,9 @@ def reconstruction_error(
     return total / pixels if pixels else None
 
 
-def _asked(
-    net: Any, pictures: Any, rows: NDArray[np.intp], seen: Input
-) -> Iterator[tuple[Any, Any]]:
-    """Yield (photos uint8, outputs) of a batch at a time."""
+def _asked(net: Any, examples: Examples, rows: NDArray[np.intp]) -> Iterator[tuple[Any, Any]]:
+    """Yield (examples, outputs) of a batch at a time."""
     import torch
-
-    from veduta.learn.data.image_cache import normalised
 
     device = next(iter(net.parameters())).device
     learning = net.training
@@ -138,8 +131,8 @@ def _asked(
     try:
         with torch.inference_mode():
             for start in range(0, len(rows), BATCH):
-                photos = pictures.batch(rows[start : start + BATCH])
-                yield photos, net(normalised(photos.to(device), seen))
+                batch = examples.batch(rows[start : start + BATCH])
+                yield batch, net(examples.network_input(batch.to(device)))
     finally:
         net.train(learning)
 
