@@ -461,7 +461,10 @@ def test_a_large_photo_is_segmented_small_and_coloured_whole() -> None:
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({"rotatoin": 40}, r"augment\.0: no augmentation is called 'rotatoin'; did you mean rotat"),
+        (
+            {"rotatoin": 40},
+            r"augment\.0: no augmentation is called 'rotatoin'; did you mean 'rotat",
+        ),
         ({"xyzzy": 1}, "known are rotation, shift"),
         ({"rotation": 200}, r"augment\.0\.rotation: a number from 0 to 180 \(degrees\).*not 200"),
         ({"rotation": -1}, "from 0 to 180"),
@@ -908,7 +911,7 @@ def test_a_sheet_of_steps_over_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
         (["--out", "x"], 2, "Name a photo or a dataset"),
         (["photo.png", "--preview", "x.gif"], 2, "wanted a .png or a .jpg"),
         (["photo.png", "--preview", "none/x.png"], 2, "No such file or directory"),
-        (["photo.png", "--preview", "x.png", "--steps", "rotate=4"], 3, "did you mean rotation?"),
+        (["photo.png", "--preview", "x.png", "--steps", "rotate=4"], 3, "did you mean 'rotation'?"),
         (["photo.png", "--preview", "x.png", "--steps", "zoom=4"], 3, "from 0 to 0.9"),
         (["photo.png", "--preview", "x.png", "--recipe", "none"], 3, "no recipe is called"),
         (["photo.png", "--preview", "x.png", "--recipe", "bare.toml"], 3, "augments nothing"),

@@ -239,7 +239,7 @@ class TestAnswers:
         assert 0.3 <= second - first < 2
 
     def test_what_a_server_says_does_not_reach_the_terminal(self, gather) -> None:
-        assert gather({"a": "escape"})["a"]["error"] == "404 \ufffd[31mred\ufffd\ufffd"
+        assert gather({"a": "escape"})["a"]["error"] == r"404 \x1b[31mred\xff\x07"
 
     def test_robots_tag(self, gather) -> None:
         paths = {

@@ -340,7 +340,7 @@ class TestLoading:
         [
             ("xfet", "did you mean 'xfeat'"),
             ("SIFT", "did you mean 'sift'"),
-            ("superpoint", "Known are xfeat, sift, orb, surf"),
+            ("superpoint", "known are xfeat, sift, orb, surf"),
         ],
     )
     def test_an_unknown_name_is_answered_with_the_nearest(self, name, words):

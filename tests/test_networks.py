@@ -646,7 +646,7 @@ def test_unknown_parameters_and_networks_are_named():
         ("torchvision:googlenett", "torchvision:googlenet"),
         ("embedded:efficientnet-lite1", "embedded:efficientnet-lite"),
     ):
-        with pytest.raises(RecipeError, match=f"did you mean {near}"):
+        with pytest.raises(RecipeError, match=f"did you mean '{near}"):
             backbone_from(name, "none", 64)
     with pytest.raises(RecipeError, match="wanted is embedded:NAME"):
         backbone_from("resnet18", "none", 64)

@@ -94,9 +94,9 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[training]\nepoch = 3", "unknown key training.epoch; did you mean training.epochs?"),
-        ("abuot = ''", "unknown key abuot; did you mean about?"),
-        ("[trainign]", "unknown key trainign; did you mean training?"),
+        ("[training]\nepoch = 3", "unknown key training.epoch; did you mean 'training.epochs'?"),
+        ("abuot = ''", "unknown key abuot; did you mean 'about'?"),
+        ("[trainign]", "unknown key trainign; did you mean 'training'?"),
         ("xyz = 1", "unknown key xyz; known are name, about"),
         ("name = 'other'", "unknown key name; a recipe has the name of its file"),
         ("[input]\nsize = 'big'", "input.size: a whole number is wanted, not 'big'"),
@@ -160,7 +160,7 @@ def test_a_name_is_of_the_package_and_a_path_of_a_file(
     ("name", "message"),
     [
         ("cnn1", "did you mean 'cnn-1'?"),
-        ("qqqqqq", "`veduta recipes` lists those there are."),
+        ("qqqqqq", "`veduta recipes` lists all recipes."),
         ("mine.toml", "A path must end in .toml"),
         ("", "no recipe is called ''"),
         ("..", "no recipe is called '..'"),
@@ -236,7 +236,7 @@ def test_changes_apply_in_their_order(file: str) -> None:
     [
         ("training.epochs", "wanted is KEY=VALUE"),
         ("=3", "wanted is KEY=VALUE"),
-        ("training.epoch=3", "did you mean training.epochs?"),
+        ("training.epoch=3", "did you mean 'training.epochs'?"),
         ("training.epochs=x", "a whole number is wanted, not 'x'"),
         ("training.epochs=3\nx = 4", "a whole number is wanted"),
         ("training.epochs.x=3", "training.epochs holds a value, no keys"),

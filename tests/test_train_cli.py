@@ -152,7 +152,7 @@ def test_wrong_calls(
     assert run(["train", "cnn-0", str(photos)]) == 3
     assert "did you mean 'cnn-" in capsys.readouterr().err
     assert run(["train", recipe, str(photos), "--set", "training.epoch=3"]) == 3
-    assert "did you mean training.epochs?" in capsys.readouterr().err
+    assert "did you mean 'training.epochs'?" in capsys.readouterr().err
     assert run(["train", recipe, str(tmp_path / "none"), "--out", str(tmp_path / "r")]) == 3
     # Not a run's folder: nothing is written into it.
     taken = tmp_path / "taken"

@@ -1,26 +1,69 @@
-"""Text that is safe to show: names and messages come from strangers."""
+"""Text for people: safe to print, counted nouns, durations, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-__all__ = ["printable"]
+__all__ = ["count", "did_you_mean", "duration", "printable"]
 
 # Control characters, line separators, marks that turn the direction of text, and surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with each character that would disturb a line as a visible escape.
+    r"""Return text with each character that would disturb a line as a visible escape.
 
     These are control characters, marks that turn the direction of the text, and surrogates. A byte
-    of a file name that is not UTF-8 becomes `\xNN`.
+    of a file name that is not UTF-8 becomes `\xNN`. Use it for what a terminal or a page shows.
+    `veduta.errors.readable` changes less, because its result is also written to files.
+
+    Args:
+        text: any text, such as a name or a message that Veduta did not write.
     """
     return _UNSAFE.sub(_escape, text)
 
 
+def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
+    """Return the question "did you mean 'xfeat'?", or an empty text if no choice is similar.
+
+    Args:
+        word: the unknown word. Upper and lower case count as equal.
+        choices: the known words.
+        prefix: what stands before the word where the user writes it, such as "training.".
+    """
+    import difflib
+
+    known = {choice.lower(): choice for choice in choices}
+    similar = difflib.get_close_matches(word.lower(), known, n=1)
+    return f"did you mean {prefix + known[similar[0]]!r}?" if similar else ""
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun: "1 photo", "12,000 photos", "2 queries".
+
+    Args:
+        number: how many.
+        singular: the noun for one.
+        plural: the noun for any other number. The default is the singular with an "s".
+    """
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def duration(seconds: float) -> str:
+    """Return "0.8 s", "42 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # Python keeps an odd byte of a file name as such a surrogate
+    if 0xDC80 <= code <= 0xDCFF:  # Python stores an undecodable byte of a file name this way.
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

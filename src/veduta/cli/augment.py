@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.learn.augmentation.catalogue import Word

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from veduta.cli.options import index_option, json_option
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
+from veduta.text import count
 
 _REMEDY = {
     "photo missing": "veduta index brings the index up to date",

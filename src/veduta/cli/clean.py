@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress, stages
+from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.curate.cleaning import Cleaning

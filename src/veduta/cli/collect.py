@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import stages
+from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.collect import Progress, Summary

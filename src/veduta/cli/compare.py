@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import duration, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.errors import QueryError, readable
+from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.evaluation.comparison import ComparedFigure, Comparison
@@ -225,7 +226,7 @@ def _short_names(files: Sequence[Path]) -> list[str]:
 
 def _print(done: Comparison, changes: Sequence[Changes], names: Sequence[str]) -> None:
     task = "retrieval" if done.task == "retrieve" else "recognition"
-    click.echo(f"{task}, {_queries(done.queries)} compared")
+    click.echo(f"{task}, {count(done.queries, 'query', 'queries')} compared")
     for letter, name in zip(ascii_uppercase, names, strict=False):
         click.echo(f"  {letter}  {name}")
     letters = dict(zip(done.systems, ascii_uppercase, strict=False))
@@ -262,7 +263,7 @@ def _between(ends: tuple[float, float], sign: str = "") -> str:
 
 
 def _print_changes(changes: Changes, letter: str, task: str) -> None:
-    better = _queries(changes.better)
+    better = count(changes.better, "query", "queries")
     click.echo(f"\n{letter} against A: {better} better, {changes.worse:,} worse")
     for sign, some in (("+", changes.gained), ("-", changes.lost)):
         for change in some:
@@ -276,10 +277,6 @@ def _from_to(change: Change, task: str) -> str:
         "unknown" if answer is None else _end(str(answer), 16)
         for answer in (change.before, change.after)
     )
-
-
-def _queries(number: int) -> str:
-    return f"{number:,} {'query' if number == 1 else 'queries'}"
 
 
 def _end(name: str, width: int) -> str:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.printing import count, duration, file_url, shown
+from veduta.cli.printing import file_url, shown
 from veduta.cli.progress import stages
 from veduta.errors import PhotoError, QueryError, readable
+from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.api import Index

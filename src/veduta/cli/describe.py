@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import stages
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.explore import ClassSizes, Description
@@ -91,7 +92,8 @@ def command(
 def _lines(done: Description) -> Iterator[str]:
     sizes = done.sizes
     without = f", {sizes.unlabelled:,} without a label" if sizes.unlabelled else ""
-    yield f"{done.name}: {count(sizes.photos, 'photo')}, {_classes(len(sizes.names))}{without}"
+    classes = count(len(sizes.names), "class", "classes")
+    yield f"{done.name}: {count(sizes.photos, 'photo')}, {classes}{without}"
     splits = [f"{name} {photos:,}" for name, photos in sizes.splits.items() if name]
     if splits:
         yield "  " + ", ".join(splits)
@@ -99,7 +101,7 @@ def _lines(done: Description) -> Iterator[str]:
     if done.lacking():
         yield ""
     for (one, other), names in done.lacking().items():
-        lacking = f"{_classes(len(names))} of {one} not in {other}: {_some(names)}"
+        lacking = f"{count(len(names), 'class', 'classes')} of {one} not in {other}: {_some(names)}"
         yield fill(lacking, 80, initial_indent="  ", subsequent_indent="    ")
     if done.seen is not None:
         told = done.as_json()
@@ -195,10 +197,6 @@ def _number(value: float) -> str:
 
 def _counts(values: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in values.items())
-
-
-def _classes(number: int) -> str:
-    return "1 class" if number == 1 else f"{number:,} classes"
 
 
 def _fitted(name: str) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import index_option, json_option, runtime_option
-from veduta.cli.printing import count, duration, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import stages
+from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.api import Index

@@ -27,7 +27,13 @@ def _is_plain(value: Any) -> bool:
 
 
 def shown(path: str | bytes | os.PathLike[str]) -> str:
-    """Return `path` as people read it: from here if that is shorter, any byte printable."""
+    """Return a path as people read it: relative to the current folder if that is shorter.
+
+    Only for paths that a command prints. `veduta.errors.readable` does not change the folder.
+
+    Args:
+        path: any path, absolute or not.
+    """
     whole = os.fsdecode(path)
     try:
         near = os.path.relpath(whole)
@@ -39,23 +45,6 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
 def command_line() -> str:
     """Return the command that is running, as one types it in a shell."""
     return str(click.get_current_context().find_root().obj)
-
-
-def count(number: int, what: str) -> str:
-    """Return "1 photo", "2 photos", "12,000 photos"."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def duration(seconds: float) -> str:
-    """Return "0.8 s", "42 s", "3 min 5 s", "2 h 10 min"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def bounds(corners: Sequence[tuple[float, float]]) -> str:

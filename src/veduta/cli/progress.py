@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-from veduta.cli.printing import duration
+from veduta.text import duration
 
 _EVERY = 10.0  # seconds between plain lines
 

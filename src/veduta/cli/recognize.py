@@ -13,9 +13,10 @@ import click
 
 from veduta.cli.options import index_option, json_option
 from veduta.cli.photos_named import photos_in
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
 from veduta.errors import PhotoError, QueryError, readable
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.recognize import Recognition, Recognizer

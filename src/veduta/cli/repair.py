@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from veduta.cli.options import index_option, json_option
-from veduta.cli.printing import count, print_json
+from veduta.cli.printing import print_json
+from veduta.text import count
 
 
 @click.command("repair")

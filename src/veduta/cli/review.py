@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import print_json, shown
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.curate.findings import Finding

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import count, print_json
+from veduta.cli.printing import print_json
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation.google_landmarks import LandmarkRecognition, LandmarkRetrieval

@@ -20,8 +20,9 @@ from veduta.cli.options import (
     rerank_options,
 )
 from veduta.cli.photos_named import photos_in
-from veduta.cli.printing import bounds, count, file_url, print_json, shown
+from veduta.cli.printing import bounds, file_url, print_json, shown
 from veduta.errors import PhotoError
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.api import Index

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import stages
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.curate.copies import Pair
@@ -277,7 +278,7 @@ def _split(
     classes = len({label for label in table.labels if label is not None})
     click.echo(
         f"{shown(table.root)}: {count(len(chosen), 'photo')}, {labelled:,} of them in "
-        f"{classes:,} class{'' if classes == 1 else 'es'}"
+        f"{count(classes, 'class', 'classes')}"
     )
     for name in parts:
         click.echo(f"  {name:12} {sizes[name]:7,}  {100 * sizes[name] / len(chosen):5.1f} %")

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from veduta.cli.options import index_option, json_option
-from veduta.cli.printing import count, print_json, shown
+from veduta.cli.printing import print_json, shown
+from veduta.text import count
 
 
 @click.command("status")

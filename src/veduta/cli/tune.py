@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option, training_options
-from veduta.cli.printing import command_line, count, duration, print_json, shown
+from veduta.cli.printing import command_line, print_json, shown
 from veduta.cli.progress import stages
+from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe

@@ -18,10 +18,11 @@ from yarl import URL
 
 from veduta.collect.addresses import PrivateAddress, public_socket
 from veduta.collect.body import Body, Inflater, OverCap
-from veduta.collect.outcome import Outcome, printable
+from veduta.collect.outcome import Outcome
 from veduta.collect.politeness import opts_out, retry_after
 from veduta.collect.settings import Settings
 from veduta.photos.formats import HEAD, looks_like, sniff
+from veduta.text import printable
 
 __all__ = ["Client", "Failure", "Fetched", "host_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Outcome", "Result", "printable"]
+__all__ = ["Outcome", "Result"]
 
 
 class Outcome(StrEnum):
@@ -66,8 +66,3 @@ class Result:
     """Requests in this run, redirects not counted."""
     when: str | None = None
     """UTC, ISO 8601, to the second."""
-
-
-def printable(text: str) -> str:
-    """Return what a server or a file said with every sign replaced that a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)

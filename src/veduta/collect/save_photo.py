@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from veduta.collect.body import Body
-from veduta.collect.outcome import Outcome, Result, printable
+from veduta.collect.outcome import Outcome, Result
 from veduta.collect.settings import Settings
 from veduta.errors import PhotoError, PhotoTooLarge
 from veduta.photos import content_hash, decode, resize
 from veduta.photos.formats import EXTENSIONS, HEAD, sniff
+from veduta.text import printable
 
 __all__ = ["Saver", "is_there"]
 

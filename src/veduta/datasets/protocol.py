@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from veduta.datasets.dataset import NO_SPLIT, Dataset, some_of
 from veduta.errors import DatasetError, readable
+from veduta.text import count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,23 +131,23 @@ class ClassCoverage:
         said = (
             (
                 len(self.query_only),
-                f"{_number(len(self.query_only), 'class')} of the queries not "
+                f"{count(len(self.query_only), 'class', 'classes')} of the queries not "
                 f"in the gallery ({some_of(self.query_only)}): "
-                f"{_number(self.query_only_photos, 'query')}",
+                f"{count(self.query_only_photos, 'query', 'queries')}",
             ),
             (
                 len(self.gallery_only),
-                f"{_number(len(self.gallery_only), 'class')} of the gallery "
+                f"{count(len(self.gallery_only), 'class', 'classes')} of the gallery "
                 f"that no query has ({some_of(self.gallery_only)}): "
-                f"{_number(self.gallery_only_photos, 'photo')}",
+                f"{count(self.gallery_only_photos, 'photo')}",
             ),
             (
                 self.unlabelled_queries,
-                f"{_number(self.unlabelled_queries, 'query')} without a label",
+                f"{count(self.unlabelled_queries, 'query', 'queries')} without a label",
             ),
-            (self.distractors, f"{_number(self.distractors, 'distractor')} in the gallery"),
-            (self.unknown, f"{_number(self.unknown, 'query')} with none of the classes"),
-            (self.aside, f"{_number(self.aside, 'photo')} set aside (junk, or of another split)"),
+            (self.distractors, f"{count(self.distractors, 'distractor')} in the gallery"),
+            (self.unknown, f"{count(self.unknown, 'query', 'queries')} with none of the classes"),
+            (self.aside, f"{count(self.aside, 'photo')} set aside (junk, or of another split)"),
         )
         return tuple(note for number, note in said if number)
 
@@ -177,11 +178,6 @@ def class_coverage(dataset: Dataset) -> ClassCoverage:
         unknown=splits.count("unknown"),
         aside=sum(split in {"junk", "train", "val", "test"} for split in splits),
     )
-
-
-def _number(number: int, what: str) -> str:
-    many = {"class": "classes", "query": "queries"}.get(what, f"{what}s")
-    return f"1 {what}" if number == 1 else f"{number:,} {many}"
 
 
 def _label_codes(labels: pa.ChunkedArray) -> NDArray[np.int32]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 from veduta.encoders.spec import Fit, Pooling, Triple
 from veduta.errors import EncoderError, readable
+from veduta.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,8 +86,7 @@ def _from_sidecar(path: Path) -> Settings:
     known: dict[str, object] = {}
     for key, value in values.items():
         if key not in readers:
-            near = difflib.get_close_matches(key, readers, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(readers)}"
+            advice = did_you_mean(key, readers) or f"known are {', '.join(readers)}"
             raise EncoderError(f"{readable(path)}: unknown key {key!r}; {advice}")
         known[key] = _read(path, key, value, readers[key])
     return Settings(**known)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from veduta.encoders.embedded import embedded_models, embedded_source
 from veduta.encoders.presets import DEFAULT, PRESETS
 from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderUnavailable, UnknownEncoder, readable
+from veduta.text import did_you_mean
 
 __all__ = ["RUN_MODEL", "resolve"]
 
@@ -72,10 +72,8 @@ def _run_source(run: Path) -> Source:
 
 def _unknown(name: str) -> str:
     names = [*PRESETS, *embedded_models()]
-    near = difflib.get_close_matches(name.lower(), names, n=1)
-    question = f"did you mean {near[0]!r}? " if near else ""
-    return (
-        f"no encoder is called {name!r}; {question}Known are {', '.join(names)}, "
-        "a path to an .onnx file, the folder of a run of `veduta train`, hub:owner/name and "
-        "timm:name"
+    advice = did_you_mean(name, names) or (
+        f"known are {', '.join(names)}, a path to an .onnx file, the folder of a run of "
+        "`veduta train`, hub:owner/name and timm:name"
     )
+    return f"no encoder is called {name!r}; {advice}"

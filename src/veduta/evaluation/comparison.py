@@ -30,6 +30,7 @@ from veduta.evaluation.bootstrap import (
 from veduta.evaluation.metrics import TOP_K
 from veduta.evaluation.open_set import OPEN_SET_FIGURES, open_set_statistic
 from veduta.evaluation.summary import Interval
+from veduta.text import count
 
 __all__ = ["ComparedFigure", "Comparison", "compare", "holm", "read_report"]
 
@@ -284,7 +285,7 @@ def _differences(
     notes = []
     for of_path, name in zip(rows, names, strict=True):
         if left := len(of_path) - shared:
-            what = f"{left:,} {'query' if left == 1 else 'queries'}"
+            what = count(left, "query", "queries")
             notes.append(f"{name}: {what} left out that not every report has")
     for key, what in (("gallery", "gallery photos"), ("distractors", "distractors")):
         sizes = [report.get(key) for report in reports]
@@ -322,7 +323,7 @@ def _retrieval(
     if not judged.any():
         raise DatasetError("no query has a right answer in the gallery in all of the reports")
     if left := int((~judged).sum()):
-        what = f"{left:,} {'query' if left == 1 else 'queries'}"
+        what = count(left, "query", "queries")
         notes.append(f"{what} left out that have no right answer in the gallery in some report")
     return metrics, means_of(values[judged]), int(judged.sum())
 

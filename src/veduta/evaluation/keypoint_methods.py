@@ -26,7 +26,6 @@ photos of equal number: see `good_matches` and `agreeing_matches`.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +41,7 @@ from veduta.errors import QueryError
 from veduta.evaluation.keypoint_cache import CachedKeypoints, cached_keypoints, in_order, processors
 from veduta.keypoints import LEAST, Keypoints, load_extractor, mutual, verify
 from veduta.keypoints.vlad import aggregate, fit_centroids
+from veduta.text import did_you_mean
 
 __all__ = ["METHODS", "agreeing_matches", "check_method", "good_matches", "rank_by_keypoints"]
 
@@ -65,9 +65,8 @@ def check_method(name: str) -> None:
     """Raise `QueryError` unless `name` is one of `METHODS`."""
     if name in METHODS:
         return
-    near = difflib.get_close_matches(name.lower(), METHODS, n=1)
-    question = f"did you mean {near[0]!r}? " if near else ""
-    raise QueryError(f"no method is called {name!r}; {question}Known are {', '.join(METHODS)}")
+    advice = did_you_mean(name, METHODS) or f"known are {', '.join(METHODS)}"
+    raise QueryError(f"no method is called {name!r}; {advice}")
 
 
 def rank_by_keypoints(

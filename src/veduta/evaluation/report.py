@@ -16,13 +16,13 @@ from veduta.pages.results_page import (
     Table,
     write_page,
 )
+from veduta.text import count
 
 __all__ = [
     "FIGURES",
     "ResultRow",
     "Thumbnail",
     "as_json",
-    "counted",
     "counts",
     "ranked_lists",
     "result_rows",
@@ -170,19 +170,14 @@ def write_png(
 
 def counts(summary: Summary) -> str:
     """Return how many queries and photos the figures are over, as a sentence without its stop."""
-    text = f"{counted(summary.queries, 'query', 'queries')} against "
-    text += counted(summary.gallery, "gallery photo", "gallery photos")
+    text = f"{count(summary.queries, 'query', 'queries')} against "
+    text += count(summary.gallery, "gallery photo")
     if summary.distractors:
-        text += f" and {counted(summary.distractors, 'distractor', 'distractors')}"
+        text += f" and {count(summary.distractors, 'distractor')}"
     if summary.queries_without_positives:
-        left_out = counted(summary.queries_without_positives, "query", "queries")
+        left_out = count(summary.queries_without_positives, "query", "queries")
         text += f"; {left_out} without a right answer there left out"
     return text
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """Return "1 query", "2 queries"."""
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def _note(result: QueryResult) -> str:

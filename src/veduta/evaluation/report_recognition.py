@@ -13,7 +13,6 @@ from veduta.evaluation.bootstrap import Statistic, bootstrap_statistic, percenti
 from veduta.evaluation.calibration_error import brier_score
 from veduta.evaluation.classification import Classification, classification_figures
 from veduta.evaluation.open_set import risk_coverage
-from veduta.evaluation.report import counted
 from veduta.evaluation.report_retrieval import calibration_plot
 from veduta.evaluation.summary import Interval
 from veduta.pages import charts
@@ -27,6 +26,7 @@ from veduta.pages.report_page import (
 )
 from veduta.pages.results_page import Figure, ResultRow, ResultTile, Table
 from veduta.photos import preview
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation, RecognitionResult
@@ -132,11 +132,11 @@ def recognition_page(
         plots.append(_confusion(classes.figures))
     if results:
         figures += _confidence_figures(evaluation)
-    counts = f"{counted(summary.known, 'query', 'queries')} that show a place of the gallery"
+    counts = f"{count(summary.known, 'query', 'queries')} that show a place of the gallery"
     counts += f", {summary.unknown:,} that show none, against "
-    counts += counted(len(evaluation.gallery_paths), "gallery photo", "gallery photos")
+    counts += count(len(evaluation.gallery_paths), "gallery photo")
     if distractors := sum(label is None for label in evaluation.gallery_labels):
-        counts += f", {counted(distractors, 'distractor', 'distractors')} among them"
+        counts += f", {count(distractors, 'distractor')} among them"
     return ReportPage(
         title=f"{evaluation.root.name}: recognition",
         counts=counts,
@@ -146,7 +146,7 @@ def recognition_page(
             if evaluation.settings.get(name) is not None
         ),
         figures=figures,
-        figures_note=f"{counted(summary.named, 'query', 'queries')} got a name. Below each figure, "
+        figures_note=f"{count(summary.named, 'query', 'queries')} got a name. Below each figure, "
         f"the 95 % interval of {summary.resamples:,} bootstrap draws of the queries (seed "
         f"{summary.seed}).",
         plots=[*_curves(evaluation), *plots],

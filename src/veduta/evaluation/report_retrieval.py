@@ -10,7 +10,7 @@ import numpy as np
 
 from veduta.evaluation.calibration_error import reliability
 from veduta.evaluation.metrics import RECALL_LEVELS, QueryResult
-from veduta.evaluation.report import FIGURES, counted, counts, result_rows
+from veduta.evaluation.report import FIGURES, counts, result_rows
 from veduta.evaluation.summary import class_table
 from veduta.pages import charts
 from veduta.pages.report_page import (
@@ -23,6 +23,7 @@ from veduta.pages.report_page import (
 )
 from veduta.pages.results_page import Figure, Table
 from veduta.photos import preview
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation.run import Evaluation
@@ -65,7 +66,7 @@ def retrieval_page(evaluation: Evaluation, *, rows: int, **made: Any) -> ReportP
             Figure(name, getattr(summary, key), getattr(summary, f"{key}_interval"), explanation)
             for name, key, explanation in FIGURES
         ],
-        figures_note=f"Means over {counted(summary.queries, 'query', 'queries')}. Below each, the "
+        figures_note=f"Means over {count(summary.queries, 'query', 'queries')}. Below each, the "
         f"95 % interval of {summary.resamples:,} bootstrap draws of the queries (seed "
         f"{summary.seed}).",
         plots=list(_plots(evaluation, judged)),
@@ -198,7 +199,7 @@ def _rows(evaluation: Evaluation, results: Iterable[QueryResult]) -> Iterator[Re
 def _left_out(evaluation: Evaluation) -> Iterator[str]:
     summary = evaluation.summary
     if summary.queries_without_positives:
-        without = counted(summary.queries_without_positives, "query", "queries")
+        without = count(summary.queries_without_positives, "query", "queries")
         yield f"{without} without a right answer in the gallery: counted, and in no mean"
     yield from evaluation.notes
     yield from evaluation.problems

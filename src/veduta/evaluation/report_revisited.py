@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veduta.evaluation.report import counted
 from veduta.pages import charts
 from veduta.pages.report_page import Plot, ReportPage
 from veduta.pages.results_page import Figure, Table
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation.revisited import RevisitedSetup
@@ -29,15 +29,15 @@ def revisited_page(evaluation: RevisitedEvaluation, **made: Any) -> ReportPage:
     settings = evaluation.settings
     return ReportPage(
         title=f"{evaluation.name}: retrieval by its published protocol",
-        counts=f"{counted(len(evaluation.queries), 'query', 'queries')} against "
-        f"{counted(evaluation.gallery, 'gallery photo', 'gallery photos')}",
+        counts=f"{count(len(evaluation.queries), 'query', 'queries')} against "
+        f"{count(evaluation.gallery, 'gallery photo')}",
         method=f"encoder {settings['encoder']}, rerank {settings['rerank']}",
         figures=[
             Figure(
                 f"mAP, {name}",
                 setup.map,
                 setup.map_interval,
-                f"mean over {counted(setup.queries, 'query', 'queries')} of the area under "
+                f"mean over {count(setup.queries, 'query', 'queries')} of the area under "
                 "precision and recall, by trapezoids, junk taken out",
             )
             for name, setup in judged.items()

@@ -10,6 +10,7 @@ import numpy as np
 
 from veduta.keypoints.matching import mutual
 from veduta.keypoints.regions import overlap
+from veduta.text import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,7 +168,7 @@ def _caption(found: Verification, drawn: int) -> str:
     agree, matches = len(found.inliers), found.matches
     if not matches:
         return "Not verified: no keypoints match"
-    of = f"{agree} of {matches} {'match' if matches == 1 else 'matches'} agree"
+    of = f"{agree} of {count(matches, 'match', 'matches')} agree"
     if found.model is None:
         return f"Not verified: only {of}"
     model = found.model if found.model == "homography" else "fundamental matrix"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +10,7 @@ from veduta.keypoints.orb import load_orb
 from veduta.keypoints.sift import load_sift
 from veduta.keypoints.surf import load_surf
 from veduta.keypoints.xfeat import load_xfeat
+from veduta.text import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,11 +72,8 @@ def load_extractor(name: str = "xfeat", *, count: int = 512, threads: int = 1) -
         EncoderUnavailable: what it needs is not on this machine.
     """
     if name not in KINDS:
-        near = difflib.get_close_matches(name.lower(), KINDS, n=1)
-        question = f"did you mean {near[0]!r}? " if near else ""
-        raise QueryError(
-            f"no keypoints are called {name!r}; {question}Known are {', '.join(KINDS)}"
-        )
+        advice = did_you_mean(name, KINDS) or f"known are {', '.join(KINDS)}"
+        raise QueryError(f"no keypoints are called {name!r}; {advice}")
     if count < 1:
         raise QueryError(f"count must be 1 or more keypoints, not {count}")
     if threads < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import tomllib
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from veduta.errors import RecipeError, readable
+from veduta.text import did_you_mean
 
 __all__ = [
     "Input",
@@ -203,8 +203,7 @@ def recipe_file(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
-    near = difflib.get_close_matches(name, recipe_names(), n=1)
-    advice = f"did you mean {near[0]!r}?" if near else "`veduta recipes` lists those there are."
+    advice = did_you_mean(name, recipe_names()) or "`veduta recipes` lists all recipes."
     raise RecipeError(f"no recipe is called {readable(name)!r}; {advice} A path must end in .toml.")
 
 
@@ -298,8 +297,7 @@ def _built(kind: type, values: Table, file: str, at: str) -> Any:
     made = {}
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            advice = f"did you mean {at}{near[0]}?" if near else f"known are {', '.join(known)}"
+            advice = did_you_mean(key, known, prefix=at) or f"known are {', '.join(known)}"
             raise RecipeError(f"{file}: unknown key {at}{key}; {advice}")
         made[key] = _value(hints[key], value, file, f"{at}{key}")
     return kind(**made)

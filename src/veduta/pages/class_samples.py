@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.photos import preview
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.datasets import Dataset
@@ -79,5 +80,5 @@ def _class_row(shelf: Shelf, description: Description, at: int) -> Row:
     label = sizes.names[at]
     places = [row for row in (seen.rows.tolist() if seen else []) if shelf.labels[row] == label]
     chosen = np.random.default_rng(at).permutation(places)[:_EACH]
-    note = f"{sizes.sizes[at]:,} photo{'' if sizes.sizes[at] == 1 else 's'}"
+    note = count(sizes.sizes[at], "photo")
     return Row(label, note, [shelf.picture(place) for place in sorted(chosen.tolist())])

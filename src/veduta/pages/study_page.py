@@ -16,6 +16,7 @@ from veduta.learn.recipe_text import toml_value
 from veduta.learn.tuning.search_space import Choices, Range
 from veduta.pages.charts import Chart, bars, points
 from veduta.pages.html import environment
+from veduta.text import duration
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -177,15 +178,8 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 @cache
 def _template() -> Template:
     made = environment()
-    made.filters |= {"figure": _figure, "duration": _duration, "value": shown_value}
+    made.filters |= {"figure": _figure, "duration": duration, "value": shown_value}
     return made.get_template("study.html")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from veduta.errors import RecipeError
 from veduta.learn.augmentation.catalogue import FLIPS, WORDS, Word
+from veduta.text import did_you_mean
 
 __all__ = ["REPORTED", "Step", "parse_steps", "read_steps"]
 
@@ -92,8 +92,7 @@ def _step(step: Mapping[str, Any], at: str) -> Step:
     names = [name for name in step if name != _PROBABILITY]
     for name in names:
         if name not in WORDS:
-            near = difflib.get_close_matches(str(name), WORDS, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(WORDS)}"
+            advice = did_you_mean(str(name), WORDS) or f"known are {', '.join(WORDS)}"
             raise RecipeError(f"{at}: no augmentation is called {str(name)!r}; {advice}")
     if len(names) != 1:
         found = " and ".join(names) or "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import urllib.request
@@ -16,6 +15,7 @@ from torch.func import functional_call
 
 from veduta.errors import LearnError, RecipeError, readable
 from veduta.learn.models.layers import Shape, written
+from veduta.text import did_you_mean
 
 __all__ = ["Backbone", "backbone_from"]
 
@@ -306,16 +306,18 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
 
 
 def _unknown(name: str, model: str, known: Sequence[str]) -> RecipeError:
-    near = difflib.get_close_matches(model, known, n=1)
-    prefix = name.partition(":")[0]
-    advice = f"did you mean {prefix}:{near[0]}?" if near else f"known are {', '.join(known[:8])} …"
+    library = name.partition(":")[0]
+    advice = (
+        did_you_mean(model, known, prefix=f"{library}:") or f"known are {', '.join(known[:8])} …"
+    )
     return RecipeError(f"network.backbone {name}: there is no such network; {advice}")
 
 
 def _no_such_parameter(name: str, beginning: str, parameters: Mapping[str, Tensor]) -> str:
     parts = list(dict.fromkeys(one.partition(".")[0] for one in parameters))
-    near = difflib.get_close_matches(beginning, [*parts, *parameters], n=1)
-    advice = f"did you mean {near[0]!r}?" if near else f"they begin with {', '.join(parts[:12])}"
+    advice = (
+        did_you_mean(beginning, [*parts, *parameters]) or f"they begin with {', '.join(parts[:12])}"
+    )
     return (
         f'network.train: no parameter of {name} begins with "{beginning}"; {advice} '
         "(or all, or none)"

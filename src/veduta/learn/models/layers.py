@@ -21,7 +21,6 @@ weights start as Glorot and Bengio (AISTATS 2010) draw them, uniformly, and bias
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from veduta.errors import RecipeError
+from veduta.text import did_you_mean
 
 __all__ = [
     "Layer",
@@ -463,10 +463,9 @@ def _word(values: Mapping[str, Any], where: str) -> str:
 
 
 def _nearest(value: object, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(value), known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known are {', '.join(known)}" if known else "this layer has no other keys"
+    if not known:
+        return "this layer has no other keys"
+    return did_you_mean(str(value), known) or f"known are {', '.join(known)}"
 
 
 def _toml(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from veduta.learn.runs.card import Card, Figures
-from veduta.text import printable
+from veduta.text import count, duration, printable
 
 __all__ = ["card_markdown"]
 
@@ -154,10 +154,10 @@ def _training(card: Card) -> Iterator[str]:
     yield "## Training"
     yield ""
     ran = card.hardware
-    cores = f"{ran['cores']} core" if ran["cores"] == 1 else f"{ran['cores']} cores"
+    cores = count(ran["cores"], "core")
     where = f"{ran['gpu']}, with {ran['cpu']}" if ran["gpu"] else f"{ran['cpu']}, {cores}, no GPU"
     yield from _paragraph(
-        f"{card.epochs:,} {'epoch' if card.epochs == 1 else 'epochs'} in {_time(card.seconds)}; "
+        f"{count(card.epochs, 'epoch')} in {duration(card.seconds)}; "
         f"epoch {card.best_epoch} was kept. Ended: {_safe(card.stopped)}. Seed {card.seed}. "
         f"On {where}; {ran['system']}."
     )
@@ -224,12 +224,3 @@ def _row(cells: Sequence[Any], widths: Sequence[int]) -> str:
         for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return f"| {' | '.join(padded)} |"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

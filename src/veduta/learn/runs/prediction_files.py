@@ -11,7 +11,7 @@ import numpy as np
 
 from veduta.evaluation.classification import Averages, Classification
 from veduta.pages import charts
-from veduta.text import printable
+from veduta.text import count, printable
 
 __all__ = [
     "ANSWERS",
@@ -63,7 +63,7 @@ def classification_text(figures: Classification, part: str) -> str:
     width = max(map(len, [*names, "weighted avg"]))
     photos = figures.photos
     lines = [
-        f"{photos:,} {part} {'photo' if photos == 1 else 'photos'}",
+        count(photos, f"{part} photo"),
         "",
         f"{'':{width}}  precision  recall      f1  support",
     ]

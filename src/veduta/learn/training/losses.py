@@ -22,7 +22,6 @@ Welling (ICLR 2014).
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from veduta.errors import RecipeError
+from veduta.text import did_you_mean
 
 if TYPE_CHECKING:
     from veduta.learn.models.networks import Net, Outputs
@@ -267,8 +267,7 @@ def objective(recipe: Recipe, net: Net) -> Objective:
     """
     name, training = recipe.loss.name, recipe.training
     if name not in _MADE:
-        near = difflib.get_close_matches(name, LOSSES, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(LOSSES)}"
+        advice = did_you_mean(name, LOSSES) or f"known are {', '.join(LOSSES)}"
         raise RecipeError(f"{recipe.name}: no loss is called {name!r}; {advice}")
     if training.pairs and name != "contrastive":
         raise RecipeError(

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from veduta.text import count
+
 if TYPE_CHECKING:
     from veduta.learn.recipe import Training
 
@@ -82,8 +84,7 @@ def reason_to_stop(history: Sequence[Epoch], training: Training) -> str | None:
         note = f"; {without}, so the {shown} was watched"
     *_, wait = _waits(values, training.min_delta, len(history) + 1)
     if training.patience and wait >= training.patience:
-        epochs = "epoch" if training.patience == 1 else "epochs"
-        return f"the {shown} did not gain for {training.patience} {epochs}{note}"
+        return f"the {shown} did not gain for {count(training.patience, 'epoch')}{note}"
     if len(history) >= training.epochs:
         return f"all {training.epochs} epochs{note}"
     return None

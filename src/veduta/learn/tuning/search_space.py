@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -11,6 +10,7 @@ from typing import Any
 from veduta.errors import RecipeError
 from veduta.learn.recipe import Recipe, parsed, with_values
 from veduta.learn.recipe_text import toml_value
+from veduta.text import did_you_mean
 
 __all__ = ["Axis", "Choices", "Range", "flat_space", "read_space", "space_of_text"]
 
@@ -150,8 +150,7 @@ def _axis(recipe: Recipe, key: str, table: Any) -> Axis:
         raise RecipeError(f"{at}: wanted is {{ low = …, high = … }} or {{ choices = […] }}")
     for word in table:
         if word not in _WORDS:
-            near = difflib.get_close_matches(word, _WORDS, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(_WORDS)}"
+            advice = did_you_mean(word, _WORDS) or f"known are {', '.join(_WORDS)}"
             raise RecipeError(f"{at}: unknown word {word}; {advice}")
     axis = _choices(key, table, at) if "choices" in table else _range(key, table, now, at)
     tried = axis.values.values() if isinstance(axis, Choices) else (axis.low, axis.high)
@@ -174,13 +173,12 @@ def _present(recipe: Recipe, key: str, at: str) -> Any:
             where = where[int(part)]
         else:
             known = list(where) if isinstance(where, Mapping) else []
-            near = difflib.get_close_matches(part, known, n=1)
             if isinstance(where, list):
                 advice = f"{part!r} is no place in a list of {len(where)}; the first one is 0"
-            elif near:
-                advice = f"did you mean {near[0]}?"
+            elif known:
+                advice = did_you_mean(part, known) or f"known are {', '.join(known)}"
             else:
-                advice = f"known are {', '.join(known)}" if known else "nothing lies inside of it"
+                advice = "it has no keys inside"
             raise RecipeError(f"{at}: the recipe has no {part!r} there; {advice}")
     return where
 
