@@ -394,17 +394,17 @@ class TestFigures:
         parts = read_parts(home / "photos")
         pictures, parts = prepare(parts, recipe.input, workers=1, cap=1 << 20)
         net = build(recipe, 5).train()
-        whole = scoring.outputs_of(net, pictures, parts.test, recipe.input)
+        whole = scoring.outputs_of(net, pictures, parts.test)
         assert net.training
         monkeypatch.setattr(scoring, "BATCH", 7)
-        again = scoring.outputs_of(net, pictures, parts.test, recipe.input)
+        again = scoring.outputs_of(net, pictures, parts.test)
         for one, other in zip(whole, again, strict=True):
             assert one is not None and other is not None
             # Sums of float32 in another order: processors differ in the last bits.
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
         assert whole[1] is not None
         np.testing.assert_allclose(whole[1].sum(axis=1), 1)
-        features, shares = scoring.outputs_of(net, pictures, parts.test[:0], recipe.input)
+        features, shares = scoring.outputs_of(net, pictures, parts.test[:0])
         assert features.shape == (0, 12) and shares is not None and shares.shape == (0, 5)
 
 
@@ -678,7 +678,7 @@ class TestEncoder:
         pictures, parts = prepare(parts, recipe.input, workers=1, cap=1 << 20)
         net = build(recipe, 5)
         load_weights(net, made[0] / "model.safetensors")
-        features, _ = scoring.outputs_of(net, pictures, parts.train, recipe.input)
+        features, _ = scoring.outputs_of(net, pictures, parts.train)
         index = veduta.create(tmp_path / "index", encoder=str(made[0]))
         index.add(tmp_path / "photos")
         for row, feature in zip(parts.train, features, strict=True):
