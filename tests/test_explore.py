@@ -23,9 +23,9 @@ from veduta.cli.main import run
 from veduta.curate.duplicates import MOST_BITS, _bits, _near_hashes, find_duplicates
 from veduta.errors import DatasetError
 from veduta.explore import describe
-from veduta.explore.classes import ClassSizes, class_sizes, density, size_histogram
+from veduta.explore.classes import ClassSizes, class_sizes
 from veduta.explore.csv_counts import count_csv, csv_kind
-from veduta.explore.photos_seen import look_at
+from veduta.explore.photo_facts import read_photo_facts
 from veduta.pages.description_charts import _falling, charts
 
 
@@ -72,7 +72,7 @@ def test_imbalance_another_way(sizes: list[int]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 10**5), min_size=1, max_size=60))
 def test_histogram_counts_every_class_once(sizes: list[int]) -> None:
-    counts, edges = size_histogram(sized(sizes))
+    counts, edges = sized(sizes).histogram()
     assert counts.sum() == len(sizes)
     assert len(edges) == len(counts) + 1 <= 30
     for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
@@ -84,7 +84,7 @@ def test_histogram_counts_every_class_once(sizes: list[int]) -> None:
 def test_density_is_scipys(sizes: list[int]) -> None:
     stats = pytest.importorskip("scipy.stats")
     some = sized(sizes)
-    estimate = density(some)
+    estimate = some.density()
     assert estimate is not None
     at, height = estimate
     values = np.log10(sizes) if some.wide else np.array(sizes, float)
@@ -95,8 +95,8 @@ def test_density_is_scipys(sizes: list[int]) -> None:
 
 
 def test_no_density_without_a_spread() -> None:
-    assert density(sized([5] * 9)) is None
-    assert density(sized([1, 2, 3, 4])) is None
+    assert sized([5] * 9).density() is None
+    assert sized([1, 2, 3, 4]).density() is None
 
 
 def test_distribution_keeps_the_ends_of_a_long_tail() -> None:
@@ -147,7 +147,7 @@ def test_google_landmarks_counted_as_csv_does(tmp_path: Path) -> None:
     counts = landmarks_csv(tmp_path / "train.csv", 20_000)
     done = describe(tmp_path / "train.csv")
     assert dict(zip(done.sizes.names, done.sizes.sizes.tolist(), strict=True)) == counts
-    assert done.sizes.photos == 20_000 and done.seen is None and done.as_json()["files"] is None
+    assert done.sizes.photos == 20_000 and done.facts is None and done.as_json()["files"] is None
 
 
 def test_what_spreadsheets_do_to_a_csv(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_row_stays_with_its_photo_beside_broken_ones(tmp_path: Path) -> None:
             (tmp_path / names[-1]).write_bytes(b"no photo")
         else:
             save(tmp_path / names[-1], number)
-    seen = look_at(tmp_path, names)
+    seen = read_photo_facts(tmp_path, names)
     assert [place for place, _ in seen.unreadable] == list(range(3, 600, 7))
     assert seen.rows.tolist() == [number for number in range(600) if number % 7 != 3]
     assert seen.sizes.tolist() == [(tmp_path / names[row]).stat().st_size for row in seen.rows]
@@ -407,7 +407,7 @@ def test_copies_of_the_messy_set(shared_data: Callable[[str], Path]) -> None:
     with (root / "manifest.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     paths = [row["path"] for row in rows]
-    seen = look_at(root, paths)
+    seen = read_photo_facts(root, paths)
     found = find_duplicates(seen, [""] * len(rows), [None] * len(rows))
     group_of = {place: number for number, group in enumerate(found.groups) for place in group}
     readable = set(seen.rows.tolist())
@@ -479,7 +479,7 @@ def test_command_without_photos_reads_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "c" / "a.png", 1)
-    monkeypatch.setattr("veduta.explore.description.look_at", None)
+    monkeypatch.setattr("veduta.explore.description.read_photo_facts", None)
     assert run(["describe", str(tmp_path), "--no-photos", "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
     assert done["files"] is None and done["photos"] == 1

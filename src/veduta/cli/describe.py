@@ -70,9 +70,13 @@ def command(
     pictures: list[Path] = []
     try:
         if html:
-            done.write_html(html)
+            from veduta.pages.description_page import write_page
+
+            write_page(html, done)
         if png:
-            pictures = done.write_png(png)
+            from veduta.pages.description_charts import write_charts
+
+            pictures = write_charts(png, done)
     except OSError as error:
         place = shown(error.filename or png or html or "")
         raise click.BadParameter(f"{place}: {error.strerror}.") from error
@@ -103,7 +107,7 @@ def _lines(done: Description) -> Iterator[str]:
     for (one, other), names in done.lacking().items():
         lacking = f"{count(len(names), 'class', 'classes')} of {one} not in {other}: {_some(names)}"
         yield fill(lacking, 80, initial_indent="  ", subsequent_indent="    ")
-    if done.seen is not None:
+    if done.facts is not None:
         told = done.as_json()
         yield from _photo_lines(told["files"])
         yield from _copy_lines(told["duplicates"], split=len(sizes.splits) > 1)

@@ -22,7 +22,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from veduta.explore.photos_seen import PhotosSeen
+    from veduta.explore.photo_facts import PhotoFacts
 
 __all__ = ["LEAST_LIKENESS", "MOST_BITS", "Copy", "Duplicates", "find_duplicates"]
 
@@ -83,7 +83,7 @@ class Duplicates:
 
 
 def find_duplicates(
-    seen: PhotosSeen,
+    seen: PhotoFacts,
     splits: Sequence[str],
     labels: Sequence[str | None],
     on_progress: Callable[[int, int], None] | None = None,
@@ -99,7 +99,7 @@ def find_duplicates(
         for place in group[1:]:
             parent[place] = group[0]
     ones = np.flatnonzero(parent == np.arange(len(parent)))
-    for a, b in _alike(seen.hashes[ones], seen.looks[ones], on_progress):
+    for a, b in _alike(seen.hashes[ones], seen.luma_grids[ones], on_progress):
         _unite(parent, int(ones[a]), int(ones[b]))
     groups: dict[int, list[int]] = defaultdict(list)
     for place in range(len(parent)):
@@ -208,7 +208,7 @@ def _unite(parent: NDArray[np.int64], first: int, second: int) -> None:
 
 
 def _across(
-    seen: PhotosSeen, groups: Sequence[tuple[int, ...]], kinds: Sequence[str | None]
+    seen: PhotoFacts, groups: Sequence[tuple[int, ...]], kinds: Sequence[str | None]
 ) -> Iterator[Copy]:
     """Yield the copies between photos of different kinds; None is no kind."""
     for group in groups:
@@ -224,11 +224,11 @@ def _across(
                     yield _likest(seen, place, of_kind[many])
 
 
-def _likest(seen: PhotosSeen, place: int, others: list[int]) -> Copy:
+def _likest(seen: PhotoFacts, place: int, others: list[int]) -> Copy:
     same = (seen.digests[others] == seen.digests[place]).all(axis=1)
     if same.any():
         return Copy(int(seen.rows[place]), int(seen.rows[others[int(same.argmax())]]), True, 1.0)
-    repeated = np.broadcast_to(seen.looks[place], (len(others), seen.looks.shape[1]))
-    likeness = _likeness(repeated, seen.looks[others])
+    repeated = np.broadcast_to(seen.luma_grids[place], (len(others), seen.luma_grids.shape[1]))
+    likeness = _likeness(repeated, seen.luma_grids[others])
     best = int(likeness.argmax())
     return Copy(int(seen.rows[place]), int(seen.rows[others[best]]), False, float(likeness[best]))

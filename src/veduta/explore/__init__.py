@@ -1,18 +1,18 @@
-"""What a labelled collection holds, before anything is computed from it.
+"""What a labelled collection holds, before any descriptor is computed.
 
-`describe` counts its classes, reads its photos and looks for copies; a `Description` prints as
-JSON, as a page and as charts.
+`describe` counts the classes, reads the photos and looks for copies. A `Description` prints as
+JSON; `veduta.pages` makes its page and its charts.
 """
 
 from veduta.explore.classes import ClassSizes, Imbalance
 from veduta.explore.description import Description, describe
-from veduta.explore.photos_seen import PhotosSeen, look_at
+from veduta.explore.photo_facts import PhotoFacts, read_photo_facts
 
 __all__ = [
     "ClassSizes",
     "Description",
     "Imbalance",
-    "PhotosSeen",
+    "PhotoFacts",
     "describe",
-    "look_at",
+    "read_photo_facts",
 ]

@@ -1,4 +1,4 @@
-"""How many photos each class has, and how uneven that is."""
+"""How many photos each class has, and how uneven the classes are."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["ClassSizes", "Imbalance", "class_sizes", "density", "size_histogram"]
+__all__ = ["ClassSizes", "Imbalance", "class_sizes"]
 
-_BINS = 24
-_WIDE = 20
-"""Largest class over smallest from which on sizes are shown on a logarithmic axis."""
+MAX_BINS = 24
+
+WIDE_RATIO = 20
+"""Sizes are `wide` from this ratio of the largest class to the smallest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imbalance:
     """How uneven the sizes of the classes are.
 
-    `ratio`
-        largest class over smallest.
-    `single`
-        classes with one photo.
-    `effective`
-        as many classes of equal size would be as varied: exp of the entropy of the shares (Hill,
-        "Diversity and Evenness", 1973, order 1), from 1 to the number of classes.
-    `gini`
-        Gini coefficient (1912), from 0, all classes alike, towards 1, one class has it all.
+    Attributes:
+        largest: photos of the largest class.
+        smallest: photos of the smallest class.
+        median: median number of photos in a class.
+        mean: mean number of photos in a class.
+        ratio: size of the largest class divided by the size of the smallest.
+        single: number of classes with one photo.
+        effective: effective number of classes, from 1 to the number of classes. So many classes of
+            equal size have the same diversity. It is exp of the entropy of the shares (Hill,
+            "Diversity and Evenness", 1973, order 1).
+        gini: Gini coefficient (1912). It is 0 when all classes have the same size and approaches 1
+            when one class has all photos.
     """
 
     largest: int
@@ -46,16 +50,16 @@ class Imbalance:
 
 @dataclass(frozen=True, slots=True)
 class ClassSizes:
-    """The classes of a collection, one at least, largest first, equal ones by name.
+    """The classes of a collection, largest first. Classes of equal size are sorted by name.
 
-    `names`, `sizes`
-        (C,) label, and number of its photos over all splits, int64.
-    `splits`
-        photos of each split, with and without a label; {"": N} for an unsplit collection.
-    `by_split`
-        split → (C,) int64 photos of each class in it.
-    `unlabelled`
-        photos without a label.
+    There is at least one class where the methods are called.
+
+    Attributes:
+        names: (C,) labels.
+        sizes: (C,) int64 photos of each class over all splits.
+        splits: split → photos, with and without a label. An unsplit collection has {"": N}.
+        by_split: split → (C,) int64 photos of each class in that split.
+        unlabelled: photos without a label.
     """
 
     names: tuple[str, ...]
@@ -71,11 +75,11 @@ class ClassSizes:
 
     @property
     def wide(self) -> bool:
-        """Whether the sizes span so much that only a logarithmic axis shows them."""
-        return int(self.sizes[0]) >= _WIDE * int(self.sizes[-1])
+        """Whether the sizes differ so much that charts need a logarithmic axis."""
+        return int(self.sizes[0]) >= WIDE_RATIO * int(self.sizes[-1])
 
     def imbalance(self) -> Imbalance:
-        """Return the figures of one class or more."""
+        """Return how uneven the sizes are."""
         sizes = self.sizes.astype(np.float64)
         share = sizes / sizes.sum()
         rising = share[::-1]
@@ -95,14 +99,65 @@ class ClassSizes:
     def only_in(self, split: str, other: str) -> tuple[str, ...]:
         """Return the classes that have photos in `split` and none in `other`."""
         alone = (self.by_split[split] > 0) & (self.by_split[other] == 0)
-        return tuple(self.names[at] for at in np.flatnonzero(alone))
+        return tuple(self.names[row] for row in np.flatnonzero(alone))
+
+    def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Count the classes by size.
+
+        The bins are equally wide, on a logarithmic axis where the sizes are `wide`.
+
+        Returns:
+            The (B,) numbers of classes, and the (B + 1,) edges of the bins in photos, each halfway
+            between two whole numbers.
+        """
+        low, high = int(self.sizes[-1]), int(self.sizes[0])
+        if self.wide:
+            whole = np.unique(np.rint(np.geomspace(low, high + 1, MAX_BINS + 1)).astype(np.int64))
+        else:
+            width = max(1, -(-(high + 1 - low) // MAX_BINS))
+            whole = np.arange(low, high + 1 + width, width)
+            whole = whole[: int(np.searchsorted(whole, high, "right")) + 1]
+        edges: NDArray[np.float64] = whole - np.float64(0.5)
+        counts, _ = np.histogram(self.sizes, edges)
+        return counts.astype(np.int64), edges
+
+    def density(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Estimate the density of classes over their size.
+
+        The estimate uses a Gaussian kernel with Scott's bandwidth ("Multivariate Density
+        Estimation", 1992). The axis is the size or, where the sizes are `wide`, its decimal
+        logarithm. The integral over that axis is 1.
+
+        Returns:
+            The (200,) sizes in photos and the (200,) densities. None for fewer than five classes
+            and for classes of one size, which have no bandwidth.
+        """
+        if len(self.sizes) < 5 or self.sizes[0] == self.sizes[-1]:
+            return None
+        values, weights = np.unique(self.sizes, return_counts=True)
+        positions = np.log10(values) if self.wide else values.astype(np.float64)
+        share = weights / weights.sum()
+        mean = float((share * positions).sum())
+        std = float(np.sqrt((share * (positions - mean) ** 2).sum()))
+        bandwidth = std * float(len(self.sizes)) ** -0.2
+        low = positions[0] - 3 * bandwidth
+        grid = np.linspace(low if self.wide else max(0.0, low), positions[-1] + 3 * bandwidth, 200)
+        height = np.zeros(len(grid))
+        for position, weight in zip(positions, share, strict=True):
+            height += weight * np.exp(-0.5 * ((grid - position) / bandwidth) ** 2)
+        height /= bandwidth * np.sqrt(2 * np.pi)
+        return (10**grid if self.wide else grid), height
 
 
 def class_sizes(counted: pa.Table) -> ClassSizes:
-    """Return the class sizes of a table with `label`, `split` (strings) and `photos` (integer).
+    """Sum a table of counts by class and split.
 
-    The same label and split may come in several rows. An empty or null label is none, and a label
-    without a photo is left out.
+    Args:
+        counted: the columns `label` and `split` (strings) and `photos` (integers). The same label
+            and split may come in several rows. An empty or null label means no label.
+
+    Returns:
+        The classes with at least one photo.
     """
     import pyarrow.compute as pc
 
@@ -120,58 +175,16 @@ def class_sizes(counted: pa.Table) -> ClassSizes:
         .sort_by([("photos_sum", "descending"), ("label", "ascending")])
     )
     names = classes["label"].combine_chunks()
-    places = pc.index_in(labelled["label"], value_set=names).to_numpy()
+    class_ids = pc.index_in(labelled["label"], value_set=names).to_numpy()
     photos = labelled["photos"].to_numpy()
-    of_row = labelled["split"].to_numpy()
+    row_splits = labelled["split"].to_numpy()
     by_split = {}
     for name in splits["split"].to_pylist():
-        rows = of_row == name
-        weights = np.bincount(places[rows], photos[rows], minlength=len(names))
-        by_split[name] = weights.astype(np.int64)
+        rows = row_splits == name
+        sums = np.bincount(class_ids[rows], photos[rows], minlength=len(names))
+        by_split[name] = sums.astype(np.int64)
     sizes = classes["photos_sum"].to_numpy().astype(np.int64)
     counts = dict(zip(splits["split"].to_pylist(), splits["photos_sum"].to_pylist(), strict=True))
     return ClassSizes(
         tuple(names.to_pylist()), sizes, counts, by_split, sum(counts.values()) - int(sizes.sum())
     )
-
-
-def size_histogram(sizes: ClassSizes) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return (B,) numbers of classes and (B + 1,) edges in photos, halfway between whole sizes.
-
-    The bins are equally wide, or equally wide on a logarithmic axis where the sizes are `wide`.
-    """
-    low, high = int(sizes.sizes[-1]), int(sizes.sizes[0])
-    if sizes.wide:
-        whole = np.unique(np.rint(np.geomspace(low, high + 1, _BINS + 1)).astype(np.int64))
-    else:
-        width = max(1, -(-(high + 1 - low) // _BINS))
-        whole = np.arange(low, high + 1 + width, width)
-        whole = whole[: int(np.searchsorted(whole, high, "right")) + 1]
-    edges: NDArray[np.float64] = whole - np.float64(0.5)
-    counts, _ = np.histogram(sizes.sizes, edges)
-    return counts.astype(np.int64), edges
-
-
-def density(sizes: ClassSizes) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return (200,) sizes in photos and (200,) the density of classes there.
-
-    A Gaussian kernel estimate with the bandwidth of Scott ("Multivariate Density Estimation",
-    1992), over the size or, where the sizes are `wide`, its decimal logarithm; its integral over
-    that axis is 1. None for fewer than five classes and for classes of one size, which have no
-    bandwidth.
-    """
-    if len(sizes.sizes) < 5 or sizes.sizes[0] == sizes.sizes[-1]:
-        return None
-    values, weights = np.unique(sizes.sizes, return_counts=True)
-    at = np.log10(values) if sizes.wide else values.astype(np.float64)
-    share = weights / weights.sum()
-    mean = float((share * at).sum())
-    spread = float(np.sqrt((share * (at - mean) ** 2).sum()))
-    bandwidth = spread * float(len(sizes.sizes)) ** -0.2
-    low = at[0] - 3 * bandwidth
-    grid = np.linspace(low if sizes.wide else max(0.0, low), at[-1] + 3 * bandwidth, 200)
-    height = np.zeros(len(grid))
-    for value, part in zip(at, share, strict=True):
-        height += part * np.exp(-0.5 * ((grid - value) / bandwidth) ** 2)
-    height /= bandwidth * np.sqrt(2 * np.pi)
-    return (10**grid if sizes.wide else grid), height

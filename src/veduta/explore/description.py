@@ -1,4 +1,4 @@
-"""`describe`: everything about a collection that can be said without a network."""
+"""`describe`: what a labelled collection holds, without a network."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from numpy.typing import NDArray
 from veduta.curate.duplicates import Copy, Duplicates, find_duplicates
 from veduta.datasets import Dataset
 from veduta.errors import DatasetError, readable
-from veduta.explore.classes import ClassSizes, class_sizes, density, size_histogram
-from veduta.explore.photos_seen import PhotosSeen, look_at
+from veduta.explore.classes import ClassSizes, class_sizes
+from veduta.explore.photo_facts import PhotoFacts, read_photo_facts
 from veduta.explore.sources import open_source
 
 __all__ = ["Description", "describe"]
 
-_ASKED_OF = (("query", "gallery"), ("test", "train"), ("val", "train"), ("test", "gallery"))
+# Pairs of splits whose classes are compared, in both directions.
+COMPARED_SPLITS = (("query", "gallery"), ("test", "train"), ("val", "train"), ("test", "gallery"))
 
-Tell = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What `describe` found.
+    """The result of `describe`.
 
-    `source`
-        what was described, as it was given.
-    `dataset`, `seen`, `duplicates`
-        None where no photo was read.
+    Attributes:
+        source: the path that was described, as the caller gave it.
+        sizes: the classes and their sizes.
+        dataset: the photos and their labels. None if only the classes were counted.
+        facts: facts about the photos. None if no photo was read.
+        duplicates: copies among the photos. None if no photo was read.
     """
 
     source: Path
     sizes: ClassSizes
     dataset: Dataset | None = None
-    seen: PhotosSeen | None = None
+    facts: PhotoFacts | None = None
     duplicates: Duplicates | None = None
 
     @property
@@ -48,22 +51,28 @@ class Description:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What was left out before a photo was read."""
+        """What was left out before any photo was read."""
         return self.dataset.problems if self.dataset else ()
 
     def lacking(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Return (split, other) → classes of the one that the other has no photo of.
+        """Compare the classes of queries and gallery, and of test, validation and training photos.
 
-        For queries and their gallery, test and training photos, and the reverse; pairs of splits
-        that have the same classes are left out.
+        Returns:
+            (split, other split) → the classes of `split` that have no photo in `other split`. Pairs
+            of splits with the same classes are left out.
         """
-        have = self.sizes.by_split
-        pairs = [(a, b) for pair in _ASKED_OF for a, b in (pair, pair[::-1]) if {a, b} <= set(have)]
-        found = {(a, b): self.sizes.only_in(a, b) for a, b in pairs}
-        return {pair: names for pair, names in found.items() if names}
+        splits = self.sizes.by_split
+        pairs = [
+            (a, b)
+            for pair in COMPARED_SPLITS
+            for a, b in (pair, pair[::-1])
+            if {a, b} <= set(splits)
+        ]
+        lacking = {(a, b): self.sizes.only_in(a, b) for a, b in pairs}
+        return {pair: names for pair, names in lacking.items() if names}
 
     def copies_between(self) -> dict[tuple[str, str], int]:
-        """Return (split, other) → photos of the one that have a copy in the other."""
+        """Return (split, other split) → photos of `split` that have a copy in `other split`."""
         if self.duplicates is None or self.dataset is None:
             return {}
         splits = self.dataset.table["split"].to_pylist()
@@ -74,7 +83,7 @@ class Description:
         return {pair: len(photos) for pair, photos in sorted(between.items())}
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON has it; paths are relative to the collection."""
+        """Return the description as plain values. Paths are relative to the collection."""
         return {
             "source": readable(self.source),
             "photos": self.sizes.photos,
@@ -94,87 +103,57 @@ class Description:
             "problems": list(self.problems),
         }
 
-    def write_html(self, file: str | os.PathLike[str]) -> None:
-        """Write one page that needs nothing else. Raises `OSError` when it cannot be written."""
-        from veduta.pages.description_page import write_page
-
-        write_page(file, self)
-
-    def write_png(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write one PNG a chart into `folder`, which is made, and return the files.
-
-        Where photos were read, `contact_sheet.png` shows some of them.
-
-        Raises `OSError` when one cannot be written.
-        """
-        from veduta.pages.class_samples import Shelf, class_rows
-        from veduta.pages.class_sheet import write_class_sheet
-        from veduta.pages.description_charts import charts
-
-        into = Path(folder)
-        into.mkdir(parents=True, exist_ok=True)
-        written = []
-        for name, chart in charts(self).items():
-            written.append(into / f"{name}.png")
-            written[-1].write_bytes(chart.png())
-        if self.dataset is not None and self.seen is not None:
-            frequent, others = class_rows(self, Shelf(self.dataset))
-            if rows := frequent + others:
-                written.append(into / "contact_sheet.png")
-                write_class_sheet(written[-1], rows)
-        return written
-
     def _class_sizes(self) -> list[dict[str, Any]]:
-        split = [name for name in self.sizes.splits if name]
-        columns = [self.sizes.by_split[name].tolist() for name in split]
+        splits = [name for name in self.sizes.splits if name]
+        columns = [self.sizes.by_split[name].tolist() for name in splits]
         return [
             {
                 "label": label,
                 "photos": size,
-                **({"splits": dict(zip(split, parts, strict=True))} if split else {}),
+                **({"splits": dict(zip(splits, counts, strict=True))} if splits else {}),
             }
-            for label, size, *parts in zip(
+            for label, size, *counts in zip(
                 self.sizes.names, self.sizes.sizes.tolist(), *columns, strict=True
             )
         ]
 
     def _histogram(self) -> dict[str, Any]:
-        counts, edges = size_histogram(self.sizes)
+        counts, edges = self.sizes.histogram()
         return {"classes": counts.tolist(), "edges": edges.tolist()}
 
     def _density(self) -> dict[str, Any] | None:
-        estimate = density(self.sizes)
+        estimate = self.sizes.density()
         if estimate is None:
             return None
-        at, height = estimate
+        photos, density = estimate
         over = "log10(photos)" if self.sizes.wide else "photos"
-        return {"over": over, "photos": at.tolist(), "density": height.tolist()}
+        return {"over": over, "photos": photos.tolist(), "density": density.tolist()}
 
     def _files(self) -> dict[str, Any] | None:
-        if self.seen is None or self.dataset is None:
+        if self.facts is None or self.dataset is None:
             return None
-        seen, paths = self.seen, self.dataset.table["path"].to_pylist()
-        pixels = seen.widths.astype(np.float64) * seen.heights
+        facts, paths = self.facts, self.dataset.table["path"].to_pylist()
+        pixels = facts.widths.astype(np.float64) * facts.heights
         return {
-            "read": len(seen.rows),
-            "unreadable": [{"path": paths[at], "reason": why} for at, why in seen.unreadable],
-            "width": spread(seen.widths),
-            "height": spread(seen.heights),
-            "megapixels": spread(pixels / 1e6),
-            "aspect_ratio": spread(seen.widths / seen.heights),
-            "bytes": {**spread(seen.sizes), "total": int(seen.sizes.sum())},
-            "formats": dict(seen.formats),
-            "colour_modes": dict(seen.modes),
-            "misnamed": [{"path": paths[at], "format": kind} for at, kind in seen.misnamed],
+            "read": len(facts.rows),
+            "unreadable": [{"path": paths[row], "reason": why} for row, why in facts.unreadable],
+            "width": _quantiles(facts.widths),
+            "height": _quantiles(facts.heights),
+            "megapixels": _quantiles(pixels / 1e6),
+            "aspect_ratio": _quantiles(facts.widths / facts.heights),
+            "bytes": {**_quantiles(facts.sizes), "total": int(facts.sizes.sum())},
+            "formats": dict(facts.formats),
+            "colour_modes": dict(facts.modes),
+            "misnamed": [{"path": paths[row], "format": kind} for row, kind in facts.misnamed],
         }
 
     def _duplicates(self) -> dict[str, Any] | None:
         if self.duplicates is None or self.dataset is None:
             return None
-        found, paths = self.duplicates, self.dataset.table["path"].to_pylist()
+        duplicates, paths = self.duplicates, self.dataset.table["path"].to_pylist()
 
         def named(groups: Sequence[Sequence[int]]) -> list[list[str]]:
-            return [[paths[at] for at in group] for group in groups]
+            return [[paths[row] for row in group] for group in groups]
 
         def pairs(copies: Sequence[Copy]) -> list[dict[str, Any]]:
             return [
@@ -187,23 +166,15 @@ class Description:
             ]
 
         return {
-            "exact": named(found.exact),
-            "near": named(found.near),
-            "spare": found.spare,
+            "exact": named(duplicates.exact),
+            "near": named(duplicates.near),
+            "spare": duplicates.spare,
             "copies_between_splits": [
                 {"of": a, "in": b, "photos": n} for (a, b), n in self.copies_between().items()
             ],
-            "across_splits": pairs(found.across_splits),
-            "across_labels": pairs(found.across_labels),
+            "across_splits": pairs(duplicates.across_splits),
+            "across_labels": pairs(duplicates.across_labels),
         }
-
-
-def spread(values: NDArray[Any]) -> dict[str, float]:
-    """Return the smallest, median and largest value, empty without any."""
-    if not len(values):
-        return {}
-    low, middle, high = np.quantile(values.astype(np.float64), (0, 0.5, 1)).tolist()
-    return {"smallest": low, "median": middle, "largest": high}
 
 
 def describe(
@@ -213,50 +184,58 @@ def describe(
     queries: Path | None = None,
     gallery: Path | None = None,
     photos: bool = True,
-    on_progress: Tell | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Description:
     """Describe a labelled collection.
 
-    `path`
-        a folder of class folders; a folder with a `labels.csv`; a folder of splits (`train` and
-        `test`, `query` and `gallery`) with class folders in each; a CSV file, whose rows are
-        counted as they stream by when it names no photos on this disk (Google Landmarks:
-        `id,url,landmark_id` or `landmark_id,images`).
-    `labels`, `queries`, `gallery`
-        as for `veduta.datasets.open_dataset`.
-    `photos`
-        read the photos; without, the classes alone are counted, and a CSV file may name photos
-        that are not there.
-    `on_progress`
-        told what is going on, how much of it is done, and of how much.
+    A photo that cannot be read is listed with the reason. The others are described all the same.
 
-    A photo that cannot be read is listed with the reason and stops nothing.
+    Args:
+        path: a folder of class folders; a folder with a `labels.csv`; a folder of splits (`train`
+            and `test`, `query` and `gallery`) with class folders in each; or a CSV file. The rows
+            of a Google Landmarks file (`id,url,landmark_id` or `landmark_id,images`) are counted
+            in blocks, without photos.
+        labels: as for `veduta.datasets.open_dataset`.
+        queries: as for `veduta.datasets.open_dataset`.
+        gallery: as for `veduta.datasets.open_dataset`.
+        photos: read the photos. If False, only the classes are counted, and a CSV file may name
+            photos that do not exist.
+        on_progress: called with (stage, done, total).
 
-    Raises `DatasetError`, naming the file and what was wanted, when no labels can be had.
+    Raises:
+        DatasetError: there are no labels. The message names the file and what was wanted.
     """
 
-    def told(doing: str) -> Callable[[int, int], None] | None:
+    def progress_of(stage: str) -> Callable[[int, int], None] | None:
         if on_progress is None:
             return None
-        return lambda done, total: on_progress(doing, done, total)
+        return lambda done, total: on_progress(stage, done, total)
 
-    given = Path(path)
+    source_path = Path(path)
     source = open_source(
-        given,
+        source_path,
         labels=labels,
         queries=queries,
         gallery=gallery,
         photos=photos,
-        on_progress=told("Counting"),
+        on_progress=progress_of("Counting"),
     )
     sizes = class_sizes(source.counted)
     if not sizes.names:
-        raise DatasetError(f"{readable(given)}: holds no labelled photo")
+        raise DatasetError(f"{readable(source_path)}: holds no labelled photo")
     if source.dataset is None or not photos:
-        return Description(given, sizes, source.dataset)
+        return Description(source_path, sizes, source.dataset)
     table = source.dataset.table
-    seen = look_at(source.dataset.root, table["path"].to_pylist(), told("Reading"))
-    found = find_duplicates(
-        seen, table["split"].to_pylist(), table["label"].to_pylist(), told("Comparing")
+    facts = read_photo_facts(source.dataset.root, table["path"].to_pylist(), progress_of("Reading"))
+    duplicates = find_duplicates(
+        facts, table["split"].to_pylist(), table["label"].to_pylist(), progress_of("Comparing")
     )
-    return Description(given, sizes, source.dataset, seen, found)
+    return Description(source_path, sizes, source.dataset, facts, duplicates)
+
+
+def _quantiles(values: NDArray[Any]) -> dict[str, float]:
+    """Return the smallest, median and largest value; nothing if there are no values."""
+    if not len(values):
+        return {}
+    low, middle, high = np.quantile(values.astype(np.float64), (0, 0.5, 1)).tolist()
+    return {"smallest": low, "median": middle, "largest": high}

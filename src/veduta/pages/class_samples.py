@@ -76,7 +76,7 @@ def _some_classes(description: Description) -> tuple[list[int], list[int]]:
 
 
 def _class_row(shelf: Shelf, description: Description, at: int) -> Row:
-    sizes, seen = description.sizes, description.seen
+    sizes, seen = description.sizes, description.facts
     label = sizes.names[at]
     places = [row for row in (seen.rows.tolist() if seen else []) if shelf.labels[row] == label]
     chosen = np.random.default_rng(at).permutation(places)[:_EACH]

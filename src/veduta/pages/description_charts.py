@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.explore.classes import density, size_histogram
+from veduta.files import write_bytes
 from veduta.pages import charts as draw
+from veduta.pages.class_samples import Shelf, class_rows
+from veduta.pages.class_sheet import write_class_sheet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.explore.classes import ClassSizes
     from veduta.explore.description import Description
-    from veduta.explore.photos_seen import PhotosSeen
+    from veduta.explore.photo_facts import PhotoFacts
 
-__all__ = ["charts", "class_charts", "photo_charts"]
+__all__ = ["charts", "class_charts", "photo_charts", "write_charts"]
 
 _EACH = 10
 _BINS = 24
@@ -24,11 +28,38 @@ _MOST_POINTS = 400
 _GRID = 48
 
 
+def write_charts(folder: str | os.PathLike[str], description: Description) -> list[Path]:
+    """Write each chart as a PNG file, and a contact sheet of some photos.
+
+    Args:
+        folder: the folder to write into. It is made if it is missing.
+        description: what to draw. Without photos there is no contact sheet.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, chart in charts(description).items():
+        written.append(target / f"{name}.png")
+        write_bytes(written[-1], chart.png())
+    if description.dataset is not None and description.facts is not None:
+        frequent, others = class_rows(description, Shelf(description.dataset))
+        if rows := frequent + others:
+            written.append(target / "contact_sheet.png")
+            write_class_sheet(written[-1], rows)
+    return written
+
+
 def charts(description: Description) -> dict[str, draw.Chart]:
     """Return name → chart, the name being fit for a file."""
     found = class_charts(description.sizes)
-    if description.seen is not None:
-        found |= photo_charts(description.seen)
+    if description.facts is not None:
+        found |= photo_charts(description.facts)
     return found
 
 
@@ -65,7 +96,7 @@ def class_charts(sizes: ClassSizes) -> dict[str, draw.Chart]:
             fill=not sizes.wide,
             steps=True,
         )
-        counts, edges = size_histogram(sizes)
+        counts, edges = sizes.histogram()
         found["class_histogram"] = draw.histogram(
             "Histogram of class sizes",
             counts,
@@ -75,7 +106,7 @@ def class_charts(sizes: ClassSizes) -> dict[str, draw.Chart]:
             log_x=sizes.wide,
             log_y=bool(counts.max() > 50 * max(1, np.median(counts))),
         )
-    estimate = density(sizes)
+    estimate = sizes.density()
     if estimate is not None:
         at, height = estimate
         found["class_density"] = draw.lines(
@@ -90,17 +121,17 @@ def class_charts(sizes: ClassSizes) -> dict[str, draw.Chart]:
     return found
 
 
-def photo_charts(seen: PhotosSeen) -> dict[str, draw.Chart]:
+def photo_charts(facts: PhotoFacts) -> dict[str, draw.Chart]:
     """Return the charts of what the photos are; none without a photo."""
-    if not len(seen.rows):
+    if not len(facts.rows):
         return {}
-    widths, heights = seen.widths.astype(np.float64), seen.heights.astype(np.float64)
+    widths, heights = facts.widths.astype(np.float64), facts.heights.astype(np.float64)
     x, y, weights = _gathered(widths, heights)
     kinds = {
         name: draw.bars(title, list(counts), list(counts.values()), x_label="photos")
         for name, title, counts in (
-            ("formats", "Formats", seen.formats),
-            ("colour_modes", "Colour modes", seen.modes),
+            ("formats", "Formats", facts.formats),
+            ("colour_modes", "Colour modes", facts.modes),
         )
     }
     return {
@@ -115,7 +146,7 @@ def photo_charts(seen: PhotosSeen) -> dict[str, draw.Chart]:
         ),
         "megapixels": _histogram("Megapixels", widths * heights / 1e6, "megapixels"),
         "aspect_ratios": _histogram("Aspect ratios", widths / heights, "width / height"),
-        "file_sizes": _histogram("File sizes", seen.sizes / 1e3, "kilobytes"),
+        "file_sizes": _histogram("File sizes", facts.sizes / 1e3, "kilobytes"),
         **kinds,
     }
 

@@ -32,7 +32,7 @@ def write_page(file: str | os.PathLike[str], description: Description) -> None:
 
 
 def _content(description: Description) -> dict[str, object]:
-    sizes, seen, found = description.sizes, description.seen, description.duplicates
+    sizes, seen, found = description.sizes, description.facts, description.duplicates
     splits = [name for name in sizes.splits if name]
     rows = [
         (label, size, *(int(sizes.by_split[split][at]) for split in splits))
