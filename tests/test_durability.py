@@ -14,7 +14,8 @@ import pytest
 from tiny import TinyEncoder, TinyExtractor, photo_folder
 
 from veduta import errors, index
-from veduta.index.graph import StoredKeypoints, graph_is_whole
+from veduta.index.graph import graph_is_whole
+from veduta.index.keypoint_files import StoredKeypoints
 from veduta.photos import load
 
 HERE = Path(__file__).parent

@@ -13,8 +13,7 @@ from tiny import CentredEncoder, TinyExtractor, save_view, scene_keypoints
 
 from veduta import errors, index
 from veduta.index import graph, keypoint_files
-from veduta.index.graph import StoredKeypoints
-from veduta.index.keypoint_files import KeypointReader, KeypointWriter, Place
+from veduta.index.keypoint_files import KeypointReader, KeypointWriter, Place, StoredKeypoints
 from veduta.index.store import open_table
 
 PACKED = [scene_keypoints(scene, 0).pack() for scene in range(6)]

@@ -21,7 +21,7 @@ from veduta.cli import options
 from veduta.encoders import load_encoder
 from veduta.errors import QueryError
 from veduta.index.calibration import calibration_of, probability
-from veduta.search import MODES, VERIFIED
+from veduta.search import RERANK_MODES, VERIFIED_PHOTOS
 from veduta.search.hit import Evidence
 from veduta.search.verdict import DIFFERENT, SAME, SAME_VIEW, verdict_on
 
@@ -334,13 +334,10 @@ def test_real_photos(home: Path, shared_data: Callable[[str], Path]) -> None:
 
 
 def test_options_are_those_of_the_search() -> None:
-    assert options.MODES == MODES
-    (verify,) = [
-        parameter
-        for parameter in options.rerank_options(lambda: None).__click_params__
-        if parameter.name == "verify"
-    ]
-    assert verify.default == VERIFIED
+    parameters = options.rerank_options(lambda: None).__click_params__
+    offered = {parameter.name: parameter for parameter in parameters}
+    assert tuple(offered["rerank"].type.choices) == RERANK_MODES
+    assert offered["verify"].default == VERIFIED_PHOTOS
 
 
 def test_search_shows_inliers(home: Path) -> None:

@@ -21,8 +21,8 @@ from veduta.index.graph import Graph, build_graph, open_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints
-from veduta.search import MODES, VERIFIED, Engine, Filter, exact
-from veduta.search.reranking import Gallery, Ranking, gather, mode_for, open_gallery, rerank
+from veduta.search import RERANK_MODES, VERIFIED_PHOTOS, Engine, SearchOptions, exact
+from veduta.search.reranking import Gallery, Ranking, gather, open_gallery, rerank, resolve_rerank
 
 SCENES, EACH, D = 12, 6, 96
 
@@ -304,7 +304,7 @@ class TestLeftOut:
     ],
 )
 def test_modes(rerank: str, distance: str, keypoints: bool, mode: str) -> None:
-    assert mode_for(rerank, distance, keypoints=keypoints) == mode
+    assert resolve_rerank(rerank, distance, keypoints=keypoints) == mode
 
 
 @pytest.mark.parametrize(
@@ -319,13 +319,14 @@ def test_modes(rerank: str, distance: str, keypoints: bool, mode: str) -> None:
 )
 def test_modes_that_cannot_be(rerank: str, distance: str, keypoints: bool, message: str) -> None:
     with pytest.raises(errors.QueryError, match=message):
-        mode_for(rerank, distance, keypoints=keypoints)
+        resolve_rerank(rerank, distance, keypoints=keypoints)
 
 
 def test_command_line_knows_every_mode() -> None:
-    from veduta.cli.options import MODES as OFFERED
+    from veduta.cli.search import command
 
-    assert OFFERED == MODES
+    (offered,) = [option for option in command.params if option.name == "rerank"]
+    assert tuple(offered.type.choices) == RERANK_MODES
 
 
 @pytest.fixture
@@ -365,8 +366,8 @@ def query(scene: int, number: int = 77) -> NDArray[np.uint8]:
 
 
 def find(engine: Engine, scene: int, k: int = 10, **options: Any) -> list[Any]:
-    question = engine.ask([query(scene)], rerank=options.get("rerank", "auto"))
-    return engine.find(question, k, **options)
+    encoded = engine.encode_query([query(scene)], rerank=options.get("rerank", "auto"))
+    return engine.search(encoded, SearchOptions(k=k, **options))
 
 
 class TestEngine:
@@ -416,10 +417,10 @@ class TestEngine:
         hits = find(engine, 3, 1000)
         assert len(hits) == 72
         looked = [hit.evidence.inliers is not None for hit in hits]
-        assert sum(looked) == VERIFIED
+        assert sum(looked) == VERIFIED_PHOTOS
         assert all(looked[:9])
 
-    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("mode", RERANK_MODES)
     @pytest.mark.parametrize("k", [0, -1])
     def test_at_least_one_hit(self, engine: Engine, mode: str, k: int) -> None:
         with pytest.raises(errors.QueryError, match="at least one"):
@@ -433,17 +434,17 @@ class TestEngine:
 
     @pytest.mark.parametrize("mode", ["geometry", "global"])
     def test_filters_hold(self, engine: Engine, photos: Path, mode: str) -> None:
-        where = Filter(labels=("class1", "class2"))
-        hits = find(engine, 5, 72, where=where, rerank=mode)
+        labels = ("class1", "class2")
+        hits = find(engine, 5, 72, labels=labels, rerank=mode)
         assert {hit.label for hit in hits} <= {"class1", "class2"}
-        hits = find(engine, 1, 72, where=where, rerank=mode)
+        hits = find(engine, 1, 72, labels=labels, rerank=mode)
         assert {hit.label for hit in hits[:9]} == {"class1"}
-        assert find(engine, 1, where=Filter(labels=("nothing",)), rerank=mode) == []
+        assert find(engine, 1, labels=("nothing",), rerank=mode) == []
 
     def test_several_photos_of_one_thing(self, engine: Engine) -> None:
-        question = engine.ask([query(3, 70), query(3, 71), query(3, 72)])
-        assert len(question.keypoints) == 3
-        assert {hit.label for hit in engine.find(question, 9)} == {"class3"}
+        encoded = engine.encode_query([query(3, 70), query(3, 71), query(3, 72)])
+        assert len(encoded.keypoints) == 3
+        assert {hit.label for hit in engine.search(encoded, SearchOptions(k=9))} == {"class3"}
 
     def test_a_stranger_has_no_probable_hit(self, engine: Engine) -> None:
         scores = [find(engine, scene, 1)[0].score for scene in range(500, 520)]
@@ -459,9 +460,9 @@ class TestEngine:
 
     def test_unknown_mode(self, engine: Engine) -> None:
         with pytest.raises(errors.QueryError, match="Known"):
-            engine.find(engine.ask([query(1)]), rerank="magic")
+            engine.search(engine.encode_query([query(1)]), SearchOptions(rerank="magic"))
         with pytest.raises(errors.QueryError, match="Known"):
-            engine.ask([query(1)], rerank="magic")
+            engine.encode_query([query(1)], rerank="magic")
 
     def test_without_keypoints(self, plain: Engine) -> None:
         assert find(plain, 3) == find(plain, 3, rerank="global")
@@ -472,9 +473,9 @@ class TestEngine:
     def test_a_question_asked_without_keypoints_is_answered_by_the_rest(
         self, engine: Engine
     ) -> None:
-        question = engine.ask([query(3)], rerank="none")
-        assert question.keypoints == ()
-        assert engine.find(question) == find(engine, 3, rerank="global")
+        encoded = engine.encode_query([query(3)], rerank="none")
+        assert encoded.keypoints == ()
+        assert engine.search(encoded) == find(engine, 3, rerank="global")
 
     def test_the_graph_is_missing(self, engine: Engine) -> None:
         before = find(engine, 3, 9)
@@ -536,7 +537,7 @@ class TestEngine:
             lambda name, *, count, threads: TinyExtractor("ffffffffffffffff"),
         )
         with pytest.raises(errors.EncoderMismatch, match="another version of the keypoints 'tiny'"):
-            engine.ask([query(3)])
+            engine.encode_query([query(3)])
 
     @pytest.mark.parametrize("number", [0, 1, 2, 3])
     def test_few_photos(self, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -545,7 +546,7 @@ class TestEngine:
         for i in range(number):
             save_view(few / f"{i}.png", 300 + i, 1, 0.45)
         engine = engine_over(tmp_path / "made", few, monkeypatch, TinyExtractor())
-        for mode in MODES:
+        for mode in RERANK_MODES:
             hits = find(engine, 0, rerank=mode)
             assert len(hits) == number
             if number:
@@ -557,6 +558,6 @@ class TestEngine:
     def test_json_is_finite(self, engine: Engine) -> None:
         import json
 
-        for mode in MODES:
+        for mode in RERANK_MODES:
             for hit in find(engine, 3, 72, rerank=mode):
                 json.dumps(hit.as_json(), allow_nan=False)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from tiny import TinyEncoder, photo_folder, pixels, save
 
+import veduta
 from veduta import errors, index
 from veduta.index.snapshot import Snapshot, quantise
-from veduta.search import DISTANCES, Engine, Filter, together
+from veduta.search import DISTANCES, EncodedQuery, Engine, Hit, SearchOptions, mean_descriptor
+from veduta.search import distances as distance_functions
 from veduta.search.distances import distances
 from veduta.search.exact import nearest, score, similarities
 
@@ -118,9 +120,10 @@ def test_unknown_distance_names_the_known() -> None:
 
 
 def test_command_line_knows_every_distance() -> None:
-    from veduta.cli.options import DISTANCES as OFFERED
+    from veduta.cli.search import command
 
-    assert OFFERED == DISTANCES
+    (offered,) = [option for option in command.params if option.name == "distance"]
+    assert tuple(offered.type.choices) == DISTANCES == tuple(distance_functions._DISTANCES)
 
 
 @pytest.fixture
@@ -137,13 +140,23 @@ def engine(tmp_path: Path, photos: Path) -> Engine:
     return Engine(made, encoder=encoder)  # type: ignore[arg-type]
 
 
+def encoded(engine: Engine, *photos: Any, **options: Any) -> NDArray[np.float32]:
+    """Return the descriptor of each photo."""
+    rows = [engine.encode_query([photo], rerank="none", **options).descriptor for photo in photos]
+    return np.stack(rows)
+
+
+def search(engine: Engine, query: NDArray[np.float32], k: int, **options: Any) -> list[Hit]:
+    return engine.search(EncodedQuery(query), SearchOptions(k=k, rerank="none", **options))
+
+
 def names(hits: Any) -> list[str]:
     return [Path(hit.path).name for hit in hits]
 
 
 def test_a_photo_finds_itself_first(engine: Engine, photos: Path) -> None:
     for photo in sorted(photos.rglob("*.png"))[:5]:
-        hit, *rest = engine.search(engine.describe([photo])[0], 3)
+        hit, *rest = search(engine, encoded(engine, photo)[0], 3)
         assert hit.path == str(photo)
         assert hit.score == pytest.approx(1, abs=1e-3)
         assert hit.label == photo.parent.name
@@ -153,25 +166,39 @@ def test_a_photo_finds_itself_first(engine: Engine, photos: Path) -> None:
 
 def test_query_as_array_or_bytes_path(engine: Engine, photos: Path) -> None:
     photo = photos / "class0/photo0000.png"
-    by_path = engine.describe([photo])
-    np.testing.assert_array_equal(engine.describe([os.fsencode(photo)]), by_path)
-    np.testing.assert_array_equal(engine.describe([pixels(0)]), by_path)
+    by_path = encoded(engine, photo)
+    np.testing.assert_array_equal(encoded(engine, os.fsencode(photo)), by_path)
+    np.testing.assert_array_equal(encoded(engine, pixels(0)), by_path)
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(errors.QueryError, match="height, width, 3"):
-            engine.describe([wrong])
+            encoded(engine, wrong)
+
+
+def test_keyword_arguments_replace_single_options(engine: Engine, photos: Path) -> None:
+    collection = veduta.open(engine.index)
+    collection._engine = engine
+    photo = photos / "class0/photo0000.png"
+    options = SearchOptions(k=3, labels=("class1",), rerank="none")
+    hits = collection.search(photo, options=options)
+    assert hits == engine.search(EncodedQuery(encoded(engine, photo)[0]), options)
+    assert len(hits) == 3 and {hit.label for hit in hits} == {"class1"}
+    more = collection.search(photo, options=options, k=5, label="class2")
+    assert len(more) == 5 and {hit.label for hit in more} == {"class2"}
+    assert len(collection.search(photo)) == SearchOptions().k == 10
+    with pytest.raises(errors.QueryError, match="at least one query"):
+        collection.search(options=options)
 
 
 def test_filters(engine: Engine, photos: Path) -> None:
-    query = engine.describe([photos / "class0/photo0000.png"])[0]
-    by_label = engine.search(query, 99, where=Filter(labels=("class1",)))
+    query = encoded(engine, photos / "class0/photo0000.png")[0]
+    by_label = search(engine, query, 99, labels=("class1",))
     assert len(by_label) == 10 and {hit.label for hit in by_label} == {"class1"}
-    two = engine.search(query, 99, where=Filter(labels=("class1", "class2")))
+    two = search(engine, query, 99, labels=("class1", "class2"))
     assert len(two) == 20
-    below = engine.search(query, 99, where=Filter(under=photos / "class2"))
+    below = search(engine, query, 99, under=photos / "class2")
     assert len(below) == 10 and all("class2" in hit.path for hit in below)
-    assert engine.search(query, 99, where=Filter(under=photos / "class")) == [], "not a prefix"
-    both = Filter(labels=("class1",), under=photos / "class2")
-    assert engine.search(query, 99, where=both) == []
+    assert search(engine, query, 99, under=photos / "class") == [], "not a prefix"
+    assert search(engine, query, 99, labels=("class1",), under=photos / "class2") == []
 
 
 def test_filter_by_date(tmp_path: Path) -> None:
@@ -188,10 +215,10 @@ def test_filter_by_date(tmp_path: Path) -> None:
     index.create(made, encoder)
     index.update(made, [photos], encoder)
     engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
-    query = engine.describe([pixels(1)])[0]
+    query = encoded(engine, pixels(1))[0]
 
     def found(**when: datetime) -> list[str]:
-        return sorted(names(engine.search(query, 9, where=Filter(**when))))  # type: ignore[arg-type]
+        return sorted(names(search(engine, query, 9, **when)))
 
     assert found(before=datetime(2020, 1, 1)) == ["dated.jpg"], (
         "its own date goes before the file's"
@@ -207,59 +234,59 @@ def test_filter_by_date(tmp_path: Path) -> None:
 
 
 def test_min_score(engine: Engine, photos: Path) -> None:
-    query = engine.describe([photos / "class0/photo0000.png"])[0]
-    assert len(engine.search(query, 30, min_score=0.999)) == 1
-    assert len(engine.search(query, 30, min_score=-1)) == 30
+    query = encoded(engine, photos / "class0/photo0000.png")[0]
+    assert len(search(engine, query, 30, min_score=0.999)) == 1
+    assert len(search(engine, query, 30, min_score=-1)) == 30
 
 
 @pytest.mark.parametrize("name", [name for name in DISTANCES if name != "cosine"])
 def test_other_distances_rank_by_distance(engine: Engine, photos: Path, name: str) -> None:
-    query = engine.describe([photos / "class0/photo0003.png"])[0]
-    hits = engine.search(query, 30, distance=name)
+    query = encoded(engine, photos / "class0/photo0003.png")[0]
+    hits = search(engine, query, 30, distance=name)
     far = distances(engine.state.snapshot.descriptors, query, name)
     np.testing.assert_allclose([-hit.score for hit in hits], np.sort(far))
     assert names(hits)[0] == "photo0003.png"
-    some = engine.search(query, 30, distance=name, where=Filter(labels=("class1",)))
+    some = search(engine, query, 30, distance=name, labels=("class1",))
     assert len(some) == 10 and {hit.label for hit in some} == {"class1"}
 
 
 def test_euclidean_ranks_as_cosine(engine: Engine, photos: Path) -> None:
-    query = engine.describe([photos / "class0/photo0003.png"])[0]
-    cosine = names(engine.search(query, 30))
-    assert names(engine.search(query, 30, distance="euclidean")) == cosine
+    query = encoded(engine, photos / "class0/photo0003.png")[0]
+    cosine = names(search(engine, query, 30))
+    assert names(search(engine, query, 30, distance="euclidean")) == cosine
 
 
 def test_together_is_the_mean_direction() -> None:
     rows = unit(np.array([[1, 0, 0], [0, 1, 0]]))
-    np.testing.assert_allclose(together(rows), [0.5**0.5, 0.5**0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(mean_descriptor(rows), [0.5**0.5, 0.5**0.5, 0], atol=1e-6)
     with pytest.raises(errors.QueryError, match="cancel"):
-        together(np.array([[1, 0], [-1, 0]], np.float32))
+        mean_descriptor(np.array([[1, 0], [-1, 0]], np.float32))
 
 
 def test_crop_searches_the_region(engine: Engine, photos: Path, tmp_path: Path) -> None:
     wide = np.concatenate([pixels(5), pixels(9)], axis=1)
-    region = engine.describe([wide], crop=(48, 0, 48, 32))
-    np.testing.assert_array_equal(region, engine.describe([pixels(9)]))
-    assert names(engine.search(region[0], 1)) == ["photo0009.png"]
+    region = encoded(engine, wide, crop=(48, 0, 48, 32))
+    np.testing.assert_array_equal(region, encoded(engine, pixels(9)))
+    assert names(search(engine, region[0], 1)) == ["photo0009.png"]
     for crop in ((0, 0, 0, 5), (90, 0, 10, 5), (-1, 0, 5, 5), (0, 30, 5, 5)):
         with pytest.raises(errors.QueryError, match="96 × 32"):
-            engine.describe([wide], crop=crop)
+            encoded(engine, wide, crop=crop)
 
 
 def test_engine_sees_what_a_writer_commits(engine: Engine, photos: Path) -> None:
-    query = engine.describe([pixels(777)])[0]
-    assert engine.search(query, 1)[0].score < 0.999
+    query = encoded(engine, pixels(777))[0]
+    assert search(engine, query, 1)[0].score < 0.999
     save(photos / "late.png", 777)
     index.update(engine.index, [photos], TinyEncoder())  # type: ignore[arg-type]
-    assert names(engine.search(query, 1)) == ["late.png"]
+    assert names(search(engine, query, 1)) == ["late.png"]
 
 
 def test_search_through_a_projection(engine: Engine, photos: Path) -> None:
     index.set_projection(engine.index, 12)
     photo = photos / "class0/photo0003.png"
-    descriptor = engine.describe([photo])[0]
+    descriptor = encoded(engine, photo)[0]
     assert descriptor.shape == (12,)
-    hits = engine.search(descriptor, 3)
+    hits = search(engine, descriptor, 3)
     assert hits[0].path == str(photo)
     assert hits[0].score == pytest.approx(1, abs=2e-3)
 
@@ -268,13 +295,13 @@ def test_empty_index_and_bad_questions(tmp_path: Path) -> None:
     made, encoder = tmp_path / "index", TinyEncoder()
     index.create(made, encoder)
     engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
-    query = engine.describe([pixels(1)])[0]
-    assert engine.search(query, 5) == []
-    assert engine.search(query, 5, distance="manhattan") == []
+    query = encoded(engine, pixels(1))[0]
+    assert search(engine, query, 5) == []
+    assert search(engine, query, 5, distance="manhattan") == []
     with pytest.raises(errors.QueryError, match="at least one"):
-        engine.search(query, 0)
+        search(engine, query, 0)
     with pytest.raises(errors.PhotoUnreadable, match=r"nowhere\.jpg"):
-        engine.describe([tmp_path / "nowhere.jpg"])
+        encoded(engine, tmp_path / "nowhere.jpg")
 
 
 def test_missing_encoder_names_itself(tmp_path: Path) -> None:
@@ -325,8 +352,8 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
     engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
     shared = 0
     for query in rows[:40]:
-        quick = engine.search(query, 10)
-        true = engine.search(query, 10, exact=True)
+        quick = search(engine, query, 10)
+        true = search(engine, query, 10, exact=True)
         assert quick[0].id == true[0].id
         assert [h.score for h in quick] == sorted((h.score for h in quick), reverse=True)
         scores = {hit.id: hit.score for hit in true}
@@ -335,10 +362,10 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
                 shared += 1
                 assert hit.score == pytest.approx(scores[hit.id], abs=2e-3)
     assert shared >= 0.9 * 400
-    kept = engine.search(rows[0], 5, where=Filter(under=Path("/p")))
-    assert [hit.id for hit in kept] == [hit.id for hit in engine.search(rows[0], 5, exact=True)]
+    kept = search(engine, rows[0], 5, under=Path("/p"))
+    assert [hit.id for hit in kept] == [hit.id for hit in search(engine, rows[0], 5, exact=True)]
     late = unit(rng.standard_normal(192)).astype(np.float16)
     table = open_table(made)
     row = {"id": 9999, "path": b"/late.jpg", "width": 1, "height": 1, "descriptor": late}
     table.append(pa.Table.from_pylist([row], schema=table.dataset.schema))
-    assert engine.search(unit(late), 1)[0].id == 9999, "rows that came later are found too"
+    assert search(engine, unit(late), 1)[0].id == 9999, "rows that came later are found too"

@@ -30,10 +30,11 @@ from veduta import index as store
 from veduta.datasets import open_dataset, retrieval_protocol
 from veduta.encoders import load_encoder
 from veduta.index import calibration as weights
-from veduta.index.graph import StoredKeypoints, build_graph
+from veduta.index.graph import build_graph
+from veduta.index.keypoint_files import StoredKeypoints
 from veduta.keypoints import Keypoints, load_extractor
 from veduta.search import exact
-from veduta.search.reranking import VERIFIED, Findings, Gallery, gather, open_gallery
+from veduta.search.reranking import VERIFIED_PHOTOS, Findings, Gallery, gather, open_gallery
 
 ENCODERS = ("accurate", "fast")
 SETS = ("same_place", "objects20")
@@ -146,7 +147,7 @@ def fit_pairs(materials: list[Material], *, geometry: bool) -> list[float]:
         gallery = open_gallery(material.index)
         rows = []
         for found, good in evidence(material, gallery, geometry=geometry):
-            seen = slice(0, VERIFIED)
+            seen = slice(0, VERIFIED_PHOTOS)
             parts = [weights.standing_out(found.deviations[seen])]
             if geometry:
                 parts += weights.geometry_terms(found.agreeing[seen])

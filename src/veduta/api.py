@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta import index as store
-from veduta import photos
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
-from veduta.errors import QueryError, readable
-from veduta.keypoints import Extractor, draw_matches, load_extractor, verify_many
+from veduta.errors import QueryError
+from veduta.keypoints import Extractor, load_extractor
 from veduta.recognize import (
     METHOD,
     PRECISION,
@@ -23,9 +24,18 @@ from veduta.recognize import (
     recognizer_of,
 )
 from veduta.recognize.model import check_new
-from veduta.search import VERIFIED, Box, Engine, Filter, Hit, Query, hits_of
+from veduta.search import (
+    VERIFIED_PHOTOS,
+    Box,
+    Engine,
+    Hit,
+    PhotoSource,
+    SearchOptions,
+    hits_of,
+)
 from veduta.search.engine import encoder_of, extractor_of
-from veduta.search.pair import DRAWN, Match, Pairable, compare
+from veduta.search.hit_matches import draw_hit_matches
+from veduta.search.pair import Match, compare
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,65 +146,69 @@ class Index:
 
     def search(
         self,
-        *photos: Query,
-        k: int = 10,
-        label: str | Iterable[str] = (),
-        under: PathLike | None = None,
-        after: Any = None,
-        before: Any = None,
-        min_score: float | None = None,
+        *photos: PhotoSource,
+        options: SearchOptions | None = None,
         crop: Box | None = None,
-        distance: str = "cosine",
-        exact: bool = False,
-        rerank: str = "auto",
-        verify: int = VERIFIED,
+        k: int | None = None,
+        label: str | Iterable[str] | None = None,
+        under: PathLike | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        min_score: float | None = None,
+        distance: str | None = None,
+        exact: bool | None = None,
+        rerank: str | None = None,
+        verify: int | None = None,
     ) -> list[Hit]:
-        """Return the k photos of the index that most likely show what `photos` show, best first.
+        """Return the photos of the index that most likely show what `photos` show, best first.
 
         Args:
             photos: one photo, or several of one thing, searched together as a single query: paths
                 or (H, W, 3) uint8 RGB arrays.
-            k: how many hits at most.
+            options: how to search; None: the defaults of `SearchOptions`. The arguments below
+                replace single options, and None leaves an option as it is.
+            crop: (x, y, width, height), pixels of the upright query: search for this region of it.
+            k: the largest number of hits, 10 by default.
             label: only photos with this label, or one of these.
             under: only photos in this folder or below it.
-            after, before: only photos taken in this time (`datetime`; `before` is not included).
-            min_score: only hits with at least this score: a probability, unless `rerank` is
-                `"none"`.
-            crop: (x, y, width, height), pixels of the upright query: search for this region of it.
-            distance: `cosine`, or one of `veduta.search.DISTANCES`.
-            exact: do not use the approximate index, if there is one.
+            after: only photos taken at this time or later.
+            before: only photos taken earlier than this.
+            min_score: only hits with at least this score, see `Hit.score`.
+            distance: `"cosine"` by default, or one of `veduta.search.DISTANCES`.
+            exact: do not use the approximate index, even if there is one.
             rerank: `"none"` ranks by the descriptors alone, `"global"` by the neighbour graph too,
-                `"geometry"` verifies the nearest photos as well; `"auto"` is the best that the
-                index has the means for.
-            verify: how many of the nearest photos to verify.
+                `"geometry"` also verifies the nearest photos, and `"auto"`, the default, is the
+                most thorough one that the index has the data for.
+            verify: how many of the nearest photos are verified, 50 by default.
 
         Raises:
             PhotoError: a query cannot be read.
-            QueryError: the question cannot be asked.
+            QueryError: no photo is named, or the options do not go with each other or with this
+                index.
         """
         if not photos:
             raise QueryError("Name at least one query photo.")
-        question = self.engine.ask(photos, crop=crop, rerank=rerank)
-        where = Filter(
-            labels=(label,) if isinstance(label, str) else tuple(label),
-            under=Path(under) if under is not None else None,
-            after=after,
-            before=before,
-        )
-        return self.engine.find(
-            question,
-            k,
-            where=where,
-            min_score=min_score,
-            distance=distance,
-            exact=exact,
-            rerank=rerank,
-            verify=verify,
-        )
+        labels = None if label is None else (label,) if isinstance(label, str) else tuple(label)
+        given: dict[str, Any] = {
+            "k": k,
+            "labels": labels,
+            "under": None if under is None else Path(under),
+            "after": after,
+            "before": before,
+            "min_score": min_score,
+            "distance": distance,
+            "exact": exact,
+            "rerank": rerank,
+            "verify": verify,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        options = replace(options or SearchOptions(), **changes)
+        query = self.engine.encode_query(photos, crop=crop, rerank=options.rerank)
+        return self.engine.search(query, options)
 
     def recognize(
         self,
-        *photos: Query,
+        *photos: PhotoSource,
         crop: Box | None = None,
         method: str = METHOD,
         precision: float = PRECISION,
@@ -224,10 +238,11 @@ class Index:
             raise QueryError("Name at least one photo.")
         recognizer = self.recognizer(method, outsiders=outsiders, on_progress=on_progress)
         geometric = recognizer.geometric
-        question = self.engine.ask(photos, crop=crop, rerank="auto" if geometric else "none")
-        answer = recognizer.answer(question.descriptor, question.keypoints)
+        rerank = "auto" if geometric else "none"
+        query = self.engine.encode_query(photos, crop=crop, rerank=rerank)
+        answer = recognizer.answer(query.descriptor, query.keypoints)
         snapshot = recognizer.known.gallery.snapshot
-        hits = hits_of(snapshot, answer.ranking, VERIFIED, corner=question.corner)
+        hits = hits_of(snapshot, answer.ranking, VERIFIED_PHOTOS, corner=query.corner)
         return decide(answer, recognizer.confidence, precision, hits)
 
     def recognizer(
@@ -275,7 +290,7 @@ class Index:
             )
         recognizer = self.recognizer("linear", outsiders=outsiders, on_progress=on_progress)
         encoder, extractor = self.engine.encoder, self.engine.extractor
-        # As `Engine.photo` decodes them.
+        # As `Engine.read_photo` decodes them.
         long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
         Model.of(recognizer, encoder, long_side).save(Path(path))
 
@@ -285,7 +300,7 @@ class Index:
 
     def match_picture(
         self,
-        query: Query | list[Query] | tuple[Query, ...],
+        query: PhotoSource | list[PhotoSource] | tuple[PhotoSource, ...],
         hit: Hit,
         *,
         crop: Box | None = None,
@@ -294,32 +309,18 @@ class Index:
         """Draw the query and a hit with the matches of keypoints that agree.
 
         Args:
-            query: the photo that was searched for, or those: of several the one with most agreeing
-                matches is drawn, on which the hit's evidence rests too.
+            query: the photo that was searched for, or the photos of one query. Of several photos
+                the one with the most agreeing matches is drawn.
             hit: one that `search` returned for it.
-            crop: as in `search`; the region alone is drawn.
-            width: pixels, at most; at least 200.
+            crop: as in `search`. Only the region is drawn.
+            width: the largest width of the picture in pixels, at least 200.
 
         Raises:
             PhotoError: a photo cannot be read (any more).
             QueryError: the index has no keypoints, or the hit is not in it (any more).
         """
-        extractor, gallery = self.engine.extractor, self.engine.state.gallery
-        if extractor is None or gallery.keypoints is None:
-            raise QueryError("This index has no keypoints, so there are no matches to draw.")
-        ids = gallery.snapshot.rows["id"].to_numpy()[: gallery.snapshot.photos]
-        rows = (ids == hit.id).nonzero()[0]
-        if not len(rows):
-            raise QueryError(f"{readable(hit.path)}: not in the index any more; search again.")
-        stored = gallery.keypoints.read(int(rows[0]))
-        looks = []
-        for one in query if isinstance(query, (list, tuple)) else [query]:
-            photo = self.engine.photo(one, crop)
-            asked = extractor.extract(photo.pixels, photo.width, photo.height)
-            looks.append((photo.pixels, asked, verify_many(asked, [stored])[0]))
-        pixels, asked, found = max(looks, key=lambda look: look[2].agreeing)
-        shown = photos.load(hit.path, at_least=DRAWN).pixels
-        return draw_matches(pixels, shown, asked, stored, found, width=width)
+        queries = query if isinstance(query, (list, tuple)) else [query]
+        return draw_hit_matches(self.engine, queries, hit, crop=crop, width=width)
 
     def check(self) -> Iterator[store.Finding]:
         """Compare every row with its photo and its checksum: see `veduta.index.check`."""
@@ -378,7 +379,9 @@ def open_or_create(
     return index
 
 
-def match(a: Pairable, b: Pairable, *, encoder: str = DEFAULT, keypoints: str = "xfeat") -> Match:
+def match(
+    a: PhotoSource, b: PhotoSource, *, encoder: str = DEFAULT, keypoints: str = "xfeat"
+) -> Match:
     """Compare two photos: do they show the same place or object?
 
     Args:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import DISTANCES, json_option, rerank_options, runtime_option
+from veduta.cli.options import json_option, rerank_options, runtime_option
 from veduta.cli.printing import command_line, print_json, shown
 from veduta.cli.progress import stages
+from veduta.search.options import DISTANCES
 from veduta.text import count
 
 if TYPE_CHECKING:

@@ -9,9 +9,7 @@ from typing import Any
 
 import click
 
-# As in veduta.search, which is not loaded for `--help`; tests keep them equal.
-DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation")
-MODES = ("auto", "none", "global", "geometry")
+from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
 
 
 def default_index() -> Path:
@@ -54,7 +52,7 @@ def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--rerank MODE` and `--verify N`."""
     rerank = click.option(
         "--rerank",
-        type=click.Choice(MODES),
+        type=click.Choice(RERANK_MODES),
         default="auto",
         show_default=True,
         help="Rank again by the neighbour graph (global), by the geometry of keypoints too "
@@ -63,10 +61,10 @@ def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
     verify = click.option(
         "--verify",
         type=click.IntRange(min=1),
-        default=50,
+        default=VERIFIED_PHOTOS,
         show_default=True,
         metavar="N",
-        help="Nearest photos whose geometry is looked at.",
+        help="How many of the nearest photos are verified by geometry.",
     )
     return rerank(verify(function))
 

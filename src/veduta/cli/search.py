@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import (
-    DISTANCES,
-    CropType,
-    index_option,
-    json_option,
-    rerank_options,
-)
+from veduta.cli.options import CropType, index_option, json_option, rerank_options
 from veduta.cli.photos_named import photos_in
 from veduta.cli.printing import bounds, file_url, print_json, shown
 from veduta.errors import PhotoError
+from veduta.search.options import DISTANCES, SearchOptions
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -110,25 +105,24 @@ def command(
     from veduta import api
 
     index = api.open(index_path)
+    options = SearchOptions(
+        k=k,
+        labels=labels,
+        under=under,
+        after=after,
+        before=before,
+        min_score=min_score,
+        distance=distance,
+        exact=exact,
+        rerank=rerank,
+        verify=verify,
+    )
     failed = False
     answers: list[Answer] = []
     photos = photos_in(queries)
     for group in [photos] if together else [[photo] for photo in photos]:
         try:
-            hits = index.search(
-                *group,
-                k=k,
-                label=labels,
-                under=under,
-                after=after,
-                before=before,
-                min_score=min_score,
-                crop=crop,
-                distance=distance,
-                exact=exact,
-                rerank=rerank,
-                verify=verify,
-            )
+            hits = index.search(*group, options=options, crop=crop)
         except PhotoError as error:
             if together:
                 raise

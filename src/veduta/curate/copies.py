@@ -31,7 +31,7 @@ from veduta.files import atomic_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from veduta.index.graph import StoredKeypoints
+    from veduta.index.keypoint_files import StoredKeypoints
     from veduta.keypoints import Keypoints
 
 __all__ = ["KINDS", "Pair", "copies_among", "find_copies", "groups"]
@@ -255,7 +255,7 @@ class _Looking:
     """The reduced pictures and keypoints of the photos that are being compared."""
 
     def __init__(self, photos: DescribedPhotos, rows: NDArray[np.int64]) -> None:
-        from veduta.index.graph import StoredKeypoints
+        from veduta.index.keypoint_files import StoredKeypoints
 
         self._photos = photos
         self._rows = rows

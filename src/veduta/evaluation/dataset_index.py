@@ -16,7 +16,7 @@ from veduta import photos
 from veduta.datasets import Dataset, RetrievalProtocol
 from veduta.encoders import Encoder, Projection
 from veduta.errors import DatasetError
-from veduta.index.graph import StoredKeypoints
+from veduta.index.keypoint_files import StoredKeypoints
 from veduta.keypoints import Extractor, Keypoints
 
 __all__ = ["Encoded", "OnProgress", "cache", "encode"]

@@ -19,9 +19,9 @@ from veduta.errors import PhotoError
 from veduta.evaluation.dataset_index import Encoded, OnProgress, encode
 from veduta.evaluation.revisited import RevisitedSetup, revisited_figures
 from veduta.keypoints import load_extractor
-from veduta.search import VERIFIED, Engine, exact
-from veduta.search.reranking import mode_for
+from veduta.search import VERIFIED_PHOTOS, Engine, exact
 from veduta.search.reranking import rerank as rerank_hits
+from veduta.search.reranking import resolve_rerank
 
 __all__ = ["RevisitedEvaluation", "evaluate_revisited"]
 
@@ -65,7 +65,7 @@ def evaluate_revisited(
     encoder: str = DEFAULT,
     runtime: str | None = None,
     rerank: str = "auto",
-    verify: int = VERIFIED,
+    verify: int = VERIFIED_PHOTOS,
     on_progress: OnProgress | None = None,
 ) -> RevisitedEvaluation:
     """Measure retrieval on Oxford or Paris, each query cropped to the box of its building.
@@ -75,7 +75,7 @@ def evaluate_revisited(
         photos: the folder of photos; None: see `veduta.datasets.open_revisited`.
         encoder: name of the encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
-        rerank: one of `veduta.search.MODES`.
+        rerank: one of `veduta.search.RERANK_MODES`.
         verify: how many of the nearest photos geometry is asked of.
         on_progress: called with (what, done, total).
 
@@ -83,7 +83,7 @@ def evaluate_revisited(
         DatasetError: the file is not such a protocol, or no query can be read.
         EncoderError: the encoder cannot be had.
     """
-    mode = mode_for(rerank, "cosine", keypoints=True)
+    mode = resolve_rerank(rerank, "cosine", keypoints=True)
     revisited = open_revisited(file, photos)
     network = load_encoder(encoder, runtime=runtime)
     extractor = load_extractor() if mode == "geometry" else None
@@ -145,7 +145,7 @@ def _rankings(
         if on_progress is not None:
             on_progress("Ranking", number, len(revisited.boxes))
         try:
-            asked = engine.ask([root / path], crop=box, rerank=mode)
+            asked = engine.encode_query([root / path], crop=box, rerank=mode)
         except PhotoError as error:
             unread[path] = str(error)
             continue

@@ -25,11 +25,11 @@ from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
 from veduta.keypoints import load_extractor
 from veduta.photos import preview
-from veduta.search import VERIFIED, exact
+from veduta.search import VERIFIED_PHOTOS, exact
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
 from veduta.search.expansion import ALTERNATIVES, rank_by
-from veduta.search.reranking import mode_for, open_gallery
+from veduta.search.reranking import open_gallery, resolve_rerank
 from veduta.search.reranking import rerank as rerank_hits
 
 _QUERY_PHOTO = 640  # pixels, long side on the page
@@ -134,7 +134,7 @@ def evaluate(
     distance: str = "cosine",
     project: int | None = None,
     rerank: str = "auto",
-    verify: int = VERIFIED,
+    verify: int = VERIFIED_PHOTOS,
     method: str | None = None,
     keep: int = 10,
     on_progress: OnProgress | None = None,
@@ -151,9 +151,10 @@ def evaluate(
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         distance: one of `veduta.search.DISTANCES`.
         project: dimension of a PCA fitted on the gallery, without labels.
-        rerank: one of `veduta.search.MODES`; `"auto"` is `"geometry"`, or `"none"` with another
-            distance than cosine. Or, to compare with, one of `"expansion"`, `"augmentation"` and
-            `"superglobal"`, see `veduta.search.expansion`: their scores are no probabilities.
+        rerank: one of `veduta.search.RERANK_MODES`; `"auto"` is `"geometry"`, or `"none"` with
+            another distance than cosine. Or, to compare with, one of `"expansion"`,
+            `"augmentation"` and `"superglobal"`, see `veduta.search.expansion`: their scores are
+            no probabilities.
         verify: how many of the nearest photos geometry is asked of.
         method: one of `veduta.evaluation.METHODS`, which rank by keypoints alone, or None for the
             global descriptor. With a method, the options from `encoder` to `verify` have no
@@ -228,7 +229,7 @@ def evaluate(
 
 def _mode(rerank: str, distance: str) -> str:
     if rerank not in ALTERNATIVES:
-        return mode_for(rerank, distance, keypoints=True)
+        return resolve_rerank(rerank, distance, keypoints=True)
     if distance != "cosine":
         raise QueryError(f"--rerank {rerank} goes with the cosine distance only.")
     return rerank

@@ -27,14 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.index.calibration import Background, Calibration, calibration_of, probability
-from veduta.index.keypoint_files import COLUMNS, KeypointReader, Place
+from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.snapshot import Snapshot, snapshot_name
 from veduta.index.store import storage_error
 from veduta.keypoints import verify_many
 
 if TYPE_CHECKING:
     from veduta.index.manifest import Manifest
-    from veduta.keypoints import Keypoints
 
 FOLDER = "graph"
 NEIGHBOURS = 8
@@ -306,30 +305,6 @@ def _in_groups(lows: NDArray[np.int64]) -> Iterator[list[slice]]:
     slices = [slice(a, b) for a, b in pairwise(borders)]
     for start in range(0, len(slices), _PAIRS_AT_ONCE):
         yield slices[start : start + _PAIRS_AT_ONCE]
-
-
-class StoredKeypoints:
-    """The keypoints of the photos of a snapshot, by row."""
-
-    def __init__(self, index: Path, snapshot: Snapshot) -> None:
-        self._reader = KeypointReader(index)
-        columns = (*COLUMNS, "width", "height")
-        rows = snapshot.rows.slice(0, snapshot.photos)
-        self._places = np.stack([rows[name].to_numpy() for name in columns], axis=1)
-
-    def shared(self, row: int, others: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Tell which of `others` (m,) are copies of the file in `row`."""
-        copies: NDArray[np.bool_] = (self._places[others] == self._places[row]).all(axis=1)
-        return copies
-
-    def read(self, row: int) -> Keypoints:
-        """Return the keypoints of the photo in `row`.
-
-        Raises:
-            IndexDamaged: they do not read back.
-        """
-        file, at, size, width, height = self._places[row].tolist()
-        return self._reader.read(Place(file, at, size), width, height)
 
 
 def sample_rows(photos: int) -> NDArray[np.intp]:

@@ -11,11 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from veduta.errors import IndexDamaged, readable
 from veduta.index.store import storage_error, sync
 from veduta.keypoints import Keypoints
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from veduta.index.snapshot import Snapshot
 
 FOLDER = "keypoints"
 COLUMNS = ("keypoints_file", "keypoints_at", "keypoints_size")
@@ -88,6 +95,33 @@ class KeypointReader:
                 f"{readable(path)}: the keypoints at {place.at:,} do not read ({error}). "
                 f"Mend it with: veduta repair --index {readable(self._index)}"
             ) from error
+
+
+class StoredKeypoints:
+    """The keypoints of the photos of a snapshot, by row. Safe to use from several threads."""
+
+    def __init__(self, index: Path, snapshot: Snapshot) -> None:
+        self._reader = KeypointReader(index)
+        columns = (*COLUMNS, "width", "height")
+        rows = snapshot.rows.slice(0, snapshot.photos)
+        self._places = np.stack([rows[name].to_numpy() for name in columns], axis=1)
+
+    def shared(self, row: int, others: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Return which of the rows `others` (m,) are copies of the file in `row`, (m,) bool."""
+        copies: NDArray[np.bool_] = (self._places[others] == self._places[row]).all(axis=1)
+        return copies
+
+    def read(self, row: int) -> Keypoints:
+        """Return the keypoints of the photo in `row`.
+
+        Args:
+            row: of the snapshot.
+
+        Raises:
+            IndexDamaged: they cannot be read.
+        """
+        file, at, size, width, height = self._places[row].tolist()
+        return self._reader.read(Place(file, at, size), width, height)
 
 
 def remove_unused(index: Path, used: set[int]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from veduta.keypoints import Keypoints
 from veduta.recognize.labelled import UNLABELLED, Labelled
-from veduta.search import VERIFIED, exact
+from veduta.search import VERIFIED_PHOTOS, exact
 from veduta.search.reranking import Ranking, rerank
 
 NEIGHBOURS = 5  # that vote; what the reports' baseline leaves open
@@ -179,13 +179,17 @@ def _kept(known: Labelled, asked: Asked) -> NDArray[np.bool_] | None:
 
 def _nearest(known: Labelled, asked: Asked) -> Ranking:
     keep = _kept(known, asked)
-    rows, similarities = exact.nearest(known.gallery.snapshot, asked.descriptor, VERIFIED, keep)
+    rows, similarities = exact.nearest(
+        known.gallery.snapshot, asked.descriptor, VERIFIED_PHOTOS, keep
+    )
     return Ranking(rows, similarities, similarities, weighed=False)
 
 
 def _searched(known: Labelled, asked: Asked) -> Ranking:
     keep = _kept(known, asked)
-    rows, similarities = exact.nearest(known.gallery.snapshot, asked.descriptor, VERIFIED, keep)
+    rows, similarities = exact.nearest(
+        known.gallery.snapshot, asked.descriptor, VERIFIED_PHOTOS, keep
+    )
     return rerank(
         known.gallery,
         asked.descriptor,

@@ -1,22 +1,45 @@
 """Search: rank a gallery by its likeness to a query, with the evidence for each hit."""
 
-from veduta.search.distances import NAMES as DISTANCES
-from veduta.search.engine import Box, Engine, Query, Question, hits_of, together
-from veduta.search.filters import Filter
-from veduta.search.hit import Evidence, Hit
-from veduta.search.reranking import MODES, VERIFIED
+from typing import TYPE_CHECKING, Any
+
+from veduta.search.options import DISTANCES, RERANK_MODES, VERIFIED_PHOTOS, SearchOptions
+
+if TYPE_CHECKING:
+    from veduta.search.engine import Engine, hits_of
+    from veduta.search.hit import Evidence, Hit
+    from veduta.search.query import Box, EncodedQuery, PhotoSource, mean_descriptor
 
 __all__ = [
     "DISTANCES",
-    "MODES",
-    "VERIFIED",
+    "RERANK_MODES",
+    "VERIFIED_PHOTOS",
     "Box",
+    "EncodedQuery",
     "Engine",
     "Evidence",
-    "Filter",
     "Hit",
-    "Query",
-    "Question",
+    "PhotoSource",
+    "SearchOptions",
     "hits_of",
-    "together",
+    "mean_descriptor",
 ]
+
+_MODULES = {
+    "Box": "query",
+    "EncodedQuery": "query",
+    "Engine": "engine",
+    "Evidence": "hit",
+    "Hit": "hit",
+    "PhotoSource": "query",
+    "hits_of": "engine",
+    "mean_descriptor": "query",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The command line needs the options for `--help`, without numpy.
+    if name not in _MODULES:
+        raise AttributeError(f"module 'veduta.search' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"veduta.search.{_MODULES[name]}"), name)

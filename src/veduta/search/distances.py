@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.errors import QueryError
+from veduta.search.options import DISTANCES
 
 Rows = NDArray[np.float32]
 
@@ -46,7 +47,6 @@ _DISTANCES: dict[str, Callable[[Rows, Rows], Rows]] = {
     "chebyshev": _chebyshev,
     "correlation": _correlation,
 }
-NAMES = tuple(_DISTANCES)
 
 
 def distances(
@@ -60,7 +60,7 @@ def distances(
     Args:
         descriptors: (n, d).
         query: (d,) float32.
-        name: one of `NAMES`. `cosine` and `correlation` are one minus the similarity.
+        name: one of `DISTANCES`. `cosine` and `correlation` are one minus the similarity.
         rows: rows converted to float32 at a time.
 
     Returns:
@@ -70,7 +70,7 @@ def distances(
         QueryError: no distance has that name.
     """
     if name not in _DISTANCES:
-        raise QueryError(f"No distance '{name}'. Choose one of: {', '.join(NAMES)}.")
+        raise QueryError(f"No distance '{name}'. Choose one of: {', '.join(DISTANCES)}.")
     distance = _DISTANCES[name]
     out = np.empty(len(descriptors), np.float32)
     for start in range(0, len(descriptors), rows):

@@ -1,4 +1,4 @@
-"""From a query photo to ranked hits: describe the query, filter the rows, rank the rest."""
+"""From query photos to ranked hits: encode the query, find the nearest photos, re-rank them."""
 
 from __future__ import annotations
 
@@ -11,76 +11,78 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta import photos
 from veduta.encoders import Encoder, load_encoder
 from veduta.encoders.projection import Projection
 from veduta.errors import EncoderError, EncoderMismatch, QueryError
 from veduta.index import MANIFEST, Manifest, Snapshot, Table, open_table
 from veduta.index.graph import FOLDER as GRAPH
 from veduta.index.store import newest_version
-from veduta.keypoints import Extractor, Keypoints, load_extractor
-from veduta.search import approximate
-from veduta.search import exact as scan
+from veduta.keypoints import Extractor, load_extractor
+from veduta.search import approximate, exact
 from veduta.search.distances import distances
-from veduta.search.filters import Filter
+from veduta.search.filters import allowed_rows
 from veduta.search.hit import Evidence, Hit
-from veduta.search.reranking import VERIFIED, Gallery, Ranking, mode_for, open_gallery
-from veduta.search.reranking import rerank as reranked
+from veduta.search.options import VERIFIED_PHOTOS, SearchOptions
+from veduta.search.query import (
+    Box,
+    EncodedQuery,
+    PhotoSource,
+    QueryPhoto,
+    mean_descriptor,
+    read_photo,
+)
+from veduta.search.reranking import Gallery, Ranking, open_gallery, rerank, resolve_rerank
 
-# A photo: a path, or an (H, W, 3) uint8 RGB array.
-Query = str | os.PathLike[str] | bytes | NDArray[np.uint8]
-Box = tuple[int, int, int, int]
+__all__ = ["Engine", "encoder_of", "extractor_of", "hits_of"]
 
-_COLUMNS = ("id", "path", "label", "width", "height", "taken")
+_HIT_COLUMNS = ("id", "path", "label", "width", "height", "taken")
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
-    """What belongs to one version of the index."""
+class _OpenIndex:
+    """One version of the index, with all that a search reads.
+
+    Attributes:
+        token: changes with the version.
+        manifest: of the index.
+        gallery: its photos.
+        projection: applied to descriptors of queries; None: there is none.
+        table: open if there is an approximate index.
+    """
 
     token: tuple[Any, ...]
     manifest: Manifest
     gallery: Gallery
     projection: Projection | None
-    table: Table | None  # open where there is an approximate index
+    table: Table | None
 
     @property
     def snapshot(self) -> Snapshot:
         return self.gallery.snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked: one descriptor, and the keypoints of each photo behind it.
-
-    Attributes:
-        descriptor: (d,) float32, of length one.
-        keypoints: one a photo, or none where the index has none. Their positions are in pixels of
-            the upright photo, or of its region, if one was asked for.
-        corner: x, y of that region in the photo.
-    """
-
-    descriptor: NDArray[np.float32]
-    keypoints: tuple[Keypoints, ...] = ()
-    corner: tuple[int, int] = (0, 0)
-
-
 class Engine:
-    """Searches one index. Safe to use from several threads; sees what a writer commits.
-
-    Raises:
-        NotAnIndex, IndexDamaged: see `veduta.errors`.
-        EncoderMismatch: the index was built with an encoder that has changed since.
-        EncoderUnavailable: its encoder is not on this machine.
-    """
+    """Searches one index. Safe to use from several threads; sees what a writer commits."""
 
     def __init__(self, index: Path, *, encoder: Encoder | None = None, threads: int = 0) -> None:
+        """Open an index.
+
+        Args:
+            index: its folder.
+            encoder: describes the queries; None: the encoder of the index, loaded when it is
+                needed.
+            threads: processor threads for the encoder and the extractor; 0: one for each core.
+
+        Raises:
+            NotAnIndex: there is no index in the folder.
+            IndexDamaged: the index cannot be read.
+        """
         self.index = index
         self._state = self._open()
         self._encoder = encoder
         self._threads = threads or os.cpu_count() or 1
 
-    def _open(self) -> _State:
+    def _open(self) -> _OpenIndex:
         token = self._token()
         manifest = Manifest.read(self.index)
         projection = None
@@ -89,7 +91,7 @@ class Engine:
         # The approximate index is over the stored descriptors, not the projected ones.
         usable = manifest.approximate and projection is None
         table = open_table(self.index) if usable else None
-        return _State(token, manifest, open_gallery(self.index), projection, table)
+        return _OpenIndex(token, manifest, open_gallery(self.index), projection, table)
 
     def _token(self) -> tuple[Any, ...]:
         changed = [
@@ -99,203 +101,153 @@ class Engine:
         return newest_version(self.index), *changed
 
     @property
-    def state(self) -> _State:
-        """The newest version; opened anew when a writer has moved on."""
+    def state(self) -> _OpenIndex:
+        """The newest version of the index. It is opened again after a writer has committed."""
         if self._token() != self._state.token:
             self._state = self._open()
         return self._state
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder of the index, loaded at the first use."""
+        """The encoder of the index, loaded at the first use.
+
+        Raises:
+            EncoderMismatch: the index was built with an encoder that has changed since.
+            EncoderUnavailable: the encoder is not on this machine.
+        """
         if self._encoder is None:
             self._encoder = encoder_of(self._state.manifest, threads=self._threads)
         return self._encoder
 
     @property
     def extractor(self) -> Extractor | None:
-        """Finds keypoints as the index has them; None where it has none."""
-        known = self._state.manifest.keypoints
-        return extractor_of(known, threads=self._threads) if known else None
+        """The keypoint extractor of the index; None if the index has no keypoints.
 
-    def ask(
-        self, queries: Sequence[Query], *, crop: Box | None = None, rerank: str = "auto"
-    ) -> Question:
-        """Return what to search for: several photos are taken as photos of one thing.
+        Raises:
+            EncoderMismatch: the index was built with an extractor that has changed since.
+            EncoderUnavailable: the extractor is not on this machine.
+        """
+        keypoints = self._state.manifest.keypoints
+        return extractor_of(keypoints, threads=self._threads) if keypoints else None
+
+    def encode_query(
+        self, queries: Sequence[PhotoSource], *, crop: Box | None = None, rerank: str = "auto"
+    ) -> EncodedQuery:
+        """Encode one photo, or several photos of one thing, as one query.
 
         Args:
             queries: paths or (H, W, 3) uint8 RGB arrays.
-            crop: (x, y, width, height) in pixels of the upright photo: take only this region.
-            rerank: one of `MODES`; those without geometry need no keypoints.
+            crop: take only this region, in pixels of the upright photo.
+            rerank: one of `RERANK_MODES`. The modes without geometry need no keypoints.
 
         Raises:
             PhotoError: a query is not a photo that can be read.
-            QueryError: the crop does not lie in the photo, or the index has no keypoints and
-                `rerank` wants them.
+            QueryError: the region is not within the photo, or the mode needs keypoints and the
+                index has none.
         """
-        keypoints = self._state.manifest.keypoints is not None
-        geometry = mode_for(rerank, "cosine", keypoints=keypoints) == "geometry"
+        has_keypoints = self._state.manifest.keypoints is not None
+        geometry = resolve_rerank(rerank, "cosine", keypoints=has_keypoints) == "geometry"
         extractor = self.extractor if geometry else None
-        descriptors, found = [], []
+        descriptors, keypoints = [], []
         for query in queries:
-            photo = self.photo(query, crop)
+            photo = self.read_photo(query, crop)
             descriptors.append(self.encoder.encode([self.encoder.prepare(photo.pixels)])[0])
             if extractor is not None:
-                found.append(extractor.extract(photo.pixels, photo.width, photo.height))
-        out = np.stack(descriptors).astype(np.float32)
+                keypoints.append(extractor.extract(photo.pixels, photo.width, photo.height))
+        rows = np.stack(descriptors).astype(np.float32)
         projection = self.state.projection
         if projection is not None:
-            out = projection.apply(out)
-        descriptor = out[0] if len(out) == 1 else together(out)
-        return Question(descriptor, tuple(found), crop[:2] if crop else (0, 0))
+            rows = projection.apply(rows)
+        descriptor = rows[0] if len(rows) == 1 else mean_descriptor(rows)
+        return EncodedQuery(descriptor, tuple(keypoints), crop[:2] if crop else (0, 0))
 
-    def describe(self, queries: Sequence[Query], *, crop: Box | None = None) -> NDArray[np.float32]:
-        """Return the descriptors of query photos, (m, d) float32 unit rows, as they are searched.
+    def read_photo(self, query: PhotoSource, crop: Box | None = None) -> QueryPhoto:
+        """Return the pixels from which a query photo is encoded.
 
-        The arguments and errors are those of `ask`.
-        """
-        return np.stack(
-            [self.ask([query], crop=crop, rerank="none").descriptor for query in queries]
-        )
+        Args:
+            query: a path or an (H, W, 3) uint8 RGB array.
+            crop: take only this region, in pixels of the upright photo.
 
-    def photo(self, query: Query, crop: Box | None = None) -> QueryPhoto:
-        """Return the pixels of a query as they are described and looked at for keypoints.
-
-        The arguments and errors are those of `ask`.
+        Raises:
+            PhotoError: the query is not a photo that can be read.
+            QueryError: the region is not within the photo.
         """
         if isinstance(query, np.ndarray):
-            if query.dtype != np.uint8 or query.ndim != 3 or query.shape[2] != 3 or not query.size:
-                raise QueryError(
-                    "A query array must be (height, width, 3) uint8 RGB, not "
-                    f"{query.shape} {query.dtype}."
-                )
-            photo = QueryPhoto(query, query.shape[1], query.shape[0])
-        else:
-            # A region is cut from the full photo, so that it keeps its detail.
-            extractor = self.extractor
-            long_side = max(self.encoder.long_side, extractor.long_side if extractor else 0)
-            loaded = photos.load(query, at_least=None if crop else long_side)
-            photo = QueryPhoto(loaded.pixels, loaded.width, loaded.height)
-        return QueryPhoto(cut(photo.pixels, crop), crop[2], crop[3]) if crop else photo
+            return read_photo(query, None, crop)
+        extractor = self.extractor
+        long_side = max(self.encoder.long_side, extractor.long_side if extractor else 0)
+        return read_photo(query, long_side, crop)
 
-    def find(
-        self,
-        question: Question,
-        k: int = 10,
-        *,
-        where: Filter | None = None,
-        min_score: float | None = None,
-        distance: str = "cosine",
-        exact: bool = False,
-        rerank: str = "auto",
-        verify: int = VERIFIED,
-    ) -> list[Hit]:
-        """Return the k best gallery photos for a question, best first.
+    def search(self, query: EncodedQuery, options: SearchOptions | None = None) -> list[Hit]:
+        """Return the best photos of the index for a query, best first.
 
         Args:
-            question: from `ask`.
-            k: how many hits at most.
-            where: conditions on the gallery photos.
-            min_score: drop hits below this score.
-            distance: one of `veduta.search.distances.NAMES`; only cosine is ranked again.
-            exact: do not use the approximate index, if there is one.
-            rerank: `"none"` ranks by the descriptors alone; `"global"` asks the neighbour graph
-                too; `"geometry"` verifies the nearest photos as well; `"auto"` does what the
-                index has the means for.
-            verify: how many of the nearest photos to verify.
+            query: from `encode_query`.
+            options: how to search; None: the defaults.
 
         Raises:
-            QueryError: k is not positive, or no distance or mode has that name.
+            QueryError: k is not positive, a distance or mode is unknown, or the mode does not go
+                with the distance or with this index.
         """
-        if k < 1:
-            raise QueryError(f"Ask for at least one hit, not {k}.")
+        options = options or SearchOptions()
+        if options.k < 1:
+            raise QueryError(f"Ask for at least one hit, not {options.k}.")
         state = self.state
-        mode = mode_for(rerank, distance, keypoints=state.gallery.keypoints is not None)
+        has_keypoints = state.gallery.keypoints is not None
+        mode = resolve_rerank(options.rerank, options.distance, keypoints=has_keypoints)
+        allowed = allowed_rows(state.snapshot, options)
         if mode == "none":
-            return self.search(
-                question.descriptor,
-                k,
-                where=where,
-                min_score=min_score,
-                distance=distance,
-                exact=exact,
-            )
-        keep = where.rows(state.snapshot) if where else None
-        keypoints = question.keypoints if mode == "geometry" else ()
-        # As many whatever k is, so that fewer hits are the first of more.
-        many = max(k, verify, VERIFIED)
-        rows, similarities = _nearest(state, question.descriptor, many, keep, exact)
-        ranking = reranked(
+            return _hits_by_descriptor(state, query.descriptor, options, allowed)
+        # The number of candidates does not depend on k below this limit. So the hits of a small k
+        # are the first hits of a larger one.
+        candidates = max(options.k, options.verify, VERIFIED_PHOTOS)
+        rows, similarities = _nearest(
+            state, query.descriptor, candidates, allowed, exact_only=options.exact
+        )
+        ranking = rerank(
             state.gallery,
-            question.descriptor,
-            keypoints,
+            query.descriptor,
+            query.keypoints if mode == "geometry" else (),
             rows,
             similarities,
-            verify=verify,
-            keep=keep,
+            verify=options.verify,
+            keep=allowed,
         )
-        return hits_of(state.snapshot, ranking, k, min_score=min_score, corner=question.corner)
-
-    def search(
-        self,
-        descriptor: NDArray[np.float32],
-        k: int = 10,
-        *,
-        where: Filter | None = None,
-        min_score: float | None = None,
-        distance: str = "cosine",
-        exact: bool = False,
-    ) -> list[Hit]:
-        """Return the k best gallery photos for one query descriptor, best first.
-
-        Args:
-            descriptor: (d,) float32 unit row from `describe`.
-            k: how many hits at most.
-            where: conditions on the gallery photos.
-            min_score: drop hits below this score.
-            distance: one of `veduta.search.distances.NAMES`.
-            exact: do not use the approximate index, if there is one. Filters and other distances
-                than cosine are always exact.
-
-        Raises:
-            QueryError: k is not positive, or no distance has that name.
-        """
-        if k < 1:
-            raise QueryError(f"Ask for at least one hit, not {k}.")
-        state = self.state
-        snapshot = state.snapshot
-        keep = where.rows(snapshot) if where else None
-        if distance == "cosine":
-            rows, scores = _nearest(state, descriptor, k, keep, exact)
-            similarities = scores
-        else:
-            far = distances(snapshot.descriptors, descriptor, distance)
-            allowed = np.arange(len(far)) if keep is None else np.flatnonzero(keep)
-            order = np.lexsort((allowed, far[allowed]))[:k]
-            rows, scores = allowed[order], -far[allowed[order]]
-            similarities = scan.score(snapshot, descriptor, rows)
-        return _hits(snapshot, rows, scores, similarities, [None] * len(rows), min_score)
+        return hits_of(
+            state.snapshot, ranking, options.k, min_score=options.min_score, corner=query.corner
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class QueryPhoto:
-    """Pixels (H, W, 3) of a photo or its region, and its size without any reduction at decode."""
-
-    pixels: NDArray[np.uint8]
-    width: int
-    height: int
+def _hits_by_descriptor(
+    state: _OpenIndex,
+    descriptor: NDArray[np.float32],
+    options: SearchOptions,
+    allowed: NDArray[np.bool_] | None,
+) -> list[Hit]:
+    snapshot = state.snapshot
+    if options.distance == "cosine":
+        rows, scores = _nearest(state, descriptor, options.k, allowed, exact_only=options.exact)
+        similarities = scores
+    else:
+        far = distances(snapshot.descriptors, descriptor, options.distance)
+        candidates = np.arange(len(far)) if allowed is None else np.flatnonzero(allowed)
+        order = np.lexsort((candidates, far[candidates]))[: options.k]
+        rows, scores = candidates[order], -far[candidates[order]]
+        similarities = exact.score(snapshot, descriptor, rows)
+    return _hits(snapshot, rows, scores, similarities, [None] * len(rows), options.min_score)
 
 
 def _nearest(
-    state: _State,
+    state: _OpenIndex,
     descriptor: NDArray[np.float32],
     k: int,
-    keep: NDArray[np.bool_] | None,
-    exact: bool,
+    allowed: NDArray[np.bool_] | None,
+    *,
+    exact_only: bool,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    if state.table is not None and keep is None and not exact:
+    if state.table is not None and allowed is None and not exact_only:
         return approximate.nearest(state.table, state.snapshot, descriptor, k)
-    return scan.nearest(state.snapshot, descriptor, k, keep)
+    return exact.nearest(state.snapshot, descriptor, k, allowed)
 
 
 def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) -> Encoder:
@@ -334,28 +286,6 @@ def extractor_of(known: dict[str, Any], *, threads: int) -> Extractor:
     return extractor
 
 
-def together(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return one query descriptor (d,) for several photos (m, d) of one thing: their mean."""
-    mean = descriptors.mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    if length == 0:
-        raise QueryError("These photos have nothing in common: their descriptors cancel out.")
-    return np.asarray(mean / length, np.float32)
-
-
-def cut(pixels: NDArray[np.uint8], crop: Box) -> NDArray[np.uint8]:
-    """Return the region (x, y, width, height) of (H, W, 3) pixels."""
-    x, y, width, height = crop
-    full_height, full_width = pixels.shape[:2]
-    inside = x >= 0 and y >= 0 and x + width <= full_width and y + height <= full_height
-    if width < 1 or height < 1 or not inside:
-        raise QueryError(
-            f"The region {x},{y},{width},{height} does not lie in the photo, which is "
-            f"{full_width} × {full_height} pixels."
-        )
-    return pixels[y : y + height, x : x + width]
-
-
 def hits_of(
     snapshot: Snapshot,
     ranking: Ranking,
@@ -391,7 +321,7 @@ def _hits(
     evidence: Sequence[Evidence | None],
     min_score: float | None,
 ) -> list[Hit]:
-    found = snapshot.rows.select(list(_COLUMNS)).take(rows).to_pylist()
+    found = snapshot.rows.select(list(_HIT_COLUMNS)).take(rows).to_pylist()
     return [
         Hit(
             path=os.fsdecode(row["path"]),

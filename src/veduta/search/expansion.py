@@ -17,7 +17,8 @@ from veduta.index import Snapshot
 from veduta.index.graph import Graph
 from veduta.keypoints import Keypoints
 from veduta.search import exact
-from veduta.search.reranking import VERIFIED, Gallery, gather
+from veduta.search.options import VERIFIED_PHOTOS
+from veduta.search.reranking import Gallery, gather
 
 ALTERNATIVES = ("expansion", "augmentation", "superglobal")
 
@@ -38,7 +39,7 @@ def rank_by(
     rows: NDArray[np.intp],
     similarities: NDArray[np.float32],
     *,
-    verify: int = VERIFIED,
+    verify: int = VERIFIED_PHOTOS,
     keep: NDArray[np.bool_] | None = None,
     without: int | None = None,
 ) -> Ranked:
@@ -82,7 +83,7 @@ def verified(
     rows: NDArray[np.intp],
     similarities: NDArray[np.float32],
     *,
-    verify: int = VERIFIED,
+    verify: int = VERIFIED_PHOTOS,
 ) -> NDArray[np.intp]:
     """Return those of the nearest photos that a geometric model ties to the query, nearest first.
 

@@ -1,79 +1,75 @@
-"""Which rows a search considers."""
+"""Which rows of an index meet the conditions of a search."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veduta.index import Snapshot
+from veduta.search.options import SearchOptions
+
+__all__ = ["allowed_rows"]
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Conditions on gallery photos; all that are given must hold.
+def allowed_rows(snapshot: Snapshot, options: SearchOptions) -> NDArray[np.bool_] | None:
+    """Return which rows meet the conditions of `options` on labels, folders and dates.
 
-    Attributes:
-        labels: the photo has one of these.
-        under: the photo lies in this folder or below it.
-        after, before: when it was taken, or, where the photo does not say, when its file was last
-            changed; `after` is included, `before` is not.
+    Args:
+        snapshot: n photos.
+        options: the conditions.
+
+    Returns:
+        (n,) bool, or None if there is no condition.
     """
-
-    labels: tuple[str, ...] = ()
-    under: Path | None = None
-    after: datetime | None = None
-    before: datetime | None = None
-
-    def rows(self, snapshot: Snapshot) -> NDArray[np.bool_] | None:
-        """Return (n,) bool, the rows that pass, or None when every row does."""
-        keep: NDArray[np.bool_] | None = None
-        for condition in (self._labelled, self._below, self._dated):
-            passed = condition(snapshot)
-            if passed is not None:
-                keep = passed if keep is None else keep & passed
-        return keep
-
-    def _labelled(self, snapshot: Snapshot) -> NDArray[np.bool_] | None:
-        if not self.labels:
-            return None
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        labels = _column(snapshot, "label")
-        return _bools(pc.is_in(labels, pa.array(self.labels, pa.string())))
-
-    def _below(self, snapshot: Snapshot) -> NDArray[np.bool_] | None:
-        if self.under is None:
-            return None
-        import pyarrow.compute as pc
-
-        folder = os.path.join(os.path.abspath(os.fsencode(self.under)), b"")
-        return _bools(pc.starts_with(_column(snapshot, "path"), folder))
-
-    def _dated(self, snapshot: Snapshot) -> NDArray[np.bool_] | None:
-        if self.after is None and self.before is None:
-            return None
-        taken = _column(snapshot, "taken").to_numpy(zero_copy_only=False)
-        changed = _column(snapshot, "mtime_ns").to_numpy() / 1e9
-        dated = ~np.isnat(taken)
-        keep = np.ones(len(taken), np.bool_)
-        # A photo's own date is local time without a zone, a file's is seconds since 1970.
-        if self.after is not None:
-            naive, seconds = _both(self.after)
-            keep &= np.where(dated, taken >= naive, changed >= seconds)
-        if self.before is not None:
-            naive, seconds = _both(self.before)
-            keep &= np.where(dated, taken < naive, changed < seconds)
-        return keep
+    allowed: NDArray[np.bool_] | None = None
+    for condition in (_labelled, _under_folder, _taken_within):
+        rows = condition(snapshot, options)
+        if rows is not None:
+            allowed = rows if allowed is None else allowed & rows
+    return allowed
 
 
-def _both(moment: datetime) -> tuple[np.datetime64, float]:
+def _labelled(snapshot: Snapshot, options: SearchOptions) -> NDArray[np.bool_] | None:
+    if not options.labels:
+        return None
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    labels = _column(snapshot, "label")
+    return _bools(pc.is_in(labels, pa.array(options.labels, pa.string())))
+
+
+def _under_folder(snapshot: Snapshot, options: SearchOptions) -> NDArray[np.bool_] | None:
+    if options.under is None:
+        return None
+    import pyarrow.compute as pc
+
+    folder = os.path.join(os.path.abspath(os.fsencode(options.under)), b"")
+    return _bools(pc.starts_with(_column(snapshot, "path"), folder))
+
+
+def _taken_within(snapshot: Snapshot, options: SearchOptions) -> NDArray[np.bool_] | None:
+    if options.after is None and options.before is None:
+        return None
+    taken = _column(snapshot, "taken").to_numpy(zero_copy_only=False)
+    changed = _column(snapshot, "mtime_ns").to_numpy() / 1e9
+    dated = ~np.isnat(taken)
+    allowed = np.ones(len(taken), np.bool_)
+    if options.after is not None:
+        local, seconds = _local_and_unix_time(options.after)
+        allowed &= np.where(dated, taken >= local, changed >= seconds)
+    if options.before is not None:
+        local, seconds = _local_and_unix_time(options.before)
+        allowed &= np.where(dated, taken < local, changed < seconds)
+    return allowed
+
+
+def _local_and_unix_time(moment: datetime) -> tuple[np.datetime64, float]:
+    """Return a time as the dates of photos have it (local, no zone), and in seconds since 1970."""
     local = moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
     return np.datetime64(local, "s"), moment.timestamp()
 

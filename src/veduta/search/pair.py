@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta import photos
 from veduta.encoders import Encoder
-from veduta.errors import QueryError, readable
+from veduta.errors import readable
 from veduta.index.calibration import GENERIC, Calibration, calibration_of, probability
 from veduta.keypoints import (
     Extractor,
@@ -24,16 +22,15 @@ from veduta.keypoints import (
     verify,
 )
 from veduta.search.hit import Polygon, polygon
+from veduta.search.query import PhotoSource, read_photo
 from veduta.search.verdict import verdict_on
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _CALIBRATED = "xfeat"  # the keypoints whose inliers `veduta.index.calibration` was fitted on
-DRAWN = 800  # pixels, long side of a photo in a picture of matches
-
-# A photo: a path, or an (H, W, 3) uint8 RGB array.
-Pairable = str | os.PathLike[str] | NDArray[np.uint8]
+PICTURE_SIDE = 800
+"""Long side in pixels to which a photo is decoded for a picture of matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ class _Look:
     descriptor: NDArray[np.float32]
 
 
-def compare(a: Pairable, b: Pairable, encoder: Encoder, extractor: Extractor) -> Match:
+def compare(a: PhotoSource, b: PhotoSource, encoder: Encoder, extractor: Extractor) -> Match:
     """Compare two photos.
 
     The probability is that of `Calibration.pair_logit`: how far the similarity of the descriptors
@@ -162,23 +159,13 @@ def compare(a: Pairable, b: Pairable, encoder: Encoder, extractor: Extractor) ->
     )
 
 
-def _look(photo: Pairable, called: str, encoder: Encoder, extractor: Extractor) -> _Look:
-    if isinstance(photo, np.ndarray):
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-            raise QueryError(
-                "A photo array must be (height, width, 3) uint8 RGB, not "
-                f"{photo.shape} {photo.dtype}."
-            )
-        name, pixels, (height, width) = called, photo, photo.shape[:2]
-    else:
-        side = max(encoder.long_side, extractor.long_side, DRAWN)
-        loaded = photos.load(photo, at_least=side)
-        name, pixels, width, height = readable(photo), loaded.pixels, loaded.width, loaded.height
+def _look(photo: PhotoSource, called: str, encoder: Encoder, extractor: Extractor) -> _Look:
+    read = read_photo(photo, max(encoder.long_side, extractor.long_side, PICTURE_SIDE))
     return _Look(
-        name,
-        pixels,
-        extractor.extract(pixels, width, height),
-        encoder.encode([encoder.prepare(pixels)])[0],
+        called if isinstance(photo, np.ndarray) else readable(photo),
+        read.pixels,
+        extractor.extract(read.pixels, read.width, read.height),
+        encoder.encode([encoder.prepare(read.pixels)])[0],
     )
 
 

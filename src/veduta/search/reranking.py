@@ -25,14 +25,13 @@ from veduta.index.calibration import (
     calibration_of,
     probability,
 )
-from veduta.index.graph import Graph, StoredKeypoints, open_graph, sample_rows
+from veduta.index.graph import Graph, open_graph, sample_rows
+from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.store import newest_version
 from veduta.keypoints import Keypoints, Verification, verify_many
 from veduta.search import exact
 from veduta.search.diffusion import nearness
-
-MODES = ("auto", "none", "global", "geometry")
-VERIFIED = 50  # nearest photos whose geometry is looked at
+from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,8 @@ def open_gallery(index: Path) -> Gallery:
     )
 
 
-def mode_for(rerank: str, distance: str, *, keypoints: bool) -> str:
-    """Return what `rerank`, one of `MODES`, comes to: "none", "global" or "geometry".
+def resolve_rerank(rerank: str, distance: str, *, keypoints: bool) -> str:
+    """Return what `rerank`, one of `RERANK_MODES`, comes to: "none", "global" or "geometry".
 
     Args:
         rerank: as asked for.
@@ -79,8 +78,8 @@ def mode_for(rerank: str, distance: str, *, keypoints: bool) -> str:
     Raises:
         QueryError: that does not exist, or not for this distance or this gallery.
     """
-    if rerank not in MODES:
-        raise QueryError(f"{rerank!r} is no way to rank again. Known: {', '.join(MODES)}.")
+    if rerank not in RERANK_MODES:
+        raise QueryError(f"{rerank!r} is no way to rank again. Known: {', '.join(RERANK_MODES)}.")
     if distance != "cosine" and rerank not in {"auto", "none"}:
         raise QueryError(f"--rerank {rerank} goes with the cosine distance only.")
     if rerank == "geometry" and not keypoints:
@@ -158,7 +157,7 @@ def rerank(
     rows: NDArray[np.intp],
     similarities: NDArray[np.float32],
     *,
-    verify: int = VERIFIED,
+    verify: int = VERIFIED_PHOTOS,
     keep: NDArray[np.bool_] | None = None,
     without: Sequence[int] = (),
 ) -> Ranking:
@@ -197,7 +196,7 @@ def gather(
     rows: NDArray[np.intp],
     similarities: NDArray[np.float32],
     *,
-    verify: int = VERIFIED,
+    verify: int = VERIFIED_PHOTOS,
     keep: NDArray[np.bool_] | None = None,
     without: Sequence[int] = (),
 ) -> Findings:

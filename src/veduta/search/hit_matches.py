@@ -1,0 +1,60 @@
+"""The picture of a query and a hit with their matching keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from veduta import photos
+from veduta.errors import QueryError, readable
+from veduta.keypoints import draw_matches, verify_many
+from veduta.search.engine import Engine
+from veduta.search.hit import Hit
+from veduta.search.pair import PICTURE_SIDE
+from veduta.search.query import Box, PhotoSource
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["draw_hit_matches"]
+
+
+def draw_hit_matches(
+    engine: Engine,
+    queries: Sequence[PhotoSource],
+    hit: Hit,
+    *,
+    crop: Box | None = None,
+    width: int = 1600,
+) -> Image.Image:
+    """Draw the query and a hit with the inliers of their geometric model.
+
+    Args:
+        engine: what found the hit.
+        queries: the photos of the query. The one with the most agreeing matches is drawn; the
+            evidence of the hit is from this photo too.
+        hit: one of the hits.
+        crop: the region that was searched for. Only this region is drawn.
+        width: the largest width of the picture in pixels, at least 200.
+
+    Raises:
+        PhotoError: a photo cannot be read (any more).
+        QueryError: the index has no keypoints, or the hit is not in it (any more).
+    """
+    extractor, gallery = engine.extractor, engine.state.gallery
+    if extractor is None or gallery.keypoints is None:
+        raise QueryError("This index has no keypoints, so there are no matches to draw.")
+    ids = gallery.snapshot.rows["id"].to_numpy()[: gallery.snapshot.photos]
+    rows = (ids == hit.id).nonzero()[0]
+    if not len(rows):
+        raise QueryError(f"{readable(hit.path)}: not in the index any more; search again.")
+    stored = gallery.keypoints.read(int(rows[0]))
+    candidates = []
+    for query in queries:
+        photo = engine.read_photo(query, crop)
+        keypoints = extractor.extract(photo.pixels, photo.width, photo.height)
+        (verification,) = verify_many(keypoints, [stored])
+        candidates.append((photo.pixels, keypoints, verification))
+    pixels, keypoints, verification = max(candidates, key=lambda one: one[2].agreeing)
+    hit_pixels = photos.load(hit.path, at_least=PICTURE_SIDE).pixels
+    return draw_matches(pixels, hit_pixels, keypoints, stored, verification, width=width)

@@ -1,0 +1,54 @@
+"""What a search is asked to do. The command line imports this file, so it loads nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+__all__ = ["DISTANCES", "RERANK_MODES", "VERIFIED_PHOTOS", "SearchOptions"]
+
+VERIFIED_PHOTOS = 50
+"""How many of the nearest photos of a query are verified by geometry."""
+
+DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation")
+"""The names of the distances, see `veduta.search.distances`."""
+
+RERANK_MODES = ("auto", "none", "global", "geometry")
+"""The names of the ways to re-rank, see `SearchOptions.rerank`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How to search. A photo must meet all conditions that are given.
+
+    Attributes:
+        k: the largest number of hits, at least 1.
+        labels: only photos with one of these labels.
+        under: only photos in this folder or below it.
+        after: only photos taken at this time or later. Of a photo without a date the time of the
+            last change of its file counts.
+        before: only photos taken earlier than this.
+        min_score: only hits with at least this score, see `veduta.search.Hit.score`.
+        distance: one of `DISTANCES`. Only hits by cosine are re-ranked.
+        exact: do not use the approximate index, even if there is one. A search with conditions, or
+            with another distance than cosine, is always exact.
+        rerank: `"none"` ranks by the descriptors alone, `"global"` by the neighbour graph too,
+            `"geometry"` also verifies the nearest photos, and `"auto"` is the most thorough one
+            that the index has the data for.
+        verify: how many of the nearest photos are verified.
+    """
+
+    k: int = 10
+    labels: tuple[str, ...] = ()
+    under: Path | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    min_score: float | None = None
+    distance: str = "cosine"
+    exact: bool = False
+    rerank: str = "auto"
+    verify: int = VERIFIED_PHOTOS

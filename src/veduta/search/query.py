@@ -1,0 +1,109 @@
+"""A query: the photo as it is given, its pixels, and what it is encoded to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veduta import photos
+from veduta.errors import QueryError
+from veduta.keypoints import Keypoints
+
+__all__ = ["Box", "EncodedQuery", "PhotoSource", "QueryPhoto", "mean_descriptor", "read_photo"]
+
+PhotoSource = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+"""A photo: its path, or its pixels, (H, W, 3) uint8 RGB, upright."""
+
+Box = tuple[int, int, int, int]
+"""A region of an upright photo: x, y, width, height in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPhoto:
+    """The pixels of a photo, or of a region of it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, upright. Large photos are decoded at a reduced size.
+        width: of the photo or region at its full size, in pixels.
+        height: of the photo or region at its full size, in pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """What a query is compared by: one descriptor, and the keypoints of each of its photos.
+
+    Attributes:
+        descriptor: (d,) float32, of length one.
+        keypoints: one entry for each photo; empty if the query is not verified by geometry.
+            Positions are in pixels of the upright photo, or of the region that is searched for.
+        corner: x, y of that region in the photo.
+    """
+
+    descriptor: NDArray[np.float32]
+    keypoints: tuple[Keypoints, ...] = ()
+    corner: tuple[int, int] = (0, 0)
+
+
+def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None) -> QueryPhoto:
+    """Return the pixels of a photo.
+
+    Args:
+        photo: a path or pixels.
+        at_least: the long side in pixels that the photo keeps when it is decoded at a reduced
+            size; None: decode it at its full size. A region is cut from the full size.
+        crop: take only this region.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+        QueryError: an array is not a photo, or the region is not within the photo.
+    """
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise QueryError(
+                "A photo array must be (height, width, 3) uint8 RGB, not "
+                f"{photo.shape} {photo.dtype}."
+            )
+        whole = QueryPhoto(photo, photo.shape[1], photo.shape[0])
+    else:
+        loaded = photos.load(photo, at_least=None if crop else at_least)
+        whole = QueryPhoto(loaded.pixels, loaded.width, loaded.height)
+    return QueryPhoto(_cropped(whole.pixels, crop), crop[2], crop[3]) if crop else whole
+
+
+def mean_descriptor(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the descriptor of a query of several photos of one thing.
+
+    Args:
+        descriptors: (m, d) float32, one row for each photo.
+
+    Returns:
+        (d,) float32 of length one, in the direction of their mean.
+
+    Raises:
+        QueryError: the mean is zero.
+    """
+    mean = descriptors.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    if length == 0:
+        raise QueryError("These photos have nothing in common: their descriptors cancel out.")
+    return np.asarray(mean / length, np.float32)
+
+
+def _cropped(pixels: NDArray[np.uint8], crop: Box) -> NDArray[np.uint8]:
+    x, y, width, height = crop
+    full_height, full_width = pixels.shape[:2]
+    inside = x >= 0 and y >= 0 and x + width <= full_width and y + height <= full_height
+    if width < 1 or height < 1 or not inside:
+        raise QueryError(
+            f"The region {x},{y},{width},{height} is not within the photo, which has "
+            f"{full_width} × {full_height} pixels."
+        )
+    return pixels[y : y + height, x : x + width]
