@@ -27,7 +27,7 @@ from veduta.cli.main import run
 from veduta.cli.tune import command
 from veduta.errors import DatasetError, LearnError, RecipeError
 from veduta.learn.recipe import Input, Network, Recipe, Training, Tuning, open_recipe
-from veduta.learn.recipe_text import as_toml
+from veduta.learn.recipe_text import recipe_toml
 from veduta.learn.runs.curves import write_history
 from veduta.learn.training.schedule import Epoch
 from veduta.learn.tuning.search_space import Choices, Range, read_space, space_of_text
@@ -75,7 +75,7 @@ class Toy:
         self.folders.append(out.name)
         self.recipes.append(made)
         out.mkdir(parents=True, exist_ok=True)
-        (out / "recipe.toml").write_text(as_toml(made))
+        (out / "recipe.toml").write_text(recipe_toml(made))
         checkpoint = out / "checkpoint"
         checkpoint.mkdir(exist_ok=True)
         history = []
@@ -509,9 +509,18 @@ def test_a_space_is_read_with_its_types() -> None:
         ({"training.batch": {"low": 1, "high": 2, "log": 1}}, "true or false"),
         ({"training.batch": {"low": 1, "high": 3, "step": 1, "log": True}}, "either step or log"),
         ({"training.l2": {"low": 0, "high": 1, "log": True}}, "greater than 0"),
-        ({"training.batch": {"low": 1.5, "high": 2.5}}, "a whole number is wanted, not 1.5"),
-        ({"training.optimizer": {"low": 1, "high": 2}}, "is none of adam"),
-        ({"training.optimizer": {"choices": ["adam", "adams"]}}, "'adams' is none of"),
+        (
+            {"training.batch": {"low": 1.5, "high": 2.5}},
+            "expected a whole number of at least 1, not 1.5",
+        ),
+        (
+            {"training.optimizer": {"low": 1, "high": 2}},
+            "expected one of adam, adamw, rmsprop, sgd, not 1",
+        ),
+        (
+            {"training.optimizer": {"choices": ["adam", "adams"]}},
+            "expected one of adam, adamw, rmsprop, sgd, not 'adams'",
+        ),
         ({"training.optimizer": {"choices": []}}, "one value or more"),
         ({"training.optimizer": {"choices": ["sgd", "sgd"]}}, "twice"),
         ({"training.optimizer": {"choices": ["sgd"], "low": 1}}, "either choices or low"),
@@ -645,7 +654,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, toy: Any, *arguments: str) -> Result
 @pytest.fixture
 def toml(tmp_path: Path) -> str:
     file = tmp_path / "toy.toml"
-    file.write_text(as_toml(recipe()))
+    file.write_text(recipe_toml(recipe()))
     return str(file)
 
 
@@ -767,7 +776,7 @@ def test_a_real_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         input=Input(size=16),
         network=Network(layers=layers),
     )
-    (tmp_path / "real.toml").write_text(as_toml(made))
+    (tmp_path / "real.toml").write_text(recipe_toml(made))
     study = tmp_path / "study"
     asked = [str(tmp_path / "real.toml"), str(tmp_path / "photos"), "--out", str(study)]
 

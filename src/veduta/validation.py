@@ -9,19 +9,38 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
-__all__ = ["InvalidValue", "convert", "read_json"]
+__all__ = ["InvalidValue", "convert", "expected", "read_json"]
 
 T = TypeVar("T")
 
 _PLACE = re.compile(r"^(?P<what>.*) - at `(?P<key>[^`]*)`(?P<rest>.*)$", re.DOTALL)
 
+_WORDS = {
+    inspect.BoolType: "true or false",
+    inspect.IntType: "a whole number",
+    inspect.FloatType: "a number",
+    inspect.StrType: "a text",
+    inspect.LiteralType: "a text",
+    inspect.NoneType: "null",
+}
+_LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
 
 class InvalidValue(ValueError):
-    """A value is not of the declared type. The message names the key and says what was expected."""
+    """A value is not of the declared type. The message names the key and says what was expected.
+
+    Attributes:
+        key: where the value is: `training.epochs`, `input.mean.1`; empty for the whole.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 def read_json(file: str | os.PathLike[str], kind: type[T]) -> T:
@@ -64,13 +83,63 @@ def convert(value: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise InvalidValue(_plain(str(error))) from error
+        raise _invalid(error) from error
 
 
-def _plain(message: str) -> str:
-    """Return a message of msgspec with the key in front: `training.epochs: Expected …`."""
-    found = _PLACE.match(message)
-    if found is None:
-        return message
-    key = found["key"].removeprefix("$").removeprefix(".")
-    return f"{key}: {found['what']}{found['rest']}" if key else f"{found['what']}{found['rest']}"
+def expected(kind: Any, key: str = "") -> str:
+    """Return in words what a declared type expects: "a whole number of at least 1".
+
+    Args:
+        kind: the declared type of the whole value.
+        key: the place in the value, as `InvalidValue.key` has it.
+    """
+    declared = inspect.type_info(kind)
+    for part in key.split(".") if key else ():
+        declared = _item_type(declared, part)
+    return _words(declared)
+
+
+def _item_type(kind: inspect.Type, key: str) -> inspect.Type:
+    """Return the declared type of an item of a table or list."""
+    if isinstance(kind, inspect.UnionType):
+        kind = next(one for one in kind.types if type(one) not in _WORDS)
+    match kind:
+        case inspect.StructType(fields=fields) | inspect.DataclassType(fields=fields):
+            return next(one.type for one in fields if one.encode_name == key)
+        case inspect.DictType(value_type=item):
+            return item
+        case inspect.TupleType(item_types=items):
+            return items[int(key)]
+        case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
+            return item
+    return inspect.AnyType()
+
+
+def _words(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.UnionType(types=types):
+            return " or ".join(map(_words, types))
+        case inspect.LiteralType(values=values):
+            return f"{'one of ' if len(values) > 1 else ''}{', '.join(map(str, values))}"
+        case inspect.TupleType(item_types=items):
+            return f"a list of {len(items)} values"
+        case inspect.VarTupleType() | inspect.ListType():
+            return "a list"
+    limits = [
+        f"{words} {getattr(kind, name):g}"
+        for name, words in _LIMITS.items()
+        if getattr(kind, name, None) is not None
+    ]
+    words = _WORDS.get(type(kind), "a table")
+    return f"{words} of {' and '.join(limits)}" if limits else words
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidValue:
+    """Return the error with the key in front: `training.epochs: Expected …`."""
+    match = _PLACE.match(str(error))
+    if match is None:
+        return InvalidValue(str(error))
+    key = match["key"].removeprefix("$").removeprefix(".")
+    what = f"{match['what']}{match['rest']}"
+    dotted = key.replace("[", ".").replace("]", "").removeprefix(".")
+    return InvalidValue(f"{key}: {what}" if key else what, dotted)

@@ -1,6 +1,6 @@
-"""Learning from one's own photos: recipes, networks, training, tuning, and what a run leaves.
+"""Train networks on labelled photos: recipes, augmentation, training, runs and tuning.
 
-The only room that needs torch (`pip install 'veduta[train]'`); reading a recipe does not.
+Training needs the extra `veduta[train]`. Reading a recipe does not.
 """
 
 from importlib.util import find_spec
@@ -18,13 +18,18 @@ _PACKAGES = (
     "safetensors",
     "optuna",
     "onnxscript",
+    "tomli_w",
 )
 
 
 def require_packages() -> None:
-    """Raise `LearnError` when a package that training needs is missing; none is imported."""
+    """Check that the packages for training are installed, without importing them.
+
+    Raises:
+        LearnError: a package is missing.
+    """
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise LearnError(
-            f"training needs {', '.join(missing)}, not installed here: pip install 'veduta[train]'"
+            f"training needs {', '.join(missing)}; install with: pip install 'veduta[train]'"
         )

@@ -1,18 +1,21 @@
-"""A recipe: everything that decides a training run but the photos, as a short TOML file."""
+"""Recipes: TOML files that decide everything in a training run except the photos."""
 
 from __future__ import annotations
 
 import json
 import math
+import reprlib
 import tomllib
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
+
+from msgspec import Meta
 
 from veduta.errors import RecipeError, readable
 from veduta.text import did_you_mean
+from veduta.validation import InvalidValue, convert, expected
 
 __all__ = [
     "Input",
@@ -22,27 +25,34 @@ __all__ = [
     "Training",
     "Tuning",
     "open_recipe",
-    "parsed",
+    "parse_value",
     "recipe_file",
     "recipe_names",
     "with_values",
 ]
 
-FOLDER = Path(__file__).parent / "recipes"
-_ENCODER = "encoder:"
+RECIPES_FOLDER = Path(__file__).parent / "recipes"
+_ENCODER_PREFIX = "encoder:"
 
 Table = Mapping[str, Any]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+NotNegativeNumber = Annotated[float, Meta(ge=0)]
+PositiveNumber = Annotated[float, Meta(gt=0)]
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the network sees of a photo.
+    """How a photo becomes the input of the network.
 
-    `size`: pixels, the side of the square. `fit`: how a photo becomes one: "squash", or "crop" (the
-    centre). `mean`, `std`: of each channel, on values in [0, 1].
+    Attributes:
+        size: the side of the square, in pixels.
+        fit: how a photo becomes a square: "squash", or "crop", which keeps the centre.
+        mean: the mean of each channel, for values in [0, 1].
+        std: the standard deviation of each channel, for values in [0, 1].
     """
 
-    size: int = 224
+    size: Positive = 224
     fit: Literal["squash", "crop"] = "squash"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -50,16 +60,22 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network: a backbone, layers of its own after it, or both.
+    """The network: a backbone, own layers behind it, or both.
 
-    `backbone`: "embedded:NAME" (a network of the package, trainable), "encoder:NAME" (any encoder
-    of `veduta models`, frozen, its descriptors cached), "timm:NAME", "torchvision:NAME"; "" for
-    none. `weights`: of the backbone: "pretrained", "none", or the path of a .safetensors file.
-    `train`: what of the backbone learns: "all", "none", or the beginnings of names of its
-    parameters. `layers`: what follows (`veduta.learn.models.layers` has the words). `decoder`: what
-    makes a photo again of the features; given, the network learns to reconstruct. `features`:
-    where the network is cut for descriptors: the number of layers before the cut; negative numbers
-    count from the end. `classes`: how many a summary shows where no dataset says it.
+    Attributes:
+        backbone: "embedded:NAME" (a network of the package, trainable), "encoder:NAME" (any encoder
+            of `veduta models`, frozen, with cached descriptors), "timm:NAME", "torchvision:NAME",
+            or "" for none.
+        weights: the first weights of the backbone: "pretrained", "none" (random), or the path of a
+            .safetensors file.
+        train: the parameters of the backbone that are trained: "all", "none", or a list of the
+            first letters of their names.
+        layers: the layers behind the backbone; `veduta.learn.models.layers` lists them.
+        decoder: the layers that make a photo from the features. A network with a decoder learns to
+            reconstruct its input.
+        features: the number of layers before the cut. The network up to the cut makes the
+            descriptors. A negative number counts from the end.
+        classes: the number of classes in a summary without a dataset.
     """
 
     backbone: str = ""
@@ -68,85 +84,117 @@ class Network:
     layers: tuple[Table, ...] = ()
     decoder: tuple[Table, ...] = ()
     features: int = -1
-    classes: int = 10
+    classes: Positive = 10
 
     @property
     def encoder(self) -> str:
-        """The encoder whose descriptors the layers see; "" where they see photos."""
-        return self.backbone.removeprefix(_ENCODER) if self.backbone.startswith(_ENCODER) else ""
+        """The encoder whose descriptors are the input of the layers; "" if photos are the input."""
+        if self.backbone.startswith(_ENCODER_PREFIX):
+            return self.backbone.removeprefix(_ENCODER_PREFIX)
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What is minimised.
+    """The loss that training minimises.
 
-    `name`: one of `veduta.learn.training.losses.LOSSES`. The others belong to some of them only.
+    Attributes:
+        name: one of `veduta.learn.training.losses.LOSSES`. Each of the other values belongs to some
+            of the losses only.
+        label_smoothing: the share of the target that is spread over all classes.
+        margin: the smallest distance between different classes: a Euclidean distance, or an angle
+            in radians for ArcFace.
+        scale: the factor of the cosines of ArcFace.
+        sub_centres: the centres of each class, for ArcFace with several centres.
+        temperature: the temperature of the softmax of supervised contrastive learning.
+        kl_weight: the weight of the KL divergence of a variational autoencoder.
     """
 
     name: str = "cross-entropy"
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Meta(ge=0, le=1)] = 0.0
     margin: float = 1.0
-    scale: float = 30.0
-    sub_centres: int = 3
-    temperature: float = 0.1
-    kl_weight: float = 1.0
+    scale: PositiveNumber = 30.0
+    sub_centres: Positive = 3
+    temperature: PositiveNumber = 0.1
+    kl_weight: NotNegativeNumber = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How it is minimised.
+    """How the loss is minimised.
 
-    `monitor`: the figure of the validation photos whose best epoch is kept. `patience`: epochs
-    without a gain above `min_delta` after which training stops; 0: never. `reduce_patience`: epochs
-    without one after which the learning rate is multiplied by `reduce_factor`; 0: never.
-    `milestones`: epochs after which it is multiplied by `gamma`. `l1`, `l2`: penalties on the
-    weights of layers that say `regularised`. `probe`: the last layer is the linear probe of the
-    features; "before": training begins with it; "after": training, by a loss of the features,
-    leaves it out. `unfreeze_after`: epochs during which the backbone does not learn yet.
-    `backbone_rate`: its learning rate in parts of `learning_rate`.
-    `validation`: share of the training photos held out where the dataset names none. `balanced`:
-    every class is drawn as often. `per_class`: photos of a class in a batch, for losses that
-    compare photos; 0: any. `mixup`: alpha of mix-up; 0: none. `pairs`: pairs of photos an epoch
-    for the contrastive loss on generated pairs; 0: all pairs of a batch.
+    Attributes:
+        epochs: the largest number of epochs.
+        batch: photos in a batch.
+        optimizer: the name of the optimizer.
+        learning_rate: the learning rate of the layers behind the backbone.
+        weight_decay: the weight decay of the optimizer.
+        momentum: the momentum of "sgd".
+        monitor: the validation figure that decides which epoch is the best.
+        patience: epochs without a gain of more than `min_delta` after which training stops; 0:
+            never.
+        min_delta: the smallest gain that counts.
+        reduce_patience: epochs without a gain after which the learning rate is multiplied by
+            `reduce_factor`; 0: never.
+        reduce_factor: see `reduce_patience`.
+        milestones: epochs after which the learning rate is multiplied by `gamma`.
+        gamma: see `milestones`.
+        cosine: the learning rate falls to zero along a cosine.
+        l1: the L1 penalty on the weights of layers with `regularised = true`.
+        l2: the L2 penalty on the weights of layers with `regularised = true`.
+        probe: when the last layer becomes a linear probe of the features: "before" training, or
+            "after" training with a loss that does not use this layer.
+        unfreeze_after: epochs in which the backbone is frozen.
+        backbone_rate: the learning rate of the backbone divided by `learning_rate`.
+        validation: the share of the training photos that is held out if the dataset has no
+            validation photos.
+        balanced: every class is drawn equally often.
+        per_class: photos of each class in a batch, for losses that compare photos; 0: any number.
+        mixup: the parameter alpha of mix-up; 0: no mix-up.
+        pairs: pairs of photos in an epoch of the contrastive loss; 0: all pairs of each batch.
+        precision: the precision of the arithmetic.
+        seed: the seed of everything that is drawn.
     """
 
-    epochs: int = 20
-    batch: int = 32
+    epochs: Positive = 20
+    batch: Positive = 32
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    momentum: float = 0.9
+    learning_rate: NotNegativeNumber = 1e-3
+    weight_decay: NotNegativeNumber = 0.0
+    momentum: NotNegativeNumber = 0.9
     monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
-    patience: int = 0
+    patience: NotNegative = 0
     min_delta: float = 0.0
-    reduce_patience: int = 0
-    reduce_factor: float = 0.1
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
+    reduce_patience: NotNegative = 0
+    reduce_factor: NotNegativeNumber = 0.1
+    milestones: tuple[NotNegative, ...] = ()
+    gamma: NotNegativeNumber = 0.1
     cosine: bool = False
-    l1: float = 0.0
-    l2: float = 0.0
+    l1: NotNegativeNumber = 0.0
+    l2: NotNegativeNumber = 0.0
     probe: Literal["none", "before", "after"] = "none"
-    unfreeze_after: int = 0
-    backbone_rate: float = 1.0
-    validation: float = 0.2
+    unfreeze_after: NotNegative = 0
+    backbone_rate: NotNegativeNumber = 1.0
+    validation: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     balanced: bool = False
-    per_class: int = 0
-    mixup: float = 0.0
-    pairs: int = 0
+    per_class: NotNegative = 0
+    mixup: NotNegativeNumber = 0.0
+    pairs: NotNegative = 0
     precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
-    seed: int = 0
+    seed: NotNegative = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What `veduta tune` tries.
+    """What `veduta tune` searches.
 
-    `space`: from a key of the recipe ("network.layers.0.conv") to {low, high, step}, {low, high,
-    log = true} or {choices}. `trials`: how many.
+    Attributes:
+        trials: the number of trials.
+        space: from a key of the recipe ("network.layers.0.conv") to its values: {low, high, step},
+            {low, high, log = true} or {choices}.
     """
 
-    trials: int = 20
+    trials: Positive = 20
     space: Table = field(default_factory=dict)
 
 
@@ -154,9 +202,17 @@ class Tuning:
 class Recipe:
     """A training run.
 
-    `name`: of the file. `about`, `source`: what it is and where it comes from, one sentence each.
-    `augment`: transforms of training photos, in order, each a table of one word and its value
-    (`veduta augment --list`).
+    Attributes:
+        name: the name of the file.
+        about: what the recipe is, in one sentence.
+        source: where the recipe comes from, in one sentence.
+        input: how photos become the input.
+        network: the network.
+        loss: the loss.
+        training: how the loss is minimised.
+        augment: the transforms of training photos in their order, each a table with one transform
+            (`veduta augment --list`).
+        tune: what `veduta tune` searches.
     """
 
     name: str
@@ -170,36 +226,39 @@ class Recipe:
     tune: Tuning = field(default_factory=Tuning)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the recipe as JSON types, defaults included, without its name."""
-        values = _plain(self)
+        """Return the recipe as JSON types, with all defaults and without its name."""
+        values = _builtins(self)
         del values["name"]
         return dict(values)
 
     def digest(self) -> str:
-        """16 hex digits: BLAKE3 over all that decides the result."""
+        """Return 16 hex digits: BLAKE3 over everything that decides the result."""
         from blake3 import blake3
 
         values = self.as_json()
-        for words in ("about", "source", "tune"):
-            del values[words]
+        for key in ("about", "source", "tune"):
+            del values[key]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return blake3(canonical.encode()).hexdigest()[:16]
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that the package has, sorted."""
-    return sorted(file.stem for file in FOLDER.glob("*.toml"))
+    """Return the sorted names of the recipes in the package."""
+    return sorted(file.stem for file in RECIPES_FOLDER.glob("*.toml"))
 
 
 def recipe_file(name: str) -> Path:
-    """Return the file of a recipe: one of the package's by its name, or a path.
+    """Return the file of a recipe.
+
+    Args:
+        name: the name of a recipe in the package, or the path of a .toml file.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is no such recipe.
     """
-    known = FOLDER / f"{name}.toml"
-    if "/" not in name and known.is_file():
-        return known
+    in_package = RECIPES_FOLDER / f"{name}.toml"
+    if "/" not in name and in_package.is_file():
+        return in_package
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
@@ -211,153 +270,140 @@ def open_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply changes.
 
     Args:
-        name: of one of the package's, or the path of a .toml file.
-        changes: "key=value" each, in the order in which they apply: "training.epochs=3",
-            "network.layers.0.conv=48". A value is written as in TOML; what is none is text.
+        name: the name of a recipe in the package, or the path of a .toml file.
+        changes: changes in their order, each as "key=value": "training.epochs=3",
+            "network.layers.0.conv=48". A value is written as in TOML. Anything else is a text.
 
     Raises:
-        RecipeError: there is no such recipe, it does not read, or a key or value is wrong.
+        RecipeError: there is no such recipe, it is not valid TOML, or a key or value is wrong.
     """
     file = recipe_file(name)
     try:
         values = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:  # no UTF-8, no TOML, a number of thousands of digits
-        raise RecipeError(f"{readable(file)}: does not read as TOML: {error}") from error
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{readable(file)}: cannot be read as TOML: {error}") from error
     for change in changes:
-        _change(values, change)
+        _apply(values, change)
     return _recipe(file.stem, values, readable(file))
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with other values: "network.layers.0.conv" → 48.
+    """Return the recipe with other values.
+
+    Args:
+        recipe: the recipe.
+        values: from a key to its value: "network.layers.0.conv" → 48.
 
     Raises:
         RecipeError: a key or value is wrong.
     """
     changed = recipe.as_json()
     for key, value in values.items():
-        _put(changed, key, value, key)
+        _set(changed, key, value, key)
     return _recipe(recipe.name, changed, recipe.name)
 
 
-def parsed(text: str) -> Any:
-    """Return a value as `--set` takes it: of TOML, or the text itself where it is none."""
+def parse_value(text: str) -> Any:
+    """Return a value of the option `--set`: a TOML value, or the text itself."""
     try:
-        read = tomllib.loads(f"value = {text.strip()}")
+        table = tomllib.loads(f"value = {text.strip()}")
     except ValueError:
         return text.strip()
-    return read["value"] if len(read) == 1 else text.strip()
+    return table["value"] if len(table) == 1 else text.strip()
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {change}: expected KEY=VALUE, such as training.epochs=3")
+    _set(values, key.strip(), parse_value(text), f"--set {change}")
+
+
+def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a value in nested tables and lists. Errors begin with `source`."""
+    target: Any = values
+    *parents, last = key.split(".")
+    for part in parents:
+        target = _item(target, part, source)
+    if isinstance(target, list):
+        _item(target, last, source)
+        target[int(last)] = value
+    elif isinstance(target, dict):
+        target[last] = value
+    else:
+        raise RecipeError(f"{source}: {'.'.join(parents)} is a value and has no keys")
+
+
+def _item(container: Any, key: str, source: str) -> Any:
+    """Return an item of a table or list. A missing table is added."""
+    if isinstance(container, list):
+        if not (key.isascii() and key.isdigit()) or int(key) >= len(container):
+            raise RecipeError(
+                f"{source}: {key!r} is no position in a list of {len(container)}; the first is 0"
+            )
+        return container[int(key)]
+    if isinstance(container, dict):
+        return container.setdefault(key, {})
+    raise RecipeError(f"{source}: the value before {key!r} has no keys")
 
 
 def _recipe(name: str, values: dict[str, Any], file: str) -> Recipe:
+    """Return the recipe with these values; errors begin with `file`."""
     if "name" in values:
-        raise RecipeError(f"{file}: unknown key name; a recipe has the name of its file")
-    made: Recipe = _built(Recipe, values | {"name": name}, file, "")
-    return made
+        raise RecipeError(f"{file}: unknown key name; the name of a recipe is that of its file")
+    _check_keys(Recipe, values, file, "")
+    _check_values(values, file, "")
+    try:
+        return convert(values | {"name": name}, Recipe)
+    except InvalidValue as error:
+        key, value = error.key, _value_at(values, error.key)
+        raise RecipeError(
+            f"{file}: {key}: expected {expected(Recipe, key)}, not {reprlib.repr(value)}"
+        ) from error
 
 
-def _change(values: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {change}: wanted is KEY=VALUE, such as training.epochs=3")
-    _put(values, key.strip(), parsed(text), f"--set {change}")
-
-
-def _put(values: dict[str, Any], key: str, value: Any, said: str) -> None:
-    """Set a value; `said` is what errors begin with."""
-    where: Any = values
-    *way, last = key.split(".")
-    for part in way:
-        where = _inside(where, part, said)
-    if isinstance(where, list):
-        _inside(where, last, said)
-        where[int(last)] = value
-    elif isinstance(where, dict):
-        where[last] = value
-    else:
-        raise RecipeError(f"{said}: {'.'.join(way)} holds a value, no keys")
-
-
-def _inside(where: Any, part: str, said: str) -> Any:
-    if isinstance(where, list):
-        if not (part.isascii() and part.isdigit()) or int(part) >= len(where):
-            raise RecipeError(
-                f"{said}: {part!r} is no place in a list of {len(where)}; the first one is 0"
-            )
-        return where[int(part)]
-    if isinstance(where, dict):
-        return where.setdefault(part, {})
-    raise RecipeError(f"{said}: there are no keys inside of what comes before {part!r}")
-
-
-def _built(kind: type, values: Table, file: str, at: str) -> Any:
-    """Make a dataclass of a table; `at` says where in the file it is."""
+def _check_keys(kind: type, values: Table, file: str, prefix: str) -> None:
+    """Raise `RecipeError` if a table has a key that its dataclass does not have."""
     hints = get_type_hints(kind)
-    known = [one.name for one in fields(kind)]
-    made = {}
     for key, value in values.items():
-        if key not in known:
-            advice = did_you_mean(key, known, prefix=at) or f"known are {', '.join(known)}"
-            raise RecipeError(f"{file}: unknown key {at}{key}; {advice}")
-        made[key] = _value(hints[key], value, file, f"{at}{key}")
-    return kind(**made)
+        if key not in hints:
+            advice = did_you_mean(key, hints, prefix=prefix) or f"known are {', '.join(hints)}"
+            raise RecipeError(f"{file}: unknown key {prefix}{key}; {advice}")
+        if is_dataclass(hints[key]) and isinstance(value, dict):
+            _check_keys(hints[key], value, file, f"{prefix}{key}.")
 
 
-def _value(kind: Any, value: Any, file: str, key: str) -> Any:
-    """Check a value against the type of its field."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise RecipeError(f"{file}: {key}: a table is wanted, not {value!r}")
-        return _built(kind, value, file, f"{key}.")
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        if value not in inner:
-            raise RecipeError(f"{file}: {key}: {value!r} is none of {', '.join(inner)}")
-        return value
-    if origin in {Union, types.UnionType}:
-        kind = inner[0] if isinstance(value, str) else inner[1]
-        return _value(kind, value, file, key)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise RecipeError(f"{file}: {key}: a list is wanted, not {value!r}")
-        return tuple(
-            _value(inner[0], one, file, f"{key}.{place}") for place, one in enumerate(value)
-        )
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        # More digits than a float has: as little a number to train with as infinity is.
-        value = float(value) if abs(value) < 2**1000 else math.inf
-    wanted = dict if origin is not None else kind
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
-        words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-        raise RecipeError(f"{file}: {key}: {words.get(kind, 'a table')} is wanted, not {value!r}")
-    _check_plain(value, file, key)
-    return value
-
-
-def _check_plain(value: Any, file: str, key: str) -> None:
-    """Refuse what JSON or a TOML file could not hold, however deep it lies."""
+def _check_values(value: Any, file: str, key: str) -> None:
+    """Raise `RecipeError` for a nested value that JSON and TOML cannot both hold."""
     if isinstance(value, dict):
-        for inner, one in value.items():
-            _check_plain(inner, file, key)
-            _check_plain(one, file, f"{key}.{inner}")
+        for inner_key, inner in value.items():
+            _check_values(inner_key, file, key)
+            _check_values(inner, file, f"{key}.{inner_key}" if key else inner_key)
     elif isinstance(value, list | tuple):
-        for place, one in enumerate(value):
-            _check_plain(one, file, f"{key}.{place}")
+        for position, inner in enumerate(value):
+            _check_values(inner, file, f"{key}.{position}")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise RecipeError(f"{file}: {key}: a finite number is wanted, not {value!r}")
+            raise RecipeError(f"{file}: {key}: expected a finite number, not {value!r}")
     elif isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise RecipeError(f"{file}: {key}: {value!a} is no UTF-8")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise RecipeError(f"{file}: {key}: {value!a} is not valid UTF-8")
     elif not isinstance(value, int):
-        raise RecipeError(f"{file}: {key}: a recipe holds no dates and times, as {value} is")
+        raise RecipeError(f"{file}: {key}: a recipe cannot hold a date or time such as {value}")
 
 
-def _plain(value: Any) -> Any:
+def _value_at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[int(part)] if isinstance(values, list | tuple) else values[part]
+    return values
+
+
+def _builtins(value: Any) -> Any:
+    """Return a value as dictionaries, lists, texts, numbers and booleans."""
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: _builtins(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _builtins(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_builtins(inner) for inner in value]
     return value

@@ -65,7 +65,7 @@ def train(
     """
     with _claimed(out):
         from veduta.learn.data.splits import read_parts
-        from veduta.learn.recipe_text import as_toml
+        from veduta.learn.recipe_text import recipe_toml
 
         training = recipe.training
         parts = read_parts(
@@ -76,7 +76,7 @@ def train(
             seed=training.seed,
             allow_leak=allow_leak,
         )
-        write_text(out / RECIPE, [as_toml(recipe)])
+        write_text(out / RECIPE, [recipe_toml(recipe)])
         if recipe.network.encoder:
             from veduta.learn.runs.frozen_encoder import train_frozen
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from veduta.errors import RecipeError
-from veduta.learn.recipe import Recipe, parsed, with_values
+from veduta.learn.recipe import Recipe, parse_value, with_values
 from veduta.learn.recipe_text import toml_value
 from veduta.text import did_you_mean
 
@@ -114,8 +114,8 @@ def space_of_text(text: str) -> tuple[str, dict[str, Any]]:
     key, _, rest = (part.strip() for part in text.partition("="))
     parts = rest.split(",")
     if key and len(parts) > 1:
-        return key, {"choices": [parsed(part) for part in parts]}
-    values = [parsed(part) for part in rest.split(":")]
+        return key, {"choices": [parse_value(part) for part in parts]}
+    values = [parse_value(part) for part in rest.split(":")]
     numbers = [value for value in values if _is_number(value)]
     if key and len(values) == 2 and len(numbers) == 2:
         return key, {"low": values[0], "high": values[1]}

@@ -37,7 +37,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from veduta.errors import LearnError, readable
 from veduta.learn.recipe import Recipe, open_recipe
-from veduta.learn.recipe_text import as_toml
+from veduta.learn.recipe_text import recipe_toml
 from veduta.learn.tuning.search_space import Axis, read_space
 
 if TYPE_CHECKING:
@@ -373,7 +373,7 @@ def create_or_open(
         with FileLock(folder / "study.lock"):
             opened = StudyFolder(folder, recipe, axes)
             if not opened.study.user_attrs:
-                (folder / RECIPE).write_text(as_toml(recipe), "utf-8")
+                (folder / RECIPE).write_text(recipe_toml(recipe), "utf-8")
             _agree(opened, _identity(recipe, axes, on))
     except OSError as error:
         raise LearnError(

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from veduta.errors import EncoderError, LearnError, readable
 from veduta.files import write_text
 from veduta.learn.recipe import Recipe, Tuning, with_values
-from veduta.learn.recipe_text import as_toml
+from veduta.learn.recipe_text import recipe_toml
 from veduta.learn.runs.card import CARD, RECIPE
 from veduta.learn.runs.curves import write_history
 from veduta.learn.tuning.search_space import read_space
@@ -272,7 +272,7 @@ def _best_text(recipe: Recipe, study: Study, best: Trial) -> Sequence[str]:
     said = (
         f"{study.monitor} {best.figure:.4f}: trial {best.number}, the best of {complete} complete"
     )
-    return f"# {said}.\n\n", as_toml(made)
+    return f"# {said}.\n\n", recipe_toml(made)
 
 
 def _trim(folder: Path) -> None:
