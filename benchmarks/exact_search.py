@@ -110,7 +110,7 @@ def time_all(snapshot: Snapshot, queries: NDArray[np.float32]) -> dict[str, list
     def by_usearch(kind: str) -> Callable[[NDArray[np.float32]], object]:
         if kind == "i8":
             return lambda q: usearch.search(
-                snapshot.codes, np.rint(q / q.max() * 127).astype(np.int8), K, inner, exact=True
+                snapshot.quantised, np.rint(q / q.max() * 127).astype(np.int8), K, inner, exact=True
             )
         if kind == "f16":
             half = snapshot.descriptors
@@ -125,7 +125,7 @@ def time_all(snapshot: Snapshot, queries: NDArray[np.float32]) -> dict[str, list
     }
     # One thread may fill the memory bus or not: the quicker of one and two counts.
     pools = {threads: ThreadPoolExecutor(threads) for threads in (1, 2)}
-    reads = {READ_CODES: snapshot.codes, READ_FLOATS: floats}
+    reads = {READ_CODES: snapshot.quantised, READ_FLOATS: floats}
     seconds: dict[str, list[float]] = defaultdict(list)
     names = [*contenders, *((what, threads) for what in reads for threads in pools)]
     for turn, query in enumerate([queries[0], *queries]):  # the first round warms up
@@ -194,7 +194,7 @@ def search_alone(index: Path) -> dict[str, float]:
         "first": first,
         "peak": status("VmHWM") - before,
         "own": status("RssAnon"),
-        "matrix": snapshot.codes.nbytes,
+        "matrix": snapshot.quantised.nbytes,
     }
 
 

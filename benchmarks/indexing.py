@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from benchmarks import photo_sets
 from benchmarks.peers.process import Peer
 from benchmarks.report import Spread, number, parser, publish, ratios, table, verdict
-from veduta import index as store
 from veduta import photos
 from veduta.encoders import Encoder, load_encoder
+from veduta.index import create_index, open_snapshot, update_index
 from veduta.keypoints import Extractor, load_extractor
 
 TARGETS = {"12 megapixels": 3.0, "640 pixels": 2.0}
@@ -125,7 +125,7 @@ def measure(
         "network": lambda: alone(lambda i: encoder.encode([prepared[i]])),
     }
     index_with_veduta(encoder, folder, built)
-    ours = store.open_snapshot(built).descriptors.astype(np.float32)
+    ours = open_snapshot(built).descriptors.astype(np.float32)
     peer.seconds(paths[:16])
     seconds: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds):
@@ -145,8 +145,8 @@ def index_with_veduta(
     """Index `folder` into a fresh index and return how long that took."""
     shutil.rmtree(built, ignore_errors=True)
     started = time.perf_counter()
-    store.create(built, encoder, extractor)
-    report = store.update(built, [folder], encoder, extractor)
+    create_index(built, encoder, extractor)
+    report = update_index(built, [folder], encoder, extractor)
     seconds = time.perf_counter() - started
     if report.unreadable or report.encoded != report.total:
         raise RuntimeError(f"not all photos were indexed: {report}")

@@ -81,22 +81,22 @@ def run_alone(encoder: str, folders: list[Path], work: Path) -> dict[str, float]
 def index_alone(name: str, folders: list[str], work: Path) -> dict[str, float]:
     """Index `folders` in this process and return its peak memory, bytes."""
     from benchmarks.fake_encoder import StandIn
-    from veduta import index as store
     from veduta.encoders import load_encoder
+    from veduta.index import UpdateProgress, create_index, update_index
 
     real = load_encoder()
     encoder = StandIn(real.dimension) if name == STAND_IN else load_encoder(name)
     built = work / "memory-index"
     shutil.rmtree(built, ignore_errors=True)
-    store.create(built, encoder)  # type: ignore[arg-type]
+    create_index(built, encoder)  # type: ignore[arg-type]
     start = status("VmRSS")
     reading: list[int] = []
 
-    def after_commit(progress: store.Progress) -> None:
+    def after_commit(progress: UpdateProgress) -> None:
         if progress.paths:
             reading.append(status("VmHWM"))
 
-    report = store.update(  # type: ignore[arg-type]
+    report = update_index(  # type: ignore[arg-type]
         built, [Path(folder) for folder in folders], encoder, on_progress=after_commit
     )
     shutil.rmtree(built)

@@ -21,8 +21,8 @@ from benchmarks import photo_sets
 from benchmarks.fake_encoder import StandIn
 from benchmarks.peers.process import settings
 from benchmarks.report import ROOT, Spread, parser, publish, ratios, table, verdict
-from veduta import index as store
 from veduta.encoders import Encoder, load_encoder
+from veduta.index import create_index, open_snapshot, update_index
 
 HELP, SEARCH, AGAIN = "veduta --help", "veduta search", "veduta index, nothing changed"
 PYTHON, PEER = "python, doing nothing", "PyTorch and FAISS, the same search"
@@ -71,10 +71,10 @@ def build(encoder: Encoder, folders: list[Path], built: Path, flat: Path) -> Non
 
     shutil.rmtree(built, ignore_errors=True)
     stand_in = StandIn(encoder.dimension, encoder)
-    store.create(built, stand_in)  # type: ignore[arg-type]
-    store.update(built, folders, stand_in)  # type: ignore[arg-type]
+    create_index(built, stand_in)  # type: ignore[arg-type]
+    update_index(built, folders, stand_in)  # type: ignore[arg-type]
     index = faiss.IndexFlatIP(encoder.dimension)
-    index.add(store.open_snapshot(built).descriptors.astype(np.float32))
+    index.add(open_snapshot(built).descriptors.astype(np.float32))
     faiss.write_index(index, str(flat))
 
 

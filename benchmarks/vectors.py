@@ -16,9 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.fake_encoder import StandIn
-from veduta import index as store
-from veduta.index import snapshot
-from veduta.index import store as tables
+from veduta.index import Manifest, create_index, snapshot
+from veduta.index import table as tables
 
 CHUNK = 8192
 SCENE = 20  # photos of one
@@ -45,8 +44,8 @@ class Scenes:
 
 def write_index(index: Path, number: int, dimension: int) -> Scenes:
     """Make an index whose snapshot holds `number` rows, though its table is empty."""
-    store.create(index, StandIn(dimension))  # type: ignore[arg-type]
-    manifest = store.Manifest.read(index)
+    create_index(index, StandIn(dimension))  # type: ignore[arg-type]
+    manifest = Manifest.read(index)
     name = snapshot.snapshot_name(index, manifest)
     folder = index / snapshot.FOLDER / name
     folder.mkdir(parents=True)

@@ -1036,8 +1036,8 @@ class TestCommand:
         done = collect(sources, out, Settings(**QUICK))
         assert (done.labels, done.collected) == (2, 6)
         encoder = TinyEncoder()
-        index.create(tmp_path / "index", encoder)
-        report = index.update(tmp_path / "index", [out], encoder, labels="folders")
+        index.create_index(tmp_path / "index", encoder)
+        report = index.update_index(tmp_path / "index", [out], encoder, labels="folders")
         assert (report.added, report.unreadable) == (6, [])
         rows = index.open_snapshot(tmp_path / "index").rows.to_pylist()
         labels = {os.fsdecode(row["path"]): row["label"] for row in rows}

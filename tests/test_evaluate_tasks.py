@@ -182,8 +182,8 @@ class TestRecognition:
                 target = root / "same" / label / Path(path).name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(root / path, target)
-        index.create(root / "index", Described(), TinyExtractor())
-        index.update(
+        index.create_index(root / "index", Described(), TinyExtractor())
+        index.update_index(
             root / "index", [root / "same"], Described(), TinyExtractor(), labels="folders"
         )
         opened = veduta.open(root / "index")

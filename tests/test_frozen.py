@@ -19,12 +19,12 @@ pytest.importorskip("pytorch_lightning")
 onnx = pytest.importorskip("onnx")
 
 import veduta
-from veduta import index as store
 from veduta.cli.main import run as cli
 from veduta.encoders import Encoder, Projection, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.settings import Settings, Source
 from veduta.errors import EncoderMismatch, LearnError, RecipeError
+from veduta.index import open_snapshot
 from veduta.learn.data.splits import read_parts
 from veduta.learn.models.projection import learn_projection, projection_of_index
 from veduta.learn.recipe import Recipe, open_recipe
@@ -129,7 +129,7 @@ def test_an_index_has_the_descriptors_that_training_saw(home: Path, made: Path) 
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
     index = home / "by-run"
     cli(["index", str(home / "photos"), "--index", str(index), "--encoder", str(made)])
-    snapshot = store.open_snapshot(index)
+    snapshot = open_snapshot(index)
     found = snapshot.descriptors.astype(np.float64)
     order = np.argsort([bytes(path) for path in snapshot.rows["path"].to_pylist()])
     assert snapshot.dimension == 512
@@ -393,12 +393,12 @@ def test_the_projection_of_an_index(home: Path, tmp_path: Path) -> None:
     one, other = str(tmp_path / "one"), str(tmp_path / "other")
     options = ["--encoder", tiny, "--keypoints", "none"]
     assert cli(["index", photos, "--index", one, *options, "--labels", "folders"]) == 0
-    plain = store.open_snapshot(Path(one))
+    plain = open_snapshot(Path(one))
     rows, names = plain.descriptors.astype(np.float32), plain.rows["label"].to_pylist()
     assert cli(["index", "--index", one, "--project", "labels"]) == 0
     file = next(Path(one).glob("projection-*.npz"))
     wanted = learn_projection(rows, names)
-    found = store.open_snapshot(Path(one)).descriptors.astype(np.float32)
+    found = open_snapshot(Path(one)).descriptors.astype(np.float32)
     np.testing.assert_allclose(found, wanted.apply(rows), atol=2e-3)
     # What is stored stays, so that it can be learned again with a projection in place.
     assert projection_of_index(Path(one)).identity == Projection.load(file).identity
@@ -407,7 +407,7 @@ def test_the_projection_of_an_index(home: Path, tmp_path: Path) -> None:
     tests = str(home / "photos" / "test")
     assert cli(["index", tests, "--index", other, *options, "--project", str(file)]) == 0
     raw, _ = descriptors_of(sorted((home / "photos" / "test").rglob("*.png")), load_encoder(tiny))
-    snapshot = store.open_snapshot(Path(other))
+    snapshot = open_snapshot(Path(other))
     order = np.argsort([bytes(path) for path in snapshot.rows["path"].to_pylist()])
     np.testing.assert_allclose(
         snapshot.descriptors[order], wanted.apply(raw.astype(np.float32)), atol=5e-3

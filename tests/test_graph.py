@@ -575,8 +575,8 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def made(tmp_path: Path, photos: Path, encoder: Any) -> Path:
     path = tmp_path / "index"
-    index.create(path, encoder, TinyExtractor())
-    index.update(path, [photos], encoder, TinyExtractor())
+    index.create_index(path, encoder, TinyExtractor())
+    index.update_index(path, [photos], encoder, TinyExtractor())
     return path
 
 
@@ -597,8 +597,8 @@ def by_path(made: Path) -> dict[tuple[bytes, bytes], float]:
 
 def anew(tmp_path: Path, photos: Path, encoder: Any) -> dict[tuple[bytes, bytes], float]:
     other = tmp_path / "anew"
-    index.create(other, encoder, TinyExtractor())
-    index.update(other, [photos], encoder, TinyExtractor())
+    index.create_index(other, encoder, TinyExtractor())
+    index.update_index(other, [photos], encoder, TinyExtractor())
     return by_path(other)
 
 
@@ -614,17 +614,17 @@ class TestInAnIndex:
         self, made: Path, photos: Path, encoder: Any, tmp_path: Path
     ) -> None:
         save_view(photos / "scene0/9.png", 300, 9, 0.4)
-        index.update(made, [photos], encoder, TinyExtractor())
+        index.update_index(made, [photos], encoder, TinyExtractor())
         save_view(photos / "scene1/0.png", 305, 8, 0.4)  # changed
         (photos / "scene2/3.png").unlink()
-        index.update(made, [photos], encoder, TinyExtractor())
+        index.update_index(made, [photos], encoder, TinyExtractor())
         a, b = photos / "scene3/0.png", photos / "scene4/0.png"
         first, second = a.read_bytes(), b.read_bytes()
         a.write_bytes(second)
         b.write_bytes(first)
         shutil.copy(photos / "scene5/1.png", photos / "scene5/copy.png")
         shutil.move(photos / "scene5/2.png", photos / "scene5/moved.png")
-        index.update(made, [photos], encoder, TinyExtractor())
+        index.update_index(made, [photos], encoder, TinyExtractor())
         got, expected = by_path(made), anew(tmp_path, photos, encoder)
         # Which rows are the sample depends on their order only beyond 512 photos.
         assert got.keys() == expected.keys()
@@ -638,7 +638,7 @@ class TestInAnIndex:
             raise AssertionError("linked again")
 
         monkeypatch.setattr("veduta.index.updating.build_graph", never)
-        assert index.update(made, [photos], encoder, TinyExtractor()).unchanged == 24
+        assert index.update_index(made, [photos], encoder, TinyExtractor()).unchanged == 24
 
     def test_a_graph_that_was_lost_is_made_by_the_next_run(
         self, made: Path, photos: Path, encoder: Any
@@ -646,7 +646,7 @@ class TestInAnIndex:
         before = by_path(made)
         shutil.rmtree(made / "graph")
         assert graph_of(made) is None
-        index.update(made, [photos], encoder, TinyExtractor())
+        index.update_index(made, [photos], encoder, TinyExtractor())
         assert by_path(made) == before
 
     def test_interrupt_while_linking(
@@ -665,10 +665,10 @@ class TestInAnIndex:
             if done > total / 2:
                 raise KeyboardInterrupt
 
-        report = index.update(made, [photos], encoder, TinyExtractor(), on_linking=stop)
+        report = index.update_index(made, [photos], encoder, TinyExtractor(), on_linking=stop)
         assert report.interrupted
         assert (report.added, report.total) == (8, 32), "the photos are in the index"
-        again = index.update(made, [photos], encoder, TinyExtractor())
+        again = index.update_index(made, [photos], encoder, TinyExtractor())
         assert (again.interrupted, again.unchanged) == (False, 32)
         assert set(counting.pairs.values()) == {1}
         assert graph_is_whole(made, Manifest.read(made))
@@ -677,10 +677,10 @@ class TestInAnIndex:
         self, made: Path, photos: Path, encoder: Any
     ) -> None:
         save_view(photos / "late.png", 400)
-        index.update(made, [photos], encoder, TinyExtractor(), graph=False)
+        index.update_index(made, [photos], encoder, TinyExtractor(), graph=False)
         assert index.open_snapshot(made).photos == 25
         assert graph_of(made) is None
-        index.update(made, [photos], encoder, TinyExtractor())
+        index.update_index(made, [photos], encoder, TinyExtractor())
         found = graph_of(made)
         assert found is not None and len(found.starts) == 26
 
@@ -696,7 +696,7 @@ class TestInAnIndex:
         assert counting.calls - verified <= len(before) // 2
         index.set_projection(made, 8)
         save_view(photos / "late.png", 400)
-        index.update(made, [photos], encoder, TinyExtractor())
+        index.update_index(made, [photos], encoder, TinyExtractor())
         found = graph_of(made)
         assert found is not None and len(found.starts) == 26
 
@@ -705,9 +705,9 @@ class TestInAnIndex:
         for number in range(12):
             save(tmp_path / f"photos/{number}.png", number)
         made = tmp_path / "index"
-        index.create(made, encoder)
+        index.create_index(made, encoder)
         called: list[Any] = []
-        index.update(
+        index.update_index(
             made, [tmp_path / "photos"], encoder, on_linking=lambda *counts: called.append(counts)
         )
         assert graph_of(made) is not None and not called
@@ -719,9 +719,9 @@ class TestInAnIndex:
         for i in range(number):
             save_view(tmp_path / f"photos/{i}.png", 1, i)
         made = tmp_path / "index"
-        index.create(made, encoder, TinyExtractor())
+        index.create_index(made, encoder, TinyExtractor())
         for _ in range(2):
-            report = index.update(made, [tmp_path / "photos"], encoder, TinyExtractor())
+            report = index.update_index(made, [tmp_path / "photos"], encoder, TinyExtractor())
             assert (report.total, report.interrupted) == (number, False)
         found = graph_of(made)
         assert (found is not None) == (number > 1)
@@ -731,7 +731,7 @@ class TestInAnIndex:
     def test_unreadable_files_are_no_part(self, made: Path, photos: Path, encoder: Any) -> None:
         (photos / "broken.jpg").write_bytes(b"")
         (photos / "scene0/0.png").write_bytes(b"")
-        index.update(made, [photos], encoder, TinyExtractor())
+        index.update_index(made, [photos], encoder, TinyExtractor())
         found = graph_of(made)
         assert found is not None and len(found.starts) == 24
 
@@ -741,5 +741,5 @@ class TestInAnIndex:
         wrong = np.load(file)
         wrong[:] = wrong[::-1]
         np.save(file, wrong)
-        index.repair(made)
+        index.repair_index(made)
         assert by_path(made) == before

@@ -15,7 +15,7 @@ import pytest
 from tiny import TinyEncoder, TinyExtractor, photo_folder, save
 
 from veduta import errors, index
-from veduta.index.store import newest_version, open_table
+from veduta.index.table import newest_version, open_table
 from veduta.index.updating import COMMIT_ROWS
 
 
@@ -33,8 +33,8 @@ def encoder() -> TinyEncoder:
 @pytest.fixture
 def made(tmp_path: Path, photos: Path, encoder: TinyEncoder) -> Path:
     path = tmp_path / "index"
-    index.create(path, encoder)
-    index.update(path, [photos], encoder)
+    index.create_index(path, encoder)
+    index.update_index(path, [photos], encoder)
     return path
 
 
@@ -70,7 +70,7 @@ def test_each_photo_has_its_own_row(made: Path, photos: Path, encoder: TinyEncod
 
 def test_second_run_does_nothing(made: Path, photos: Path, encoder: TinyEncoder) -> None:
     before, version = encoder.encoded, newest_version(made)
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert (report.unchanged, report.added, report.removed) == (12, 0, 0)
     assert encoder.encoded == before
     assert newest_version(made) == version, "an idle run writes nothing"
@@ -80,7 +80,7 @@ def test_without_folders_the_known_ones_are_updated(
     made: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     save(photos / "new.png", 99)
-    assert index.update(made, [], encoder).added == 1
+    assert index.update_index(made, [], encoder).added == 1
     assert paths(made) == on_disk(photos)
 
 
@@ -89,18 +89,18 @@ def test_new_changed_deleted(made: Path, photos: Path, encoder: TinyEncoder) -> 
     save(photos / "class0/photo0000.png", 500)
     (photos / "class2/photo0002.png").unlink()
     save(photos / "class2/photo9000.jpg", 501)
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert (report.added, report.changed, report.removed, report.unchanged) == (1, 1, 1, 10)
     assert paths(made) == on_disk(photos)
     assert row(made, photos / "class1/photo0001.png") == kept
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
 
 
 def test_moved_photo_is_not_encoded_again(made: Path, photos: Path, encoder: TinyEncoder) -> None:
     before = encoder.encoded
     old = row(made, photos / "class0/photo0000.png")
     shutil.move(photos / "class0", photos / "renamed")
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert (report.moved, report.added, report.removed, report.encoded) == (4, 0, 0, 0)
     assert encoder.encoded == before
     assert row(made, photos / "renamed/photo0000.png")["id"] == old["id"]
@@ -111,7 +111,7 @@ def test_photo_moved_out_of_the_folders_named(
     made: Path, photos: Path, encoder: TinyEncoder, tmp_path: Path
 ) -> None:
     shutil.move(photos / "class0", tmp_path / "elsewhere")
-    report = index.update(made, [tmp_path / "elsewhere"], encoder)
+    report = index.update_index(made, [tmp_path / "elsewhere"], encoder)
     assert (report.moved, report.encoded) == (4, 0)
     assert paths(made) == sorted(on_disk(photos) + on_disk(tmp_path / "elsewhere"))
 
@@ -121,18 +121,18 @@ def test_copies_are_rows_of_their_own_and_not_encoded(
 ) -> None:
     for name in ("copy1.png", "copy2.png"):
         shutil.copy(photos / "class0/photo0000.png", photos / name)
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert (report.copied, report.moved, report.encoded) == (2, 0, 0)
     assert paths(made) == on_disk(photos)
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
 
 
 def test_a_photo_moved_and_copied_at_once(made: Path, photos: Path, encoder: TinyEncoder) -> None:
     shutil.copy(photos / "class0/photo0000.png", photos / "b.png")
     shutil.move(photos / "class0/photo0000.png", photos / "a.png")
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert (report.moved, report.copied, report.removed) == (1, 1, 0)
-    assert index.update(made, [photos], encoder).removed == 0
+    assert index.update_index(made, [photos], encoder).removed == 0
     assert paths(made) == on_disk(photos)
 
 
@@ -146,16 +146,16 @@ def test_two_photos_swap_names(
     first, second = a.read_bytes(), b.read_bytes()
     a.write_bytes(second)
     b.write_bytes(first)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     assert row(made, a)["content"] == content_b
     assert row(made, b)["content"] == content_a
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
 
 
 def test_touched_photo_is_not_encoded(made: Path, photos: Path, encoder: TinyEncoder) -> None:
     before = encoder.encoded
     os.utime(photos / "class0/photo0000.png", (1, 1))
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert (report.unchanged, report.changed) == (12, 0)
     assert encoder.encoded == before
     assert row(made, photos / "class0/photo0000.png")["mtime_ns"] == 10**9
@@ -166,8 +166,8 @@ def test_a_broken_photo_shifts_nobody(photos: Path, encoder: TinyEncoder, tmp_pa
     (photos / "class0/empty.jpg").write_bytes(b"")
     (photos / "page.jpg").write_text("<html></html>")
     made = tmp_path / "index"
-    index.create(made, encoder)
-    report = index.update(made, [photos], encoder)
+    index.create_index(made, encoder)
+    report = index.update_index(made, [photos], encoder)
     assert report.added == 12
     assert sorted(Path(path).name for path, _ in report.unreadable) == [
         "broken.jpg",
@@ -175,11 +175,11 @@ def test_a_broken_photo_shifts_nobody(photos: Path, encoder: TinyEncoder, tmp_pa
         "page.jpg",
     ]
     assert all(reason for _, reason in report.unreadable)
-    assert list(index.check(made)) == []
-    again = index.update(made, [photos], encoder)
+    assert list(index.check_index(made)) == []
+    again = index.update_index(made, [photos], encoder)
     assert again.unreadable and again.encoded == 0, "still reported, not tried again"
     save(photos / "class0/broken.jpg", 7)
-    mended = index.update(made, [photos], encoder)
+    mended = index.update_index(made, [photos], encoder)
     assert mended.changed == 1 and len(mended.unreadable) == 2
     assert index.open_snapshot(made).photos == 13
 
@@ -188,7 +188,7 @@ def test_a_photo_that_breaks_leaves_the_search(
     made: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     (photos / "class0/photo0000.png").write_bytes(b"")
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert len(report.unreadable) == 1
     assert index.open_snapshot(made).photos == 11
 
@@ -200,11 +200,11 @@ def test_odd_names(encoder: TinyEncoder, tmp_path: Path) -> None:
         target = photos / os.fsdecode(name)
         save(photos / "x.png", number).rename(target)
     made = tmp_path / "index"
-    index.create(made, encoder)
-    assert index.update(made, [photos], encoder).added == 4
+    index.create_index(made, encoder)
+    assert index.update_index(made, [photos], encoder).added == 4
     found = {os.path.basename(p) for p in index.open_snapshot(made).rows["path"].to_pylist()}
     assert found == set(names)
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
 
 
 def test_links(encoder: TinyEncoder, tmp_path: Path) -> None:
@@ -214,23 +214,23 @@ def test_links(encoder: TinyEncoder, tmp_path: Path) -> None:
     (photos / "loop.png").symlink_to(photos / "loop.png")
     (photos / "round").symlink_to(photos)
     made = tmp_path / "index"
-    index.create(made, encoder)
-    report = index.update(made, [photos], encoder)
+    index.create_index(made, encoder)
+    report = index.update_index(made, [photos], encoder)
     assert report.added == 1
     assert {Path(path).name for path, _ in report.unreadable} == {"broken.png", "loop.png"}
 
 
 def test_labels_from_folders_then_csv(made: Path, photos: Path, encoder: TinyEncoder) -> None:
     assert row(made, photos / "class1/photo0001.png")["label"] is None
-    report = index.update(made, [photos], encoder, labels="folders")
+    report = index.update_index(made, [photos], encoder, labels="folders")
     assert report.relabelled == 12 and report.encoded == 0
     assert row(made, photos / "class1/photo0001.png")["label"] == "class1"
     save(photos / "class2/new.png", 77)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     assert row(made, photos / "class2/new.png")["label"] == "class2", "the rule is remembered"
     table = photos / "labels.csv"
     table.write_text("path,label\nclass1/photo0001.png,tower\n")
-    index.update(made, [photos], encoder, labels=table)
+    index.update_index(made, [photos], encoder, labels=table)
     assert row(made, photos / "class1/photo0001.png")["label"] == "tower"
     assert row(made, photos / "class1/photo0004.png")["label"] is None
 
@@ -238,9 +238,9 @@ def test_labels_from_folders_then_csv(made: Path, photos: Path, encoder: TinyEnc
 def test_labels_stay_when_photos_move(made: Path, photos: Path, encoder: TinyEncoder) -> None:
     table = photos / "labels.csv"
     table.write_text("path,label\nclass1/photo0001.png,tower\n")
-    index.update(made, [photos], encoder, labels=table)
+    index.update_index(made, [photos], encoder, labels=table)
     save(photos / "class1/photo0001.png", 300)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     assert row(made, photos / "class1/photo0001.png")["label"] == "tower"
 
 
@@ -248,12 +248,12 @@ def test_unmounted_disk_removes_nothing(made: Path, photos: Path, encoder: TinyE
     rows = paths(made)
     moved = photos.rename(photos.with_name("away"))
     with pytest.raises(errors.PhotoUnreadable, match="not there"):
-        index.update(made, [photos], encoder)
+        index.update_index(made, [photos], encoder)
     photos.mkdir()  # an empty mount point
     with pytest.raises(errors.PhotoUnreadable, match="mounted"):
-        index.update(made, [photos], encoder)
+        index.update_index(made, [photos], encoder)
     assert paths(made) == rows
-    assert index.update(made, [photos], encoder, allow_empty=True).removed == 12
+    assert index.update_index(made, [photos], encoder, allow_empty=True).removed == 12
     assert paths(made) == []
     assert moved.is_dir()
 
@@ -264,7 +264,7 @@ def test_folder_without_permission_keeps_its_rows(
 ) -> None:
     (photos / "class0").chmod(0)
     try:
-        report = index.update(made, [photos], encoder)
+        report = index.update_index(made, [photos], encoder)
     finally:
         (photos / "class0").chmod(0o755)
     assert report.removed == 0
@@ -282,7 +282,7 @@ def test_unlistable_folder_keeps_its_rows(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    report = index.update(made, [photos], encoder)
+    report = index.update_index(made, [photos], encoder)
     assert report.removed == 0
     assert len(paths(made)) == 12
     assert any("class0" in path for path, _ in report.unreadable)
@@ -302,12 +302,12 @@ def test_file_that_vanishes_between_listing_and_reading(
 
     monkeypatch.setattr(room, "read_bytes", vanish)
     made = tmp_path / "index"
-    index.create(made, encoder)
-    report = index.update(made, [photos], encoder)
+    index.create_index(made, encoder)
+    report = index.update_index(made, [photos], encoder)
     assert report.added == 11
     assert [Path(path).name for path, _ in report.unreadable] == ["photo0003.png"]
     monkeypatch.undo()
-    assert index.update(made, [photos], encoder).unreadable == []
+    assert index.update_index(made, [photos], encoder).unreadable == []
 
 
 def test_file_replaced_between_listing_and_reading(
@@ -325,23 +325,23 @@ def test_file_replaced_between_listing_and_reading(
 
     monkeypatch.setattr(room, "read_bytes", replace)
     made = tmp_path / "index"
-    index.create(made, encoder)
-    index.update(made, [photos], encoder)
+    index.create_index(made, encoder)
+    index.update_index(made, [photos], encoder)
     monkeypatch.undo()
-    assert list(index.check(made)) == [], "the row is of the bytes that were read"
-    index.update(made, [photos], encoder)
+    assert list(index.check_index(made)) == [], "the row is of the bytes that were read"
+    index.update_index(made, [photos], encoder)
     status = replaced.stat()
     found = row(made, replaced)
     assert (found["size"], found["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
 
 
 def test_empty_folder(tmp_path: Path, encoder: TinyEncoder) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/notes.txt").write_text("no photo")
     made = tmp_path / "index"
-    index.create(made, encoder)
-    report = index.update(made, [tmp_path / "photos"], encoder)
+    index.create_index(made, encoder)
+    report = index.update_index(made, [tmp_path / "photos"], encoder)
     assert (report.total, report.unreadable) == (0, [])
     assert index.open_snapshot(made).photos == 0
 
@@ -349,16 +349,16 @@ def test_empty_folder(tmp_path: Path, encoder: TinyEncoder) -> None:
 def test_another_encoder_is_refused(made: Path, photos: Path) -> None:
     other = TinyEncoder("other", "fedcba9876543210")
     with pytest.raises(errors.EncoderMismatch, match=r"'tiny'.*'other'"):
-        index.update(made, [photos], other)
+        index.update_index(made, [photos], other)
 
 
 def test_keypoints_are_part_of_what_an_index_is(tmp_path: Path, encoder: TinyEncoder) -> None:
-    plain = index.create(tmp_path / "plain", encoder)
+    plain = index.create_index(tmp_path / "plain", encoder)
     assert plain.keypoints is None
     plain.require_extractor(None, tmp_path)
     with pytest.raises(errors.EncoderMismatch, match=r"no keypoints.*'tiny' \(00000000feedbeef\)"):
         plain.require_extractor(TinyExtractor(), tmp_path)
-    index.create(tmp_path / "with", encoder, TinyExtractor())
+    index.create_index(tmp_path / "with", encoder, TinyExtractor())
     manifest = index.Manifest.read(tmp_path / "with")
     assert manifest.keypoints == {"name": "tiny", "identity": "00000000feedbeef", "count": 60}
     manifest.require_extractor(TinyExtractor(), tmp_path)
@@ -375,7 +375,7 @@ def test_not_an_index(tmp_path: Path, encoder: TinyEncoder) -> None:
         index.open_snapshot(tmp_path)
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(errors.CollectionError, match="not empty"):
-        index.create(tmp_path, encoder)
+        index.create_index(tmp_path, encoder)
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(errors.IndexDamaged, match="does not parse"):
         index.open_snapshot(tmp_path)
@@ -406,7 +406,7 @@ def test_damaged_manifest_falls_back_and_says_so(
     made: Path, photos: Path, encoder: TinyEncoder, damage: str
 ) -> None:
     save(photos / "late.png", 44)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     file = newest_manifest(made)
     data = file.read_bytes()
     file.write_bytes({"empty": b"", "garbage": b"\0" * 500, "half": data[: len(data) // 2]}[damage])
@@ -415,19 +415,19 @@ def test_damaged_manifest_falls_back_and_says_so(
     assert "last good version" in (snapshot.notice or "")
     assert "veduta repair" in (snapshot.notice or "")
     with pytest.raises(errors.IndexDamaged, match="veduta repair"):
-        index.update(made, [photos], encoder)
-    assert index.repair(made).went_back
+        index.update_index(made, [photos], encoder)
+    assert index.repair_index(made).went_back
     assert index.open_snapshot(made).notice is None
-    assert index.update(made, [photos], encoder).added == 1
+    assert index.update_index(made, [photos], encoder).added == 1
     assert paths(made) == on_disk(photos)
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
 
 
 def test_damaged_data_file_costs_only_its_rows(
     made: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     late = [save(photos / f"late{i}.png", 100 + i) for i in range(5)]
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     fragments = open_table(made).dataset.get_fragments()
     assert len(fragments) == 2
     (file,) = fragments[1].data_files()
@@ -436,14 +436,14 @@ def test_damaged_data_file_costs_only_its_rows(
     shutil.rmtree(made / "snapshot")
     with pytest.raises(errors.IndexDamaged, match="veduta repair"):
         index.open_snapshot(made)
-    repaired = index.repair(made)
+    repaired = index.repair_index(made)
     assert (repaired.lost_fragments, repaired.photos) == (1, 12)
-    assert index.update(made, [photos], encoder).added == len(late)
-    assert list(index.check(made)) == []
+    assert index.update_index(made, [photos], encoder).added == len(late)
+    assert list(index.check_index(made)) == []
 
 
 def test_repair_finds_nothing_to_do(made: Path) -> None:
-    done = index.repair(made)
+    done = index.repair_index(made)
     assert (done.went_back, done.lost_fragments, done.removed_rows) == (False, 0, 0)
     assert done.photos == 12
 
@@ -469,13 +469,13 @@ def test_check_finds_each_kind(made: Path, photos: Path) -> None:
         }
     )
     table.update(wrong)
-    kinds = {finding.path: finding.kind for finding in index.check(made)}
+    kinds = {finding.path: finding.kind for finding in index.check_index(made)}
     assert kinds == {
         os.fsencode(photos / "class0/photo0000.png"): "photo missing",
         os.fsencode(photos / "class0/photo0003.png"): "photo changed",
         found["path"]: "descriptor damaged",
     }
-    assert index.repair(made).removed_rows == 1
+    assert index.repair_index(made).removed_rows == 1
 
 
 def test_second_writer_is_refused_and_readers_are_not(
@@ -483,8 +483,8 @@ def test_second_writer_is_refused_and_readers_are_not(
 ) -> None:
     code = (
         "import sys, pathlib\n"
-        "from veduta.index.store import writing\n"
-        "with writing(pathlib.Path(sys.argv[1])):\n"
+        "from veduta.index.table import writer_lock\n"
+        "with writer_lock(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )
     holder = subprocess.Popen(
@@ -496,13 +496,15 @@ def test_second_writer_is_refused_and_readers_are_not(
     try:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         with pytest.raises(errors.IndexLocked, match="another process"):
-            index.update(made, [photos], encoder)
+            index.update_index(made, [photos], encoder)
         assert index.open_snapshot(made).photos == 12
-        assert index.status(made)["locked"]
+        assert index.read_status(made)["locked"]
     finally:
         holder.kill()
         holder.communicate()
-    assert index.update(made, [photos], encoder).unchanged == 12, "the lock went with its process"
+    assert index.update_index(made, [photos], encoder).unchanged == 12, (
+        "the lock went with its process"
+    )
 
 
 def test_snapshot_survives_being_cut_off_or_removed(made: Path) -> None:
@@ -520,7 +522,7 @@ def test_reader_keeps_its_snapshot_while_the_writer_moves_on(
 ) -> None:
     old = index.open_snapshot(made)
     save(photos / "late.png", 44)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     assert old.photos == 12
     assert float(np.abs(old.descriptors.astype(np.float32)).sum()) > 0
     assert index.open_snapshot(made).photos == 13
@@ -550,14 +552,14 @@ def test_interrupt_keeps_what_was_read(photos: Path, tmp_path: Path) -> None:
 
     made = tmp_path / "index"
     encoder = Interrupting()
-    index.create(made, encoder)
+    index.create_index(made, encoder)
     photo_folder(photos, 200)
-    report = index.update(made, [photos], encoder, workers=1)
+    report = index.update_index(made, [photos], encoder, workers=1)
     assert report.interrupted
     assert 0 < report.total < 200
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
     quiet = TinyEncoder()
-    done = index.update(made, [photos], quiet)
+    done = index.update_index(made, [photos], quiet)
     assert quiet.encoded == 200 - report.total
     assert done.total == 200
 
@@ -566,16 +568,16 @@ def test_progress_acknowledges_only_what_is_committed(
     photos: Path, encoder: TinyEncoder, tmp_path: Path
 ) -> None:
     made = tmp_path / "index"
-    index.create(made, encoder)
+    index.create_index(made, encoder)
     photo_folder(photos, COMMIT_ROWS + 50)
     acknowledged: set[bytes] = set()
 
-    def note(state: index.Progress) -> None:
+    def note(state: index.UpdateProgress) -> None:
         if state.paths:
             acknowledged.update(state.paths)
             assert open_table(made).count() == state.committed == len(acknowledged)
 
-    index.update(made, [photos], encoder, on_progress=note)
+    index.update_index(made, [photos], encoder, on_progress=note)
     assert len(acknowledged) == COMMIT_ROWS + 50
 
 
@@ -584,27 +586,27 @@ def test_many_small_commits_do_not_pile_up(
 ) -> None:
     monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 1)
     made = tmp_path / "index"
-    index.create(made, encoder)
+    index.create_index(made, encoder)
     photo_folder(photos, 150)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     assert len(open_table(made).dataset.get_fragments()) < 80
     assert len(list((made / "photos.lance/_versions").glob("*.manifest"))) < 80
     assert paths(made) == on_disk(photos)
-    assert list(index.check(made)) == []
+    assert list(index.check_index(made)) == []
 
 
 def test_projection_is_fitted_and_taken_away(
     made: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     photo_folder(photos, 60)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     index.set_projection(made, 16)
     snapshot = index.open_snapshot(made)
     assert snapshot.descriptors.shape == (60, 16)
     lengths = np.linalg.norm(snapshot.descriptors.astype(np.float32), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=2e-3)
     save(photos / "late.png", 400)
-    index.update(made, [photos], encoder)
+    index.update_index(made, [photos], encoder)
     assert index.open_snapshot(made).descriptors.shape == (61, 16)
     index.set_projection(made, None)
     assert index.open_snapshot(made).dimension == 192
@@ -615,8 +617,8 @@ def test_projection_is_fitted_and_taken_away(
 
 def test_status(made: Path, photos: Path, encoder: TinyEncoder) -> None:
     (photos / "broken.jpg").write_bytes(b"")
-    index.update(made, [photos], encoder, labels="folders")
-    state = index.status(made)
+    index.update_index(made, [photos], encoder, labels="folders")
+    state = index.read_status(made)
     assert (state["photos"], state["classes"], state["labels"]) == (12, 3, "folders")
     assert [Path(bad["path"]).name for bad in state["unreadable"]] == ["broken.jpg"]
     assert not state["locked"]
@@ -626,6 +628,6 @@ def test_status(made: Path, photos: Path, encoder: TinyEncoder) -> None:
 def test_thumbnails_outlive_the_photos(made: Path, photos: Path) -> None:
     shutil.rmtree(photos)
     ids = index.open_snapshot(made).rows["id"].to_pylist()
-    thumbnails = index.thumbnails(made, [*ids, 10**6])
+    thumbnails = index.read_thumbnails(made, [*ids, 10**6])
     assert all(data.startswith(b"\xff\xd8") for data in thumbnails[:-1])
     assert thumbnails[-1] == b""

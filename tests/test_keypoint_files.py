@@ -14,7 +14,7 @@ from tiny import CentredEncoder, TinyExtractor, save_view, scene_keypoints
 from veduta import errors, index
 from veduta.index import graph, keypoint_files
 from veduta.index.keypoint_files import KeypointReader, KeypointWriter, Place, StoredKeypoints
-from veduta.index.store import open_table
+from veduta.index.table import open_table
 
 PACKED = [scene_keypoints(scene, 0).pack() for scene in range(6)]
 
@@ -182,8 +182,8 @@ def extractor() -> TinyExtractor:
 @pytest.fixture
 def made(tmp_path: Path, photos: Path, encoder: Any, extractor: TinyExtractor) -> Path:
     path = tmp_path / "index"
-    index.create(path, encoder, extractor)
-    index.update(path, [photos], encoder, extractor)
+    index.create_index(path, encoder, extractor)
+    index.update_index(path, [photos], encoder, extractor)
     return path
 
 
@@ -217,7 +217,7 @@ class TestInAnIndex:
     def test_each_photo_has_its_keypoints(self, made: Path, extractor: TinyExtractor) -> None:
         all_are_right(made)
         assert extractor.extracted == 12
-        assert list(index.check(made)) == []
+        assert list(index.check_index(made)) == []
 
     def test_many_commits_of_one_run_share_a_file(
         self,
@@ -229,8 +229,8 @@ class TestInAnIndex:
     ) -> None:
         monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 5)
         made = tmp_path / "other"
-        index.create(made, encoder, extractor)
-        index.update(made, [photos], encoder, extractor)
+        index.create_index(made, encoder, extractor)
+        index.update_index(made, [photos], encoder, extractor)
         assert numbers(made) == [0]
         all_are_right(made)
 
@@ -240,7 +240,7 @@ class TestInAnIndex:
         before = places(made)
         shutil.copy(photos / "scene0/0.png", photos / "scene0/copy.png")
         shutil.move(photos / "scene1/1.png", photos / "scene1/moved.png")
-        report = index.update(made, [photos], encoder, extractor)
+        report = index.update_index(made, [photos], encoder, extractor)
         assert (report.copied, report.moved, report.encoded) == (1, 1, 0)
         after = places(made)
         assert after["scene0/copy.png"] == after["scene0/0.png"] == before["scene0/0.png"]
@@ -248,7 +248,7 @@ class TestInAnIndex:
         assert extractor.extracted == 12
         all_are_right(made)
         (photos / "scene0/0.png").unlink()
-        index.update(made, [photos], encoder, extractor)
+        index.update_index(made, [photos], encoder, extractor)
         all_are_right(made)
 
     def test_a_changed_photo_gets_new_ones(
@@ -256,7 +256,7 @@ class TestInAnIndex:
     ) -> None:
         before = places(made)
         save_view(photos / "scene0/0.png", 999)
-        index.update(made, [photos], encoder, extractor)
+        index.update_index(made, [photos], encoder, extractor)
         after = places(made)
         assert [name for name in after if after[name] != before[name]] == ["scene0/0.png"]
         assert numbers(made) == [0, 1]
@@ -276,7 +276,7 @@ class TestInAnIndex:
             first, second = a.read_bytes(), b.read_bytes()
             a.write_bytes(second)
             b.write_bytes(first)
-            index.update(made, [photos], encoder, extractor)
+            index.update_index(made, [photos], encoder, extractor)
             all_are_right(made)
 
     def test_files_that_no_row_needs_are_removed(
@@ -284,23 +284,23 @@ class TestInAnIndex:
     ) -> None:
         for path in photos.rglob("*.png"):
             path.write_bytes(path.read_bytes() + b"changed")
-        index.update(made, [photos], encoder, extractor)
+        index.update_index(made, [photos], encoder, extractor)
         assert numbers(made) == [1]
         all_are_right(made)
         for path in photos.rglob("*.png"):
             path.unlink()
-        index.update(made, [photos], encoder, extractor, allow_empty=True)
+        index.update_index(made, [photos], encoder, extractor, allow_empty=True)
         assert numbers(made) == []
 
     def test_a_broken_photo_has_none_and_gets_them_when_mended(
         self, made: Path, photos: Path, encoder: Any, extractor: TinyExtractor
     ) -> None:
         (photos / "scene0/0.png").write_bytes(b"")
-        index.update(made, [photos], encoder, extractor)
+        index.update_index(made, [photos], encoder, extractor)
         assert places(made)["scene0/0.png"] == (None, None, None)
         all_are_right(made)
         save_view(photos / "scene0/0.png", 5)
-        index.update(made, [photos], encoder, extractor)
+        index.update_index(made, [photos], encoder, extractor)
         all_are_right(made)
 
     def test_a_commit_that_fails_leaves_no_row_without_keypoints(
@@ -311,7 +311,7 @@ class TestInAnIndex:
         extractor: TinyExtractor,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        from veduta.index.store import Table
+        from veduta.index.table import Table
 
         monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 2)
         for number in range(6):
@@ -326,12 +326,12 @@ class TestInAnIndex:
 
         monkeypatch.setattr(Table, "append", fail)
         with pytest.raises(errors.StorageFull):
-            index.update(made, [photos], encoder, extractor)
+            index.update_index(made, [photos], encoder, extractor)
         monkeypatch.undo()
         assert index.open_snapshot(made).photos == 14
         all_are_right(made)
-        assert list(index.check(made)) == []
-        index.update(made, [photos], encoder, extractor)
+        assert list(index.check_index(made)) == []
+        index.update_index(made, [photos], encoder, extractor)
         assert index.open_snapshot(made).photos == 18
         all_are_right(made)
 
@@ -340,7 +340,7 @@ class TestInAnIndex:
         self, made: Path, photos: Path, encoder: Any, extractor: TinyExtractor, damage: str
     ) -> None:
         save_view(photos / "late/0.png", 800)
-        index.update(made, [photos], encoder, extractor)
+        index.update_index(made, [photos], encoder, extractor)
         where = places(made)
         file = file_of(made, 0)
         data = bytearray(file.read_bytes())
@@ -357,24 +357,24 @@ class TestInAnIndex:
             file.unlink()
             expected = {name for name, place in where.items() if place.file == 0}
             assert len(expected) == 12
-        found = list(index.check(made))
+        found = list(index.check_index(made))
         assert {f.kind for f in found} == {"keypoints damaged"}
         assert {"/".join(os.fsdecode(f.path).split("/")[-2:]) for f in found} == expected
-        repaired = index.repair(made)
+        repaired = index.repair_index(made)
         assert (repaired.removed_rows, repaired.photos) == (len(expected), 13 - len(expected))
-        assert list(index.check(made)) == []
-        report = index.update(made, [photos], encoder, extractor)
+        assert list(index.check_index(made)) == []
+        report = index.update_index(made, [photos], encoder, extractor)
         assert report.added == len(expected)
         assert index.open_snapshot(made).photos == 13
-        assert list(index.check(made)) == []
+        assert list(index.check_index(made)) == []
         all_are_right(made)
 
     def test_what_no_row_points_into_is_no_damage(self, made: Path) -> None:
         with file_of(made, 0).open("ab") as file:
             file.write(b"left by a failed commit")
         file_of(made, 7).write_bytes(b"left by a run that died")
-        assert list(index.check(made)) == []
-        assert index.repair(made).removed_rows == 0
+        assert list(index.check_index(made)) == []
+        assert index.repair_index(made).removed_rows == 0
         all_are_right(made)
 
     def test_a_damaged_row_stops_the_linking_and_says_so(
@@ -383,9 +383,9 @@ class TestInAnIndex:
         shutil.rmtree(made / "graph")
         file_of(made, 0).unlink()
         with pytest.raises(errors.IndexDamaged, match=r"00000000\.bin.*repair"):
-            index.update(made, [photos], encoder, extractor)
-        index.repair(made)
-        assert index.update(made, [photos], encoder, extractor).added == 12
+            index.update_index(made, [photos], encoder, extractor)
+        index.repair_index(made)
+        assert index.update_index(made, [photos], encoder, extractor).added == 12
         assert graph.graph_is_whole(made, index.Manifest.read(made))
 
     def test_keypoints_of_another_kind_are_refused(
@@ -393,21 +393,21 @@ class TestInAnIndex:
     ) -> None:
         other = TinyExtractor("ffffffffffffffff")
         with pytest.raises(errors.EncoderMismatch, match=r"'tiny' \(0000.*'tiny' \(ffff"):
-            index.update(made, [photos], encoder, other)
+            index.update_index(made, [photos], encoder, other)
         with pytest.raises(errors.EncoderMismatch, match="asked for: none"):
-            index.update(made, [photos], encoder)
+            index.update_index(made, [photos], encoder)
         plain = tmp_path / "plain"
-        index.create(plain, encoder)
+        index.create_index(plain, encoder)
         with pytest.raises(errors.EncoderMismatch, match="holds no keypoints"):
-            index.update(plain, [photos], encoder, extractor)
+            index.update_index(plain, [photos], encoder, extractor)
 
     def test_an_index_without_keypoints_has_no_files(
         self, tmp_path: Path, photos: Path, encoder: Any
     ) -> None:
         plain = tmp_path / "plain"
-        index.create(plain, encoder)
-        index.update(plain, [photos], encoder)
+        index.create_index(plain, encoder)
+        index.update_index(plain, [photos], encoder)
         assert not (plain / "keypoints").exists()
         assert index.open_snapshot(plain).keypoint_files == set()
-        assert list(index.check(plain)) == []
+        assert list(index.check_index(plain)) == []
         assert open_table(plain).count("keypoints_file IS NULL") == 12

@@ -887,11 +887,13 @@ def fill(folder: Path) -> Path:
 
 
 def indexed(home: Path, **options: Any) -> Path:
-    """Index the photos of `home` and return the index; `options` are those of `index.update`."""
+    """Index the photos of `home` and return the index; `options` are those of `update_index`."""
     encoder, extractor = CentredEncoder(), TinyExtractor()
     if not (home / "index").exists():
-        index.create(home / "index", encoder, extractor)
-    index.update(home / "index", [home / "photos"], encoder, extractor, labels="folders", **options)
+        index.create_index(home / "index", encoder, extractor)
+    index.update_index(
+        home / "index", [home / "photos"], encoder, extractor, labels="folders", **options
+    )
     return home / "index"
 
 
@@ -1189,8 +1191,8 @@ class TestIndex:
         self, tmp_path: Path, method: str
     ) -> None:
         fill(tmp_path / "photos")
-        index.create(tmp_path / "index", CentredEncoder())
-        index.update(
+        index.create_index(tmp_path / "index", CentredEncoder())
+        index.update_index(
             tmp_path / "index",
             [tmp_path / "photos"],
             CentredEncoder(),

@@ -353,8 +353,8 @@ def engine_over(
     made: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, extractor: TinyExtractor | None
 ) -> Engine:
     encoder: Any = CentredEncoder()
-    index.create(made, encoder, extractor)
-    index.update(made, [photos], encoder, extractor, labels="folders")
+    index.create_index(made, encoder, extractor)
+    index.update_index(made, [photos], encoder, extractor, labels="folders")
     monkeypatch.setattr(
         "veduta.search.engine.load_extractor", lambda name, *, count, threads: TinyExtractor()
     )
@@ -489,11 +489,11 @@ class TestEngine:
         """A writer has committed and not linked yet: rows of the old graph are not to be used."""
         encoder: Any = CentredEncoder()
         save_view(photos / "class0/late.png", 303, 9, 0.45)
-        index.update(engine.index, [photos], encoder, TinyExtractor(), graph=False)
+        index.update_index(engine.index, [photos], encoder, TinyExtractor(), graph=False)
         assert engine.state.gallery.graph is None
         hits = find(engine, 3, 10)
         assert str(photos / "class0/late.png") in {hit.path for hit in hits}
-        index.update(engine.index, [photos], encoder, TinyExtractor())
+        index.update_index(engine.index, [photos], encoder, TinyExtractor())
         assert engine.state.gallery.graph is not None, "seen without being told"
 
     def test_a_writer_that_links_while_the_gallery_is_opened(
@@ -503,7 +503,7 @@ class TestEngine:
         old = index.open_snapshot(engine.index)
         encoder: Any = CentredEncoder()
         (photos / "class0/0.png").unlink()
-        index.update(engine.index, [photos], encoder, TinyExtractor())
+        index.update_index(engine.index, [photos], encoder, TinyExtractor())
         monkeypatch.setattr("veduta.search.reranking.open_snapshot", lambda path: old)
         assert open_gallery(engine.index).graph is None
 
@@ -513,7 +513,7 @@ class TestEngine:
         monkeypatch.setattr(graphs, "LARGEST", 10)
         save_view(photos / "late.png", 900)
         encoder: Any = CentredEncoder()
-        index.update(engine.index, [photos], encoder, TinyExtractor())
+        index.update_index(engine.index, [photos], encoder, TinyExtractor())
         assert engine.state.gallery.graph is None
         assert {hit.label for hit in find(engine, 3, 9)} == {"class3"}
 

@@ -135,8 +135,8 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def engine(tmp_path: Path, photos: Path) -> Engine:
     made, encoder = tmp_path / "index", TinyEncoder()
-    index.create(made, encoder)
-    index.update(made, [photos], encoder, labels="folders")
+    index.create_index(made, encoder)
+    index.update_index(made, [photos], encoder, labels="folders")
     return Engine(made, encoder=encoder)  # type: ignore[arg-type]
 
 
@@ -212,8 +212,8 @@ def test_filter_by_date(tmp_path: Path) -> None:
     changed = datetime(2021, 7, 1, 12)
     for path in photos.iterdir():
         os.utime(path, (changed.timestamp(), changed.timestamp()))
-    index.create(made, encoder)
-    index.update(made, [photos], encoder)
+    index.create_index(made, encoder)
+    index.update_index(made, [photos], encoder)
     engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
     query = encoded(engine, pixels(1))[0]
 
@@ -277,7 +277,7 @@ def test_engine_sees_what_a_writer_commits(engine: Engine, photos: Path) -> None
     query = encoded(engine, pixels(777))[0]
     assert search(engine, query, 1)[0].score < 0.999
     save(photos / "late.png", 777)
-    index.update(engine.index, [photos], TinyEncoder())  # type: ignore[arg-type]
+    index.update_index(engine.index, [photos], TinyEncoder())  # type: ignore[arg-type]
     assert names(search(engine, query, 1)) == ["late.png"]
 
 
@@ -293,7 +293,7 @@ def test_search_through_a_projection(engine: Engine, photos: Path) -> None:
 
 def test_empty_index_and_bad_questions(tmp_path: Path) -> None:
     made, encoder = tmp_path / "index", TinyEncoder()
-    index.create(made, encoder)
+    index.create_index(made, encoder)
     engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
     query = encoded(engine, pixels(1))[0]
     assert search(engine, query, 5) == []
@@ -306,14 +306,14 @@ def test_empty_index_and_bad_questions(tmp_path: Path) -> None:
 
 def test_missing_encoder_names_itself(tmp_path: Path) -> None:
     made = tmp_path / "index"
-    index.create(made, TinyEncoder("no-such-encoder"))
+    index.create_index(made, TinyEncoder("no-such-encoder"))
     with pytest.raises(errors.UnknownEncoder, match="no-such-encoder"):
         _ = Engine(made).encoder
 
 
 def test_changed_encoder_is_refused(tmp_path: Path) -> None:
     made = tmp_path / "index"
-    index.create(made, TinyEncoder("fast"))
+    index.create_index(made, TinyEncoder("fast"))
     with pytest.raises(errors.EncoderMismatch, match="another version of encoder 'fast'"):
         _ = Engine(made).encoder
 
@@ -322,10 +322,10 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
     import pyarrow as pa
 
     from veduta.index.describing import checksum
-    from veduta.index.store import open_table
+    from veduta.index.table import open_table
 
     made, encoder = tmp_path / "index", TinyEncoder()
-    index.create(made, encoder)
+    index.create_index(made, encoder)
     with pytest.raises(errors.CollectionError, match="5,000"):
         index.build_approximate(made)
     rng = np.random.default_rng(0)

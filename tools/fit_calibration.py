@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from veduta import index as store
 from veduta.datasets import open_dataset, retrieval_protocol
 from veduta.encoders import load_encoder
+from veduta.index import MANIFEST_FILE, Manifest, create_index, open_snapshot, update_index
 from veduta.index import calibration as weights
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import StoredKeypoints
@@ -68,11 +68,11 @@ def prepare(data: Path, name: str, encoder_name: str, work: Path) -> Material:
     places = {}
     for part, numbers in (("gallery", protocol.gallery), ("queries", protocol.queries)):
         places[part] = work / encoder.identity / name / part
-        if not (places[part] / store.MANIFEST).exists():
-            store.create(places[part], encoder, extractor)
+        if not (places[part] / MANIFEST_FILE).exists():
+            create_index(places[part], encoder, extractor)
         files = [dataset.root / paths[i] for i in numbers]
-        store.update(places[part], files, encoder, extractor, graph=part == "gallery")
-    gallery, asking = (store.open_snapshot(places[part]) for part in ("gallery", "queries"))
+        update_index(places[part], files, encoder, extractor, graph=part == "gallery")
+    gallery, asking = (open_snapshot(places[part]) for part in ("gallery", "queries"))
     stored = StoredKeypoints(places["queries"], asking)
     row_of = {path: row for row, path in enumerate(gallery.rows["path"].to_pylist())}
     asked = {path: row for row, path in enumerate(asking.rows["path"].to_pylist())}
@@ -211,7 +211,7 @@ def usual(materials: list[Material]) -> list[float]:
     """Return mean and spread of a query's similarity to a collection, the median over queries."""
     means, spreads = [], []
     for material in materials:
-        snapshot = store.open_snapshot(material.index)
+        snapshot = open_snapshot(material.index)
         for query in material.queries:
             similar = snapshot.descriptors[:].astype(np.float32) @ query.descriptor
             means.append(float(similar.mean()))
@@ -256,14 +256,12 @@ def main() -> None:
         entry["pair"] = fit_pairs(materials, geometry=True)
         save()
         for material in materials:  # the links weigh what the pairs are worth
-            manifest = store.Manifest.read(material.index)
-            build_graph(material.index, manifest, store.open_snapshot(material.index))
+            manifest = Manifest.read(material.index)
+            build_graph(material.index, manifest, open_snapshot(material.index))
         entry["found"] = fit_found(materials, geometry=True)
         for material in materials:
-            manifest = store.Manifest.read(material.index)
-            build_graph(
-                material.index, manifest, store.open_snapshot(material.index), verified=False
-            )
+            manifest = Manifest.read(material.index)
+            build_graph(material.index, manifest, open_snapshot(material.index), verified=False)
         entry["found_alike"] = fit_found(materials, geometry=False)
         save()
         print(name, json.dumps(entry), flush=True)

@@ -9,9 +9,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veduta import index as store
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
 from veduta.errors import QueryError
+from veduta.index import (
+    AUTOMATIC_FROM,
+    MANIFEST_FILE,
+    CheckFinding,
+    Manifest,
+    UpdateProgress,
+    UpdateReport,
+    build_approximate,
+    check_index,
+    create_index,
+    open_snapshot,
+    read_thumbnails,
+    set_projection,
+    update_index,
+)
 from veduta.keypoints import Extractor, load_extractor
 from veduta.recognize import (
     METHOD,
@@ -51,7 +65,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._manifest = store.Manifest.read(path)
+        self._manifest = Manifest.read(path)
         self._engine: Engine | None = None
         self._writers: dict[str | None, Encoder] = {}
         self._recognizers: dict[tuple[str, bool], Recognizer] = {}
@@ -69,7 +83,7 @@ class Index:
         return self.engine.state.snapshot.notice
 
     def __len__(self) -> int:
-        return store.open_snapshot(self.path).photos
+        return open_snapshot(self.path).photos
 
     def __repr__(self) -> str:
         return f"<veduta.Index {str(self.path)!r}, encoder {self._manifest.encoder['name']!r}>"
@@ -78,16 +92,16 @@ class Index:
         self,
         *folders: PathLike,
         labels: PathLike | None = None,
-        on_progress: Callable[[store.Progress], None] | None = None,
+        on_progress: Callable[[UpdateProgress], None] | None = None,
         on_linking: Callable[[int, int], None] | None = None,
         allow_empty: bool = False,
         runtime: str | None = None,
-    ) -> store.Report:
+    ) -> UpdateReport:
         """Bring the index up to date with folders (or single photos).
 
         New and changed photos are encoded, moved ones recognised by their content, rows of photos
         that are gone from a folder removed. Without folders, those of the index are updated.
-        `veduta.index.update` says what the other options do and which errors are raised.
+        `veduta.index.update_index` says what the other options do and which errors are raised.
 
         Args:
             folders: folders, searched recursively, or photos.
@@ -102,7 +116,7 @@ class Index:
             self._writers[runtime] = encoder_of(self._manifest, threads=1, runtime=runtime)
         known = self._manifest.keypoints
         extractor: Extractor | None = extractor_of(known, threads=1) if known else None
-        return store.update(
+        return update_index(
             self.path,
             [Path(folder) for folder in folders],
             self._writers[runtime],
@@ -128,13 +142,13 @@ class Index:
             EncoderMismatch: the projection is for descriptors of another encoder.
             EncoderError: too few photos for that many dimensions.
         """
-        store.set_projection(self.path, projection, power)
+        set_projection(self.path, projection, power)
 
     @property
     def wants_approximate(self) -> bool:
         """Whether the collection has outgrown the exact search and has no approximate index."""
-        grown = len(self) >= store.AUTOMATIC_FROM
-        return grown and not store.Manifest.read(self.path).approximate
+        grown = len(self) >= AUTOMATIC_FROM
+        return grown and not Manifest.read(self.path).approximate
 
     def build_approximate(self) -> None:
         """Search through an approximate index from now on; for many millions of photos.
@@ -142,7 +156,7 @@ class Index:
         Raises:
             CollectionError: too few photos for one.
         """
-        store.build_approximate(self.path)
+        build_approximate(self.path)
 
     def search(
         self,
@@ -296,7 +310,7 @@ class Index:
 
     def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
         """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""
-        return store.thumbnails(self.path, [hit.id for hit in hits])
+        return read_thumbnails(self.path, [hit.id for hit in hits])
 
     def match_picture(
         self,
@@ -322,9 +336,9 @@ class Index:
         queries = query if isinstance(query, (list, tuple)) else [query]
         return draw_hit_matches(self.engine, queries, hit, crop=crop, width=width)
 
-    def check(self) -> Iterator[store.Finding]:
-        """Compare every row with its photo and its checksum: see `veduta.index.check`."""
-        return store.check(self.path)
+    def check(self) -> Iterator[CheckFinding]:
+        """Compare every row with its photo and its checksum: see `veduta.index.check_index`."""
+        return check_index(self.path)
 
 
 def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfeat") -> Index:
@@ -342,7 +356,7 @@ def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfea
         QueryError: no keypoints have that name.
     """
     extractor = load_extractor(keypoints) if keypoints else None
-    store.create(Path(path), load_encoder(encoder), extractor)
+    create_index(Path(path), load_encoder(encoder), extractor)
     return Index(Path(path))
 
 
@@ -369,7 +383,7 @@ def open_or_create(
         EncoderMismatch: the index there holds another encoder's descriptors or other keypoints.
     """
     kind = None if keypoints == "none" else keypoints or "xfeat"
-    if not (Path(path) / store.MANIFEST).exists():
+    if not (Path(path) / MANIFEST_FILE).exists():
         return create(path, encoder or DEFAULT, kind)
     index = Index(Path(path))
     if encoder is not None:

@@ -28,10 +28,10 @@ def command(index_path: Path, as_json: bool) -> int:
 
     Reads every photo. Exit code 1 when something is not as it should be.
     """
-    from veduta import index as store
+    from veduta.index import check_index
 
     with progress("Checking", quiet=as_json) as advance:
-        findings = list(store.check(index_path, advance))
+        findings = list(check_index(index_path, advance))
     if as_json:
         print_json(
             [{"path": os.fsdecode(f.path), "kind": f.kind, "detail": f.detail} for f in findings]

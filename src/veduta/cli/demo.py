@@ -141,7 +141,7 @@ def _index(photos: Path, place: Path, *, labels: str | None) -> Index:
     """Build the index anew, so that every demo shows what building one takes."""
     from veduta import api, index
 
-    if (place / index.MANIFEST).exists():
+    if (place / index.MANIFEST_FILE).exists():
         shutil.rmtree(place)
     built = api.create(place)
     with stages() as advance:

@@ -16,7 +16,7 @@ from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.api import Index
-    from veduta.index import Report
+    from veduta.index import UpdateReport
 
 _LISTED = 20  # unreadable photos printed in full; --json lists all
 
@@ -115,7 +115,7 @@ def _project(index: Index, project: str) -> None:
         )
 
 
-def _print(report: Report, index_path: Path) -> None:
+def _print(report: UpdateReport, index_path: Path) -> None:
     done = [
         f"{getattr(report, kind):,} {kind}"
         for kind in ("added", "changed", "moved", "copied", "removed", "relabelled", "unchanged")

@@ -21,9 +21,9 @@ def command(index_path: Path, as_json: bool) -> None:
     Goes back to the last version that opens, and drops what does not read back. No photo is
     touched: `veduta index` reads again what was dropped.
     """
-    from veduta import index as store
+    from veduta.index import repair_index
 
-    done = store.repair(index_path)
+    done = repair_index(index_path)
     if as_json:
         print_json(asdict(done))
         return

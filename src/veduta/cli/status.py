@@ -17,9 +17,9 @@ from veduta.text import count
 @json_option
 def command(index_path: Path, as_json: bool) -> None:
     """Say what an index holds: photos, labels, encoder, folders, unreadable files, disk space."""
-    from veduta import index as store
+    from veduta.index import read_status
 
-    state = store.status(index_path)
+    state = read_status(index_path)
     if as_json:
         print_json(state)
     else:

@@ -175,7 +175,7 @@ def _stored(file: Path) -> list[tuple[int, int, str, float]] | None:
 
 
 def _store(file: Path, found: list[tuple[int, int, str, float]]) -> None:
-    from veduta.index.store import storage_error
+    from veduta.index.table import storage_error
 
     try:
         with atomic_file(file) as draft:
@@ -266,12 +266,12 @@ class _Looking:
 
     def load(self, places: set[int]) -> None:
         """Keep what is known of these photos, and no others."""
-        from veduta.index import thumbnails
+        from veduta.index import read_thumbnails
 
         self._sights = {place: sight for place, sight in self._sights.items() if place in places}
         new = sorted(places - self._sights.keys())
         ids = [self._ids[int(self._rows[place])].as_py() for place in new]
-        for place, jpeg in zip(new, thumbnails(self._photos.index, ids), strict=True):
+        for place, jpeg in zip(new, read_thumbnails(self._photos.index, ids), strict=True):
             keypoints = self._keypoints.read(int(self._rows[place]))
             self._sights[place] = Sight(_luma(jpeg), keypoints)
 

@@ -80,8 +80,8 @@ def describe_photos(
             another process describes photos there.
         KeyboardInterrupt: interrupted; what is described stays so.
     """
-    from veduta import index as store
     from veduta.encoders import DEFAULT, load_encoder
+    from veduta.index import MANIFEST_FILE, create_index, open_snapshot, update_index
     from veduta.keypoints import load_extractor
 
     files = tuple(Path(os.path.abspath(file)) for file in files)
@@ -89,12 +89,12 @@ def describe_photos(
     extractor = extractor or load_extractor()
     # Indexes of other encoders stay beside it.
     index = (folder or cache_for(files or [Path()])) / encoder.identity
-    if not (index / store.MANIFEST).exists():
-        store.create(index, encoder, extractor)
+    if not (index / MANIFEST_FILE).exists():
+        create_index(index, encoder, extractor)
     there = [file for file in files if file.is_file()]
     reasons: dict[bytes, str] = {}
     if there:
-        done = store.update(
+        done = update_index(
             index,
             there,
             encoder,
@@ -107,7 +107,7 @@ def describe_photos(
         if done.interrupted:
             raise KeyboardInterrupt
         reasons = {os.fsencode(path): reason for path, reason in done.unreadable}
-    snapshot = store.open_snapshot(index)
+    snapshot = open_snapshot(index)
     paths = snapshot.rows["path"].slice(0, snapshot.photos).to_pylist()
     row_of = {path: row for row, path in enumerate(paths)}
     rows = np.array([row_of.get(os.fsencode(file), -1) for file in files], np.int64)

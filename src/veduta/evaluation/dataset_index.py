@@ -11,11 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta import index as store
 from veduta import photos
 from veduta.datasets import Dataset, RetrievalProtocol
 from veduta.encoders import Encoder, Projection
 from veduta.errors import DatasetError
+from veduta.index import (
+    MANIFEST_FILE,
+    Manifest,
+    Snapshot,
+    UpdateProgress,
+    create_index,
+    open_snapshot,
+    update_index,
+)
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.keypoints import Extractor, Keypoints
 
@@ -40,23 +48,23 @@ class Encoded:
     gallery: Path
     queries: Path
 
-    def gallery_rows(self, snapshot: store.Snapshot) -> NDArray[np.intp]:
+    def gallery_rows(self, snapshot: Snapshot) -> NDArray[np.intp]:
         """Return (G,): where the protocol's gallery photos are in a snapshot of `gallery`."""
         return _rows_of(snapshot, self.dataset.root, self._paths(self.protocol.gallery))
 
     def query_descriptors(self) -> NDArray[np.float32]:
         """Return (Q, d) float32: the descriptors of the queries, as they are searched."""
-        asking = store.open_snapshot(self.queries)
+        asking = open_snapshot(self.queries)
         rows = _rows_of(asking, self.dataset.root, self._paths(self.protocol.queries))
         descriptors = asking.descriptors[rows].astype(np.float32)
-        projection = store.Manifest.read(self.gallery).projection
+        projection = Manifest.read(self.gallery).projection
         if projection is None or self.queries == self.gallery:
             return descriptors
         return Projection.load(self.gallery / projection).apply(descriptors)
 
     def query_keypoints(self) -> Callable[[int], Keypoints]:
         """Return what reads the keypoints of a query by its number."""
-        asking = store.open_snapshot(self.queries)
+        asking = open_snapshot(self.queries)
         stored = StoredKeypoints(self.queries, asking)
         rows = _rows_of(asking, self.dataset.root, self._paths(self.protocol.queries))
         return lambda number: stored.read(int(rows[number]))
@@ -109,9 +117,9 @@ def encode(
         )
         key = "\n".join((*sorted(files), *made_by))
         indexes[part] = cache() / photos.content_hash(key.encode()).hex()[:20]
-        if not (indexes[part] / store.MANIFEST).exists():
-            store.create(indexes[part], encoder, extractor)
-        done = store.update(
+        if not (indexes[part] / MANIFEST_FILE).exists():
+            create_index(indexes[part], encoder, extractor)
+        done = update_index(
             indexes[part],
             [Path(file) for file in files],
             encoder,
@@ -130,13 +138,13 @@ def encode(
     return Encoded(dataset, protocol, gallery, indexes.get("queries", gallery))
 
 
-def _named(on_progress: OnProgress | None, name: str) -> Callable[[store.Progress], None] | None:
+def _named(on_progress: OnProgress | None, name: str) -> Callable[[UpdateProgress], None] | None:
     if on_progress is None:
         return None
     return lambda state: on_progress(name, state.done, state.total)
 
 
-def _rows_of(snapshot: store.Snapshot, root: Path, paths: Sequence[str]) -> NDArray[np.intp]:
+def _rows_of(snapshot: Snapshot, root: Path, paths: Sequence[str]) -> NDArray[np.intp]:
     """Return the snapshot's row of each path."""
     known = {path: row for row, path in enumerate(snapshot.rows["path"].to_pylist())}
     try:

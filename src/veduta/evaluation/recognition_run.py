@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from veduta import index as store
 from veduta.datasets import Dataset, class_coverage, open_dataset
 from veduta.datasets.google_landmarks import photo_id, write_recognition_submission
 from veduta.datasets.recognition import recognition_protocol
@@ -21,6 +20,7 @@ from veduta.evaluation.calibration_error import expected_calibration_error
 from veduta.evaluation.dataset_index import Encoded, OnProgress, encode
 from veduta.evaluation.metrics import NearestPhoto
 from veduta.evaluation.open_set import OpenSetFigures, open_set_figures
+from veduta.index import set_projection
 from veduta.keypoints import load_extractor
 from veduta.recognize import METHOD, PRECISION, Recognizer, label, recognizer_of
 from veduta.recognize.confidence import check_precision
@@ -161,7 +161,7 @@ def evaluate_recognition(
     network = load_encoder(encoder, runtime=runtime)
     extractor = load_extractor() if method in GEOMETRIC else None
     encoded = encode(dataset, recognition_protocol, network, extractor, on_progress)
-    store.set_projection(encoded.gallery, None)
+    set_projection(encoded.gallery, None)
     recognizer, answering = _recognizer(encoded, method, on_progress)
     threshold = recognizer.confidence.threshold(precision)
     started = time.monotonic()

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta import index as store
 from veduta.datasets import Dataset, RetrievalProtocol, RevisitedDataset, open_revisited
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
 from veduta.evaluation.dataset_index import Encoded, OnProgress, encode
 from veduta.evaluation.revisited import RevisitedSetup, revisited_figures
+from veduta.index import set_projection
 from veduta.keypoints import load_extractor
 from veduta.search import VERIFIED_PHOTOS, Engine, exact
 from veduta.search.reranking import rerank as rerank_hits
@@ -91,7 +91,7 @@ def evaluate_revisited(
     there = set(encoded.dataset.table["path"].to_pylist())
     gone = {path: "does not decode" for path in revisited.gallery if path not in there}
     revisited = revisited.without(gone) if gone else revisited
-    store.set_projection(encoded.gallery, None)
+    set_projection(encoded.gallery, None)
     started = time.monotonic()
     unread: dict[str, str] = {}
     answered: list[int] = []

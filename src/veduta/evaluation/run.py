@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta import index as store
 from veduta.datasets import Dataset, class_coverage, open_dataset, retrieval_protocol
 from veduta.datasets.google_landmarks import photo_id, write_retrieval_submission
 from veduta.encoders import DEFAULT, load_encoder
@@ -23,6 +22,7 @@ from veduta.evaluation.dataset_index import Encoded, OnProgress, cache, encode
 from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
+from veduta.index import open_snapshot, set_projection
 from veduta.keypoints import load_extractor
 from veduta.photos import preview
 from veduta.search import VERIFIED_PHOTOS, exact
@@ -261,7 +261,7 @@ def _rank_by_descriptors(
     extractor = load_extractor() if verifies else None
     network = load_encoder(encoder, runtime=runtime)
     encoded = encode(dataset, retrieval_protocol, network, extractor, on_progress)
-    store.set_projection(encoded.gallery, project)
+    set_projection(encoded.gallery, project)
     ranked = (
         _scores(encoded, distance) if mode == "none" else _reranked(encoded, mode, verify, verifies)
     )
@@ -307,7 +307,7 @@ def _reranked(encoded: Encoded, mode: str, verify: int, verifies: bool) -> Ranke
 
 
 def _scores(encoded: Encoded, distance: str) -> Ranked:
-    snapshot = store.open_snapshot(encoded.gallery)
+    snapshot = open_snapshot(encoded.gallery)
     rows = encoded.gallery_rows(snapshot)
     queries = encoded.query_descriptors()
     for start in range(0, len(queries), _BLOCK):

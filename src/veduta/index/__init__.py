@@ -1,33 +1,32 @@
 """The persisted collection: its rows, its snapshot for searches, and the pass that updates it."""
 
 from veduta.index.approximate import AUTOMATIC_FROM, build_approximate
-from veduta.index.checking import Finding, Repaired, check, repair
-from veduta.index.manifest import FILE as MANIFEST
-from veduta.index.manifest import Manifest
+from veduta.index.checking import CheckFinding, RepairReport, check_index, repair_index
+from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.projecting import set_projection
 from veduta.index.snapshot import Snapshot, open_snapshot
-from veduta.index.status import status
-from veduta.index.store import Table, open_table, thumbnails
-from veduta.index.updating import Progress, Report, create, update
+from veduta.index.status import read_status
+from veduta.index.table import Table, open_table, read_thumbnails
+from veduta.index.updating import UpdateProgress, UpdateReport, create_index, update_index
 
 __all__ = [
     "AUTOMATIC_FROM",
-    "MANIFEST",
-    "Finding",
+    "MANIFEST_FILE",
+    "CheckFinding",
     "Manifest",
-    "Progress",
-    "Repaired",
-    "Report",
+    "RepairReport",
     "Snapshot",
     "Table",
+    "UpdateProgress",
+    "UpdateReport",
     "build_approximate",
-    "check",
-    "create",
+    "check_index",
+    "create_index",
     "open_snapshot",
     "open_table",
-    "repair",
+    "read_status",
+    "read_thumbnails",
+    "repair_index",
     "set_projection",
-    "status",
-    "thumbnails",
-    "update",
+    "update_index",
 ]

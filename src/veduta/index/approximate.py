@@ -13,33 +13,33 @@ from pathlib import Path
 
 from veduta.errors import CollectionError, readable
 from veduta.index.manifest import Manifest
-from veduta.index.store import open_table, writing
+from veduta.index.table import open_table, writer_lock
 
 AUTOMATIC_FROM = 2_000_000
 """Number of photos from which `veduta index` builds it unasked."""
-LEAST = 5_000
+MIN_PHOTOS = 5_000
 """Number of photos below which it cannot be trained well, nor gain anything."""
-_DIMENSIONS_A_CODE = 16  # one byte stands for so many dimensions
+_DIMENSIONS_PER_BYTE = 16  # one byte stands for so many dimensions
 
 
 def build_approximate(index: Path) -> None:
     """Build the approximate index of `index` anew; searches use it from then on.
 
     Raises:
-        CollectionError: fewer than `LEAST` photos.
+        CollectionError: fewer than `MIN_PHOTOS` photos.
         IndexLocked: another process is writing to it.
     """
-    with writing(index):
+    with writer_lock(index):
         manifest = Manifest.read(index)
         table = open_table(index)
         photos = table.count("problem IS NULL")
-        if photos < LEAST:
+        if photos < MIN_PHOTOS:
             raise CollectionError(
-                f"{readable(index)} has {photos:,} photos; an approximate index takes {LEAST:,}, "
-                "and below that the exact search is quicker anyway."
+                f"{readable(index)} has {photos:,} photos. An approximate index needs "
+                f"{MIN_PHOTOS:,}; with fewer photos the exact search is faster."
             )
         table.index_descriptors(
             partitions=math.isqrt(photos),
-            codes=max(1, manifest.dimension // _DIMENSIONS_A_CODE),
+            bytes_per_descriptor=max(1, manifest.dimension // _DIMENSIONS_PER_BYTE),
         )
         replace(manifest, approximate=True).write(index)

@@ -15,12 +15,12 @@ from veduta import photos
 from veduta.errors import IndexDamaged, NotAnIndex, PhotoError, PhotoUnreadable, readable
 from veduta.index import keypoint_files
 from veduta.index.describing import checksum
-from veduta.index.graph import FOLDER as GRAPH
+from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
-from veduta.index.manifest import FILE, Manifest
-from veduta.index.snapshot import FOLDER, build_snapshot
-from veduta.index.store import TABLE, Table, open_table, remove_damage, writing
+from veduta.index.manifest import MANIFEST_FILE, Manifest
+from veduta.index.snapshot import SNAPSHOT_FOLDER, build_snapshot
+from veduta.index.table import TABLE_FOLDER, Table, open_table, remove_versions_after, writer_lock
 
 _COLUMNS = (
     "id",
@@ -41,7 +41,7 @@ UNREADABLE = "photo unreadable"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckFinding:
     """A row that is not as it should be. `kind` is one of the constants of this module."""
 
     id: int
@@ -50,7 +50,9 @@ class Finding:
     detail: str
 
 
-def check(index: Path, on_row: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
+def check_index(
+    index: Path, on_row: Callable[[int, int], None] | None = None
+) -> Iterator[CheckFinding]:
     """Compare every row with its photo (content hash), descriptor and keypoints with checksums.
 
     Args:
@@ -74,24 +76,24 @@ def check(index: Path, on_row: Callable[[int, int], None] | None = None) -> Iter
                 on_row(done, total)
 
 
-def _check_row(row: dict[str, Any], reader: KeypointReader) -> Iterator[Finding]:
+def _check_row(row: dict[str, Any], reader: KeypointReader) -> Iterator[CheckFinding]:
     if row["problem"] is not None:
         return
     path = row["path"]
     if not _descriptor_is_sound(row):
-        yield Finding(row["id"], path, DAMAGED, "its descriptor does not match its checksum")
+        yield CheckFinding(row["id"], path, DAMAGED, "its descriptor does not match its checksum")
     if not _keypoints_are_sound(row, reader):
-        yield Finding(row["id"], path, KEYPOINTS_DAMAGED, "its keypoints do not read back")
+        yield CheckFinding(row["id"], path, KEYPOINTS_DAMAGED, "its keypoints do not read back")
     try:
         same = photos.content_hash(photos.read_bytes(path)) == row["content"]
     except PhotoUnreadable as error:
         exists = Path(os.fsdecode(path)).exists()
-        yield Finding(row["id"], path, UNREADABLE if exists else MISSING, error.reason)
+        yield CheckFinding(row["id"], path, UNREADABLE if exists else MISSING, error.reason)
     except PhotoError as error:
-        yield Finding(row["id"], path, UNREADABLE, error.reason)
+        yield CheckFinding(row["id"], path, UNREADABLE, error.reason)
     else:
         if not same:
-            yield Finding(row["id"], path, CHANGED, "its content is not what was indexed")
+            yield CheckFinding(row["id"], path, CHANGED, "its content is not what was indexed")
 
 
 def _descriptor_is_sound(row: dict[str, Any]) -> bool:
@@ -112,8 +114,8 @@ def _keypoints_are_sound(row: dict[str, Any], reader: KeypointReader) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """What `repair` did: whether an older version came back, and how many rows went."""
+class RepairReport:
+    """What `repair_index` did: whether an older version came back, and how many rows went."""
 
     version: int
     went_back: bool
@@ -122,7 +124,7 @@ class Repaired:
     photos: int
 
 
-def repair(index: Path) -> Repaired:
+def repair_index(index: Path) -> RepairReport:
     """Make a damaged index whole again from what is readable in it.
 
     Goes back to the last version that opens, drops fragments that do not read back, removes rows
@@ -133,25 +135,25 @@ def repair(index: Path) -> Repaired:
     Raises:
         NotAnIndex: there is nothing to repair at that place.
         IndexDamaged: no version of the table opens, or the manifest is lost.
-        IndexLocked: another process is writing to it.
+        IndexLocked: another process is writer_lock to it.
     """
-    if not (index / FILE).exists() and not (index / TABLE).exists():
-        raise NotAnIndex(f"{readable(index)} is not an index (no {FILE} in it).")
-    with writing(index):
+    if not (index / MANIFEST_FILE).exists() and not (index / TABLE_FOLDER).exists():
+        raise NotAnIndex(f"{readable(index)} is not an index (no {MANIFEST_FILE} in it).")
+    with writer_lock(index):
         manifest = Manifest.read(index)
-        shutil.rmtree(index / FOLDER, ignore_errors=True)
-        shutil.rmtree(index / GRAPH, ignore_errors=True)
+        shutil.rmtree(index / SNAPSHOT_FOLDER, ignore_errors=True)
+        shutil.rmtree(index / GRAPH_FOLDER, ignore_errors=True)
         table = open_table(index)
         went_back = table.notice is not None
         if went_back:
-            remove_damage(index, table.version)
+            remove_versions_after(index, table.version)
             table = open_table(index)
         lost = _drop_unreadable_fragments(table)
         bad = _bad_rows(table)
         table.delete(bad)
         snapshot = build_snapshot(index, manifest, table)
         build_graph(index, manifest, snapshot)
-        return Repaired(table.version, went_back, lost, len(bad), snapshot.photos)
+        return RepairReport(table.version, went_back, lost, len(bad), snapshot.photos)
 
 
 def _drop_unreadable_fragments(table: Table) -> int:

@@ -29,7 +29,7 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownContent:
     """A file with the content of row `id`: a copy, a moved file, or one that was only touched."""
 
     candidate: photos.Candidate
@@ -45,10 +45,10 @@ class Unreadable:
     reason: str
 
 
-Outcome = Described | Known | Unreadable
+Outcome = Described | KnownContent | Unreadable
 
 
-def describe(
+def describe_file(
     candidate: photos.Candidate,
     encoder: Encoder,
     extractor: Extractor | None,
@@ -66,7 +66,7 @@ def describe(
         data = photos.read_bytes(candidate.path)
         content = photos.content_hash(data)
         if (known := by_content.get(content)) is not None:
-            return Known(candidate, content, known)
+            return KnownContent(candidate, content, known)
         long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
         photo = photos.decode(data, path=candidate.path, at_least=long_side)
         del data

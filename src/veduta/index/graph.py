@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from veduta.index.calibration import Background, Calibration, calibration_of, probability
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.snapshot import Snapshot, snapshot_name
-from veduta.index.store import storage_error
+from veduta.index.table import storage_error
 from veduta.keypoints import verify_many
 
 if TYPE_CHECKING:

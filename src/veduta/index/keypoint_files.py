@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from veduta.errors import IndexDamaged, readable
-from veduta.index.store import storage_error, sync
+from veduta.index.table import storage_error, sync
 from veduta.keypoints import Keypoints
 
 if TYPE_CHECKING:

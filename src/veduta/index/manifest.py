@@ -14,8 +14,8 @@ from veduta.encoders import Encoder
 from veduta.errors import EncoderMismatch, IndexDamaged, NotAnIndex, readable
 from veduta.keypoints import Extractor
 
-FILE = "index.json"
-FORMAT = 2
+MANIFEST_FILE = "index.json"
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Manifest:
     keypoints: dict[str, Any] | None = None
     approximate: bool = False
     created: str = ""
-    format: int = FORMAT
+    format: int = FORMAT_VERSION
 
     @property
     def dimension(self) -> int:
@@ -69,13 +69,13 @@ class Manifest:
             NotAnIndex: there is none.
             IndexDamaged: it does not parse, or a newer Veduta wrote it.
         """
-        file = index / FILE
+        file = index / MANIFEST_FILE
         try:
             text = file.read_text("utf-8")
         except FileNotFoundError:
             what = "is not an index" if index.exists() else "does not exist"
             raise NotAnIndex(
-                f"{readable(index)} {what} (no {FILE} in it). Build one with: "
+                f"{readable(index)} {what} (no {MANIFEST_FILE} in it). Build one with: "
                 f"veduta index FOLDER --index {readable(index)}"
             ) from None
         except NotADirectoryError:
@@ -90,21 +90,21 @@ class Manifest:
                 f"{readable(file)} does not parse ({error}). "
                 f"Restore it: veduta repair --index {readable(index)}"
             ) from error
-        if version != FORMAT:
+        if version != FORMAT_VERSION:
             which, remedy = (
                 ("a newer", "Update Veduta, or index")
-                if version > FORMAT
+                if version > FORMAT_VERSION
                 else ("an older", "Index")
             )
             raise IndexDamaged(
                 f"{readable(index)} was written by {which} Veduta (layout {version}, this one "
-                f"reads {FORMAT}). {remedy} again into another folder."
+                f"reads {FORMAT_VERSION}). {remedy} again into another folder."
             )
         return manifest
 
     def write(self, index: Path) -> None:
         """Replace the manifest of `index` in one step, so that no reader sees half of it."""
-        write_whole(index / FILE, json.dumps(dataclasses.asdict(self), indent=2).encode())
+        write_whole(index / MANIFEST_FILE, json.dumps(dataclasses.asdict(self), indent=2).encode())
 
     def require_encoder(self, encoder: Encoder, index: Path) -> None:
         """Raise EncoderMismatch, naming both, unless `encoder` made the descriptors of `index`."""

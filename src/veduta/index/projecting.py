@@ -13,8 +13,8 @@ from veduta.encoders.projection import Projection, fit_projection
 from veduta.errors import EncoderMismatch, readable
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
-from veduta.index.snapshot import build_snapshot, vectors
-from veduta.index.store import Table, open_table, writing
+from veduta.index.snapshot import build_snapshot, descriptor_array
+from veduta.index.table import Table, open_table, writer_lock
 
 
 def set_projection(index: Path, projection: Projection | int | None, power: float = 0.0) -> None:
@@ -34,7 +34,7 @@ def set_projection(index: Path, projection: Projection | int | None, power: floa
         EncoderError: too few photos for that many dimensions.
         IndexLocked: another process is writing to it.
     """
-    with writing(index):
+    with writer_lock(index):
         manifest = Manifest.read(index)
         table = open_table(index)
         name = None
@@ -67,4 +67,4 @@ def _require_fit(projection: Projection, manifest: Manifest, index: Path) -> Non
 
 def _descriptors(table: Table) -> Iterator[NDArray[np.float32]]:
     for batch in table.batches(["descriptor"], "problem IS NULL"):
-        yield vectors(batch.column("descriptor"))
+        yield descriptor_array(batch.column("descriptor"))

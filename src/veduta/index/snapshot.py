@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 from veduta.encoders.projection import Projection
 from veduta.errors import IndexDamaged, readable
 from veduta.index.manifest import Manifest
-from veduta.index.store import Table, Version, newest_version, open_table, storage_error
+from veduta.index.table import Table, Version, newest_version, open_table, storage_error
 from veduta.photos import content_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDER = "snapshot"
+SNAPSHOT_FOLDER = "snapshot"
 ROW_COLUMNS = (
     "id",
     "path",
@@ -88,7 +88,7 @@ class Snapshot:
         rows: all rows but their descriptors and thumbnails (`ROW_COLUMNS`); the first n are
             photos, those after them are files that could not be read.
         descriptors: (n, d) float16, unit rows.
-        codes: (n, d) int8 in [-127, 127].
+        quantised: (n, d) int8 in [-127, 127].
         scales: (n,) float32.
         errors: (n,) float32, ‖row - scale · code‖.
         file: the file behind `descriptors`, where the system can read it row by row.
@@ -98,7 +98,7 @@ class Snapshot:
     notice: str | None
     rows: pa.Table
     descriptors: NDArray[np.float16]
-    codes: NDArray[np.int8]
+    quantised: NDArray[np.int8]
     scales: NDArray[np.float32]
     errors: NDArray[np.float32]
     file: RowFile | None = None
@@ -131,14 +131,14 @@ def open_snapshot(index: Path) -> Snapshot:
     """
     manifest = Manifest.read(index)
     version = newest_version(index)
-    if version is not None and (ready := _open(index / FOLDER / _name(version, manifest))):
+    if version is not None and (ready := _open(index / SNAPSHOT_FOLDER / _name(version, manifest))):
         return ready
     return build_snapshot(index, manifest, open_table(index))
 
 
 def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
     """Write a snapshot of the open version and return it; older ones are removed."""
-    folder = index / FOLDER
+    folder = index / SNAPSHOT_FOLDER
     try:
         folder.mkdir(exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
@@ -198,7 +198,7 @@ def _open(folder: Path) -> Snapshot | None:
             notice=facts["notice"],
             rows=rows,
             descriptors=mapped("descriptors.f16", np.float16, (n, d)),
-            codes=mapped("codes.i8", np.int8, (n, d)),
+            quantised=mapped("codes.i8", np.int8, (n, d)),
             scales=mapped("scales.f32", np.float32, (n,)),
             errors=mapped("errors.f32", np.float32, (n,)),
             file=RowFile(folder / "descriptors.f16", np.float16, d)
@@ -223,7 +223,7 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
         with pa.OSFile(str(draft / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, kept) as out:
             for batch in table.batches([*ROW_COLUMNS, "descriptor"], "problem IS NULL"):
                 out.write_batch(batch.select(list(ROW_COLUMNS)))
-                rows = vectors(batch.column("descriptor"))
+                rows = descriptor_array(batch.column("descriptor"))
                 if projection is not None:
                     rows = projection.apply(rows)
                 stored = rows.astype(np.float16)
@@ -245,7 +245,7 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
     (draft / "snapshot.json").write_text(json.dumps(facts), "utf-8")
 
 
-def vectors(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
+def descriptor_array(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
     """Return a descriptor column without nulls as (n, d) float32."""
     flat = column.flatten().to_numpy(zero_copy_only=False)
     shape = (len(column), column.type.list_size)

@@ -9,10 +9,10 @@ from typing import Any
 from veduta.index.graph import graph_is_whole
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import open_snapshot
-from veduta.index.store import is_locked
+from veduta.index.table import is_locked
 
 
-def status(index: Path) -> dict[str, Any]:
+def read_status(index: Path) -> dict[str, Any]:
     """Return what `veduta status` says of an index, as JSON types.
 
     Raises:

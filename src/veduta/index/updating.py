@@ -25,13 +25,13 @@ from veduta import photos
 from veduta.encoders import Encoder
 from veduta.errors import CollectionError, IndexDamaged, PhotoUnreadable, readable
 from veduta.index import keypoint_files
-from veduta.index.describing import Described, Known, Outcome, Unreadable, describe
+from veduta.index.describing import Described, KnownContent, Outcome, Unreadable, describe_file
 from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.labels import FOLDERS, Labeller, labeller
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
-from veduta.index.store import Table, create_table, open_table, writing
+from veduta.index.table import Table, create_table, open_table, writer_lock
 from veduta.keypoints import Extractor
 
 COMMIT_ROWS = 512
@@ -48,11 +48,11 @@ _OF_A_PHOTO = (
     "thumbnail",
     *keypoint_files.COLUMNS,
 )
-_IN_FLIGHT = 32  # photos a worker, waiting or done; keeps workers busy during a commit
+_FILES_AHEAD_PER_WORKER = 32  # photos a worker, waiting or done; keeps workers busy during a commit
 
 
 @dataclass(slots=True)
-class Report:
+class UpdateReport:
     """What a run did, in photos.
 
     `runtime` names what ran the network, with its precision. `unreadable` holds (path, reason) of
@@ -75,7 +75,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class UpdateProgress:
     """How far a run is: `committed` of `total` files to read are safely in the index."""
 
     committed: int
@@ -84,7 +84,7 @@ class Progress:
     paths: Sequence[bytes] = ()
 
 
-def create(index: Path, encoder: Encoder, extractor: Extractor | None = None) -> Manifest:
+def create_index(index: Path, encoder: Encoder, extractor: Extractor | None = None) -> Manifest:
     """Create an empty index for the descriptors of `encoder` in the folder `index`.
 
     With an `extractor` it keeps the keypoints of each photo too, for geometric verification.
@@ -107,19 +107,19 @@ def create(index: Path, encoder: Encoder, extractor: Extractor | None = None) ->
     return manifest
 
 
-def update(
+def update_index(
     index: Path,
     folders: Sequence[Path],
     encoder: Encoder,
     extractor: Extractor | None = None,
     *,
     labels: str | os.PathLike[str] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[UpdateProgress], None] | None = None,
     on_linking: OnProgress | None = None,
     workers: int | None = None,
     allow_empty: bool = False,
     graph: bool = True,
-) -> Report:
+) -> UpdateReport:
     """Add, change, move and remove rows of `index` until they match the photos in `folders`.
 
     Args:
@@ -143,8 +143,8 @@ def update(
     """
     started = time.monotonic()
     facts = encoder.describe()
-    report = Report(runtime=f"{facts.get('runtime')}, {facts.get('precision')}")
-    with writing(index):
+    report = UpdateReport(runtime=f"{facts.get('runtime')}, {facts.get('precision')}")
+    with writer_lock(index):
         manifest = _remember(Manifest.read(index), folders, labels)
         folders = [Path(folder) for folder in folders] or [Path(f) for f in manifest.folders]
         folders = [Path(os.path.abspath(folder)) for folder in folders]
@@ -193,7 +193,7 @@ def _link(
 
 
 class _Run:
-    """One run of `update`: the rows as they were, and what is waiting for the next commit."""
+    """One run of `update_index`: the rows as they were, and what is waiting for the next commit."""
 
     def __init__(
         self,
@@ -202,8 +202,8 @@ class _Run:
         encoder: Encoder,
         extractor: Extractor | None,
         labeller: Labeller | None,
-        report: Report,
-        on_progress: Callable[[Progress], None] | None,
+        report: UpdateReport,
+        on_progress: Callable[[UpdateProgress], None] | None,
     ) -> None:
         self.table = table
         self.snapshot = snapshot
@@ -284,7 +284,7 @@ class _Run:
         by_content = dict(zip(hashes, self.ids, strict=False))
         try:
             work = partial(
-                describe, encoder=self.encoder, extractor=self.extractor, by_content=by_content
+                describe_file, encoder=self.encoder, extractor=self.extractor, by_content=by_content
             )
             for outcome in _in_order(todo, work, workers):
                 self.waiting.append(outcome)
@@ -350,7 +350,7 @@ class _Run:
                 else:
                     self.report.changed += 1
                 return {**content, **place}
-            case Known(id=known):
+            case KnownContent(id=known):
                 if place.get("id") == known:  # touched, but the same bytes
                     self.report.unchanged += 1
                 elif row is None and known in self.missing:
@@ -373,15 +373,15 @@ class _Run:
         A row that this run has already given another content is no source any more: two photos may
         have swapped names. What wanted it is described after all.
         """
-        ids = sorted({outcome.id for outcome in outcomes if isinstance(outcome, Known)})
+        ids = sorted({outcome.id for outcome in outcomes if isinstance(outcome, KnownContent)})
         for known in ids:
             if not os.path.lexists(self.path_of_id[known]):
                 self.missing.add(known)
         columns = [name for name in self.table.dataset.schema.names if name != "id"]
         rows = {row.pop("id"): row for row in self.table.take(ids, columns)}
         current = [
-            describe(outcome.candidate, self.encoder, self.extractor, {})
-            if isinstance(outcome, Known) and rows[outcome.id]["content"] != outcome.content
+            describe_file(outcome.candidate, self.encoder, self.extractor, {})
+            if isinstance(outcome, KnownContent) and rows[outcome.id]["content"] != outcome.content
             else outcome
             for outcome in outcomes
         ]
@@ -409,7 +409,7 @@ class _Run:
     def _tell(self, total: int, paths: Sequence[bytes] = ()) -> None:
         if self.on_progress:
             done = self.committed + len(self.waiting)
-            self.on_progress(Progress(self.committed, done, total, paths))
+            self.on_progress(UpdateProgress(self.committed, done, total, paths))
 
 
 def _in_order(
@@ -421,7 +421,7 @@ def _in_order(
     try:
         for candidate in todo:
             ahead.append(pool.submit(work, candidate))
-            if len(ahead) >= workers * _IN_FLIGHT:
+            if len(ahead) >= workers * _FILES_AHEAD_PER_WORKER:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

@@ -15,7 +15,7 @@ import numpy as np
 
 from veduta.index import Manifest
 from veduta.index.snapshot import snapshot_name
-from veduta.index.store import newest_version
+from veduta.index.table import newest_version
 from veduta.photos import content_hash
 from veduta.recognize import held_out, linear
 from veduta.recognize.arrays import read_arrays

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from veduta.encoders import Encoder, load_encoder
 from veduta.encoders.projection import Projection
 from veduta.errors import EncoderError, EncoderMismatch, QueryError
-from veduta.index import MANIFEST, Manifest, Snapshot, Table, open_table
+from veduta.index import MANIFEST_FILE, Manifest, Snapshot, Table, open_table
 from veduta.index.graph import FOLDER as GRAPH
-from veduta.index.store import newest_version
+from veduta.index.table import newest_version
 from veduta.keypoints import Extractor, load_extractor
 from veduta.search import approximate, exact
 from veduta.search.distances import distances
@@ -96,7 +96,7 @@ class Engine:
     def _token(self) -> tuple[Any, ...]:
         changed = [
             path.stat().st_mtime_ns if path.exists() else None
-            for path in (self.index / MANIFEST, self.index / GRAPH)
+            for path in (self.index / MANIFEST_FILE, self.index / GRAPH)
         ]
         return newest_version(self.index), *changed
 

@@ -78,7 +78,7 @@ def _scan(
     def scan(rows: slice) -> NDArray[np.float32]:
         import numkong
 
-        products = np.asarray(numkong.cdist(codes[None], snapshot.codes[rows], metric="dot"))[0]
+        products = np.asarray(numkong.cdist(codes[None], snapshot.quantised[rows], metric="dot"))[0]
         errors = snapshot.errors[rows]
         similarity = products * snapshot.scales[rows] * scale
         bound = errors * length + (1 + errors) * lost + _ROUNDING

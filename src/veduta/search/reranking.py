@@ -27,7 +27,7 @@ from veduta.index.calibration import (
 )
 from veduta.index.graph import Graph, open_graph, sample_rows
 from veduta.index.keypoint_files import StoredKeypoints
-from veduta.index.store import newest_version
+from veduta.index.table import newest_version
 from veduta.keypoints import Keypoints, Verification, verify_many
 from veduta.search import exact
 from veduta.search.diffusion import nearness

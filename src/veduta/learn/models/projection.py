@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from veduta.encoders.projection import Projection
 from veduta.errors import LearnError, readable
 from veduta.index.manifest import Manifest
-from veduta.index.snapshot import vectors
-from veduta.index.store import open_table
+from veduta.index.snapshot import descriptor_array
+from veduta.index.table import open_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ def projection_of_index(index: Path) -> Projection:
     kept = "problem IS NULL AND label IS NOT NULL"
     for batch in open_table(index).batches(["descriptor", "label"], kept):
         labels += batch.column("label").to_pylist()
-        found.append(vectors(batch.column("descriptor")))
+        found.append(descriptor_array(batch.column("descriptor")))
     try:
         return learn_projection(
             np.concatenate(found), labels, encoder=str(manifest.encoder["identity"])

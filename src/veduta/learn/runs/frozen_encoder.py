@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from veduta import index as store
 from veduta import photos
 from veduta.encoders import Encoder, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, RecipeError
 from veduta.evaluation.dataset_index import OnProgress, cache
+from veduta.index import MANIFEST_FILE, UpdateProgress, create_index, open_snapshot, update_index
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.models.networks import Net, build
 from veduta.learn.runs.card import Card, Parameters
@@ -188,18 +188,18 @@ def descriptors_of(
     made_by = (encoder.identity, str(encoder.describe()["precision"]), str(encoder.long_side))
     key = "\n".join((*sorted(places), *made_by))
     index = cache() / photos.content_hash(os.fsencode(key)).hex()[:20]
-    if not (index / store.MANIFEST).exists():
-        store.create(index, encoder, None)
+    if not (index / MANIFEST_FILE).exists():
+        create_index(index, encoder, None)
 
-    def tell(state: store.Progress) -> None:
+    def tell(state: UpdateProgress) -> None:
         if on_progress:
             on_progress("Encoding photos", state.done, state.total)
 
     wanted = [Path(place) for place in places]
-    done = store.update(index, wanted, encoder, on_progress=tell, graph=False)
+    done = update_index(index, wanted, encoder, on_progress=tell, graph=False)
     if done.interrupted:
         raise KeyboardInterrupt
-    snapshot = store.open_snapshot(index)
+    snapshot = open_snapshot(index)
     found = snapshot.rows["path"].to_pylist()[: snapshot.photos]
     row_of = {os.fsdecode(path): row for row, path in enumerate(found)}
     rows = np.zeros((len(places), encoder.dimension), np.float16)

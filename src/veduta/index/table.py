@@ -22,8 +22,8 @@ from veduta.errors import CollectionError, IndexDamaged, IndexLocked, StorageFul
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TABLE = "photos.lance"
-LOCK = "writer.lock"
+TABLE_FOLDER = "photos.lance"
+LOCK_FILE = "writer.lock"
 # Lance names a version's manifest by what is left to the largest unsigned 64-bit number.
 _LAST = 2**64 - 1
 _SMALL_FRAGMENT = 16_384  # rows; fragments up to this size are merged
@@ -89,7 +89,7 @@ def newest_version(index: Path) -> Version | None:
 
 
 def _manifests(index: Path) -> Iterator[tuple[int, Path]]:
-    folder = index / TABLE / "_versions"
+    folder = index / TABLE_FOLDER / "_versions"
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -159,7 +159,7 @@ class Table:
         rows: list[dict[str, Any]] = found.to_pylist()
         return rows
 
-    def index_descriptors(self, *, partitions: int, codes: int) -> None:
+    def index_descriptors(self, *, partitions: int, bytes_per_descriptor: int) -> None:
         """Build the approximate index: so many k-means cells, so many bytes a descriptor."""
         with _damage(self.index, "write"):
             self.dataset.create_index(
@@ -168,7 +168,7 @@ class Table:
                 metric="cosine",
                 replace=True,
                 num_partitions=partitions,
-                num_sub_vectors=codes,
+                num_sub_vectors=bytes_per_descriptor,
             )
 
     def extend_indices(self) -> None:
@@ -227,7 +227,7 @@ class Table:
     def _sync(self) -> None:
         # What has been acknowledged must survive a power cut: bring the newest fragment, the
         # manifest and their folders to the disk.
-        root = self.index / TABLE
+        root = self.index / TABLE_FOLDER
         newest = max(_manifests(self.index))[1]
         data = [
             root / "data" / file.path
@@ -259,7 +259,9 @@ def create_table(index: Path, dimension: int) -> Table:
         return Table(
             index,
             lance.write_dataset(
-                schema(dimension).empty_table(), str(index / TABLE), data_storage_version="stable"
+                schema(dimension).empty_table(),
+                str(index / TABLE_FOLDER),
+                data_storage_version="stable",
             ),
         )
 
@@ -276,7 +278,7 @@ def open_table(index: Path) -> Table:
     failure: Exception | None = None
     for number, _ in versions:
         try:
-            dataset = lance.dataset(str(index / TABLE), version=number)
+            dataset = lance.dataset(str(index / TABLE_FOLDER), version=number)
         except (ValueError, OSError) as error:  # what Lance raises for files that do not parse
             failure = failure or error
             continue
@@ -294,25 +296,25 @@ def open_table(index: Path) -> Table:
     )
 
 
-def thumbnails(index: Path, ids: Sequence[int]) -> list[bytes]:
+def read_thumbnails(index: Path, ids: Sequence[int]) -> list[bytes]:
     """Return the thumbnail (JPEG bytes) of each row, empty where the row is gone."""
     rows = open_table(index).take(ids, ["thumbnail"])
     found = {row["id"]: row["thumbnail"] or b"" for row in rows}
     return [found.get(i, b"") for i in ids]
 
 
-def remove_damage(index: Path, last_good: int) -> None:
+def remove_versions_after(index: Path, last_good: int) -> None:
     """Take the manifests of the versions after `last_good` away, so that it is the newest."""
     damaged = index / "damaged"
     damaged.mkdir(exist_ok=True)
     for number, file in _manifests(index):
         if number > last_good:
             file.replace(damaged / file.name)
-    (index / TABLE / "_versions" / "latest_version_hint.json").unlink(missing_ok=True)
+    (index / TABLE_FOLDER / "_versions" / "latest_version_hint.json").unlink(missing_ok=True)
 
 
 @contextmanager
-def writing(index: Path) -> Iterator[None]:
+def writer_lock(index: Path) -> Iterator[None]:
     """Hold the writer's lock of `index`. It goes with the process, however that ends.
 
     Raises:
@@ -320,7 +322,7 @@ def writing(index: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(index / LOCK, timeout=0)
+    lock = FileLock(index / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -339,7 +341,7 @@ def writing(index: Path) -> Iterator[None]:
 def is_locked(index: Path) -> bool:
     """Whether a process is writing to `index` now."""
     try:
-        with writing(index):
+        with writer_lock(index):
             return False
     except IndexLocked:
         return True
