@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,14 +20,8 @@ from veduta.evaluation.metrics import judge
 from veduta.evaluation.summary import class_table, summarise
 from veduta.pages import contact_sheet
 from veduta.pages.contact_sheet import draw_sheet, write_sheet
-from veduta.pages.results_page import (
-    Figure,
-    GalleryPage,
-    ResultRow,
-    ResultTile,
-    Table,
-    write_page,
-)
+from veduta.pages.hit import HitTile
+from veduta.pages.results_page import Figure, ResultRow, ResultsPage, Table, write_results_page
 from veduta.text import printable
 
 AWKWARD = [
@@ -48,8 +43,8 @@ def jpeg(width: int = 40, height: int = 30, colour: str = "teal") -> bytes:
     return data.getvalue()
 
 
-def tile(name: str = "a.jpg", score: float = 0.5, correct: bool | None = None) -> ResultTile:
-    return ResultTile(name, "dome", score, correct, jpeg())
+def tile(name: str = "a.jpg", score: float = 0.5, correct: bool | None = None) -> HitTile:
+    return HitTile(name, "dome", score, correct, jpeg())
 
 
 class Page(HTMLParser):
@@ -88,17 +83,17 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def page_of(tmp_path: Path, *rows: ResultRow, page: GalleryPage | None = None) -> Page:
+def page_of(tmp_path: Path, *rows: ResultRow, page: ResultsPage | None = None) -> Page:
     file = tmp_path / "page.html"
-    write_page(file, page or GalleryPage("Results"), rows)
+    write_results_page(file, replace(page or ResultsPage("Results", ()), rows=rows))
     return Page(file.read_text("utf-8"))
 
 
 class TestPage:
     @pytest.mark.parametrize("name", AWKWARD)
     def test_no_name_breaks_it(self, tmp_path: Path, name: str) -> None:
-        row = ResultRow(name, name, jpeg(), [ResultTile(name, name, 0.5, True, jpeg())], name)
-        page = GalleryPage(name, name, [Figure(name, 0.5, None, name)], [], [name])
+        row = ResultRow(name, name, jpeg(), [HitTile(name, name, 0.5, True, jpeg())], name)
+        page = ResultsPage(name, (), name, [Figure(name, 0.5, None, name)], [], [name])
         shown = page_of(tmp_path, row, page=page)
         assert shown.every("script") == []
         assert not any(key.startswith("on") for _, attributes in shown.tags for key in attributes)
@@ -142,24 +137,25 @@ class TestPage:
         assert "0.550" in text and "tower" in text and "a note" in text
 
     def test_a_photo_without_a_picture_and_a_row_without_answers(self, tmp_path: Path) -> None:
-        row = ResultRow("q", None, None, [ResultTile("a", None, 0.5)])
+        row = ResultRow("q", None, None, [HitTile("a", None, 0.5)])
         shown = page_of(tmp_path, row, ResultRow("r", None, None, []))
         assert shown.every("img") == []
         assert shown.text.count("no preview") == 3
-        assert "No photo of the collection answers" in shown.text
+        assert "No photo of the gallery matches this query." in shown.text
         assert "nothing to show" in page_of(tmp_path).text
 
     def test_links_open_files_and_nothing_else(self, tmp_path: Path) -> None:
         link = Path('/photos/a b\udce9".jpg').as_uri()
-        linked = ResultTile("a", None, 0.5, None, jpeg(), link)
+        linked = HitTile("a", None, 0.5, None, jpeg(), link)
         (anchor,) = page_of(tmp_path, ResultRow("q", None, jpeg(), [linked])).every("a")
         assert anchor["href"] == link == "file:///photos/a%20b%E9%22.jpg"
         with pytest.raises(ValueError, match="not a file"):
-            ResultTile("a", None, 0.5, link="javascript:alert(1)")
+            HitTile("a", None, 0.5, link="javascript:alert(1)")
 
     def test_figures_and_tables(self, tmp_path: Path) -> None:
-        page = GalleryPage(
+        page = ResultsPage(
             "Set",
+            rows=(),
             figures=[Figure("Top-1", 0.93333, (0.9, 1.0)), Figure("mAP", 0.5)],
             tables=[Table("Classes", ("class", "queries", "mAP"), [("dome", 5, 1.0)])],
         )
@@ -181,13 +177,13 @@ class TestPage:
             raise RuntimeError("interrupted")
 
         with pytest.raises(RuntimeError, match="interrupted"):
-            write_page(file, GalleryPage("Results"), rows())
+            write_results_page(file, ResultsPage("Results", rows()))
         assert file.read_text() == "old"
         assert list(tmp_path.iterdir()) == [file]
 
     def test_others_may_read_it_as_any_new_file(self, tmp_path: Path) -> None:
         (tmp_path / "usual").touch()
-        write_page(tmp_path / "page.html", GalleryPage("Results"), [])
+        write_results_page(tmp_path / "page.html", ResultsPage("Results", []))
         assert (tmp_path / "page.html").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
@@ -202,10 +198,10 @@ class TestPage:
         ([float("inf")], [None]),
     ],
 )
-def test_bars(scores: list[float], bars: list[float | None]) -> None:
+def test_score_bars(scores: list[float], bars: list[float | None]) -> None:
     tiles = [tile(score=score) for score in scores]
     row = ResultRow("q", None, None, tiles)
-    assert [row.bar(t) for t in tiles] == bars
+    assert [row.score_share(t) for t in tiles] == bars
 
 
 def test_printable() -> None:
@@ -226,7 +222,7 @@ def contrast(first: str, second: str) -> float:
 
 
 def test_text_and_marks_stand_out_in_both_schemes(tmp_path: Path) -> None:
-    write_page(tmp_path / "page.html", GalleryPage("Results"), [])
+    write_results_page(tmp_path / "page.html", ResultsPage("Results", []))
     html = (tmp_path / "page.html").read_text("utf-8")
     schemes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in html.split("@media")[:2]]
     assert len(schemes) == 2
@@ -265,7 +261,7 @@ class TestSheet:
     ) -> None:
         if not wide_font:
             monkeypatch.setattr(contact_sheet, "_wide_font", lambda size: None)
-        tiles = [ResultTile(name, name, 0.5, True, jpeg()) for name in AWKWARD]
+        tiles = [HitTile(name, name, 0.5, True, jpeg()) for name in AWKWARD]
         rows = [ResultRow(name, name, jpeg(), tiles, name) for name in AWKWARD[:3]]
         write_sheet(tmp_path / "sheet.png", rows, title=AWKWARD[0])
         with Image.open(tmp_path / "sheet.png") as sheet:
@@ -283,13 +279,13 @@ class TestSheet:
         ten = draw_sheet([ResultRow("q", None, jpeg(), [tile()] * 10)])
         twelve = draw_sheet([ResultRow("q", None, jpeg(), [tile()] * 12)])
         assert np.array_equal(np.asarray(ten), np.asarray(twelve))
-        empty = draw_sheet([ResultRow("q", None, None, [ResultTile("a", None, 0.1)])])
+        empty = draw_sheet([ResultRow("q", None, None, [HitTile("a", None, 0.1)])])
         assert empty.width == ten.width
 
     @pytest.mark.parametrize("size", [(1, 400), (400, 1)])
     def test_slivers(self, size: tuple[int, int]) -> None:
         sliver = jpeg(*size)
-        draw_sheet([ResultRow("q", None, sliver, [ResultTile("a", None, 0.1, True, sliver)])])
+        draw_sheet([ResultRow("q", None, sliver, [HitTile("a", None, 0.1, True, sliver)])])
 
     def test_how_many_rows(self) -> None:
         row = ResultRow("q", None, None, [])

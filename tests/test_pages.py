@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from tiny import pixels, save
 
+from veduta.curate.leaks_report import leaks_page
 from veduta.curate.split_table import SplitTable
 from veduta.curate.splitting import Leak
+from veduta.pages.hit import HitTile, Outline
 from veduta.pages.leaks_page import write_leaks_page
 from veduta.pages.results_page import (
     Figure,
-    GalleryPage,
-    Outline,
     ResultRow,
-    ResultTile,
-    write_page,
+    ResultsPage,
+    write_results_page,
 )
 from veduta.photos import thumbnail
 
@@ -26,9 +26,9 @@ EVIL = "<script>document.title='owned'</script>\"'>\N{CASTLE}.jpg"
 
 @pytest.fixture
 def page_file(tmp_path: Path) -> Path:
-    def tile(number: int) -> ResultTile:
+    def tile(number: int) -> HitTile:
         name = EVIL if number == 3 else f"photo{number}.jpg"
-        return ResultTile(
+        return HitTile(
             name, "tower", 0.9 - number / 20, number % 3 != 1, thumbnail(pixels(number, 320, 240))
         )
 
@@ -42,10 +42,13 @@ def page_file(tmp_path: Path) -> Path:
         )
         for row in range(2)
     ]
-    page = GalleryPage(
-        title="Results & <more>", figures=[Figure("mAP", 0.5, (0.4, 0.6))], marked=True
+    page = ResultsPage(
+        title="Results & <more>",
+        rows=rows,
+        figures=[Figure("mAP", 0.5, (0.4, 0.6))],
+        explains_marks=True,
     )
-    write_page(tmp_path / "page.html", page, rows)
+    write_results_page(tmp_path / "page.html", page)
     return tmp_path / "page.html"
 
 
@@ -86,7 +89,7 @@ def evidence_file(tmp_path: Path) -> Path:
     """A page with three hits: verified, not enough in common, not looked at."""
     corners = [(100, 100), (500, 100), (500, 900), (100, 900)]
     tiles = [
-        ResultTile(
+        HitTile(
             EVIL,
             "tower",
             0.97,
@@ -96,7 +99,7 @@ def evidence_file(tmp_path: Path) -> Path:
             outline=Outline(600, 1000, corners),
             matches=thumbnail(pixels(2, 1200, 800), 1200),
         ),
-        ResultTile(
+        HitTile(
             "b.jpg",
             None,
             0.4,
@@ -104,10 +107,10 @@ def evidence_file(tmp_path: Path) -> Path:
             inliers=1,
             thumbnail=thumbnail(pixels(3, 320, 240)),
         ),
-        ResultTile("c.jpg", None, 0.1, thumbnail=thumbnail(pixels(4, 320, 240))),
+        HitTile("c.jpg", None, 0.1, thumbnail=thumbnail(pixels(4, 320, 240))),
     ]
     row = ResultRow("query.jpg", None, thumbnail(pixels(5, 640, 480), 640), tiles)
-    write_page(tmp_path / "evidence.html", GalleryPage("Evidence"), [row])
+    write_results_page(tmp_path / "evidence.html", ResultsPage("Evidence", [row]))
     return tmp_path / "evidence.html"
 
 
@@ -168,7 +171,7 @@ def test_leaks(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
     )
     leaks = [Leak(0, 1, "mirrored", 0.98), Leak(0, 2, "same bytes", 1.0)]
     file = tmp_path / "leaks.html"
-    write_leaks_page(file, table, table.splits, leaks, "test and train: 2 leaks")
+    write_leaks_page(file, leaks_page(table, table.splits, leaks, "test and train: 2 leaks"))
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
     )

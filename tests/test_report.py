@@ -490,7 +490,7 @@ def test_nan_and_infinity_on_a_page(tmp_path: Path) -> None:
         answers="",
         left_out=[],
     )
-    report_page.write_page(tmp_path / "p.html", page)
+    report_page.write_report_page(tmp_path / "p.html", page)
     shown = (tmp_path / "p.html").read_text("utf-8")
     assert "<dd>–</dd>" in shown and "nan" not in shown.lower()
     assert ReportRow.__slots__ == ("row", "answer", "right")
@@ -549,7 +549,7 @@ def test_in_a_browser(
     )
     assert [element[:200] for element in wide] == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    charts = page.locator("figure.plot svg[role=img]")
+    charts = page.locator("figure.chart svg[role=img]")
     assert charts.count() == (5 if kind == "recognition" else 4)
     for number in range(charts.count()):
         box = charts.nth(number).bounding_box()

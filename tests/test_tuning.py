@@ -32,8 +32,9 @@ from veduta.learn.runs.curves import write_history
 from veduta.learn.training.schedule import Epoch
 from veduta.learn.tuning.search_space import Choices, Range, read_space, space_of_text
 from veduta.learn.tuning.study import Study, create_or_open, read_study
+from veduta.learn.tuning.study_report import study_page, training_command
 from veduta.learn.tuning.tuner import tune
-from veduta.pages.study_page import training_command, write_study_page
+from veduta.pages.study_page import write_study_page
 
 LAYERS = ({"conv": 32, "kernel": 3}, {"flatten": True}, {"dropout": 0})
 SPACE = {
@@ -602,7 +603,7 @@ def odd_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_the_page_says_all_and_needs_nothing_else(odd_study: Study, tmp_path: Path) -> None:
-    write_study_page(tmp_path / "report.html", odd_study)
+    write_study_page(tmp_path / "report.html", study_page(odd_study))
     page = (tmp_path / "report.html").read_text("utf-8")
 
     assert "&lt;b&gt;toy&lt;" in page
@@ -624,14 +625,14 @@ def test_the_page_of_a_study_without_a_figure(tmp_path: Path) -> None:
         raise LearnError("no memory")
 
     study = tune(recipe(), tmp_path, tmp_path / "study", trials=1, train=Toy(fails))
-    write_study_page(tmp_path / "report.html", study)
+    write_study_page(tmp_path / "report.html", study_page(study))
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "no trial is complete" in page
     assert "<svg" not in page
 
 
 def test_the_page_fits_desk_and_phone(odd_study: Study, browser: Any, tmp_path: Path) -> None:
-    write_study_page(tmp_path / "report.html", odd_study)
+    write_study_page(tmp_path / "report.html", study_page(odd_study))
     for width in (1280, 360):
         page = browser.new_page(viewport={"width": width, "height": 800})
         said: list[str] = []

@@ -160,13 +160,14 @@ def command(
 
 def _write(found: Cleaning, out: Path | None, html: Path | None) -> None:
     from veduta.curate.findings import write_findings
-    from veduta.pages.findings_page import write_page
+    from veduta.curate.findings_report import findings_page
+    from veduta.pages.findings_page import write_findings_page
 
     try:
         if out is not None:
             write_findings(out, found.findings)
         if html is not None:
-            write_page(html, found)
+            write_findings_page(html, findings_page(found))
     except OSError as error:
         place = shown(error.filename or html or out or "")
         raise click.BadParameter(f"{place}: {error.strerror}.") from error

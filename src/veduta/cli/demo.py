@@ -23,7 +23,7 @@ from veduta.text import count, duration
 if TYPE_CHECKING:
     from veduta.api import Index
     from veduta.evaluation.metrics import QueryResult
-    from veduta.pages.results_page import GalleryPage, ResultRow
+    from veduta.pages.results_page import ResultRow, ResultsPage
     from veduta.search import Hit
 
 _SHOWN = 10  # answers of a query on the page
@@ -80,7 +80,7 @@ def command(source: Path | None, photos: Path | None, out: Path) -> int:
 def _on_samples(source: Path, out: Path) -> None:
     from veduta import demo
     from veduta.evaluation.summary import summarise
-    from veduta.pages.results_page import Figure, GalleryPage
+    from veduta.pages.results_page import Figure, ResultsPage
 
     _say(
         f"{len(demo.SUBJECTS)} subjects, photographed again by a program with a fixed seed "
@@ -103,21 +103,22 @@ def _on_samples(source: Path, out: Path) -> None:
         f"mAP over the whole ranking: {figures.map:.3f} (95 % interval {low:.2f}-{high:.2f})"
     )
     _say(_NOT_REAL)
-    page = GalleryPage(
+    page = ResultsPage(
         title="The demo of Veduta",
+        rows=(_row(index, answer) for answer in answers),
         subtitle=f"{len(answers)} queries, {count(len(index), 'photo')} in the gallery",
         figures=(
             Figure("top-1", figures.top1, figures.top1_interval, "the first answer is right"),
             Figure("mAP", figures.map, figures.map_interval, "over the whole ranking"),
         ),
         notes=(_NOT_REAL,),
-        marked=True,
+        explains_marks=True,
     )
-    _print_next(_write(index, answers, page, out / "demo.html"), queries[0], index)
+    _print_next(_write(page, out / "demo.html"), queries[0], index)
 
 
 def _on_yours(photos: Path, out: Path) -> None:
-    from veduta.pages.results_page import GalleryPage
+    from veduta.pages.results_page import ResultsPage
 
     index = _index(photos, out / "index-of-yours", labels=None)
     if len(index) < 2:
@@ -129,12 +130,13 @@ def _on_yours(photos: Path, out: Path) -> None:
     _print_time(answers, seconds)
     note = "Each query is left out of its own answers. A score of 1.000 is a copy of the query."
     _say(note)
-    page = GalleryPage(
+    page = ResultsPage(
         title="Your photos, searched with some of them",
+        rows=(_row(index, answer) for answer in answers),
         subtitle=f"{count(len(index), 'photo')} in {shown(photos)}",
         notes=(note,),
     )
-    _print_next(_write(index, answers, page, out / "demo-of-yours.html"), answers[0].query, index)
+    _print_next(_write(page, out / "demo-of-yours.html"), answers[0].query, index)
 
 
 def _index(photos: Path, place: Path, *, labels: str | None) -> Index:
@@ -220,20 +222,20 @@ def _print_next(page: Path, query: Path, index: Index) -> None:
     click.echo(f"  {_veduta()} index ~/Pictures")
 
 
-def _write(index: Index, answers: Sequence[_Answer], page: GalleryPage, file: Path) -> Path:
-    from veduta.pages.results_page import write_page
+def _write(page: ResultsPage, file: Path) -> Path:
+    from veduta.pages.results_page import write_results_page
 
-    write_page(file, page, (_row(index, answer) for answer in answers))
+    write_results_page(file, page)
     return file
 
 
 def _row(index: Index, answer: _Answer) -> ResultRow:
     from veduta import photos
-    from veduta.pages.hit_tiles import tiles
+    from veduta.pages.hit import hit_tiles
     from veduta.pages.results_page import ResultRow
 
     best = answer.hits[:_SHOWN]
-    shown = tiles(index, [answer.query], best, pictured=_PICTURED)
+    shown = hit_tiles(index, [answer.query], best, pictures=_PICTURED)
     if answer.judged:
         shown = [replace(tile, correct=tile.label == answer.name) for tile in shown]
     photo = photos.thumbnail(photos.load(answer.query, at_least=256).pixels)

@@ -174,14 +174,18 @@ def _write_page(
     index: Index, answers: Sequence[Answer], crop: Box | None, html: Path | None, show: bool
 ) -> None:
     """Write the page to `html`, or to a temporary file that outlives us, and open it if asked."""
-    from veduta.pages.results_page import GalleryPage, write_page
+    from veduta.pages.results_page import ResultsPage, write_results_page
 
     if html is None:
         handle, name = tempfile.mkstemp(prefix="veduta-", suffix=".html")
         os.close(handle)
         html = Path(name)
-    page = GalleryPage(title="Veduta: search", subtitle=f"in {shown(index.path)}")
-    write_page(html, page, (_page_row(index, answer, crop) for answer in answers))
+    page = ResultsPage(
+        title="Veduta: search",
+        rows=(_page_row(index, answer, crop) for answer in answers),
+        subtitle=f"in {shown(index.path)}",
+    )
+    write_results_page(html, page)
     click.echo(f"wrote {shown(html)}", err=True)
     if show:
         click.launch(file_url(html))
@@ -189,7 +193,7 @@ def _write_page(
 
 def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
     from veduta import photos
-    from veduta.pages.hit_tiles import tiles
+    from veduta.pages.hit import hit_tiles
     from veduta.pages.results_page import ResultRow
 
     photo = photos.load(answer.photos[0], at_least=_QUERY_PHOTO)
@@ -198,5 +202,5 @@ def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
         name=answer.query if several else os.path.basename(answer.query),
         label=None,
         photo=photos.thumbnail(photo.pixels, _QUERY_PHOTO),
-        tiles=tiles(index, answer.photos, answer.hits, pictured=_PICTURED, crop=crop),
+        tiles=hit_tiles(index, answer.photos, answer.hits, pictures=_PICTURED, crop=crop),
     )

@@ -171,6 +171,7 @@ def _copies(table: SplitTable, cache: Path | None, *, quiet: bool) -> tuple[list
 def _check(
     table: SplitTable, found: _Found, column: str, html: Path | None, *, as_json: bool
 ) -> int:
+    from veduta.curate.leaks_report import leaks_page
     from veduta.curate.splitting import find_leaks
     from veduta.errors import DatasetError, readable
     from veduta.pages.leaks_page import write_leaks_page
@@ -186,7 +187,7 @@ def _check(
     if html:
         summary = f"{count(len(leaks), 'leak')}. " + "; ".join(lines)
         try:
-            write_leaks_page(html, table, table.splits, leaks, summary)
+            write_leaks_page(html, leaks_page(table, table.splits, leaks, summary))
         except OSError as error:
             raise click.BadParameter(f"{shown(html)}: {error.strerror}.") from error
     if as_json:

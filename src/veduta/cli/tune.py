@@ -87,8 +87,9 @@ def command(
 
     opened = _with_spaces(open_recipe(recipe, changes), spaces)
     require_packages()
+    from veduta.learn.tuning.study_report import REPORT, study_page
     from veduta.learn.tuning.tuner import tune
-    from veduta.pages.study_page import REPORT, write_study_page
+    from veduta.pages.study_page import write_study_page
 
     folder = out or Path("studies") / opened.name
     limit = trials or opened.tune.trials
@@ -113,7 +114,7 @@ def command(
         raise
     report = folder / REPORT
     try:
-        write_study_page(report, study)
+        write_study_page(report, study_page(study))
     except OSError as error:
         raise click.FileError(shown(report), error.strerror or str(error)) from error
     if as_json:
@@ -193,14 +194,14 @@ def _lines(study: Study, limit: int) -> Iterator[str]:
     if len(study.trials) < limit or states["running"]:
         yield "The same command goes on with it."
     if study.best:
-        from veduta.pages.study_page import training_command
+        from veduta.learn.tuning.study_report import training_command
 
         yield f"the run  {shown(study.run(study.best))}"
         yield f"again    {training_command(study)}"
 
 
 def _values(trial: Trial) -> Iterator[str]:
-    from veduta.pages.study_page import shown_value
+    from veduta.learn.tuning.study_report import shown_value
     from veduta.text import printable
 
     pairs = [f"{key}={printable(shown_value(value))}" for key, value in trial.values.items()]

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from veduta.evaluation.metrics import QueryResult
 from veduta.evaluation.summary import ClassSummary, Summary, class_table
 from veduta.pages.contact_sheet import write_sheet
+from veduta.pages.hit import HitTile
 from veduta.pages.results_page import (
     Figure,
-    GalleryPage,
     ResultRow,
-    ResultTile,
+    ResultsPage,
     Table,
-    write_page,
+    write_results_page,
 )
 from veduta.text import count
 
@@ -101,7 +101,7 @@ def result_rows(
     """
     for result in results:
         tiles = [
-            ResultTile(
+            HitTile(
                 name=_file_name(gallery_paths[near.row]),
                 label=gallery_labels[near.row],
                 score=near.score,
@@ -145,15 +145,16 @@ def write_html(
         ("class", "queries", "top-1", "mAP"),
         [(row.label, row.queries, row.top1, row.map) for row in weakest_first],
     )
-    page = GalleryPage(
+    page = ResultsPage(
         title=title,
+        rows=rows,
         subtitle=" · ".join(part for part in (counts(summary), _INTERVALS, subtitle) if part),
         figures=figures,
         tables=[table] if classes else [],
         notes=problems,
-        marked=True,
+        explains_marks=True,
     )
-    write_page(file, page, rows)
+    write_results_page(file, page)
 
 
 def write_png(

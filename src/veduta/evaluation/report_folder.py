@@ -16,7 +16,7 @@ from veduta.evaluation.report_environment import environment
 from veduta.evaluation.revisited_run import RevisitedEvaluation
 from veduta.evaluation.run import Evaluation
 from veduta.files import write_text
-from veduta.pages.report_page import write_page
+from veduta.pages.report_page import write_report_page
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation
@@ -88,7 +88,7 @@ def write_report(
         figures["query_count"] = figures.pop("queries")
     try:
         write_text(path / JSON_FILE, _json(figures, queries))
-        write_page(path / PAGE_FILE, page)
+        write_report_page(path / PAGE_FILE, page)
     except OSError as error:
         raise _cannot_write(path, error) from None
 

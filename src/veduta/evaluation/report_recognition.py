@@ -16,6 +16,7 @@ from veduta.evaluation.open_set import risk_coverage
 from veduta.evaluation.report_retrieval import calibration_plot
 from veduta.evaluation.summary import Interval
 from veduta.pages import charts
+from veduta.pages.hit import HitTile
 from veduta.pages.report_page import (
     MOST_CLASSES,
     Plot,
@@ -24,7 +25,7 @@ from veduta.pages.report_page import (
     RowGroup,
     classes_title,
 )
-from veduta.pages.results_page import Figure, ResultRow, ResultTile, Table
+from veduta.pages.results_page import Figure, ResultRow, Table
 from veduta.photos import preview
 from veduta.text import count
 
@@ -465,7 +466,7 @@ def _rows(
 ) -> Iterator[ReportRow]:
     for result in results:
         tiles = [
-            ResultTile(
+            HitTile(
                 name=evaluation.gallery_paths[near.row].rsplit("/", 1)[-1],
                 label=evaluation.gallery_labels[near.row],
                 score=near.score,

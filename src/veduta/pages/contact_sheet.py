@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.pages.results_page import ResultRow, ResultTile
+from veduta.pages.hit import HitTile
+from veduta.pages.results_page import ResultRow
 from veduta.text import printable
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: ResultRow, top:
 def _draw_tile(
     sheet: Image.Image,
     pen: ImageDraw.ImageDraw,
-    tile: ResultTile,
+    tile: HitTile,
     rank: int,
     place: tuple[int, int],
 ) -> None:

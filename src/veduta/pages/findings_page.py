@@ -1,63 +1,94 @@
-"""The page of findings: one HTML file with its pictures inside, without scripts."""
+"""The page of findings: the photos that a dataset is better without, by kind of fault."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from veduta.curate.findings import KINDS, Finding
-from veduta.files import write_text
-from veduta.pages.html import environment
-from veduta.photos import preview
+from veduta.pages.html import write_page
+from veduta.pages.photo_rows import PagePhoto, load_photo
 
-if TYPE_CHECKING:
-    from jinja2 import Template
+__all__ = ["FindingKind", "FindingTile", "FindingsPage", "write_findings_page"]
 
-    from veduta.curate.cleaning import Cleaning
-
-__all__ = ["write_page"]
-
-_MOST = 60  # findings of a kind
-_SIDE = 160
+_PHOTO_SIDE = 256  # pixels
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
+class FindingTile:
+    """One finding.
+
+    Attributes:
+        paths: of the photo and, for a copy, of the photo that it is a copy of.
+        score: how sure the finding is, in [0, 1].
+        suggestion: "drop", "keep" or "relabel".
+        reason: why, in words.
+        new_label: the label that is suggested, or None.
+    """
+
+    paths: Sequence[str]
+    score: float
+    suggestion: str
+    reason: str
+    new_label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingKind:
+    """The findings of one kind.
+
+    Attributes:
+        name: of the kind.
+        suggestion: "drop", "keep" or "relabel".
+        meaning: what the kind means, in words.
+        findings: how many there are.
+        shown: the surest of them.
+    """
+
     name: str
-    jpeg: bytes | None
-    """None where the photo gives no picture."""
+    suggestion: str
+    meaning: str
+    findings: int
+    shown: Sequence[FindingTile]
 
 
-def write_page(file: str | os.PathLike[str], cleaning: Cleaning) -> None:
+@dataclass(frozen=True, slots=True)
+class FindingsPage:
+    """The content of the page.
+
+    Attributes:
+        title: the heading.
+        root: the folder that all paths are relative to.
+        photos: of the dataset.
+        readable: how many of them decode.
+        drops: how many would go to quarantine.
+        kinds: in the order of the page.
+        notes: what was not looked for, and why.
+    """
+
+    title: str
+    root: Path
+    photos: int
+    readable: int
+    drops: int
+    kinds: Sequence[FindingKind]
+    notes: Sequence[str] = ()
+
+    @property
+    def findings(self) -> int:
+        """How many findings there are."""
+        return sum(kind.findings for kind in self.kinds)
+
+    def load_photo(self, path: str) -> PagePhoto:
+        """Read one photo when the page comes to it, so that memory holds one picture at a time."""
+        return load_photo(self.root, path, side=_PHOTO_SIDE)
+
+
+def write_findings_page(file: str | os.PathLike[str], page: FindingsPage) -> None:
     """Write the page to `file`, which appears complete or not at all.
 
-    Of each kind the 60 surest findings are shown. Memory holds one picture at a time.
-
-    Raises `OSError` when it cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
-    of_kind: dict[str, list[Finding]] = {name: [] for name in cleaning.counts}
-    for finding in cleaning.findings:
-        of_kind[finding.kind].append(finding)
-    parts = _template().generate(
-        title=cleaning.photos.root.name,
-        cleaning=cleaning,
-        drops=len(cleaning.drops()),
-        kinds=[(KINDS[name], found[:_MOST], len(found)) for name, found in of_kind.items()],
-        pictures=lambda finding: _pictures(cleaning, finding),
-    )
-    write_text(file, parts)
-
-
-def _pictures(cleaning: Cleaning, finding: Finding) -> Iterator[_Picture]:
-    """Yield the photo and, of a copy, the one it is a copy of."""
-    for path in (finding.path, finding.other):
-        if path is not None:
-            yield _Picture(path, preview(cleaning.photos.root / path, _SIDE))
-
-
-@cache
-def _template() -> Template:
-    return environment().get_template("findings.html")
+    write_page(file, "findings.html", page)

@@ -1,64 +1,38 @@
-"""The leaks of a split to look at: one HTML file with the pictures inside, without scripts."""
+"""The page of leaks: pairs of photos that belong together and are in different parts of a split."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from veduta.files import write_text
-from veduta.pages.html import environment
-from veduta.photos import preview
+from veduta.pages.html import write_page
+from veduta.pages.photo_rows import PhotoRow
 
-if TYPE_CHECKING:
-    from veduta.curate.split_table import SplitTable
-    from veduta.curate.splitting import Leak
-
-__all__ = ["write_leaks_page"]
-
-_MOST = 300
-_SIDE = 256  # pixels
+__all__ = ["LeaksPage", "write_leaks_page"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    name: str
-    label: str | None
-    part: str
-    jpeg: bytes | None
+class LeaksPage:
+    """The content of the page.
+
+    Attributes:
+        title: the heading.
+        summary: a sentence below it.
+        rows: two photos each, with a note on why they belong together.
+        leaks: how many there are; the page may show fewer.
+    """
+
+    title: str
+    summary: str
+    rows: Sequence[PhotoRow]
+    leaks: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    note: str
-    pictures: tuple[_Shown, _Shown]
-
-
-def write_leaks_page(
-    file: Path, table: SplitTable, chosen: Sequence[str], leaks: Sequence[Leak], summary: str
-) -> None:
+def write_leaks_page(file: str | os.PathLike[str], page: LeaksPage) -> None:
     """Write the page to `file`, which appears complete or not at all.
 
-    Raises `OSError` when it cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
-    rows = [
-        _Row(
-            leak.kind if leak.score == 1.0 else f"{leak.kind}, {leak.score:.3f}",
-            (_shown(table, chosen, leak.first), _shown(table, chosen, leak.second)),
-        )
-        for leak in leaks[:_MOST]
-    ]
-    template = environment().get_template("leaks.html")
-    content = {
-        "title": f"Leaks of {table.root.resolve().name}",
-        "summary": summary,
-        "rows": rows,
-        "total": len(leaks),
-    }
-    write_text(file, template.generate(content))
-
-
-def _shown(table: SplitTable, chosen: Sequence[str], at: int) -> _Shown:
-    jpeg = preview(table.root / table.paths[at], _SIDE)
-    return _Shown(table.paths[at], table.labels[at], chosen[at], jpeg)
+    write_page(file, "leaks.html", page)

@@ -5,20 +5,15 @@ What stands on it is said by `ReportPage`; `report_retrieval` and `report_recogn
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING
 
-from veduta.files import write_text
-from veduta.pages.html import environment
+from veduta.pages.html import write_page
 from veduta.pages.results_page import Figure, ResultRow, Table
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from veduta.pages.charts import Chart
 
 __all__ = [
@@ -28,7 +23,7 @@ __all__ = [
     "ReportRow",
     "RowGroup",
     "classes_title",
-    "write_page",
+    "write_report_page",
 ]
 
 MOST_CLASSES = 1000
@@ -103,35 +98,9 @@ def classes_title(classes: int) -> str:
     return "1 class" if classes == 1 else f"{classes:,} classes, weakest first"
 
 
-def write_page(file: str | os.PathLike[str], page: ReportPage) -> None:
+def write_report_page(file: str | os.PathLike[str], page: ReportPage) -> None:
     """Write the page to `file`, one row at a time; it appears complete or not at all.
 
     Raises `OSError` when it cannot be written.
     """
-    write_text(file, _template().generate(page=page))
-
-
-def _three_places(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "–"
-
-
-def _percent(share: float) -> str:
-    """Return a share as a length of CSS, within its track."""
-    return f"{100 * min(1.0, max(0.0, share)):.1f}%" if math.isfinite(share) else "0%"
-
-
-def _value(value: object) -> str:
-    """Return a setting as text; a mapping of packages as one line."""
-    if value is True:
-        return "yes"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {of}" for key, of in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-@cache
-def _template() -> Template:
-    made = environment()
-    made.filters |= {"places": _three_places, "percent": _percent, "value": _value}
-    made.tests["finite"] = math.isfinite
-    return made.get_template("report.html")
+    write_page(file, "report.html", page)

@@ -1,7 +1,7 @@
-"""The page of results: queries with their ranked photos, as one HTML file that needs nothing else.
+"""The page of results: queries with their ranked hits, as one HTML file that needs nothing else.
 
 Photos are inside the file, there are no scripts, and names are escaped, so that the file can be
-mailed and opened anywhere. The same `ResultRow` draws the picture in `contact_sheet`.
+mailed and opened anywhere. `contact_sheet` draws the same rows as a picture.
 """
 
 from __future__ import annotations
@@ -10,95 +10,36 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
 
-from veduta.files import write_text
-from veduta.pages.html import environment
+from veduta.pages.hit import HitTile
+from veduta.pages.html import write_page
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-__all__ = [
-    "Figure",
-    "GalleryPage",
-    "Outline",
-    "ResultRow",
-    "ResultTile",
-    "Table",
-    "write_page",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A polygon in a photo of `width` × `height` pixels."""
-
-    width: int
-    height: int
-    corners: Sequence[tuple[float, float]]
-
-    @property
-    def points(self) -> str:
-        """The corners as SVG writes them."""
-        return " ".join(f"{x:.0f},{y:.0f}" for x, y in self.corners)
-
-
-@dataclass(frozen=True, slots=True)
-class ResultTile:
-    """One answer.
-
-    `name`
-        what to call the photo; any text, undecodable bytes as Python's surrogate escapes.
-    `score`
-        higher is nearer.
-    `correct`
-        True draws a circle, False a cross, None nothing.
-    `thumbnail`
-        JPEG bytes; None when there is no picture to show.
-    `link`
-        a `file:` address to open on a click; no other kind is taken.
-    `verdict`
-        "same place", "unsure" or "different"; None where nobody asked.
-    `inliers`
-        matches that agree; None where the photo was not verified.
-    `outline`
-        what of the photo the query shows too, drawn over the thumbnail.
-    `matches`
-        JPEG bytes: the query and the photo with their matches.
-    """
-
-    name: str
-    label: str | None
-    score: float
-    correct: bool | None = None
-    thumbnail: bytes | None = None
-    link: str | None = None
-    verdict: str | None = None
-    inliers: int | None = None
-    outline: Outline | None = None
-    matches: bytes | None = None
-
-    def __post_init__(self) -> None:
-        if self.link is not None and not self.link.startswith("file:"):
-            raise ValueError(f"{self.link!r} is not a file: address")
+__all__ = ["Figure", "ResultRow", "ResultsPage", "Table", "write_results_page"]
 
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One query and its answers, nearest first. `photo` is JPEG; `note` is a line below it."""
+    """One query and its hits, best first.
+
+    Attributes:
+        name: of the query.
+        label: of the query, or None.
+        photo: JPEG bytes; None where there is no picture to show.
+        tiles: its hits.
+        note: a line below the query.
+    """
 
     name: str
     label: str | None
     photo: bytes | None
-    tiles: Sequence[ResultTile]
+    tiles: Sequence[HitTile]
     note: str = ""
 
-    def bar(self, tile: ResultTile) -> float | None:
-        """Return how much of its bar the tile fills, in [0, 1]; None where no bar makes sense.
+    def score_share(self, tile: HitTile) -> float | None:
+        """Return how much of its bar a tile fills, in [0, 1]; None where a bar makes no sense.
 
-        The full length is 1, or the row's best if that is more. Negated distances have no natural
-        full length, so a row without a positive score gets no bars.
+        The full length is 1, or the row's best score if that is more. Negated distances have no
+        natural full length, so a row without a positive score has no bars.
         """
         best = max(other.score for other in self.tiles)
         if not 0.0 < best < math.inf:
@@ -108,7 +49,7 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured value in [0, 1] with its interval, and what it says."""
+    """A measured value in [0, 1], its confidence interval, and what it means."""
 
     name: str
     value: float
@@ -126,27 +67,32 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class GalleryPage:
-    """What stands above the rows. `marked`: explain the circle and the cross."""
+class ResultsPage:
+    """The content of the page.
+
+    Attributes:
+        title: the heading.
+        rows: the queries. Memory holds the photos of one row at a time.
+        subtitle: a line below the title.
+        figures: measured values above the rows.
+        tables: folded tables above the rows.
+        notes: folded sentences above the rows.
+        explains_marks: whether the circle and the cross are explained.
+    """
 
     title: str
+    rows: Iterable[ResultRow]
     subtitle: str = ""
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
-    marked: bool = False
+    explains_marks: bool = False
 
 
-def write_page(file: str | os.PathLike[str], page: GalleryPage, rows: Iterable[ResultRow]) -> None:
-    """Write the page to `file`, one row at a time, so that memory holds one row's photos.
+def write_results_page(file: str | os.PathLike[str], page: ResultsPage) -> None:
+    """Write the page to `file`, which appears complete or not at all.
 
-    The file appears complete or not at all: an older one stays until then.
-
-    Raises `OSError` when it cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
-    write_text(file, _template().generate(page=page, rows=rows))
-
-
-@cache
-def _template() -> Template:
-    return environment().get_template("results.html")
+    write_page(file, "results.html", page)

@@ -3,183 +3,221 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
-from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.files import write_text
-from veduta.learn.recipe_text import toml_value
-from veduta.learn.tuning.search_space import Choices, Range
 from veduta.pages.charts import Chart, bars, points
-from veduta.pages.html import environment
-from veduta.text import duration
+from veduta.pages.html import write_page
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from veduta.learn.tuning.search_space import Axis
-    from veduta.learn.tuning.study import Study, Trial
+__all__ = ["KeyValues", "StudyPage", "StudyTrial", "write_study_page"]
 
-__all__ = ["REPORT", "shown_value", "training_command", "write_study_page"]
-
-REPORT = "report.html"
-
-_MOST_ROWS = 1000
-_PRUNED = 0.25  # size of its dot, in parts of that of a complete trial
+_MAX_ROWS = 1000  # trials in the table
+_INCOMPLETE_WEIGHT = 0.25  # area of the dot of an incomplete trial, relative to a complete one
+_MAX_NAME = 20  # characters of a choice below its chart
 
 
-def write_study_page(file: str | os.PathLike[str], study: Study) -> None:
+@dataclass(frozen=True, slots=True)
+class StudyTrial:
+    """One set of values and its result.
+
+    Attributes:
+        number: from 1.
+        state: "complete", "pruned", "failed" or "running".
+        figure: the best over its epochs of what is monitored; None without a whole epoch.
+        values: of the recipe, key → text.
+        epochs: how many ended.
+        seconds: that it took.
+        reason: why it failed or was pruned.
+    """
+
+    number: int
+    state: str
+    figure: float | None
+    values: Mapping[str, str]
+    epochs: int
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValues:
+    """The figure of each complete trial against its value of one key.
+
+    Attributes:
+        key: of the recipe.
+        values: (T,) numbers; for choices their positions in `choices`.
+        figures: (T,).
+        low: the least value of a range.
+        high: the largest value of a range.
+        log: whether the range is logarithmic.
+        choices: the names of the choices; empty for a range.
+    """
+
+    key: str
+    values: Sequence[float]
+    figures: Sequence[float]
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPage:
+    """The content of the page.
+
+    Attributes:
+        recipe: name of the recipe that is tuned.
+        dataset: its path.
+        monitor: the figure that trials are compared by.
+        lower_is_better: whether a low figure is a good one.
+        trials: all of them, the best first.
+        best: the best complete trial, or None.
+        keys: of the recipe, that are tuned.
+        importance: key → share in [0, 1] of the figure's variance; empty when it is not known.
+        key_values: for each key, without a complete trial none.
+        command: trains the best recipe again.
+    """
+
+    recipe: str
+    dataset: str
+    monitor: str
+    lower_is_better: bool
+    trials: Sequence[StudyTrial]
+    best: StudyTrial | None
+    keys: Sequence[str]
+    importance: Mapping[str, float]
+    key_values: Sequence[KeyValues]
+    command: str
+
+    @property
+    def rows(self) -> Sequence[StudyTrial]:
+        """The trials of the table."""
+        return self.trials[:_MAX_ROWS]
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many trials are in each state."""
+        states = Counter(trial.state for trial in self.trials)
+        return {state: states[state] for state in ("complete", "pruned", "failed", "running")}
+
+    @property
+    def seconds(self) -> float:
+        """That all trials took together."""
+        return sum(trial.seconds for trial in self.trials)
+
+    def history_chart(self) -> Chart | None:
+        """Return a dot for each trial in the order of their numbers, and the best so far."""
+        measured = sorted(
+            (trial.number, trial.figure, trial.state == "complete")
+            for trial in self.trials
+            if trial.figure is not None
+        )
+        if not measured:
+            return None
+        numbers, figures = (np.array([row[i] for row in measured], np.float64) for i in (0, 1))
+        complete = np.array([row[2] for row in measured], np.bool_)
+        base = points(
+            "In the order of the trials",
+            numbers,
+            figures,
+            np.where(complete, 1.0, _INCOMPLETE_WEIGHT),
+            x_label="trial",
+            y_label=self.monitor,
+        )
+        better = np.minimum if self.lower_is_better else np.maximum
+        best_so_far = better.accumulate(figures[complete])
+
+        def draw(axes: Axes) -> None:
+            base.draw(axes)
+            axes.set_xlim(0, float(numbers.max()) + 1)
+            _fit_y(axes, figures)
+            if len(best_so_far):
+                x = np.append(numbers[complete], numbers.max() + 0.5)
+                y = np.append(best_so_far, best_so_far[-1])
+                axes.step(x, y, where="post", linewidth=1.4, zorder=0.5)
+
+        return Chart(base.title, draw, base.width, base.height)
+
+    def importance_chart(self) -> Chart | None:
+        """Return a bar for each key, the most important first."""
+        if not self.importance:
+            return None
+        ordered = sorted(self.importance.items(), key=lambda item: -item[1])
+        return bars(
+            "Importance", [key for key, _ in ordered], [round(share, 2) for _, share in ordered]
+        )
+
+    def key_charts(self) -> list[Chart]:
+        """Return a chart for each key: a dot for each complete trial."""
+        return [_key_chart(values, self.monitor) for values in self.key_values]
+
+
+def write_study_page(file: str | os.PathLike[str], page: StudyPage) -> None:
     """Write the page to `file`, which appears complete or not at all.
 
-    Raises `OSError` when it cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
-    write_text(file, _template().generate(_content(study)))
+    write_page(file, "study.html", page)
 
 
-def shown_value(value: Any) -> str:
-    """Return a value of a recipe in few characters: a text without its quotes, 0.00123."""
-    if isinstance(value, str):
-        return value
-    return f"{value:.4g}" if isinstance(value, float) else toml_value(value)
-
-
-def training_command(study: Study) -> str:
-    """Return the command that trains the best recipe."""
-    best = str(study.folder / "best.toml")
-    return shlex.join(["veduta", "train", best, study.dataset, *study.options, "--out", "RUN"])
-
-
-def _content(study: Study) -> dict[str, object]:
-    trials = [one for one in study.trials if one.figure is not None]
-    complete = [one for one in trials if one.state == "complete"]
-    ranks = {one.number: rank for rank, one in enumerate(study.ranked(), 1)}
-    listed = sorted(study.trials, key=lambda t: (ranks.get(t.number, len(ranks) + 1), t.number))
-    states = Counter(one.state for one in study.trials)
-    return {
-        "study": study,
-        "best": study.best,
-        "states": {state: states[state] for state in ("complete", "pruned", "failed", "running")},
-        "seconds": sum(one.seconds for one in study.trials),
-        "history": _history(study, trials) if trials else None,
-        "importance": _importance(study),
-        "axes": [_against(study, axis, complete) for axis in study.axes] if complete else [],
-        "rows": listed[:_MOST_ROWS],
-        "keys": [axis.key for axis in study.axes],
-        "command": training_command(study) if study.best else "",
-    }
-
-
-def _history(study: Study, trials: Sequence[Trial]) -> Chart:
-    numbers, figures = _numbers(trials), _figures(trials)
-    complete = np.array([one.state == "complete" for one in trials])
-    base = points(
-        "In the order of the trials",
-        numbers,
-        figures,
-        np.where(complete, 1.0, _PRUNED),
-        x_label="trial",
-        y_label=study.monitor,
-    )
-    so_far = np.minimum if study.monitor == "val_loss" else np.maximum
-    best = so_far.accumulate(figures[complete])
+def _key_chart(values: KeyValues, monitor: str) -> Chart:
+    figures = np.array(values.figures, np.float64)
+    x = np.array(values.values, np.float64)
+    base = points(values.key, x, figures, x_label="", y_label=monitor)
 
     def draw(axes: Axes) -> None:
         base.draw(axes)
-        axes.set_xlim(0, float(numbers.max()) + 1)
-        _zoom(axes, figures)
-        if len(best):
-            across = np.append(numbers[complete], numbers.max() + 0.5)
-            axes.step(across, np.append(best, best[-1]), where="post", linewidth=1.4, zorder=0.5)
-
-    return Chart(base.title, draw, base.width, base.height)
-
-
-def _importance(study: Study) -> Chart | None:
-    if not study.importance:
-        return None
-    ordered = sorted(study.importance.items(), key=lambda item: -item[1])
-    return bars(
-        "Importance", [key for key, _ in ordered], [round(share, 2) for _, share in ordered]
-    )
-
-
-def _against(study: Study, axis: Axis, trials: Sequence[Trial]) -> Chart:
-    """Return the figure of each complete trial against its value of one key."""
-    values = [one.values[axis.key] for one in trials]
-    names = list(axis.values) if isinstance(axis, Choices) else []
-    if isinstance(axis, Choices):
-        known = list(axis.values.values())
-        values = [known.index(value) for value in values]
-    figures = _figures(trials)
-    base = points(
-        axis.key, np.array(values, np.float64), figures, x_label="", y_label=study.monitor
-    )
-
-    def draw(axes: Axes) -> None:
-        base.draw(axes)
-        _zoom(axes, figures)
-        if isinstance(axis, Range):
-            _range_scale(axes, axis)
+        _fit_y(axes, figures)
+        if values.choices:
+            _choices_scale(axes, values.choices)
         else:
-            axes.set_xlim(-0.5, len(names) - 0.5)
-            turned = sum(map(len, names)) > 40
-            axes.set_xticks(range(len(names)), [_short(name) for name in names])
-            axes.tick_params(axis="x", rotation=30 if turned else 0)
+            _range_scale(axes, values.low, values.high, log=values.log)
 
     return Chart(base.title, draw, base.width, base.height)
 
 
-def _numbers(trials: Sequence[Trial]) -> NDArray[np.float64]:
-    return np.array([one.number for one in trials], np.float64)
-
-
-def _figures(trials: Sequence[Trial]) -> NDArray[np.float64]:
-    return np.array([one.figure for one in trials], np.float64)
-
-
-def _zoom(axes: Axes, figures: NDArray[np.float64]) -> None:
-    """Show the figures there are instead of all from 0 on, with room for the dots."""
+def _fit_y(axes: Axes, figures: NDArray[np.float64]) -> None:
+    """Show the range of the figures instead of all from 0, with a margin for the dots."""
     low, high = float(figures.min()), float(figures.max())
-    room = 0.06 * (high - low) or 0.05
-    axes.set_ylim(low - room, high + room)
+    margin = 0.06 * (high - low) or 0.05
+    axes.set_ylim(low - margin, high + margin)
 
 
-def _range_scale(axes: Axes, axis: Range) -> None:
+def _choices_scale(axes: Axes, choices: Sequence[str]) -> None:
+    axes.set_xlim(-0.5, len(choices) - 0.5)
+    axes.set_xticks(range(len(choices)), [_shortened(name) for name in choices])
+    axes.tick_params(axis="x", rotation=30 if sum(map(len, choices)) > 40 else 0)
+
+
+def _range_scale(axes: Axes, low: float, high: float, *, log: bool) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    if not axis.log:
-        room = 0.04 * (axis.high - axis.low)
-        axes.set_xlim(axis.low - room, axis.high + room)
+    if not log:
+        margin = 0.04 * (high - low)
+        axes.set_xlim(low - margin, high + margin)
         return
-    room = (axis.high / axis.low) ** 0.04
+    factor = (high / low) ** 0.04
     axes.set_xscale("log")
-    axes.set_xlim(axis.low / room, axis.high * room)
-    subs = (1.0, 2.0, 5.0) if axis.high < 300 * axis.low else (1.0,)
+    axes.set_xlim(low / factor, high * factor)
+    subs = (1.0, 2.0, 5.0) if high < 300 * low else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(_logarithmic_tick)
+    axes.xaxis.set_major_formatter(_log_tick)
 
 
-def _logarithmic_tick(value: float, _place: float) -> str:
+def _log_tick(value: float, _position: float) -> str:
     return f"{value:g}"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}"
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-@cache
-def _template() -> Template:
-    made = environment()
-    made.filters |= {"figure": _figure, "duration": duration, "value": shown_value}
-    return made.get_template("study.html")
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"{name[:9]}…{name[-10:]}"

@@ -1,0 +1,49 @@
+"""The content of the page of leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from veduta.pages.leaks_page import LeaksPage
+from veduta.pages.photo_rows import PagePhoto, PhotoRow, load_photo
+
+if TYPE_CHECKING:
+    from veduta.curate.split_table import SplitTable
+    from veduta.curate.splitting import Leak
+
+__all__ = ["leaks_page"]
+
+_MAX_SHOWN = 300  # leaks
+_PHOTO_SIDE = 256  # pixels
+
+
+def leaks_page(
+    table: SplitTable, parts: Sequence[str], leaks: Sequence[Leak], summary: str
+) -> LeaksPage:
+    """Return what the page shows.
+
+    Args:
+        table: the photos.
+        parts: (N,) the part of each photo.
+        leaks: between the parts.
+        summary: a sentence on all leaks.
+    """
+
+    def photo(row: int) -> PagePhoto:
+        return load_photo(
+            table.root,
+            table.paths[row],
+            side=_PHOTO_SIDE,
+            label=table.labels[row],
+            split=parts[row],
+        )
+
+    rows = [
+        PhotoRow(
+            (photo(leak.first), photo(leak.second)),
+            note=leak.kind if leak.score == 1.0 else f"{leak.kind}, {leak.score:.3f}",
+        )
+        for leak in leaks[:_MAX_SHOWN]
+    ]
+    return LeaksPage(f"Leaks of {table.root.resolve().name}", summary, rows, len(leaks))
