@@ -9,12 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import environment, run_veduta
 from tiny import photo_folder, save
-
-Run = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
@@ -22,43 +20,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with photos and an index of them, made by the command line itself."""
     folder = tmp_path_factory.mktemp("home")
     photo_folder(folder / "photos", 9)
-    done = veduta(folder, "index", "photos", "--encoder", "fast", "--labels", "folders")
+    done = run_veduta(folder, "index", "photos", "--encoder", "fast", "--labels", "folders")
     assert done.returncode == 0, done.stderr
     assert "9 added" in done.stdout
     return folder
 
 
-def environment(home: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "VEDUTA_INDEX": str(home / "index"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "PYTHONWARNINGS": "error",
-    }
-
-
-def veduta(home: Path, *arguments: str | Path, **options: Any) -> Run:
-    return subprocess.run(
-        [sys.executable, "-m", "veduta", *map(str, arguments)],
-        cwd=home,
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
-
-
 def test_help_and_version(home: Path) -> None:
-    done = veduta(home, "--help")
+    done = run_veduta(home, "--help")
     assert done.returncode == 0
     for name in ("index", "search", "evaluate", "models", "status", "check", "repair", "demo"):
         assert f"  {name} " in done.stdout
-        shown = veduta(home, name, "--help")
+        shown = run_veduta(home, name, "--help")
         assert shown.returncode == 0 and shown.stderr == ""
         assert max(len(line) for line in shown.stdout.splitlines()) <= 80
-    assert veduta(home, "--version").stdout.startswith("veduta, version 0")
+    assert run_veduta(home, "--version").stdout.startswith("veduta, version 0")
 
 
 def test_help_loads_nothing_heavy(home: Path) -> None:
@@ -86,7 +62,7 @@ def test_search_loads_no_lance(home: Path) -> None:
 
 
 def test_search_prints_a_table(home: Path) -> None:
-    done = veduta(home, "search", "photos/class0/photo0000.png", "-k", "3")
+    done = run_veduta(home, "search", "photos/class0/photo0000.png", "-k", "3")
     assert done.returncode == 0 and done.stderr == ""
     first, *rest = done.stdout.splitlines()
     number, score, inliers, word, *what = first.split()
@@ -94,14 +70,14 @@ def test_search_prints_a_table(home: Path) -> None:
     assert 0.5 < float(score) <= 1 and int(inliers) > 50
     assert len(rest) == 2
     assert "\x1b" not in done.stdout
-    done = veduta(home, "search", "photos/class0/photo0000.png", "-k", "3", "--rerank", "none")
+    done = run_veduta(home, "search", "photos/class0/photo0000.png", "-k", "3", "--rerank", "none")
     first, *rest = done.stdout.splitlines()
     assert first.split() == ["1", "1.000", "photos/class0/photo0000.png", "[class0]"]
     assert len(rest) == 2
 
 
 def test_search_json_and_filters(home: Path) -> None:
-    done = veduta(
+    done = run_veduta(
         home,
         "search",
         "photos/class0/photo0000.png",
@@ -123,7 +99,7 @@ def test_search_json_and_filters(home: Path) -> None:
 
 
 def test_search_dictionary(home: Path) -> None:
-    done = veduta(home, "search", "photos/class0", "--dict", "-k", "2")
+    done = run_veduta(home, "search", "photos/class0", "--dict", "-k", "2")
     answers = json.loads(done.stdout)
     assert len(answers) == 3
     for query, found in answers.items():
@@ -133,20 +109,20 @@ def test_search_dictionary(home: Path) -> None:
 
 def test_search_together_and_crop(home: Path) -> None:
     pair = ("photos/class0/photo0000.png", "photos/class1/photo0001.png")
-    (answer,) = json.loads(veduta(home, "search", *pair, "--together", "--json").stdout)
+    (answer,) = json.loads(run_veduta(home, "search", *pair, "--together", "--json").stdout)
     assert answer["query"] == " + ".join(pair)
     best = {Path(hit["path"]).name for hit in answer["hits"][:2]}
     assert best == {"photo0000.png", "photo0001.png"}
-    done = veduta(home, "search", pair[0], "--crop", "0,0,48,32", "-k", "1")
+    done = run_veduta(home, "search", pair[0], "--crop", "0,0,48,32", "-k", "1")
     assert "photo0000.png" in done.stdout
-    done = veduta(home, "search", pair[0], "--crop", "0,0,480,32")
+    done = run_veduta(home, "search", pair[0], "--crop", "0,0,480,32")
     assert done.returncode == 3 and "48 × 32" in done.stderr
-    assert veduta(home, "search", pair[0], "--crop", "1,2").returncode == 2
+    assert run_veduta(home, "search", pair[0], "--crop", "1,2").returncode == 2
 
 
 def test_one_bad_query_does_not_stop_the_others(home: Path) -> None:
     (home / "page.jpg").write_text("<html>no photo</html>")
-    done = veduta(
+    done = run_veduta(
         home, "search", "page.jpg", "photos/class0/photo0000.png", "nowhere.jpg", "--dict"
     )
     assert done.returncode == 3
@@ -157,7 +133,7 @@ def test_one_bad_query_does_not_stop_the_others(home: Path) -> None:
 
 
 def test_search_html(home: Path) -> None:
-    done = veduta(home, "search", "photos/class0/photo0000.png", "--html", "page.html")
+    done = run_veduta(home, "search", "photos/class0/photo0000.png", "--html", "page.html")
     assert done.returncode == 0
     page = (home / "page.html").read_text()
     pictured = page.count("Show matches")
@@ -167,88 +143,90 @@ def test_search_html(home: Path) -> None:
 
 
 def test_not_an_index(home: Path, tmp_path: Path) -> None:
-    done = veduta(home, "search", "photos/class0/photo0000.png", "--index", tmp_path)
+    done = run_veduta(home, "search", "photos/class0/photo0000.png", "--index", tmp_path)
     assert done.returncode == 4
     assert done.stderr.startswith("veduta: ") and "veduta index FOLDER" in done.stderr
-    done = veduta(home, "status", "--index", tmp_path / "nothing")
+    done = run_veduta(home, "status", "--index", tmp_path / "nothing")
     assert done.returncode == 4 and "does not exist" in done.stderr
 
 
 def test_another_encoder_is_refused_by_name(home: Path) -> None:
-    done = veduta(home, "index", "photos", "--encoder", "accurate")
+    done = run_veduta(home, "index", "photos", "--encoder", "accurate")
     assert done.returncode == 4
     assert "'fast'" in done.stderr and "'accurate'" in done.stderr
-    done = veduta(home, "index", "photos", "--encoder", "fastt", "--index", home / "other")
+    done = run_veduta(home, "index", "photos", "--encoder", "fastt", "--index", home / "other")
     assert done.returncode == 5 and "fast" in done.stderr
     assert not (home / "other").exists()
 
 
 def test_wrong_calls(home: Path) -> None:
-    assert veduta(home, "search").returncode == 2
-    assert veduta(home, "serch").returncode == 2
-    assert veduta(home, "evaluate").returncode == 2
-    done = veduta(home, "index", "nowhere")
+    assert run_veduta(home, "search").returncode == 2
+    assert run_veduta(home, "serch").returncode == 2
+    assert run_veduta(home, "evaluate").returncode == 2
+    done = run_veduta(home, "index", "nowhere")
     assert done.returncode == 3 and "nowhere" in done.stderr
 
 
 def test_status_and_check(home: Path) -> None:
-    state = json.loads(veduta(home, "status", "--json").stdout)
+    state = json.loads(run_veduta(home, "status", "--json").stdout)
     assert (state["photos"], state["classes"], state["encoder"]["name"]) == (9, 3, "fast")
-    assert "9 photos" in veduta(home, "status").stdout
-    done = veduta(home, "check")
+    assert "9 photos" in run_veduta(home, "status").stdout
+    done = run_veduta(home, "check")
     assert (done.returncode, done.stdout) == (
         0,
         "Every row matches its photo and its checksum.\n",
     )
-    assert json.loads(veduta(home, "check", "--json").stdout) == []
+    assert json.loads(run_veduta(home, "check", "--json").stdout) == []
 
 
 def test_check_and_strict_exit_with_one(home: Path, tmp_path: Path) -> None:
     save(tmp_path / "photos/a.png", 1)
     (tmp_path / "photos/b.jpg").write_bytes(b"")
     made = ("--index", tmp_path / "index")
-    done = veduta(home, "index", tmp_path / "photos", *made, "--encoder", "fast")
+    done = run_veduta(home, "index", tmp_path / "photos", *made, "--encoder", "fast")
     assert done.returncode == 0
     assert "1 file could not be read" in done.stdout and "b.jpg: " in done.stdout
-    assert veduta(home, "index", *made, "--strict").returncode == 1
+    assert run_veduta(home, "index", *made, "--strict").returncode == 1
     save(tmp_path / "photos/a.png", 2)
-    done = veduta(home, "check", *made)
+    done = run_veduta(home, "check", *made)
     assert done.returncode == 1 and "photo changed" in done.stdout
 
 
 def test_damaged_index_is_said_aloud_and_mended(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "photos", 4)
     made = ("--index", tmp_path / "index")
-    veduta(home, "index", tmp_path / "photos", *made, "--encoder", "fast")
+    run_veduta(home, "index", tmp_path / "photos", *made, "--encoder", "fast")
     save(tmp_path / "photos/late.png", 50)
-    veduta(home, "index", *made)
+    run_veduta(home, "index", *made)
     min((tmp_path / "index/photos.lance/_versions").glob("*.manifest")).write_bytes(b"")
     query = tmp_path / "photos/class0/photo0000.png"
-    done = veduta(home, "search", query, *made)
+    done = run_veduta(home, "search", query, *made)
     assert done.returncode == 0 and "photo0000.png" in done.stdout
     assert "last good version" in done.stderr and "veduta repair" in done.stderr
-    done = veduta(home, "index", *made)
+    done = run_veduta(home, "index", *made)
     assert done.returncode == 4 and "veduta repair" in done.stderr
-    assert veduta(home, "repair", *made).returncode == 0
-    assert "1 added" in veduta(home, "index", *made).stdout
-    assert veduta(home, "check", *made).returncode == 0
+    assert run_veduta(home, "repair", *made).returncode == 0
+    assert "1 added" in run_veduta(home, "index", *made).stdout
+    assert run_veduta(home, "check", *made).returncode == 0
 
 
 def test_names_that_are_not_utf8(home: Path, tmp_path: Path) -> None:
     odd = tmp_path / "photos" / os.fsdecode(b"caf\xe9.png")
     save(tmp_path / "photos/x.png", 1).rename(odd)
     made = ("--index", tmp_path / "index")
-    assert veduta(home, "index", tmp_path / "photos", *made, "--encoder", "fast").returncode == 0
-    done = veduta(home, "search", odd, *made)
+    assert (
+        run_veduta(home, "index", tmp_path / "photos", *made, "--encoder", "fast").returncode == 0
+    )
+    done = run_veduta(home, "search", odd, *made)
     assert done.returncode == 0 and "caf\\xe9.png" in done.stdout
-    (answer,) = json.loads(veduta(home, "search", odd, *made, "--json").stdout)
+    (answer,) = json.loads(run_veduta(home, "search", odd, *made, "--json").stdout)
     assert os.fsencode(answer["hits"][0]["path"]) == os.fsencode(odd)
-    assert veduta(home, "search", odd, *made, "--html", tmp_path / "p.html").returncode == 0
+    assert run_veduta(home, "search", odd, *made, "--html", tmp_path / "p.html").returncode == 0
 
 
 def test_evaluate_json_has_the_keys(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "set", 8, classes=2)
-    done = veduta(
+    done = run_veduta(
         home,
         "evaluate",
         tmp_path / "set",
@@ -268,9 +246,9 @@ def test_evaluate_json_has_the_keys(home: Path, tmp_path: Path) -> None:
     assert (figures["queries"], figures["gallery"]) == (8, 8)
     assert (tmp_path / "page.html").stat().st_size > 10_000
     assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
-    text = veduta(home, "evaluate", tmp_path / "set", "--encoder", "fast")
+    text = run_veduta(home, "evaluate", tmp_path / "set", "--encoder", "fast")
     assert f"{figures['map']:.3f}" in text.stdout
-    again = veduta(home, "evaluate", tmp_path / "set", "--encoder", "fast", "--json")
+    again = run_veduta(home, "evaluate", tmp_path / "set", "--encoder", "fast", "--json")
     assert json.loads(again.stdout) == figures, "a second run, from the cache, says the same"
 
 
@@ -278,7 +256,7 @@ def test_evaluate_two_folders(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "queries", 2, classes=2)
     photo_folder(tmp_path / "gallery", 6, classes=2)
     (tmp_path / "gallery/class0/broken.jpg").write_bytes(b"")
-    done = veduta(
+    done = run_veduta(
         home,
         "evaluate",
         "--queries",
@@ -298,9 +276,9 @@ def test_evaluate_two_folders(home: Path, tmp_path: Path) -> None:
 
 
 def test_models(home: Path) -> None:
-    listed = json.loads(veduta(home, "models", "--json").stdout)
+    listed = json.loads(run_veduta(home, "models", "--json").stdout)
     assert {"fast", "accurate"} <= {encoder["name"] for encoder in listed}
-    text = veduta(home, "models").stdout
+    text = run_veduta(home, "models").stdout
     assert "fast" in text and max(len(line) for line in text.splitlines()) <= 80
 
 
@@ -344,10 +322,10 @@ def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     assert process.returncode == 130, (out, err)
     assert "run the same command to go on" in err
     assert "Traceback" not in err
-    done = veduta(home, "index", *made, tmp_path / "photos", "--json")
+    done = run_veduta(home, "index", *made, tmp_path / "photos", "--json")
     report = json.loads(done.stdout)
     assert report["total"] == 400
-    assert veduta(home, "check", *made).returncode == 0
+    assert run_veduta(home, "check", *made).returncode == 0
 
 
 def test_progress_without_a_total_shows_what_is_done(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Run, run_veduta
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -368,22 +367,15 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert CLI_METHODS == METHODS
     folder = scenes(tmp_path / "set", 2, 2)
 
-    def veduta(*options: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "veduta", "evaluate", folder, *options],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "PYTHONWARNINGS": "error"},
-        )
+    def evaluate(*options: str | Path) -> Run:
+        return run_veduta(tmp_path, "evaluate", folder, *options)
 
-    done = veduta("--method", "orb", "--json", "--html", tmp_path / "page.html")
+    done = evaluate("--method", "orb", "--json", "--html", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert (figures["top1"], figures["queries"]) == (1.0, 4)
     assert figures["settings"]["method"] == "orb"
     assert (figures["settings"]["keypoints"], figures["settings"]["ratio"]) == (500, 0.75)
     assert "method orb" in (tmp_path / "page.html").read_text("utf-8")
-    refused = veduta("--method", "orb", "--distance", "cosine")
+    refused = evaluate("--method", "orb", "--distance", "cosine")
     assert refused.returncode == 2 and "--distance" in refused.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run_veduta
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,7 +25,6 @@ from veduta.search import RERANK_MODES, VERIFIED_PHOTOS
 from veduta.search.hit import Evidence
 from veduta.search.verdict import DIFFERENT, SAME, SAME_VIEW, verdict_on
 
-Run = subprocess.CompletedProcess[str]
 Pixels = NDArray[np.uint8]
 BOX = (100, 60, 400, 300)  # the region of a photo that is searched for
 
@@ -83,31 +82,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(folder / name)
-    done = run(folder, "index", "wall", "--encoder", "fast")
+    done = run_veduta(folder, "index", "wall", "--encoder", "fast")
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def run(home: Path, *arguments: str | Path) -> Run:
-    environment = {
-        **os.environ,
-        "VEDUTA_INDEX": str(home / "index"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "PYTHONWARNINGS": "error",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "veduta", *map(str, arguments)],
-        cwd=home,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def matched(home: Path, *arguments: str | Path) -> dict[str, Any]:
-    done = run(home, "match", *arguments, "--encoder", "fast", "--json")
+    done = run_veduta(home, "match", *arguments, "--encoder", "fast", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found: dict[str, Any] = json.loads(done.stdout)
@@ -233,7 +214,9 @@ def test_little_to_see(home: Path, blank: str) -> None:
 
 
 def test_featureless_pair_is_said_aloud(home: Path) -> None:
-    done = run(home, "match", "black.png", "black.png", "--encoder", "fast", "--picture", "e.png")
+    done = run_veduta(
+        home, "match", "black.png", "black.png", "--encoder", "fast", "--picture", "e.png"
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("unsure, probability ")
@@ -244,7 +227,7 @@ def test_featureless_pair_is_said_aloud(home: Path) -> None:
 
 
 def test_text(home: Path) -> None:
-    done = run(home, "match", "wall/a.png", "b.png", "--encoder", "fast")
+    done = run_veduta(home, "match", "wall/a.png", "b.png", "--encoder", "fast")
     first, similarity, geometry, *regions = done.stdout.splitlines()
     assert first.startswith("same place, probability ")
     assert similarity.startswith("  similarity  0.")
@@ -266,26 +249,26 @@ def test_other_keypoints_have_no_probability(home: Path, kind: str) -> None:
 def test_pictures(home: Path) -> None:
     pair = ("match", "wall/a.png", "b.png", "--encoder", "fast", "--picture")
     for name, kind in (("m.png", "PNG"), ("m.JPG", "JPEG")):
-        done = run(home, *pair, name)
+        done = run_veduta(home, *pair, name)
         assert done.returncode == 0 and done.stderr == f"wrote {name}\n"
         with Image.open(home / name) as picture:
             assert picture.format == kind and 800 < picture.width <= 1600
-    done = run(home, *pair, "m.gif")
+    done = run_veduta(home, *pair, "m.gif")
     assert done.returncode == 2 and ".png" in done.stderr
-    done = run(home, *pair, "nowhere/m.png")
+    done = run_veduta(home, *pair, "nowhere/m.png")
     assert done.returncode == 2 and "nowhere/m.png: No such file" in done.stderr
 
 
 def test_wrong_calls(home: Path) -> None:
     (home / "page.jpg").write_text("<html>no photo</html>")
     for name, why in (("page.jpg", "HTML"), ("missing.jpg", "No such file")):
-        done = run(home, "match", "wall/a.png", name, "--encoder", "fast")
+        done = run_veduta(home, "match", "wall/a.png", name, "--encoder", "fast")
         assert done.returncode == 3 and done.stderr.startswith(f"veduta: {name}: ")
         assert "Traceback" not in done.stderr, why
-    done = run(home, "match", "wall/a.png", "b.png", "--keypoints", "sfit")
+    done = run_veduta(home, "match", "wall/a.png", "b.png", "--keypoints", "sfit")
     assert done.returncode == 3 and "'sift'" in done.stderr
-    assert run(home, "match", "wall/a.png", "b.png", "--encoder", "fasst").returncode == 5
-    assert run(home, "match", "wall/a.png").returncode == 2
+    assert run_veduta(home, "match", "wall/a.png", "b.png", "--encoder", "fasst").returncode == 5
+    assert run_veduta(home, "match", "wall/a.png").returncode == 2
 
 
 def test_python_surface() -> None:
@@ -341,7 +324,7 @@ def test_options_are_those_of_the_search() -> None:
 
 
 def test_search_shows_inliers(home: Path) -> None:
-    first, second, third = run(home, "search", "b.png").stdout.splitlines()
+    first, second, third = run_veduta(home, "search", "b.png").stdout.splitlines()
     rank, score, inliers, word, path = first.split()
     assert (rank, word, path) == ("1", "inliers", "wall/a.png")
     assert float(score) > 0.9 and int(inliers) > 50
@@ -350,25 +333,25 @@ def test_search_shows_inliers(home: Path) -> None:
 
 
 def test_search_without_geometry(home: Path) -> None:
-    assert "inlier" not in run(home, "search", "b.png", "--rerank", "global").stdout
-    first, *rest = run(home, "search", "b.png", "--verify", "1").stdout.splitlines()
+    assert "inlier" not in run_veduta(home, "search", "b.png", "--rerank", "global").stdout
+    first, *rest = run_veduta(home, "search", "b.png", "--verify", "1").stdout.splitlines()
     assert "inliers" in first and "inlier" not in "".join(rest)
-    assert run(home, "search", "b.png", "--rerank", "more").returncode == 2
+    assert run_veduta(home, "search", "b.png", "--rerank", "more").returncode == 2
 
 
 def test_index_without_keypoints(home: Path, tmp_path: Path) -> None:
     made = ("--index", tmp_path / "plain")
-    done = run(home, "index", "wall", "--encoder", "fast", "--keypoints", "none", *made)
+    done = run_veduta(home, "index", "wall", "--encoder", "fast", "--keypoints", "none", *made)
     assert done.returncode == 0, done.stderr
-    assert "inlier" not in run(home, "search", "b.png", *made).stdout
-    done = run(home, "search", "b.png", *made, "--rerank", "geometry")
+    assert "inlier" not in run_veduta(home, "search", "b.png", *made).stdout
+    done = run_veduta(home, "search", "b.png", *made, "--rerank", "geometry")
     assert done.returncode == 3 and "--keypoints none" in done.stderr
-    assert run(home, "index", *made, "--keypoints", "xfeat").returncode == 4
+    assert run_veduta(home, "index", *made, "--keypoints", "xfeat").returncode == 4
 
 
 def test_regions_of_a_crop_are_in_the_whole_photo(home: Path) -> None:
     crop = ",".join(map(str, BOX))
-    done = run(home, "search", "wall/a.png", "--crop", crop, "--json", "-k", "1")
+    done = run_veduta(home, "search", "wall/a.png", "--crop", crop, "--json", "-k", "1")
     (hit,) = json.loads(done.stdout)[0]["hits"]
     assert hit["model"] is not None and Path(hit["path"]).name == "a.png"
     # The gallery photo is the query itself, so both regions lie at the same place.
@@ -378,7 +361,7 @@ def test_regions_of_a_crop_are_in_the_whole_photo(home: Path) -> None:
     x, y, width, height = BOX
     assert ours[0] >= x and ours[1] >= y and ours[2] <= x + width and ours[3] <= y + height
     assert ours[2] - ours[0] > width / 2
-    text = run(home, "search", "wall/a.png", "--crop", crop, "--regions", "-k", "1").stdout
+    text = run_veduta(home, "search", "wall/a.png", "--crop", crop, "--regions", "-k", "1").stdout
     left, top, wide, high = (int(part) for part in text.splitlines()[1].strip().split(","))
     assert (left, top) == (pytest.approx(theirs[0], abs=1), pytest.approx(theirs[1], abs=1))
     assert (left + wide, top + high) == (
@@ -399,13 +382,13 @@ def test_match_picture_of_a_hit(home: Path) -> None:
 
 
 def test_page_of_a_search(home: Path) -> None:
-    done = run(home, "search", "b.png", "--html", "page.html")
+    done = run_veduta(home, "search", "b.png", "--html", "page.html")
     assert done.returncode == 0, done.stderr
     page = (home / "page.html").read_text()
     assert page.count("<dialog popover") == 1, "one hit is verified"
     assert page.count("<polygon") == 2 and 'viewBox="0 0 640 480"' in page
     assert '<b class="same">same place</b>' in page
     assert len(page) < 350_000
-    run(home, "search", "b.png", "--html", "page.html", "--rerank", "none")
+    run_veduta(home, "search", "b.png", "--html", "page.html", "--rerank", "none")
     page = (home / "page.html").read_text()
     assert "<dialog popover" not in page and '<p class="verdict">' not in page

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from command_line import Run, environment, run_veduta
 from tiny import save, save_view
 
 from veduta.cli import recognize
 
-Run = subprocess.CompletedProcess[str]
 PLACES = ("arch", "dome", "tower")
 QUICK = ("--method", "linear")  # learned at once, where it does not matter what is learned
 
@@ -43,24 +42,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(home: Path, *arguments: str | Path, **options: Any) -> Run:
-    environment = {
-        **os.environ,
-        "VEDUTA_INDEX": str(home / "index"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "PYTHONWARNINGS": "error",
-        "PYTHONUTF8": "1",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "veduta", *map(str, arguments)],
-        cwd=home,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        errors="surrogateescape",
-        **options,
-    )
+    """Run `veduta` with file names that need not be UTF-8."""
+    utf8 = {**environment(home), "PYTHONUTF8": "1"}
+    return run_veduta(home, *arguments, env=utf8, errors="surrogateescape", **options)
 
 
 def told(done: Run) -> list[dict[str, Any]]:
