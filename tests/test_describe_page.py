@@ -11,7 +11,8 @@ from tiny import pixels, save
 
 from veduta.cli.main import run
 from veduta.explore import describe
-from veduta.pages.description_page import write_page
+from veduta.explore.description_report import description_page
+from veduta.pages.description_page import write_description_page
 
 EVIL = "<script>document.title='owned'</script>\"'>\N{CASTLE}".replace("/", "\N{DIVISION SLASH}")
 SCREENS = pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 780)])
@@ -86,7 +87,9 @@ def test_page_without_photos(browser: Any, tmp_path: Path, width: int, height: i
     (tmp_path / "train.csv").write_text(
         "id,url,landmark_id\n" + "".join(f"{n},u,{int(40_000 / (n + 1))}\n" for n in range(40_000))
     )
-    write_page(tmp_path / "page.html", describe(tmp_path / "train.csv"))
+    write_description_page(
+        tmp_path / "page.html", description_page(describe(tmp_path / "train.csv"))
+    )
     context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
     page = context.new_page()
     complaints: list[str] = []
@@ -113,11 +116,11 @@ def test_a_page_is_written_whole_or_not_at_all(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
         with pytest.raises(OSError, match="full"):
-            write_page(target, done)
+            write_description_page(target, description_page(done))
     assert target.read_text() == "old"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["page.html", "set"]
-    write_page(target, done)
+    write_description_page(target, description_page(done))
     assert target.read_text().startswith("<!doctype html>")
     (tmp_path / "set" / "c" / "a.png").unlink()
-    write_page(target, done)
+    write_description_page(target, description_page(done))
     assert "no preview" in target.read_text(), "a photo that has gone since"

@@ -25,8 +25,8 @@ from veduta.errors import DatasetError
 from veduta.explore import describe
 from veduta.explore.classes import ClassSizes, class_sizes
 from veduta.explore.csv_counts import count_csv, csv_kind
+from veduta.explore.description_charts import _sizes_by_rank, description_charts
 from veduta.explore.photo_facts import read_photo_facts
-from veduta.pages.description_charts import _falling, charts
 
 
 def sized(sizes: list[int]) -> ClassSizes:
@@ -101,7 +101,7 @@ def test_no_density_without_a_spread() -> None:
 
 def test_distribution_keeps_the_ends_of_a_long_tail() -> None:
     sizes = sized([max(1, 300_000 // rank) for rank in range(1, 20_001)])
-    rank, size = _falling(sizes.sizes)
+    rank, size = _sizes_by_rank(sizes.sizes)
     assert len(rank) < 1000
     assert (rank[0], size[0], rank[-1], size[-1]) == (1, 300_000, 20_001, 15)
     assert (size[:-1] == sizes.sizes[rank[:-1] - 1]).all()
@@ -467,7 +467,7 @@ def test_command_writes_json_and_charts(tmp_path: Path, capsys: pytest.CaptureFi
     assert done["photos"] == 6 and done["classes"] == 3
     assert sum(row["photos"] for row in done["class_sizes"]) == 6
     names = {file.stem for file in charts_of.iterdir()}
-    assert names == {*charts(describe(tmp_path / "set")), "contact_sheet"}
+    assert names == {*description_charts(describe(tmp_path / "set")), "contact_sheet"}
     with Image.open(charts_of / "contact_sheet.png") as sheet:
         assert sheet.width == 2 * 28 + 2 * 180 + 12  # three classes of two photos
         assert len(sheet.convert("RGB").getcolors(1 << 24) or []) > 50

@@ -70,11 +70,12 @@ def command(
     pictures: list[Path] = []
     try:
         if html:
-            from veduta.pages.description_page import write_page
+            from veduta.explore.description_report import description_page
+            from veduta.pages.description_page import write_description_page
 
-            write_page(html, done)
+            write_description_page(html, description_page(done))
         if png:
-            from veduta.pages.description_charts import write_charts
+            from veduta.explore.description_report import write_charts
 
             pictures = write_charts(png, done)
     except OSError as error:

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from veduta.pages.class_samples import Row
+from veduta.files import write_bytes
 from veduta.pages.contact_sheet import paste_photo, write_line
+from veduta.pages.photo_rows import PhotoRow
 
 __all__ = ["write_class_sheet"]
 
+# Pixels
 _MARGIN, _GAP = 28, 12
-_WIDTH, _HEIGHT = 180, 135
-_TITLE = 34
+_PHOTO_WIDTH, _PHOTO_HEIGHT = 180, 135
+_TITLE_HEIGHT, _TITLE_SIZE = 34, 20
 _PAPER, _INK = "#f7f6f3", "#1c1b19"
 
 
-def write_class_sheet(file: Path, rows: Sequence[Row]) -> None:
-    """Draw a row of photos for each class and write the picture to `file`.
+def write_class_sheet(file: Path, rows: Sequence[PhotoRow]) -> None:
+    """Draw a row of photos for each class and write the picture to `file` as PNG.
 
-    Raises `OSError` when it cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
     from PIL import Image, ImageDraw
 
-    columns = max(len(row.pictures) for row in rows)
-    width = 2 * _MARGIN + columns * (_WIDTH + _GAP) - _GAP
-    step = _TITLE + _HEIGHT + _GAP
-    sheet = Image.new("RGB", (width, 2 * _MARGIN + len(rows) * step - _GAP), _PAPER)
+    columns = max(len(row.photos) for row in rows)
+    width = 2 * _MARGIN + columns * (_PHOTO_WIDTH + _GAP) - _GAP
+    pitch = _TITLE_HEIGHT + _PHOTO_HEIGHT + _GAP
+    sheet = Image.new("RGB", (width, 2 * _MARGIN + len(rows) * pitch - _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
-        top = _MARGIN + number * step
-        write_line(pen, (_MARGIN, top), f"{row.title} · {row.note}", width - 2 * _MARGIN, 20, _INK)
-        for at, picture in enumerate(row.pictures):
-            left = _MARGIN + at * (_WIDTH + _GAP)
-            paste_photo(sheet, picture.jpeg, (left, top + _TITLE), (_WIDTH, _HEIGHT))
-    sheet.save(file, "PNG")
+        top = _MARGIN + number * pitch
+        title = f"{row.title} · {row.note}"
+        write_line(pen, (_MARGIN, top), title, width - 2 * _MARGIN, _TITLE_SIZE, _INK)
+        for column, photo in enumerate(row.photos):
+            corner = (_MARGIN + column * (_PHOTO_WIDTH + _GAP), top + _TITLE_HEIGHT)
+            paste_photo(sheet, photo.jpeg, corner, (_PHOTO_WIDTH, _PHOTO_HEIGHT))
+    png = io.BytesIO()
+    sheet.save(png, "PNG")
+    write_bytes(file, png.getvalue())

@@ -1,104 +1,142 @@
-"""The page of a description: one HTML file with its charts and pictures inside, without scripts."""
+"""The page of a description: what a dataset holds, in numbers, charts and photos."""
 
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from veduta.files import write_text
-from veduta.pages.class_samples import Row, Shelf, class_rows
-from veduta.pages.description_charts import class_charts, photo_charts
-from veduta.pages.html import environment
+from veduta.pages.html import write_page
+from veduta.pages.photo_rows import PhotoRow
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from veduta.pages.charts import Chart
 
-    from veduta.curate.duplicates import Copy
-    from veduta.explore.description import Description
+__all__ = [
+    "ClassTable",
+    "CopiesBetween",
+    "DescriptionPage",
+    "MissingClasses",
+    "NumberTile",
+    "PhotoRows",
+    "PhotosPart",
+    "write_description_page",
+]
 
-__all__ = ["write_page"]
 
-_MOST_PAIRS, _MOST_GROUPS, _MOST_ROWS = 24, 12, 500
-_GROUP_PHOTOS = 6
+@dataclass(frozen=True, slots=True)
+class NumberTile:
+    """A number with its name, and what it means."""
+
+    name: str
+    value: str
+    note: str = ""
 
 
-def write_page(file: str | os.PathLike[str], description: Description) -> None:
+@dataclass(frozen=True, slots=True)
+class MissingClasses:
+    """The classes of one split that have no photo in another."""
+
+    split: str
+    other: str
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """The largest classes.
+
+    Attributes:
+        splits: names of the columns after the photos.
+        rows: (label, photos, photos in each split…).
+        classes: how many classes there are; the table may show fewer.
+    """
+
+    splits: Sequence[str]
+    rows: Sequence[tuple[str | int, ...]]
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRows:
+    """Rows of photos; there are `total` of them, and the page may show fewer."""
+
+    rows: Sequence[PhotoRow]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesBetween:
+    """How many photos of one split have a copy in another."""
+
+    split: str
+    other: str
+    photos: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhotosPart:
+    """What the page shows where the photos were read.
+
+    Attributes:
+        is_split: whether the dataset has splits.
+        copies_between: of the splits.
+        exact_groups: groups of photos with the same bytes.
+        near_groups: groups of the same picture saved in another way.
+        across_splits: pairs of copies in two splits.
+        across_labels: pairs of copies under two labels, in the same split.
+        groups: groups of copies.
+        unreadable: (path, reason).
+        misnamed: (path, format) of photos whose name says another format.
+        charts: of sizes, formats and files.
+        frequent: photos of the most frequent classes.
+        others: photos of some of the other classes.
+    """
+
+    is_split: bool
+    copies_between: Sequence[CopiesBetween]
+    exact_groups: int
+    near_groups: int
+    across_splits: PhotoRows
+    across_labels: PhotoRows
+    groups: PhotoRows
+    unreadable: Sequence[tuple[str, str]]
+    misnamed: Sequence[tuple[str, str]]
+    charts: Sequence[Chart]
+    frequent: Sequence[PhotoRow]
+    others: Sequence[PhotoRow]
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptionPage:
+    """The content of the page.
+
+    Attributes:
+        title: the heading.
+        counts: of photos, classes and splits.
+        problems: what was left out before any photo was read.
+        class_numbers: how uneven the classes are.
+        missing_classes: for pairs of splits.
+        class_charts: of the sizes of the classes.
+        class_table: the largest classes.
+        photos: None if no photo was read.
+    """
+
+    title: str
+    counts: Sequence[NumberTile]
+    problems: Sequence[str]
+    class_numbers: Sequence[NumberTile]
+    missing_classes: Sequence[MissingClasses]
+    class_charts: Sequence[Chart]
+    class_table: ClassTable
+    photos: PhotosPart | None = None
+
+
+def write_description_page(file: str | os.PathLike[str], page: DescriptionPage) -> None:
     """Write the page to `file`, which appears complete or not at all.
 
-    Raises `OSError` when it cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
-    write_text(file, _template().generate(_content(description)))
-
-
-def _content(description: Description) -> dict[str, object]:
-    sizes, seen, found = description.sizes, description.facts, description.duplicates
-    splits = [name for name in sizes.splits if name]
-    rows = [
-        (label, size, *(int(sizes.by_split[split][at]) for split in splits))
-        for at, (label, size) in enumerate(
-            zip(sizes.names[:_MOST_ROWS], sizes.sizes[:_MOST_ROWS].tolist(), strict=True)
-        )
-    ]
-    content: dict[str, object] = {
-        "title": description.name,
-        "sizes": sizes,
-        "imbalance": sizes.imbalance(),
-        "splits": {name: sizes.splits[name] for name in splits},
-        "lacking": description.lacking(),
-        "class_rows": rows,
-        "class_charts": class_charts(sizes),
-        "problems": description.problems,
-        "seen": seen,
-        "photo_charts": photo_charts(seen) if seen else {},
-        "found": found,
-        "between": description.copies_between(),
-        "unreadable": [],
-        "misnamed": [],
-        "across_splits": [],
-        "across_labels": [],
-        "groups": [],
-        "frequent": [],
-        "random": [],
-    }
-    if seen is None or found is None or description.dataset is None:
-        return content
-    dataset = description.dataset
-    shelf = Shelf(dataset)
-    splits_of = dataset.table["split"].to_pylist()
-    # One picture of each pair once: a copy in another split and under another label says both.
-    labels_only = [
-        copy for copy in found.across_labels if splits_of[copy.first] == splits_of[copy.second]
-    ]
-    frequent, random = class_rows(description, shelf)
-    content |= {
-        "unreadable": [(shelf.paths[at], why) for at, why in seen.unreadable],
-        "misnamed": [(shelf.paths[at], kind) for at, kind in seen.misnamed],
-        "across_splits": [_pair(shelf, copy) for copy in found.across_splits[:_MOST_PAIRS]],
-        "across_labels": [_pair(shelf, copy) for copy in labels_only[:_MOST_PAIRS]],
-        "labels_only": len(labels_only),
-        "groups": [_group(shelf, group) for group in found.groups[:_MOST_GROUPS]],
-        "frequent": frequent,
-        "random": random,
-    }
-    return content
-
-
-def _pair(shelf: Shelf, copy: Copy) -> Row:
-    note = "same bytes" if copy.same_bytes else f"likeness {copy.likeness:.3f}"
-    return Row("", note, [shelf.picture(copy.first), shelf.picture(copy.second)])
-
-
-def _group(shelf: Shelf, group: tuple[int, ...]) -> Row:
-    return Row("", f"{len(group)} photos", [shelf.picture(at) for at in group[:_GROUP_PHOTOS]])
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.3g}"
-
-
-@cache
-def _template() -> Template:
-    made = environment()
-    made.filters["number"] = _number
-    return made.get_template("description.html")
+    write_page(file, "description.html", page)

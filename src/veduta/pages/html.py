@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from veduta.pages.charts import Chart
 
-__all__ = ["PAGES", "environment", "render_page", "write_page"]
+__all__ = ["PAGES", "environment", "format_number", "render_page", "write_page"]
 
 PAGES = Path(__file__).parent
 
@@ -67,7 +67,7 @@ def environment() -> Environment:
         "breakable": _breakable,
         "data_uri": _data_uri,
         "duration": duration,
-        "number": _number,
+        "number": format_number,
         "percent": _percent,
         "places": _three_places,
         "printable": printable,
@@ -95,7 +95,7 @@ def _svg(chart: Chart) -> Markup:
     return Markup(chart.svg())  # noqa: S704 - charts escape what they are given
 
 
-def _number(value: float) -> str:
+def format_number(value: float) -> str:
     """Return 12,000 or 0.125: whole numbers whole, others with three significant digits."""
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.3g}"
 
