@@ -27,7 +27,7 @@ from veduta.encoders import DEFAULT, fit_projection, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
 from veduta.evaluation.metrics import average_precision
-from veduta.learn.data.splits import Parts
+from veduta.learn.data.splits import DatasetSplits
 from veduta.learn.models import projection as learned
 from veduta.learn.models.networks import build
 from veduta.learn.models.projection import learn_projection
@@ -290,11 +290,11 @@ def by_recipe(name: str) -> Method:
             own = order[codes[order] == code]
             place[own] = np.arange(len(own))
         held = place % 5 == 4
-        parts = Parts(
+        parts = DatasetSplits(
             root=Path(),
             paths=tuple(map(str, range(len(rows)))),
-            codes=codes.astype(np.int64),
-            names=tuple(names.tolist()),
+            class_ids=codes.astype(np.int64),
+            class_names=tuple(names.tolist()),
             train=np.flatnonzero(~held),
             val=np.flatnonzero(held),
             test=np.empty(0, np.intp),

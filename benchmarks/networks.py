@@ -22,13 +22,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import number, parser, publish, table, verdict
-from veduta.learn.data.image_cache import normalised
+from veduta.learn.data.image_cache import normalise
 from veduta.learn.models.networks import build
 from veduta.learn.models.summary import outline, summarise
 from veduta.learn.recipe import Recipe, open_recipe, recipe_names
 from veduta.learn.runs.card import Card, read_card
 from veduta.learn.runs.run import train
-from veduta.learn.training.losses import objective
+from veduta.learn.training.losses import build_loss
 from veduta.learn.training.schedule import Epoch
 
 PAIR = ("gateway_of_india", "india_gate")
@@ -202,7 +202,7 @@ def step(recipe: Recipe) -> float:
     """Return the seconds a photo of a step, the median of three after a first one."""
     classes = recipe.network.classes
     net = build(recipe, classes).train()
-    goal = objective(recipe, net)
+    goal = build_loss(recipe, net)
     weights = [one for one in (*net.parameters(), *goal.parameters()) if one.requires_grad]
     optimizer = torch.optim.SGD(weights, 1e-4)
     size = recipe.input.size
@@ -211,7 +211,7 @@ def step(recipe: Recipe) -> float:
     times = []
     for _ in range(4):
         started = time.perf_counter()
-        loss = goal(net(normalised(photos, recipe.input)), codes, photos)
+        loss = goal(net(normalise(photos, recipe.input)), codes, photos)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

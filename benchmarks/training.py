@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from benchmarks.photo_sets import small
 from benchmarks.report import number, parser, publish, ratios, table, verdict
-from veduta.learn.data.image_cache import Pictures, normalised, prepare
-from veduta.learn.data.splits import Parts
+from veduta.learn.data.image_cache import ImageCache, cache_images, normalise
+from veduta.learn.data.splits import DatasetSplits
 from veduta.learn.models.networks import Net, build
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.training.loop import fit
@@ -78,11 +78,11 @@ def compared(name: str, recipe: Recipe, work: Path, photos: int, rounds: int) ->
     codes = np.arange(len(files)) % 2
     rows = np.arange(len(files), dtype=np.intp)
     none = rows[:0]
-    parts = Parts(
+    parts = DatasetSplits(
         root=files[0].parent,
         paths=tuple(file.name for file in files),
-        codes=codes,
-        names=("even", "odd"),
+        class_ids=codes,
+        class_names=("even", "odd"),
         train=rows,
         val=none,
         test=none,
@@ -90,7 +90,7 @@ def compared(name: str, recipe: Recipe, work: Path, photos: int, rounds: int) ->
         problems=(),
         digest="0" * 16,
     )
-    pictures, parts = prepare(parts, recipe.input, workers=2, cap=2**31)
+    pictures, parts = cache_images(parts, recipe.input, workers=2, max_bytes=2**31)
     ours, bare = [], []
     for turn in range(rounds):
         print(f"{name}, round {turn + 1} of {rounds}", flush=True)
@@ -110,7 +110,9 @@ def compared(name: str, recipe: Recipe, work: Path, photos: int, rounds: int) ->
     ]
 
 
-def one_fit(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures, work: Path) -> float:
+def one_fit(
+    recipe: Recipe, net: Net, parts: DatasetSplits, pictures: ImageCache, work: Path
+) -> float:
     ends: list[float] = []
     folder = work / "training-run"
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,16 +121,18 @@ def one_fit(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures, work: Pa
     return rate(parts, ends)
 
 
-def one_loop(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures, work: Path) -> float:
+def one_loop(
+    recipe: Recipe, net: Net, parts: DatasetSplits, pictures: ImageCache, work: Path
+) -> float:
     """What one writes without any library: as fast as it gets, and nothing beside."""
     photos = pictures.batch(parts.train).contiguous()
-    codes = torch.from_numpy(parts.codes)
+    codes = torch.from_numpy(parts.class_ids)
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.training.learning_rate, fused=True)
     ends = []
     net.train()
     for _ in range(recipe.training.epochs):
         for rows in torch.randperm(len(photos)).split(recipe.training.batch):
-            scores = net(normalised(photos[rows], recipe.input)).scores
+            scores = net(normalise(photos[rows], recipe.input)).scores
             assert scores is not None
             if recipe.loss.name == "binary-cross-entropy":
                 loss = functional.binary_cross_entropy(scores[:, 0], codes[rows].float())
@@ -141,7 +145,7 @@ def one_loop(recipe: Recipe, net: Net, parts: Parts, pictures: Pictures, work: P
     return rate(parts, ends)
 
 
-def rate(parts: Parts, ends: Sequence[float]) -> float:
+def rate(parts: DatasetSplits, ends: Sequence[float]) -> float:
     return len(parts.train) * (len(ends) - 1) / (ends[-1] - ends[0])
 
 

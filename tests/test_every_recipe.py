@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 from tiny import save
 
 import veduta
-from veduta.learn.data.image_cache import prepare
-from veduta.learn.data.splits import read_parts
+from veduta.learn.data.image_cache import cache_images
+from veduta.learn.data.splits import read_splits
 from veduta.learn.models.networks import build
 from veduta.learn.recipe import open_recipe, recipe_names
 from veduta.learn.runs.run import train
@@ -76,8 +76,8 @@ def test_variants_learn(name: str, photos: Path, tmp_path: Path) -> None:
         f"{name.removesuffix('-full').removesuffix('-not-pretrained')}-last-layer" in recipe_names()
     )
     recipe = open_recipe(name, changes(name))
-    pictures, parts = prepare(
-        read_parts(photos), recipe.input, workers=1, cap=2**20, on_progress=None
+    pictures, parts = cache_images(
+        read_splits(photos), recipe.input, workers=1, max_bytes=2**20, on_progress=None
     )
     net = build(recipe, 2)
     before = {key: value.clone() for key, value in net.state_dict().items()}

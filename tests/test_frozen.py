@@ -25,7 +25,7 @@ from veduta.encoders.pooling import unit
 from veduta.encoders.settings import Settings, Source
 from veduta.errors import EncoderMismatch, LearnError, RecipeError
 from veduta.index import open_snapshot
-from veduta.learn.data.splits import read_parts
+from veduta.learn.data.splits import read_splits
 from veduta.learn.models.projection import learn_projection, projection_of_index
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.runs.encoder_with_head import write_composed
@@ -184,7 +184,7 @@ def test_an_unreadable_photo_leaves(home: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(home / "photos", tmp_path / "photos"))
     broken = photos / "train" / "arch" / "3.png"
     broken.write_bytes(broken.read_bytes()[:200])
-    parts = read_parts(photos)
+    parts = read_splits(photos)
     card = train_frozen(recipe_of(home), parts, tmp_path / "run")
     assert card.photos == {"train": 26, "val": 9, "test": 12}
     assert any("3.png" in problem for problem in card.problems)
@@ -302,7 +302,7 @@ def test_the_encoder_of_the_caller_stays_as_it_was(home: Path) -> None:
 
 
 def test_an_older_checkpoint_has_an_input_that_is_not_used(home: Path, tmp_path: Path) -> None:
-    recipe, parts = recipe_of(home), read_parts(home / "photos")
+    recipe, parts = recipe_of(home), read_splits(home / "photos")
     state = State((), {}, {}, {"w": torch.zeros(1)})
     now = origin(recipe, parts)
     assert not any(key.startswith("input.") for key in now["values"])

@@ -18,12 +18,12 @@ safetensors = pytest.importorskip("safetensors.torch")
 from torch import nn  # noqa: E402
 
 from veduta.errors import LearnError, RecipeError  # noqa: E402
-from veduta.learn.models.backbones import backbone_from  # noqa: E402
+from veduta.learn.models.backbones import build_backbone  # noqa: E402
 from veduta.learn.models.layers import (  # noqa: E402
     SameConv2d,
-    layers_from,
-    padding_of,
+    build_layers,
     regularised_weights,
+    same_padding,
 )
 from veduta.learn.models.networks import Net, build  # noqa: E402
 from veduta.learn.models.summary import count, outline, summarise, text  # noqa: E402
@@ -40,7 +40,7 @@ def _repeatable():
 
 
 def layer(table, shape, classes=5):
-    (made,) = layers_from([table], shape, classes, "mine: network.layers")
+    (made,) = build_layers([table], shape, classes, "mine: network.layers")
     return made
 
 
@@ -399,9 +399,9 @@ def test_same_convolutions_pad_as_tensorflow(kernel, stride, size):
 
 
 def test_same_puts_the_odd_pixel_right_and_below():
-    assert padding_of(224, 3, 2) == (0, 1)
-    assert padding_of(225, 3, 2) == (1, 1)
-    assert padding_of(10, 2, 1) == (0, 1)
+    assert same_padding(224, 3, 2) == (0, 1)
+    assert same_padding(225, 3, 2) == (1, 1)
+    assert same_padding(10, 2, 1) == (0, 1)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
@@ -647,35 +647,35 @@ def test_unknown_parameters_and_networks_are_named():
         ("embedded:efficientnet-lite1", "embedded:efficientnet-lite"),
     ):
         with pytest.raises(RecipeError, match=f"did you mean '{near}"):
-            backbone_from(name, "none", 64)
+            build_backbone(name, "none", 64)
     with pytest.raises(RecipeError, match="wanted is embedded:NAME"):
-        backbone_from("resnet18", "none", 64)
+        build_backbone("resnet18", "none", 64)
     with pytest.raises(RecipeError, match="Invalid pretrained tag"):
-        backbone_from("timm:resnet18.nobody", "none", 64)
+        build_backbone("timm:resnet18.nobody", "none", 64)
     with pytest.raises(RecipeError, match="does not take photos of 65 x 65"):
-        backbone_from("timm:vit_tiny_patch16_224", "none", 65)
+        build_backbone("timm:vit_tiny_patch16_224", "none", 65)
 
 
 def test_backbones_leave_their_classifiers_behind():
     # Published sizes less their last layers: VGG16's three, ResNet18's one, GoogLeNet's one.
     with torch.device("meta"):
-        vgg = backbone_from("timm:vgg16", "none", 256)
-        resnet = backbone_from("timm:resnet18", "none", 224)
-        googlenet = backbone_from("torchvision:googlenet", "none", 224)
+        vgg = build_backbone("timm:vgg16", "none", 256)
+        resnet = build_backbone("timm:resnet18", "none", 224)
+        googlenet = build_backbone("torchvision:googlenet", "none", 224)
     assert (vgg.shape, count(vgg)[0]) == ((512, 8, 8), 14_714_688)
     assert (resnet.shape, count(resnet)[0]) == ((512, 7, 7), 11_689_512 - 513_000)
     assert (googlenet.shape, count(googlenet)[0]) == ((1024,), 6_624_904 - 1_025_000)
 
 
 def test_networks_with_tokens_give_their_own_vector():
-    backbone = backbone_from("timm:vit_tiny_patch16_224", "none", 224)
+    backbone = build_backbone("timm:vit_tiny_patch16_224", "none", 224)
     assert backbone.shape == (192,)
 
 
 def test_the_backbone_is_the_librarys_network():
     import timm
 
-    backbone = backbone_from("timm:resnet18", "none", 64).eval()
+    backbone = build_backbone("timm:resnet18", "none", 64).eval()
     other = timm.create_model("resnet18", num_classes=0).eval()
     other.load_state_dict(backbone.network.state_dict())
     photos = torch.randn(2, 3, 64, 64)
@@ -683,12 +683,12 @@ def test_the_backbone_is_the_librarys_network():
 
 
 def test_weights_from_a_file(tmp_path):
-    source = backbone_from("timm:resnet18", "none", 64)
+    source = build_backbone("timm:resnet18", "none", 64)
     state = source.network.state_dict()
     file = tmp_path / "weights.safetensors"
     # A classifier that the file has besides is of no use here, and no harm.
     safetensors.save_file(state | {"fc.weight": torch.zeros(10, 512)}, file)
-    copy = backbone_from("timm:resnet18", str(file), 64)
+    copy = build_backbone("timm:resnet18", str(file), 64)
     assert all(torch.equal(one, state[name]) for name, one in copy.network.state_dict().items())
 
     state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
@@ -697,15 +697,15 @@ def test_weights_from_a_file(tmp_path):
     with pytest.raises(
         LearnError, match=r"conv1.weight is 64 x 1 x 7 x 7, not 64 x 3 x 7 x 7"
     ) as two:
-        backbone_from("timm:resnet18", str(file), 64)
+        build_backbone("timm:resnet18", str(file), 64)
     assert "bn1.bias is missing" in str(two.value)
     file.write_bytes(b"no tensors")
     with pytest.raises(LearnError, match="does not read as safetensors"):
-        backbone_from("timm:resnet18", str(file), 64)
+        build_backbone("timm:resnet18", str(file), 64)
     with pytest.raises(LearnError, match="does not read as safetensors"):
-        backbone_from("timm:resnet18", str(tmp_path / "absent.safetensors"), 64)
+        build_backbone("timm:resnet18", str(tmp_path / "absent.safetensors"), 64)
     with pytest.raises(RecipeError, match="wanted is pretrained, none, or the path"):
-        backbone_from("timm:resnet18", "weights.pth", 64)
+        build_backbone("timm:resnet18", "weights.pth", 64)
 
 
 @pytest.mark.parametrize(
@@ -725,7 +725,7 @@ def test_weights_out_of_reach_name_the_three_ways(name, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", offline)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     with pytest.raises(LearnError) as caught:
-        backbone_from(name, "pretrained", 224)
+        build_backbone(name, "pretrained", 224)
     message = str(caught.value)
     assert name in message
     for way in ("hub is reachable", ".safetensors file", "embedded:efficientnet-lite2"):
@@ -740,7 +740,7 @@ def test_weights_in_the_hubs_cache_need_no_hub(monkeypatch, tmp_path):
     file = tmp_path / "model.safetensors"
     safetensors.save_file(published.state_dict(), file)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(file))
-    backbone = backbone_from("timm:resnet18.tv_in1k", "pretrained", 64)
+    backbone = build_backbone("timm:resnet18.tv_in1k", "pretrained", 64)
     assert torch.equal(backbone.network.layer4[1].conv2.weight, published.layer4[1].conv2.weight)
 
 
@@ -756,7 +756,7 @@ def test_published_torchvision_weights_load(monkeypatch):
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
-    backbone = backbone_from("torchvision:googlenet", "pretrained", 64)
+    backbone = build_backbone("torchvision:googlenet", "pretrained", 64)
     assert asked["weights_only"] is True
     assert torch.equal(backbone.network.conv1.conv.weight, published.conv1.conv.weight)
     # They were trained on photos of another scale than the one they are now given.
@@ -781,7 +781,7 @@ def test_the_embedded_network_is_the_onnx_one(name):
     recipe = open_recipe("finetune")
     mean, std = (torch.tensor(one)[:, None, None] for one in (recipe.input.mean, recipe.input.std))
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
-    backbone = backbone_from(f"embedded:{name}", "pretrained", 288).eval()
+    backbone = build_backbone(f"embedded:{name}", "pretrained", 288).eval()
     with torch.inference_mode():
         features = backbone(((pixels - mean) / std)[None]).numpy()
     assert features.shape == wanted.shape == (1, 1280, 9, 12)
@@ -801,7 +801,7 @@ def test_the_embedded_pair_is_the_default_encoder():
     recipe = open_recipe("supcon")
     mean, std = (torch.tensor(one)[:, None, None] for one in (recipe.input.mean, recipe.input.std))
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1).float() / 255
-    backbone = backbone_from(recipe.network.backbone, "pretrained", 384).eval()
+    backbone = build_backbone(recipe.network.backbone, "pretrained", 384).eval()
     with torch.inference_mode():
         (found,) = backbone(((pixels - mean) / std)[None]).numpy()
     assert backbone.shape == (2560,)
@@ -811,7 +811,7 @@ def test_the_embedded_pair_is_the_default_encoder():
 
 def test_the_textured_pair_has_the_moments_of_its_channels_behind_the_descriptor():
     plain, textured = (
-        backbone_from(f"embedded:efficientnet-lite0-lite2{more}", "pretrained", 64).eval()
+        build_backbone(f"embedded:efficientnet-lite0-lite2{more}", "pretrained", 64).eval()
         for more in ("", "-textured")
     )
     photos = torch.randn(3, 3, 64, 64)
@@ -844,7 +844,7 @@ def test_only_the_layer_that_names_classes_sees_textures():
 @pytest.mark.parametrize("more", ["", "-textured"])
 def test_the_embedded_pair_learns_of_a_photo_on_which_nothing_fires(more):
     """The slope of a root at zero is infinite."""
-    pair = backbone_from(f"embedded:efficientnet-lite0-lite2{more}", "none", 64)
+    pair = build_backbone(f"embedded:efficientnet-lite0-lite2{more}", "none", 64)
     with torch.no_grad():
         for one in pair.network.late[0][-2].parameters():
             one.zero_()
@@ -853,7 +853,7 @@ def test_the_embedded_pair_learns_of_a_photo_on_which_nothing_fires(more):
 
 
 def test_the_embedded_network_without_its_weights_is_random():
-    one, other = (backbone_from("embedded:efficientnet-lite0", "none", 64) for _ in range(2))
+    one, other = (build_backbone("embedded:efficientnet-lite0", "none", 64) for _ in range(2))
     assert not torch.equal(one.network.head.weight, other.network.head.weight)
     out = one(torch.randn(1, 3, 64, 64))
     assert torch.isfinite(out).all()

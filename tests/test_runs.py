@@ -38,16 +38,14 @@ from veduta.errors import (
     UnknownEncoder,
 )
 from veduta.files import atomic_files
-from veduta.learn.data.image_cache import normalised, prepare
-from veduta.learn.data.splits import read_parts
+from veduta.learn.data.image_cache import cache_images, normalise
+from veduta.learn.data.splits import read_splits
 from veduta.learn.models.networks import build
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.runs.card import (
     CARD,
     Card,
-    Figures,
     Parameters,
-    Retrieval,
     hardware,
     read_card,
     weights_licence,
@@ -59,6 +57,7 @@ from veduta.learn.runs.export import export, load_weights, save_weights
 from veduta.learn.runs.prediction_files import read_csv, write_csv
 from veduta.learn.runs.run import train
 from veduta.learn.training import scoring
+from veduta.learn.training.figures import ClassificationFigures, RetrievalFigures
 from veduta.learn.training.schedule import Epoch
 from veduta.recognize import open_model
 from veduta.recognize.confidence import PRECISIONS
@@ -379,32 +378,32 @@ class TestFigures:
         gallery = np.array([[1, 0], [0, 2], [3, 3]], np.float32)
         codes = np.array([0, 1, 1])
         queries = np.array([[2, 0], [1, 0]], np.float32)
-        found = scoring.retrieval_of(queries, np.array([1, 7]), gallery, codes)
+        found = scoring.evaluate_retrieval(queries, np.array([1, 7]), gallery, codes)
         # 0 is nearest, then the diagonal, then the other: right at ranks 2 and 3.
-        assert found == Retrieval(1, 1, 3, 0.0, 1.0, 1.0, pytest.approx((1 / 2 + 2 / 3) / 2))
-        assert scoring.retrieval_of(queries, np.array([7, 7]), gallery, codes) is None
-        assert scoring.retrieval_of(queries[:0], codes[:0], gallery, codes) is None
-        tie = scoring.answers_of_nearest(np.ones((1, 2), np.float32), gallery[:2], codes[:2])
-        assert tie.codes.tolist() == [0] and tie.confidence[0] == pytest.approx(0.5**0.5)
+        assert found == RetrievalFigures(1, 1, 3, 0.0, 1.0, 1.0, pytest.approx((1 / 2 + 2 / 3) / 2))
+        assert scoring.evaluate_retrieval(queries, np.array([7, 7]), gallery, codes) is None
+        assert scoring.evaluate_retrieval(queries[:0], codes[:0], gallery, codes) is None
+        tie = scoring.predict_by_nearest(np.ones((1, 2), np.float32), gallery[:2], codes[:2])
+        assert tie.class_ids.tolist() == [0] and tie.confidence[0] == pytest.approx(0.5**0.5)
 
     def test_batches_hide_nothing(
         self, made: tuple[Path, Card], home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         recipe = open_recipe(str(made[0] / "recipe.toml"))
-        parts = read_parts(home / "photos")
-        pictures, parts = prepare(parts, recipe.input, workers=1, cap=1 << 20)
+        parts = read_splits(home / "photos")
+        pictures, parts = cache_images(parts, recipe.input, workers=1, max_bytes=1 << 20)
         net = build(recipe, 5).train()
-        whole = scoring.outputs_of(net, pictures, parts.test)
+        whole = scoring.run_network(net, pictures, parts.test)
         assert net.training
         monkeypatch.setattr(scoring, "BATCH", 7)
-        again = scoring.outputs_of(net, pictures, parts.test)
+        again = scoring.run_network(net, pictures, parts.test)
         for one, other in zip(whole, again, strict=True):
             assert one is not None and other is not None
             # Sums of float32 in another order: processors differ in the last bits.
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
         assert whole[1] is not None
         np.testing.assert_allclose(whole[1].sum(axis=1), 1)
-        features, shares = scoring.outputs_of(net, pictures, parts.test[:0])
+        features, shares = scoring.run_network(net, pictures, parts.test[:0])
         assert features.shape == (0, 12) and shares is not None and shares.shape == (0, 5)
 
 
@@ -416,7 +415,7 @@ class TestExport:
         net.eval()
         files, _ = files_of(home / "photos", "test")
         pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
-        batch = normalised(torch.from_numpy(pixels).permute(0, 3, 1, 2), recipe.input)
+        batch = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), recipe.input)
         with torch.no_grad():
             outputs = net(batch)
         features, logits = asked(made[0], files)
@@ -563,7 +562,7 @@ class TestCard:
         assert card.classes == tuple(sorted(NAMES))
         assert card.photos == {"train": 70, "val": 45, "test": 40} and not card.held_out
         assert card.dataset == "photos"
-        assert card.dataset_digest == read_parts(home / "photos").digest
+        assert card.dataset_digest == read_splits(home / "photos").digest
         assert card.recipe_digest == open_recipe(str(home / "tiny.toml")).digest()
         assert card.values == open_recipe(str(home / "tiny.toml")).as_json()
         # conv 3·9·4 + 4, batch norm 4·2 and 4·2 statistics, dense 4·7·7·12 + 12, dense 12·5 + 5
@@ -674,11 +673,11 @@ class TestEncoder:
         generator = np.random.default_rng(3)
         wide = generator.integers(0, 256, (90, 1300, 3), dtype=np.uint8)
         Image.fromarray(wide).save(tmp_path / "photos" / "a" / "wide.jpg")
-        parts = read_parts(tmp_path / "photos", validation=0)
-        pictures, parts = prepare(parts, recipe.input, workers=1, cap=1 << 20)
+        parts = read_splits(tmp_path / "photos", validation=0)
+        pictures, parts = cache_images(parts, recipe.input, workers=1, max_bytes=1 << 20)
         net = build(recipe, 5)
         load_weights(net, made[0] / "model.safetensors")
-        features, _ = scoring.outputs_of(net, pictures, parts.train)
+        features, _ = scoring.run_network(net, pictures, parts.train)
         index = veduta.create(tmp_path / "index", encoder=str(made[0]))
         index.add(tmp_path / "photos")
         for row, feature in zip(parts.train, features, strict=True):
@@ -960,7 +959,7 @@ class TestCompare:
             return "".join(compare_runs([runs[name] for name in given], given, sort=key).names)
 
         accuracies = [runs[name].card.test for name in "ab"]
-        assert all(isinstance(each, Figures) for each in accuracies)
+        assert all(isinstance(each, ClassificationFigures) for each in accuracies)
         better = "ab" if accuracies[0].accuracy >= accuracies[1].accuracy else "ba"
         assert order(None) == "cab"
         assert order("accuracy") == f"{better}c"

@@ -28,16 +28,16 @@ from tiny import pixels, save  # noqa: E402
 
 from veduta.encoders.encoder import Encoder  # noqa: E402
 from veduta.errors import DatasetError, LearnError, RecipeError  # noqa: E402
-from veduta.learn.data.dataloader import Batches, feed  # noqa: E402
-from veduta.learn.data.image_cache import Pictures, normalised, prepare  # noqa: E402
-from veduta.learn.data.sampling import epoch_batches, share_of  # noqa: E402
-from veduta.learn.data.splits import Parts, read_parts  # noqa: E402
+from veduta.learn.data.dataloader import BatchSampler, make_dataloader  # noqa: E402
+from veduta.learn.data.image_cache import ImageCache, cache_images, normalise  # noqa: E402
+from veduta.learn.data.sampling import epoch_batches, rank_share  # noqa: E402
+from veduta.learn.data.splits import DatasetSplits, read_splits  # noqa: E402
 from veduta.learn.models.networks import Net, Outputs, build  # noqa: E402
 from veduta.learn.recipe import Input, Loss, Network, Recipe, Training  # noqa: E402
 from veduta.learn.training import checkpoint  # noqa: E402
 from veduta.learn.training import schedule as pace  # noqa: E402
-from veduta.learn.training.loop import Trained, fit  # noqa: E402
-from veduta.learn.training.losses import LOSSES, mixed, objective, penalty  # noqa: E402
+from veduta.learn.training.loop import TrainingResult, fit  # noqa: E402
+from veduta.learn.training.losses import LOSSES, build_loss, mix_up, weight_penalty  # noqa: E402
 from veduta.learn.training.schedule import Epoch  # noqa: E402
 
 SIZE = 16
@@ -95,16 +95,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coloured(tmp_path_factory.mktemp("photos"))
 
 
-def prepared(dataset: Path, chosen: Recipe) -> tuple[Pictures, Parts]:
+def prepared(dataset: Path, chosen: Recipe) -> tuple[ImageCache, DatasetSplits]:
     training = chosen.training
-    parts = read_parts(dataset, validation=training.validation, seed=training.seed)
-    return prepare(parts, chosen.input, workers=2, cap=2**20)
+    parts = read_splits(dataset, validation=training.validation, seed=training.seed)
+    return cache_images(parts, chosen.input, workers=2, max_bytes=2**20)
 
 
-def train(chosen: Recipe, dataset: Path, out: Path, **options: Any) -> Trained:
+def train(chosen: Recipe, dataset: Path, out: Path, **options: Any) -> TrainingResult:
     pictures, parts = prepared(dataset, chosen)
     torch.manual_seed(chosen.training.seed)
-    return fit(chosen, build(chosen, len(parts.names)), parts, pictures, out, **options)
+    return fit(chosen, build(chosen, len(parts.class_names)), parts, pictures, out, **options)
 
 
 def labels(folder: Path, rows: list[tuple[str, str, str]], column: str = "split") -> Path:
@@ -113,37 +113,37 @@ def labels(folder: Path, rows: list[tuple[str, str, str]], column: str = "split"
     return folder
 
 
-# Parts
+# DatasetSplits
 
 
 def test_a_share_of_each_class_is_held_out(dataset: Path) -> None:
-    parts = read_parts(dataset, validation=0.25)
+    parts = read_splits(dataset, validation=0.25)
     assert parts.held_out
-    assert parts.names == ("class0", "class1", "class2")
-    assert Counter(parts.codes[parts.val].tolist()) == {0: 2, 1: 2, 2: 2}
+    assert parts.class_names == ("class0", "class1", "class2")
+    assert Counter(parts.class_ids[parts.val].tolist()) == {0: 2, 1: 2, 2: 2}
     assert sorted([*parts.train, *parts.val]) == list(range(24))
     assert parts.test.size == 0
-    again = read_parts(dataset, validation=0.25)
+    again = read_splits(dataset, validation=0.25)
     assert again.val.tolist() == parts.val.tolist()
     assert again.digest == parts.digest
-    other = read_parts(dataset, validation=0.25, seed=1)
+    other = read_splits(dataset, validation=0.25, seed=1)
     assert other.val.tolist() != parts.val.tolist()
     assert other.digest != parts.digest
-    assert read_parts(dataset, validation=0).val.size == 0
+    assert read_splits(dataset, validation=0).val.size == 0
 
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     folder = coloured(tmp_path, 2, 3)
-    before = read_parts(folder).digest
+    before = read_splits(folder).digest
     save(folder / "class1" / "2.png", 7)
-    assert read_parts(folder).digest != before
+    assert read_splits(folder).digest != before
 
 
 def test_copies_are_held_out_together(tmp_path: Path) -> None:
     for code in range(2):
         for number in range(12):
             save(tmp_path / f"class{code}" / f"{number:02}.png", 100 * code + number // 3)
-    parts = read_parts(tmp_path, validation=0.25)
+    parts = read_splits(tmp_path, validation=0.25)
     held = [parts.paths[row] for row in parts.val]
     groups = Counter((path.split("/")[0], int(path.split("/")[1][:2]) // 3) for path in held)
     assert set(groups.values()) == {3}
@@ -158,7 +158,7 @@ def test_changed_copies_are_held_out_with_their_photo(tmp_path: Path) -> None:
             save(tmp_path / path, 10 * number + copy)
             rows.append(f"{path},class{number % 2},train,{number}-0.png")
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n", "utf-8")
-    parts = read_parts(tmp_path, validation=0.25)
+    parts = read_splits(tmp_path, validation=0.25)
     held = Counter(parts.paths[row].split("-")[0] for row in parts.val)
     assert set(held.values()) == {3} and len(held) >= 4
 
@@ -171,7 +171,7 @@ def test_the_words_of_the_column(tmp_path: Path) -> None:
         rows.append((f"{number}.png", f"class {number % 2}", word))
     save(tmp_path / "none.png", 99)
     labels(tmp_path, [*rows, ("none.png", "", "train")], "cls_split")
-    parts = read_parts(tmp_path, column="cls_split")
+    parts = read_splits(tmp_path, column="cls_split")
     of = {
         name: [parts.paths[row] for row in getattr(parts, name)]
         for name in ("train", "val", "test")
@@ -182,9 +182,12 @@ def test_the_words_of_the_column(tmp_path: Path) -> None:
         "test": ["3.png", "4.png"],
     }
     assert not parts.held_out
-    assert [parts.names[code] for code in parts.codes[parts.test]] == ["class 1", "class 0"]
+    assert [parts.class_names[code] for code in parts.class_ids[parts.test]] == [
+        "class 1",
+        "class 0",
+    ]
     with pytest.raises(DatasetError, match=r"no column 'cls_splt'.*'cls_split'"):
-        read_parts(tmp_path, column="cls_splt")
+        read_splits(tmp_path, column="cls_splt")
 
 
 def test_rows_in_another_order_are_the_same_parts(tmp_path: Path) -> None:
@@ -192,8 +195,8 @@ def test_rows_in_another_order_are_the_same_parts(tmp_path: Path) -> None:
     for number in range(8):
         save(tmp_path / f"{number}.png", number)
         rows.append((f"{number}.png", f"c{number % 2}", "train" if number < 6 else "test"))
-    one = read_parts(labels(tmp_path, rows))
-    other = read_parts(labels(tmp_path, rows[::-1]))
+    one = read_splits(labels(tmp_path, rows))
+    other = read_splits(labels(tmp_path, rows[::-1]))
     assert one.paths == other.paths
     assert one.digest == other.digest
     assert one.val.tolist() == other.val.tolist()
@@ -204,30 +207,30 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         coloured(tmp_path / part, 2, 2)
         for number, file in enumerate(sorted((tmp_path / part).rglob("*.png"))):
             save(file, first + number)
-    parts = read_parts(tmp_path)
+    parts = read_splits(tmp_path)
     assert [len(part) for part in (parts.train, parts.val, parts.test)] == [4, 4, 4]
-    assert parts.names == ("class0", "class1")
+    assert parts.class_names == ("class0", "class1")
 
 
 def test_one_class_is_refused_by_name(tmp_path: Path) -> None:
     coloured(tmp_path, 1)
     with pytest.raises(LearnError, match=r"one class only, 'class0'.*two classes"):
-        read_parts(tmp_path)
+        read_splits(tmp_path)
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 1)
     labels(tmp_path, [("a.png", "x", "test")])
     with pytest.raises(LearnError, match=r"no labelled photo is for training.*it says 'test'"):
-        read_parts(tmp_path)
+        read_splits(tmp_path)
 
 
 def test_a_class_of_one_photo_learns_and_is_not_held_out(tmp_path: Path) -> None:
     coloured(tmp_path, 2, 5)
     save(tmp_path / "lonely" / "1.png", 77)
     for share in (0.2, 0.8):
-        parts = read_parts(tmp_path, validation=share)
-        (row,) = np.flatnonzero(parts.codes == parts.names.index("lonely"))
+        parts = read_splits(tmp_path, validation=share)
+        (row,) = np.flatnonzero(parts.class_ids == parts.class_names.index("lonely"))
         assert row in parts.train
         assert any("one photo" in told and "'lonely'" in told for told in parts.problems)
 
@@ -240,17 +243,17 @@ def test_odd_names_survive(tmp_path: Path) -> None:
     chosen = recipe(epochs=1)
     done = train(chosen, tmp_path, tmp_path.parent / "odd-run")
     assert done.net.classes == 5
-    parts = read_parts(tmp_path)
-    assert list(parts.names) == sorted(odd)
-    assert parts.without({int(parts.val[0]): "gone"}).names == parts.names
+    parts = read_splits(tmp_path)
+    assert list(parts.class_names) == sorted(odd)
+    assert parts.without({int(parts.val[0]): "gone"}).class_names == parts.class_names
 
 
 def test_classes_that_only_the_test_has(tmp_path: Path) -> None:
     coloured(tmp_path, 2, 3)
     save(tmp_path / "new" / "n.png", 55)
     rows = [(f"class{c}/{n}.png", f"class{c}", "train") for c in range(2) for n in range(3)]
-    parts = read_parts(labels(tmp_path, [*rows, ("new/n.png", "new", "test")]))
-    assert parts.names == ("class0", "class1")
+    parts = read_splits(labels(tmp_path, [*rows, ("new/n.png", "new", "test")]))
+    assert parts.class_names == ("class0", "class1")
     assert parts.test.size == 0
     assert any("1 photos of test left out" in told and "'new'" in told for told in parts.problems)
 
@@ -264,7 +267,7 @@ def test_leaks_are_refused_with_the_list(tmp_path: Path) -> None:
         rows.append((f"ask{number:02}.png", f"c{number % 2}", "test" if number else "val"))
     labels(tmp_path, rows)
     with pytest.raises(LearnError) as caught:
-        read_parts(tmp_path)
+        read_splits(tmp_path)
     text = str(caught.value)
     assert "12 of val and test are also in train" in text
     assert "ask00.png (val) is learn00.png" in text
@@ -272,7 +275,7 @@ def test_leaks_are_refused_with_the_list(tmp_path: Path) -> None:
     assert "ask10.png" not in text
     assert "and 2 more" in text
     assert "--allow-leak" in text
-    parts = read_parts(tmp_path, allow_leak=True)
+    parts = read_splits(tmp_path, allow_leak=True)
     assert len(parts.test) == 13
     assert any(told.startswith("leak allowed: 12 of val") for told in parts.problems)
 
@@ -283,10 +286,10 @@ def test_unreadable_photos_leave_and_shift_no_row(tmp_path: Path) -> None:
     (tmp_path / "class1" / "3.png").write_text("<html>no photo</html>")
     (tmp_path / "class2" / "9.png").symlink_to(tmp_path / "nowhere.png")
     chosen = recipe()
-    parts = read_parts(tmp_path)
+    parts = read_splits(tmp_path)
     told = []
-    pictures, left = prepare(
-        parts, chosen.input, workers=2, cap=2**20, on_progress=lambda *now: told.append(now)
+    pictures, left = cache_images(
+        parts, chosen.input, workers=2, max_bytes=2**20, on_progress=lambda *now: told.append(now)
     )
     assert told[-1] == ("Reading photos", 18, 18)
     assert len(left.paths) == 16
@@ -298,7 +301,7 @@ def test_unreadable_photos_leave_and_shift_no_row(tmp_path: Path) -> None:
         with Image.open(tmp_path / path) as image:
             colour = np.asarray(image).mean(axis=(0, 1)).argmax()
         shown = pictures.batch([row]).float().mean(dim=(0, 2, 3)).argmax()
-        assert int(shown) == colour == left.codes[row]
+        assert int(shown) == colour == left.class_ids[row]
     assert sorted([*left.train, *left.val]) == list(range(16))
     done = fit(chosen, build(chosen, 3), left, pictures, tmp_path.parent / "broken-run")
     assert len(done.history) == 3
@@ -308,16 +311,16 @@ def test_a_class_whose_photos_are_all_broken_leaves(tmp_path: Path) -> None:
     coloured(tmp_path, 2, 4)
     (tmp_path / "class2").mkdir()
     (tmp_path / "class2" / "x.png").write_bytes(b"no photo")
-    parts = read_parts(tmp_path)
-    _, left = prepare(parts, Input(size=8), workers=1, cap=2**20)
-    assert left.names == ("class0", "class1")
+    parts = read_splits(tmp_path)
+    _, left = cache_images(parts, Input(size=8), workers=1, max_bytes=2**20)
+    assert left.class_names == ("class0", "class1")
     for file in (tmp_path / "class1").iterdir():
         file.write_bytes(b"no photo")
     with pytest.raises(LearnError, match="one class only, 'class0'"):
-        prepare(read_parts(tmp_path), Input(size=8), workers=1, cap=2**20)
+        cache_images(read_splits(tmp_path), Input(size=8), workers=1, max_bytes=2**20)
 
 
-# Pictures
+# Image cache
 
 
 @pytest.mark.parametrize("fit_", ["squash", "crop"])
@@ -334,8 +337,8 @@ def test_pixels_are_those_of_an_index(tmp_path: Path, fit_: Any) -> None:
     turned.save(tmp_path / "a" / "large.jpg", quality=90, exif=exif)
     save(tmp_path / "b" / "small.png", 3)
     seen = Input(size=24, fit=fit_, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
-    pictures, parts = prepare(
-        read_parts(tmp_path, validation=0), seen, workers=1, cap=24 * 24 * 3
+    pictures, parts = cache_images(
+        read_splits(tmp_path, validation=0), seen, workers=1, max_bytes=24 * 24 * 3
     )  # one of two fits
     assert not pictures.in_memory
     encoder = Encoder.__new__(Encoder)
@@ -350,15 +353,15 @@ def test_pixels_are_those_of_an_index(tmp_path: Path, fit_: Any) -> None:
         wanted = encoder.prepare(photo.pixels)[0]
         found = pictures.batch([row])
         assert np.array_equal(found[0].permute(1, 2, 0).numpy(), wanted)
-        values = normalised(found, seen)[0].numpy()
+        values = normalise(found, seen)[0].numpy()
         np.testing.assert_allclose(values, encoder._as_input(wanted[None])[0], atol=1e-6)
 
 
 def test_photos_beyond_the_cap_are_decoded_each_time(dataset: Path) -> None:
-    parts = read_parts(dataset)
-    whole, _ = prepare(parts, Input(size=8), workers=1, cap=2**20)
-    part, _ = prepare(parts, Input(size=8), workers=3, cap=5 * 8 * 8 * 3)
-    none, _ = prepare(parts, Input(size=8), workers=1, cap=0)
+    parts = read_splits(dataset)
+    whole, _ = cache_images(parts, Input(size=8), workers=1, max_bytes=2**20)
+    part, _ = cache_images(parts, Input(size=8), workers=3, max_bytes=5 * 8 * 8 * 3)
+    none, _ = cache_images(parts, Input(size=8), workers=1, max_bytes=0)
     assert whole.in_memory
     assert not part.in_memory
     rows = np.random.default_rng(0).permutation(len(parts.paths))
@@ -368,8 +371,8 @@ def test_photos_beyond_the_cap_are_decoded_each_time(dataset: Path) -> None:
 
 
 def test_a_photo_that_goes_away_in_between(tmp_path: Path) -> None:
-    parts = read_parts(coloured(tmp_path, 2, 2), validation=0)
-    pictures, _ = prepare(parts, Input(size=8), workers=1, cap=0)
+    parts = read_splits(coloured(tmp_path, 2, 2), validation=0)
+    pictures, _ = cache_images(parts, Input(size=8), workers=1, max_bytes=0)
     (tmp_path / "class1" / "0.png").unlink()
     with pytest.raises(LearnError, match=r"class1/0.png.*did when training began"):
         pictures.batch([2])
@@ -435,9 +438,9 @@ def test_pairs_half_of_one_class_half_of_two() -> None:
 
 def test_processes_share_a_batch_by_whole_groups() -> None:
     batch = np.arange(12)
-    shares = [share_of(batch, rank, 3, 2) for rank in range(3)]
+    shares = [rank_share(batch, rank, 3, 2) for rank in range(3)]
     assert [share.tolist() for share in shares] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    few = [share_of(batch[:2], rank, 2, 2).tolist() for rank in range(2)]
+    few = [rank_share(batch[:2], rank, 2, 2).tolist() for rank in range(2)]
     assert few == [[0, 1], [0, 1]]
 
 
@@ -456,15 +459,17 @@ def test_augmentation_is_the_same_with_and_without_processes(
 
     for workers in (0, 2):
         monkeypatch.setattr(feeding, "_workers", lambda workers=workers, **_: workers)
-        batches = Batches(parts, parts.train, chosen.training, lambda: 1)
+        batches = BatchSampler(parts, parts.train, chosen.training, lambda: 1)
         torch.manual_seed(5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks, from Python 3.12 on
-            loader = feed(parts, pictures, batches, noisy, on_gpu=False)
+            loader = make_dataloader(parts, pictures, batches, noisy, on_gpu=False)
             seen.append([photos for photos, _ in loader])
         assert float(torch.rand(1)) == pytest.approx(_first_of(5))  # nothing else was drawn
     assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
-    plain = pictures.batch(next(iter(epoch_batches(parts.train, parts.codes, chosen.training, 1))))
+    plain = pictures.batch(
+        next(iter(epoch_batches(parts.train, parts.class_ids, chosen.training, 1)))
+    )
     assert not torch.equal(seen[0][0], plain)
 
 
@@ -483,7 +488,7 @@ def net_like(classes: int = 3, size: int = 2, *, probabilities: bool = False) ->
 def value(
     loss: Loss, outputs: Outputs, codes: list[int], net: Any = None, **training: Any
 ) -> float:
-    goal = objective(recipe(loss=loss, **training), net or net_like())
+    goal = build_loss(recipe(loss=loss, **training), net or net_like())
     photos = torch.zeros(len(codes), 3, 2, 2, dtype=torch.uint8)
     return goal(outputs, torch.tensor(codes), photos).item()
 
@@ -544,7 +549,7 @@ def test_contrastive_on_all_pairs_counts_both_kinds_alike() -> None:
 
 def test_contrastive_of_equal_photos_has_a_slope() -> None:
     features = torch.zeros(2, 2, requires_grad=True)
-    goal = objective(recipe(loss=Loss(name="contrastive"), pairs=1), net_like())
+    goal = build_loss(recipe(loss=Loss(name="contrastive"), pairs=1), net_like())
     goal(Outputs(features, None), torch.tensor([0, 1]), torch.zeros(2, 3, 1, 1)).backward()
     assert torch.isfinite(features.grad).all()
 
@@ -559,7 +564,7 @@ def test_triplet_by_hand() -> None:
 
 def test_arcface_by_hand() -> None:
     loss = Loss(name="arcface", margin=0.5, scale=4.0)
-    goal = objective(recipe(loss=loss), net_like(2))
+    goal = build_loss(recipe(loss=loss), net_like(2))
     with torch.no_grad():
         goal.metric.W.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))  # columns: the centres
     angle = 0.3
@@ -573,7 +578,7 @@ def test_arcface_by_hand() -> None:
 
 def test_sub_centre_arcface_takes_the_nearest_centre() -> None:
     loss = Loss(name="sub-centre-arcface", margin=0.0, scale=4.0, sub_centres=2)
-    goal = objective(recipe(loss=loss), net_like(2))
+    goal = build_loss(recipe(loss=loss), net_like(2))
     with torch.no_grad():
         goal.metric.W.copy_(torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]]))
     angle = 1.2
@@ -604,9 +609,9 @@ def test_reconstruction_losses_by_hand() -> None:
     )
     missed = 0.25 + 0.25 + 0.09
     codes = torch.tensor([0, 1])
-    mse = objective(recipe(loss=Loss(name="mse")), net_like())
+    mse = build_loss(recipe(loss=Loss(name="mse")), net_like())
     assert float(mse(outputs, codes, photos)) == pytest.approx(missed / 3)
-    vae = objective(recipe(loss=Loss(name="vae", kl_weight=3.0)), net_like())
+    vae = build_loss(recipe(loss=Loss(name="vae", kl_weight=3.0)), net_like())
     # KL of N(1, 1) is ½; of N(0, 2) ½ (2 - 1 - ln 2)
     distance = 0.5 + 0.5 * (1 - math.log(2))
     assert float(vae(outputs, codes, photos)) == pytest.approx(missed + 3 * distance / 2)
@@ -615,19 +620,19 @@ def test_reconstruction_losses_by_hand() -> None:
     with pytest.raises(RecipeError, match=r"network\.decoder"):
         mse(Outputs(torch.zeros(2, 2)), codes, photos)
     with pytest.raises(RecipeError, match="dense"):
-        objective(recipe(), net_like())(Outputs(torch.zeros(2, 2)), codes, photos)
+        build_loss(recipe(), net_like())(Outputs(torch.zeros(2, 2)), codes, photos)
 
 
 def test_losses_and_what_does_not_go_with_them() -> None:
     for name in LOSSES:
         net = net_like(2)
-        assert objective(recipe(loss=Loss(name=name)), net) is not None
+        assert build_loss(recipe(loss=Loss(name=name)), net) is not None
     with pytest.raises(RecipeError, match="did you mean 'triplet'"):
-        objective(recipe(loss=Loss(name="tripplet")), net_like())
+        build_loss(recipe(loss=Loss(name="tripplet")), net_like())
     with pytest.raises(RecipeError, match="pairs is for the contrastive loss"):
-        objective(recipe(pairs=10), net_like())
+        build_loss(recipe(pairs=10), net_like())
     with pytest.raises(RecipeError, match="mixup"):
-        objective(recipe(loss=Loss(name="mse"), mixup=0.2), net_like())
+        build_loss(recipe(loss=Loss(name="mse"), mixup=0.2), net_like())
 
 
 def test_the_penalty_is_on_regularised_weights_alone() -> None:
@@ -641,8 +646,10 @@ def test_the_penalty_is_on_regularised_weights_alone() -> None:
         for parameter in net.parameters():
             parameter.fill_(-0.5)
     count = 2 * 3 * SIZE * SIZE
-    assert penalty(net, 0.1, 0.01).item() == pytest.approx(0.1 * 0.5 * count + 0.01 * 0.25 * count)
-    assert penalty(net, 0, 0) == 0
+    assert weight_penalty(net, 0.1, 0.01).item() == pytest.approx(
+        0.1 * 0.5 * count + 0.01 * 0.25 * count
+    )
+    assert weight_penalty(net, 0, 0) == 0
 
 
 def test_mixup() -> None:
@@ -650,7 +657,7 @@ def test_mixup() -> None:
     photos = torch.arange(5.0).reshape(5, 1)
     shares = []
     for _ in range(300):
-        blend, others, share = mixed(photos, 0.4)
+        blend, others, share = mix_up(photos, 0.4)
         assert sorted(others.tolist()) == list(range(5))
         torch.testing.assert_close(blend, share * photos + (1 - share) * photos[others])
         shares.append(share)
@@ -667,14 +674,14 @@ def history(*accuracies: float) -> list[Epoch]:
 
 def test_the_learning_rate_of_the_next_epoch() -> None:
     steps = Training(milestones=(1, 3), gamma=0.5)
-    factors = [pace.rate_factor(history(*[0.1] * done), steps) for done in range(5)]
+    factors = [pace.learning_rate_factor(history(*[0.1] * done), steps) for done in range(5)]
     assert factors == [1, 0.5, 0.5, 0.25, 0.25]
     wave = Training(cosine=True, epochs=4)
-    factors = [pace.rate_factor(history(*[0.1] * done), wave) for done in range(4)]
+    factors = [pace.learning_rate_factor(history(*[0.1] * done), wave) for done in range(4)]
     assert factors == pytest.approx([1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
     plateau = Training(reduce_patience=2, reduce_factor=0.1)
     seen = [0.5, 0.4, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]
-    factors = [pace.rate_factor(history(*seen[:done]), plateau) for done in range(9)]
+    factors = [pace.learning_rate_factor(history(*seen[:done]), plateau) for done in range(9)]
     assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
 
 
@@ -718,7 +725,7 @@ def test_it_learns_quietly(
     assert [epoch.number for epoch in seen] == list(range(1, 13))
     assert max(epoch.val_accuracy or 0 for epoch in seen) >= 0.9
     assert seen[-1].train_loss < 0.5 * seen[0].train_loss
-    assert done.stopped == "all 12 epochs"
+    assert done.stop_reason == "all 12 epochs"
     assert done.device in ("cpu", "mps") or torch.cuda.is_available()
     assert not done.net.training
     training = [now for now in told if now[0] == "Training"]
@@ -733,21 +740,21 @@ def test_the_best_epoch_is_kept_and_its_figures_are_true(dataset: Path, tmp_path
     torch.manual_seed(0)
     done = fit(chosen, build(chosen, 3), parts, pictures, tmp_path)
     losses = [epoch.val_loss for epoch in done.history]
-    assert done.best == int(np.argmin(losses)) + 1
+    assert done.best_epoch == int(np.argmin(losses)) + 1
     with torch.no_grad():
-        scores = done.net(normalised(pictures.batch(parts.val), chosen.input)).scores
-        codes = torch.from_numpy(parts.codes[parts.val])
+        scores = done.net(normalise(pictures.batch(parts.val), chosen.input)).scores
+        codes = torch.from_numpy(parts.class_ids[parts.val])
         loss = torch.nn.functional.cross_entropy(scores, codes)
     assert float(loss) == pytest.approx(min(losses), rel=1e-4)
     right = float((scores.argmax(dim=1) == codes).float().mean())
-    assert right == pytest.approx(done.history[done.best - 1].val_accuracy)
+    assert right == pytest.approx(done.history[done.best_epoch - 1].val_accuracy)
 
 
 def test_without_validation_the_train_loss_is_watched(dataset: Path, tmp_path: Path) -> None:
     done = train(recipe(validation=0.0), dataset, tmp_path)
-    assert "train loss was watched" in done.stopped
+    assert "train loss was watched" in done.stop_reason
     assert all(epoch.val_loss is None for epoch in done.history)
-    assert done.best == int(np.argmin([epoch.train_loss for epoch in done.history])) + 1
+    assert done.best_epoch == int(np.argmin([epoch.train_loss for epoch in done.history])) + 1
 
 
 def test_a_step_of_plain_descent_by_hand(tmp_path: Path) -> None:
@@ -768,7 +775,7 @@ def test_a_step_of_plain_descent_by_hand(tmp_path: Path) -> None:
     weight = net.layers[1].weight.detach().clone().requires_grad_()
     bias = net.layers[1].bias.detach().clone().requires_grad_()
     photos = pictures.batch(parts.train).float().flatten(1) / 255
-    codes = torch.from_numpy(parts.codes)
+    codes = torch.from_numpy(parts.class_ids)
     loss = torch.nn.functional.cross_entropy(photos @ weight.T + bias, codes)
     loss = loss + 0.01 * weight.square().sum()
     loss.backward()
@@ -978,13 +985,13 @@ t.train(t.recipe(augment=t.HALVES, **t.TOUGH), photos, out, on_progress=now)
 """
 
 
-def same(one: Trained, other: Trained) -> bool:
+def same(one: TrainingResult, other: TrainingResult) -> bool:
     weights = [trained.net.state_dict() for trained in (one, other)]
     figures = [[replace(e, seconds=0) for e in trained.history] for trained in (one, other)]
     return (
         figures[0] == figures[1]
-        and one.best == other.best
-        and one.stopped == other.stopped
+        and one.best_epoch == other.best_epoch
+        and one.stop_reason == other.stop_reason
         and weights[0].keys() == weights[1].keys()
         and all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     )
@@ -1115,12 +1122,12 @@ def test_a_network_is_a_net(dataset: Path) -> None:
 
 
 def test_a_linear_probe_is_the_ridge_regression_at_its_best_scale() -> None:
-    from veduta.learn.training.linear_probe import RIDGE, linear_probe
+    from veduta.learn.training.linear_probe import RIDGE, fit_linear_probe
 
     rng = np.random.default_rng(3)
     codes = np.repeat(np.arange(3), 8)
     features = rng.normal(size=(24, 5)) + 2 * np.eye(5)[codes] + 3
-    weights, bias = linear_probe(features, codes, 3)
+    weights, bias = fit_linear_probe(features, codes, 3)
     targets = np.eye(3)[codes]
 
     def regression(rows: Any, wanted: Any, ridge: float) -> tuple[Any, Any]:
@@ -1159,18 +1166,18 @@ def test_training_begins_with_the_probe(dataset: Path, tmp_path: Path) -> None:
         training=replace(chosen.training, probe="before", learning_rate=1e-9),
     )
     pictures, parts = prepared(dataset, chosen)
-    done = fit(chosen, build(chosen, len(parts.names)), parts, pictures, tmp_path / "probe")
+    done = fit(chosen, build(chosen, len(parts.class_names)), parts, pictures, tmp_path / "probe")
     random = replace(chosen, training=replace(chosen.training, probe="none"))
-    plain = fit(random, build(random, len(parts.names)), parts, pictures, tmp_path / "random")
+    plain = fit(random, build(random, len(parts.class_names)), parts, pictures, tmp_path / "random")
     assert done.history[0].train_loss < 0.7 * plain.history[0].train_loss
     wrong = replace(chosen, network=replace(chosen.network, features=0))
     with pytest.raises(RecipeError, match=r"training\.probe wants"):
-        fit(wrong, build(wrong, len(parts.names)), parts, pictures, tmp_path / "wrong")
+        fit(wrong, build(wrong, len(parts.class_names)), parts, pictures, tmp_path / "wrong")
 
 
 def test_training_ends_with_the_probe(dataset: Path, tmp_path: Path) -> None:
     """By a loss of the features, which has no opinion of the last layer."""
-    from veduta.learn.training.linear_probe import linear_probe
+    from veduta.learn.training.linear_probe import fit_linear_probe
 
     layers: Any = ({"conv": 4}, {"global": "average"}, {"dense": "classes"})
     chosen = recipe(epochs=2)
@@ -1181,17 +1188,17 @@ def test_training_ends_with_the_probe(dataset: Path, tmp_path: Path) -> None:
         training=replace(chosen.training, probe="after", per_class=2, batch=6),
     )
     pictures, parts = prepared(dataset, chosen)
-    net = build(chosen, len(parts.names))
+    net = build(chosen, len(parts.class_names))
     before = net.layers[0].weight.detach().clone()
     done = fit(chosen, net, parts, pictures, tmp_path)
     assert not torch.equal(before, done.net.layers[0].weight)
     with torch.inference_mode():
-        shown = normalised(pictures.batch(parts.train), chosen.input)
+        shown = normalise(pictures.batch(parts.train), chosen.input)
         features = done.net(shown).features.numpy()
-    weights, bias = linear_probe(features, parts.codes[parts.train], len(parts.names))
+    weights, bias = fit_linear_probe(features, parts.class_ids[parts.train], len(parts.class_names))
     np.testing.assert_allclose(done.net.layers[-1].weight.detach(), weights.T, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(done.net.layers[-1].bias.detach(), bias, rtol=1e-3, atol=1e-4)
     assert all(one.requires_grad for one in done.net.layers.parameters())
     wrong = replace(chosen, loss=replace(chosen.loss, name="cross-entropy"))
     with pytest.raises(RecipeError, match=r'probe = "after"'):
-        build(wrong, len(parts.names))
+        build(wrong, len(parts.class_names))

@@ -12,28 +12,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from veduta.learn.data.sampling import draws, epoch_batches, group_size, share_of
+from veduta.learn.data.sampling import augmentation_seeds, epoch_batches, group_size, rank_share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.learn.data.examples import Examples
-    from veduta.learn.data.splits import Parts
+    from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.recipe import Training
 
-__all__ = ["Batches", "feed"]
+__all__ = ["BatchSampler", "make_dataloader"]
 
 _MOST_WORKERS = 8
 
 Augment = Callable[[Tensor], Tensor]
 
 
-class Batches:
+class BatchSampler:
     """The batches of an epoch as lists of (row, seed of its augmentation)."""
 
     def __init__(
         self,
-        parts: Parts,
+        parts: DatasetSplits,
         rows: NDArray[np.intp],
         training: Training,
         epoch: Callable[[], int],
@@ -56,27 +56,27 @@ class Batches:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.epoch()
         for number, batch in enumerate(self._order(epoch)):
-            seeds = draws(self.training.seed, epoch, number, len(batch))
+            seeds = augmentation_seeds(self.training.seed, epoch, number, len(batch))
             places = np.arange(len(batch))
-            mine = share_of(places, self.rank, self.ranks, group_size(self.training))
+            mine = rank_share(places, self.rank, self.ranks, group_size(self.training))
             yield list(zip(batch[mine].tolist(), seeds[mine].tolist(), strict=True))
 
     def _order(self, epoch: int) -> list[NDArray[np.intp]]:
-        return epoch_batches(self.rows, self.parts.codes[self.rows], self.training, epoch)
+        return epoch_batches(self.rows, self.parts.class_ids[self.rows], self.training, epoch)
 
 
 class _Photos:
     """What a loader asks for a batch: photos (n, 3, size, size) uint8, and their classes."""
 
-    def __init__(self, parts: Parts, examples: Examples, augment: Augment | None) -> None:
-        self.codes, self.examples, self.augment = parts.codes, examples, augment
+    def __init__(self, parts: DatasetSplits, examples: Examples, augment: Augment | None) -> None:
+        self.codes, self.examples, self.augment = parts.class_ids, examples, augment
 
     def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         rows = np.array([row for row, _ in wanted], np.intp)
         photos = self.examples.batch(rows)
         if self.augment is not None:
             done = torch.stack(self._augmented(photos, [seed for _, seed in wanted]))
-            # As `Pictures` has them, with which convolutions on a processor take 0.7 of the time.
+            # As `ImageCache` has them, with which convolutions on a processor take 0.7 of the time.
             photos = done.contiguous(memory_format=torch.channels_last)
         return photos, torch.from_numpy(self.codes[rows])
 
@@ -91,10 +91,10 @@ class _Photos:
         return done
 
 
-def feed(
-    parts: Parts,
+def make_dataloader(
+    parts: DatasetSplits,
     examples: Examples,
-    batches: Batches,
+    batches: BatchSampler,
     augment: Augment | None,
     *,
     on_gpu: bool,

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from veduta.learn.data.splits import Parts
+    from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.recipe import Input
 
-__all__ = ["Pictures", "normalised", "prepare", "read_picture"]
+__all__ = ["ImageCache", "cache_images", "normalise", "read_image"]
 
 OnProgress = Callable[[str, int, int], None]
 
 _AT_ONCE = 64  # photos in work between two reports
 
 
-class Pictures:
+class ImageCache:
     """N photos as squares of bytes: those that fit are in memory, the others decoded when asked."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Pictures:
 
     def network_input(self, batch: Tensor) -> Tensor:
         """Return a batch with the mean and standard deviation of the recipe's input: float32."""
-        return normalised(batch, self.input)
+        return normalise(batch, self.input)
 
     def _decoded(self, files: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
         from torch.utils.data import get_worker_info
@@ -88,32 +88,32 @@ class Pictures:
         alone = get_worker_info() is not None or self._workers < 2 or len(files) < 2
         try:
             if alone:
-                yield from (read_picture(file, self.spec) for file in files)
+                yield from (read_image(file, self.spec) for file in files)
                 return
             with ThreadPoolExecutor(self._workers, "veduta-pictures") as pool:
-                yield from pool.map(lambda file: read_picture(file, self.spec), files)
+                yield from pool.map(lambda file: read_image(file, self.spec), files)
         except PhotoError as error:
             raise LearnError(
                 f"{error}. It did when training began: put it back, or begin anew without it"
             ) from error
 
 
-def prepare(
-    parts: Parts,
+def cache_images(
+    parts: DatasetSplits,
     input: Input,  # noqa: A002 - as the recipe calls it
     *,
     workers: int,
-    cap: int,
+    max_bytes: int,
     on_progress: OnProgress | None = None,
-) -> tuple[Pictures, Parts]:
+) -> tuple[ImageCache, DatasetSplits]:
     """Decode the photos of all parts, and leave out those that do not.
 
     Args:
         parts: which photos.
         input: their size, and how they are brought to it.
         workers: threads that decode.
-        cap: bytes of decoded photos that are kept. Photos to train on are kept first, those of the
-            test, which are asked once, last.
+        max_bytes: the memory for decoded photos. Training photos are kept first and test photos,
+            which are used only once, last.
         on_progress: called with (what, done, total).
 
     Returns:
@@ -124,7 +124,7 @@ def prepare(
     """
     spec = _spec(input)
     files = [parts.root / path for path in parts.paths]
-    room = min(len(files), cap // (input.size * input.size * 3))
+    room = min(len(files), max_bytes // (input.size * input.size * 3))
     kept = np.empty((room, input.size, input.size, 3), np.uint8)
     slots = np.full(len(files), -1, np.intp)
     order = np.concatenate([parts.train, parts.val, parts.test]).tolist()
@@ -133,7 +133,7 @@ def prepare(
 
     def read(row: int) -> NDArray[np.uint8] | str:
         try:
-            return read_picture(files[row], spec)
+            return read_image(files[row], spec)
         except PhotoError as error:
             return error.reason
 
@@ -153,11 +153,11 @@ def prepare(
     # A class can leave with its last photo to train on, and its other photos with it.
     row_of = {path: row for row, path in enumerate(parts.paths)}
     same = np.array([row_of[path] for path in remaining.paths], np.intp)
-    pictures = Pictures([files[row] for row in same], spec, input, kept, slots[same], workers)
+    pictures = ImageCache([files[row] for row in same], spec, input, kept, slots[same], workers)
     return pictures, remaining
 
 
-def read_picture(file: Path, spec: EncoderSpec) -> NDArray[np.uint8]:
+def read_image(file: Path, spec: EncoderSpec) -> NDArray[np.uint8]:
     """Read a photo as `Encoder.prepare` brings it to a network: (size, size, 3) uint8, upright.
 
     Raises:
@@ -170,7 +170,7 @@ def read_picture(file: Path, spec: EncoderSpec) -> NDArray[np.uint8]:
     return resize(pixels[to.top : to.bottom, to.left : to.right], to.width, to.height)
 
 
-def normalised(photos: Tensor, input: Input) -> Tensor:  # noqa: A002 - as the recipe calls it
+def normalise(photos: Tensor, input: Input) -> Tensor:  # noqa: A002 - as the recipe calls it
     """Return (N, 3, H, W) float32 (rgb / 255 - mean) / std of (N, 3, H, W) uint8."""
     import torch
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from veduta.learn.recipe import Training
 
-__all__ = ["draws", "epoch_batches", "group_size", "network_seed", "share_of"]
+__all__ = ["augmentation_seeds", "epoch_batches", "group_size", "network_seed", "rank_share"]
 
 # What is drawn from one seed and epoch, each from numbers of its own.
 _ORDER, _DRAWS, _NETWORK = 0, 1, 2
@@ -55,7 +55,7 @@ def group_size(training: Training) -> int:
     return 2 if training.pairs else max(1, training.per_class)
 
 
-def share_of(batch: NDArray[np.intp], rank: int, ranks: int, group: int) -> NDArray[np.intp]:
+def rank_share(batch: NDArray[np.intp], rank: int, ranks: int, group: int) -> NDArray[np.intp]:
     """Return the photos of a batch that one of `ranks` processes gets, whole groups of them.
 
     Where there are fewer groups than processes, groups are shown more than once.
@@ -69,7 +69,7 @@ def share_of(batch: NDArray[np.intp], rank: int, ranks: int, group: int) -> NDAr
     return np.concatenate([groups[at] for at in mine])
 
 
-def draws(seed: int, epoch: int, batch: int, count: int) -> NDArray[np.int64]:
+def augmentation_seeds(seed: int, epoch: int, batch: int, count: int) -> NDArray[np.int64]:
     """Return a seed for what is drawn for each of `count` photos of a batch."""
     return _generator(seed, epoch, _DRAWS, batch).integers(0, 2**63 - 1, count)
 

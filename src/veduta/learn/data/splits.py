@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from veduta.curate.split_table import SplitTable
 
-__all__ = ["ORIGINAL", "Parts", "read_parts"]
+__all__ = ["ORIGINAL", "DatasetSplits", "read_splits"]
 
 _WORDS = {
     "train": "train",
@@ -51,14 +51,14 @@ class _Photo:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class DatasetSplits:
     """N labelled photos in three parts.
 
     `root`
         the folder that the paths are relative to.
-    `paths`, `codes`
+    `paths`, `class_ids`
         (N,) the photos in the order of their paths, and int64 the number of each one's class.
-    `names`
+    `class_names`
         (C,) the classes, in alphabetical order: those of the photos to train on.
     `train`, `val`, `test`
         rows of the photos, rising; `val` and `test` may be empty.
@@ -72,8 +72,8 @@ class Parts:
 
     root: Path
     paths: tuple[str, ...]
-    codes: NDArray[np.int64]
-    names: tuple[str, ...]
+    class_ids: NDArray[np.int64]
+    class_names: tuple[str, ...]
     train: NDArray[np.intp]
     val: NDArray[np.intp]
     test: NDArray[np.intp]
@@ -81,7 +81,7 @@ class Parts:
     problems: tuple[str, ...]
     digest: str
 
-    def without(self, rows: Mapping[int, str]) -> Parts:
+    def without(self, rows: Mapping[int, str]) -> DatasetSplits:
         """Return the parts less some photos (row → why), which become problems.
 
         Raises:
@@ -95,7 +95,7 @@ class Parts:
             for row in getattr(self, part).tolist()
         }
         left = [
-            _Photo(path, self.names[self.codes[row]], part_of[row], path)
+            _Photo(path, self.class_names[self.class_ids[row]], part_of[row], path)
             for row, path in enumerate(self.paths)
             if row not in rows
         ]
@@ -105,7 +105,7 @@ class Parts:
         return _parts(self.root, left, [*self.problems, *reasons], digest, held_out=self.held_out)
 
 
-def read_parts(
+def read_splits(
     dataset: Path,
     *,
     labels: str | None = None,
@@ -113,7 +113,7 @@ def read_parts(
     validation: float = 0.2,
     seed: int = 0,
     allow_leak: bool = False,
-) -> Parts:
+) -> DatasetSplits:
     """Read which photos are for training, validation and test.
 
     A row says train (or gallery), val (or validation), test (or query); rows with any other word,
@@ -277,7 +277,7 @@ def _check_classes(dataset: Path, photos: Iterable[_Photo]) -> None:
 
 def _parts(
     root: Path, photos: Sequence[_Photo], problems: Sequence[str], digest: str, *, held_out: bool
-) -> Parts:
+) -> DatasetSplits:
     """Number the classes that can be learned; what shows others leaves."""
     _check_classes(root, photos)
     names = tuple(sorted({photo.label for photo in photos if photo.part == "train"}))
@@ -295,11 +295,11 @@ def _parts(
     rows: dict[str, list[int]] = defaultdict(list)
     for row, photo in enumerate(known):
         rows[photo.part].append(row)
-    return Parts(
+    return DatasetSplits(
         root=root,
         paths=tuple(photo.path for photo in known),
-        codes=np.array([code_of[photo.label] for photo in known], np.int64),
-        names=names,
+        class_ids=np.array([code_of[photo.label] for photo in known], np.int64),
+        class_names=names,
         train=np.array(rows["train"], np.intp),
         val=np.array(rows["val"], np.intp),
         test=np.array(rows["test"], np.intp),

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from veduta.errors import LearnError, RecipeError, readable
-from veduta.learn.models.layers import Shape, written
+from veduta.learn.models.layers import Shape, shape_text
 from veduta.text import did_you_mean
 
-__all__ = ["Backbone", "backbone_from"]
+__all__ = ["Backbone", "build_backbone"]
 
 # Seconds after which a server counts as not reachable.
 PATIENCE = 10
@@ -83,7 +83,7 @@ class Backbone(nn.Module):  # type: ignore[misc]
         return self
 
 
-def backbone_from(name: str, weights: str, size: int) -> Backbone:
+def build_backbone(name: str, weights: str, size: int) -> Backbone:
     """Make a backbone, all of which learns.
 
     Args:
@@ -295,7 +295,7 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     wrong = [
         f"{name} is missing"
         if name not in state
-        else f"{name} is {written(tuple(state[name].shape))}, not {written(tuple(tensor.shape))}"
+        else f"{name} is {shape_text(state[name].shape)}, not {shape_text(tensor.shape)}"
         for name, tensor in wanted.items()
         if name not in state or state[name].shape != tensor.shape
     ]

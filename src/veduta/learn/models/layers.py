@@ -39,9 +39,9 @@ __all__ = [
     "SameConv2d",
     "Shape",
     "Variational",
-    "layers_from",
+    "build_layers",
     "regularised_weights",
-    "written",
+    "shape_text",
 ]
 
 Shape = tuple[int, ...]  # (channels, height, width) or (length,)
@@ -66,7 +66,7 @@ class Layer:
     activation: str = "linear"
 
 
-def layers_from(
+def build_layers(
     tables: Sequence[Mapping[str, Any]], shape: Shape, classes: int, where: str
 ) -> list[Layer]:
     """Make the layers of a recipe.
@@ -95,12 +95,12 @@ def regularised_weights(net: nn.Module) -> Iterator[Tensor]:
             yield module.weight
 
 
-def written(shape: Shape) -> str:
+def shape_text(shape: Shape) -> str:
     """Return a shape as messages write it: "64 x 30 x 30"."""
     return " x ".join(map(str, shape))
 
 
-def padding_of(size: int, kernel: int, stride: int) -> tuple[int, int]:
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Return the pixels that TensorFlow's SAME adds before and behind `size` pixels."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
@@ -111,8 +111,8 @@ class SameConv2d(nn.Conv2d):  # type: ignore[misc]
 
     def forward(self, photos: Tensor) -> Tensor:
         """(N, C, h, w) to (N, C', h', w')."""
-        above, below = padding_of(photos.shape[2], self.kernel_size[0], self.stride[0])
-        left, right = padding_of(photos.shape[3], self.kernel_size[1], self.stride[1])
+        above, below = same_padding(photos.shape[2], self.kernel_size[0], self.stride[0])
+        left, right = same_padding(photos.shape[3], self.kernel_size[1], self.stride[1])
         padding = (above, left)
         if above != below or left != right:
             photos = functional.pad(photos, (left, right, above, below))
@@ -156,8 +156,8 @@ class Pool(nn.Module):  # type: ignore[misc]
         """(N, C, h, w) to (N, C, h', w')."""
         if not self.same:
             return self._pooled(photos)
-        above, below = padding_of(photos.shape[2], self.size, self.stride)
-        left, right = padding_of(photos.shape[3], self.size, self.stride)
+        above, below = same_padding(photos.shape[2], self.size, self.stride)
+        left, right = same_padding(photos.shape[3], self.size, self.stride)
         around = (left, right, above, below)
         if self.kind == "max":
             return self._pooled(functional.pad(photos, around, value=-math.inf))
@@ -304,7 +304,7 @@ class _Table:
     def vector(self) -> int:
         if len(self.shape) != 1:
             raise self.wrong(
-                f"takes a vector, but a map of {written(self.shape)} comes in; "
+                f"takes a vector, but a map of {shape_text(self.shape)} comes in; "
                 'put {flatten = true} or {global = "average"} before it'
             )
         return self.shape[0]
@@ -317,7 +317,7 @@ class _Table:
         if kernel > min(height, width):
             raise self.wrong(
                 f"its window of {kernel} x {kernel} pixels is larger than what comes in, "
-                f"{written(self.shape)}; take a larger input.size, fewer pools and strides, "
+                f"{shape_text(self.shape)}; take a larger input.size, fewer pools and strides, "
                 'or padding = "same"'
             )
         return (height - kernel) // stride + 1, (width - kernel) // stride + 1
@@ -377,8 +377,8 @@ def _reshape(table: _Table, classes: int) -> Made:
     shape = tuple(value)
     if math.prod(shape) != math.prod(table.shape):
         raise table.wrong(
-            f"{written(shape)} holds {math.prod(shape)} numbers, but {math.prod(table.shape)} "
-            f"({written(table.shape)}) come in"
+            f"{shape_text(shape)} holds {math.prod(shape)} numbers, but {math.prod(table.shape)} "
+            f"({shape_text(table.shape)}) come in"
         )
     return Reshape(shape), shape
 

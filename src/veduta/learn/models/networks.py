@@ -9,8 +9,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from veduta.errors import LearnError, RecipeError
-from veduta.learn.models.backbones import Backbone, backbone_from
-from veduta.learn.models.layers import Layer, Reshape, Shape, Variational, layers_from, written
+from veduta.learn.models.backbones import Backbone, build_backbone
+from veduta.learn.models.layers import Layer, Reshape, Shape, Variational, build_layers, shape_text
 from veduta.learn.recipe import Recipe
 
 __all__ = ["Net", "Outputs", "build"]
@@ -150,11 +150,11 @@ def build(recipe: Recipe, classes: int, *, dimension: int | None = None) -> Net:
     if dimension is not None:
         shape = (dimension,)
     elif network.backbone:
-        backbone = backbone_from(network.backbone, network.weights, recipe.input.size)
+        backbone = build_backbone(network.backbone, network.weights, recipe.input.size)
     before = shape if backbone is None else backbone.shape
-    layers = layers_from(network.layers, before, classes, f"{recipe.name}: network.layers")
+    layers = build_layers(network.layers, before, classes, f"{recipe.name}: network.layers")
     after = layers[-1].shape if layers else before
-    decoder = layers_from(network.decoder, after, classes, f"{recipe.name}: network.decoder")
+    decoder = build_layers(network.decoder, after, classes, f"{recipe.name}: network.decoder")
     _check(recipe, classes, layers, decoder, after)
     return Net(recipe, classes, backbone, layers, decoder, shape)
 
@@ -215,8 +215,8 @@ def _check(
     size = recipe.input.size
     if decoder and decoder[-1].shape != (3, size, size):
         raise RecipeError(
-            f"{name}: network.decoder gives {written(decoder[-1].shape)}, but a photo is "
-            f"{written((3, size, size))}"
+            f"{name}: network.decoder gives {shape_text(decoder[-1].shape)}, but a photo is "
+            f"{shape_text((3, size, size))}"
         )
     variational = [place for place, layer in enumerate(layers) if layer.word == "variational"]
     variational += [-1 for layer in decoder if layer.word == "variational"]
@@ -228,13 +228,13 @@ def _check(
         raise RecipeError(f"{name}: the loss vae wants a variational layer before the decoder")
     if loss == "cross-entropy" and after != (classes,):
         raise RecipeError(
-            f"{name}: the layers give {written(after)} for {classes} classes; end network.layers "
-            'with {dense = "classes"}'
+            f"{name}: the layers give {shape_text(after)} for {classes} classes; end "
+            'network.layers with {dense = "classes"}'
         )
     if loss == "binary-cross-entropy" and (after != (1,) or classes != 2):
         raise RecipeError(
             f"{name}: binary cross-entropy tells two classes apart by one number, but the layers "
-            f"give {written(after)} for {classes} classes; "
+            f"give {shape_text(after)} for {classes} classes; "
             + (
                 "end network.layers with {dense = 1}"
                 if classes == 2

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import LearnError, readable
+from veduta.learn.training.figures import ClassificationFigures, RetrievalFigures
 
 __all__ = [
     "CARD",
     "RECIPE",
     "Card",
-    "Figures",
     "Parameters",
-    "Retrieval",
     "hardware",
     "read_card",
     "versions",
@@ -42,44 +41,6 @@ _PACKAGES = (
     "numpy",
     "safetensors",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How the photos of one part were answered; shares are in [0, 1].
-
-    `photos`: how many. `top3`, `top10`: share whose class is among the 3 or 10 likeliest; None
-    where there are no more classes than that, or no scores. `balanced_accuracy`: mean recall of the
-    classes that are shown. `loss`: mean cross-entropy of the probabilities (natural logarithm),
-    without label smoothing, margins and penalties; None without scores. `reconstruction`: mean
-    squared error of pixels in [0, 1]; None of a network that does not reconstruct.
-    """
-
-    photos: int
-    accuracy: float
-    balanced_accuracy: float
-    top3: float | None = None
-    top10: float | None = None
-    loss: float | None = None
-    reconstruction: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieval:
-    """Photos of the test looked for among those of the training, by the cosine of their features.
-
-    `queries` have a photo of their class among the `gallery`; `unanswerable` have none and take no
-    part. `top1`, `top3`, `top10`: share with a right photo among the first. `map`: mean average
-    precision over the whole gallery.
-    """
-
-    queries: int
-    unanswerable: int
-    gallery: int
-    top1: float
-    top3: float
-    top10: float
-    map: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +96,9 @@ class Card:
     seed: int
     answers: str
     judged: str
-    val: Figures | None
-    test: Figures | None
-    retrieval: Retrieval | None
+    val: ClassificationFigures | None
+    test: ClassificationFigures | None
+    retrieval: RetrievalFigures | None
     features: int
     parameters: Parameters
     epochs: int
@@ -179,11 +140,11 @@ class Card:
             known |= {
                 "classes": tuple(str(name) for name in known["classes"]),
                 "problems": tuple(str(problem) for problem in known["problems"]),
-                "val": None if known["val"] is None else Figures(**known["val"]),
-                "test": None if known["test"] is None else Figures(**known["test"]),
+                "val": None if known["val"] is None else ClassificationFigures(**known["val"]),
+                "test": None if known["test"] is None else ClassificationFigures(**known["test"]),
                 "retrieval": None
                 if known["retrieval"] is None
-                else Retrieval(**known["retrieval"]),
+                else RetrievalFigures(**known["retrieval"]),
                 "parameters": Parameters(int(parameters["total"]), int(parameters["trainable"])),
             }
         except (TypeError, KeyError) as error:

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from veduta.learn.runs.card import Card, Figures
+from veduta.learn.runs.card import Card
+from veduta.learn.training.figures import ClassificationFigures
 from veduta.text import count, duration, printable
 
 __all__ = ["card_markdown"]
@@ -98,7 +99,7 @@ def _figures(card: Card) -> Iterator[str]:
         yield from _paragraph(_confidence(card.confidence_questions, len(card.classes)))
 
 
-def _honest(val: Figures | None, test: Figures | None) -> str:
+def _honest(val: ClassificationFigures | None, test: ClassificationFigures | None) -> str:
     if val is None:
         return (
             "There were no validation photos: the loss of the training photos chose the epoch that "

@@ -23,8 +23,9 @@ from veduta.evaluation.bootstrap import (
 )
 from veduta.evaluation.comparison import holm
 from veduta.evaluation.summary import Interval
-from veduta.learn.runs.card import CARD, Card, Figures, read_card
+from veduta.learn.runs.card import CARD, Card, read_card
 from veduta.learn.runs.prediction_files import ANSWERS, read_csv
+from veduta.learn.training.figures import ClassificationFigures
 
 __all__ = [
     "SORTED_BY",
@@ -214,7 +215,7 @@ def compare_runs(
     return RunsCompared(tuple(names), tuple(runs), differences, tuple(notes), resamples, seed)
 
 
-def _judged(card: Card) -> Figures | None:
+def _judged(card: Card) -> ClassificationFigures | None:
     return {"test": card.test, "val": card.val}.get(card.judged)
 
 

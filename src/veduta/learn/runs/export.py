@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, readable
 from veduta.files import atomic_files
-from veduta.learn.training.scoring import logits_of
+from veduta.learn.training.scoring import to_logits
 from veduta.recognize.model import LOGITS
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class _Graph(nn.Module):  # type: ignore[misc]
         if not self.net.has_scores:
             return (self.net.features(photos),)
         outputs = self.net(photos)
-        return outputs.features, logits_of(outputs.scores, probabilities=self.probabilities)
+        return outputs.features, to_logits(outputs.scores, probabilities=self.probabilities)
 
 
 @contextmanager

@@ -32,12 +32,12 @@ from veduta.learn.runs.card import Card, Parameters
 from veduta.learn.runs.encoder_with_head import require_one_size, write_composed
 from veduta.learn.runs.export import AGREEMENT, DESCRIPTOR, export_graph, save_weights
 from veduta.learn.runs.run_folder import PARTS, Learned, Scored, write_leavings
-from veduta.learn.training.loop import Trained, fit
-from veduta.learn.training.scoring import logits_of, outputs_of
+from veduta.learn.training.loop import TrainingResult, fit
+from veduta.learn.training.scoring import run_network, to_logits
 from veduta.recognize.model import LOGITS
 
 if TYPE_CHECKING:
-    from veduta.learn.data.splits import Parts
+    from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.recipe import Recipe
     from veduta.learn.training.schedule import Epoch
 
@@ -68,7 +68,7 @@ class Descriptors:
 
 def train_frozen(
     recipe: Recipe,
-    parts: Parts,
+    parts: DatasetSplits,
     out: Path,
     *,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -97,10 +97,10 @@ def train_frozen(
     )
     learned = Learned(
         trained.history,
-        trained.best,
+        trained.best_epoch,
         trained.seconds,
         trained.device,
-        trained.stopped,
+        trained.stop_reason,
         _parameters(encoder, trained.net),
     )
     return write_leavings(
@@ -116,13 +116,13 @@ def train_frozen(
 
 def trained_on(
     recipe: Recipe,
-    parts: Parts,
+    parts: DatasetSplits,
     descriptors: Descriptors,
     folder: Path,
     *,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: OnProgress | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train the layers of such a recipe on descriptors.
 
     Args:
@@ -135,7 +135,7 @@ def trained_on(
         RecipeError, LearnError: as `veduta.learn.training.loop.fit`.
     """
     torch.manual_seed(recipe.training.seed)
-    net = build(recipe, len(parts.names), dimension=descriptors.values.shape[1])
+    net = build(recipe, len(parts.class_names), dimension=descriptors.values.shape[1])
     return fit(
         recipe,
         net,
@@ -148,8 +148,8 @@ def trained_on(
 
 
 def describe(
-    parts: Parts, encoder: Encoder, on_progress: OnProgress | None = None
-) -> tuple[Descriptors, Parts]:
+    parts: DatasetSplits, encoder: Encoder, on_progress: OnProgress | None = None
+) -> tuple[Descriptors, DatasetSplits]:
     """Encode the photos of all parts, those that were before excepted.
 
     Returns:
@@ -226,11 +226,11 @@ def _check(recipe: Recipe) -> None:
         )
 
 
-def _scored(trained: Trained, parts: Parts, descriptors: Descriptors) -> Scored:
+def _scored(trained: TrainingResult, parts: DatasetSplits, descriptors: Descriptors) -> Scored:
     features, probabilities = {}, {}
     for part in PARTS:
         rows = getattr(parts, part)
-        features[part], shares = outputs_of(trained.net, descriptors, rows)
+        features[part], shares = run_network(trained.net, descriptors, rows)
         if shares is not None:
             probabilities[part] = shares
     return Scored(features, probabilities or None)
@@ -262,7 +262,7 @@ class _Head(nn.Module):  # type: ignore[misc]
         features = outputs.features * 1
         if outputs.scores is None:
             return (features,)
-        return features, logits_of(outputs.scores, probabilities=self.net.gives_probabilities)
+        return features, to_logits(outputs.scores, probabilities=self.net.gives_probabilities)
 
 
 def _export(encoder: Encoder, net: Net, folder: Path) -> float:

@@ -64,11 +64,11 @@ def train(
             fails; the message says which and what helps.
     """
     with _claimed(out):
-        from veduta.learn.data.splits import read_parts
+        from veduta.learn.data.splits import read_splits
         from veduta.learn.recipe_text import recipe_toml
 
         training = recipe.training
-        parts = read_parts(
+        parts = read_splits(
             dataset,
             labels=labels,
             column=column,
@@ -85,15 +85,19 @@ def train(
             )
         import torch
 
-        from veduta.learn.data.image_cache import prepare
+        from veduta.learn.data.image_cache import cache_images
         from veduta.learn.models.networks import build
         from veduta.learn.runs.run_folder import write_run
         from veduta.learn.training.loop import fit
 
         torch.manual_seed(training.seed)
-        net = build(recipe, len(parts.names))
-        pictures, parts = prepare(
-            parts, recipe.input, workers=os.cpu_count() or 1, cap=PICTURES, on_progress=on_progress
+        net = build(recipe, len(parts.class_names))
+        pictures, parts = cache_images(
+            parts,
+            recipe.input,
+            workers=os.cpu_count() or 1,
+            max_bytes=PICTURES,
+            on_progress=on_progress,
         )
         trained = fit(
             recipe,

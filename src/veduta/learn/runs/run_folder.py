@@ -30,7 +30,6 @@ from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.runs.card import (
     CARD,
     Card,
-    Figures,
     Parameters,
     hardware,
     versions,
@@ -46,16 +45,17 @@ from veduta.learn.runs.prediction_files import (
 )
 from veduta.learn.training import scoring
 from veduta.learn.training.checkpoint import remove_checkpoint
-from veduta.learn.training.scoring import Answers
+from veduta.learn.training.figures import ClassificationFigures
+from veduta.learn.training.scoring import Predictions
 from veduta.recognize.model import IN_A_RUN, Model
 from veduta.recognize.network_scores import fit_confidence
 
 if TYPE_CHECKING:
-    from veduta.learn.data.image_cache import Pictures
-    from veduta.learn.data.splits import Parts
+    from veduta.learn.data.image_cache import ImageCache
+    from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.models.networks import Net
     from veduta.learn.recipe import Recipe
-    from veduta.learn.training.loop import Epoch, Trained
+    from veduta.learn.training.loop import Epoch, TrainingResult
 
 __all__ = ["PARTS", "Learned", "Scored", "write_leavings", "write_run"]
 
@@ -93,9 +93,9 @@ class Learned:
 def write_run(
     folder: Path,
     recipe: Recipe,
-    parts: Parts,
-    trained: Trained,
-    pictures: Pictures,
+    parts: DatasetSplits,
+    trained: TrainingResult,
+    pictures: ImageCache,
     *,
     command: str,
 ) -> Card:
@@ -118,10 +118,10 @@ def write_run(
     scored = _scored(recipe, parts, trained.net, pictures)
     learned = Learned(
         trained.history,
-        trained.best,
+        trained.best_epoch,
         trained.seconds,
         trained.device,
-        trained.stopped,
+        trained.stop_reason,
         _parameters(trained.net),
     )
     return write_leavings(
@@ -138,7 +138,7 @@ def write_run(
 def write_leavings(
     folder: Path,
     recipe: Recipe,
-    parts: Parts,
+    parts: DatasetSplits,
     scored: Scored,
     learned: Learned,
     write_network: Callable[[Path], float],
@@ -172,18 +172,18 @@ def write_leavings(
             dataset=parts.root.resolve().name,
             dataset_digest=parts.digest,
             photos={part: len(getattr(parts, part)) for part in PARTS},
-            classes=parts.names,
+            classes=parts.class_names,
             held_out=parts.held_out,
             seed=recipe.training.seed,
             answers="scores" if scored.probabilities is not None else "nearest training photo",
             judged=judged,
             val=figures.get("val"),
             test=figures.get("test"),
-            retrieval=scoring.retrieval_of(
+            retrieval=scoring.evaluate_retrieval(
                 scored.features["test"],
-                parts.codes[parts.test],
+                parts.class_ids[parts.test],
                 scored.features["train"],
-                parts.codes[parts.train],
+                parts.class_ids[parts.train],
             ),
             features=int(scored.features["train"].shape[1]),
             parameters=learned.parameters,
@@ -210,7 +210,7 @@ def write_leavings(
     return card
 
 
-def _scored(recipe: Recipe, parts: Parts, net: Net, pictures: Pictures) -> Scored:
+def _scored(recipe: Recipe, parts: DatasetSplits, net: Net, pictures: ImageCache) -> Scored:
     """Ask the network about all photos, on the GPU where there is one."""
     import torch
 
@@ -219,7 +219,7 @@ def _scored(recipe: Recipe, parts: Parts, net: Net, pictures: Pictures) -> Score
         net.cuda()
     for part in PARTS:
         rows = getattr(parts, part)
-        features[part], shares = scoring.outputs_of(net, pictures, rows)
+        features[part], shares = scoring.run_network(net, pictures, rows)
         if shares is not None:
             probabilities[part] = shares
         if recipe.network.decoder:
@@ -228,45 +228,50 @@ def _scored(recipe: Recipe, parts: Parts, net: Net, pictures: Pictures) -> Score
     return Scored(features, probabilities or None, reconstruction)
 
 
-def _answers(parts: Parts, scored: Scored) -> dict[str, Answers]:
+def _answers(parts: DatasetSplits, scored: Scored) -> dict[str, Predictions]:
     """Return the answers to the photos of "val" and "test", as far as there are any."""
     found = {}
     for part in ("val", "test"):
         if not len(getattr(parts, part)):
             continue
         if scored.probabilities is not None:
-            found[part] = scoring.answers_by_scores(scored.probabilities[part])
+            found[part] = scoring.predict_by_scores(scored.probabilities[part])
         else:
-            found[part] = scoring.answers_of_nearest(
-                scored.features[part], scored.features["train"], parts.codes[parts.train]
+            found[part] = scoring.predict_by_nearest(
+                scored.features[part], scored.features["train"], parts.class_ids[parts.train]
             )
     return found
 
 
-def _figures(parts: Parts, scored: Scored, answers: Answers, part: str) -> Figures:
-    return scoring.figures_of(
-        answers, parts.codes[getattr(parts, part)], parts.names, scored.reconstruction.get(part)
+def _figures(
+    parts: DatasetSplits, scored: Scored, answers: Predictions, part: str
+) -> ClassificationFigures:
+    return scoring.evaluate_predictions(
+        answers,
+        parts.class_ids[getattr(parts, part)],
+        parts.class_names,
+        scored.reconstruction.get(part),
     )
 
 
-def _write_recognizer(draft: Path, parts: Parts, scored: Scored) -> int:
+def _write_recognizer(draft: Path, parts: DatasetSplits, scored: Scored) -> int:
     """Write the recogniser, if there are scores; return how many questions its confidence is of."""
     if scored.probabilities is None:
         return 0
     # Their logarithms are logits too.
     logits = np.log(np.maximum(scored.probabilities["val"], 1e-300))
-    confidence = fit_confidence(logits, parts.codes[parts.val])
+    confidence = fit_confidence(logits, parts.class_ids[parts.val])
     encoder = load_encoder(str(draft / RUN_MODEL))
     # An index with keypoints decodes as many pixels, and so does training.
-    model = Model(encoder, parts.names, None, confidence, max(encoder.long_side, LONG_SIDE))
+    model = Model(encoder, parts.class_names, None, confidence, max(encoder.long_side, LONG_SIDE))
     model.save(draft / IN_A_RUN)
     return confidence.questions
 
 
-def _write_judged(draft: Path, parts: Parts, answers: Answers, part: str) -> None:
+def _write_judged(draft: Path, parts: DatasetSplits, answers: Predictions, part: str) -> None:
     rows = getattr(parts, part)
-    labels = [parts.names[code] for code in parts.codes[rows].tolist()]
-    given = [parts.names[code] for code in answers.codes.tolist()]
+    labels = [parts.class_names[code] for code in parts.class_ids[rows].tolist()]
+    given = [parts.class_names[code] for code in answers.class_ids.tolist()]
     paths = [parts.paths[row] for row in rows.tolist()]
     sure = [f"{value:.6f}" for value in answers.confidence.tolist()]
     table = zip(paths, labels, given, sure, strict=True)

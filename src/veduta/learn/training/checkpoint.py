@@ -18,7 +18,7 @@ from veduta.learn.training.schedule import Epoch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from veduta.learn.data.splits import Parts
+    from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.recipe import Recipe
 
 __all__ = ["FOLDER", "State", "origin", "read_checkpoint", "remove_checkpoint", "write_checkpoint"]
@@ -45,7 +45,7 @@ class State:
     best: Tensors
 
 
-def origin(recipe: Recipe, parts: Parts) -> dict[str, Any]:
+def origin(recipe: Recipe, parts: DatasetSplits) -> dict[str, Any]:
     """Return what a checkpoint must have in common with the run that continues it."""
     values = recipe.as_json()
     ignored = ["about", "source", "tune"]
@@ -58,7 +58,7 @@ def origin(recipe: Recipe, parts: Parts) -> dict[str, Any]:
         "recipe": recipe.name,
         "values": _flat(values),
         "photos": parts.digest,
-        "numbers": [len(parts.train), len(parts.val), len(parts.names)],
+        "numbers": [len(parts.train), len(parts.val), len(parts.class_names)],
     }
 
 

@@ -16,45 +16,47 @@ import torch
 from torch import nn
 
 from veduta.errors import RecipeError
-from veduta.learn.training.scoring import outputs_of
+from veduta.learn.training.scoring import run_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.learn.data.examples import Examples
-    from veduta.learn.data.splits import Parts
+    from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.models.networks import Net
     from veduta.learn.recipe import Recipe
 
-__all__ = ["linear_probe", "probe", "probed_layer"]
+__all__ = ["fit_linear_probe", "probe_layer", "set_linear_probe"]
 
 RIDGE = 0.1  # of the mean square of the centred features
 _SCALES = 2.0 ** np.arange(0, 8)
 _PASSED_BY = {"dropout", "noise"}  # layers that do nothing outside of training
 
 
-def probe(recipe: Recipe, net: Net, parts: Parts, examples: Examples) -> None:
+def set_linear_probe(recipe: Recipe, net: Net, parts: DatasetSplits, examples: Examples) -> None:
     """Set the last layer of a network to the linear probe of what comes to it.
 
     Raises:
-        RecipeError: see `probed_layer`.
+        RecipeError: see `probe_layer`.
     """
-    last = probed_layer(recipe, net)
+    last = probe_layer(recipe, net)
     seen: list[NDArray[np.float32]] = []
     listening = last.register_forward_pre_hook(
         lambda _, came: seen.append(came[0].float().cpu().numpy())
     )
     try:
-        outputs_of(net, examples, parts.train)
+        run_network(net, examples, parts.train)
     finally:
         listening.remove()
-    weights, bias = linear_probe(np.concatenate(seen), parts.codes[parts.train], len(parts.names))
+    weights, bias = fit_linear_probe(
+        np.concatenate(seen), parts.class_ids[parts.train], len(parts.class_names)
+    )
     with torch.no_grad():
         last.weight.copy_(torch.from_numpy(weights.T))
         last.bias.copy_(torch.from_numpy(bias))
 
 
-def probed_layer(recipe: Recipe, net: Net) -> nn.Linear:
+def probe_layer(recipe: Recipe, net: Net) -> nn.Linear:
     """Return the layer that can be a linear probe.
 
     Raises:
@@ -70,7 +72,7 @@ def probed_layer(recipe: Recipe, net: Net) -> nn.Linear:
     return last
 
 
-def linear_probe(
+def fit_linear_probe(
     features: NDArray[np.floating], codes: NDArray[np.int64], classes: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return weights (D, C) and bias (C,) whose scores of features (N, D) are logits.

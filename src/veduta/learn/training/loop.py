@@ -28,20 +28,20 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from veduta.errors import LearnError
-from veduta.learn.data.dataloader import Batches, feed
+from veduta.learn.data.dataloader import BatchSampler, make_dataloader
 from veduta.learn.data.sampling import network_seed
 from veduta.learn.training.checkpoint import State, origin, read_checkpoint, write_checkpoint
-from veduta.learn.training.linear_probe import probe, probed_layer
-from veduta.learn.training.losses import Objective, mixed, objective, penalty
-from veduta.learn.training.schedule import Epoch, best_epoch, rate_factor, reason_to_stop
+from veduta.learn.training.linear_probe import probe_layer, set_linear_probe
+from veduta.learn.training.losses import TrainingLoss, build_loss, mix_up, weight_penalty
+from veduta.learn.training.schedule import Epoch, best_epoch, learning_rate_factor, reason_to_stop
 
 if TYPE_CHECKING:
     from veduta.learn.data.examples import Examples
-    from veduta.learn.data.splits import Parts
+    from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.models.networks import Net, Outputs
     from veduta.learn.recipe import Recipe, Training
 
-__all__ = ["Epoch", "Trained", "fit"]
+__all__ = ["Epoch", "TrainingResult", "fit"]
 
 OnEpoch = Callable[[Epoch], None]
 OnProgress = Callable[[str, int, int], None]
@@ -53,26 +53,26 @@ _LOOK = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trained:
+class TrainingResult:
     """What training came to.
 
     `net`: with the weights of the best epoch, in eval mode, on the processor. `history`: all
-    epochs. `best`: the number of the best one. `seconds`: of all epochs, also before an
-    interruption. `device`: what it was trained on. `stopped`: why it ended.
+    epochs. `best_epoch`: the number of the best one. `seconds`: of all epochs, also before an
+    interruption. `device`: what it was trained on. `stop_reason`: why it ended.
     """
 
     net: Net
     history: tuple[Epoch, ...]
-    best: int
+    best_epoch: int
     seconds: float
     device: str
-    stopped: str
+    stop_reason: str
 
 
 def fit(
     recipe: Recipe,
     net: Net,
-    parts: Parts,
+    parts: DatasetSplits,
     examples: Examples,
     folder: Path,
     *,
@@ -80,7 +80,7 @@ def fit(
     on_progress: OnProgress | None = None,
     devices: str | int = "auto",
     nodes: int = 1,
-) -> Trained:
+) -> TrainingResult:
     """Train a network on the photos of `parts.train`, judged by those of `parts.val`.
 
     A run that was interrupted goes on after the epoch of its last checkpoint; on the processor it
@@ -110,11 +110,11 @@ def fit(
     state = read_checkpoint(folder, made_by)
     torch.manual_seed(network_seed(training.seed, 0))
     if training.probe == "before" and state is None:
-        probe(recipe, net, parts, examples)
+        set_linear_probe(recipe, net, parts, examples)
     elif training.probe == "after":
         # Before the loss is asked for its opinion of this layer: it has none.
-        probed_layer(recipe, net).requires_grad_(False)
-    lesson = _Lesson(recipe, net, objective(recipe, net), examples)
+        probe_layer(recipe, net).requires_grad_(False)
+    lesson = _Lesson(recipe, net, build_loss(recipe, net), examples)
     lesson.listen(folder, made_by, on_epoch, on_progress)
     if state is not None:
         lesson.resume(state)
@@ -128,21 +128,21 @@ def fit(
     net.zero_grad(set_to_none=True)
     net.to("cpu").eval()
     if training.probe == "after":
-        probe(recipe, net, parts, examples)
-        probed_layer(recipe, net).requires_grad_(True)
-    return Trained(
+        set_linear_probe(recipe, net, parts, examples)
+        probe_layer(recipe, net).requires_grad_(True)
+    return TrainingResult(
         net=net,
         history=history,
-        best=best_epoch(history, training),
+        best_epoch=best_epoch(history, training),
         seconds=sum(epoch.seconds for epoch in history),
         device=_device(),
-        stopped=reason_to_stop(history, training) or "",
+        stop_reason=reason_to_stop(history, training) or "",
     )
 
 
 def _turn(
     lesson: _Lesson,
-    parts: Parts,
+    parts: DatasetSplits,
     examples: Examples,
     epochs: int,
     devices: str | int,
@@ -173,16 +173,18 @@ def _turn(
         place = {"rank": trainer.global_rank, "ranks": trainer.world_size}
         on_gpu = trainer.strategy.root_device.type == "cuda"
         first = len(lesson.history) + 1
-        shown = Batches(
+        shown = BatchSampler(
             parts, parts.train, training, lambda: first + trainer.current_epoch, **place
         )
-        judged = Batches(
+        judged = BatchSampler(
             parts, parts.val, _judging(training, parts, lesson.goal), lambda: 0, **place
         )
         lesson.photos = shown.photos
         loaders = [
-            feed(parts, examples, shown, augment, on_gpu=on_gpu),
-            feed(parts, examples, judged, None, on_gpu=on_gpu) if len(parts.val) else None,
+            make_dataloader(parts, examples, shown, augment, on_gpu=on_gpu),
+            make_dataloader(parts, examples, judged, None, on_gpu=on_gpu)
+            if len(parts.val)
+            else None,
         ]
         with _interruptible():
             trainer.fit(lesson, *loaders)
@@ -193,7 +195,7 @@ def _turn(
 class _Lesson(lightning.LightningModule):  # type: ignore[misc]
     """Network and loss as Lightning wants them, and what became of them so far."""
 
-    def __init__(self, recipe: Recipe, net: Net, goal: Objective, examples: Examples) -> None:
+    def __init__(self, recipe: Recipe, net: Net, goal: TrainingLoss, examples: Examples) -> None:
         super().__init__()
         self.recipe = recipe
         self.net = net
@@ -239,7 +241,7 @@ class _Lesson(lightning.LightningModule):  # type: ignore[misc]
         training = self.recipe.training
         number = len(self.history) + 1
         torch.manual_seed(network_seed(training.seed, number, self.global_rank))
-        self.rate = training.learning_rate * rate_factor(self.history, training)
+        self.rate = training.learning_rate * learning_rate_factor(self.history, training)
         for group in self.optimizers().param_groups:
             group["lr"] = self.rate * group["share"]
         self._sums = torch.zeros(3, device=self.device)
@@ -253,7 +255,7 @@ class _Lesson(lightning.LightningModule):  # type: ignore[misc]
         training = self.recipe.training
         seen = self.examples.network_input(photos)
         if training.mixup:
-            seen, others, share = mixed(seen, training.mixup)
+            seen, others, share = mix_up(seen, training.mixup)
             outputs = self.net(seen)
             loss = share * self.goal(outputs, codes, photos)
             loss = loss + (1 - share) * self.goal(outputs, codes[others], photos)
@@ -263,7 +265,7 @@ class _Lesson(lightning.LightningModule):  # type: ignore[misc]
             outputs = self.net(seen)
             loss = self.goal(outputs, codes, photos)
             right = self._right(outputs, codes)
-        loss = loss + penalty(self.net, training.l1, training.l2)
+        loss = loss + weight_penalty(self.net, training.l1, training.l2)
         self._sums += _figures(loss, right, codes)
         self._watch(loss, step)
         self._seen += len(codes) * self.trainer.world_size
@@ -277,7 +279,9 @@ class _Lesson(lightning.LightningModule):  # type: ignore[misc]
         photos, codes = batch
         training = self.recipe.training
         outputs = self.net(self.examples.network_input(photos))
-        loss = self.goal(outputs, codes, photos) + penalty(self.net, training.l1, training.l2)
+        loss = self.goal(outputs, codes, photos) + weight_penalty(
+            self.net, training.l1, training.l2
+        )
         self._val_sums += _figures(loss, self._right(outputs, codes), codes)
 
     def on_train_epoch_end(self) -> None:
@@ -372,9 +376,9 @@ class _Lesson(lightning.LightningModule):  # type: ignore[misc]
         self._cost = self._written - now
 
 
-def _judging(training: Training, parts: Parts, goal: Objective) -> Training:
+def _judging(training: Training, parts: DatasetSplits, goal: TrainingLoss) -> Training:
     """Return how the photos of the validation are shown: each once, where the loss allows it."""
-    several = len(np.unique(parts.codes[parts.val])) > 1
+    several = len(np.unique(parts.class_ids[parts.val])) > 1
     return replace(
         training,
         balanced=False,
@@ -389,7 +393,7 @@ def _figures(loss: Tensor, right: Tensor, codes: Tensor) -> Tensor:
     return torch.stack([loss.detach() * count, right.to(loss.dtype), count])
 
 
-def _optimizer(net: Net, goal: Objective, training: Training) -> torch.optim.Optimizer:
+def _optimizer(net: Net, goal: TrainingLoss, training: Training) -> torch.optim.Optimizer:
     inside = {id(one) for one in net.backbone.parameters()} if net.backbone is not None else set()
     learning = [one for one in net.parameters() if one.requires_grad]
     own = [one for one in learning if id(one) not in inside]

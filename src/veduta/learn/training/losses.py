@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from veduta.learn.models.networks import Net, Outputs
     from veduta.learn.recipe import Recipe
 
-__all__ = ["LOSSES", "Objective", "mixed", "objective", "penalty"]
+__all__ = ["LOSSES", "TrainingLoss", "build_loss", "mix_up", "weight_penalty"]
 
 _EPSILON = 1e-7  # Keras' distance from 0 and 1 of what it takes the logarithm of
 _LEAST = 1e-12  # under the root of a distance: its slope at zero is infinite
@@ -49,7 +49,7 @@ _RECONSTRUCTING = ("mse", "vae")
 LOSSES = (*_ON_SCORES, *_COMPARING, *_WITH_CENTRES, *_RECONSTRUCTING)
 
 
-class Objective(nn.Module):  # type: ignore[misc]
+class TrainingLoss(nn.Module):  # type: ignore[misc]
     """A loss of a network's outputs; it may hold parameters, which learn along."""
 
     compares = False  # photos with each other: a batch needs several of a class
@@ -102,7 +102,7 @@ class Objective(nn.Module):  # type: ignore[misc]
         )
 
 
-class _CrossEntropy(Objective):
+class _CrossEntropy(TrainingLoss):
     needs = "scores"
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
@@ -128,7 +128,7 @@ class _CrossEntropy(Objective):
         return values.argmax(dim=1)
 
 
-class _BinaryCrossEntropy(Objective):
+class _BinaryCrossEntropy(TrainingLoss):
     needs = "scores"
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
@@ -157,7 +157,7 @@ class _BinaryCrossEntropy(Objective):
         return (values[:, 0] > (0.5 if self.of_probabilities else 0)).long()
 
 
-class _Contrastive(Objective):
+class _Contrastive(TrainingLoss):
     needs = "features"
     compares = True
 
@@ -183,7 +183,7 @@ class _Contrastive(Objective):
         return 0.25 * sum((kind.mean() for kind in kinds if len(kind)), values.sum() * 0)
 
 
-class _Metric(Objective):
+class _Metric(TrainingLoss):
     """A loss of pytorch-metric-learning on features and classes."""
 
     needs = "features"
@@ -221,7 +221,7 @@ class _Metric(Objective):
             return self.metric.get_logits(values.float()).argmax(dim=1)
 
 
-class _Reconstruction(Objective):
+class _Reconstruction(TrainingLoss):
     needs = "reconstruction"
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
@@ -231,7 +231,7 @@ class _Reconstruction(Objective):
         return functional.mse_loss(values, photos.float() / 255)
 
 
-class _Variational(Objective):
+class _Variational(TrainingLoss):
     needs = "log_variance"
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
@@ -247,7 +247,7 @@ class _Variational(Objective):
         return (pixels + self.weight * distance).mean()
 
 
-_MADE: dict[str, Callable[[Recipe, Net], Objective]] = {
+_MADE: dict[str, Callable[[Recipe, Net], TrainingLoss]] = {
     "cross-entropy": _CrossEntropy,
     "binary-cross-entropy": _BinaryCrossEntropy,
     "contrastive": _Contrastive,
@@ -257,7 +257,7 @@ _MADE: dict[str, Callable[[Recipe, Net], Objective]] = {
 }
 
 
-def objective(recipe: Recipe, net: Net) -> Objective:
+def build_loss(recipe: Recipe, net: Net) -> TrainingLoss:
     """Return the loss that a recipe names, for a network.
 
     What it draws to begin with, such as the centres of ArcFace, comes from torch's generator.
@@ -281,7 +281,7 @@ def objective(recipe: Recipe, net: Net) -> Objective:
     return _MADE[name](recipe, net)
 
 
-def penalty(net: Net, l1: float, l2: float) -> Tensor | float:
+def weight_penalty(net: Net, l1: float, l2: float) -> Tensor | float:
     """Return l1 · Σ|w| + l2 · Σw² over the weights of the layers that say `regularised`."""
     from veduta.learn.models.layers import regularised_weights
 
@@ -292,7 +292,7 @@ def penalty(net: Net, l1: float, l2: float) -> Tensor | float:
     return total
 
 
-def mixed(photos: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+def mix_up(photos: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
     """Mix each photo with another one of its batch (Zhang et al., mixup, ICLR 2018).
 
     Args:

@@ -15,7 +15,7 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.learn.recipe import Training
 
-__all__ = ["Epoch", "best_epoch", "monitored", "rate_factor", "reason_to_stop"]
+__all__ = ["Epoch", "best_epoch", "learning_rate_factor", "monitored", "reason_to_stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def best_epoch(history: Sequence[Epoch], training: Training) -> int:
     return history[values.index(max(values))].number
 
 
-def rate_factor(history: Sequence[Epoch], training: Training) -> float:
+def learning_rate_factor(history: Sequence[Epoch], training: Training) -> float:
     """Return what the learning rate is multiplied by in the epoch after `history`."""
     done = len(history)
     factor = training.gamma ** sum(done >= milestone for milestone in training.milestones)

@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from veduta.encoders.pooling import unit
 from veduta.evaluation.classification import classification_figures
 from veduta.evaluation.metrics import judge, top_k_accuracy
-from veduta.learn.runs.card import Figures, Retrieval
+from veduta.learn.training.figures import ClassificationFigures, RetrievalFigures
 
 if TYPE_CHECKING:
     from veduta.learn.data.examples import Examples
 
 __all__ = [
     "BATCH",
-    "Answers",
-    "answers_by_scores",
-    "answers_of_nearest",
-    "figures_of",
-    "logits_of",
-    "outputs_of",
+    "Predictions",
+    "evaluate_predictions",
+    "evaluate_retrieval",
+    "predict_by_nearest",
+    "predict_by_scores",
     "reconstruction_error",
-    "retrieval_of",
+    "run_network",
+    "to_logits",
 ]
 
 BATCH = 64
@@ -44,19 +44,19 @@ Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """What n photos were taken for.
 
-    `codes`: (n,) int64, the class. `confidence`: (n,), the probability of it, or the cosine to the
+    `class_ids`: (n,) int64. `confidence`: (n,), the probability of the class, or the cosine to the
     nearest training photo. `probabilities`: (n, C) float64, rows of sum one; None without scores.
     """
 
-    codes: Codes
+    class_ids: Codes
     confidence: NDArray[np.float64]
     probabilities: NDArray[np.float64] | None = None
 
 
-def logits_of(scores: Any, *, probabilities: bool) -> Any:
+def to_logits(scores: Any, *, probabilities: bool) -> Any:
     """Bring scores of any network to logits with one column a class.
 
     Args:
@@ -78,7 +78,7 @@ def logits_of(scores: Any, *, probabilities: bool) -> Any:
     return torch.cat([torch.zeros_like(scores), scores], dim=1)
 
 
-def outputs_of(
+def run_network(
     net: Any, examples: Examples, rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
     """Return what a network gives for photos.
@@ -98,7 +98,7 @@ def outputs_of(
     for _, outputs in _asked(net, examples, rows):
         features.append(outputs.features.float().cpu().numpy())
         if outputs.scores is not None:
-            logits = logits_of(outputs.scores.float(), probabilities=net.gives_probabilities)
+            logits = to_logits(outputs.scores.float(), probabilities=net.gives_probabilities)
             probabilities.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
     found = np.concatenate(features) if features else np.empty((0, net.feature_size), np.float32)
     if probabilities:
@@ -109,7 +109,7 @@ def outputs_of(
 def reconstruction_error(net: Any, examples: Examples, rows: NDArray[np.intp]) -> float | None:
     """Return the mean squared error of the pixels, in [0, 1], of photos made again.
 
-    None of a network that does not reconstruct, and without photos. Arguments as `outputs_of`.
+    None of a network that does not reconstruct, and without photos. Arguments as `run_network`.
     """
     total, pixels = 0.0, 0
     for photos, outputs in _asked(net, examples, rows):
@@ -137,15 +137,15 @@ def _asked(net: Any, examples: Examples, rows: NDArray[np.intp]) -> Iterator[tup
         net.train(learning)
 
 
-def answers_by_scores(probabilities: NDArray[np.float64]) -> Answers:
+def predict_by_scores(probabilities: NDArray[np.float64]) -> Predictions:
     """Answer with the likeliest class of each row of (n, C)."""
     codes = probabilities.argmax(axis=1).astype(np.int64)
-    return Answers(codes, probabilities[np.arange(len(codes)), codes], probabilities)
+    return Predictions(codes, probabilities[np.arange(len(codes)), codes], probabilities)
 
 
-def answers_of_nearest(
+def predict_by_nearest(
     features: NDArray[np.float32], known: NDArray[np.float32], codes: Codes
-) -> Answers:
+) -> Predictions:
     """Answer with the class of the nearest known photo by cosine; of equally near ones the first.
 
     `features`: (n, D). `known`: (m, D) with m of 1 or more, `codes` (m,) their classes.
@@ -154,22 +154,23 @@ def answers_of_nearest(
     for part, similar in _similarities(features, known):
         nearest[part] = similar.argmax(axis=1)
         cosine[part] = similar.max(axis=1)
-    return Answers(codes[nearest], cosine)
+    return Predictions(codes[nearest], cosine)
 
 
-def figures_of(
-    answers: Answers, codes: Codes, names: Sequence[str], reconstruction: float | None = None
-) -> Figures:
+def evaluate_predictions(
+    answers: Predictions, codes: Codes, names: Sequence[str], reconstruction: float | None = None
+) -> ClassificationFigures:
     """Return how n photos were answered; `codes` (n,) are their classes, n of 1 or more."""
     judged = classification_figures(
-        [names[code] for code in codes.tolist()], [names[code] for code in answers.codes.tolist()]
+        [names[code] for code in codes.tolist()],
+        [names[code] for code in answers.class_ids.tolist()],
     )
     top3 = top10 = loss = None
     if answers.probabilities is not None:
         of_class = answers.probabilities[np.arange(len(codes)), codes]
         loss = float(-np.log(np.maximum(of_class, _LEAST)).mean())
         top3, top10 = (_within(answers.probabilities, codes, k) for k in (3, 10))
-    return Figures(
+    return ClassificationFigures(
         len(codes), judged.accuracy, judged.balanced_accuracy, top3, top10, loss, reconstruction
     )
 
@@ -182,12 +183,12 @@ def _within(probabilities: NDArray[np.float64], codes: Codes, k: int) -> float |
     return float((likely == codes[:, None]).any(axis=1).mean())
 
 
-def retrieval_of(
+def evaluate_retrieval(
     queries: NDArray[np.float32],
     query_codes: Codes,
     gallery: NDArray[np.float32],
     gallery_codes: Codes,
-) -> Retrieval | None:
+) -> RetrievalFigures | None:
     """Look for photos of a class among others, by the cosine of their features.
 
     `queries`: (n, D), `gallery`: (m, D), with their classes (n,) and (m,). None where no query has
@@ -202,7 +203,7 @@ def retrieval_of(
         return None
     top1, top3, top10 = (top_k_accuracy(answerable, k) for k in (1, 3, 10))
     mean = math.fsum(result.ap for result in answerable) / len(answerable)
-    return Retrieval(
+    return RetrievalFigures(
         len(answerable), len(results) - len(answerable), len(gallery), top1, top3, top10, mean
     )
 
