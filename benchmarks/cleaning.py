@@ -45,7 +45,7 @@ from veduta.curate.photo_faults import look_at
 from veduta.curate.photo_index import DescribedPhotos, describe_photos
 from veduta.evaluation.metrics import average_precision
 from veduta.keypoints import Keypoints
-from veduta.recognize.labelled import UNLABELLED
+from veduta.recognize.labelled_gallery import UNLABELLED
 
 SETS = ("landmarks30", "objects20", "domains4")
 RATES = (0.05, 0.1)

@@ -19,7 +19,7 @@ from veduta.datasets.dataset import as_table
 from veduta.evaluation import RecognitionEvaluation, evaluate_recognition
 from veduta.evaluation.open_set import OpenSetFigures, open_set_figures
 from veduta.recognize import METHODS, held_out, linear
-from veduta.recognize.confidence import PRECISIONS
+from veduta.recognize.unknown import PRECISIONS
 
 _WANTED = (0.5, 0.8, 0.9, 0.95, 0.99)
 _FIGURES = ("gap", "guess_right", "known_named", "named_right", "unknown_rejected", "auroc")
@@ -135,7 +135,7 @@ def constants(measured: Any) -> Iterator[list[str]]:
         with changed(linear, "RIDGE", ridge):
             yield row(f"ridge {ridge}", measured(f"ridge {ridge}"))
     for most in (100, 1000):
-        with changed(held_out, "MOST", most):
+        with changed(held_out, "MAX_EXAMPLES_OF_A_KIND", most):
             yield row(f"at most {most} questions of a kind", measured(f"questions {most}"))
 
 

@@ -24,7 +24,7 @@ import veduta
 from benchmarks.report import parser, publish, table
 from veduta.datasets import Dataset, RetrievalProtocol, open_dataset, retrieval_protocol
 from veduta.encoders import DEFAULT, load_encoder
-from veduta.evaluation.dataset_index import encode
+from veduta.evaluation.dataset_index import index_dataset
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.index import set_projection
 from veduta.index.calibration import probability
@@ -73,17 +73,17 @@ class PhotoSet:
 def open_set(dataset: Dataset) -> PhotoSet:
     """Open the indexes that `veduta.evaluate` keeps of a set, or make them."""
     network, extractor = load_encoder(DEFAULT), load_extractor()
-    encoded = encode(dataset, retrieval_protocol, network, extractor, None)
-    assert not encoded.protocol.leave_one_out
-    set_projection(encoded.gallery, None)
-    gallery = open_gallery(encoded.gallery)
+    indexed = index_dataset(dataset, retrieval_protocol, network, extractor, None)
+    assert not indexed.protocol.leave_one_out
+    set_projection(indexed.gallery, None)
+    gallery = open_gallery(indexed.gallery_index)
     return PhotoSet(
-        encoded.dataset,
-        encoded.protocol,
+        indexed.dataset,
+        indexed.protocol,
         gallery,
-        encoded.gallery_rows(gallery.snapshot),
-        encoded.query_descriptors(),
-        encoded.query_keypoints(),
+        indexed.gallery_rows(gallery.snapshot),
+        indexed.query_descriptors(),
+        indexed.query_keypoints(),
         corridor(dataset.root),
     )
 

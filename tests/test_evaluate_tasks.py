@@ -26,10 +26,10 @@ from veduta.evaluation import (
     evaluate_recognition,
     evaluate_revisited,
     recognition_run,
+    retrieval_run,
     revisited_run,
-    run,
 )
-from veduta.recognize import METHODS
+from veduta.recognize import METHODS, Answer, Recognizer
 
 PLACES = ("arch", "bridge", "column", "dome")
 KEYS = {"gap", "known_named", "named_right", "unknown_rejected"}
@@ -44,7 +44,7 @@ class Described(CentredEncoder):
 @pytest.fixture(autouse=True)
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for module in (recognition_run, revisited_run, run):
+    for module in (recognition_run, revisited_run, retrieval_run):
         monkeypatch.setattr(module, "load_encoder", lambda *_, **__: Described())
         monkeypatch.setattr(module, "load_extractor", TinyExtractor)
     for name in ("load_encoder", "load_extractor"):
@@ -193,6 +193,40 @@ class TestRecognition:
             assert seen.guess == one.guess
             assert seen.confidence == pytest.approx(one.confidence, abs=2e-3)  # of float16 queries
             assert seen.label == (one.guess if one.named else None)
+
+    @pytest.mark.parametrize("distance", [-1, 0, 1, None])
+    def test_the_rule_for_unknown_is_that_of_recognize(
+        self,
+        dataset: Callable[[Rows], Path],
+        monkeypatch: pytest.MonkeyPatch,
+        distance: int | None,
+    ) -> None:
+        """Equal answers get equal decisions below, at and above the threshold, and without any."""
+        import veduta
+        from veduta import index
+
+        root = dataset(standard())
+        index.create_index(root / "index", Described())
+        index.update_index(root / "index", [root / "gallery"], Described(), labels="folders")
+        answer_before = Recognizer.answer
+
+        def answer(recognizer: Recognizer, *query: Any) -> Answer:
+            ranking = answer_before(recognizer, *query).ranking
+            if distance is None:
+                return Answer((), np.empty(0), ranking)
+            threshold = recognizer.confidence.threshold(0.9)
+            confidence = np.nextafter(threshold, distance * np.inf) if distance else threshold
+            return Answer(("dome", "arch"), np.array([confidence, 0.0]), ranking)
+
+        monkeypatch.setattr(Recognizer, "answer", answer)
+        results = evaluate_recognition(root, method="linear", precision=0.9).results
+        opened = veduta.open(root / "index")
+        for result in results:
+            shown = opened.recognize(root / result.path, method="linear", precision=0.9)
+            assert (result.guess, result.named) == (shown.guess, shown.label is not None)
+            assert result.answer == shown.label
+            assert (shown.reason is None) == result.named
+        assert [result.named for result in results] == [distance in (0, 1)] * 18
 
     def test_labels_that_the_gallery_lacks_count_as_unknown(
         self, dataset: Callable[[Rows], Path]

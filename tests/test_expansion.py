@@ -13,7 +13,7 @@ from tiny import CentredEncoder, TinyExtractor, save_view, scene_keypoints
 
 import veduta
 from veduta.errors import QueryError
-from veduta.evaluation import run
+from veduta.evaluation import retrieval_run
 from veduta.index.calibration import GENERIC, calibration_of
 from veduta.index.graph import Graph
 from veduta.index.snapshot import Snapshot, quantise
@@ -214,8 +214,8 @@ class Described(CentredEncoder):
 @pytest.fixture
 def small_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(run, "load_encoder", lambda *_, **__: Described())
-    monkeypatch.setattr(run, "load_extractor", TinyExtractor)
+    monkeypatch.setattr(retrieval_run, "load_encoder", lambda *_, **__: Described())
+    monkeypatch.setattr(retrieval_run, "load_extractor", TinyExtractor)
     for scene in range(4):
         for number in range(4):
             save_view(tmp_path / "set" / f"scene{scene}" / f"{number}.png", scene, number)

@@ -1,7 +1,7 @@
-"""Fit what answers of the ways to recognise are worth on collections in general.
+"""Fit the confidence of each recognition method on collections in general.
 
-For collections with too few labelled photos to learn it from. Fitted on objects20 and same_place,
-each asking itself as `veduta.recognize.held_out` does:
+Collections with too few labelled photos to fit their own confidence use it. It is fitted on the
+held-out photos of objects20 and same_place, see `veduta.recognize.held_out`:
 
     python -m tools.fit_recognition --data ../shared/data
 
@@ -18,40 +18,42 @@ from pathlib import Path
 from veduta.datasets import Dataset, open_dataset, retrieval_protocol
 from veduta.datasets.dataset import NO_SPLIT, as_table
 from veduta.encoders import DEFAULT, load_encoder
-from veduta.evaluation.dataset_index import encode
+from veduta.evaluation.dataset_index import index_dataset
+from veduta.files import write_text
 from veduta.keypoints import load_extractor
-from veduta.recognize import METHODS, label
-from veduta.recognize.confidence import Confidence, Question, fit
-from veduta.recognize.held_out import questions
-from veduta.recognize.labelled import Labelled
+from veduta.recognize import METHODS, LabelledGallery
+from veduta.recognize.confidence import Confidence, LabelledExample, fit
+from veduta.recognize.held_out import held_out_examples
 from veduta.recognize.linear import train
-from veduta.recognize.recognizer import DEFAULTS
+from veduta.recognize.recognizer import DEFAULTS_FILE
 from veduta.search.reranking import open_gallery
 
-SETS = ("objects20", "same_place")
+DATASETS = ("objects20", "same_place")
 
 
-def labelled(folder: Path) -> Labelled:
-    """All photos of a set as one labelled gallery; distractors have no label."""
+def labelled_gallery(folder: Path) -> LabelledGallery:
+    """Return all photos of a dataset as one labelled gallery; distractors have no label."""
     opened = open_dataset(folder)
     paths, labels = (opened.table[name].to_pylist() for name in ("path", "label"))
     whole = Dataset(opened.root, as_table(paths, labels, [NO_SPLIT] * len(paths)))
-    encoded = encode(whole, retrieval_protocol, load_encoder(DEFAULT), load_extractor(), None)
-    gallery = open_gallery(encoded.gallery)
-    names = encoded.dataset.table["label"].to_pylist()
-    of_row: list[str | None] = [None] * gallery.snapshot.photos
+    indexed = index_dataset(
+        whole, retrieval_protocol, load_encoder(DEFAULT), load_extractor(), None
+    )
+    gallery = open_gallery(indexed.gallery_index)
+    names = indexed.dataset.table["label"].to_pylist()
+    label_of_row: list[str | None] = [None] * gallery.snapshot.photos
     for row, number in zip(
-        encoded.gallery_rows(gallery.snapshot).tolist(), encoded.protocol.gallery, strict=True
+        indexed.gallery_rows(gallery.snapshot).tolist(), indexed.protocol.gallery, strict=True
     ):
-        of_row[row] = names[number]
-    return label(gallery, of_row)
+        label_of_row[row] = names[number]
+    return LabelledGallery.of(gallery, label_of_row)
 
 
-def rounded(found: Confidence) -> dict[str, object]:
+def rounded(confidence: Confidence) -> dict[str, object]:
     return {
-        "weights": [round(weight, 4) for weight in found.weights],
-        "thresholds": [round(threshold, 4) for threshold in found.thresholds],
-        "questions": found.questions,
+        "weights": [round(weight, 4) for weight in confidence.weights],
+        "thresholds": [round(threshold, 4) for threshold in confidence.thresholds],
+        "questions": confidence.examples,
     }
 
 
@@ -59,18 +61,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
-    collections = [labelled(options.data / name) for name in SETS]
-    trainings = [train(known) for known in collections]
+    galleries = [labelled_gallery(options.data / name) for name in DATASETS]
+    trainings = [train(labelled) for labelled in galleries]
     fitted = {}
     for method in METHODS:
-        asked: list[Question] = []
-        for known, training in zip(collections, trainings, strict=True):
-            own = questions(method, known, training)
-            total = sum(question.weight for question in own)
-            asked += [replace(question, weight=question.weight / total) for question in own]
-        fitted[method] = rounded(fit(asked))
+        examples: list[LabelledExample] = []
+        for labelled, training in zip(galleries, trainings, strict=True):
+            own = held_out_examples(method, labelled, training)
+            total = sum(example.weight for example in own)
+            examples += [replace(example, weight=example.weight / total) for example in own]
+        fitted[method] = rounded(fit(examples))
         print(method, fitted[method]["weights"], fitted[method]["questions"], flush=True)
-    DEFAULTS.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
+    write_text(DEFAULTS_FILE, json.dumps(fitted, indent=1) + "\n")
 
 
 if __name__ == "__main__":

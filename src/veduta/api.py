@@ -30,12 +30,12 @@ from veduta.keypoints import Extractor, load_extractor
 from veduta.recognize import (
     METHOD,
     PRECISION,
+    LabelledGallery,
     Model,
     Recognition,
     Recognizer,
-    decide,
-    label,
-    recognizer_of,
+    cached_recognizer,
+    recognition_of,
 )
 from veduta.recognize.model import check_new
 from veduta.search import (
@@ -255,9 +255,9 @@ class Index:
         rerank = "auto" if geometric else "none"
         query = self.engine.encode_query(photos, crop=crop, rerank=rerank)
         answer = recognizer.answer(query.descriptor, query.keypoints)
-        snapshot = recognizer.known.gallery.snapshot
+        snapshot = recognizer.labelled.gallery.snapshot
         hits = hits_of(snapshot, answer.ranking, VERIFIED_PHOTOS, corner=query.corner)
-        return decide(answer, recognizer.confidence, precision, hits)
+        return recognition_of(answer, recognizer.confidence, precision, hits)
 
     def recognizer(
         self,
@@ -272,10 +272,10 @@ class Index:
         """
         state = self.engine.state
         kept = self._recognizers.get((method, outsiders))
-        if kept is None or kept.known.gallery is not state.gallery:
+        if kept is None or kept.labelled.gallery is not state.gallery:
             labels = state.snapshot.rows["label"].to_pylist()[: state.snapshot.photos]
-            known = label(state.gallery, labels, outsiders=outsiders)
-            kept = recognizer_of(self.path, known, method, on_progress=on_progress)
+            labelled = LabelledGallery.of(state.gallery, labels, outsiders=outsiders)
+            kept = cached_recognizer(self.path, labelled, method, on_progress=on_progress)
             self._recognizers[method, outsiders] = kept
         return kept
 

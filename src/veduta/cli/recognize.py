@@ -188,12 +188,12 @@ def _recognizer(
 ) -> tuple[Recognize, Sequence[str]]:
     """Return what recognises one photo, and the labels; learning is done before it comes back."""
     from veduta.recognize import open_model
-    from veduta.recognize.confidence import check_precision
+    from veduta.recognize.unknown import check_precision
 
     check_precision(precision)  # before minutes of learning; NaN is in any range to click
     if model is not None:
         opened = open_model(model)
-        if not opened.confidence.questions:
+        if not opened.confidence.examples:
             click.echo(
                 "veduta: the run had too few validation photos to learn from how far answers can "
                 "be trusted; confidences are the network's own.",
@@ -212,7 +212,7 @@ def _recognizer(
     def recognize(photo: Path) -> Recognition:
         return index.recognize(photo, method=method, precision=precision, outsiders=outsiders)
 
-    return recognize, learned.known.names
+    return recognize, learned.labelled.names
 
 
 def _warn(recognizer: Recognizer) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.recognize.labelled import UNLABELLED
+from veduta.recognize.labelled_gallery import UNLABELLED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

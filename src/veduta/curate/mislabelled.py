@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.curate.class_members import ENOUGH
-from veduta.recognize.labelled import UNLABELLED, Labelled
+from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.curate.class_members import ClassMembers
-    from veduta.recognize.linear import Training
+    from veduta.recognize.linear import LinearTraining
 
 __all__ = ["Mislabelled", "confident", "find_mislabelled", "sharpness"]
 
@@ -171,10 +171,10 @@ class _HeldOut:
         outsiders = members.rows[members.codes == UNLABELLED].astype(np.intp)
         self._members = members
         self._classes = classes
-        self._training: Training = train(
-            Labelled(open_gallery(index), members.names, codes, outsiders)
+        self._training: LinearTraining = train(
+            LabelledGallery(open_gallery(index), members.names, codes, outsiders)
         )
-        self._examples = int(np.count_nonzero(self._training.known.examples))
+        self._examples = int(np.count_nonzero(self._training.labelled.examples))
         self._copies = {place: group for group in members.copies for place in group}
 
     def scores(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -209,9 +209,9 @@ class _HeldOut:
 
     def _centred(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
         linear = self._training.linear
-        away = self._members.descriptors(places) - linear.middle
+        away = self._members.descriptors(places) - linear.mean
         lengths = np.linalg.norm(away, axis=1, keepdims=True)
-        centred: NDArray[np.float32] = away / np.maximum(lengths, 1e-12) - linear.shift
+        centred: NDArray[np.float32] = away / np.maximum(lengths, 1e-12) - linear.centred_mean
         return centred
 
     def _targets(self, places: NDArray[np.intp]) -> NDArray[np.float64]:

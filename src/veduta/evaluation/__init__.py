@@ -7,8 +7,8 @@ from veduta.evaluation.recognition_run import (
     RecognitionResult,
     evaluate_recognition,
 )
+from veduta.evaluation.retrieval_run import Evaluation, evaluate
 from veduta.evaluation.revisited_run import RevisitedEvaluation, evaluate_revisited
-from veduta.evaluation.run import Evaluation, evaluate
 from veduta.evaluation.summary import Summary
 
 __all__ = [

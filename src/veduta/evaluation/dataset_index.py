@@ -1,4 +1,4 @@
-"""A dataset's photos, indexed as `veduta index` does it and kept in the user's cache folder."""
+"""Index the photos of a dataset as `veduta index` does it, in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -27,128 +27,136 @@ from veduta.index import (
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.keypoints import Extractor, Keypoints
 
-__all__ = ["Encoded", "OnProgress", "cache", "encode"]
+__all__ = ["IndexedDataset", "OnProgress", "cache_folder", "index_dataset"]
 
 OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A dataset whose photos are all described.
+class IndexedDataset:
+    """A dataset whose queries and gallery are indexed.
 
     Attributes:
-        dataset: less the photos that do not decode, which are among its problems.
-        protocol: who asks and who answers in it.
-        gallery: the index of the photos that answer.
-        queries: that of the photos that ask; the same one in leave-one-out.
+        dataset: without the photos that do not decode, which are among its problems.
+        protocol: which rows of it are queries and which are the gallery.
+        gallery_index: the index of the gallery.
+        query_index: the index of the queries; in leave-one-out that of the gallery.
     """
 
     dataset: Dataset
     protocol: RetrievalProtocol
-    gallery: Path
-    queries: Path
+    gallery_index: Path
+    query_index: Path
 
     def gallery_rows(self, snapshot: Snapshot) -> NDArray[np.intp]:
-        """Return (G,): where the protocol's gallery photos are in a snapshot of `gallery`."""
+        """Return (G,): the row of each gallery photo in a snapshot of `gallery_index`."""
         return _rows_of(snapshot, self.dataset.root, self._paths(self.protocol.gallery))
 
     def query_descriptors(self) -> NDArray[np.float32]:
-        """Return (Q, d) float32: the descriptors of the queries, as they are searched."""
-        asking = open_snapshot(self.queries)
-        rows = _rows_of(asking, self.dataset.root, self._paths(self.protocol.queries))
-        descriptors = asking.descriptors[rows].astype(np.float32)
-        projection = Manifest.read(self.gallery).projection
-        if projection is None or self.queries == self.gallery:
+        """Return (Q, d) float32: the descriptors of the queries, projected as the gallery is."""
+        snapshot = open_snapshot(self.query_index)
+        rows = _rows_of(snapshot, self.dataset.root, self._paths(self.protocol.queries))
+        descriptors = snapshot.descriptors[rows].astype(np.float32)
+        projection = Manifest.read(self.gallery_index).projection
+        if projection is None or self.query_index == self.gallery_index:
             return descriptors
-        return Projection.load(self.gallery / projection).apply(descriptors)
+        return Projection.load(self.gallery_index / projection).apply(descriptors)
 
     def query_keypoints(self) -> Callable[[int], Keypoints]:
-        """Return what reads the keypoints of a query by its number."""
-        asking = open_snapshot(self.queries)
-        stored = StoredKeypoints(self.queries, asking)
-        rows = _rows_of(asking, self.dataset.root, self._paths(self.protocol.queries))
-        return lambda number: stored.read(int(rows[number]))
+        """Return a function that reads the keypoints of a query by its number."""
+        snapshot = open_snapshot(self.query_index)
+        keypoints = StoredKeypoints(self.query_index, snapshot)
+        rows = _rows_of(snapshot, self.dataset.root, self._paths(self.protocol.queries))
+        return lambda number: keypoints.read(int(rows[number]))
 
     def _paths(self, rows: NDArray[np.int64]) -> list[str]:
         paths = self.dataset.table["path"]
         return [paths[int(row)].as_py() for row in rows]
 
 
-def cache() -> Path:
-    """Return the folder in which evaluations keep what took long to make."""
+def cache_folder() -> Path:
+    """Return the folder in which evaluations keep indexes and keypoints."""
     from platformdirs import user_cache_path
 
     return user_cache_path("veduta", appauthor=False) / "evaluate"
 
 
-def encode(
+def index_dataset(
     dataset: Dataset,
     protocol_of: Callable[[Dataset], RetrievalProtocol],
     encoder: Encoder,
     extractor: Extractor | None,
     on_progress: OnProgress | None,
-) -> Encoded:
-    """Bring the cached indexes of the photos that ask and that answer up to date.
+) -> IndexedDataset:
+    """Bring the cached indexes of a dataset's queries and gallery up to date.
 
     Args:
-        dataset: what to describe.
-        protocol_of: who asks and who answers; asked again where photos do not decode.
+        dataset: the dataset.
+        protocol_of: returns which rows are queries and which are the gallery. It is called a
+            second time if photos do not decode.
         encoder: makes the descriptors.
-        extractor: finds the keypoints; None: none are needed.
-        on_progress: called with (what, done, total).
+        extractor: finds the keypoints; None to keep none.
+        on_progress: called with (stage, done, total).
+
+    Returns:
+        The dataset with its indexes.
 
     Raises:
-        DatasetError: the dataset is not as its protocol wants it.
+        DatasetError: the dataset does not fit its protocol.
     """
     protocol = protocol_of(dataset)
     parts = {"gallery": protocol.gallery}
     if not protocol.leave_one_out:
         parts["queries"] = protocol.queries
     paths = dataset.table["path"].to_pylist()
-    dropped: dict[str, str] = {}
+    undecodable: dict[str, str] = {}
     indexes = {}
-    for part, numbers in parts.items():
-        files = {os.path.abspath(dataset.root / paths[i]): paths[i] for i in numbers}
-        # One index for exactly these files, so that no photo of another protocol is in it.
-        made_by = (
+    for part, rows in parts.items():
+        files = {os.path.abspath(dataset.root / paths[i]): paths[i] for i in rows}
+        # Each set of files has an index of its own, so that it holds no photo of another protocol.
+        settings = (
             encoder.identity,
             str(encoder.describe()["precision"]),
             extractor.identity if extractor else "",
         )
-        key = "\n".join((*sorted(files), *made_by))
-        indexes[part] = cache() / photos.content_hash(key.encode()).hex()[:20]
+        key = "\n".join((*sorted(files), *settings))
+        indexes[part] = cache_folder() / photos.content_hash(key.encode()).hex()[:20]
         if not (indexes[part] / MANIFEST_FILE).exists():
             create_index(indexes[part], encoder, extractor)
-        done = update_index(
+        report = update_index(
             indexes[part],
             [Path(file) for file in files],
             encoder,
             extractor,
-            on_progress=_named(on_progress, f"Encoding {part}"),
+            on_progress=_in_stage(on_progress, f"Encoding {part}"),
             on_linking=partial(on_progress, f"Linking {part}") if on_progress else None,
             graph=part == "gallery",
         )
-        if done.interrupted:
+        if report.interrupted:
             raise KeyboardInterrupt
-        dropped.update({files[path]: reason for path, reason in done.unreadable if path in files})
-    if dropped:
-        dataset = dataset.without(dropped)
+        undecodable |= {files[path]: why for path, why in report.unreadable if path in files}
+    if undecodable:
+        dataset = dataset.without(undecodable)
         protocol = protocol_of(dataset)
     gallery = indexes["gallery"]
-    return Encoded(dataset, protocol, gallery, indexes.get("queries", gallery))
+    return IndexedDataset(dataset, protocol, gallery, indexes.get("queries", gallery))
 
 
-def _named(on_progress: OnProgress | None, name: str) -> Callable[[UpdateProgress], None] | None:
+def _in_stage(
+    on_progress: OnProgress | None, stage: str
+) -> Callable[[UpdateProgress], None] | None:
     if on_progress is None:
         return None
-    return lambda state: on_progress(name, state.done, state.total)
+    return lambda progress: on_progress(stage, progress.done, progress.total)
 
 
 def _rows_of(snapshot: Snapshot, root: Path, paths: Sequence[str]) -> NDArray[np.intp]:
     """Return the snapshot's row of each path."""
-    known = {path: row for row, path in enumerate(snapshot.rows["path"].to_pylist())}
+    row_of = {path: row for row, path in enumerate(snapshot.rows["path"].to_pylist())}
     try:
-        rows = [known[os.fsencode(os.path.abspath(root / path))] for path in paths]
+        rows = [row_of[os.fsencode(os.path.abspath(root / path))] for path in paths]
     except KeyError as error:
-        raise DatasetError(f"{os.fsdecode(error.args[0])}: gone while it was indexed") from None
+        raise DatasetError(
+            f"{os.fsdecode(error.args[0])}: the file disappeared while it was indexed"
+        ) from None
     return np.array(rows, np.intp)

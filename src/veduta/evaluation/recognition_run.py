@@ -1,4 +1,4 @@
-"""Run a labelled dataset through the same recogniser that users have."""
+"""Evaluate recognition: run a labelled dataset through the recogniser that users have."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from veduta.datasets.google_landmarks import photo_id, write_recognition_submiss
 from veduta.datasets.recognition import recognition_protocol
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.calibration_error import expected_calibration_error
-from veduta.evaluation.dataset_index import Encoded, OnProgress, encode
+from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
 from veduta.evaluation.metrics import NearestPhoto
 from veduta.evaluation.open_set import OpenSetFigures, open_set_figures
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
-from veduta.recognize import METHOD, PRECISION, Recognizer, label, recognizer_of
-from veduta.recognize.confidence import check_precision
-from veduta.recognize.methods import GEOMETRIC
-from veduta.recognize.recognizer import check
+from veduta.recognize import (
+    METHOD,
+    PRECISION,
+    LabelledGallery,
+    Recognizer,
+    cached_recognizer,
+    decide,
+)
+from veduta.recognize.methods import GEOMETRIC, check_method
+from veduta.recognize.unknown import check_precision
 from veduta.search.reranking import open_gallery
 
 __all__ = ["RecognitionEvaluation", "RecognitionResult", "evaluate_recognition"]
@@ -33,11 +39,15 @@ __all__ = ["RecognitionEvaluation", "RecognitionResult", "evaluate_recognition"]
 
 @dataclass(frozen=True, slots=True)
 class RecognitionResult:
-    """How one photo that was to be recognised fared.
+    """The result of one query.
 
-    `label`: what it shows, None if none of the gallery's places. `guess`: the likeliest label, None
-    if nothing speaks for any. `confidence`: that the guess is right, in [0, 1]. `named`: whether
-    the guess was given as the answer. `nearest`: the gallery photos that decided.
+    Attributes:
+        path: the photo.
+        label: what it shows; None if that is no label of the gallery.
+        guess: the likeliest label; None if no photo with a label resembles the query.
+        confidence: probability in [0, 1] that the guess is right.
+        named: whether the guess was given as the answer.
+        nearest: the gallery photos that decided, nearest first.
     """
 
     path: str
@@ -48,26 +58,37 @@ class RecognitionResult:
     nearest: tuple[NearestPhoto, ...]
 
     @property
+    def answer(self) -> str | None:
+        """The name that was given; None: "unknown"."""
+        return self.guess if self.named else None
+
+    @property
     def right(self) -> bool:
-        """Whether the guess is what the photo shows."""
+        """Whether the guess, given or not, is what the photo shows."""
         return self.guess is not None and self.guess == self.label
+
+    @property
+    def answered_right(self) -> bool:
+        """Whether the answer, a name or "unknown", is right."""
+        return self.answer == self.label
 
 
 @dataclass(frozen=True, slots=True)
 class RecognitionEvaluation:
-    """What came of an evaluation.
+    """The result of an evaluation of recognition.
 
     Attributes:
         summary: the figures, with intervals.
-        calibration_error: of the confidences, expected, in [0, 1].
+        calibration_error: expected calibration error of the confidences, in [0, 1].
         results: one a query, in the order of the dataset.
         settings: the encoder, the method, the wanted precision and its threshold.
-        thresholds: for each of `veduta.recognize.confidence.PRECISIONS`, see there.
+        thresholds: one for each of `veduta.recognize.unknown.PRECISIONS`, see there.
         problems: what was left out and why.
-        notes: what else to know of the dataset: classes without an answer, photos set aside.
-        gallery_paths, gallery_labels: (G,), what `results` refer to by number.
+        notes: facts about the dataset: classes without a gallery photo, photos set aside.
+        gallery_paths: (G,) paths of the gallery, which `results` refer to by number.
+        gallery_labels: (G,) their labels.
         root: the folder that paths are relative to.
-        seconds: time for recognising alone, without encoding and learning.
+        seconds: time for recognising alone, without encoding and training.
     """
 
     summary: OpenSetFigures
@@ -94,12 +115,15 @@ class RecognitionEvaluation:
         }
 
     def write_submission(self, file: str | os.PathLike[str]) -> None:
-        """Write the guesses as a Google Landmarks recognition submission, whether given or not.
+        """Write the guesses, given or not, as a Google Landmarks recognition submission.
 
-        A photo's id is its file name without the ending.
+        The id of a photo is its file name without the ending.
+
+        Args:
+            file: the CSV file to write.
 
         Raises:
-            DatasetError: a name cannot stand in such a file, or the file cannot be written.
+            DatasetError: a name is not allowed in such a file, or the file cannot be written.
         """
         write_recognition_submission(
             file,
@@ -127,27 +151,34 @@ def evaluate_recognition(
 ) -> RecognitionEvaluation:
     """Measure recognition on a labelled dataset.
 
-    The gallery is indexed as `veduta index` does it; what answers are worth is learned from the
-    gallery alone. A query whose label no gallery photo has counts as unknown.
+    The gallery is indexed as `veduta index` does it. The confidence is fitted on the gallery
+    alone. A query whose label no gallery photo has counts as unknown.
 
     Args:
         dataset: a folder, see `veduta.datasets.open_dataset`, or a `Dataset`.
-        labels, queries, gallery, distractors, unknown: passed on to `open_dataset`.
+        labels: passed on to `open_dataset`.
+        queries: passed on to `open_dataset`.
+        gallery: passed on to `open_dataset`.
+        distractors: passed on to `open_dataset`.
+        unknown: passed on to `open_dataset`.
         encoder: name of the encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         method: one of `veduta.recognize.METHODS`.
-        precision: share of the names given that should be right, on questions that the gallery asks
-            itself; see `veduta.recognize.held_out`.
+        precision: share of the given names that should be right, on held-out photos of the
+            gallery; see `veduta.recognize.held_out`.
         keep: how many of the deciding gallery photos each result holds.
-        on_progress: called with (what, done, total).
+        on_progress: called with (stage, done, total).
+
+    Returns:
+        The figures and the result of each query.
 
     Raises:
-        DatasetError: the dataset is not as its protocol wants it.
-        EncoderError: the encoder cannot be had.
-        QueryError: no method has that name, the precision is not in [0.5, 0.99], or the gallery has
-            no labels, or one label and no photo without.
+        DatasetError: the dataset does not fit the protocol of recognition.
+        EncoderError: the encoder is unknown or not available.
+        QueryError: no method has that name, the precision is not in [0.5, 0.99], or the gallery
+            has no labels, or one label and no photo without.
     """
-    check(method)
+    check_method(method)
     check_precision(precision)
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(
@@ -160,14 +191,15 @@ def evaluate_recognition(
         )
     network = load_encoder(encoder, runtime=runtime)
     extractor = load_extractor() if method in GEOMETRIC else None
-    encoded = encode(dataset, recognition_protocol, network, extractor, on_progress)
-    set_projection(encoded.gallery, None)
-    recognizer, answering = _recognizer(encoded, method, on_progress)
+    indexed = index_dataset(dataset, recognition_protocol, network, extractor, on_progress)
+    set_projection(indexed.gallery_index, None)
+    recognizer, position_of_row = _recognizer(indexed, method, on_progress)
     threshold = recognizer.confidence.threshold(precision)
     started = time.monotonic()
-    results = tuple(_results(encoded, recognizer, answering, threshold, keep, on_progress))
+    results = tuple(_results(indexed, recognizer, position_of_row, threshold, keep, on_progress))
     seconds = time.monotonic() - started
-    paths, names = (encoded.dataset.table[name].to_pylist() for name in ("path", "label"))
+    paths, names = (indexed.dataset.table[name].to_pylist() for name in ("path", "label"))
+    protocol = indexed.protocol
     return RecognitionEvaluation(
         summary=open_set_figures(
             [result.label for result in results],
@@ -176,7 +208,8 @@ def evaluate_recognition(
             [result.confidence for result in results],
         ),
         calibration_error=expected_calibration_error(
-            [result.confidence for result in results], [result.right for result in results]
+            [result.confidence for result in results],
+            [result.right for result in results],
         ),
         results=results,
         settings={
@@ -186,43 +219,41 @@ def evaluate_recognition(
             "method": method,
             "precision": precision,
             "threshold": threshold if threshold <= 1 else None,
-            "learned_from": recognizer.confidence.questions,
+            "learned_from": recognizer.confidence.examples,
             "learned": recognizer.learned,
         },
         thresholds=recognizer.confidence.thresholds,
-        problems=encoded.dataset.problems,
-        notes=class_coverage(encoded.dataset).notes(),
-        gallery_paths=tuple(paths[i] for i in encoded.protocol.gallery),
+        problems=indexed.dataset.problems,
+        notes=class_coverage(indexed.dataset).notes(),
+        gallery_paths=tuple(paths[row] for row in protocol.gallery),
         gallery_labels=tuple(
-            names[row] if code >= 0 else None
-            for row, code in zip(
-                encoded.protocol.gallery, encoded.protocol.gallery_codes, strict=True
-            )
+            names[row] if class_id >= 0 else None
+            for row, class_id in zip(protocol.gallery, protocol.gallery_codes, strict=True)
         ),
-        root=encoded.dataset.root,
+        root=indexed.dataset.root,
         seconds=seconds,
     )
 
 
 def _recognizer(
-    encoded: Encoded, method: str, on_progress: OnProgress | None
+    indexed: IndexedDataset, method: str, on_progress: OnProgress | None
 ) -> tuple[Recognizer, dict[int, int]]:
     """Return the recogniser of the gallery, and snapshot row → position in the gallery."""
-    opened = open_gallery(encoded.gallery)
-    rows = encoded.gallery_rows(opened.snapshot)
-    names = encoded.dataset.table["label"]
-    labels: list[str | None] = [None] * opened.snapshot.photos
-    for row, number, code in zip(
+    gallery = open_gallery(indexed.gallery_index)
+    rows = indexed.gallery_rows(gallery.snapshot)
+    names = indexed.dataset.table["label"]
+    labels: list[str | None] = [None] * gallery.snapshot.photos
+    for row, number, class_id in zip(
         rows.tolist(),
-        encoded.protocol.gallery.tolist(),
-        encoded.protocol.gallery_codes,
+        indexed.protocol.gallery.tolist(),
+        indexed.protocol.gallery_codes,
         strict=True,
     ):
-        if code >= 0:
+        if class_id >= 0:
             labels[row] = names[number].as_py()
-    recognizer = recognizer_of(
-        encoded.gallery,
-        label(opened, labels),
+    recognizer = cached_recognizer(
+        indexed.gallery_index,
+        LabelledGallery.of(gallery, labels),
         method,
         on_progress=partial(on_progress, "Learning") if on_progress else None,
     )
@@ -230,44 +261,49 @@ def _recognizer(
 
 
 def _results(
-    encoded: Encoded,
+    indexed: IndexedDataset,
     recognizer: Recognizer,
-    answering: dict[int, int],
+    position_of_row: dict[int, int],
     threshold: float,
     keep: int,
     on_progress: OnProgress | None,
 ) -> list[RecognitionResult]:
-    protocol = encoded.protocol
-    keypoints = encoded.query_keypoints() if recognizer.geometric else None
-    paths = encoded.dataset.table["path"].to_pylist()
-    names = encoded.dataset.table["label"].to_pylist()
-    there = set(protocol.gallery_codes.tolist()) - {-1}
-    code_of: dict[str | None, int] = {
-        name: code for code, name in enumerate(recognizer.known.names)
-    }
-    found = []
-    for number, descriptor in enumerate(encoded.query_descriptors()):
+    protocol, labelled = indexed.protocol, recognizer.labelled
+    keypoints = indexed.query_keypoints() if recognizer.geometric else None
+    paths = indexed.dataset.table["path"].to_pylist()
+    names = indexed.dataset.table["label"].to_pylist()
+    in_gallery = set(protocol.gallery_codes.tolist()) - {-1}
+    class_id_of: dict[str | None, int] = {name: i for i, name in enumerate(labelled.names)}
+    results = []
+    for number, descriptor in enumerate(indexed.query_descriptors()):
         if on_progress is not None:
             on_progress("Recognising", number, len(protocol.queries))
-        row, code = int(protocol.queries[number]), int(protocol.query_codes[number])
+        row = int(protocol.queries[number])
+        label = names[row] if int(protocol.query_codes[number]) in in_gallery else None
         answer = recognizer.answer(
             descriptor / max(float(np.linalg.norm(descriptor)), 1e-12),
             [keypoints(number)] if keypoints else [],
         )
-        sure = float(answer.confidences[0]) if answer.names else 0.0
-        true = names[row] if code in there else None
+        decision = decide(answer, threshold)
         ranking = answer.ranking
-        right = code_of.get(true)
         nearest = tuple(
-            NearestPhoto(answering[at], float(likely), bool(recognizer.known.codes[at] == right))
-            for at, likely in zip(
+            NearestPhoto(
+                position_of_row[gallery_row],
+                float(probability),
+                bool(labelled.class_ids[gallery_row] == class_id_of.get(label)),
+            )
+            for gallery_row, probability in zip(
                 ranking.rows[:keep].tolist(), ranking.probabilities[:keep].tolist(), strict=True
             )
         )
-        guess = answer.names[0] if answer.names else None
-        found.append(
+        results.append(
             RecognitionResult(
-                paths[row], true, guess, sure, bool(answer.names) and sure >= threshold, nearest
+                paths[row],
+                label,
+                decision.guess,
+                decision.confidence,
+                decision.label is not None,
+                nearest,
             )
         )
-    return found
+    return results

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from veduta.errors import VedutaError, readable
 from veduta.evaluation import report_recognition, report_retrieval, report_revisited
 from veduta.evaluation.report_environment import environment
+from veduta.evaluation.retrieval_run import Evaluation
 from veduta.evaluation.revisited_run import RevisitedEvaluation
-from veduta.evaluation.run import Evaluation
 from veduta.files import write_text
 from veduta.pages.report_page import write_report_page
 

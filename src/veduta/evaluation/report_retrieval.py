@@ -26,7 +26,7 @@ from veduta.photos import preview
 from veduta.text import count
 
 if TYPE_CHECKING:
-    from veduta.evaluation.run import Evaluation
+    from veduta.evaluation.retrieval_run import Evaluation
 
 __all__ = ["calibration_plot", "query_values", "retrieval_page"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from veduta.datasets import Dataset, RetrievalProtocol, RevisitedDataset, open_revisited
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
-from veduta.evaluation.dataset_index import Encoded, OnProgress, encode
+from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
 from veduta.evaluation.revisited import RevisitedSetup, revisited_figures
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
@@ -87,15 +87,15 @@ def evaluate_revisited(
     revisited = open_revisited(file, photos)
     network = load_encoder(encoder, runtime=runtime)
     extractor = load_extractor() if mode == "geometry" else None
-    encoded = encode(revisited.dataset, _gallery, network, extractor, on_progress)
-    there = set(encoded.dataset.table["path"].to_pylist())
+    indexed = index_dataset(revisited.dataset, _gallery, network, extractor, on_progress)
+    there = set(indexed.dataset.table["path"].to_pylist())
     gone = {path: "does not decode" for path in revisited.gallery if path not in there}
     revisited = revisited.without(gone) if gone else revisited
-    set_projection(encoded.gallery, None)
+    set_projection(indexed.gallery_index, None)
     started = time.monotonic()
     unread: dict[str, str] = {}
     answered: list[int] = []
-    rankings = _rankings(revisited, encoded, mode, verify, answered, unread, on_progress)
+    rankings = _rankings(revisited, indexed, mode, verify, answered, unread, on_progress)
     # One ranking at a time: `answered` grows with each, before its truth is asked for.
     setups = revisited_figures(rankings, (revisited.truth(number) for number in answered))
     return RevisitedEvaluation(
@@ -124,7 +124,7 @@ def _gallery(dataset: Dataset) -> RetrievalProtocol:
 
 def _rankings(
     revisited: RevisitedDataset,
-    encoded: Encoded,
+    indexed: IndexedDataset,
     mode: str,
     verify: int,
     answered: list[int],
@@ -135,9 +135,9 @@ def _rankings(
 
     Its number goes into `answered`; that of the others with the reason into `unread`.
     """
-    engine = Engine(encoded.gallery)
+    engine = Engine(indexed.gallery_index)
     gallery = engine.state.gallery
-    rows = encoded.gallery_rows(gallery.snapshot)
+    rows = indexed.gallery_rows(gallery.snapshot)
     position = np.empty(gallery.snapshot.photos, np.int64)
     position[rows] = np.arange(len(rows))
     root = Path(revisited.dataset.root)

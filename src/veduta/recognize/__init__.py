@@ -1,24 +1,26 @@
-"""Recognition: what a photo shows, how sure that is, or that it is unknown."""
+"""Recognition: what a photo shows and with which confidence, or that it is unknown."""
 
-from veduta.recognize.labelled import Labelled, label
+from veduta.recognize.labelled_gallery import LabelledGallery
 from veduta.recognize.methods import METHODS
 from veduta.recognize.model import Model, open_model
-from veduta.recognize.recognition import Recognition, decide
-from veduta.recognize.recognizer import METHOD, PRECISION, Answer, Recognizer, learn
-from veduta.recognize.stored import recognizer_of
+from veduta.recognize.recognition import Recognition, recognition_of
+from veduta.recognize.recognizer import METHOD, PRECISION, Recognizer, fit_recognizer
+from veduta.recognize.recognizer_cache import cached_recognizer
+from veduta.recognize.unknown import Answer, Decision, decide
 
 __all__ = [
     "METHOD",
     "METHODS",
     "PRECISION",
     "Answer",
-    "Labelled",
+    "Decision",
+    "LabelledGallery",
     "Model",
     "Recognition",
     "Recognizer",
+    "cached_recognizer",
     "decide",
-    "label",
-    "learn",
+    "fit_recognizer",
     "open_model",
-    "recognizer_of",
+    "recognition_of",
 ]

@@ -1,33 +1,38 @@
-"""What an answer is worth: from the evidence for a label to the probability that it is right.
+"""Confidence: the probability that a label is right, from the evidence for it.
 
-A logistic model, fitted on questions whose answer is known, and for each precision that one may
-want the confidence from which on answers reached it. What stays below is answered "unknown".
+A logistic model is fitted on photos whose label is known. The thresholds between a name and
+"unknown" are fitted on the same photos, see `veduta.recognize.unknown`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.errors import QueryError
+from veduta.recognize.unknown import PRECISIONS, fit_thresholds, threshold_at
 
-_STEPS = 50  # of Newton's method, which needs about ten
-_SHRINK = 1e-4  # weight of the prior on standardised features, against one a candidate
-PRECISIONS = tuple(round(0.5 + 0.01 * step, 2) for step in range(50))
-NEVER = 2.0  # a threshold that no confidence reaches
+__all__ = ["Confidence", "LabelledExample", "StoredConfidence", "fit"]
+
+_MAX_NEWTON_STEPS = 50
+"""Newton's method needs about ten steps."""
+
+_PRIOR_WEIGHT = 1e-4
+"""Weight of the prior on the standardised features; a candidate label weighs 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One photo whose answer is known.
+class LabelledExample:
+    """A photo whose label is known, with the candidate labels that a method found for it.
 
     Attributes:
-        features: (c, f) of the candidates.
-        right: (c,) bool, which of them is the answer; none for a photo of something else.
-        weight: how much the question counts.
+        features: (c, f) float64, the evidence for each of c candidates.
+        right: (c,) bool, which candidate is right; none of them if the photo is unknown.
+        weight: how much the example counts.
     """
 
     features: NDArray[np.float64]
@@ -37,132 +42,128 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """A fitted model.
+    """A fitted logistic model with its thresholds.
 
     Attributes:
-        weights: of the features; the constant last.
-        thresholds: for each of `PRECISIONS`, the confidence from which on answers are that
-            precise; `NEVER` where they never were.
-        questions: how many it was fitted on.
+        weights: (f + 1,) of the features; the constant is last.
+        thresholds: for each of `PRECISIONS`, the confidence that a name needs; `NEVER` where no
+            threshold is that precise.
+        examples: how many examples it was fitted on.
     """
 
     weights: tuple[float, ...]
     thresholds: tuple[float, ...]
-    questions: int
+    examples: int
 
-    def of(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (c,): the probability in (0, 1) that each candidate, (c, f), is right."""
+    def probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (c,): the probability in [0, 1] that each candidate, (c, f), is right."""
         logits = features @ np.array(self.weights[:-1]) + self.weights[-1]
-        confidence: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-        return confidence
+        probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+        return probabilities
 
     def threshold(self, precision: float) -> float:
-        """Return the confidence from which on a share `precision`, in [0.5, 0.99], is right.
-
-        Raises:
-            QueryError: the precision is out of that range.
-        """
-        check_precision(precision)
-        return self.thresholds[int(np.searchsorted(PRECISIONS, precision - 1e-9))]
+        """Return the confidence that a name needs, see `veduta.recognize.unknown.threshold_at`."""
+        return threshold_at(self.thresholds, precision)
 
 
-def check_precision(precision: float) -> None:
-    """Raise `QueryError` unless `precision` is in the range of `PRECISIONS`."""
-    if not PRECISIONS[0] <= precision <= PRECISIONS[-1]:
-        raise QueryError(
-            f"A precision of {precision:g} cannot be asked for: wanted a share of the names given, "
-            f"from {PRECISIONS[0]} to {PRECISIONS[-1]}."
-        )
+class StoredConfidence(msgspec.Struct, frozen=True):
+    """A `Confidence` as JSON files hold it.
+
+    Attributes:
+        weights: as in `Confidence`.
+        thresholds: as in `Confidence`.
+        questions: its number of examples.
+    """
+
+    weights: tuple[float, ...]
+    thresholds: Annotated[
+        tuple[float, ...], msgspec.Meta(min_length=len(PRECISIONS), max_length=len(PRECISIONS))
+    ]
+    questions: int
+
+    @classmethod
+    def of(cls, confidence: Confidence) -> StoredConfidence:
+        """Return the stored form of a confidence."""
+        return cls(confidence.weights, confidence.thresholds, confidence.examples)
+
+    def confidence(self) -> Confidence:
+        """Return the confidence."""
+        return Confidence(self.weights, self.thresholds, self.questions)
 
 
-def fit(questions: Sequence[Question]) -> Confidence:
-    """Fit the model and find its thresholds.
+def fit(examples: Sequence[LabelledExample]) -> Confidence:
+    """Fit the model and its thresholds.
+
+    Args:
+        examples: photos whose label is known. Examples without a candidate only count in
+            `Confidence.examples`: they never get a name.
+
+    Returns:
+        The fitted model.
 
     Raises:
-        ValueError: no question has its answer among the candidates, or every one has.
+        ValueError: no example has its label among the candidates, or every one has.
     """
-    asked = [question for question in questions if len(question.features)]
-    if not any(q.right.any() for q in asked) or all(q.right.any() for q in questions):
-        raise ValueError("needs questions with an answer and questions without one")
-    features = np.concatenate([question.features for question in asked])
-    right = np.concatenate([question.right for question in asked])
-    weight = np.concatenate([np.full(len(q.right), q.weight) for q in asked])
-    weights = tuple(_rising(features, right, weight).tolist())
-    model = Confidence(weights, (0.0,) * len(PRECISIONS), len(questions))
-    best = [_best(model, question) for question in asked]
-    thresholds = _thresholds(
-        np.array([confidence for confidence, _ in best]),
-        np.array([good for _, good in best]),
-        np.array([question.weight for question in asked]),
+    answered = [example for example in examples if len(example.features)]
+    if not any(e.right.any() for e in answered) or all(e.right.any() for e in examples):
+        raise ValueError("needs examples with a right candidate and examples without one")
+    weights = _non_negative_weights(
+        np.concatenate([example.features for example in answered]),
+        np.concatenate([example.right for example in answered]),
+        np.concatenate([np.full(len(e.right), e.weight) for e in answered]),
     )
-    return Confidence(weights, thresholds, len(questions))
+    model = Confidence(tuple(weights.tolist()), (0.0,) * len(PRECISIONS), len(examples))
+    best = [_likeliest(model, example) for example in answered]
+    thresholds = fit_thresholds(
+        np.array([confidence for confidence, _ in best]),
+        np.array([right for _, right in best]),
+        np.array([example.weight for example in answered]),
+    )
+    return Confidence(model.weights, thresholds, model.examples)
 
 
-def _best(model: Confidence, question: Question) -> tuple[float, bool]:
-    confidence = model.of(question.features)
-    at = int(confidence.argmax())
-    return float(confidence[at]), bool(question.right[at])
+def _likeliest(model: Confidence, example: LabelledExample) -> tuple[float, bool]:
+    """Return the confidence of the likeliest candidate, and whether it is right."""
+    probabilities = model.probabilities(example.features)
+    row = int(probabilities.argmax())
+    return float(probabilities[row]), bool(example.right[row])
 
 
-def _rising(
-    features: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]
+def _non_negative_weights(
+    features: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the weights of a logistic regression none of which is negative, the constant last.
+    """Return the weights of a logistic regression, none negative; the constant is last.
 
-    More evidence must never make a name less likely, so what would do that is left out, the worst
-    first.
+    More evidence must never make a label less likely. Features with a negative weight are dropped
+    one by one, the one with the largest effect first.
     """
     kept = np.arange(features.shape[1])
     while True:
-        found = _logistic(features[:, kept], right, weight)
-        if not len(kept) or found[:-1].min() >= 0:
+        fitted = _logistic(features[:, kept], right, weights)
+        if not len(kept) or fitted[:-1].min() >= 0:
             break
-        kept = np.delete(kept, (found[:-1] * features[:, kept].std(axis=0)).argmin())
-    weights = np.zeros(features.shape[1] + 1)
-    weights[kept], weights[-1] = found[:-1], found[-1]
-    return weights
+        kept = np.delete(kept, (fitted[:-1] * features[:, kept].std(axis=0)).argmin())
+    result = np.zeros(features.shape[1] + 1)
+    result[kept], result[-1] = fitted[:-1], fitted[-1]
+    return result
 
 
 def _logistic(
-    features: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]
+    features: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the weights of a logistic regression, the constant last, by Newton's method."""
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
-    table = np.column_stack([(features - mean) / spread, np.ones(len(features))])
-    weight = weight * (len(weight) / weight.sum())
-    prior = np.diag([_SHRINK * len(table)] * features.shape[1] + [0.0])
+    """Return the weights of a logistic regression by Newton's method; the constant is last."""
+    mean, std = features.mean(axis=0), features.std(axis=0) + 1e-9
+    table = np.column_stack([(features - mean) / std, np.ones(len(features))])
+    weights = weights * (len(weights) / weights.sum())
+    prior = np.diag([_PRIOR_WEIGHT * len(table)] * features.shape[1] + [0.0])
     beta = np.zeros(table.shape[1])
-    for _ in range(_STEPS):
+    for _ in range(_MAX_NEWTON_STEPS):
         likely = 1 / (1 + np.exp(-np.clip(table @ beta, -30, 30)))
-        slope = table.T @ (weight * (right - likely)) - prior @ beta
-        curve = (table * (weight * likely * (1 - likely))[:, None]).T @ table + prior
-        step = np.linalg.solve(curve + 1e-9 * np.eye(len(curve)), slope)
+        gradient = table.T @ (weights * (right - likely)) - prior @ beta
+        curvature = (table * (weights * likely * (1 - likely))[:, None]).T @ table + prior
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(curvature)), gradient)
         beta += np.clip(step, -4, 4)
         if np.abs(step).max() < 1e-9:
             break
-    scaled = beta[:-1] / spread
-    return np.append(scaled, beta[-1] - scaled @ mean)
-
-
-def _thresholds(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]
-) -> tuple[float, ...]:
-    """Return for each of `PRECISIONS` the lowest confidence with that precision from there on.
-
-    The lowest right answer that is to be given decides, since below the last one there is nothing
-    to gain. The threshold lies half way to the next answer below it: all in between is the same to
-    these questions, and another photo may be a little less sure than the least sure of them.
-    """
-    order = np.argsort(confidence, kind="stable")
-    ranked = confidence[order]
-    least = np.unique(confidence[right])
-    first = np.searchsorted(ranked, least)
-    good = np.cumsum((weight * right)[order][::-1])[::-1]
-    every = np.cumsum(weight[order][::-1])[::-1]
-    precision = good[first] / every[first]
-    halfway = (least + np.concatenate([[0.0], ranked])[first]) / 2
-    found = []
-    for wanted in PRECISIONS:
-        reached = halfway[precision >= wanted]
-        found.append(float(reached[0]) if len(reached) else NEVER)
-    return tuple(found)
+    slopes = beta[:-1] / std
+    return np.append(slopes, beta[-1] - slopes @ mean)

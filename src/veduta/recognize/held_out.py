@@ -1,8 +1,8 @@
-"""Questions that a collection can ask itself: its own photos, as if they were not in it.
+"""Labelled examples made of a collection's own photos, each held out of the collection.
 
-A photo with a label must be named by the others of that label. Had none of that label been there,
-the right answer would be "unknown"; so it is for photos without a label. The photos asked with, and
-copies of them, are taken out of all evidence.
+A photo with a label must get its name from the other photos of that label. If none of them takes
+part, the right answer is "unknown"; so it is for photos without a label. The held-out photo and
+its exact copies take no part in the evidence.
 """
 
 from __future__ import annotations
@@ -13,129 +13,151 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.recognize.confidence import Question
-from veduta.recognize.labelled import UNLABELLED, Labelled
-from veduta.recognize.linear import Training
-from veduta.recognize.methods import GEOMETRIC, METHODS, Asked
+from veduta.recognize.confidence import LabelledExample
+from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
+from veduta.recognize.linear import LinearTraining
+from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery
 
-MOST = 300  # questions of each of the three kinds
-ENOUGH = 30  # photos that can be named; fewer teach nothing
-_LARGEST = 1000  # photos of a label that can be left out together
+__all__ = ["MAX_EXAMPLES_OF_A_KIND", "MIN_NAMEABLE_PHOTOS", "held_out_examples"]
+
+MAX_EXAMPLES_OF_A_KIND = 300
+"""Examples of each kind: photos to name, photos with a hidden label, photos without a label."""
+
+MIN_NAMEABLE_PHOTOS = 30
+"""A collection with fewer photos that can be named is too small to fit confidence on."""
+
+_MAX_HIDDEN_PHOTOS = 1000
+"""A label with more photos is never hidden, since all of them are held out together."""
 
 OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """A question: the gallery photo, its answer (`UNLABELLED`: unknown), and what is left out."""
+class _HeldOutPhoto:
+    """A gallery photo, its right answer (`UNLABELLED`: unknown), and the rows held out with it."""
 
     row: int
-    answer: int
-    without: NDArray[np.intp]
+    class_id: int
+    excluded_rows: NDArray[np.intp]
     weight: float
 
 
-def questions(
+def held_out_examples(
     method: str,
-    known: Labelled,
-    training: Training,
+    labelled: LabelledGallery,
+    training: LinearTraining,
     *,
     seed: int = 0,
     on_progress: OnProgress | None = None,
-) -> list[Question]:
-    """Ask a method about photos of the collection itself.
+) -> list[LabelledExample]:
+    """Recognise photos of the collection by the rest of it.
 
-    Half of the weight lies on photos that can be named; the other half on those that cannot: photos
-    whose label is hidden and photos without a label, in equal parts if there are both.
+    Half of the weight is on photos that can be named. The other half is on photos that cannot:
+    photos whose label is hidden and photos without a label, in equal parts if there are both.
 
     Args:
         method: one of `METHODS`.
-        known: the collection.
-        training: of the linear recogniser on it.
-        seed: of the choice of photos, where there are more than `MOST` of a kind.
+        labelled: the collection.
+        training: of the linear classifier on it.
+        seed: for the choice of photos if there are more than `MAX_EXAMPLES_OF_A_KIND`.
         on_progress: called with (done, total).
 
     Returns:
-        Empty where the collection has fewer than `ENOUGH` photos that can be named.
+        The examples; none if fewer than `MIN_NAMEABLE_PHOTOS` photos can be named.
     """
-    plans = list(_plans(known, np.random.default_rng(seed)))
-    if sum(plan.answer != UNLABELLED for plan in plans) < ENOUGH:
+    photos = list(_chosen_photos(labelled, np.random.default_rng(seed)))
+    if sum(photo.class_id != UNLABELLED for photo in photos) < MIN_NAMEABLE_PHOTOS:
         return []
-    asked = []
-    for done, plan in enumerate(plans):
+    examples = []
+    for done, photo in enumerate(photos):
         if on_progress is not None:
-            on_progress(done, len(plans))
-        asked.append(_question(method, known, training, plan))
+            on_progress(done, len(photos))
+        examples.append(_example(method, labelled, training, photo))
     if on_progress is not None:
-        on_progress(len(plans), len(plans))
-    return asked
+        on_progress(len(photos), len(photos))
+    return examples
 
 
-def _plans(known: Labelled, generator: np.random.Generator) -> Iterator[_Plan]:
-    copies = _Copies(known)
-    of_label = known.codes != UNLABELLED
-    count = np.zeros(len(known.codes), np.int64)
-    count[of_label] = known.counts[known.codes[of_label]]
-    # With one label hidden, what is left must still be of two kinds, or all is certain.
-    several = len(known.names) + (len(known.outsiders) > 0) > 2
-    named = np.array(
-        [r for r in np.flatnonzero(count > 1) if copies.leave_one(int(r), known.codes)], np.intp
+def _chosen_photos(
+    labelled: LabelledGallery, generator: np.random.Generator
+) -> Iterator[_HeldOutPhoto]:
+    copies = _Copies(labelled)
+    class_ids = labelled.class_ids
+    has_label = class_ids != UNLABELLED
+    class_sizes = np.zeros(len(class_ids), np.int64)
+    class_sizes[has_label] = labelled.counts[class_ids[has_label]]
+    # The rest must still hold two kinds of photos when a label is hidden, or every answer is sure.
+    can_hide_one = len(labelled.names) + (len(labelled.outsiders) > 0) > 2
+    nameable = np.array(
+        [int(r) for r in np.flatnonzero(class_sizes > 1) if copies.leave_others(int(r))], np.intp
     )
-    can_hide = np.flatnonzero((count > 0) & (count <= _LARGEST) & several)
+    hideable = np.flatnonzero(
+        (class_sizes > 0) & (class_sizes <= _MAX_HIDDEN_PHOTOS) & can_hide_one
+    )
     kinds = [
-        (named, False, 2.0),
-        (can_hide, True, 1.0 if len(known.outsiders) else 2.0),
-        (known.outsiders, False, 1.0 if len(can_hide) else 2.0),
+        (nameable, False, 2.0),
+        (hideable, True, 1.0 if len(labelled.outsiders) else 2.0),
+        (labelled.outsiders, False, 1.0 if len(hideable) else 2.0),
     ]
-    for rows, hidden, share in kinds:
-        chosen = generator.permutation(rows)[:MOST]
+    for rows, hidden, weight in kinds:
+        chosen = generator.permutation(rows)[:MAX_EXAMPLES_OF_A_KIND]
         for row in chosen.tolist():
-            without = copies.of(row)
-            answer = int(known.codes[row])
+            excluded = copies.of(row)
+            class_id = int(class_ids[row])
             if hidden:
-                without = np.union1d(without, np.flatnonzero(known.codes == answer))
-                answer = UNLABELLED
-            yield _Plan(row, answer, without, share / len(chosen))
+                excluded = np.union1d(excluded, np.flatnonzero(class_ids == class_id))
+                class_id = UNLABELLED
+            yield _HeldOutPhoto(row, class_id, excluded, weight / len(chosen))
 
 
 class _Copies:
     """Which photos have the same bytes."""
 
-    def __init__(self, known: Labelled) -> None:
-        rows = known.gallery.snapshot.rows["content"].slice(0, len(known.codes))
-        codes = rows.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        self._codes = codes
-        self._order = np.argsort(codes, kind="stable")
-        self._sorted = codes[self._order]
+    def __init__(self, labelled: LabelledGallery) -> None:
+        self._class_ids = labelled.class_ids
+        content = labelled.gallery.snapshot.rows["content"].slice(0, len(self._class_ids))
+        encoded = content.combine_chunks().dictionary_encode()
+        self._content_ids = encoded.indices.to_numpy(zero_copy_only=False)
+        self._order = np.argsort(self._content_ids, kind="stable")
+        self._sorted = self._content_ids[self._order]
 
     def of(self, row: int) -> NDArray[np.intp]:
-        """Return a photo and its copies."""
-        first, last = np.searchsorted(self._sorted, [self._codes[row], self._codes[row] + 1])
+        """Return the rows of a photo and its copies."""
+        content_id = self._content_ids[row]
+        first, last = np.searchsorted(self._sorted, [content_id, content_id + 1])
         return np.sort(self._order[first:last]).astype(np.intp)
 
-    def leave_one(self, row: int, codes: NDArray[np.int32]) -> bool:
-        """Tell whether the photo's label has photos besides its copies."""
-        same = self.of(row)
-        return len(same) == 1 or bool(
-            (codes == codes[row]).sum() > (codes[same] == codes[row]).sum()
-        )
+    def leave_others(self, row: int) -> bool:
+        """Return whether the photo's label has photos besides its copies."""
+        copies = self.of(row)
+        if len(copies) == 1:
+            return True
+        class_id = self._class_ids[row]
+        in_class = np.count_nonzero(self._class_ids == class_id)
+        return bool(in_class > np.count_nonzero(self._class_ids[copies] == class_id))
 
 
-def _question(method: str, known: Labelled, training: Training, plan: _Plan) -> Question:
-    gallery = known.gallery
-    linear = training.held_out(plan.row, plan.without)
-    left = np.bincount(
-        known.codes[plan.without][known.codes[plan.without] != UNLABELLED],
-        minlength=len(known.names),
+def _example(
+    method: str, labelled: LabelledGallery, training: LinearTraining, photo: _HeldOutPhoto
+) -> LabelledExample:
+    gallery = labelled.gallery
+    excluded_ids = labelled.class_ids[photo.excluded_rows]
+    excluded_counts = np.bincount(
+        excluded_ids[excluded_ids != UNLABELLED], minlength=len(labelled.names)
     )
-    linear[left == known.counts] = -np.inf  # a label none of whose photos is there
-    descriptor = gallery.snapshot.take(np.array([plan.row]))[0].astype(np.float32)
-    geometric = method in GEOMETRIC and gallery.keypoints is not None
-    asked = Asked(
+    scores = training.held_out(photo.row, photo.excluded_rows)
+    scores[excluded_counts == labelled.counts] = -np.inf
+    descriptor = gallery.snapshot.take(np.array([photo.row]))[0].astype(np.float32)
+    keypoints = []
+    if method in GEOMETRIC and gallery.keypoints is not None:
+        keypoints.append(gallery.keypoints.read(photo.row))
+    query = RecognitionQuery(
         descriptor=descriptor / max(float(np.linalg.norm(descriptor)), 1e-12),
-        keypoints=[gallery.keypoints.read(plan.row)] if geometric and gallery.keypoints else [],
-        linear=linear,
-        without=plan.without,
+        keypoints=keypoints,
+        linear_scores=scores,
+        excluded_rows=photo.excluded_rows,
     )
-    found = METHODS[method](known, asked)
-    return Question(found.features, found.codes == plan.answer, plan.weight)
+    candidates = METHODS[method](labelled, query)
+    return LabelledExample(
+        candidates.features, candidates.class_ids == photo.class_id, photo.weight
+    )

@@ -1,9 +1,9 @@
-"""A linear recogniser on descriptors, trained in closed form.
+"""A linear classifier on descriptors, trained in closed form.
 
 Ridge regression of one-against-the-rest targets (R. Rifkin, G. Yeo, T. Poggio, Regularized
-least-squares classification, 2003). Photos without a label are examples against every label. What
-the same recogniser would have said of a photo, had that photo or its whole class not been there,
-follows without training again, so that confidence can be fitted on honest answers.
+least-squares classification, 2003). Photos without a label are examples against every label. The
+scores that a photo would have without itself, or without its whole class, follow without training
+again. Confidence is fitted on these scores.
 """
 
 from __future__ import annotations
@@ -14,102 +14,125 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.recognize.labelled import UNLABELLED, Labelled
+from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
 
-RIDGE = 0.1  # of the mean square; docs/recognition.md has its neighbours
-_BLOCK = 4096  # rows in memory at a time
+__all__ = ["RIDGE", "LinearClassifier", "LinearTraining", "Scores", "train"]
+
+RIDGE = 0.1
+"""Ridge as a share of the mean square; docs/results.md has the accuracy of other values."""
+
+_BLOCK_ROWS = 4096
 
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Linear:
-    """A trained recogniser.
+class LinearClassifier:
+    """A trained classifier of d-dimensional descriptors into C classes.
 
     Attributes:
-        middle: (d,) mean descriptor.
-        shift: (d,) mean of the descriptors after `middle` was taken off and their length made one.
+        mean: (d,) mean descriptor.
+        centred_mean: (d,) mean of the descriptors after `mean` was subtracted and their length was
+            made one.
         weights: (d, C) float32.
         bias: (C,) share of the photos that have each label.
     """
 
-    middle: NDArray[np.float32]
-    shift: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    centred_mean: NDArray[np.float32]
     weights: NDArray[np.float32]
     bias: Scores
 
     def scores(self, descriptors: NDArray[np.floating]) -> Scores:
-        """Return (m, C): how much each of m descriptors (m, d) looks like each label; 1: as much
-        as photos of that label do, 0: as little as others.
+        """Return (m, C): the score of each of m descriptors (m, d) for each label.
+
+        A photo of a label scores about 1 for it, other photos about 0.
         """
         scores: Scores = (self._centred(descriptors) @ self.weights).astype(np.float64) + self.bias
         return scores
 
     def _centred(self, descriptors: NDArray[np.floating]) -> NDArray[np.float32]:
-        return _unit(descriptors.astype(np.float32) - self.middle) - self.shift
+        return _unit(descriptors.astype(np.float32) - self.mean) - self.centred_mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Training:
-    """A recogniser and what tells how it would have answered with photos left out."""
+class LinearTraining:
+    """A trained classifier, and what its scores without some of the photos follow from.
 
-    linear: Linear
+    Attributes:
+        linear: the classifier.
+        inverse: (d, d) inverse of the regularised second moments.
+        labelled: the gallery that it was trained on.
+    """
+
+    linear: LinearClassifier
     inverse: NDArray[np.float32]
-    """(d, d) of the regularised second moments."""
-    known: Labelled
+    labelled: LabelledGallery
 
-    def held_out(self, row: int, without: NDArray[np.intp]) -> Scores:
-        """Return (C,): the scores of a gallery photo, had the rows `without` not been there.
+    def held_out(self, row: int, excluded_rows: NDArray[np.intp]) -> Scores:
+        """Return (C,): the scores of a gallery photo by a classifier trained without some rows.
 
-        `without` holds `row` itself, which is an example. The residuals e of rows left out together
-        follow from their residuals r with everything in place and their block H of the hat matrix:
-        (I - H) e = r.
+        The residuals e of the excluded rows follow from their residuals r in the full training and
+        their block H of the hat matrix: (I - H) e = r.
+
+        Args:
+            row: the photo, an example.
+            excluded_rows: (m,) rows of the gallery; `row` is one of them.
+
+        Returns:
+            One score a label.
         """
-        gallery = self.known.gallery.snapshot
-        without = without[self.known.examples[without]]
-        centred = self.linear._centred(gallery.take(without))
-        hat = centred @ self.inverse @ centred.T + 1 / np.count_nonzero(self.known.examples)
-        targets = _targets(self.known.codes[without], len(self.known.names))
+        snapshot = self.labelled.gallery.snapshot
+        excluded = excluded_rows[self.labelled.examples[excluded_rows]]
+        centred = self.linear._centred(snapshot.take(excluded))
+        hat = centred @ self.inverse @ centred.T + 1 / np.count_nonzero(self.labelled.examples)
+        targets = _targets(self.labelled.class_ids[excluded], len(self.labelled.names))
         residuals = targets - (centred @ self.linear.weights + self.linear.bias)
-        left = np.linalg.solve(np.eye(len(without)) - hat.astype(np.float64), residuals)
-        at = int(np.flatnonzero(without == row)[0])
-        scores: Scores = targets[at] - left[at]
+        held_out = np.linalg.solve(np.eye(len(excluded)) - hat.astype(np.float64), residuals)
+        position = int(np.flatnonzero(excluded == row)[0])
+        scores: Scores = targets[position] - held_out[position]
         return scores
 
 
-def train(known: Labelled) -> Training:
+def train(labelled: LabelledGallery) -> LinearTraining:
     """Train on the examples of a gallery, in three passes over its descriptors.
 
     Memory is that of the weights and of two (d, d) matrices, whatever the number of photos.
+
+    Args:
+        labelled: the gallery.
+
+    Returns:
+        The trained classifier with its second moments.
     """
-    snapshot = known.gallery.snapshot
-    width, classes = snapshot.dimension, len(known.names)
-    count = int(np.count_nonzero(known.examples))
+    snapshot = labelled.gallery.snapshot
+    dimension, classes = snapshot.dimension, len(labelled.names)
+    count = int(np.count_nonzero(labelled.examples))
 
     def blocks() -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        for start in range(0, snapshot.photos, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            examples = known.examples[part]
+        for start in range(0, snapshot.photos, _BLOCK_ROWS):
+            part = slice(start, start + _BLOCK_ROWS)
+            examples = labelled.examples[part]
             rows = snapshot.descriptors[part][examples].astype(np.float32)
-            yield known.codes[part][examples], rows
+            yield labelled.class_ids[part][examples], rows
 
-    middle = (sum(block.sum(axis=0, dtype=np.float64) for _, block in blocks()) / count).astype(
+    mean = (sum(block.sum(axis=0, dtype=np.float64) for _, block in blocks()) / count).astype(
         np.float32
     )
-    total = sum(_unit(block - middle).sum(axis=0, dtype=np.float64) for _, block in blocks())
-    shift = (total / count).astype(np.float32)
-    moments = np.zeros((width, width))
-    sums = np.zeros((classes, width))
-    for codes, block in blocks():
-        centred = _unit(block - middle) - shift
+    total = sum(_unit(block - mean).sum(axis=0, dtype=np.float64) for _, block in blocks())
+    centred_mean = (total / count).astype(np.float32)
+    moments = np.zeros((dimension, dimension))
+    sums = np.zeros((classes, dimension))
+    for class_ids, block in blocks():
+        centred = _unit(block - mean) - centred_mean
         moments += centred.T @ centred
-        named = codes != UNLABELLED
-        np.add.at(sums, codes[named], centred[named])
-    moments[np.diag_indices(width)] += RIDGE * max(np.trace(moments) / count, 1e-12)
+        has_label = class_ids != UNLABELLED
+        np.add.at(sums, class_ids[has_label], centred[has_label])
+    moments[np.diag_indices(dimension)] += RIDGE * max(np.trace(moments) / count, 1e-12)
     inverse = np.linalg.inv(moments)
-    bias = known.counts / count
-    linear = Linear(middle, shift, (inverse @ sums.T).astype(np.float32), bias)
-    return Training(linear, inverse.astype(np.float32), known)
+    weights = (inverse @ sums.T).astype(np.float32)
+    classifier = LinearClassifier(mean, centred_mean, weights, labelled.counts / count)
+    return LinearTraining(classifier, inverse.astype(np.float32), labelled)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -118,8 +141,8 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit
 
 
-def _targets(codes: NDArray[np.int32], classes: int) -> Scores:
-    targets = np.zeros((len(codes), classes))
-    named = codes != UNLABELLED
-    targets[np.flatnonzero(named), codes[named]] = 1
+def _targets(class_ids: NDArray[np.int32], classes: int) -> Scores:
+    targets = np.zeros((len(class_ids), classes))
+    has_label = class_ids != UNLABELLED
+    targets[np.flatnonzero(has_label), class_ids[has_label]] = 1
     return targets

@@ -1,6 +1,7 @@
-"""Ways to name what a photo shows: each gives some labels, and numbers that speak for them.
+"""Recognition methods: each finds candidate labels for a photo, with the evidence for them.
 
-What the numbers are worth is another matter, and the same for all: `veduta.recognize.confidence`.
+How much the evidence is worth is the same question for all methods, see
+`veduta.recognize.confidence`.
 """
 
 from __future__ import annotations
@@ -11,33 +12,45 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.errors import QueryError
 from veduta.keypoints import Keypoints
-from veduta.recognize.labelled import UNLABELLED, Labelled
+from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
 from veduta.search import VERIFIED_PHOTOS, exact
 from veduta.search.reranking import Ranking, rerank
 
-NEIGHBOURS = 5  # that vote; what the reports' baseline leaves open
-_LIKELIEST = 5  # labels that are looked at more closely
-_FIRST = 10  # hits whose labels are
-_ABSENT = -7.0  # log-odds of a label that no hit has: a probability of one in a thousand
-_CERTAIN = 30.0  # log-odds, either way
+__all__ = ["GEOMETRIC", "METHODS", "Candidates", "RecognitionQuery", "check_method"]
+
+_VOTING_NEIGHBOURS = 5
+"""Photos that vote in "knn"; the reports leave their number open."""
+
+_MAX_CANDIDATES = 5
+"""Labels of the highest scores that become candidates."""
+
+_CANDIDATE_HITS = 10
+"""Hits whose labels become candidates."""
+
+_ABSENT_LOG_ODDS = -7.0
+"""Evidence for a label that no hit has: a probability of one in a thousand."""
+
+_MAX_LOG_ODDS = 30.0
+"""Log-odds are cut to this, so that a certain hit is worth a finite number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One photo, or several of one thing, that are to be recognised.
+class RecognitionQuery:
+    """A photo that is to be recognised, or several photos of one thing.
 
     Attributes:
         descriptor: (d,) float32, of length one.
-        keypoints: of each photo; empty: geometry is left out.
-        linear: (C,) scores of the linear recogniser.
-        without: rows of the gallery that are taken as not being there.
+        keypoints: one entry a photo; empty to recognise without geometry.
+        linear_scores: (C,) scores of the linear classifier.
+        excluded_rows: rows of the gallery that take no part.
     """
 
     descriptor: NDArray[np.float32]
     keypoints: Sequence[Keypoints]
-    linear: NDArray[np.float64]
-    without: NDArray[np.intp]
+    linear_scores: NDArray[np.float64]
+    excluded_rows: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,113 +58,115 @@ class Candidates:
     """Labels that a photo may have.
 
     Attributes:
-        codes: (c,) in `Labelled.names`; empty when nothing speaks for any.
-        features: (c, f) float64, the more the likelier.
-        ranking: the gallery photos that were looked at, nearest first.
+        class_ids: (c,) positions in `LabelledGallery.names`; empty if there is no candidate.
+        features: (c, f) float64, the evidence; a larger value makes a label likelier.
+        ranking: the gallery photos that were compared, nearest first.
     """
 
-    codes: NDArray[np.intp]
+    class_ids: NDArray[np.intp]
     features: NDArray[np.float64]
     ranking: Ranking
 
 
-Method = Callable[[Labelled, Asked], Candidates]
+Method = Callable[[LabelledGallery, RecognitionQuery], Candidates]
 
 
-def evidence(known: Labelled, asked: Asked) -> Candidates:
-    """Weigh what the linear recogniser says, the best hit of each label, and its geometry."""
-    ranking = _searched(known, asked)
-    codes = known.codes[ranking.rows]
-    likely = _likely(asked)
-    first = codes[:_FIRST]
-    candidates = np.union1d(likely, first[first != UNLABELLED]).astype(np.intp)
-    likelihood = np.clip(ranking.probabilities, 1e-13, 1 - 1e-13)
-    logits = np.clip(np.log(likelihood / (1 - likelihood)), -_CERTAIN, _CERTAIN)
+def evidence(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
+    """Weigh the linear classifier, the best hit of each label, and the geometry of its hits."""
+    ranking = _reranked(labelled, query)
+    class_ids = labelled.class_ids[ranking.rows]
+    of_first_hits = class_ids[:_CANDIDATE_HITS]
+    candidates = np.union1d(
+        _likeliest(query.linear_scores), of_first_hits[of_first_hits != UNLABELLED]
+    ).astype(np.intp)
+    probabilities = np.clip(ranking.probabilities, 1e-13, 1 - 1e-13)
+    log_odds = np.log(probabilities / (1 - probabilities))
+    log_odds = np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
     agreeing = np.array(
         [
-            found.verification.agreeing if (found := ranking.geometry.get(row)) else 0
+            pair.verification.agreeing if (pair := ranking.geometry.get(row)) else 0
             for row in ranking.rows.tolist()
         ],
         np.float64,
     )
     features = [
         (
-            asked.linear[code],
-            logits[codes == code].max(initial=_ABSENT),
-            np.log1p(agreeing[codes == code].max(initial=0)),
+            query.linear_scores[class_id],
+            log_odds[class_ids == class_id].max(initial=_ABSENT_LOG_ODDS),
+            np.log1p(agreeing[class_ids == class_id].max(initial=0)),
         )
-        for code in candidates.tolist()
+        for class_id in candidates.tolist()
     ]
     return Candidates(candidates, _table(features, 3), ranking)
 
 
-def knn(known: Labelled, asked: Asked) -> Candidates:
-    """Let the five nearest photos vote, the nearest deciding a tie."""
-    ranking = _nearest(known, asked)
-    votes = known.codes[ranking.rows[:NEIGHBOURS]]
-    codes, first, counts = np.unique(
+def knn(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
+    """Let the five nearest photos vote; the nearest decides a tie."""
+    ranking = _nearest(labelled, query)
+    votes = labelled.class_ids[ranking.rows[:_VOTING_NEIGHBOURS]]
+    class_ids, first, counts = np.unique(
         votes[votes != UNLABELLED], return_index=True, return_counts=True
     )
-    if not len(codes):
-        return Candidates(codes.astype(np.intp), np.empty((0, 2)), ranking)
+    if not len(class_ids):
+        return Candidates(class_ids.astype(np.intp), np.empty((0, 2)), ranking)
     winner = np.lexsort((first, -counts))[0]
-    similarity = ranking.similarities[:NEIGHBOURS][votes == codes[winner]].max()
+    similarities = ranking.similarities[:_VOTING_NEIGHBOURS]
+    similarity = similarities[votes == class_ids[winner]].max()
     features = [(counts[winner] / len(votes), float(similarity))]
-    return Candidates(codes[[winner]].astype(np.intp), _table(features, 2), ranking)
+    return Candidates(class_ids[[winner]].astype(np.intp), _table(features, 2), ranking)
 
 
-def inliers(known: Labelled, asked: Asked) -> Candidates:
-    """Let the hits vote, each with as many votes as it has inliers; without any, the nearest."""
-    ranking = _searched(known, asked)
-    codes = known.codes[ranking.rows]
+def inliers(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
+    """Let the hits vote, each with its number of inliers; without inliers the nearest wins."""
+    ranking = _reranked(labelled, query)
+    class_ids = labelled.class_ids[ranking.rows]
     votes = np.array(
         [
-            len(found.verification.inliers) if (found := ranking.geometry.get(row)) else 0
+            len(pair.verification.inliers) if (pair := ranking.geometry.get(row)) else 0
             for row in ranking.rows.tolist()
         ],
         np.float64,
     )
-    named = np.flatnonzero(codes != UNLABELLED)
-    if not len(named):
+    voters = np.flatnonzero(class_ids != UNLABELLED)
+    if not len(voters):
         return Candidates(np.empty(0, np.intp), np.empty((0, 2)), ranking)
-    sums = np.zeros(len(known.names))
-    np.add.at(sums, codes[named], votes[named])
-    winner = int(sums.argmax()) if sums.any() else int(codes[named[0]])
+    sums = np.zeros(len(labelled.names))
+    np.add.at(sums, class_ids[voters], votes[voters])
+    winner = int(sums.argmax()) if sums.any() else int(class_ids[voters[0]])
     share = sums[winner] / max(votes.sum(), 1)
     features = [(np.log1p(sums[winner]), share)]
     return Candidates(np.array([winner], np.intp), _table(features, 2), ranking)
 
 
-def prototypes(known: Labelled, asked: Asked) -> Candidates:
-    """Compare with the mean descriptor of each label."""
-    ranking = _nearest(known, asked)
-    sums = known.sums
-    if len(asked.without):
+def prototypes(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
+    """Compare the query with the mean descriptor of each label."""
+    ranking = _nearest(labelled, query)
+    sums = labelled.sums
+    if len(query.excluded_rows):
         sums = sums.copy()
-        gone = asked.without[known.codes[asked.without] != UNLABELLED]
-        left = known.gallery.snapshot.take(gone).astype(np.float32)
-        np.subtract.at(sums, known.codes[gone], left)
-        sums[np.bincount(known.codes[gone], minlength=len(sums)) == known.counts] = 0
+        excluded = query.excluded_rows[labelled.class_ids[query.excluded_rows] != UNLABELLED]
+        class_ids = labelled.class_ids[excluded]
+        descriptors = labelled.gallery.snapshot.take(excluded).astype(np.float32)
+        np.subtract.at(sums, class_ids, descriptors)
+        sums[np.bincount(class_ids, minlength=len(sums)) == labelled.counts] = 0
     lengths = np.linalg.norm(sums, axis=1)
-    similar = np.full(len(sums), -np.inf)
-    there = lengths > 0
-    similar[there] = sums[there] @ asked.descriptor / lengths[there]
-    likely = np.argsort(-similar, kind="stable")[:_LIKELIEST]
-    likely = likely[np.isfinite(similar[likely])]
+    similarities = np.full(len(sums), -np.inf)
+    has_mean = lengths > 0
+    similarities[has_mean] = sums[has_mean] @ query.descriptor / lengths[has_mean]
+    candidates = _likeliest(similarities)
     features = []
-    for code in likely.tolist():
-        others = np.delete(similar[likely], np.flatnonzero(likely == code))
-        # The last label has none to stand out from.
-        ahead = similar[code] - others.max() if len(others) else 0.0
-        features.append((similar[code], ahead))
-    return Candidates(likely.astype(np.intp), _table(features, 2), ranking)
+    for class_id in candidates.tolist():
+        others = np.delete(similarities[candidates], np.flatnonzero(candidates == class_id))
+        lead = similarities[class_id] - others.max() if len(others) else 0.0
+        features.append((similarities[class_id], lead))
+    return Candidates(candidates, _table(features, 2), ranking)
 
 
-def linear(known: Labelled, asked: Asked) -> Candidates:
-    """Go by the linear recogniser alone."""
-    likely = _likely(asked)
-    features = [(score,) for score in asked.linear[likely].tolist()]
-    return Candidates(likely, _table(features, 1), _nearest(known, asked))
+def linear(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
+    """Use the scores of the linear classifier alone."""
+    candidates = _likeliest(query.linear_scores)
+    features = [(score,) for score in query.linear_scores[candidates].tolist()]
+    return Candidates(candidates, _table(features, 1), _nearest(labelled, query))
 
 
 METHODS: dict[str, Method] = {
@@ -161,45 +176,54 @@ METHODS: dict[str, Method] = {
     "prototypes": prototypes,
     "linear": linear,
 }
+
 GEOMETRIC = ("evidence", "inliers")
+"""The methods that use the keypoints of a query."""
 
 
-def _likely(asked: Asked) -> NDArray[np.intp]:
-    likely = np.argsort(-asked.linear, kind="stable")[:_LIKELIEST]
-    return likely[np.isfinite(asked.linear[likely])]
+def check_method(name: str) -> None:
+    """Raise `QueryError` unless `name` is one of `METHODS`."""
+    if name not in METHODS:
+        raise QueryError(f"{name!r} is no way to recognise. Known: {', '.join(METHODS)}.")
 
 
-def _kept(known: Labelled, asked: Asked) -> NDArray[np.bool_] | None:
-    if not len(asked.without):
+def _likeliest(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    likeliest = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+    return likeliest[np.isfinite(scores[likeliest])].astype(np.intp)
+
+
+def _included(labelled: LabelledGallery, query: RecognitionQuery) -> NDArray[np.bool_] | None:
+    """Return which rows take part; None for all of them."""
+    if not len(query.excluded_rows):
         return None
-    keep = np.ones(known.gallery.snapshot.photos, np.bool_)
-    keep[asked.without] = False
-    return keep
+    included = np.ones(labelled.gallery.snapshot.photos, np.bool_)
+    included[query.excluded_rows] = False
+    return included
 
 
-def _nearest(known: Labelled, asked: Asked) -> Ranking:
-    keep = _kept(known, asked)
+def _nearest(labelled: LabelledGallery, query: RecognitionQuery) -> Ranking:
+    included = _included(labelled, query)
     rows, similarities = exact.nearest(
-        known.gallery.snapshot, asked.descriptor, VERIFIED_PHOTOS, keep
+        labelled.gallery.snapshot, query.descriptor, VERIFIED_PHOTOS, included
     )
     return Ranking(rows, similarities, similarities, weighed=False)
 
 
-def _searched(known: Labelled, asked: Asked) -> Ranking:
-    keep = _kept(known, asked)
+def _reranked(labelled: LabelledGallery, query: RecognitionQuery) -> Ranking:
+    included = _included(labelled, query)
     rows, similarities = exact.nearest(
-        known.gallery.snapshot, asked.descriptor, VERIFIED_PHOTOS, keep
+        labelled.gallery.snapshot, query.descriptor, VERIFIED_PHOTOS, included
     )
     return rerank(
-        known.gallery,
-        asked.descriptor,
-        asked.keypoints,
+        labelled.gallery,
+        query.descriptor,
+        query.keypoints,
         rows,
         similarities,
-        keep=keep,
-        without=asked.without.tolist(),
+        keep=included,
+        without=query.excluded_rows.tolist(),
     )
 
 
-def _table(features: Sequence[Sequence[float]], width: int) -> NDArray[np.float64]:
-    return np.array(features, np.float64).reshape(-1, width)
+def _table(features: Sequence[Sequence[float]], columns: int) -> NDArray[np.float64]:
+    return np.array(features, np.float64).reshape(-1, columns)

@@ -1,21 +1,20 @@
 """A trained recogniser as a folder of its own, which needs no index.
 
 `model.json` says what it is. The scores of the labels come from plain arrays in `weights.npz`, or
-from the encoder's own network where that gives them: `"scores": "logits"`. Whatever trains a head
-on the descriptors of an encoder, or a network with classes, can write one.
+from the encoder's own network if `"scores"` is `"logits"`. A program that trains a classifier on
+the descriptors of an encoder, or a network with classes, can write such a folder too.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,21 +22,51 @@ from veduta import photos
 from veduta.encoders import Encoder, load_encoder
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import CollectionError, EncoderMismatch, NotAnIndex, QueryError, readable
-from veduta.recognize.arrays import read_arrays
-from veduta.recognize.confidence import PRECISIONS, Confidence
-from veduta.recognize.linear import Linear
-from veduta.recognize.network_scores import LIKELIEST, log_odds
-from veduta.recognize.recognition import Recognition, decide
-from veduta.recognize.recognizer import PRECISION, Answer, Recognizer
+from veduta.files import atomic_folder
+from veduta.recognize.confidence import Confidence, StoredConfidence
+from veduta.recognize.linear import LinearClassifier
+from veduta.recognize.network_scores import MAX_CANDIDATES, log_odds
+from veduta.recognize.npz_file import read_arrays
+from veduta.recognize.recognition import Recognition, recognition_of
+from veduta.recognize.recognizer import PRECISION, Recognizer
+from veduta.recognize.unknown import Answer
 from veduta.search.reranking import Ranking
+from veduta.validation import read_json
+
+__all__ = ["FORMAT", "IN_A_RUN", "LOGITS", "Model", "check_new", "open_model"]
 
 FORMAT = 1
 LOGITS = "logits"
-IN_A_RUN = "recognizer"  # the folder's name inside the folder of a training run
+IN_A_RUN = "recognizer"
+"""The folder of a model inside the folder of a training run."""
+
 _FACTS, _WEIGHTS = "model.json", "weights.npz"
 _LINEAR = "linear"
 
 Photo = str | os.PathLike[str]
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+class _EncoderFacts(msgspec.Struct):
+    name: str
+    identity: str
+
+
+class _ConfidenceFacts(StoredConfidence, frozen=True):
+    weights: tuple[float, float]  # of the score, and the constant
+
+
+class _ModelFacts(msgspec.Struct):
+    """The content of `model.json`."""
+
+    encoder: _EncoderFacts
+    long_side: int
+    names: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    confidence: _ConfidenceFacts
+    scores: Literal["linear", "logits"] = "linear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +76,44 @@ class Model:
     Attributes:
         encoder: makes the descriptors, or the logits.
         names: the C labels.
-        linear: the scores of descriptors; None where the encoder's network has an output "logits",
-            whose log-odds are the scores.
-        confidence: what they are worth; its one feature is the score. With no `questions` it was
-            not fitted.
+        linear: gives the scores of descriptors. None if the encoder's network has an output
+            "logits", whose log-odds are the scores.
+        confidence: turns a score into a probability. With 0 `examples` it was not fitted.
         long_side: pixels that a photo is decoded to at least. An index with keypoints decodes more
-            than the encoder needs, which moves a descriptor a little.
+            than the encoder needs, which changes a descriptor a little.
     """
 
     encoder: Encoder
     names: tuple[str, ...]
-    linear: Linear | None
+    linear: LinearClassifier | None
     confidence: Confidence
     long_side: int
 
     @classmethod
     def of(cls, recognizer: Recognizer, encoder: Encoder, long_side: int) -> Model:
-        """Return the model of a recogniser by the method "linear"."""
+        """Return the model of a recogniser by the method "linear".
+
+        Args:
+            recognizer: the recogniser.
+            encoder: the encoder of its index.
+            long_side: pixels that its index decodes a photo to.
+
+        Returns:
+            The model.
+        """
         return cls(
-            encoder, recognizer.known.names, recognizer.linear, recognizer.confidence, long_side
+            encoder, recognizer.labelled.names, recognizer.linear, recognizer.confidence, long_side
         )
 
     def recognize(self, *queries: Photo, precision: float = PRECISION) -> Recognition:
-        """Say what photos of one thing show, or that it is unknown.
+        """Return what photos of one thing show, or that it is unknown.
 
         Args:
-            queries: paths of one photo, or of several of one thing, recognised together.
-            precision: share of the names given that should be right, in [0.5, 0.99].
+            *queries: paths of one photo, or of several of one thing, recognised together.
+            precision: share of the given names that should be right, in [0.5, 0.99].
+
+        Returns:
+            The name, or the reason why it is unknown.
 
         Raises:
             PhotoError: a photo cannot be read.
@@ -83,15 +123,13 @@ class Model:
             raise QueryError("Name at least one photo.")
         pixels = [photos.load(query, at_least=self.long_side).pixels for query in queries]
         scores = self._scores([self.encoder.prepare(photo) for photo in pixels])
-        likely = np.argsort(-scores, kind="stable")[:LIKELIEST]
-        confidences = self.confidence.of(scores[likely][:, None])
-        nothing = np.empty(0)
+        likeliest = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
         answer = Answer(
-            tuple(self.names[code] for code in likely.tolist()),
-            confidences,
-            Ranking(np.empty(0, np.intp), nothing.astype(np.float32), nothing),
+            tuple(self.names[class_id] for class_id in likeliest.tolist()),
+            self.confidence.probabilities(scores[likeliest][:, None]),
+            Ranking(np.empty(0, np.intp), np.empty(0, np.float32), np.empty(0)),
         )
-        return decide(answer, self.confidence, precision, ())
+        return recognition_of(answer, self.confidence, precision, ())
 
     def _scores(self, prepared: Sequence[tuple[NDArray[np.uint8], ...]]) -> NDArray[np.float64]:
         """Return (C,): the scores of photos of one thing."""
@@ -102,13 +140,16 @@ class Model:
         return np.asarray(log_odds(logits.mean(axis=0, keepdims=True))[0])
 
     def save(self, folder: Path) -> None:
-        """Write the model into a new folder; it is there whole or not at all.
+        """Write the model into a new folder, which appears complete or not at all.
 
-        A model that goes by logits names its encoder's file by the way there from `folder`, so that
-        the two can be moved together.
+        A model that uses logits names the file of its encoder by its path relative to `folder`, so
+        that the two can be moved together.
+
+        Args:
+            folder: a folder that does not exist yet.
 
         Raises:
-            CollectionError: the folder is there already or cannot be written.
+            CollectionError: the folder exists or cannot be written.
         """
         check_new(folder)
         facts = {
@@ -118,24 +159,23 @@ class Model:
             "scores": LOGITS if self.linear is None else _LINEAR,
             "long_side": self.long_side,
             "names": self.names,
-            "confidence": asdict(self.confidence),
+            "confidence": msgspec.to_builtins(StoredConfidence.of(self.confidence)),
         }
-        draft = None
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent)) / folder.name
-            draft.mkdir()  # a temporary folder is its owner's alone; a model is handed on
-            (draft / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-            if self.linear is not None:
-                np.savez(draft / _WEIGHTS, **asdict(self.linear))
-            draft.rename(folder)
+            with atomic_folder(folder) as draft:
+                (draft / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+                if self.linear is not None:
+                    np.savez(
+                        draft / _WEIGHTS,
+                        middle=self.linear.mean,
+                        shift=self.linear.centred_mean,
+                        weights=self.linear.weights,
+                        bias=self.linear.bias,
+                    )
         except OSError as error:
             raise CollectionError(
                 f"{readable(folder)}: cannot be written: {error.strerror or error}"
             ) from error
-        finally:
-            if draft is not None:
-                shutil.rmtree(draft.parent, ignore_errors=True)
 
     def _encoder_name(self, folder: Path) -> str:
         if self.linear is not None:
@@ -144,18 +184,25 @@ class Model:
 
 
 def check_new(folder: Path) -> None:
-    """Raise `CollectionError` if there is something at that place already."""
+    """Raise `CollectionError` if `folder` exists."""
     if folder.exists():
         raise CollectionError(f"{readable(folder)}: is there already; name a new folder.")
 
 
 def open_model(folder: Path) -> Model:
-    """Open a model folder, or that in the folder of a run of `veduta train`.
+    """Open the folder of a model.
+
+    Args:
+        folder: the folder, or that of a run of `veduta train` with a recogniser.
+
+    Returns:
+        The model.
 
     Raises:
-        NotAnIndex: there is no model at that place.
-        CollectionError: it does not read back.
-        EncoderMismatch: its encoder has changed since; EncoderUnavailable: it is not here.
+        NotAnIndex: the folder holds no model.
+        CollectionError: the model is damaged.
+        EncoderMismatch: its encoder has changed since it was written.
+        EncoderUnavailable: its encoder is not on this machine.
     """
     if (folder / IN_A_RUN / _FACTS).is_file():
         folder = folder / IN_A_RUN
@@ -170,27 +217,9 @@ def open_model(folder: Path) -> Model:
             f"{readable(folder)}: no model there (wanted a folder with {_FACTS}); "
             "`veduta recognize --index INDEX --export FOLDER` writes one."
         )
-    try:
-        facts = json.loads(file.read_text("utf-8"))
-        if facts["format"] != FORMAT:
-            raise CollectionError(
-                f"{readable(file)}: format {facts['format']}, but this Veduta reads {FORMAT}"
-            )
-        name, identity = str(facts["encoder"]["name"]), facts["encoder"]["identity"]
-        names = tuple(str(name) for name in facts["names"])
-        if not names:
-            raise ValueError("it has no names")
-        scores = facts.get("scores", _LINEAR)
-        if scores not in {_LINEAR, LOGITS}:
-            raise ValueError(f"its scores are {scores!r}, not {_LINEAR} or {LOGITS}")
-        linear = _linear(folder / _WEIGHTS, len(names)) if scores == _LINEAR else None
-        confidence = _confidence(facts["confidence"])
-        long_side = int(facts["long_side"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"no {error}" if isinstance(error, KeyError) else error
-        raise CollectionError(
-            f"{readable(folder)}: the model does not read back ({why}); export it again."
-        ) from error
+    facts, linear = _read(folder)
+    confidence = facts.confidence.confidence()
+    name, identity = facts.encoder.name, facts.encoder.identity
     if linear is None:
         name = os.path.abspath(folder / name)
     encoder = load_encoder(name, threads=os.cpu_count() or 1)
@@ -201,44 +230,54 @@ def open_model(folder: Path) -> Model:
         )
     if linear is None:
         classes = encoder.class_scores([], LOGITS).shape[1]
-        if classes != len(names):
+        if classes != len(facts.names):
             raise CollectionError(
-                f"{readable(folder)}: has {len(names)} names, but its network {classes} classes. "
-                "Train again."
+                f"{readable(folder)}: has {len(facts.names)} names, but its network {classes} "
+                "classes. Train again."
             )
-    elif len(linear.middle) != encoder.dimension:
+    elif len(linear.mean) != encoder.dimension:
         raise CollectionError(
-            f"{readable(folder)}: made for descriptors of {len(linear.middle)} numbers, but those "
-            f"of encoder '{name}' have {encoder.dimension}. Export the model again."
+            f"{readable(folder)}: made for descriptors of {len(linear.mean)} numbers, but those of "
+            f"encoder '{name}' have {encoder.dimension}. Export the model again."
         )
-    return Model(encoder, names, linear, confidence, max(long_side, encoder.long_side))
+    return Model(encoder, facts.names, linear, confidence, max(facts.long_side, encoder.long_side))
 
 
-def _linear(file: Path, classes: int) -> Linear:
-    middle, shift, weights, bias = read_arrays(file, "middle", "shift", "weights", "bias")
-    arrays = (middle, shift, weights, bias)
-    wide = middle.size
-    if [array.shape for array in arrays] != [(wide,), (wide,), (wide, classes), (classes,)]:
+def _read(folder: Path) -> tuple[_ModelFacts, LinearClassifier | None]:
+    """Return the facts and the classifier of a model, or raise `CollectionError`."""
+    file = folder / _FACTS
+    try:
+        if (version := read_json(file, _Format).format) != FORMAT:
+            raise CollectionError(
+                f"{readable(file)}: format {version}, but this Veduta reads {FORMAT}"
+            )
+        facts = read_json(file, _ModelFacts)
+        if not np.isfinite([*facts.confidence.weights, *facts.confidence.thresholds]).all():
+            raise ValueError(f"{_FACTS}: its confidence is not finite")
+        if facts.scores == LOGITS:
+            return facts, None
+        return facts, _read_weights(folder / _WEIGHTS, len(facts.names))
+    except (OSError, ValueError) as error:
+        raise CollectionError(
+            f"{readable(folder)}: the model does not read back ({error}); export it again."
+        ) from error
+
+
+def _read_weights(file: Path, classes: int) -> LinearClassifier:
+    arrays = read_arrays(file, "middle", "shift", "weights", "bias")
+    dimension = arrays[0].size
+    wanted = [(dimension,), (dimension,), (dimension, classes), (classes,)]
+    if [array.shape for array in arrays] != wanted:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(f"{file.name}: arrays of the shapes {shapes} for {classes} names")
     if not all(array.dtype.kind in "fiu" for array in arrays):
         raise ValueError(f"{file.name}: not all of its arrays hold numbers")
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError(f"{file.name}: not all of its numbers are finite")
-    return Linear(
-        middle.astype(np.float32),
-        shift.astype(np.float32),
+    mean, centred_mean, weights, bias = arrays
+    return LinearClassifier(
+        mean.astype(np.float32),
+        centred_mean.astype(np.float32),
         weights.astype(np.float32),
         bias.astype(np.float64),
     )
-
-
-def _confidence(facts: dict[str, Any]) -> Confidence:
-    weights, thresholds = (
-        tuple(float(value) for value in facts[name]) for name in ("weights", "thresholds")
-    )
-    if len(weights) != 2 or len(thresholds) != len(PRECISIONS):
-        raise ValueError("its confidence is not that of a linear recogniser")
-    if not np.isfinite([*weights, *thresholds]).all():
-        raise ValueError("its confidence is not finite")
-    return Confidence(weights, thresholds, int(facts["questions"]))

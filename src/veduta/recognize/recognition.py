@@ -1,19 +1,19 @@
-"""What a photo was recognised as, for people: the name, how sure, why, or why not."""
+"""The result of recognition for people: the name, the confidence, and the reason for "unknown"."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from veduta.recognize.confidence import Confidence
-from veduta.recognize.recognizer import Answer
+from veduta.recognize.unknown import Answer, decide, reason_for_unknown
 from veduta.search import Hit
 
-_RUNNERS_UP = 4
-_DECIDING = 5  # gallery photos that are shown
-_RIVAL = 0.5  # of the likeliest's confidence: a second label that is nearly as likely
+__all__ = ["Recognition", "recognition_of"]
+
+_MAX_RUNNERS_UP = 4
+_MAX_HITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Recognition:
 
     Attributes:
         label: its name, or None: unknown.
-        guess: the likeliest name, whether or not it was given; None when nothing speaks for any.
-        confidence: that `guess` is right, in [0, 1].
-        threshold: the confidence from which on a name is given; above 1: never.
-        reason: why the photo stays unknown; None with a name.
+        guess: the likeliest name, given or not; None if no photo with a label resembles the query.
+        confidence: probability in [0, 1] that `guess` is right.
+        threshold: the confidence that a name needs; above 1 no name is ever given.
+        reason: why the photo is unknown; None with a name.
         runners_up: the next likeliest names with their confidences, best first.
-        hits: the photos that decided: those of the guess that resemble the photo most; for a photo
-            that stays unknown, the nearest of all.
+        hits: the photos that decided. With a name they are those of the name that resemble the
+            photo most; for an unknown photo they are the nearest of all.
     """
 
     label: str | None
@@ -54,47 +54,40 @@ class Recognition:
         }
 
 
-def decide(
+def recognition_of(
     answer: Answer, confidence: Confidence, precision: float, hits: Sequence[Hit]
 ) -> Recognition:
-    """Give the likeliest name if it is sure enough, or else the reason why not.
+    """Return the name of a photo, or the reason why it is unknown.
 
     Args:
-        answer: what the photo may show.
+        answer: the labels that the photo may have.
         confidence: with the thresholds.
-        precision: the share of names given that should be right, in [0.5, 0.99].
-        hits: the gallery photos that were looked at, nearest first.
+        precision: the share of the given names that should be right, in [0.5, 0.99].
+        hits: the gallery photos that were compared, nearest first.
+
+    Returns:
+        The result for the user.
+
+    Raises:
+        QueryError: the precision is out of range.
     """
-    threshold = confidence.threshold(precision)
-    if not answer.names:
-        reason = "no labelled photo resembles it"
-        return Recognition(None, None, 0.0, threshold, reason, (), tuple(hits[:_DECIDING]))
-    guess, sure = answer.names[0], float(answer.confidences[0])
-    rest = zip(answer.names[1:], answer.confidences[1:].tolist(), strict=True)
-    runners_up = tuple(rest)[:_RUNNERS_UP]
-    if sure >= threshold:
-        deciding = tuple(hit for hit in hits if hit.label == guess)[:_DECIDING]
-        return Recognition(guess, guess, sure, threshold, None, runners_up, deciding)
+    decision = decide(answer, confidence.threshold(precision))
+    others = zip(answer.names[1:], answer.confidences[1:].tolist(), strict=True)
+    reason = None
+    if decision.label is None:
+        reason = reason_for_unknown(
+            answer,
+            decision.threshold,
+            precision,
+            nearest_is_labelled=not hits or hits[0].label is not None,
+        )
+    deciding = [hit for hit in hits if decision.label is None or hit.label == decision.label]
     return Recognition(
-        None,
-        guess,
-        sure,
-        threshold,
-        _why(answer, threshold, precision, hits),
-        runners_up,
-        tuple(hits[:_DECIDING]),
+        decision.label,
+        decision.guess,
+        decision.confidence,
+        decision.threshold,
+        reason,
+        tuple(others)[:_MAX_RUNNERS_UP],
+        tuple(deciding[:_MAX_HITS]),
     )
-
-
-def _why(answer: Answer, threshold: float, precision: float, hits: Sequence[Hit]) -> str:
-    guess, sure = answer.names[0], float(answer.confidences[0])
-    if hits and hits[0].label is None:
-        return f"the photo nearest to it has no label; {guess} comes next"
-    if len(answer.names) > 1 and answer.confidences[1] >= max(_RIVAL * sure, 0.1):
-        rival = answer.names[1]
-        return f"it may be {guess} ({sure:.0%}) or {rival} ({answer.confidences[1]:.0%})"
-    if threshold > 1:
-        return f"no answer of this collection reaches a precision of {precision:.0%}"
-    # Rounded apart, so that what is too little never reads as enough.
-    least, at = math.ceil(threshold * 100), math.floor(sure * 100)
-    return f"{guess} is the likeliest at {at or 'under 1'}%; names are given from {least}% on"

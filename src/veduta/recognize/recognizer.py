@@ -1,27 +1,34 @@
-"""The recogniser of one labelled collection: trained, and sure of itself as far as it may be."""
+"""A trained recogniser of one labelled collection, with its calibrated confidence."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.errors import QueryError
 from veduta.keypoints import Keypoints
-from veduta.recognize import held_out
-from veduta.recognize.confidence import Confidence, fit
-from veduta.recognize.labelled import Labelled
-from veduta.recognize.linear import Linear, train
-from veduta.recognize.methods import GEOMETRIC, METHODS, Asked
-from veduta.search.reranking import Ranking
+from veduta.recognize.confidence import Confidence, StoredConfidence, fit
+from veduta.recognize.held_out import held_out_examples
+from veduta.recognize.labelled_gallery import LabelledGallery
+from veduta.recognize.linear import LinearClassifier, train
+from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery, check_method
+from veduta.recognize.unknown import Answer
+from veduta.validation import read_json
 
-DEFAULTS = Path(__file__).with_name("defaults.json")
+__all__ = [
+    "DEFAULTS_FILE",
+    "METHOD",
+    "PRECISION",
+    "Recognizer",
+    "default_confidence",
+    "fit_recognizer",
+]
+
+DEFAULTS_FILE = Path(__file__).with_name("defaults.json")
 METHOD = "evidence"
 PRECISION = 0.9
 
@@ -29,108 +36,100 @@ OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a photo may show.
-
-    Attributes:
-        names: labels, likeliest first; empty when nothing speaks for any.
-        confidences: (c,) that each is right, in [0, 1].
-        ranking: the gallery photos that were looked at, nearest first.
-    """
-
-    names: tuple[str, ...]
-    confidences: NDArray[np.float64]
-    ranking: Ranking
-
-
-@dataclass(frozen=True, slots=True)
 class Recognizer:
-    """Names what photos show.
+    """A trained recogniser.
 
     Attributes:
-        known: the labelled collection.
-        linear: trained on it.
+        labelled: the labelled collection.
+        linear: the linear classifier that was trained on it.
         method: one of `METHODS`.
-        confidence: what the method's answers are worth.
-        learned: whether that was learned from this collection, or is general experience since the
-            collection has too few labelled photos.
+        confidence: turns the evidence of the method into probabilities.
+        learned: whether the confidence was fitted on this collection. If not, the collection has
+            too few labelled photos, and the confidence is that of other collections.
     """
 
-    known: Labelled
-    linear: Linear
+    labelled: LabelledGallery
+    linear: LinearClassifier
     method: str
     confidence: Confidence
     learned: bool
 
     @property
     def geometric(self) -> bool:
-        """Whether the method asks for the keypoints of a photo."""
+        """Whether the method uses the keypoints of a photo."""
         return self.method in GEOMETRIC
 
     def answer(
         self, descriptor: NDArray[np.float32], keypoints: Sequence[Keypoints] = ()
     ) -> Answer:
-        """Say what a photo may show.
+        """Return the labels that a photo may have.
 
         Args:
             descriptor: (d,) float32, of length one.
             keypoints: of the photo, or of several photos of one thing.
+
+        Returns:
+            The labels with their confidences, likeliest first.
         """
-        asked = Asked(
+        query = RecognitionQuery(
             descriptor=descriptor,
             keypoints=keypoints,
-            linear=self.linear.scores(descriptor[None])[0],
-            without=np.empty(0, np.intp),
+            linear_scores=self.linear.scores(descriptor[None])[0],
+            excluded_rows=np.empty(0, np.intp),
         )
-        found = METHODS[self.method](self.known, asked)
-        confidences = self.confidence.of(found.features)
+        candidates = METHODS[self.method](self.labelled, query)
+        confidences = self.confidence.probabilities(candidates.features)
         order = np.argsort(-confidences, kind="stable")
-        names = tuple(self.known.names[code] for code in found.codes[order].tolist())
-        return Answer(names, confidences[order], found.ranking)
+        names = tuple(
+            self.labelled.names[class_id] for class_id in candidates.class_ids[order].tolist()
+        )
+        return Answer(names, confidences[order], candidates.ranking)
 
 
-def learn(
-    known: Labelled,
+def fit_recognizer(
+    labelled: LabelledGallery,
     method: str = METHOD,
     *,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Recognizer:
-    """Train on a labelled collection, and fit confidence on questions that it asks itself.
+    """Train on a labelled collection, and fit the confidence on its own held-out photos.
 
     Args:
-        known: the collection.
+        labelled: the collection.
         method: one of `METHODS`.
-        seed: of the choice of questions.
-        on_progress: called with (done, total) questions.
+        seed: for the choice of held-out photos.
+        on_progress: called with (done, total) held-out photos.
+
+    Returns:
+        The recogniser.
 
     Raises:
         QueryError: no method has that name.
     """
-    check(method)
-    training = train(known)
-    asked = held_out.questions(method, known, training, seed=seed, on_progress=on_progress)
-    if any(q.right.any() for q in asked) and not all(q.right.any() for q in asked):
-        return Recognizer(known, training.linear, method, fit(asked), learned=True)
-    return Recognizer(known, training.linear, method, default_confidence(method), learned=False)
-
-
-def check(method: str) -> None:
-    """Raise `QueryError` unless `method` is one of `METHODS`."""
-    if method not in METHODS:
-        raise QueryError(f"{method!r} is no way to recognise. Known: {', '.join(METHODS)}.")
+    check_method(method)
+    training = train(labelled)
+    examples = held_out_examples(method, labelled, training, seed=seed, on_progress=on_progress)
+    has_answer = [bool(example.right.any()) for example in examples]
+    if any(has_answer) and not all(has_answer):
+        return Recognizer(labelled, training.linear, method, fit(examples), learned=True)
+    return Recognizer(labelled, training.linear, method, default_confidence(method), learned=False)
 
 
 def default_confidence(method: str) -> Confidence:
-    """Return what answers of a method are worth on collections in general.
+    """Return the confidence of a method on collections in general.
 
-    Fitted by `tools/fit_recognition.py`.
+    It was fitted by `tools/fit_recognition.py`.
+
+    Args:
+        method: one of `METHODS`.
+
+    Returns:
+        The fitted confidence.
     """
-    entry = _defaults()[method]
-    return Confidence(tuple(entry["weights"]), tuple(entry["thresholds"]), entry["questions"])
+    return _defaults()[method].confidence()
 
 
 @cache
-def _defaults() -> dict[str, Any]:
-    defaults: dict[str, Any] = json.loads(DEFAULTS.read_text("utf-8"))
-    return defaults
+def _defaults() -> dict[str, StoredConfidence]:
+    return read_json(DEFAULTS_FILE, dict[str, StoredConfidence])

@@ -24,7 +24,7 @@ from veduta.encoders import Encoder, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, RecipeError
-from veduta.evaluation.dataset_index import OnProgress, cache
+from veduta.evaluation.dataset_index import OnProgress, cache_folder
 from veduta.index import MANIFEST_FILE, UpdateProgress, create_index, open_snapshot, update_index
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.models.networks import Net, build
@@ -187,7 +187,7 @@ def descriptors_of(
     places = [os.path.abspath(file) for file in files]
     made_by = (encoder.identity, str(encoder.describe()["precision"]), str(encoder.long_side))
     key = "\n".join((*sorted(places), *made_by))
-    index = cache() / photos.content_hash(os.fsencode(key)).hex()[:20]
+    index = cache_folder() / photos.content_hash(os.fsencode(key)).hex()[:20]
     if not (index / MANIFEST_FILE).exists():
         create_index(index, encoder, None)
 

@@ -265,7 +265,7 @@ def _write_recognizer(draft: Path, parts: DatasetSplits, scored: Scored) -> int:
     # An index with keypoints decodes as many pixels, and so does training.
     model = Model(encoder, parts.class_names, None, confidence, max(encoder.long_side, LONG_SIDE))
     model.save(draft / IN_A_RUN)
-    return confidence.questions
+    return confidence.examples
 
 
 def _write_judged(draft: Path, parts: DatasetSplits, answers: Predictions, part: str) -> None:

@@ -18,7 +18,12 @@ from veduta.datasets.google_landmarks import photo_id, write_retrieval_submissio
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import QueryError
 from veduta.evaluation import report
-from veduta.evaluation.dataset_index import Encoded, OnProgress, cache, encode
+from veduta.evaluation.dataset_index import (
+    IndexedDataset,
+    OnProgress,
+    cache_folder,
+    index_dataset,
+)
 from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
@@ -152,7 +157,7 @@ def evaluate(
         distance: one of `veduta.search.DISTANCES`.
         project: dimension of a PCA fitted on the gallery, without labels.
         rerank: one of `veduta.search.RERANK_MODES`; `"auto"` is `"geometry"`, or `"none"` with
-            another distance than cosine. Or, to compare with, one of `"expansion"`,
+            other distances than cosine. Or, to compare with, one of `"expansion"`,
             `"augmentation"` and `"superglobal"`, see `veduta.search.expansion`: their scores are
             no probabilities.
         verify: how many of the nearest photos geometry is asked of.
@@ -190,7 +195,7 @@ def evaluate(
             unknown=unknown,
         )
     if method is not None:
-        dataset, settings, ranked = rank_by_keypoints(dataset, method, cache(), on_progress)
+        dataset, settings, ranked = rank_by_keypoints(dataset, method, cache_folder(), on_progress)
     else:
         dataset, settings, ranked = _rank_by_descriptors(
             dataset, encoder, runtime, distance, project, mode, verify, on_progress
@@ -260,10 +265,10 @@ def _rank_by_descriptors(
     verifies = mode in {"geometry", "expansion"}
     extractor = load_extractor() if verifies else None
     network = load_encoder(encoder, runtime=runtime)
-    encoded = encode(dataset, retrieval_protocol, network, extractor, on_progress)
-    set_projection(encoded.gallery, project)
+    indexed = index_dataset(dataset, retrieval_protocol, network, extractor, on_progress)
+    set_projection(indexed.gallery_index, project)
     ranked = (
-        _scores(encoded, distance) if mode == "none" else _reranked(encoded, mode, verify, verifies)
+        _scores(indexed, distance) if mode == "none" else _reranked(indexed, mode, verify, verifies)
     )
     facts = network.describe()
     settings = {
@@ -276,16 +281,16 @@ def _rank_by_descriptors(
         "rerank": mode,
         "verify": verify if verifies else None,
     }
-    return encoded.dataset, settings, ranked
+    return indexed.dataset, settings, ranked
 
 
-def _reranked(encoded: Encoded, mode: str, verify: int, verifies: bool) -> Ranked:
-    protocol = encoded.protocol
-    gallery = open_gallery(encoded.gallery)
-    rows = encoded.gallery_rows(gallery.snapshot)
-    keypoints = encoded.query_keypoints() if verifies else None
+def _reranked(indexed: IndexedDataset, mode: str, verify: int, verifies: bool) -> Ranked:
+    protocol = indexed.protocol
+    gallery = open_gallery(indexed.gallery_index)
+    rows = indexed.gallery_rows(gallery.snapshot)
+    keypoints = indexed.query_keypoints() if verifies else None
     everything = gallery.snapshot.photos
-    for number, query in enumerate(encoded.query_descriptors()):
+    for number, query in enumerate(indexed.query_descriptors()):
         itself = protocol.itself(number)
         without = None if itself is None else int(rows[itself])
         keep = None
@@ -306,10 +311,10 @@ def _reranked(encoded: Encoded, mode: str, verify: int, verifies: bool) -> Ranke
         yield number, int(protocol.queries[number]), scores[rows]
 
 
-def _scores(encoded: Encoded, distance: str) -> Ranked:
-    snapshot = open_snapshot(encoded.gallery)
-    rows = encoded.gallery_rows(snapshot)
-    queries = encoded.query_descriptors()
+def _scores(indexed: IndexedDataset, distance: str) -> Ranked:
+    snapshot = open_snapshot(indexed.gallery_index)
+    rows = indexed.gallery_rows(snapshot)
+    queries = indexed.query_descriptors()
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
         if distance == "cosine":
@@ -320,4 +325,4 @@ def _scores(encoded: Encoded, distance: str) -> Ranked:
             scores = np.stack([-distances(snapshot.descriptors, q, distance) for q in block])
         for offset, values in enumerate(scores):
             number = start + offset
-            yield number, int(encoded.protocol.queries[number]), values[rows]
+            yield number, int(indexed.protocol.queries[number]), values[rows]

@@ -1,4 +1,4 @@
-"""Named arrays in one file, read with a single kind of error, whatever is wrong with the file."""
+"""Read named arrays from an `.npz` file, with one kind of error for every damage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-# What numpy and zipfile are known to raise for a file that is damaged, cut off or of another kind.
+__all__ = ["read_arrays"]
+
+# numpy and zipfile raise these for a file that is damaged, cut off or of another kind.
 _DAMAGED = (
     AttributeError,
     BadZipFile,
@@ -25,13 +27,20 @@ _DAMAGED = (
 
 
 def read_arrays(file: Path, *names: str) -> list[NDArray[Any]]:
-    """Return the arrays `names` of an `.npz` file; nothing in it is executed.
+    """Return arrays of an `.npz` file; nothing in it is executed.
+
+    Args:
+        file: the file.
+        names: names of the wanted arrays.
+
+    Returns:
+        The arrays in the order of `names`.
 
     Raises:
-        OSError: the file is not there or cannot be read.
+        OSError: the file is missing or cannot be read.
         ValueError: it is damaged, or an array is missing or holds objects.
     """
-    # Opened here, since `np.load` leaves a file open that is no archive.
+    # `np.load` does not close a file that is no archive, so the file is opened here.
     with file.open("rb") as stream:
         try:
             with np.load(stream, allow_pickle=False) as arrays:

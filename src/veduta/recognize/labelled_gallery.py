@@ -1,0 +1,98 @@
+"""A gallery whose photos have labels: what recognition learns from and compares with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veduta.errors import QueryError, readable
+from veduta.search.reranking import Gallery
+
+__all__ = ["UNLABELLED", "LabelledGallery"]
+
+UNLABELLED = -1
+"""The class id of a photo without a label."""
+
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class LabelledGallery:
+    """A gallery of n photos with C labels.
+
+    Attributes:
+        gallery: n photos.
+        names: the C labels, in alphabetical order.
+        class_ids: (n,) int32, the position of each photo's label in `names`, or `UNLABELLED`.
+        outsiders: (m,) rows of photos that show none of the labelled places.
+    """
+
+    gallery: Gallery
+    names: tuple[str, ...]
+    class_ids: NDArray[np.int32]
+    outsiders: NDArray[np.intp]
+
+    @classmethod
+    def of(
+        cls, gallery: Gallery, labels: Sequence[str | None], *, outsiders: bool = True
+    ) -> LabelledGallery:
+        """Give each photo of a gallery its label.
+
+        Args:
+            gallery: n photos.
+            labels: one a photo; None if it has none.
+            outsiders: whether photos without a label show none of the labelled places. If not,
+                they may show anything, and nothing is learned from them.
+
+        Returns:
+            The labelled gallery.
+
+        Raises:
+            QueryError: no photo has a label, or all have the same and there are no outsiders.
+        """
+        names = tuple(sorted({name for name in labels if name is not None}))
+        if not names:
+            raise QueryError(
+                "No photo of this collection has a label, so there is nothing to recognise. Index "
+                "it with one folder a place, or with --labels FILE."
+            )
+        if len(names) == 1 and (not outsiders or None not in labels):
+            raise QueryError(
+                f"All photos that count have the label {readable(names[0])}, so there is nothing "
+                "to tell it from. Index photos of other things too, with other labels or without "
+                "one."
+            )
+        class_id_of: dict[str | None, int] = {name: i for i, name in enumerate(names)}
+        class_id_of[None] = UNLABELLED
+        class_ids = np.array([class_id_of[name] for name in labels], np.int32)
+        without_label = np.flatnonzero(class_ids == UNLABELLED)
+        return cls(gallery, names, class_ids, without_label if outsiders else np.empty(0, np.intp))
+
+    @cached_property
+    def examples(self) -> NDArray[np.bool_]:
+        """(n,): the photos that a recogniser learns from: those with a label, and outsiders."""
+        examples: NDArray[np.bool_] = self.class_ids != UNLABELLED
+        examples[self.outsiders] = True
+        return examples
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """(C,): how many photos have each label."""
+        labelled = self.class_ids[self.class_ids != UNLABELLED]
+        return np.bincount(labelled, minlength=len(self.names))
+
+    @cached_property
+    def sums(self) -> NDArray[np.float32]:
+        """(C, d): the sum of the descriptors of each label's photos."""
+        snapshot = self.gallery.snapshot
+        sums = np.zeros((len(self.names), snapshot.dimension), np.float32)
+        for start in range(0, snapshot.photos, _BLOCK_ROWS):
+            class_ids = self.class_ids[start : start + _BLOCK_ROWS]
+            labelled = class_ids != UNLABELLED
+            block = snapshot.descriptors[start : start + _BLOCK_ROWS].astype(np.float32)
+            np.add.at(sums, class_ids[labelled], block[labelled])
+        return sums
