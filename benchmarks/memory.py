@@ -88,7 +88,7 @@ def index_alone(name: str, folders: list[str], work: Path) -> dict[str, float]:
     encoder = StandIn(real.dimension) if name == STAND_IN else load_encoder(name)
     built = work / "memory-index"
     shutil.rmtree(built, ignore_errors=True)
-    create_index(built, encoder)  # type: ignore[arg-type]
+    create_index(built, encoder)
     start = status("VmRSS")
     reading: list[int] = []
 
@@ -96,7 +96,7 @@ def index_alone(name: str, folders: list[str], work: Path) -> dict[str, float]:
         if progress.paths:
             reading.append(status("VmHWM"))
 
-    report = update_index(  # type: ignore[arg-type]
+    report = update_index(
         built, [Path(folder) for folder in folders], encoder, on_progress=after_commit
     )
     shutil.rmtree(built)

@@ -71,8 +71,8 @@ def build(encoder: Encoder, folders: list[Path], built: Path, flat: Path) -> Non
 
     shutil.rmtree(built, ignore_errors=True)
     stand_in = StandIn(encoder.dimension, encoder)
-    create_index(built, stand_in)  # type: ignore[arg-type]
-    update_index(built, folders, stand_in)  # type: ignore[arg-type]
+    create_index(built, stand_in)
+    update_index(built, folders, stand_in)
     index = faiss.IndexFlatIP(encoder.dimension)
     index.add(open_snapshot(built).descriptors.astype(np.float32))
     faiss.write_index(index, str(flat))

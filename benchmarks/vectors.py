@@ -44,10 +44,10 @@ class Scenes:
 
 def write_index(index: Path, number: int, dimension: int) -> Scenes:
     """Make an index whose snapshot holds `number` rows, though its table is empty."""
-    create_index(index, StandIn(dimension))  # type: ignore[arg-type]
+    create_index(index, StandIn(dimension))
     manifest = Manifest.read(index)
     name = snapshot.snapshot_name(index, manifest)
-    folder = index / snapshot.FOLDER / name
+    folder = index / snapshot.SNAPSHOT_FOLDER / name
     folder.mkdir(parents=True)
     scenes = Scenes(max(1, number // SCENE), dimension)
     rng = np.random.default_rng(1)

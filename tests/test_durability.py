@@ -42,7 +42,7 @@ os.write(1, b"done\\n")
 def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     photos, made = tmp_path / "photos", tmp_path / "index"
     photo_folder(photos, 300)
-    index.create_index(made, TinyEncoder(), TinyExtractor())  # type: ignore[arg-type]
+    index.create_index(made, TinyEncoder(), TinyExtractor())
     acknowledged: set[bytes] = set()
     rng = random.Random(0)
     kills = finished = 0
@@ -74,7 +74,7 @@ def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
         for path in acknowledged:
             assert stored[path] == os.stat(path).st_size
         keypoints_are_right(made, acknowledged)
-    index.update_index(made, [photos], TinyEncoder(), TinyExtractor())  # type: ignore[arg-type]
+    index.update_index(made, [photos], TinyEncoder(), TinyExtractor())
     assert index.open_snapshot(made).photos == 300
     assert list(index.check_index(made)) == []
     assert graph_is_whole(made, index.Manifest.read(made))
@@ -113,7 +113,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     photos, made = tmp_path / "photos", small_disk / "index"
     photo_folder(photos, 2000)
     encoder, extractor = TinyEncoder(), TinyExtractor()
-    index.create_index(made, encoder, extractor)  # type: ignore[arg-type]
+    index.create_index(made, encoder, extractor)
     committed = 0
 
     def note(state: index.UpdateProgress) -> None:
@@ -121,12 +121,12 @@ def test_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         committed = state.committed
 
     with pytest.raises(errors.StorageFull, match="disk is full"):
-        index.update_index(made, [photos], encoder, extractor, on_progress=note)  # type: ignore[arg-type]
+        index.update_index(made, [photos], encoder, extractor, on_progress=note)
     assert committed > 0
     assert index.open_table(made).count() == committed, "what was acknowledged is there"
     with pytest.raises(errors.StorageFull):
         index.open_snapshot(made)
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    done = index.update_index(made, [photos], encoder, extractor)  # type: ignore[arg-type]
+    done = index.update_index(made, [photos], encoder, extractor)
     assert done.total == 2000 and done.unchanged == committed
     assert list(index.check_index(made)) == []

@@ -20,7 +20,7 @@ onnx = pytest.importorskip("onnx")
 
 import veduta
 from veduta.cli.main import run as cli
-from veduta.encoders import Encoder, Projection, load_encoder
+from veduta.encoders import OnnxEncoder, Projection, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.settings import Settings, Source
 from veduta.errors import EncoderMismatch, LearnError, RecipeError
@@ -103,13 +103,13 @@ def files_of(home: Path) -> list[Path]:
 def test_photos_are_encoded_once(
     home: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def again(self: Encoder, prepared: Any) -> None:
+    def again(self: OnnxEncoder, prepared: Any) -> None:
         raise AssertionError("encoded again")
 
     encoder = load_encoder(str(home / "tiny.onnx"))
     rows, broken = descriptors_of(files_of(home), encoder)
     with monkeypatch.context() as patch:
-        patch.setattr(Encoder, "encode", again)
+        patch.setattr(OnnxEncoder, "encode", again)
         same, _ = descriptors_of(files_of(home)[::-1], encoder)
     np.testing.assert_array_equal(same[::-1], rows)
     assert rows.shape == (48, 6) and not broken

@@ -137,7 +137,7 @@ def engine(tmp_path: Path, photos: Path) -> Engine:
     made, encoder = tmp_path / "index", TinyEncoder()
     index.create_index(made, encoder)
     index.update_index(made, [photos], encoder, labels="folders")
-    return Engine(made, encoder=encoder)  # type: ignore[arg-type]
+    return Engine(made, encoder=encoder)
 
 
 def encoded(engine: Engine, *photos: Any, **options: Any) -> NDArray[np.float32]:
@@ -214,7 +214,7 @@ def test_filter_by_date(tmp_path: Path) -> None:
         os.utime(path, (changed.timestamp(), changed.timestamp()))
     index.create_index(made, encoder)
     index.update_index(made, [photos], encoder)
-    engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
+    engine = Engine(made, encoder=encoder)
     query = encoded(engine, pixels(1))[0]
 
     def found(**when: datetime) -> list[str]:
@@ -277,7 +277,7 @@ def test_engine_sees_what_a_writer_commits(engine: Engine, photos: Path) -> None
     query = encoded(engine, pixels(777))[0]
     assert search(engine, query, 1)[0].score < 0.999
     save(photos / "late.png", 777)
-    index.update_index(engine.index, [photos], TinyEncoder())  # type: ignore[arg-type]
+    index.update_index(engine.index, [photos], TinyEncoder())
     assert names(search(engine, query, 1)) == ["late.png"]
 
 
@@ -294,7 +294,7 @@ def test_search_through_a_projection(engine: Engine, photos: Path) -> None:
 def test_empty_index_and_bad_questions(tmp_path: Path) -> None:
     made, encoder = tmp_path / "index", TinyEncoder()
     index.create_index(made, encoder)
-    engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
+    engine = Engine(made, encoder=encoder)
     query = encoded(engine, pixels(1))[0]
     assert search(engine, query, 5) == []
     assert search(engine, query, 5, distance="manhattan") == []
@@ -349,7 +349,7 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
         )
     )
     index.build_approximate(made)
-    engine = Engine(made, encoder=encoder)  # type: ignore[arg-type]
+    engine = Engine(made, encoder=encoder)
     shared = 0
     for query in rows[:40]:
         quick = search(engine, query, 10)

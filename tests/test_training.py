@@ -26,7 +26,7 @@ pytest.importorskip("pytorch_lightning")
 
 from tiny import pixels, save  # noqa: E402
 
-from veduta.encoders.encoder import Encoder  # noqa: E402
+from veduta.encoders.onnx_encoder import OnnxEncoder  # noqa: E402
 from veduta.errors import DatasetError, LearnError, RecipeError  # noqa: E402
 from veduta.learn.data.dataloader import BatchSampler, make_dataloader  # noqa: E402
 from veduta.learn.data.image_cache import ImageCache, cache_images, normalise  # noqa: E402
@@ -341,7 +341,7 @@ def test_pixels_are_those_of_an_index(tmp_path: Path, fit_: Any) -> None:
         read_splits(tmp_path, validation=0), seen, workers=1, max_bytes=24 * 24 * 3
     )  # one of two fits
     assert not pictures.in_memory
-    encoder = Encoder.__new__(Encoder)
+    encoder = OnnxEncoder.__new__(OnnxEncoder)
     encoder.spec = EncoderSpec(
         "x", Path(), "", "float-nchw", ((24, 1.0),), "y", fit=fit_, mean=seen.mean, std=seen.std
     )

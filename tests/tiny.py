@@ -1,10 +1,11 @@
-"""A stand-in encoder and extractor, quick and predictable, and photos to go with them."""
+"""A fast fake encoder and extractor with predictable results, and photos for them."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class TinyEncoder:
         with self._lock:
             self.encoded += len(prepared)
         rows = np.stack([part[0].reshape(-1) for part in prepared]).astype(np.float32) + 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return _unit(rows)
 
     def describe(self) -> dict[str, object]:
         return {"name": self.name, "identity": self.identity, "dimension": self.dimension}
@@ -47,7 +48,12 @@ class CentredEncoder(TinyEncoder):
         rows = np.stack([part[0].reshape(-1) for part in prepared]).astype(np.float32) - 127.3
         with self._lock:
             self.encoded += len(prepared)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return _unit(rows)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
 
 
 class TinyExtractor:
@@ -101,7 +107,7 @@ def pixels(seed: int, width: int = 48, height: int = 32) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def save(path: Path, seed: int, **options: object) -> Path:
+def save(path: Path, seed: int, **options: Any) -> Path:
     """Write the photo `seed` to `path`, in the format that its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(seed)).save(path, **options)

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.report import ROOT
-from veduta.encoders import Encoder
+from veduta.encoders import OnnxEncoder
 
 
-def settings(encoder: Encoder) -> dict[str, Any]:
+def settings(encoder: OnnxEncoder) -> dict[str, Any]:
     """Say what the peer needs to compute the same descriptors as an embedded encoder."""
     spec = encoder.spec
     manifest = json.loads((spec.model.parent / "manifest.json").read_text("utf-8"))
@@ -29,7 +29,7 @@ def settings(encoder: Encoder) -> dict[str, Any]:
 class Peer:
     """`benchmarks.peers.torch_faiss`, started and loaded; ends with the `with` block."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: OnnxEncoder) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.peers.torch_faiss", json.dumps(settings(encoder))],
             stdin=subprocess.PIPE,

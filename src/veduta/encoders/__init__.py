@@ -8,6 +8,7 @@ descriptors; `list_encoders` says what there is; `fit_projection` whitens descri
 from veduta.encoders.encoder import Encoder
 from veduta.encoders.listing import list_encoders
 from veduta.encoders.loading import load_encoder, open_encoder
+from veduta.encoders.onnx_encoder import OnnxEncoder
 from veduta.encoders.presets import DEFAULT, PRESETS
 from veduta.encoders.projection import Projection, fit_projection
 from veduta.encoders.settings import Settings, Source
@@ -19,6 +20,7 @@ __all__ = [
     "PRESETS",
     "Encoder",
     "EncoderSpec",
+    "OnnxEncoder",
     "Projection",
     "Settings",
     "Source",

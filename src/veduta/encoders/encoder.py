@@ -1,44 +1,30 @@
-"""Photo → descriptor: resize, run the network at each size, pool, add, scale to length one."""
+"""What the rest of Veduta asks of an encoder."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from veduta.encoders.fitting import long_side, place
-from veduta.encoders.pooling import pool, unit
-from veduta.errors import EncoderError
-from veduta.photos import resize
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
-
-    from veduta.encoders.runtime import Model
-    from veduta.encoders.spec import EncoderSpec
 
 __all__ = ["Encoder"]
 
-# More photos at once are no faster on a processor and cost memory for each.
-BATCH = 8
 
+class Encoder(Protocol):
+    """Turns photos into global descriptors. Any number of threads may use one encoder at once.
 
-class Encoder:
-    """A network with its preprocessing and pooling, ready to turn photos into descriptors.
-
-    Made by `veduta.encoders.load_encoder`. One encoder serves any number of threads at once.
+    `veduta.encoders.load_encoder` gives one that runs an ONNX model. Any object with these members
+    works, too.
 
     Attributes:
-        name: what the user asks for, e.g. "accurate".
-        identity: 16 hex digits over weights, preprocessing and pooling; the same on every
-            runtime and machine. Descriptors of two identities must not be compared.
+        name: what the user asks for, such as "accurate".
+        identity: a text that changes with everything that changes the descriptors. Descriptors of
+            two identities must not be compared.
         dimension: length D of a descriptor.
-        long_side: pixels; a photo decoded to at least this long side loses nothing.
-        spec: the full description.
-        notice: what a person should know of the choice of runtime, None if nothing.
+        long_side: pixels. A photo that is decoded with at least this long side loses nothing.
     """
 
     name: str
@@ -46,144 +32,34 @@ class Encoder:
     dimension: int
     long_side: int
 
-    def __init__(self, spec: EncoderSpec, model: Model, *, notice: str | None = None) -> None:
-        self.spec = spec
-        self.name = spec.name
-        self.identity = spec.identity
-        self.long_side = long_side(spec)
-        self._model = model
-        self.notice = notice
-        port = model.inputs[0]
-        self._input_type = np.dtype(port.kind)
-        self._batch = port.shape[0] or BATCH
-        self._fixed_batch = port.shape[0] is not None
-        self.dimension = self._find_dimension()
-
     def prepare(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        """Resize a photo for the network: one array (h, w, 3) uint8 for each size.
+        """Resize a photo to what the network takes.
 
         Args:
             pixels: (H, W, 3) uint8 RGB, upright.
 
+        Returns:
+            One array (h, w, 3) uint8 for each size at which the network runs.
+
         Raises:
             EncoderError: the array is no such photo.
         """
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise EncoderError(
-                f"a photo must be an array (H, W, 3) of uint8, not {pixels.shape} of {pixels.dtype}"
-            )
-        height, width = pixels.shape[:2]
-        prepared = []
-        for side, _ in self.spec.sizes:
-            to = place(width, height, side, self.spec)
-            part = pixels[to.top : to.bottom, to.left : to.right]
-            prepared.append(resize(part, to.width, to.height))
-        return tuple(prepared)
+        ...
 
     def encode(self, prepared: Sequence[tuple[NDArray[np.uint8], ...]]) -> NDArray[np.float32]:
         """Return the descriptors (N, D) float32 of N prepared photos, rows of length one.
 
-        Photos of equal shape share a batch. Safe to call from several threads at once.
+        Args:
+            prepared: results of `prepare`.
 
         Raises:
-            EncoderError: the network fails, or gives infinite or undefined numbers.
+            EncoderError: the network fails, or returns infinite or undefined numbers.
         """
-        total = np.zeros((len(prepared), self.dimension), dtype=np.float32)
-        for level, (_, weight) in enumerate(self.spec.sizes):
-            for rows, batch in self._batches(prepared, level):
-                total[rows] += np.float32(weight) * unit(self._describe_batch(batch))
-        return unit(total)
-
-    def class_scores(
-        self, prepared: Sequence[tuple[NDArray[np.uint8], ...]], output: str
-    ) -> NDArray[np.float32]:
-        """Return (N, C) float32: another output of the graph for N prepared photos, as it comes.
-
-        Of an encoder with several sizes, the mean by their weights.
-
-        Raises:
-            EncoderError: the graph has no such output, it is not (N, C), or as for `encode`.
-        """
-        ports = {port.name: port for port in self._model.outputs}
-        port = ports.get(output)
-        if port is None or len(port.shape) != 2 or port.shape[1] is None:
-            found = ", ".join(str(port) for port in self._model.outputs)
-            raise EncoderError(
-                f"encoder {self.name!r} has no output {output!r} of shape N × C; it gives {found}"
-            )
-        total = np.zeros((len(prepared), port.shape[1]), dtype=np.float32)
-        whole = sum(weight for _, weight in self.spec.sizes)
-        for level, (_, weight) in enumerate(self.spec.sizes):
-            for rows, batch in self._batches(prepared, level):
-                total[rows] += np.float32(weight / whole) * self._run(batch, output)
-        if not np.isfinite(total).all():
-            raise EncoderError(
-                f"encoder {self.name!r}: {output!r} has infinite or undefined numbers: its weights "
-                "are damaged"
-            )
-        return total
+        ...
 
     def describe(self) -> dict[str, object]:
-        """Return what a manifest or a report should say of this encoder, as JSON types."""
-        spec = self.spec
-        return {
-            "name": self.name,
-            "identity": self.identity,
-            "dimension": self.dimension,
-            "model": spec.model.name,
-            "sha256": spec.sha256,
-            "sizes": [[side, weight] for side, weight in spec.sizes],
-            "fit": spec.fit,
-            "pooling": f"gem p={spec.gem_p:g}" if spec.pooling == "gem" else spec.pooling,
-            "runtime": self._model.runtime,
-            "precision": self._model.precision,
-            "notice": self.notice,
-        }
+        """Return what a manifest or a report says of this encoder, as JSON types.
 
-    def _batches(
-        self, prepared: Sequence[tuple[NDArray[np.uint8], ...]], level: int
-    ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-        """Yield which photos, and their pixels (B, h, w, 3) at one of the sizes."""
-        rows_of_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for row, arrays in enumerate(prepared):
-            rows_of_shape[arrays[level].shape].append(row)
-        for rows in rows_of_shape.values():
-            for start in range(0, len(rows), self._batch):
-                some = rows[start : start + self._batch]
-                yield some, np.stack([prepared[row][level] for row in some])
-
-    def _describe_batch(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, h, w, 3) uint8 → (B, D), not of length one. B is at most the model's batch."""
-        output = self._run(photos, self.spec.output)
-        return pool(output, self.spec.pooling, self.spec.gem_p)
-
-    def _run(self, photos: NDArray[np.uint8], output: str) -> NDArray[np.float32]:
-        """(B, h, w, 3) uint8 → (B, …), an output of the graph. B is at most the model's batch."""
-        count = len(photos)
-        if self._fixed_batch and count < self._batch:
-            photos = np.concatenate([photos, photos[:1].repeat(self._batch - count, axis=0)])
-        return self._model.run(self._as_input(photos), output)[:count]
-
-    def _as_input(self, photos: NDArray[np.uint8]) -> NDArray[Any]:
-        spec = self.spec
-        if spec.layout == "uint8-nhwc":
-            return photos
-        # One multiply and one add a pixel: (v * scale - mean) / std, with constants folded.
-        factor = np.float32(spec.scale) / np.asarray(spec.std, dtype=np.float32)
-        offset = np.asarray(spec.mean, dtype=np.float32) / np.asarray(spec.std, dtype=np.float32)
-        values = photos * factor - offset
-        if spec.layout == "float-nchw":
-            values = values.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(values, dtype=self._input_type)
-
-    def _find_dimension(self) -> int:
-        port = next(port for port in self._model.outputs if port.name == self.spec.output)
-        axis = 2 if self.spec.pooling in {"cls", "mean_tokens"} else 1
-        size = port.shape[axis] if len(port.shape) > axis else None
-        if size is not None:
-            return size
-        # The graph does not say; a small blank photo does.
-        side = min(side for side, _ in self.spec.sizes)
-        height = width = side if self.spec.fit != "aspect" else 2 * self.spec.stride
-        blank = np.zeros((1, height, width, 3), dtype=np.uint8)
-        return int(self._describe_batch(blank).shape[1])
+        The keys "name", "identity" and "dimension" are always there.
+        """
+        ...

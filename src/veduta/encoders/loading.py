@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from veduta.encoders.encoder import Encoder
+from veduta.encoders.onnx_encoder import OnnxEncoder
 from veduta.encoders.presets import DEFAULT
 from veduta.encoders.runtime import (
     RUNTIMES,
@@ -25,7 +25,9 @@ __all__ = ["load_encoder", "open_encoder"]
 AGREEMENT = 0.98
 
 
-def load_encoder(name: str = DEFAULT, *, threads: int = 1, runtime: str | None = None) -> Encoder:
+def load_encoder(
+    name: str = DEFAULT, *, threads: int = 1, runtime: str | None = None
+) -> OnnxEncoder:
     """Load an encoder by name.
 
     Args:
@@ -48,7 +50,7 @@ def load_encoder(name: str = DEFAULT, *, threads: int = 1, runtime: str | None =
     return open_encoder(resolve(name), threads=threads, runtime=runtime)
 
 
-def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None) -> Encoder:
+def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None) -> OnnxEncoder:
     """Open a model file as an encoder; `load_encoder` for a source with settings of one's own."""
     if threads < 1:
         raise EncoderError(f"threads must be 1 or more, not {threads}")
@@ -66,15 +68,15 @@ def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None
             f"{digest[:12]}…, not {source.sha256[:12]}…); install veduta again"
         )
     model = open_onnxruntime(source.path, threads)
-    encoder = Encoder(complete(source, model, digest), model)
+    encoder = OnnxEncoder(complete(source, model, digest), model)
     return _on_openvino(encoder, threads) if runtime == "openvino" else encoder
 
 
-def _on_openvino(reference: Encoder, threads: int) -> Encoder:
+def _on_openvino(reference: OnnxEncoder, threads: int) -> OnnxEncoder:
     """Return the encoder on OpenVINO if its descriptors agree with `reference`'s, else that one."""
     photo = [reference.prepare(_probe())]
     try:
-        encoder = Encoder(reference.spec, open_openvino(reference.spec.model, threads))
+        encoder = OnnxEncoder(reference.spec, open_openvino(reference.spec.model, threads))
         cosine = float((encoder.encode(photo) * reference.encode(photo)).sum())
     except EncoderError as error:
         reference.notice = f"OpenVINO is not used: {error}"

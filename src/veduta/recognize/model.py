@@ -12,14 +12,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from veduta import photos
-from veduta.encoders import Encoder, load_encoder
+from veduta.encoders import Encoder, OnnxEncoder, load_encoder
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import CollectionError, EncoderMismatch, NotAnIndex, QueryError, readable
 from veduta.files import atomic_folder
@@ -131,12 +131,17 @@ class Model:
         )
         return recognition_of(answer, self.confidence, precision, ())
 
+    @property
+    def _network(self) -> OnnxEncoder:
+        """The encoder of a model without linear scores: always the ONNX model of a run."""
+        return cast("OnnxEncoder", self.encoder)
+
     def _scores(self, prepared: Sequence[tuple[NDArray[np.uint8], ...]]) -> NDArray[np.float64]:
         """Return (C,): the scores of photos of one thing."""
         if self.linear is not None:
             scores: NDArray[np.float64] = self.linear.scores(self.encoder.encode(prepared))
             return np.asarray(scores.mean(axis=0))
-        logits = self.encoder.class_scores(prepared, LOGITS)
+        logits = self._network.class_scores(prepared, LOGITS)
         return np.asarray(log_odds(logits.mean(axis=0, keepdims=True))[0])
 
     def save(self, folder: Path) -> None:
@@ -180,7 +185,7 @@ class Model:
     def _encoder_name(self, folder: Path) -> str:
         if self.linear is not None:
             return self.encoder.name
-        return Path(os.path.relpath(self.encoder.spec.model, folder)).as_posix()
+        return Path(os.path.relpath(self._network.spec.model, folder)).as_posix()
 
 
 def check_new(folder: Path) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from veduta import photos
-from veduta.encoders import Encoder, load_encoder
+from veduta.encoders import Encoder, OnnxEncoder, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, RecipeError
@@ -236,7 +236,7 @@ def _scored(trained: TrainingResult, parts: DatasetSplits, descriptors: Descript
     return Scored(features, probabilities or None)
 
 
-def _parameters(encoder: Encoder, net: Net) -> Parameters:
+def _parameters(encoder: OnnxEncoder, net: Net) -> Parameters:
     """Count the numbers of the encoder's network, which do not learn, and those of the layers."""
     import onnx
 
@@ -265,7 +265,7 @@ class _Head(nn.Module):  # type: ignore[misc]
         return features, to_logits(outputs.scores, probabilities=self.net.gives_probabilities)
 
 
-def _export(encoder: Encoder, net: Net, folder: Path) -> float:
+def _export(encoder: OnnxEncoder, net: Net, folder: Path) -> float:
     """Write the encoder with the layers behind it; return how far it is from the trained layers."""
     outputs = [DESCRIPTOR, LOGITS] if net.has_scores else [DESCRIPTOR]
     rng = np.random.default_rng(0)
