@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from veduta.pages import charts
+from veduta.pages.chart_style import COLOURS
 from veduta.pages.charts import Chart, bars, histogram, lines, matrix, points
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -249,7 +249,7 @@ def test_colours_read_on_white_and_on_black() -> None:
         linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
         return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
-    for colour in charts._COLOURS:
+    for colour in COLOURS:
         for paper in ("#ffffff", "#f7f6f3", "#151514", "#1f1e1d"):
             dark, light = sorted((luminance(colour), luminance(paper)))
             assert (light + 0.05) / (dark + 0.05) >= 3, (colour, paper)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["count", "did_you_mean", "duration", "printable"]
+__all__ = ["count", "did_you_mean", "duration", "format_number", "printable"]
 
 # Control characters, line separators, marks that turn the direction of text, and surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -60,6 +60,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_number(value: float) -> str:
+    """Return "12,000" or "0.125": three significant digits, and whole numbers from 100 on."""
+    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.3g}"
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -20,8 +20,8 @@ from veduta.pages.description_page import (
     PhotoRows,
     PhotosPart,
 )
-from veduta.pages.html import format_number
 from veduta.pages.photo_rows import PhotoRow
+from veduta.text import format_number
 
 if TYPE_CHECKING:
     from veduta.curate.duplicates import Copy, Duplicates

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.files import write_text
-from veduta.text import duration, printable
+from veduta.text import duration, format_number, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from veduta.pages.charts import Chart
 
-__all__ = ["PAGES", "environment", "format_number", "render_page", "write_page"]
+__all__ = ["PAGES", "environment", "render_page", "write_page"]
 
 PAGES = Path(__file__).parent
 
@@ -93,11 +93,6 @@ def _svg(chart: Chart) -> Markup:
     from markupsafe import Markup
 
     return Markup(chart.svg())  # noqa: S704 - charts escape what they are given
-
-
-def format_number(value: float) -> str:
-    """Return 12,000 or 0.125: whole numbers whole, others with three significant digits."""
-    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.3g}"
 
 
 def _three_places(value: float) -> str:
