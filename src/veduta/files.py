@@ -1,25 +1,35 @@
-"""The one place that writes files: a reader finds all of a file or folder, or none of it."""
+"""The one place that writes files: a reader finds the whole file or folder, or the one before it.
+
+A draft is written beside the target and takes its name at the end. Drafts that a killed process
+left are hidden files or folders whose names begin with ".draft-". They can be deleted.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 __all__ = [
     "AppendOnlyFile",
     "atomic_file",
     "atomic_files",
     "atomic_folder",
+    "is_draft",
     "sync",
     "write_bytes",
     "write_text",
 ]
 
 _DRAFT_PREFIX = ".draft-"
+
+
+def is_draft(path: Path) -> bool:
+    """Return whether a path is named like an unfinished file or folder of this module."""
+    return path.name.startswith(_DRAFT_PREFIX)
 
 
 @contextmanager
@@ -37,12 +47,10 @@ def atomic_file(file: str | os.PathLike[str], *, durable: bool = False) -> Itera
         OSError: the file cannot be written.
     """
     target = Path(file)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=_DRAFT_PREFIX, suffix=target.suffix)
-    os.close(handle)
-    draft = Path(name)
+    draft = _draft_path(target.parent, target.suffix)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield draft
-        draft.chmod(0o666 & ~_umask())
         if durable:
             sync(draft)
         draft.replace(target)
@@ -56,25 +64,32 @@ def atomic_file(file: str | os.PathLike[str], *, durable: bool = False) -> Itera
 def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty draft folder that replaces `folder` at the end of the block.
 
-    If the block raises, the draft is removed and `folder` stays as it was. The folder above it is
-    made if it is missing.
+    If the block raises, the draft is removed and `folder` stays as it was.
 
     Args:
-        folder: the folder to write. If it exists, it is removed just before the replacement.
+        folder: the folder to write. The folder above it is made if it is missing. If `folder`
+            exists, it is moved aside and removed after the draft has taken its name.
 
     Raises:
         OSError: the folder cannot be written.
     """
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=_DRAFT_PREFIX))
+    draft, old = _draft_path(target.parent), _draft_path(target.parent)
+    draft.mkdir()
     try:
         yield draft
-        draft.chmod(0o777 & ~_umask())
-        shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
+        if target.exists():
+            target.rename(old)
+        try:
+            draft.rename(target)
+        except OSError:
+            if old.exists() and not target.exists():
+                old.rename(target)
+            raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -93,7 +108,8 @@ def atomic_files(folder: str | os.PathLike[str], *, last: str) -> Iterator[Path]
     """
     target_folder = Path(folder)
     target_folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target_folder, prefix=_DRAFT_PREFIX))
+    draft = _draft_path(target_folder)
+    draft.mkdir()
     try:
         yield draft
         (target_folder / last).unlink(missing_ok=True)
@@ -106,26 +122,33 @@ def atomic_files(folder: str | os.PathLike[str], *, last: str) -> Iterator[Path]
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def write_text(file: str | os.PathLike[str], parts: Iterable[str]) -> None:
+def write_text(
+    file: str | os.PathLike[str], parts: Iterable[str], *, durable: bool = False
+) -> None:
     """Write text atomically, as UTF-8 with `\\n` at the end of lines.
 
     Args:
-        file: the file to write.
+        file: the file to write. Its folder must exist.
         parts: the text in pieces. A plain string is one text.
+        durable: as for `atomic_file`.
 
     Raises:
         OSError: the file cannot be written.
     """
     pieces = [parts] if isinstance(parts, str) else parts
-    with atomic_file(file) as draft, draft.open("w", encoding="utf-8", newline="\n") as out:
-        out.writelines(pieces)
+    # The stream is left first, so that everything is in the draft before it is synced.
+    with (
+        atomic_file(file, durable=durable) as draft,
+        draft.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        stream.writelines(pieces)
 
 
 def write_bytes(file: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
     """Write bytes atomically.
 
     Args:
-        file: the file to write.
+        file: the file to write. Its folder must exist.
         data: its whole content.
         durable: as for `atomic_file`.
 
@@ -145,11 +168,12 @@ def sync(path: str | os.PathLike[str]) -> None:
         path: a file or a folder.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the disk does not accept it.
     """
-    if os.name == "nt" and os.path.isdir(path):
+    on_windows = os.name == "nt"
+    if on_windows and os.path.isdir(path):
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if on_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -159,19 +183,20 @@ def sync(path: str | os.PathLike[str]) -> None:
 class AppendOnlyFile:
     """A file that only grows at its end, such as a journal.
 
-    A failed `append` leaves nothing behind: the file is cut back to its last whole entry.
+    A failed `append` leaves nothing behind: the file is cut back to its last whole entry. Use it in
+    a `with` statement, or call `close`.
 
     Attributes:
         end: the position of the next entry, in bytes.
     """
 
     def __init__(self, file: str | os.PathLike[str], *, end: int | None = None) -> None:
-        """Open a file for appending; it is made if it is missing.
+        """Open a file for appending. It is made if it is missing.
 
         Args:
             file: the file.
-            end: where its last whole entry ends, in bytes; what follows is cut off. `None`: all of
-                it is whole.
+            end: where its last whole entry ends, in bytes. What follows is cut off. `None` means
+                that the whole file is sound.
 
         Raises:
             OSError: the file cannot be opened or cut.
@@ -184,6 +209,12 @@ class AppendOnlyFile:
         except OSError:
             os.close(self._descriptor)
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def append(self, data: bytes, *, durable: bool = False) -> None:
         """Write `data` at the end.
@@ -202,13 +233,18 @@ class AppendOnlyFile:
                 left = left[os.write(self._descriptor, left) :]
             if durable:
                 os.fsync(self._descriptor)
-        except OSError:
+        except BaseException:
             os.ftruncate(self._descriptor, self.end)
             raise
         self.end += len(data)
 
     def read(self, start: int, length: int) -> bytes:
-        """Return at most `length` bytes from the position `start`."""
+        """Return at most `length` bytes from the position `start`.
+
+        Args:
+            start: in bytes.
+            length: in bytes.
+        """
         os.lseek(self._descriptor, start, os.SEEK_SET)
         return os.read(self._descriptor, length)
 
@@ -226,8 +262,5 @@ class AppendOnlyFile:
         os.close(self._descriptor)
 
 
-def _umask() -> int:
-    # `mkstemp` and `mkdtemp` make files for their owner alone. The result gets the usual rights.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _draft_path(folder: Path, suffix: str = "") -> Path:
+    return folder / f"{_DRAFT_PREFIX}{os.urandom(8).hex()}{suffix}"
