@@ -41,8 +41,8 @@ from veduta.curate.example_likeness import LIKE, likeness
 from veduta.curate.findings import KINDS
 from veduta.curate.mislabelled import _HeldOut, _softmax, find_mislabelled, sharpness
 from veduta.curate.off_topic import find_off_topic
-from veduta.curate.photo_faults import look_at
 from veduta.curate.photo_index import DescribedPhotos, describe_photos
+from veduta.curate.photo_scan import scan_photos
 from veduta.evaluation.metrics import average_precision
 from veduta.keypoints import Keypoints
 from veduta.recognize.labelled_gallery import UNLABELLED
@@ -345,9 +345,9 @@ def faults(data: Path) -> str:
                     data_ = data_[: int(rng.integers(700, len(data_) - 2))]
                 written.append(Path(work, f"{place}.jpg"))
                 written[-1].write_bytes(data_)
-            seen = look_at(written)
+            seen = scan_photos(written, faults=True)
         like = ("truncated", "corrupt") if kind == "truncated" else (kind,)
-        found = {fault.place for fault in seen.faults if fault.kind in like}
+        found = {fault.position for fault in seen.faults if fault.kind in like}
         rows.append([name, kind, f"{len(found)} of {len(files)}"])
     return table(["photos of landmarks30", "kind", "found"], rows)
 
@@ -358,7 +358,7 @@ def alarms(data: Path) -> str:
         if not (data / name).is_dir():
             continue
         photos = open_photos(data / name)
-        counts = Counter(fault.kind for fault in look_at(photos.files).faults)
+        counts = Counter(fault.kind for fault in scan_photos(photos.files, faults=True).faults)
         told = ", ".join(f"{kind} {counts[kind]}" for kind in KINDS if counts[kind]) or "none"
         rows.append([name, f"{len(photos.paths):,}", told])
     text = table(["photos as they are", "photos", "faults"], rows)

@@ -28,14 +28,15 @@ from veduta.curate import cleaning as cleaning_module
 from veduta.curate import quarantine as moves
 from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.cleaning import Cleaning, clean
-from veduta.curate.copies import Pair
+from veduta.curate.copies import CopyPair
 from veduta.curate.dataset_photos import open_photos
 from veduta.curate.example_likeness import likeness
 from veduta.curate.findings import KINDS, by_doubt, doubt, write_findings
 from veduta.curate.mislabelled import _HeldOut, confident, find_mislabelled, sharpness
 from veduta.curate.off_topic import FENCE, find_off_topic
-from veduta.curate.photo_faults import LEAST_PIXELS, _details, look_at
+from veduta.curate.photo_faults import MIN_SIDE_PIXELS, detail_count
 from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
+from veduta.curate.photo_scan import scan_photos
 from veduta.curate.quarantine import UNDO_FILE, quarantine, undo
 from veduta.errors import DatasetError, QueryError
 from veduta.recognize.linear import RIDGE
@@ -57,9 +58,9 @@ def photo(seed: int, width: int = 320, height: int = 240) -> Image.Image:
 def kinds_of(folder: Path) -> dict[str, set[str]]:
     photos = open_photos(folder)
     found: dict[str, set[str]] = {path: set() for path in photos.paths}
-    for fault in look_at(photos.files).faults:
+    for fault in scan_photos(photos.files, faults=True).faults:
         assert 0.5 <= fault.score <= 1.0 and fault.reason
-        found[photos.paths[fault.place]].add(fault.kind)
+        found[photos.paths[fault.position]].add(fault.kind)
     return found
 
 
@@ -118,18 +119,18 @@ def test_width_of_an_edge_is_measured(width: float) -> None:
     from math import erf
 
     row = [127.5 * (1 + erf((x - 128) / (width * 2**0.5))) for x in range(256)]
-    found = _details(np.tile(np.array(row, np.float32), (64, 1)))
+    found = detail_count(np.tile(np.array(row, np.float32), (64, 1)))
     assert found == pytest.approx(256 / (2 * width), rel=0.05)
 
 
 def test_sharp_edges_of_a_photo_decide() -> None:
     """A sharp thing before a blurred background is no blurred photo."""
     blurred = np.array(photo(2).filter(ImageFilter.GaussianBlur(8)).convert("L"), np.float32)
-    assert (_details(blurred) or 0) < LEAST_PIXELS
+    assert (detail_count(blurred) or 0) < MIN_SIDE_PIXELS
     blurred[80:160, 100:200] = np.asarray(photo(3, 100, 80).convert("L"))
-    assert (_details(blurred) or 0) > LEAST_PIXELS
-    assert _details(np.full((64, 64), 7, np.float32)) is None
-    assert _details(np.zeros((4, 90), np.float32)) is None
+    assert (detail_count(blurred) or 0) > MIN_SIDE_PIXELS
+    assert detail_count(np.full((64, 64), 7, np.float32)) is None
+    assert detail_count(np.zeros((4, 90), np.float32)) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -146,9 +147,9 @@ def test_hostile_files_are_findings(data: bytes, extension: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"x.{extension}"
         file.write_bytes(heads[extension] + data)
-        seen = look_at([file])
-    kinds = {fault.kind for fault in seen.faults}
-    assert bool(seen.decoded[0]) != bool(kinds & {"corrupt", "truncated", "not-a-photo"})
+        scan = scan_photos([file], faults=True)
+    kinds = {fault.kind for fault in scan.faults}
+    assert bool(len(scan.positions)) != bool(kinds & {"corrupt", "truncated", "not-a-photo"})
 
 
 def test_scores() -> None:
@@ -202,10 +203,10 @@ def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.Mo
     names = [path.name for path in open_photos(data).files]
     place = {name: names.index(name) for name in names}
 
-    def near(*_: object, **__: object) -> list[Pair]:
-        def pair(one: str, other: str, kind: str, score: float) -> Pair:
+    def near(*_: object, **__: object) -> list[CopyPair]:
+        def pair(one: str, other: str, kind: str, score: float) -> CopyPair:
             first, second = sorted((place[one], place[other]))
-            return Pair(first, second, kind, score)
+            return CopyPair(first, second, kind, score)
 
         return [
             pair("best.jpg", "squeezed.jpg", "same picture", 0.99),

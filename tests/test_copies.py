@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny import pixels
 
-from veduta.curate.copies import KINDS, Pair, copies_among, find_copies, groups
-from veduta.curate.near_hashes import MOST_BITS, mirrored_hashes, near_photos
+from veduta.curate.copies import KINDS, CopyPair, copies_among, find_copies, groups
+from veduta.curate.hash_pairs import MAX_COPY_BITS, copy_candidates, mirrored_hashes
 from veduta.curate.photo_index import describe_photos
 from veduta.photos import hamming, perceptual_hash
 
@@ -89,7 +89,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Pa
     return files, folder / "cache"
 
 
-def by_name(files: list[Path], pairs: list[Pair]) -> dict[frozenset[str], str]:
+def by_name(files: list[Path], pairs: list[CopyPair]) -> dict[frozenset[str], str]:
     return {frozenset((files[p.first].stem, files[p.second].stem)): p.kind for p in pairs}
 
 
@@ -163,14 +163,15 @@ def test_all_near_hashes_are_found(seed: int) -> None:
         (a, b)
         for a, b in combinations(range(60), 2)
         if min(hamming(int(hashes[a]), int(hashes[b])), hamming(int(mirrored[a]), int(hashes[b])))
-        <= MOST_BITS
+        <= MAX_COPY_BITS
     }
-    assert near_photos(hashes) >= {pair for pair in wanted if hashes[pair[0]] != hashes[pair[1]]}
-    assert near_photos(hashes) <= wanted
+    found = copy_candidates(hashes)
+    assert found >= {pair for pair in wanted if hashes[pair[0]] != hashes[pair[1]]}
+    assert found <= wanted
 
 
 def test_many_photos_of_one_hash_are_not_all_paired() -> None:
-    pairs = near_photos(np.zeros(3000, np.uint64))
+    pairs = copy_candidates(np.zeros(3000, np.uint64))
     assert len(pairs) < 5 * 3000
     assert {(at, at + 1) for at in range(2999)} <= pairs  # yet they hang together
 
@@ -183,13 +184,13 @@ def test_the_pairs_of_smooth_photos_do_not_grow_with_their_square() -> None:
         np.uint64,
     )
     copy = hashes[0] ^ np.uint64(1 << 63)
-    pairs = near_photos(np.append(hashes, copy))
+    pairs = copy_candidates(np.append(hashes, copy))
     assert (0, 2000) in pairs
     assert len(pairs) < 30 * 2000
 
 
-def pair(first: int, second: int, score: float = 0.95) -> Pair:
-    return Pair(first, second, "cut", score)
+def pair(first: int, second: int, score: float = 0.95) -> CopyPair:
+    return CopyPair(first, second, "cut", score)
 
 
 def test_groups_are_connected_components() -> None:

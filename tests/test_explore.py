@@ -20,13 +20,11 @@ from PIL import Image
 from tiny import pixels, save
 
 from veduta.cli.main import run
-from veduta.curate.duplicates import MOST_BITS, _bits, _near_hashes, find_duplicates
 from veduta.errors import DatasetError
 from veduta.explore import describe
 from veduta.explore.classes import ClassSizes, class_sizes
 from veduta.explore.csv_counts import count_csv, csv_kind
 from veduta.explore.description_charts import _sizes_by_rank, description_charts
-from veduta.explore.photo_facts import read_photo_facts
 
 
 def sized(sizes: list[int]) -> ClassSizes:
@@ -298,58 +296,7 @@ def test_facts_of_photos(tmp_path: Path) -> None:
     )
 
 
-def test_a_row_stays_with_its_photo_beside_broken_ones(tmp_path: Path) -> None:
-    names = []
-    for number in range(600):  # more than are handed to the threads at a time
-        names.append(f"{number:03}.png")
-        if number % 7 == 3:
-            (tmp_path / names[-1]).write_bytes(b"no photo")
-        else:
-            save(tmp_path / names[-1], number)
-    seen = read_photo_facts(tmp_path, names)
-    assert [place for place, _ in seen.unreadable] == list(range(3, 600, 7))
-    assert seen.rows.tolist() == [number for number in range(600) if number % 7 != 3]
-    assert seen.sizes.tolist() == [(tmp_path / names[row]).stat().st_size for row in seen.rows]
-
-
 # Copies
-
-
-def test_bits_of_words() -> None:
-    words = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
-    words[:2] = 0, 2**64 - 1
-    assert _bits(words).tolist() == [int(word).bit_count() for word in words]
-
-
-def test_no_pair_of_near_hashes_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All pairs by brute force, in blocks of every size."""
-    import veduta.curate.duplicates as module
-
-    rng = np.random.default_rng(1)
-    base = rng.integers(0, 2**64, 40, dtype=np.uint64)
-    hashes = np.repeat(base, 6)
-    for at in range(len(hashes)):
-        for bit in rng.choice(64, at % 8, replace=False):
-            hashes[at] ^= np.uint64(1) << np.uint64(bit)
-    looks = rng.integers(0, 256, (1, 256), dtype=np.uint8).repeat(len(hashes), axis=0)
-    wanted = {
-        (a, b)
-        for a in range(len(hashes))
-        for b in range(a + 1, len(hashes))
-        if (int(hashes[a]) ^ int(hashes[b])).bit_count() <= MOST_BITS
-    }
-    assert len(wanted) > 100
-    for pairs_at_once in (1, 50, 1 << 21):
-        monkeypatch.setattr(module, "_PAIRS_AT_ONCE", pairs_at_once)
-        monkeypatch.setattr(module, "_LOOKS_AT_ONCE", max(1, pairs_at_once >> 6))
-        assert set(module._alike(hashes, looks, None)) == wanted
-        within = np.arange(len(hashes))
-        found = [
-            (int(a), int(b))
-            for first, second in _near_hashes(hashes, within)
-            for a, b in zip(first, second, strict=True)
-        ]
-        assert len(found) == len(set(found)) and set(found) == wanted
 
 
 def test_copies_across_splits_and_labels(tmp_path: Path) -> None:
@@ -399,33 +346,6 @@ def test_flat_pictures_are_no_copies_of_each_other(tmp_path: Path) -> None:
         Image.fromarray(dot).save(tmp_path / f"blank/dot{number}.png")
     found = describe(tmp_path).duplicates
     assert found is not None and found.groups == ()
-
-
-def test_copies_of_the_messy_set(shared_data: Callable[[str], Path]) -> None:
-    """Every group of its manifest, and no photo that another program told apart."""
-    root = shared_data("messy")
-    with (root / "manifest.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    paths = [row["path"] for row in rows]
-    seen = read_photo_facts(root, paths)
-    found = find_duplicates(seen, [""] * len(rows), [None] * len(rows))
-    group_of = {place: number for number, group in enumerate(found.groups) for place in group}
-    readable = set(seen.rows.tolist())
-    different = ("hflip", "rotation")  # turned and mirrored ones are not looked for
-    for name in {row["dup_group"] for row in rows if row["dup_group"]}:
-        places = [
-            at
-            for at, row in enumerate(rows)
-            if row["dup_group"] == name
-            and at in readable
-            and not any(word in row["path"] for word in different)
-        ]
-        if len(places) > 1:
-            assert len({group_of.get(at) for at in places} - {None}) == 1, name
-            assert all(at in group_of for at in places), name
-    for group in found.groups:
-        names = {rows[at]["dup_group"] for at in group} - {""}
-        assert len(names) <= 1, [paths[at] for at in group]
 
 
 def test_no_copies_among_drawings(shared_data: Callable[[str], Path]) -> None:
@@ -479,7 +399,7 @@ def test_command_without_photos_reads_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "c" / "a.png", 1)
-    monkeypatch.setattr("veduta.explore.description.read_photo_facts", None)
+    monkeypatch.setattr("veduta.explore.description.scan_photos", None)
     assert run(["describe", str(tmp_path), "--no-photos", "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
     assert done["files"] is None and done["photos"] == 1

@@ -15,7 +15,7 @@ import pytest
 from tiny import pixels, save
 
 from veduta.cli.main import run
-from veduta.curate.copies import Pair
+from veduta.curate.copies import CopyPair
 from veduta.curate.split_table import read_split_table, write_folders, write_labels
 from veduta.curate.splitting import (
     bound_together,
@@ -172,18 +172,18 @@ def test_parts_that_are_none(text: str) -> None:
 
 
 def test_bound_together_joins_copies_and_sources() -> None:
-    pairs = [Pair(0, 3, "cut", 0.99), Pair(3, 5, "mirrored", 0.98)]
+    pairs = [CopyPair(0, 3, "cut", 0.99), CopyPair(3, 5, "mirrored", 0.98)]
     sources = ["", "x", None, "", "x", "y"]
     assert bound_together(6, pairs, sources) == [0, 1, 2, 0, 1, 0]
 
 
 def test_leaks() -> None:
     pairs = [
-        Pair(0, 1, "cut", 0.9),
-        Pair(0, 2, "mirrored", 0.99),
-        Pair(3, 4, "same bytes", 1.0),
-        Pair(3, 5, "same bytes", 1.0),
-        Pair(6, 7, "cut", 0.9),
+        CopyPair(0, 1, "cut", 0.9),
+        CopyPair(0, 2, "mirrored", 0.99),
+        CopyPair(3, 4, "same bytes", 1.0),
+        CopyPair(3, 5, "same bytes", 1.0),
+        CopyPair(6, 7, "cut", 0.9),
     ]
     parts = ["train", "test", "train", "junk", "train", "test", "train", ""]
     found = [(leak.first, leak.second, leak.kind) for leak in find_leaks(parts, pairs)]

@@ -17,7 +17,7 @@ from veduta.cli.progress import stages
 from veduta.text import count
 
 if TYPE_CHECKING:
-    from veduta.curate.copies import Pair
+    from veduta.curate.copies import CopyPair
     from veduta.curate.split_table import SplitTable
     from veduta.curate.splitting import Leak
 
@@ -29,7 +29,7 @@ _DEFAULT = "train=0.8,val=0.1,test=0.1"
 class _Found:
     """What holds photos together: copies, sources, and what could not be looked at."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[CopyPair]
     sources: Sequence[str] | None
     problems: Sequence[str]
 
@@ -155,7 +155,9 @@ def _parts(into: str, folds: int | None) -> dict[str, float]:
     return {str(fold): 1 / folds for fold in range(folds)} if folds else parse_parts(into)
 
 
-def _copies(table: SplitTable, cache: Path | None, *, quiet: bool) -> tuple[list[Pair], list[str]]:
+def _copies(
+    table: SplitTable, cache: Path | None, *, quiet: bool
+) -> tuple[list[CopyPair], list[str]]:
     """Return the copies among the photos, and which of them could not be looked at."""
     from veduta.curate.copies import copies_among
     from veduta.curate.photo_index import describe_photos

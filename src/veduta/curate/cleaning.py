@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veduta.curate.class_members import ENOUGH, class_members
-from veduta.curate.copies import Pair, copies_among, groups
+from veduta.curate.copies import CopyPair, copies_among, groups
 from veduta.curate.dataset_photos import DatasetPhotos, open_photos
 from veduta.curate.example_likeness import LIKE, likeness
 from veduta.curate.findings import KINDS, Finding, by_doubt, doubt
 from veduta.curate.mislabelled import Mislabelled, find_mislabelled
 from veduta.curate.off_topic import FENCE, OffTopic, find_off_topic
-from veduta.curate.photo_faults import LookedAt, look_at
 from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
+from veduta.curate.photo_scan import PhotoScan, scan_photos
 from veduta.errors import QueryError, readable
 from veduta.photos import find_photos
 
@@ -160,15 +160,17 @@ def clean(
     photos = open_photos(path, labels=labels)
     files = photos.files
     tell = on_progress or _silent
-    seen = look_at(files, lambda done, total: tell("Looking", done, total))
+    scan = scan_photos(
+        files, faults=True, on_progress=lambda done, total: tell("Looking", done, total)
+    )
     findings = [
-        _finding(photos, fault.place, fault.kind, fault.score, fault.reason)
-        for fault in seen.faults
+        _finding(photos, fault.position, fault.kind, fault.score, fault.reason)
+        for fault in scan.faults
         if fault.kind in wanted
     ]
     notes: list[str] = []
-    at = np.flatnonzero(seen.decoded)
-    pairs = _same_bytes(seen)
+    at = scan.positions
+    pairs = _same_bytes(scan)
     by_class: list[Finding] = []
     if wanted & _DESCRIBED and len(at):
         describe = described or _describe
@@ -179,7 +181,7 @@ def clean(
         # A photo that went away since it was looked at has no row, and is judged by nothing more.
         if "near-copy" in wanted and len(at) > 1:
             pairs += [
-                Pair(int(at[pair.first]), int(at[pair.second]), pair.kind, pair.score)
+                CopyPair(int(at[pair.first]), int(at[pair.second]), pair.kind, pair.score)
                 for pair in copies_among(known, on_progress=on_progress)
                 if pair.kind != "same bytes"
             ]
@@ -187,7 +189,7 @@ def clean(
             by_class = _by_class(photos, known, at, pairs, notes, wanted)
     if wanted.intersection(_COPIES):
         doubted = {finding.path for finding in by_class}
-        copies = _copies(photos, seen, pairs, doubted)
+        copies = _copies(photos, scan, pairs, doubted)
         findings += [finding for finding in copies if finding.kind in wanted]
     findings += by_class
     return Cleaning(
@@ -219,7 +221,7 @@ def _photos_in(folder: Path) -> list[Path]:
 
 
 def _unlike(
-    photos: DatasetPhotos, known: DescribedPhotos, at: NDArray[np.intp], good: DescribedPhotos
+    photos: DatasetPhotos, known: DescribedPhotos, at: NDArray[np.int64], good: DescribedPhotos
 ) -> list[Finding]:
     """Return a finding for each photo that has a descriptor."""
     examples = good.snapshot.take(good.rows[good.rows >= 0].astype(np.intp))
@@ -243,34 +245,34 @@ def _unlike(
     return found
 
 
-def _same_bytes(seen: LookedAt) -> list[Pair]:
+def _same_bytes(scan: PhotoScan) -> list[CopyPair]:
     first: dict[bytes, int] = {}
     pairs = []
-    for place in np.flatnonzero(seen.decoded).tolist():
-        same = first.setdefault(seen.digests[place].tobytes(), place)
+    for row, place in enumerate(scan.positions.tolist()):
+        same = first.setdefault(scan.digests[row].tobytes(), place)
         if same != place:
-            pairs.append(Pair(same, place, "same bytes", 1.0))
+            pairs.append(CopyPair(same, place, "same bytes", 1.0))
     return pairs
 
 
 def _copies(
-    photos: DatasetPhotos, seen: LookedAt, pairs: Sequence[Pair], doubted: Collection[str]
+    photos: DatasetPhotos, scan: PhotoScan, pairs: Sequence[CopyPair], doubted: Collection[str]
 ) -> list[Finding]:
     """Return a finding for each photo of a group of copies but the best."""
-    of: dict[int, list[Pair]] = {}
+    of: dict[int, list[CopyPair]] = {}
     for pair in pairs:
         of.setdefault(pair.first, []).append(pair)
         of.setdefault(pair.second, []).append(pair)
     found = []
     for number, group in enumerate(groups(pairs, len(photos.paths)), start=1):
-        worth = {place: _worth(photos, seen, place, doubted) for place in group}
+        worth = {place: _worth(photos, scan, place, doubted) for place in group}
         ranked = sorted(group, key=worth.__getitem__)
         best = ranked[0]
         twins: dict[bytes, list[int]] = {}
         for place in ranked:
-            twins.setdefault(seen.digests[place].tobytes(), []).append(place)
+            twins.setdefault(scan.digests[scan.row(place)].tobytes(), []).append(place)
         for place in ranked[1:]:
-            same = twins[seen.digests[place].tobytes()]
+            same = twins[scan.digests[scan.row(place)].tobytes()]
             if place != same[0]:
                 kind, what, score, other = "exact-copy", "same bytes", 1.0, same[0]
             else:
@@ -300,13 +302,14 @@ def _copies(
 
 
 def _worth(
-    photos: DatasetPhotos, seen: LookedAt, place: int, doubted: Collection[str]
+    photos: DatasetPhotos, scan: PhotoScan, place: int, doubted: Collection[str]
 ) -> tuple[Any, ...]:
     """Return what sorts the copy to keep first; `_WORTH` has it in words."""
     path = photos.paths[place]
     linked = os.path.islink(photos.root / path)
     without = photos.labels[place] is None
-    pixels, size = int(seen.pixels[place]), int(seen.sizes[place])
+    row = scan.row(place)
+    pixels, size = int(scan.widths[row]) * int(scan.heights[row]), int(scan.sizes[row])
     odd = readable(path) != path
     return path in doubted, linked, odd, without, -pixels, -size, len(path), path
 
@@ -320,8 +323,8 @@ def _why(best: Sequence[Any], other: Sequence[Any]) -> str:
 def _by_class(
     photos: DatasetPhotos,
     known: DescribedPhotos,
-    at: NDArray[np.intp],
-    pairs: Sequence[Pair],
+    at: NDArray[np.int64],
+    pairs: Sequence[CopyPair],
     notes: list[str],
     wanted: Collection[str],
 ) -> list[Finding]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.curate.alignment import Sight, agreement
-from veduta.curate.near_hashes import near_photos
+from veduta.curate.hash_pairs import copy_candidates
 from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
 from veduta.errors import PhotoError
 from veduta.files import atomic_file
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from veduta.index.keypoint_files import StoredKeypoints
     from veduta.keypoints import Keypoints
 
-__all__ = ["KINDS", "Pair", "copies_among", "find_copies", "groups"]
+__all__ = ["KINDS", "CopyPair", "copies_among", "find_copies", "groups"]
 
 KINDS = ("same bytes", "same picture", "cut", "mirrored", "mirrored cut", "edited")
 
@@ -51,7 +51,7 @@ _VERSION = 5  # of the way copies are found
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class CopyPair:
     """Two files of which one is a copy of the other, by their places; `first` < `second`.
 
     `kind`
@@ -73,7 +73,7 @@ def find_copies(
     *,
     folder: Path | None = None,
     on_progress: OnProgress | None = None,
-) -> list[Pair]:
+) -> list[CopyPair]:
     """Find the copies among photos; `describe_photos` and `copies_among` one after the other.
 
     Args:
@@ -96,7 +96,9 @@ def find_copies(
     )
 
 
-def copies_among(photos: DescribedPhotos, *, on_progress: OnProgress | None = None) -> list[Pair]:
+def copies_among(
+    photos: DescribedPhotos, *, on_progress: OnProgress | None = None
+) -> list[CopyPair]:
     """Find the copies among described photos, see `find_copies`.
 
     What was found is kept beside the index, and read again for the same photos.
@@ -109,13 +111,13 @@ def copies_among(photos: DescribedPhotos, *, on_progress: OnProgress | None = No
         found = list(_compared(photos, ones, on_progress))
         _store(kept, found)
     pairs = [
-        Pair(min(a, b), max(a, b), kind, score)
+        CopyPair(min(a, b), max(a, b), kind, score)
         for a, b, kind, score in ((ones[a], ones[b], kind, score) for a, b, kind, score in found)
     ]
     return sorted([*same, *pairs], key=lambda pair: (pair.first, pair.second))
 
 
-def groups(pairs: Iterable[Pair], count: int, *, chains: bool = False) -> list[tuple[int, ...]]:
+def groups(pairs: Iterable[CopyPair], count: int, *, chains: bool = False) -> list[tuple[int, ...]]:
     """Return which photos are copies of one another, as rising places, the groups by their first.
 
     Args:
@@ -148,13 +150,15 @@ def groups(pairs: Iterable[Pair], count: int, *, chains: bool = False) -> list[t
     return sorted(found)
 
 
-def _same_bytes(photos: DescribedPhotos) -> tuple[list[Pair], list[int]]:
+def _same_bytes(photos: DescribedPhotos) -> tuple[list[CopyPair], list[int]]:
     """Return the pairs with the same bytes, and the first file of each content, by content."""
     contents = photos.snapshot.rows["content"]
     places: dict[bytes, list[int]] = defaultdict(list)
     for place in np.flatnonzero(photos.rows >= 0).tolist():
         places[contents[int(photos.rows[place])].as_py()].append(place)
-    pairs = [Pair(same[0], other, KINDS[0], 1.0) for same in places.values() for other in same[1:]]
+    pairs = [
+        CopyPair(same[0], other, KINDS[0], 1.0) for same in places.values() for other in same[1:]
+    ]
     return pairs, [places[content][0] for content in sorted(places)]
 
 
@@ -212,7 +216,7 @@ def _candidates(
 ) -> set[tuple[int, int]]:
     """Return the pairs (smaller, larger place in `rows`) that may be copies."""
     hashes = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows].astype(np.uint64)
-    candidates = near_photos(hashes)
+    candidates = copy_candidates(hashes)
     candidates.update(_nearest(photos.snapshot.descriptors, rows, on_progress))
     return candidates
 

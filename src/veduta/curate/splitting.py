@@ -13,13 +13,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
+from veduta.curate.groups import connected_groups
 from veduta.errors import DatasetError
 
 if TYPE_CHECKING:
-    from veduta.curate.copies import Pair
+    from veduta.curate.copies import CopyPair
 
 __all__ = ["Leak", "bound_together", "find_leaks", "parse_parts", "short_classes", "split"]
 
@@ -32,8 +33,8 @@ _EXACT = 1e-9
 class Leak:
     """Two photos that belong together and are in different parts, by their places.
 
-    `kind` is that of the `Pair`, "copies of another" or "same source"; `score` is that of the pair,
-    and 1 where there is none.
+    `kind` is that of the `CopyPair`, "copies of another" or "same source"; `score` is that of the
+    pair, and 1 where there is none.
     """
 
     first: int
@@ -78,7 +79,7 @@ def parse_parts(text: str) -> dict[str, float]:
 
 
 def bound_together(
-    count: int, pairs: Iterable[Pair], sources: Sequence[str | None] | None = None
+    count: int, pairs: Iterable[CopyPair], sources: Sequence[str | None] | None = None
 ) -> list[int]:
     """Return for each of `count` photos the number of its group: the smallest place in it.
 
@@ -87,25 +88,14 @@ def bound_together(
         pairs: copies, as from `find_copies`; chains of them are one group.
         sources: what each photo comes from; None or "" is no source.
     """
-    parent = list(range(count))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    def unite(one: int, other: int) -> None:
-        a, b = root(one), root(other)
-        parent[max(a, b)] = min(a, b)
-
-    for pair in pairs:
-        unite(pair.first, pair.second)
-    seen: dict[str, int] = {}
-    for place, source in enumerate(sources or ()):
-        if source:
-            unite(place, seen.setdefault(source, place))
-    return [root(place) for place in range(count)]
+    first_of_source: dict[str, int] = {}
+    same_source = (
+        (first_of_source.setdefault(source, position), position)
+        for position, source in enumerate(sources or ())
+        if source
+    )
+    copies = ((pair.first, pair.second) for pair in pairs)
+    return connected_groups(count, chain(copies, same_source))
 
 
 def split(
@@ -238,7 +228,7 @@ def short_classes(
 
 def find_leaks(
     chosen: Sequence[str],
-    pairs: Iterable[Pair],
+    pairs: Iterable[CopyPair],
     sources: Sequence[str | None] | None = None,
 ) -> list[Leak]:
     """Return what belongs together and is not in one part; `junk` and no part are none.

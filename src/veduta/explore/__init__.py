@@ -6,13 +6,10 @@ JSON; `veduta.pages` makes its page and its charts.
 
 from veduta.explore.classes import ClassSizes, Imbalance
 from veduta.explore.description import Description, describe
-from veduta.explore.photo_facts import PhotoFacts, read_photo_facts
 
 __all__ = [
     "ClassSizes",
     "Description",
     "Imbalance",
-    "PhotoFacts",
     "describe",
-    "read_photo_facts",
 ]

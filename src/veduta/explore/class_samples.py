@@ -57,7 +57,7 @@ def class_rows(
 
 def _class_row(description: Description, loader: PhotoLoader, number: int) -> PhotoRow:
     label = description.sizes.names[number]
-    readable = description.facts.rows.tolist() if description.facts else []
+    readable = description.facts.positions.tolist() if description.facts else []
     rows = [row for row in readable if loader.labels[row] == label]
     chosen = np.random.default_rng(number).permutation(rows)[:_PHOTOS_OF_A_CLASS]
     photos = [loader.load(row) for row in sorted(chosen.tolist())]

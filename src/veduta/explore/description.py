@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.curate.duplicates import Copy, Duplicates, find_duplicates
+from veduta.curate.hash_duplicates import DuplicatePair, Duplicates, find_duplicates
+from veduta.curate.photo_scan import PhotoScan, scan_photos
 from veduta.datasets import Dataset
 from veduta.errors import DatasetError, readable
 from veduta.explore.classes import ClassSizes, class_sizes
-from veduta.explore.photo_facts import PhotoFacts, read_photo_facts
 from veduta.explore.sources import open_source
 
 __all__ = ["Description", "describe"]
@@ -41,7 +41,7 @@ class Description:
     source: Path
     sizes: ClassSizes
     dataset: Dataset | None = None
-    facts: PhotoFacts | None = None
+    facts: PhotoScan | None = None
     duplicates: Duplicates | None = None
 
     @property
@@ -135,7 +135,7 @@ class Description:
         facts, paths = self.facts, self.dataset.table["path"].to_pylist()
         pixels = facts.widths.astype(np.float64) * facts.heights
         return {
-            "read": len(facts.rows),
+            "read": len(facts.positions),
             "unreadable": [{"path": paths[row], "reason": why} for row, why in facts.unreadable],
             "width": _quantiles(facts.widths),
             "height": _quantiles(facts.heights),
@@ -143,7 +143,7 @@ class Description:
             "aspect_ratio": _quantiles(facts.widths / facts.heights),
             "bytes": {**_quantiles(facts.sizes), "total": int(facts.sizes.sum())},
             "formats": dict(facts.formats),
-            "colour_modes": dict(facts.modes),
+            "colour_modes": dict(facts.colour_modes),
             "misnamed": [{"path": paths[row], "format": kind} for row, kind in facts.misnamed],
         }
 
@@ -155,12 +155,12 @@ class Description:
         def named(groups: Sequence[Sequence[int]]) -> list[list[str]]:
             return [[paths[row] for row in group] for group in groups]
 
-        def pairs(copies: Sequence[Copy]) -> list[dict[str, Any]]:
+        def pairs(copies: Sequence[DuplicatePair]) -> list[dict[str, Any]]:
             return [
                 {
                     "paths": [paths[copy.first], paths[copy.second]],
                     "same_bytes": copy.same_bytes,
-                    "likeness": round(copy.likeness, 4),
+                    "likeness": round(copy.correlation, 4),
                 }
                 for copy in copies
             ]
@@ -226,7 +226,12 @@ def describe(
     if source.dataset is None or not photos:
         return Description(source_path, sizes, source.dataset)
     table = source.dataset.table
-    facts = read_photo_facts(source.dataset.root, table["path"].to_pylist(), progress_of("Reading"))
+    facts = scan_photos(
+        table["path"].to_pylist(),
+        root=source.dataset.root,
+        fingerprints=True,
+        on_progress=progress_of("Reading"),
+    )
     duplicates = find_duplicates(
         facts, table["split"].to_pylist(), table["label"].to_pylist(), progress_of("Comparing")
     )

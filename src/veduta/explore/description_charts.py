@@ -11,9 +11,9 @@ from veduta.pages.charts import Chart, bars, histogram, lines, points
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from veduta.curate.photo_scan import PhotoScan
     from veduta.explore.classes import ClassSizes
     from veduta.explore.description import Description
-    from veduta.explore.photo_facts import PhotoFacts
 
 __all__ = ["class_charts", "description_charts", "photo_charts"]
 
@@ -89,9 +89,9 @@ def class_charts(sizes: ClassSizes) -> dict[str, Chart]:
     return charts
 
 
-def photo_charts(facts: PhotoFacts) -> dict[str, Chart]:
+def photo_charts(facts: PhotoScan) -> dict[str, Chart]:
     """Return the charts of photo sizes, formats and file sizes; none without a photo."""
-    if not len(facts.rows):
+    if not len(facts.positions):
         return {}
     widths, heights = facts.widths.astype(np.float64), facts.heights.astype(np.float64)
     x, y, weights = _points_with_counts(widths, heights)
@@ -99,7 +99,7 @@ def photo_charts(facts: PhotoFacts) -> dict[str, Chart]:
         name: bars(title, list(counts), list(counts.values()), x_label="photos")
         for name, title, counts in (
             ("formats", "Formats", facts.formats),
-            ("colour_modes", "Colour modes", facts.modes),
+            ("colour_modes", "Colour modes", facts.colour_modes),
         )
     }
     return {

@@ -24,11 +24,11 @@ from veduta.pages.photo_rows import PhotoRow
 from veduta.text import format_number
 
 if TYPE_CHECKING:
-    from veduta.curate.duplicates import Copy, Duplicates
+    from veduta.curate.hash_duplicates import DuplicatePair, Duplicates
+    from veduta.curate.photo_scan import PhotoScan
     from veduta.datasets import Dataset
     from veduta.explore.classes import ClassSizes
     from veduta.explore.description import Description
-    from veduta.explore.photo_facts import PhotoFacts
 
 __all__ = ["description_page", "write_charts"]
 
@@ -135,7 +135,7 @@ def _class_table(sizes: ClassSizes) -> ClassTable:
 
 
 def _photos_part(
-    description: Description, dataset: Dataset, facts: PhotoFacts, duplicates: Duplicates
+    description: Description, dataset: Dataset, facts: PhotoScan, duplicates: Duplicates
 ) -> PhotosPart:
     loader = PhotoLoader(dataset)
     # A copy in another split and under another label is shown once, with the splits.
@@ -164,11 +164,11 @@ def _photos_part(
     )
 
 
-def _pairs(loader: PhotoLoader, copies: Sequence[Copy]) -> PhotoRows:
+def _pairs(loader: PhotoLoader, copies: Sequence[DuplicatePair]) -> PhotoRows:
     rows = [
         PhotoRow(
             [loader.load(copy.first), loader.load(copy.second)],
-            note="same bytes" if copy.same_bytes else f"likeness {copy.likeness:.3f}",
+            note="same bytes" if copy.same_bytes else f"likeness {copy.correlation:.3f}",
         )
         for copy in copies[:_MAX_PAIRS]
     ]
