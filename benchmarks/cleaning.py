@@ -36,13 +36,13 @@ from benchmarks.report import ROOT, number, parser, publish, status, table, verd
 from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.cleaning import clean
 from veduta.curate.copies import _candidates, copies_among, groups
-from veduta.curate.dataset_photos import DatasetPhotos, open_photos
 from veduta.curate.example_likeness import LIKE, likeness
 from veduta.curate.findings import KINDS
 from veduta.curate.mislabelled import _HeldOut, _softmax, find_mislabelled, sharpness
 from veduta.curate.off_topic import find_off_topic
 from veduta.curate.photo_index import DescribedPhotos, describe_photos
 from veduta.curate.photo_scan import scan_photos
+from veduta.datasets import Dataset, read_dataset
 from veduta.evaluation.metrics import average_precision
 from veduta.keypoints import Keypoints
 from veduta.recognize.labelled_gallery import UNLABELLED
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
 class Labelled:
     """The photos of a set that decode, with their descriptors and copies."""
 
-    photos: DatasetPhotos
+    photos: Dataset
     known: DescribedPhotos
     members: ClassMembers
 
@@ -106,7 +106,7 @@ def accuracy(data: Path) -> str:
 
 
 def labelled(folder: Path) -> Labelled:
-    photos = open_photos(folder)
+    photos = read_dataset(folder, every_photo=True)
     known = describe_photos(photos.files)
     group_of = np.full(len(photos.paths), -1)
     for place, group in enumerate(groups(copies_among(known), len(photos.paths))):
@@ -357,7 +357,7 @@ def alarms(data: Path) -> str:
     for name in (*SETS, "same_place", "messy/files"):
         if not (data / name).is_dir():
             continue
-        photos = open_photos(data / name)
+        photos = read_dataset(data / name, every_photo=True)
         counts = Counter(fault.kind for fault in scan_photos(photos.files, faults=True).faults)
         told = ", ".join(f"{kind} {counts[kind]}" for kind in KINDS if counts[kind]) or "none"
         rows.append([name, f"{len(photos.paths):,}", told])
@@ -587,7 +587,7 @@ def once(folder: Path, photos: int) -> dict[str, dict[str, float]]:
         return value
 
     timed("looking", lambda: clean(folder, only=LIGHT))
-    listed = open_photos(folder)
+    listed = read_dataset(folder, every_photo=True)
     encoder: Any = _Noisy(_DIMENSION)
     extractor: Any = _NoKeypoints()
     cache = folder.with_name(folder.name + "-cache")

@@ -24,9 +24,8 @@ pytest.importorskip("torchvision")
 from torchvision.transforms import v2  # noqa: E402
 
 from veduta.cli.main import run  # noqa: E402
-from veduta.curate.split_table import read_split_table  # noqa: E402
 from veduta.curate.splitting import find_leaks  # noqa: E402
-from veduta.datasets import open_dataset  # noqa: E402
+from veduta.datasets import open_dataset, read_dataset  # noqa: E402
 from veduta.errors import DatasetError, RecipeError, StorageFull  # noqa: E402
 from veduta.learn.augmentation import (  # noqa: E402
     blur,
@@ -554,7 +553,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def augmented(source: Path, out: Path, **options: object) -> offline.Augmented:
     steps = read_steps(options.pop("steps", KERAS))  # type: ignore[arg-type]
     column = str(options.get("column", "split"))
-    table = read_split_table(source, column=column)
+    table = read_dataset(source, split_column=column, keep_columns=True)
     return offline.augment_dataset(table, steps, out, **options)  # type: ignore[arg-type]
 
 
@@ -595,7 +594,7 @@ def test_no_copy_crosses_a_split(tmp_path: Path) -> None:
         out = tmp_path / f"{column}-{part}"
         augmented(source, out, column=column, part=part, copies=2)
         for each in ("split", "cls"):
-            table = read_split_table(out, column=each)
+            table = read_dataset(out, split_column=each, keep_columns=True)
             sources = table.column("original_photo")
             assert find_leaks(table.splits, [], sources) == []
             asked = {table.splits[at] for at, path in enumerate(table.paths) if path != sources[at]}
@@ -713,7 +712,7 @@ def test_a_dataset_without_a_split(tmp_path: Path) -> None:
         ]
     )
     assert code == 0
-    table = read_split_table(tmp_path / "out", labels="split.csv")
+    table = read_dataset(tmp_path / "out", labels="split.csv", keep_columns=True)
     assert set(table.splits) == {"train", "val", "test"}
     assert find_leaks(table.splits, [], table.column("original_photo")) == []
 
@@ -732,7 +731,7 @@ def test_folders_of_splits(tmp_path: Path) -> None:
             save(tmp_path / "data" / part / "a b" / f"{number}.png", number)
     done = augmented(tmp_path / "data", tmp_path / "out", copies=1)
     assert (done.photos, done.chosen) == (6, 2)
-    table = read_split_table(tmp_path / "out")
+    table = read_dataset(tmp_path / "out", keep_columns=True)
     assert dict(zip(table.paths, table.splits, strict=True)) == {
         "Training/a b/0.png": "train",
         "Training/a b/0~1.jpg": "train",
@@ -784,14 +783,14 @@ def test_hostile_files_and_names(tmp_path: Path) -> None:
     rows = [[name, "l,\n\"'=1", "train"] for name in (*good, "broken.jpg", "page.jpg", "empty.jpg")]
     rows += [["broken-test.jpg", "b", "test"], ["gone.jpg", "b", "train"]]
     write_rows(source / "data.csv", ["path", "label", "split"], rows)
-    table = read_split_table(source, labels="data.csv")
+    table = read_dataset(source, labels="data.csv", keep_columns=True)
     done = offline.augment_dataset(table, read_steps(KERAS), tmp_path / "out", copies=1)
     assert done.chosen == len(good)
     assert done.photos == len(good) + 1  # a photo that is not changed is not looked into
     told = "\n".join(done.problems)
-    for name in ("broken.jpg: left out", "page.jpg: left out", "empty.jpg: left out", "1 photos"):
+    for name in ("broken.jpg: left out", "page.jpg: left out", "empty.jpg: left out", "1 missing"):
         assert name in told
-    read = read_split_table(tmp_path / "out")
+    read = read_dataset(tmp_path / "out", keep_columns=True)
     assert len(read.paths) == 2 * len(good) + 1
     assert read.problems == ()
     assert set(read.labels) == {"l,\n\"'=1", "b"}
@@ -806,7 +805,7 @@ def test_hostile_files_and_names(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_that_takes_the_place_of_a_photo(tmp_path: Path) -> None:
     source = dataset(tmp_path / "data")
-    table = read_split_table(source)
+    table = read_dataset(source, keep_columns=True)
     (source / "photos/c0/train0.jpg").unlink()
     os.mkfifo(source / "photos/c0/train0.jpg")
     done = offline.augment_dataset(table, read_steps(KERAS), tmp_path / "out", copies=1)
@@ -1009,7 +1008,7 @@ def test_a_dataset_by_a_recipe(
 
 def test_real_photos_of_all_kinds(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Every broken, odd or misnamed file is copied or named, and what is copied decodes."""
-    table = read_split_table(shared_data("messy"))
+    table = read_dataset(shared_data("messy"), keep_columns=True)
     steps = read_steps([{"rotation": 40}, {"gaussian-noise": 0.1}])
     done = offline.augment_dataset(table, steps, tmp_path / "out", every=True, copies=1, side=64)
     left_out = {problem.split(": left out")[0] for problem in done.problems}

@@ -29,7 +29,6 @@ from veduta.curate import quarantine as moves
 from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.cleaning import Cleaning, clean
 from veduta.curate.copies import CopyPair
-from veduta.curate.dataset_photos import open_photos
 from veduta.curate.example_likeness import likeness
 from veduta.curate.findings import KINDS, by_doubt, doubt, write_findings
 from veduta.curate.mislabelled import _HeldOut, confident, find_mislabelled, sharpness
@@ -38,6 +37,7 @@ from veduta.curate.photo_faults import MIN_SIDE_PIXELS, detail_count
 from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
 from veduta.curate.photo_scan import scan_photos
 from veduta.curate.quarantine import UNDO_FILE, quarantine, undo
+from veduta.datasets import open_dataset, read_dataset
 from veduta.errors import DatasetError, QueryError
 from veduta.recognize.linear import RIDGE
 
@@ -56,7 +56,7 @@ def photo(seed: int, width: int = 320, height: int = 240) -> Image.Image:
 
 
 def kinds_of(folder: Path) -> dict[str, set[str]]:
-    photos = open_photos(folder)
+    photos = read_dataset(folder, every_photo=True)
     found: dict[str, set[str]] = {path: set() for path in photos.paths}
     for fault in scan_photos(photos.files, faults=True).faults:
         assert 0.5 <= fault.score <= 1.0 and fault.reason
@@ -160,7 +160,7 @@ def test_layouts(tmp_path: Path) -> None:
     for path in ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/4.png"):
         (tmp_path / "parts" / path).parent.mkdir(parents=True, exist_ok=True)
         photo(1).save(tmp_path / "parts" / path)
-    found = open_photos(tmp_path / "parts")
+    found = read_dataset(tmp_path / "parts", every_photo=True)
     rows = set(zip(found.paths, found.labels, found.splits, strict=True))
     assert rows == {
         ("train/a/1.png", "a", "train"),
@@ -168,18 +168,21 @@ def test_layouts(tmp_path: Path) -> None:
         ("test/a/3.png", "a", "test"),
         ("test/4.png", None, "test"),
     }
-    assert set(open_photos(tmp_path / "parts/train").labels) == {"a", "b"}
-    assert open_photos(tmp_path / "parts/train/a").labels == (None,)
+    assert set(read_dataset(tmp_path / "parts/train", every_photo=True).labels) == {"a", "b"}
+    assert read_dataset(tmp_path / "parts/train/a", every_photo=True).labels == (None,)
     table = tmp_path / "parts/names.csv"
     table.write_text("path,label\ntrain/a/1.png,x\nnone.png,y\n", "utf-8")
-    for listed in (open_photos(table), open_photos(tmp_path / "parts", labels="names.csv")):
-        assert listed.labels == ("x",) and listed.table == table
+    for listed in (
+        read_dataset(table, every_photo=True),
+        read_dataset(tmp_path / "parts", labels="names.csv", every_photo=True),
+    ):
+        assert listed.labels == ("x",) and listed.labels_file == table
         assert "1 missing" in listed.problems[0]
     with pytest.raises(DatasetError, match="nothing to add"):
-        open_photos(table, labels="names.csv")
+        read_dataset(table, labels="names.csv", every_photo=True)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="holds no photos"):
-        open_photos(tmp_path / "empty")
+        read_dataset(tmp_path / "empty", every_photo=True)
 
 
 # The table
@@ -200,7 +203,7 @@ def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.Mo
         (data / copy).write_bytes((data / "a/squeezed.jpg").read_bytes())
     (data / "a/alias.jpg").symlink_to("best.jpg")
     photo(2).save(data / "b/other.jpg")
-    names = [path.name for path in open_photos(data).files]
+    names = [path.name for path in read_dataset(data, every_photo=True).files]
     place = {name: names.index(name) for name in names}
 
     def near(*_: object, **__: object) -> list[CopyPair]:
@@ -326,7 +329,7 @@ def test_one_class_has_nothing_to_compare(places: Path, tmp_path: Path) -> None:
 
 
 def members_of(places: Path, folder: Path) -> tuple[ClassMembers, Path]:
-    photos = open_photos(places)
+    photos = read_dataset(places, every_photo=True)
     known = tiny_described(folder)(photos.files, None)
     groups = np.full(len(photos.paths), -1)
     groups[[3, 17, 18]] = 0
@@ -736,10 +739,8 @@ def test_wrong_calls(tmp_path: Path, arguments: list[str], code: int) -> None:
 def test_new_labels_go_to_a_new_file(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from veduta.datasets import open_dataset
-
     root = tmp_path / "data"
-    photos = open_photos(places)
+    photos = read_dataset(places, every_photo=True)
     rows = ["\ufeffLabel,path,taken by"]
     for path, label in zip(photos.paths, photos.labels, strict=True):
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -116,13 +116,13 @@ class TestLabelsCsv:
 
 class TestLabelsCsvRefuses:
     def test_missing_columns_naming_found_and_wanted(self, tmp_path: Path) -> None:
-        message = refusal(tmp_path, "file,class\na.jpg,x\n")
+        message = refusal(tmp_path, "number,quality\n1,x\n")
         assert "line 1: no column 'path' and no column 'label'" in message
-        assert "found 'file', 'class'" in message
+        assert "found 'number', 'quality'" in message
         assert "wanted 'path', 'label' and optionally 'split'" in message
 
-    def test_semicolons_with_a_hint(self, tmp_path: Path) -> None:
-        assert "separate the columns with commas" in refusal(tmp_path, "path;label\na.jpg;x\n")
+    def test_other_separators_with_a_hint(self, tmp_path: Path) -> None:
+        assert "separate the columns with commas" in refusal(tmp_path, "path:label\na.jpg:x\n")
 
     def test_an_empty_file(self, tmp_path: Path) -> None:
         assert "found none" in refusal(tmp_path, "\n\n")
@@ -287,9 +287,16 @@ class TestClassFolders:
             open_dataset(tmp_path)
 
     def test_folders_named_like_splits_are_no_classes(self, tmp_path: Path) -> None:
-        put(tmp_path, "Query/a/1.jpg", "gallery/a/2.jpg")
+        put(tmp_path, "Query/1.jpg", "gallery/2.jpg")
         with pytest.raises(DatasetError, match=r"are splits, not classes.*--queries, --gallery"):
             open_dataset(tmp_path)
+        put(tmp_path, "Query/a/3.jpg", "gallery/a/4.jpg")
+        assert rows_of(open_dataset(tmp_path)) == [
+            ("Query/1.jpg", None, "query"),
+            ("Query/a/3.jpg", "a", "query"),
+            ("gallery/2.jpg", None, "gallery"),
+            ("gallery/a/4.jpg", "a", "gallery"),
+        ]
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="holds no photos"):

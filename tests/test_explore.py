@@ -20,10 +20,10 @@ from PIL import Image
 from tiny import pixels, save
 
 from veduta.cli.main import run
+from veduta.datasets.label_counts import count_labels, find_label_list
 from veduta.errors import DatasetError
 from veduta.explore import describe
 from veduta.explore.classes import ClassSizes, class_sizes
-from veduta.explore.csv_counts import count_csv, csv_kind
 from veduta.explore.description_charts import _sizes_by_rank, description_charts
 
 
@@ -191,7 +191,8 @@ def test_labels_without_their_photos(tmp_path: Path) -> None:
     ("content", "match"),
     [
         (b"id,url\na,b\n", r"line 1: no column of labels; found 'id', 'url'; wanted 'path' and"),
-        (b"id;url;landmark_id\n", "separate the columns with commas"),
+        (b"id;url;landmark_id\n", "no labelled photo"),
+        (b"id:url:landmark_id\n", "separate the columns with commas"),
         (b"", "found none"),
         (b"id,url,landmark_id\n", "no labelled photo"),
         (b"id,url,landmark_id\na,u,\n", "no labelled photo"),
@@ -217,9 +218,9 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     for rows in (20_000, 200_000):
         file = tmp_path / f"{rows}.csv"
         landmarks_csv(file, rows)
-        kind = csv_kind(file)
+        labels = find_label_list(file)
         tracemalloc.start()
-        count_csv(file, kind)
+        count_labels(labels)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0] + 200_000

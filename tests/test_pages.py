@@ -9,8 +9,8 @@ import pytest
 from tiny import pixels, save
 
 from veduta.curate.leaks_report import leaks_page
-from veduta.curate.split_table import SplitTable
 from veduta.curate.splitting import Leak
+from veduta.datasets.dataset import Dataset, as_table
 from veduta.pages.hit import HitTile, Outline
 from veduta.pages.leaks_page import write_leaks_page
 from veduta.pages.results_page import (
@@ -161,17 +161,13 @@ def test_evidence(browser: Any, evidence_file: Path, width: int, height: int) ->
 def test_leaks(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
     save(tmp_path / "a.png", 1)
     save(tmp_path / EVIL.replace("/", "-"), 2)
-    table = SplitTable(
-        root=tmp_path,
-        paths=("a.png", EVIL.replace("/", "-"), "gone.png"),
-        labels=("tower", "tower", "tower"),
-        splits=("train", "test", "test"),
-        others={},
-        problems=(),
+    table = as_table(
+        ["a.png", EVIL.replace("/", "-"), "gone.png"], ["tower"] * 3, ["train", "test", "test"]
     )
+    dataset = Dataset(tmp_path, table)
     leaks = [Leak(0, 1, "mirrored", 0.98), Leak(0, 2, "same bytes", 1.0)]
     file = tmp_path / "leaks.html"
-    write_leaks_page(file, leaks_page(table, table.splits, leaks, "test and train: 2 leaks"))
+    write_leaks_page(file, leaks_page(dataset, dataset.splits, leaks, "test and train: 2 leaks"))
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
     )

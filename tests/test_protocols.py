@@ -345,7 +345,7 @@ class TestEveryGoogleLandmarksFile:
         for name in header.removesuffix(",Usage").split(","):
             assert repr(name) in message
         assert "separate the columns with commas" in csv_refusal(
-            reader, csv(tmp_path, "photo;class\na;b\n")
+            reader, csv(tmp_path, "photo:class\na:b\n")
         )
         assert "found none" in csv_refusal(reader, csv(tmp_path, ""))
 

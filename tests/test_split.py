@@ -16,7 +16,6 @@ from tiny import pixels, save
 
 from veduta.cli.main import run
 from veduta.curate.copies import CopyPair
-from veduta.curate.split_table import read_split_table, write_folders, write_labels
 from veduta.curate.splitting import (
     bound_together,
     find_leaks,
@@ -24,6 +23,8 @@ from veduta.curate.splitting import (
     short_classes,
     split,
 )
+from veduta.curate.write_split import write_folders, write_labels
+from veduta.datasets import read_dataset
 from veduta.errors import DatasetError
 
 PARTS = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -234,11 +235,11 @@ def test_a_labels_file_comes_back_with_its_columns(tmp_path: Path) -> None:
 
 
 def test_a_labels_file_lies_with_its_photos_or_above_them(tmp_path: Path) -> None:
-    table = read_split_table(dataset(tmp_path / "set"))
+    table = read_dataset(dataset(tmp_path / "set"), keep_columns=True)
     above = tmp_path / "above.csv"
     write_labels(table, ["train"] * 30, above)
     assert all((tmp_path / row["path"]).is_file() for row in rows_of(above))
-    assert read_split_table(above).labels == table.labels
+    assert read_dataset(above, keep_columns=True).labels == table.labels
     (tmp_path / "aside").mkdir()
     with pytest.raises(DatasetError, match="or a folder above it"):
         write_labels(table, ["train"] * 30, tmp_path / "aside" / "labels.csv")
@@ -251,7 +252,7 @@ def test_folders(tmp_path: Path, links: bool) -> None:
     for folder in ("x", "y"):
         save(root / "a" / folder / "same name.png", len(folder))
         save(root / "b" / folder / "1.png", 7)
-    table = read_split_table(root)
+    table = read_dataset(root, keep_columns=True)
     write_folders(table, ["train", "train", "test", "test"], tmp_path / "new", links=links)
     made = sorted(p.relative_to(tmp_path / "new") for p in (tmp_path / "new").rglob("*.png"))
     assert list(map(str, made)) == [
@@ -264,7 +265,7 @@ def test_folders(tmp_path: Path, links: bool) -> None:
     assert all((tmp_path / "new" / path).stat().st_size > 0 for path in made)
     with pytest.raises(DatasetError, match="not empty"):
         write_folders(table, ["train"] * 4, tmp_path / "new", links=links)
-    again = read_split_table(tmp_path / "new")
+    again = read_dataset(tmp_path / "new", keep_columns=True)
     assert Counter(again.splits) == {"train": 2, "test": 2}
     assert set(again.labels) == {"a", "b"}
 
@@ -276,21 +277,21 @@ def test_labels_that_are_no_folder_names(tmp_path: Path) -> None:
         save(root / f"{at}.png", at)
     lines = [f"{at}.png,{name or ''}" for at, name in enumerate(names)]
     (root / "labels.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
-    table = read_split_table(root)
+    table = read_dataset(root, keep_columns=True)
     write_folders(table, ["train"] * 4, tmp_path / "deep" / "new")
     made = list((tmp_path / "deep").rglob("*.png"))
     assert len(made) == 4
     assert all(p.parent.parent == tmp_path / "deep" / "new" / "train" for p in made)
     (root / "labels.csv").write_text("path,label\n0.png,a/b\n1.png,a_b\n")
     with pytest.raises(DatasetError, match="would be one folder"):
-        write_folders(read_split_table(root), ["train"] * 2, tmp_path / "other")
+        write_folders(read_dataset(root, keep_columns=True), ["train"] * 2, tmp_path / "other")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("path\n0.png\n", "no column 'label'"),
-        ("path,label\n../0.png,a\n", "line 2: .* is no path inside"),
+        ("path,label\n../0.png,a\n", "line 2: .* leads out of the dataset"),
         ("path,label\n0.png,a\n0.png,b\n", "line 3: .* already on line 2"),
         ("path,label\nnone.png,a\n", "none of its 1 photos"),
         ("path,label\n0.png,a,b\n", "3 fields"),
@@ -300,7 +301,7 @@ def test_labels_files_that_are_refused(tmp_path: Path, text: str, message: str) 
     save(tmp_path / "0.png", 0)
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DatasetError, match=message):
-        read_split_table(tmp_path)
+        read_dataset(tmp_path, keep_columns=True)
 
 
 def test_a_check_needs_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

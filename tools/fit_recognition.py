@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from veduta.datasets import Dataset, open_dataset, retrieval_protocol
-from veduta.datasets.dataset import NO_SPLIT, as_table
+from veduta.datasets.dataset import as_table
+from veduta.datasets.split_names import NO_SPLIT
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.dataset_index import index_dataset
 from veduta.files import write_text

@@ -120,11 +120,11 @@ def command(
     if preview is not None:
         _preview(source, preview, chosen, seed, as_json)
     elif out is not None:
-        from veduta.curate.split_table import read_split_table
+        from veduta.datasets import read_dataset
         from veduta.learn.augmentation.offline import augment_dataset
         from veduta.learn.augmentation.steps import REPORTED, read_steps
 
-        table = read_split_table(source, labels=labels, column=column)
+        table = read_dataset(source, labels=labels, split_column=column, keep_columns=True)
         with progress("Augmenting", quiet=as_json) as advance:
             done = augment_dataset(
                 table,

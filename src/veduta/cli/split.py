@@ -18,8 +18,8 @@ from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.curate.copies import CopyPair
-    from veduta.curate.split_table import SplitTable
     from veduta.curate.splitting import Leak
+    from veduta.datasets import Dataset
 
 _LISTED = 10  # of a kind; --json has all
 _DEFAULT = "train=0.8,val=0.1,test=0.1"
@@ -118,7 +118,7 @@ def command(
     part gets its share of each class. `distractor` takes the photos without a label. Nothing in
     DATASET is changed. A check that finds leaks ends with exit code 1.
     """
-    from veduta.curate.split_table import read_split_table
+    from veduta.datasets import read_dataset
 
     if check and (into or folds or out or folders):
         raise click.UsageError("--check looks at the split that is there: no --into, no --out.")
@@ -127,7 +127,7 @@ def command(
     if html and not check:
         raise click.UsageError("--html goes with --check.")
     column = column or ("fold" if folds else "split")
-    table = read_split_table(dataset, labels=labels, column=column)
+    table = read_dataset(dataset, labels=labels, split_column=column, keep_columns=True)
     sources = table.column(group_column) if group_column else None
     pairs, problems = _copies(table, cache, quiet=as_json) if find_copies else ([], [])
     found = _Found(pairs, sources, [*table.problems, *problems])
@@ -155,9 +155,7 @@ def _parts(into: str, folds: int | None) -> dict[str, float]:
     return {str(fold): 1 / folds for fold in range(folds)} if folds else parse_parts(into)
 
 
-def _copies(
-    table: SplitTable, cache: Path | None, *, quiet: bool
-) -> tuple[list[CopyPair], list[str]]:
+def _copies(table: Dataset, cache: Path | None, *, quiet: bool) -> tuple[list[CopyPair], list[str]]:
     """Return the copies among the photos, and which of them could not be looked at."""
     from veduta.curate.copies import copies_among
     from veduta.curate.photo_index import describe_photos
@@ -170,9 +168,7 @@ def _copies(
     ]
 
 
-def _check(
-    table: SplitTable, found: _Found, column: str, html: Path | None, *, as_json: bool
-) -> int:
+def _check(table: Dataset, found: _Found, column: str, html: Path | None, *, as_json: bool) -> int:
     from veduta.curate.leaks_report import leaks_page
     from veduta.curate.splitting import find_leaks
     from veduta.errors import DatasetError, readable
@@ -224,7 +220,7 @@ def _between(chosen: Sequence[str], leaks: Sequence[Leak]) -> list[tuple[tuple[s
 
 
 def _split(
-    table: SplitTable,
+    table: Dataset,
     found: _Found,
     parts: dict[str, float],
     seed: int,
@@ -236,8 +232,8 @@ def _split(
     links: bool,
     as_json: bool,
 ) -> None:
-    from veduta.curate.split_table import write_folders, write_labels
     from veduta.curate.splitting import bound_together, short_classes, split
+    from veduta.curate.write_split import write_folders, write_labels
 
     groups = bound_together(len(table.paths), found.pairs, found.sources)
     chosen = split(table.paths, table.labels, groups, parts, seed=seed)
@@ -308,7 +304,7 @@ def _short_line(label: str, photos: int, apart: int, lacking: Sequence[str]) -> 
     return f"{label}: {count(photos, 'photo')}{held}, none in {', '.join(lacking)}"
 
 
-def _leak_json(table: SplitTable, chosen: Sequence[str], leak: Leak) -> dict[str, Any]:
+def _leak_json(table: Dataset, chosen: Sequence[str], leak: Leak) -> dict[str, Any]:
     both = (leak.first, leak.second)
     return {
         "paths": [table.paths[at] for at in both],
@@ -319,7 +315,7 @@ def _leak_json(table: SplitTable, chosen: Sequence[str], leak: Leak) -> dict[str
     }
 
 
-def _leak_line(table: SplitTable, chosen: Sequence[str], leak: Leak) -> str:
+def _leak_line(table: Dataset, chosen: Sequence[str], leak: Leak) -> str:
     one, other = (f"{chosen[at]} {table.paths[at]}" for at in (leak.first, leak.second))
     return f"{one} = {other} ({leak.kind})"
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import posixpath
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from veduta.curate.dataset_photos import DatasetPhotos
-from veduta.datasets.csv_records import read_header, read_records
+from veduta.datasets import Dataset
+from veduta.datasets.labels_csv import read_relabelled
 from veduta.errors import readable
 
 __all__ = ["write_labels"]
@@ -16,7 +15,7 @@ __all__ = ["write_labels"]
 _NAME = "labels.cleaned"
 
 
-def write_labels(photos: DatasetPhotos, gone: Collection[str], labels: Mapping[str, str]) -> Path:
+def write_labels(photos: Dataset, gone: Collection[str], labels: Mapping[str, str]) -> Path:
     """Write what `veduta evaluate DATASET --labels` reads; nothing is overwritten.
 
     A labels file keeps its columns and their order. Photos of class folders get the columns `path`,
@@ -32,11 +31,12 @@ def write_labels(photos: DatasetPhotos, gone: Collection[str], labels: Mapping[s
         DatasetError: the labels file does not read any more.
         OSError: the new file cannot be written.
     """
-    rows = _from_table(photos.table, labels) if photos.table else _listed(photos, labels)
+    file = photos.labels_file
+    rows: _Rows = read_relabelled(file, labels) if file else _listed(photos, labels)
     number = 1
     while True:
         name = f"{_NAME}.csv" if number == 1 else f"{_NAME}-{number}.csv"
-        folder = photos.table.parent if photos.table else photos.root
+        folder = file.parent if file else photos.root
         try:
             out = (folder / name).open("x", encoding="utf-8", newline="")
         except FileExistsError:
@@ -48,21 +48,10 @@ def write_labels(photos: DatasetPhotos, gone: Collection[str], labels: Mapping[s
         return folder / name
 
 
-_Rows = Iterator[tuple[str, Sequence[str]]]
+_Rows = Iterable[tuple[str, Sequence[str]]]
 
 
-def _from_table(table: Path, labels: Mapping[str, str]) -> _Rows:
-    header = read_header(table)
-    names = [name.strip().lower() for name in header]
-    path_at, label_at = names.index("path"), names.index("label")
-    yield "", header
-    for _, row in read_records(table, [name.strip() for name in header]):
-        path = posixpath.normpath(row[path_at])
-        row[label_at] = labels.get(path, row[label_at])
-        yield path, row
-
-
-def _listed(photos: DatasetPhotos, labels: Mapping[str, str]) -> _Rows:
+def _listed(photos: Dataset, labels: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str]]]:
     split = any(photos.splits)
     yield "", ("path", "label", *(("split",) if split else ()))
     for path, label, part in zip(photos.paths, photos.labels, photos.splits, strict=True):

@@ -14,13 +14,13 @@ import numpy as np
 
 from veduta.curate.class_members import ENOUGH, class_members
 from veduta.curate.copies import CopyPair, copies_among, groups
-from veduta.curate.dataset_photos import DatasetPhotos, open_photos
 from veduta.curate.example_likeness import LIKE, likeness
 from veduta.curate.findings import KINDS, Finding, by_doubt, doubt
 from veduta.curate.mislabelled import Mislabelled, find_mislabelled
 from veduta.curate.off_topic import FENCE, OffTopic, find_off_topic
 from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
 from veduta.curate.photo_scan import PhotoScan, scan_photos
+from veduta.datasets import Dataset, read_dataset
 from veduta.errors import QueryError, readable
 from veduta.photos import find_photos
 
@@ -64,7 +64,7 @@ class Cleaning:
         that it took.
     """
 
-    photos: DatasetPhotos
+    photos: Dataset
     readable: int
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -157,7 +157,8 @@ def clean(
     if examples is None:
         wanted.discard("unlike")
     started = time.monotonic()
-    photos = open_photos(path, labels=labels)
+    photos = read_dataset(path, labels=labels, every_photo=True)
+    photos = replace(photos, root=Path(os.path.realpath(photos.root)))
     files = photos.files
     tell = on_progress or _silent
     scan = scan_photos(
@@ -210,7 +211,7 @@ def _describe(files: Sequence[Path], on_progress: OnProgress | None) -> Describe
 
 
 def _finding(
-    photos: DatasetPhotos, place: int, kind: str, score: float, reason: str, **more: Any
+    photos: Dataset, place: int, kind: str, score: float, reason: str, **more: Any
 ) -> Finding:
     suggestion, label = KINDS[kind].suggestion, photos.labels[place]
     return Finding(photos.paths[place], kind, float(score), reason, suggestion, label=label, **more)
@@ -221,7 +222,7 @@ def _photos_in(folder: Path) -> list[Path]:
 
 
 def _unlike(
-    photos: DatasetPhotos, known: DescribedPhotos, at: NDArray[np.int64], good: DescribedPhotos
+    photos: Dataset, known: DescribedPhotos, at: NDArray[np.int64], good: DescribedPhotos
 ) -> list[Finding]:
     """Return a finding for each photo that has a descriptor."""
     examples = good.snapshot.take(good.rows[good.rows >= 0].astype(np.intp))
@@ -256,7 +257,7 @@ def _same_bytes(scan: PhotoScan) -> list[CopyPair]:
 
 
 def _copies(
-    photos: DatasetPhotos, scan: PhotoScan, pairs: Sequence[CopyPair], doubted: Collection[str]
+    photos: Dataset, scan: PhotoScan, pairs: Sequence[CopyPair], doubted: Collection[str]
 ) -> list[Finding]:
     """Return a finding for each photo of a group of copies but the best."""
     of: dict[int, list[CopyPair]] = {}
@@ -302,7 +303,7 @@ def _copies(
 
 
 def _worth(
-    photos: DatasetPhotos, scan: PhotoScan, place: int, doubted: Collection[str]
+    photos: Dataset, scan: PhotoScan, place: int, doubted: Collection[str]
 ) -> tuple[Any, ...]:
     """Return what sorts the copy to keep first; `_WORTH` has it in words."""
     path = photos.paths[place]
@@ -321,7 +322,7 @@ def _why(best: Sequence[Any], other: Sequence[Any]) -> str:
 
 
 def _by_class(
-    photos: DatasetPhotos,
+    photos: Dataset,
     known: DescribedPhotos,
     at: NDArray[np.int64],
     pairs: Sequence[CopyPair],
@@ -369,7 +370,7 @@ def _by_class(
     return findings
 
 
-def _of_wrong(photos: DatasetPhotos, place: int, one: Mislabelled, names: Sequence[str]) -> Finding:
+def _of_wrong(photos: Dataset, place: int, one: Mislabelled, names: Sequence[str]) -> Finding:
     suggested = names[one.suggested]
     reason = (
         f"{100 * one.probability:.0f} % {suggested}, {100 * one.own:.0f} % {photos.labels[place]}, "
@@ -386,7 +387,7 @@ def _of_wrong(photos: DatasetPhotos, place: int, one: Mislabelled, names: Sequen
     )
 
 
-def _of_strange(photos: DatasetPhotos, place: int, one: OffTopic) -> Finding:
+def _of_strange(photos: Dataset, place: int, one: OffTopic) -> Finding:
     reason = (
         f"similarity {one.similarity:.2f} to the rest of {photos.labels[place]}, where "
         f"{one.usual:.2f} is usual"

@@ -9,8 +9,8 @@ from veduta.pages.leaks_page import LeaksPage
 from veduta.pages.photo_rows import PagePhoto, PhotoRow, load_photo
 
 if TYPE_CHECKING:
-    from veduta.curate.split_table import SplitTable
     from veduta.curate.splitting import Leak
+    from veduta.datasets import Dataset
 
 __all__ = ["leaks_page"]
 
@@ -19,12 +19,12 @@ _PHOTO_SIDE = 256  # pixels
 
 
 def leaks_page(
-    table: SplitTable, parts: Sequence[str], leaks: Sequence[Leak], summary: str
+    dataset: Dataset, parts: Sequence[str], leaks: Sequence[Leak], summary: str
 ) -> LeaksPage:
     """Return what the page shows.
 
     Args:
-        table: the photos.
+        dataset: the photos.
         parts: (N,) the part of each photo.
         leaks: between the parts.
         summary: a sentence on all leaks.
@@ -32,10 +32,10 @@ def leaks_page(
 
     def photo(row: int) -> PagePhoto:
         return load_photo(
-            table.root,
-            table.paths[row],
+            dataset.root,
+            dataset.paths[row],
             side=_PHOTO_SIDE,
-            label=table.labels[row],
+            label=dataset.labels[row],
             split=parts[row],
         )
 
@@ -46,4 +46,4 @@ def leaks_page(
         )
         for leak in leaks[:_MAX_SHOWN]
     ]
-    return LeaksPage(f"Leaks of {table.root.resolve().name}", summary, rows, len(leaks))
+    return LeaksPage(f"Leaks of {dataset.root.resolve().name}", summary, rows, len(leaks))

@@ -19,11 +19,15 @@ __all__ = ["Album", "AlbumClass", "AlbumPhoto", "arrange"]
 
 @dataclass(frozen=True, slots=True)
 class AlbumPhoto:
-    """One photo: `path` is relative to the root, `suspicions` has the surest first."""
+    """One photo: `path` is relative to the root, `suspicions` has the surest first.
+
+    `split` is "" where the dataset has none.
+    """
 
     path: str
     label: str | None
     suspicions: Sequence[Suspicion] = ()
+    split: str = ""
 
     @property
     def suggestion(self) -> Decision | None:
@@ -68,12 +72,11 @@ def arrange(
 
     Raises `DatasetError` for a label that no photo has.
     """
-    paths: list[str] = dataset.table["path"].to_pylist()
-    labels: list[str | None] = dataset.table["label"].to_pylist()
+    paths, labels = dataset.paths, dataset.labels
     photos = []
     members: dict[str | None, list[int]] = {}
-    for number, (path, own) in enumerate(zip(paths, labels, strict=True)):
-        photos.append(AlbumPhoto(path, own, found.get(posixpath.normpath(path), ())))
+    for number, (path, own, split) in enumerate(zip(paths, labels, dataset.splits, strict=True)):
+        photos.append(AlbumPhoto(path, own, found.get(posixpath.normpath(path), ()), split))
         members.setdefault(own, []).append(number)
     names = sorted(name for name in members if name is not None)
     if label is not None and label not in members:

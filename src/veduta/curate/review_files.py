@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from veduta.curate.review_classes import Album
 from veduta.curate.review_decisions import Decision
 from veduta.curate.review_journal import Key
-from veduta.datasets.labels_csv import read_rows
+from veduta.datasets.labels_csv import read_relabelled
 from veduta.errors import DatasetError, readable
 from veduta.files import write_text
 
@@ -94,7 +94,8 @@ def write_results(
 
     The decisions have one row a decided photo. The labels have every photo of the dataset that is
     not dropped, with its new label: an undecided one stays as it is. `source` is the CSV file that
-    the dataset was read from, whose other columns they keep; None: a folder of class folders.
+    the dataset was read from, whose other columns they keep; None: folders, of which the split has
+    a column of its own if there are any.
 
     Raises OSError when a file cannot be written.
     """
@@ -130,26 +131,15 @@ def _staying(
         decision = decisions.get((photo.path, photo.label), Decision("keep"))
         if decision.verdict != "drop":
             staying[photo.path] = decision.label_after(photo.label) or ""
-    if source is None:
+    if source is not None:
+        records = read_relabelled(source, staying)
+        header = next(records)[1]
+        return header, (fields for path, fields in records if path in staying)
+    if not any(photo.split for photo in album.photos):
         return ("path", "label"), staying.items()
-    records = _records(source)
-    header = next(records)
-    place = [name.strip().lower() for name in header].index("label")
-    # Both readers go over the file together: one says what a row is called, one has all of it.
-    rows = (
-        [*fields[:place], staying[row.path], *fields[place + 1 :]]
-        for row, fields in zip(read_rows(source), records, strict=True)
-        if row.path in staying
-    )
-    return header, rows
-
-
-def _records(source: Path) -> Iterator[list[str]]:
-    """Yield the records that are not blank, as `read_rows` counts them."""
-    with source.open(encoding="utf-8-sig", newline="") as lines:
-        for fields in csv.reader(lines, strict=True):
-            if any(field.strip() for field in fields):
-                yield fields
+    splits = {photo.path: photo.split for photo in album.photos}
+    rows = ((path, label, splits[path]) for path, label in staying.items())
+    return ("path", "label", "split"), rows
 
 
 def _write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

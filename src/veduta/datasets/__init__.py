@@ -1,26 +1,29 @@
 """Labelled collections and their splits, read from the layouts that people use and publish.
 
-- a folder with `labels.csv`: the columns `path` and `label`, and `split` if there is one;
+- a folder with `labels.csv`, or any CSV file of photos and labels;
 - a folder of class folders: the first folder under the root is the label;
+- a folder of splits (`train` and `test`, `queries` and `database`), each with class folders;
 - a folder of queries and a folder of gallery photos, each with class folders;
 - `gnd_*.pkl` of Oxford and Paris, classic and revisited (`open_revisited`);
 - the CSV files of Google Landmarks (`veduta.datasets.google_landmarks`).
 
-`open_dataset` turns any of the first three into one Arrow table; `retrieval_protocol` says which
-rows ask and which answer, `class_coverage` which classes do.
+`read_dataset` reads the first four, for every command. `open_dataset` does the same for an
+evaluation. `retrieval_protocol` says which rows are queries and which are the gallery, and
+`class_coverage` which classes have photos on both sides.
 """
 
-from veduta.datasets.dataset import SPLITS, Dataset
+from veduta.datasets.dataset import Dataset
 from veduta.datasets.folders import labels_from_folders
 from veduta.datasets.labels_csv import read_labels_csv
-from veduta.datasets.opening import open_dataset
 from veduta.datasets.protocol import (
     ClassCoverage,
     RetrievalProtocol,
     class_coverage,
     retrieval_protocol,
 )
+from veduta.datasets.reading import open_dataset, read_dataset
 from veduta.datasets.revisited import RevisitedDataset, open_revisited
+from veduta.datasets.split_names import SPLITS
 
 __all__ = [
     "SPLITS",
@@ -32,6 +35,7 @@ __all__ = [
     "labels_from_folders",
     "open_dataset",
     "open_revisited",
+    "read_dataset",
     "read_labels_csv",
     "retrieval_protocol",
 ]

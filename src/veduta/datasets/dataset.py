@@ -1,68 +1,144 @@
-"""The labelled collection itself: one Arrow table and what was wrong with its source."""
+"""The dataset type: one table of photos, labels and splits, and what was wrong with the source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.errors import readable
+from veduta.errors import DatasetError, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NO_SPLIT", "SPLITS", "Dataset", "as_table", "some_of"]
-
-SPLITS = ("query", "gallery", "distractor", "junk", "train", "val", "test", "unknown")
-"""The values that a `split` column may hold.
-
-`query` asks, `gallery` answers, `distractor` answers and is never right, `junk` takes no part,
-`unknown` is a query that shows none of the labels (for recognition; retrieval leaves it out).
-"""
-
-NO_SPLIT = ""
-"""The split of the rows of a collection that is not split."""
+__all__ = ["Dataset", "as_table", "some_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dataset:
-    """A labelled collection.
+    """A collection of N photos, most of them labelled.
 
-    `root`
-        the folder that the paths are relative to.
-    `table`
-        one row a photo: `path` (string, relative to `root`, with forward slashes), `label` (string
-        or null), `split` (string: one of `SPLITS`; in an unsplit collection "" in every row but
-        those of classes named as distractors or unknown).
-    `problems`
-        what was left out and why, one sentence each; empty when all was well.
+    Attributes:
+        root: the folder that the paths are relative to.
+        table: one row a photo. `path` is a string, relative to `root`, with forward slashes; in a
+            dataset that was read with `every_photo` it is binary, since file names are bytes.
+            `label` is a string or null. `split` is a string, one of
+            `veduta.datasets.split_names.SPLITS`. In an unsplit dataset it is "" in every row but
+            those of classes that were named as distractors or unknown. In a dataset that was read
+            with `keep_columns` it may be any word.
+        problems: what was left out and why, one sentence each.
+        labels_file: the CSV file that the labels come from; None if folder names are the labels.
+        written_splits: (N,) splits as the CSV file or the folder names have them; empty for a
+            dataset that was not read from files.
+        further_columns: name → (N,) values of the other columns of the CSV file. They are read with
+            `keep_columns` only.
     """
 
     root: Path
     table: pa.Table
     problems: tuple[str, ...] = ()
+    labels_file: Path | None = None
+    written_splits: tuple[str, ...] = ()
+    further_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """(N,) paths. Bytes that are not UTF-8 are Python's surrogate escapes."""
+        return tuple(map(os.fsdecode, self.table["path"].to_pylist()))
+
+    @cached_property
+    def labels(self) -> tuple[str | None, ...]:
+        """(N,) labels, None where a photo has none."""
+        return tuple(self.table["label"].to_pylist())
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """(N,) splits, "" where a photo has none."""
+        return tuple(self.table["split"].to_pylist())
+
+    @property
+    def files(self) -> list[Path]:
+        """(N,) files of the photos."""
+        return [self.root / path for path in self.paths]
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """Return a further column of the CSV file.
+
+        Args:
+            name: the name of the column, as it is written.
+
+        Raises:
+            DatasetError: there is no column of that name.
+        """
+        if name not in self.further_columns:
+            found = ", ".join(map(repr, self.further_columns)) or "none"
+            raise DatasetError(
+                f"{readable(self.root)}: no column {name!r}; further columns are {found}"
+            )
+        return self.further_columns[name]
+
+    def counted(self) -> pa.Table:
+        """Return one row for each label and split: `label`, `split` and `photos` (int64)."""
+        table = self.table.group_by(["label", "split"]).aggregate([("path", "count")])
+        return table.rename_columns(["label", "split", "photos"])
+
+    def with_splits(self, splits: Sequence[str]) -> Dataset:
+        """Return the dataset with other splits.
+
+        Args:
+            splits: (N,) splits.
+        """
+        import pyarrow as pa
+
+        column = pa.array(splits, pa.string())
+        position = self.table.schema.get_field_index("split")
+        return replace(self, table=self.table.set_column(position, "split", column))
 
     def without(self, dropped: Mapping[str, str]) -> Dataset:
-        """Return the dataset less the photos in `dropped` (path → why), which become problems.
+        """Return the dataset without some photos, which become problems.
 
-        For photos that turn out not to decode: they must leave the queries and the gallery, or
-        every rank behind them is wrong.
+        Photos that do not decode must leave both queries and gallery: otherwise every rank behind
+        them is wrong. The result has no `written_splits` and no `further_columns`.
+
+        Args:
+            dropped: path → reason.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         gone = pc.is_in(self.table["path"], value_set=pa.array(list(dropped), pa.string()))
         reasons = (f"{readable(path)}: left out, {why}" for path, why in dropped.items())
-        return Dataset(self.root, self.table.filter(pc.invert(gone)), (*self.problems, *reasons))
+        return Dataset(
+            self.root,
+            self.table.filter(pc.invert(gone)),
+            (*self.problems, *reasons),
+            self.labels_file,
+        )
 
 
-def as_table(paths: list[str], labels: list[str | None], splits: list[str]) -> pa.Table:
-    """Return the three columns of equal length as the table of a `Dataset`."""
+def as_table(
+    paths: Sequence[str] | Sequence[bytes], labels: Sequence[str | None], splits: Sequence[str]
+) -> pa.Table:
+    """Return three columns as the table of a `Dataset`.
+
+    Args:
+        paths: (N,) paths as strings, or all of them as bytes.
+        labels: (N,) labels, None where a photo has none.
+        splits: (N,) splits.
+    """
     import pyarrow as pa
 
-    columns = {"path": paths, "label": labels, "split": splits}
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    binary = bool(paths) and isinstance(paths[0], bytes)
+    return pa.table(
+        {
+            "path": pa.array(paths, pa.binary() if binary else pa.string()),
+            "label": pa.array(labels, pa.string()),
+            "split": pa.array(splits, pa.string()),
+        }
+    )
 
 
 def some_of(names: Iterable[str], limit: int = 5) -> str:

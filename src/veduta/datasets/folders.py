@@ -1,63 +1,150 @@
-"""Labels from folder names."""
+"""Folders of photos: which layout they have, and the labels and splits that their names give.
+
+The folders directly below the root are splits when every one of them that holds photos is named
+after a split, and there are several of them, or one that holds folders of photos. Otherwise they
+are classes: a folder `test` beside a folder `tower` is the class "test". In a folder of splits the
+next folder is the class. Names of splits stand in `veduta.datasets.split_names`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from veduta.datasets.dataset import NO_SPLIT, SPLITS, Dataset, as_table, some_of
-from veduta.errors import DatasetError, readable
+from veduta.datasets.dataset import Dataset, as_table, some_of
+from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
+from veduta.datasets.split_names import NO_SPLIT, split_named
+from veduta.errors import DatasetError, PhotoError, readable
+from veduta.photos.files import find_photos, is_ignored
 
-__all__ = ["class_folders", "folder_pair", "labels_from_folders"]
+__all__ = ["FolderLayout", "labels_from_folders", "read_folder_pair", "read_folders"]
 
-_SPLIT_FOLDERS = frozenset(
-    {*SPLITS, "queries", "distractors", "training", "testing", "val", "valid", "validation"}
-)
+LABELLED_SPLITS = frozenset({"query", "gallery", "train", "val", "test"})
+"""Splits whose photos should have a label. In the others a missing label is no problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderLayout:
+    """What the folders directly below a root stand for.
+
+    Attributes:
+        root: the folder, absolute, as bytes and with a separator at its end.
+        splits: folder name as bytes → split; empty if the folders are classes.
+    """
+
+    root: bytes
+    splits: Mapping[bytes, str]
+
+    @classmethod
+    def of(cls, root: str | os.PathLike[str]) -> FolderLayout:
+        """Return the layout of a folder. A folder that cannot be listed has no splits.
+
+        Args:
+            root: the folder.
+        """
+        base = os.path.join(os.fsencode(os.path.abspath(root)), b"")
+        return cls(base, _split_folders(base))
+
+    def label(self, path: bytes) -> str | None:
+        """Return the label of a photo; None if it lies in no class folder or outside the root.
+
+        Args:
+            path: the absolute path of the photo. Links are not followed.
+        """
+        if not path.startswith(self.root):
+            return None
+        return self.label_and_split(path[len(self.root) :])[0]
+
+    def label_and_split(self, path: bytes) -> tuple[str | None, str]:
+        """Return the label and the split of a photo.
+
+        Args:
+            path: the path of the photo relative to the root, with forward slashes.
+        """
+        folders = path.split(b"/")[:-1]
+        split = NO_SPLIT
+        if self.splits and folders:
+            split = self.splits.get(folders[0], NO_SPLIT)
+            folders = folders[1:] if split else []
+        return (readable(folders[0]) if folders else None), split
 
 
 def labels_from_folders(
     paths: Iterable[str | bytes | os.PathLike[str]], root: str | os.PathLike[str]
 ) -> Iterator[str | None]:
-    """Yield for each path, in order, the name of the first folder between `root` and the photo.
+    r"""Yield for each path the name of its class folder.
 
-    None for a photo directly in `root` or outside it. Bytes that are not UTF-8 come out as
-    `\\xNN`. Links are not followed, so a linked class folder keeps the name of its link.
+    Links are not followed, so a linked class folder keeps the name of its link.
+
+    Args:
+        paths: the photos.
+        root: the folder that holds the class folders, or the folders of splits.
+
+    Yields:
+        The label, in the order of `paths`. Bytes that are not UTF-8 come out as `\xNN`. None for a
+        photo in no class folder or outside the root.
     """
-    base = os.path.join(os.fsencode(os.path.abspath(root)), b"")
+    layout = FolderLayout.of(root)
     for path in paths:
-        whole = os.path.abspath(os.fsencode(path))
-        parts = whole[len(base) :].split(b"/") if whole.startswith(base) else []
-        yield readable(parts[0]) if len(parts) > 1 else None
+        yield layout.label(os.path.abspath(os.fsencode(path)))
 
 
-def class_folders(root: Path) -> Dataset:
-    """Return the photos of a folder of class folders, without a split.
+def read_folders(root: Path, *, every_photo: bool = False) -> Dataset:
+    """Read a folder of class folders, or of splits with class folders in them.
 
-    Raises `DatasetError` when there is no photo, when no photo lies in a class folder, and when the
-    class folders are the names of splits.
+    The folder of a split may hold a `labels.csv`, which is read in place of its class folders.
+
+    Args:
+        root: the folder.
+        every_photo: keep photos that cannot be read, that have names that are not UTF-8, and that
+            lie beside the folders of splits; accept photos without any label.
+
+    Returns:
+        The dataset, in the order of the paths.
+
+    Raises:
+        DatasetError: there is no photo, or no photo has a label.
     """
-    paths, labels, problems = _labelled_photos(root)
-    classes = {label for label in labels if label is not None}
-    if not classes:
-        raise DatasetError(
-            f"{readable(root)}: no labels: wanted a labels.csv with the columns path and label, or "
-            "one folder of photos for each class, or a folder of queries and one of gallery photos"
-        )
-    if all(label.lower() in _SPLIT_FOLDERS for label in classes):
-        raise DatasetError(
-            f"{readable(root)}: its folders ({some_of(sorted(classes))}) are splits, not classes; "
-            "name the folder of queries and the folder of gallery photos (--queries, --gallery)"
-        )
-    return Dataset(root, as_table(paths, labels, [NO_SPLIT] * len(paths)), tuple(problems))
+    layout = FolderLayout.of(root)
+    photos, problems = _list_photos(root, layout, every_photo=every_photo)
+    for folder, split in sorted(layout.splits.items()):
+        file = root / os.fsdecode(folder) / LABELS_FILE
+        if file.is_file():
+            part = read_labels_dataset(file)
+            photos = [photo for photo in photos if photo.path.split(b"/")[0] != folder]
+            photos += [
+                _Photo(folder + b"/" + os.fsencode(path), label, split, readable(folder))
+                for path, label in zip(part.paths, part.labels, strict=True)
+            ]
+            problems += part.problems
+    if every_photo:
+        return _dataset(root, photos, [], as_bytes=True)
+    if layout.splits:
+        beside = [readable(photo.path) for photo in photos if not photo.split]
+        photos = [photo for photo in photos if photo.split]
+        if beside:
+            problems.append(
+                f"{readable(root)}: {len(beside)} in no folder of a split, left out "
+                f"({some_of(beside)})"
+            )
+    _check_labels(root, layout, photos)
+    return _dataset(root, photos, [*problems, *_unlabelled(root, photos)])
 
 
-def folder_pair(queries: Path, gallery: Path) -> Dataset:
-    """Return the photos of two folders of class folders, split into `query` and `gallery`.
+def read_folder_pair(queries: Path, gallery: Path) -> Dataset:
+    """Read two folders of class folders as the splits `query` and `gallery`.
 
-    The root is the deepest folder that holds both.
+    Args:
+        queries: the folder of queries.
+        gallery: the folder of gallery photos.
 
-    Raises `DatasetError` when one holds the other, and when either has no labelled photo.
+    Returns:
+        The dataset. Its root is the deepest folder that holds both.
+
+    Raises:
+        DatasetError: one folder holds the other, or one has no labelled photo.
     """
     pair = [Path(os.path.abspath(folder)) for folder in (queries, gallery)]
     root = Path(os.path.commonpath(pair))
@@ -66,61 +153,148 @@ def folder_pair(queries: Path, gallery: Path) -> Dataset:
             f"{readable(queries)} and {readable(gallery)}: one holds the other, so photos would be "
             "found as their own answer; give two folders side by side, or one folder of classes"
         )
-    paths: list[str] = []
-    labels: list[str | None] = []
-    splits: list[str] = []
+    both: list[_Photo] = []
     problems: list[str] = []
     for folder, split in zip(pair, ("query", "gallery"), strict=True):
-        found, found_labels, found_problems = _labelled_photos(folder)
-        if not any(found_labels):
+        photos, own_problems = _list_photos(folder, FolderLayout(b"", {}))
+        if not any(photo.label for photo in photos):
             raise DatasetError(
                 f"{readable(folder)}: no labels: wanted one folder of photos for each class inside "
                 "it, or a labels.csv for the whole dataset"
             )
-        prefix = folder.relative_to(root).as_posix()
-        paths += [f"{prefix}/{path}" for path in found]
-        labels += found_labels
-        splits += [split] * len(found)
-        problems += found_problems
-    return Dataset(root, as_table(paths, labels, splits), tuple(problems))
+        prefix = os.fsencode(folder.relative_to(root).as_posix())
+        both += [_Photo(prefix + b"/" + photo.path, photo.label, split, split) for photo in photos]
+        problems += [*own_problems, *_unlabelled(folder, photos)]
+    return _dataset(root, both, problems)
 
 
-def _labelled_photos(root: Path) -> tuple[list[str], list[str | None], list[str]]:
-    """Return paths relative to `root`, labels, and problems."""
-    from veduta.photos import find_photos
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    """A photo of a folder; `path` is relative to the root of the dataset."""
 
+    path: bytes
+    label: str | None
+    split: str
+    written_split: str
+
+
+def _split_folders(base: bytes) -> dict[bytes, str]:
+    """Return folder → split of the folders of a root, or nothing if they are classes."""
+    try:
+        with os.scandir(base) as entries:
+            folders = [e.name for e in entries if e.is_dir() and not is_ignored(e.name)]
+    except OSError:
+        return {}
+    named = {folder: split_named(readable(folder)) for folder in folders}
+    if not any(named.values()):
+        return {}
+    splits: dict[bytes, str] = {}
+    for folder, split in named.items():
+        if _holds_photo(os.path.join(base, folder)):
+            if split is None:
+                return {}
+            splits[folder] = split
+    if len(splits) == 1:
+        (folder,) = splits
+        return splits if _holds_folders_of_photos(os.path.join(base, folder)) else {}
+    return splits
+
+
+def _holds_photo(folder: bytes) -> bool:
+    try:
+        return next(find_photos([folder]), None) is not None
+    except PhotoError:  # The folder cannot be listed. Reading it reports that.
+        return True
+
+
+def _holds_folders_of_photos(folder: bytes) -> bool:
+    prefix = os.path.join(folder, b"")
+    try:
+        return any(b"/" in photo.path[len(prefix) :] for photo in find_photos([folder]))
+    except PhotoError:
+        return False
+
+
+def _list_photos(
+    root: Path, layout: FolderLayout, *, every_photo: bool = False
+) -> tuple[list[_Photo], list[str]]:
+    """Return the photos below a folder, and which were left out unless `every_photo`."""
     if not root.is_dir():
         raise DatasetError(f"{readable(root)}: not a folder")
     base = os.path.join(os.fsencode(os.path.abspath(root)), b"")
-    paths: list[str] = []
-    unnameable: list[str] = []
+    photos: list[_Photo] = []
     unreadable: list[str] = []
-    for candidate in find_photos([root]):
-        relative = os.path.abspath(candidate.path)[len(base) :]
-        if candidate.size < 0:
-            unreadable.append(readable(relative))
-            continue
-        try:
-            paths.append(relative.decode("utf-8"))
-        except UnicodeDecodeError:
-            unnameable.append(readable(relative))
-    labels = list(labels_from_folders((base + os.fsencode(path) for path in paths), root))
-    if not paths:
+    not_utf8: list[str] = []
+    for candidate in find_photos([base]):
+        path = candidate.path[len(base) :]
+        if not every_photo and candidate.size < 0:
+            unreadable.append(readable(path))
+        elif not every_photo and not _is_utf8(path):
+            not_utf8.append(readable(path))
+        else:
+            label, split = layout.label_and_split(path)
+            written = readable(path.split(b"/")[0]) if split else ""
+            photos.append(_Photo(path, label, split, written))
+    if not photos:
         raise DatasetError(f"{readable(root)}: holds no photos")
-    problems: list[str] = []
+    problems = []
     if unreadable:
         problems.append(
             f"{readable(root)}: {len(unreadable)} cannot be read, left out ({some_of(unreadable)})"
         )
-    if unnameable:
+    if not_utf8:
         problems.append(
-            f"{readable(root)}: {len(unnameable)} left out, their names are not UTF-8 "
-            f"({some_of(unnameable)}); rename them"
+            f"{readable(root)}: {len(not_utf8)} left out, their names are not UTF-8 "
+            f"({some_of(not_utf8)}); rename them"
         )
-    loose = [path for path, label in zip(paths, labels, strict=True) if label is None]
-    if loose and len(loose) < len(paths):
-        problems.append(
-            f"{readable(root)}: {len(loose)} in no class folder, so without a label "
-            f"({some_of(loose)})"
+    return photos, problems
+
+
+def _check_labels(root: Path, layout: FolderLayout, photos: Sequence[_Photo]) -> None:
+    """Raise `DatasetError` if no photo has a label."""
+    classes = {photo.label for photo in photos if photo.label is not None}
+    folders = [readable(folder) for folder in layout.splits] if layout.splits else list(classes)
+    if folders and all(map(split_named, folders)) and (not classes or not layout.splits):
+        raise DatasetError(
+            f"{readable(root)}: its folders ({some_of(sorted(folders))}) are splits, not classes; "
+            "put one folder of photos for each class inside them, or name the folder of queries "
+            "and the folder of gallery photos (--queries, --gallery)"
         )
-    return paths, labels, problems
+    if not classes:
+        raise DatasetError(
+            f"{readable(root)}: no labels: wanted a labels.csv with the columns path and label, or "
+            "one folder of photos for each class, or a folder of queries and one of gallery photos"
+        )
+
+
+def _unlabelled(root: Path, photos: Sequence[_Photo]) -> list[str]:
+    """Return a problem if some photos should have a label and have none."""
+    paths = [
+        readable(photo.path)
+        for photo in photos
+        if photo.label is None and photo.split in (NO_SPLIT, *LABELLED_SPLITS)
+    ]
+    if not paths:
+        return []
+    return [
+        f"{readable(root)}: {len(paths)} in no class folder, so without a label ({some_of(paths)})"
+    ]
+
+
+def _dataset(
+    root: Path, photos: Sequence[_Photo], problems: Sequence[str], *, as_bytes: bool = False
+) -> Dataset:
+    paths: list[bytes] | list[str] = [photo.path for photo in photos]
+    if not as_bytes:
+        paths = [photo.path.decode("utf-8") for photo in photos]
+    labels, splits = [photo.label for photo in photos], [photo.split for photo in photos]
+    written = tuple(photo.written_split for photo in photos)
+    return Dataset(root, as_table(paths, labels, splits), tuple(problems), written_splits=written)
+
+
+def _is_utf8(path: bytes) -> bool:
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

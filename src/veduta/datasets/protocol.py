@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.datasets.dataset import NO_SPLIT, Dataset, some_of
+from veduta.datasets.dataset import Dataset, some_of
+from veduta.datasets.split_names import NO_SPLIT
 from veduta.errors import DatasetError, readable
 from veduta.text import count
 

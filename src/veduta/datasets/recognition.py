@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from veduta.datasets.dataset import NO_SPLIT, Dataset, as_table
+from veduta.datasets.dataset import Dataset, as_table
 from veduta.datasets.protocol import RetrievalProtocol, retrieval_protocol
+from veduta.datasets.split_names import NO_SPLIT
 from veduta.errors import DatasetError, readable
 
 __all__ = ["recognition_protocol"]

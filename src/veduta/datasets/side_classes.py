@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from veduta.datasets.dataset import NO_SPLIT, Dataset, as_table, some_of
+from veduta.datasets.dataset import Dataset, as_table, some_of
+from veduta.datasets.split_names import NO_SPLIT
 from veduta.errors import DatasetError, readable
 
 __all__ = ["with_side_classes"]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from veduta.curate.hash_duplicates import DuplicatePair, Duplicates, find_duplicates
 from veduta.curate.photo_scan import PhotoScan, scan_photos
-from veduta.datasets import Dataset
+from veduta.datasets import Dataset, read_dataset
+from veduta.datasets.label_counts import count_labels, find_label_list
+from veduta.datasets.reading import find_labels_file
 from veduta.errors import DatasetError, readable
 from veduta.explore.classes import ClassSizes, class_sizes
-from veduta.explore.sources import open_source
 
 __all__ = ["Description", "describe"]
 
@@ -75,7 +76,7 @@ class Description:
         """Return (split, other split) → photos of `split` that have a copy in `other split`."""
         if self.duplicates is None or self.dataset is None:
             return {}
-        splits = self.dataset.table["split"].to_pylist()
+        splits = self.dataset.splits
         between: dict[tuple[str, str], set[int]] = {}
         for copy in self.duplicates.across_splits:
             pair = splits[copy.first], splits[copy.second]
@@ -132,7 +133,7 @@ class Description:
     def _files(self) -> dict[str, Any] | None:
         if self.facts is None or self.dataset is None:
             return None
-        facts, paths = self.facts, self.dataset.table["path"].to_pylist()
+        facts, paths = self.facts, self.dataset.paths
         pixels = facts.widths.astype(np.float64) * facts.heights
         return {
             "read": len(facts.positions),
@@ -150,7 +151,7 @@ class Description:
     def _duplicates(self) -> dict[str, Any] | None:
         if self.duplicates is None or self.dataset is None:
             return None
-        duplicates, paths = self.duplicates, self.dataset.table["path"].to_pylist()
+        duplicates, paths = self.duplicates, self.dataset.paths
 
         def named(groups: Sequence[Sequence[int]]) -> list[list[str]]:
             return [[paths[row] for row in group] for group in groups]
@@ -211,31 +212,25 @@ def describe(
             return None
         return lambda done, total: on_progress(stage, done, total)
 
-    source_path = Path(path)
-    source = open_source(
-        source_path,
-        labels=labels,
-        queries=queries,
-        gallery=gallery,
-        photos=photos,
-        on_progress=progress_of("Counting"),
-    )
-    sizes = class_sizes(source.counted)
+    source = Path(path)
+    named_folders = queries is not None or gallery is not None
+    file = None if named_folders else find_labels_file(source, labels)
+    dataset = None
+    label_list = find_label_list(file) if file is not None and file.is_file() else None
+    if label_list is not None and not (photos and label_list.names_photos):
+        sizes = class_sizes(count_labels(label_list, progress_of("Counting")))
+    else:
+        dataset = read_dataset(source, labels=labels, queries=queries, gallery=gallery)
+        sizes = class_sizes(dataset.counted())
     if not sizes.names:
-        raise DatasetError(f"{readable(source_path)}: holds no labelled photo")
-    if source.dataset is None or not photos:
-        return Description(source_path, sizes, source.dataset)
-    table = source.dataset.table
+        raise DatasetError(f"{readable(source)}: holds no labelled photo")
+    if dataset is None or not photos:
+        return Description(source, sizes, dataset)
     facts = scan_photos(
-        table["path"].to_pylist(),
-        root=source.dataset.root,
-        fingerprints=True,
-        on_progress=progress_of("Reading"),
+        dataset.paths, root=dataset.root, fingerprints=True, on_progress=progress_of("Reading")
     )
-    duplicates = find_duplicates(
-        facts, table["split"].to_pylist(), table["label"].to_pylist(), progress_of("Comparing")
-    )
-    return Description(source_path, sizes, source.dataset, facts, duplicates)
+    duplicates = find_duplicates(facts, dataset.splits, dataset.labels, progress_of("Comparing"))
+    return Description(source, sizes, dataset, facts, duplicates)
 
 
 def _quantiles(values: NDArray[Any]) -> dict[str, float]:

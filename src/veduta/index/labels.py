@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from veduta.datasets import labels_from_folders, read_labels_csv
+from veduta.datasets import read_labels_csv
+from veduta.datasets.folders import FolderLayout
 
 FOLDERS = "folders"
 
@@ -14,24 +15,24 @@ Labeller = Callable[[bytes], str | None]
 
 
 def labeller(rule: str | os.PathLike[str], folders: Sequence[Path]) -> Labeller:
-    """Return the function path → label that a rule stands for.
+    """Return a function that gives the label of an absolute path.
 
     Args:
-        rule: `"folders"`: the first folder below the one of `folders` that holds the photo; else
-            the path of a CSV with the columns `path` and `label`.
-        folders: what is indexed, absolute.
+        rule: `"folders"` for the names of class folders, also inside the folders of splits (see
+            `veduta.datasets.folders`); otherwise the path of a CSV file of photos and labels.
+        folders: the indexed folders, absolute. The first one that holds the photo counts.
 
     Raises:
-        DatasetError: the CSV is not as it should be.
+        DatasetError: the CSV file is refused.
     """
     if rule == FOLDERS:
-        roots = [(os.path.join(os.fsencode(root), b""), root) for root in folders]
+        layouts = [FolderLayout.of(folder) for folder in folders]
 
-        def by_folder(path: bytes) -> str | None:
-            for prefix, root in roots:
-                if path.startswith(prefix):
-                    return next(labels_from_folders([path], root))
+        def label_of_folder(path: bytes) -> str | None:
+            for layout in layouts:
+                if path.startswith(layout.root):
+                    return layout.label(path)
             return None
 
-        return by_folder
+        return label_of_folder
     return read_labels_csv(rule).get

@@ -14,7 +14,7 @@ from veduta.photos.formats import HEAD, sniff
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["MAX_BYTES", "Candidate", "find_photos", "read_bytes"]
+__all__ = ["MAX_BYTES", "Candidate", "find_photos", "is_ignored", "read_bytes"]
 
 MAX_BYTES = 256 * 1024 * 1024
 """The default cap on a file's size."""
@@ -182,13 +182,18 @@ def find_photos(folders: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[C
         yield from _walk(entries, seen)
 
 
+def is_ignored(name: bytes) -> bool:
+    """Tell whether `find_photos` skips files and folders of this name."""
+    return name.startswith(b".") or name.lower() in _SYSTEM_NAMES
+
+
 def _walk(entries: list[os.DirEntry[bytes]], seen: set[tuple[int, int]]) -> Iterator[Candidate]:
     # A list taken from its end, not recursion: a tree may be deeper than Python's stack.
     pending = entries[::-1]
     while pending:
         entry = pending.pop()
         name = entry.name
-        if name.startswith(b".") or name.lower() in _SYSTEM_NAMES:
+        if is_ignored(name):
             continue
         extension = name.rpartition(b".")[2].lower() if b"." in name else b""
         try:

@@ -13,7 +13,8 @@ from veduta.curate.review_classes import arrange
 from veduta.curate.review_files import ReviewFiles, ReviewOutcome, write_results
 from veduta.curate.review_journal import Journal
 from veduta.curate.suspicions import read_suspicions, suspicions_of
-from veduta.datasets import open_dataset
+from veduta.datasets import read_dataset
+from veduta.datasets.reading import find_labels_file
 from veduta.errors import VedutaError, readable
 from veduta.web.guard import Access
 
@@ -43,7 +44,7 @@ def review(
     """Serve the review of `dataset` on this machine until it is ended; return what it came to.
 
     `dataset`
-        a folder or a CSV file, as `veduta.datasets.open_dataset` takes it.
+        a folder or a CSV file, as `veduta.datasets.read_dataset` takes it.
     `findings`
         those of `veduta clean`, or a CSV file of them, see `read_suspicions`.
     `label`
@@ -73,9 +74,9 @@ def review(
             "pip install 'veduta[web]'"
         ) from error
     files = ReviewFiles(default_out(dataset) if out is None else out)
-    source = _csv_of(dataset)
+    source = find_labels_file(dataset)
     files.check([file for file in (source, findings) if isinstance(file, Path)])
-    collection = open_dataset(dataset)
+    collection = read_dataset(dataset)
     if isinstance(findings, Path):
         found = read_suspicions(findings)
     else:
@@ -116,13 +117,6 @@ def review(
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         return write()
-
-
-def _csv_of(dataset: Path) -> Path | None:
-    if dataset.is_file():
-        return dataset
-    inside = dataset / "labels.csv"
-    return inside if inside.exists() else None
 
 
 def _listen(port: int) -> socket.socket:

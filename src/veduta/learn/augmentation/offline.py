@@ -29,6 +29,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from veduta.collect.names import folded, safe_name
+from veduta.datasets.split_names import split_named
 from veduta.errors import DatasetError, PhotoError, StorageFull, readable
 from veduta.learn.data.splits import ORIGINAL
 from veduta.photos import decode, read_bytes, resize
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from veduta.curate.split_table import SplitTable
+    from veduta.datasets import Dataset
     from veduta.learn.augmentation.steps import Step
 
 __all__ = ["Augmented", "augment_dataset"]
@@ -47,19 +48,7 @@ __all__ = ["Augmented", "augment_dataset"]
 _RECORD, _LABELS = "augmentation.json", "labels.csv"
 _DRAFTS, _LOCK = ".drafts", ".lock"
 _QUALITY = 90
-_TRAINING = frozenset({"train", "training"})
 _ENDINGS = frozenset(f".{ending}" for endings in EXTENSIONS.values() for ending in endings)
-
-# What folders of splits are called, as the split column of a labels file has it.
-_PARTS = {
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-    "testing": "test",
-    "queries": "query",
-    "database": "gallery",
-    "distractors": "distractor",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +71,7 @@ class Augmented:
 class _Job:
     """All that a run writes: `record` decides it, `header` names the columns."""
 
-    table: SplitTable
+    dataset: Dataset
     rows: Sequence[_Row]
     header: Sequence[str]
     record: dict[str, Any]
@@ -102,7 +91,7 @@ class _Row:
 
 
 def augment_dataset(
-    table: SplitTable,
+    dataset: Dataset,
     steps: Sequence[Step],
     out: Path,
     *,
@@ -120,11 +109,11 @@ def augment_dataset(
     was interrupted, called again, ends with the same files.
 
     Args:
-        table: the dataset, from `read_split_table`; nothing of it is written to.
+        dataset: the photos, read with `keep_columns`; nothing is written among them.
         steps: from `read_steps`.
         out: a new or empty folder outside the dataset, or that of an interrupted run.
         column: what the split's column is called.
-        part: the part whose photos are copied; None: "train" or "training".
+        part: the split whose photos are copied, under any of its names; None: the training photos.
         every: copy all photos, of a dataset without a split.
         copies: 1 or more.
         side: pixels that the long side of a copy has at most.
@@ -139,15 +128,15 @@ def augment_dataset(
     from veduta.learn.augmentation import compose
 
     transform = compose([step.as_json() for step in steps])
-    rows, header = _plan(table, column, part, every=every)
-    record = _record(table, steps, column, part, every=every, copies=copies, side=side, seed=seed)
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(table.root)):
+    rows, header = _plan(dataset, column, part, every=every)
+    record = _record(dataset, steps, column, part, every=every, copies=copies, side=side, seed=seed)
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(dataset.root)):
         raise DatasetError(
-            f"{readable(out)} lies in the dataset {readable(table.root)}, which is not written to: "
-            "name a folder outside"
+            f"{readable(out)} lies in the dataset {readable(dataset.root)}, which is not written "
+            "to: name a folder outside"
         )
     try:
-        return _write(_Job(table, rows, header, record, transform, on_progress), out)
+        return _write(_Job(dataset, rows, header, record, transform, on_progress), out)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(
@@ -161,31 +150,31 @@ def augment_dataset(
 
 
 def _plan(
-    table: SplitTable, column: str, part: str | None, *, every: bool
+    dataset: Dataset, column: str, part: str | None, *, every: bool
 ) -> tuple[list[_Row], list[str]]:
     """Return a row for each photo, and the columns."""
-    splits = [split.casefold() for split in table.splits]
-    wanted = _TRAINING if part is None else {part.casefold()}
-    chosen = [every or split in wanted for split in splits]
-    _check_split(table, column, part, chosen, every=every)
-    folders = all(
-        path.startswith(f"{of}/") for path, of in zip(table.paths, table.splits, strict=True)
-    )
-    named = _PARTS if folders else {}
-    others = {name: of for name, of in table.others.items() if name.casefold() != ORIGINAL}
+    wanted = split_named(part or "train") or (part or "").casefold()
+    chosen = [every or split.casefold() == wanted for split in dataset.splits]
+    _check_split(dataset, column, part, chosen, every=every)
+    # Folder names give the splits of the new labels file, a column comes over as it is.
+    splits = dataset.written_splits if dataset.labels_file else dataset.splits
+    others = {
+        name: of for name, of in dataset.further_columns.items() if name.casefold() != ORIGINAL
+    }
     header = ["path", "label", *([column] if any(splits) else []), *others, ORIGINAL]
-    stems = _stems(table.paths)
+    stems = _stems(dataset.paths)
     targets = {
         path: stem + (ending if (ending := PurePosixPath(path).suffix).lower() in _ENDINGS else "")
-        for path, stem in zip(table.paths, stems, strict=True)
+        for path, stem in zip(dataset.paths, stems, strict=True)
     }
     earlier = next(
-        (of for name, of in table.others.items() if name.casefold() == ORIGINAL), table.paths
+        (of for name, of in dataset.further_columns.items() if name.casefold() == ORIGINAL),
+        dataset.paths,
     )
     rows = []
-    for at, path in enumerate(table.paths):
-        split = [named.get(splits[at], table.splits[at])] if any(splits) else []
-        values = (table.labels[at] or "", *split, *(of[at] for of in others.values()))
+    for at, path in enumerate(dataset.paths):
+        split = [splits[at]] if any(splits) else []
+        values = (dataset.labels[at] or "", *split, *(of[at] for of in others.values()))
         group = earlier[at] or path
         rows.append(
             _Row(path, stems[at], targets[path], values, targets.get(group, group), chosen[at])
@@ -194,17 +183,17 @@ def _plan(
 
 
 def _check_split(
-    table: SplitTable, column: str, part: str | None, chosen: Sequence[bool], *, every: bool
+    dataset: Dataset, column: str, part: str | None, chosen: Sequence[bool], *, every: bool
 ) -> None:
-    root = readable(table.root)
+    root = readable(dataset.root)
     if every:
-        if any(table.splits):
+        if any(dataset.splits):
             raise DatasetError(
                 f"{root}: has a split, so copying all photos would put copies of test photos "
                 "beside them; leave --all out, or name the part to copy with --part"
             )
         return
-    if not any(table.splits):
+    if not any(dataset.splits):
         raise DatasetError(
             f"{root}: has no split (a column {column!r} in its labels file, or folders named after "
             "splits). Copies made now could end in another part than their photo: run `veduta "
@@ -212,7 +201,7 @@ def _check_split(
             f"--group-column {ORIGINAL}`"
         )
     if not any(chosen):
-        found = Counter(split or "none" for split in table.splits).most_common(12)
+        found = Counter(split or "none" for split in dataset.splits).most_common(12)
         parts = ", ".join(f"{readable(name)} {photos:,}" for name, photos in found)
         raise DatasetError(
             f"{root}: no photo is in the part {readable(part or 'train')!r} of the split "
@@ -236,7 +225,7 @@ def _stems(paths: Sequence[str]) -> list[str]:
 
 
 def _record(
-    table: SplitTable,
+    dataset: Dataset,
     steps: Sequence[Step],
     column: str,
     part: str | None,
@@ -247,9 +236,10 @@ def _record(
     seed: int,
 ) -> dict[str, Any]:
     """Return all that decides what is written."""
-    content = [table.paths, table.labels, table.splits, *table.others, *table.others.values()]
+    columns = dataset.further_columns
+    content = [dataset.paths, dataset.labels, dataset.written_splits, *columns, *columns.values()]
     return {
-        "dataset": readable(Path(os.path.abspath(table.root)).name),
+        "dataset": readable(Path(os.path.abspath(dataset.root)).name),
         "rows": _digest(json.dumps(content), size=16),
         "steps": [step.as_json() for step in steps],
         "column": column,
@@ -357,12 +347,13 @@ def _write_photos(job: _Job, writer: _Writer) -> Augmented:
         job.on_progress(len(job.rows), len(job.rows))
     if not chosen:
         raise DatasetError(
-            f"{readable(job.table.root)}: not one of the photos to copy can be read: {problems[0]}"
+            f"{readable(job.dataset.root)}: not one of the photos to copy can be read: "
+            f"{problems[0]}"
         )
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([job.header, *lines])
     writer.write(_LABELS, text.getvalue().encode())
-    return Augmented(writer.folder, whole, chosen, copies, kept, (*job.table.problems, *problems))
+    return Augmented(writer.folder, whole, chosen, copies, kept, (*job.dataset.problems, *problems))
 
 
 def _files(job: _Job, row: _Row, missing: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -371,7 +362,7 @@ def _files(job: _Job, row: _Row, missing: Sequence[str]) -> Iterator[tuple[str, 
     Raises `PhotoError` before the first when the photo cannot be read, or is to be changed and
     does not decode.
     """
-    source = job.table.root / row.source
+    source = job.dataset.root / row.source
     data = read_bytes(source)
     pixels = None
     if row.chosen:

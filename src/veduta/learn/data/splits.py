@@ -19,23 +19,19 @@ from veduta.errors import DatasetError, LearnError, PhotoError, readable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from veduta.curate.split_table import SplitTable
+    from veduta.datasets import Dataset
 
 __all__ = ["ORIGINAL", "DatasetSplits", "read_splits"]
 
-_WORDS = {
+# Gallery photos are trained on and queries are tested on. Other splits take no part.
+PART_OF_SPLIT = {
     "train": "train",
-    "training": "train",
     "gallery": "train",
-    "database": "train",
     "val": "val",
-    "valid": "val",
-    "validation": "val",
     "test": "test",
-    "testing": "test",
     "query": "test",
-    "queries": "test",
 }
+
 ORIGINAL = "original_photo"
 """The column of a labels file that says which photo a row is, or is a changed copy of."""
 
@@ -135,15 +131,15 @@ def read_splits(
         DatasetError: the dataset does not read, or has no such column.
         LearnError: nothing to train on, one class only, or a leak.
     """
-    from veduta.curate.split_table import read_split_table
+    from veduta.datasets import read_dataset
 
     if not 0 <= validation < 1:
         raise LearnError(f"training.validation is a share, 0 to below 1, not {validation}")
-    table = read_split_table(dataset, labels=labels, column=column)
-    photos = _photos(table, dataset, column)
-    contents, unreadable = _contents(table.root, [photo.path for photo in photos])
+    photo_set = read_dataset(dataset, labels=labels, split_column=column, keep_columns=True)
+    photos = _photos(photo_set, dataset, column)
+    contents, unreadable = _contents(photo_set.root, [photo.path for photo in photos])
     photos = [photo for photo in photos if photo.path in contents]
-    problems = [*table.problems, *unreadable]
+    problems = [*photo_set.problems, *unreadable]
     _check_classes(dataset, photos)
     problems += _leaks(dataset, photos, contents, allow=allow_leak)
     held_out = validation > 0 and not any(photo.part == "val" for photo in photos)
@@ -151,28 +147,28 @@ def read_splits(
         photos, lonely = _hold_out(photos, contents, validation, seed)
         problems += lonely
     rows = [[one.path, one.label, one.part, contents[one.path].hex()] for one in photos]
-    return _parts(table.root, photos, problems, _digest(rows), held_out=held_out)
+    return _parts(photo_set.root, photos, problems, _digest(rows), held_out=held_out)
 
 
-def _photos(table: SplitTable, dataset: Path, column: str) -> list[_Photo]:
+def _photos(photo_set: Dataset, dataset: Path, column: str) -> list[_Photo]:
     """Return the rows that take part, in the order of their paths."""
-    if column != "split" and not any(table.splits):
-        found = ", ".join(map(repr, table.others)) or "none"
+    if column != "split" and not any(photo_set.splits):
+        found = ", ".join(map(repr, photo_set.further_columns)) or "none"
         raise DatasetError(
             f"{readable(dataset)}: no column {column!r} says which photos to train on; "
             f"further columns are {found}"
         )
-    named = any(table.splits)
+    named = any(photo_set.splits)
     photos = []
-    originals = table.others.get(ORIGINAL, table.paths)
+    originals = photo_set.further_columns.get(ORIGINAL, photo_set.paths)
     for path, label, split, original in zip(
-        table.paths, table.labels, table.splits, originals, strict=True
+        photo_set.paths, photo_set.labels, photo_set.splits, originals, strict=True
     ):
-        part = _WORDS.get(split.lower()) if named else "train"
+        part = PART_OF_SPLIT.get(split) if named else "train"
         if label is not None and part is not None:
             photos.append(_Photo(path, label, part, original or path))
     if not any(photo.part == "train" for photo in photos):
-        words = ", ".join(repr(word) for word in sorted(set(table.splits)) if word) or "none"
+        words = ", ".join(repr(word) for word in sorted(set(photo_set.splits)) if word) or "none"
         raise LearnError(
             f"{readable(dataset)}: no labelled photo is for training: the column {column!r} must "
             f"say train or gallery; it says {words}"
