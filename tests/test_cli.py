@@ -295,6 +295,7 @@ def test_output_into_a_closed_pipe_is_no_error(home: Path) -> None:
     assert done.returncode == 0 and done.stderr == ""
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "photos", 400)
     made = ("--index", str(tmp_path / "index"))

@@ -741,6 +741,7 @@ class TestResuming:
         assert hashes == {content_hash(photo(each)) for each in range(number)}
         assert not (out / ".veduta-collect/drafts").exists()
 
+    @pytest.mark.usefixtures("interruptible")
     def test_ctrl_c_and_a_second_run(self, server: PhotoServer, tmp_path: Path) -> None:
         server.delay = 0.02
         file = tmp_path / "place.txt"

@@ -853,6 +853,7 @@ def test_the_space_bar_takes_what_is_seen(
     reader.close()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_reload_and_kill_lose_nothing(
     towers: Path, tmp_path: Path, browser: Any, request: pytest.FixtureRequest
 ) -> None:

@@ -954,6 +954,7 @@ def test_what_on_epoch_raises_ends_the_training(dataset: Path, tmp_path: Path) -
         train(recipe(), dataset, tmp_path, on_epoch=prune)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_is_a_keyboard_interrupt(dataset: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
