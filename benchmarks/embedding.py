@@ -33,9 +33,9 @@ from veduta.learn.models.networks import build
 from veduta.learn.models.projection import learn_projection
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.runs.card import read_card
-from veduta.learn.runs.export import export
-from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, trained_on
-from veduta.learn.runs.run import train
+from veduta.learn.runs.export import export_network
+from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, train_head
+from veduta.learn.runs.train import train
 from veduta.learn.training.schedule import Epoch
 
 FOLDS = 3
@@ -226,7 +226,7 @@ def squared(recipe: Recipe, work: Path) -> str:
     folder = work / "frozen"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / RUN_MODEL).is_file():
-        export(build(recipe, 2).eval(), recipe, folder)
+        export_network(build(recipe, 2).eval(), recipe, folder)
     return str(folder / RUN_MODEL)
 
 
@@ -303,7 +303,7 @@ def by_recipe(name: str) -> Method:
             digest=f"{len(rows)} {names}",
         )
         with tempfile.TemporaryDirectory() as work:
-            net = trained_on(open_recipe(name), parts, Descriptors(rows), Path(work)).net
+            net = train_head(open_recipe(name), parts, Descriptors(rows), Path(work)).net
 
         def turn(some: Rows) -> Rows:
             with torch.inference_mode():

@@ -27,7 +27,7 @@ from veduta.learn.models.networks import build
 from veduta.learn.models.summary import outline, summarise
 from veduta.learn.recipe import Recipe, open_recipe, recipe_names
 from veduta.learn.runs.card import Card, read_card
-from veduta.learn.runs.run import train
+from veduta.learn.runs.train import train
 from veduta.learn.training.losses import build_loss
 from veduta.learn.training.schedule import Epoch
 

@@ -6,9 +6,12 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tiny_runs import RunAndCard
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
@@ -52,3 +55,53 @@ def browser() -> Iterator[Any]:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread in the tests of a module."""
+    from tiny_runs import one_torch_thread
+
+    with one_torch_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def run_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the photos that the small runs are trained on."""
+    from tiny_runs import NAMES, painted
+
+    home = tmp_path_factory.mktemp("runs")
+    painted(home / "photos", NAMES, {"train": 14, "val": 9, "test": 8})
+    painted(home / "pair", ("gate", "temple"), {"train": 8, "test": 6}, seed=1)
+    return home
+
+
+@pytest.fixture(scope="session")
+def class_run(run_home: Path) -> RunAndCard:
+    """Return a run on five classes and its card."""
+    from tiny_runs import CLASSES, trained
+
+    return trained(run_home, CLASSES, "tiny", "photos", "run", command="veduta train tiny")
+
+
+@pytest.fixture(scope="session")
+def pair_run(run_home: Path) -> RunAndCard:
+    """Return a run on two classes with a single output and its card."""
+    from tiny_runs import PAIR, trained
+
+    return trained(run_home, PAIR, "pair", "pair", "two")
+
+
+@pytest.fixture(scope="session")
+def autoencoder_run(run_home: Path) -> RunAndCard:
+    """Return a run of an autoencoder and its card."""
+    from tiny_runs import DRAWING, trained
+
+    return trained(run_home, DRAWING, "drawing", "photos", "drawn")
+
+
+@pytest.fixture
+def copied_run(class_run: RunAndCard, tmp_path: Path) -> Path:
+    """Return a copy of the run on five classes in another place."""
+    return Path(shutil.copytree(class_run[0], tmp_path / "moved"))

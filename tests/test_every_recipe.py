@@ -15,7 +15,7 @@ from veduta.learn.data.image_cache import cache_images
 from veduta.learn.data.splits import read_splits
 from veduta.learn.models.networks import build
 from veduta.learn.recipe import open_recipe, recipe_names
-from veduta.learn.runs.run import train
+from veduta.learn.runs.train import train
 from veduta.learn.training.loop import fit
 
 pytestmark = [

@@ -28,9 +28,9 @@ from veduta.index import open_snapshot
 from veduta.learn.data.splits import read_splits
 from veduta.learn.models.projection import learn_projection, projection_of_index
 from veduta.learn.recipe import Recipe, open_recipe
-from veduta.learn.runs.encoder_with_head import write_composed
+from veduta.learn.runs.encoder_with_head import write_encoder_with_head
 from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, train_frozen
-from veduta.learn.runs.run import train
+from veduta.learn.runs.train import train
 from veduta.learn.training.checkpoint import State, origin, read_checkpoint, write_checkpoint
 from veduta.recognize import open_model
 
@@ -193,8 +193,8 @@ def test_an_unreadable_photo_leaves(home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ('augment=[{ flip = "horizontal" }]', "sees each photo once"),
-        ("network.decoder=[{ dense = 3 }]", "hands on descriptors"),
+        ('augment=[{ flip = "horizontal" }]', "encodes each photo once"),
+        ("network.decoder=[{ dense = 3 }]", "gives descriptors"),
         ('network.layers=[{ global = "gem" }]', "map of channels"),
     ],
 )
@@ -259,7 +259,7 @@ def test_layers_behind_any_encoder(tmp_path: Path, kind: str) -> None:
     onnx.save(head, str(tmp_path / "head.onnx"))
     encoder = load_encoder(str(tmp_path / "body.onnx"))
     file = tmp_path / "whole.onnx"
-    write_composed(encoder.spec, tmp_path / "head.onnx", ["descriptor", "logits"], file)
+    write_encoder_with_head(encoder.spec, tmp_path / "head.onnx", ["descriptor", "logits"], file)
     whole = load_encoder(str(file))
     noise = np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     photos = [noise, noise.transpose(1, 0, 2), noise // 9]
@@ -452,11 +452,13 @@ def test_the_package_encoder_with_layers_behind(home: Path, tmp_path: Path) -> N
     assert isinstance(source, Source) and isinstance(source.settings, Settings)
     encoder = open_encoder(source)
     net = torch.nn.Linear(1280, 7)
-    from veduta.learn.runs.export import export_graph
+    from veduta.learn.runs.export import export_module
 
     sample = torch.rand(3, 1280)
-    export_graph(net.eval(), sample, tmp_path / "head.onnx", "descriptors", ["descriptor"])
-    write_composed(encoder.spec, tmp_path / "head.onnx", ["descriptor"], tmp_path / "whole.onnx")
+    export_module(net.eval(), sample, tmp_path / "head.onnx", "descriptors", ["descriptor"])
+    write_encoder_with_head(
+        encoder.spec, tmp_path / "head.onnx", ["descriptor"], tmp_path / "whole.onnx"
+    )
     whole = load_encoder(str(tmp_path / "whole.onnx"))
     assert whole.spec.layout == "uint8-nhwc" and whole.spec.stride == encoder.spec.stride
     photo = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)

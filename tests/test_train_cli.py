@@ -158,7 +158,7 @@ def test_wrong_calls(
     taken = tmp_path / "taken"
     save(taken / "photo.png", 1)
     assert run(["train", recipe, str(photos), "--out", str(taken)]) == 3
-    assert "no run" in capsys.readouterr().err and len(list(taken.iterdir())) == 1
+    assert "not a run" in capsys.readouterr().err and len(list(taken.iterdir())) == 1
 
 
 def test_a_leak_is_refused_by_name(

@@ -28,7 +28,7 @@ from veduta.cli.tune import command
 from veduta.errors import DatasetError, LearnError, RecipeError
 from veduta.learn.recipe import Input, Network, Recipe, Training, Tuning, open_recipe
 from veduta.learn.recipe_text import recipe_toml
-from veduta.learn.runs.curves import write_history
+from veduta.learn.runs.history import write_history
 from veduta.learn.training.schedule import Epoch
 from veduta.learn.tuning.search_space import Choices, Range, read_space, space_of_text
 from veduta.learn.tuning.study import Study, create_or_open, read_study
@@ -648,7 +648,7 @@ def test_the_page_fits_desk_and_phone(odd_study: Study, browser: Any, tmp_path: 
 
 
 def invoke(monkeypatch: pytest.MonkeyPatch, toy: Any, *arguments: str) -> Result:
-    monkeypatch.setattr("veduta.learn.runs.run.train", toy)
+    monkeypatch.setattr("veduta.learn.runs.train.train", toy)
     return CliRunner().invoke(command, [str(one) for one in arguments])
 
 
@@ -724,7 +724,7 @@ def test_the_command_says_what_is_wrong(
     def fails(_made: Recipe, _epoch: int) -> None:
         raise LearnError("one class only")
 
-    monkeypatch.setattr("veduta.learn.runs.run.train", Toy(fails))
+    monkeypatch.setattr("veduta.learn.runs.train.train", Toy(fails))
     out = ["--out", str(tmp_path / "study")]
     for arguments, code, message in (
         ([toml, "nowhere", *out], 2, "nowhere"),
@@ -752,7 +752,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupts(_made: Recipe, _epoch: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("veduta.learn.runs.run.train", Toy(interrupts))
+    monkeypatch.setattr("veduta.learn.runs.train.train", Toy(interrupts))
     assert run_command([toml, str(tmp_path), "--out", str(tmp_path / "study")]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 

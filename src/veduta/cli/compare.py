@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from veduta.evaluation.comparison import ComparedFigure, Comparison
     from veduta.evaluation.report_changes import Change, Changes
     from veduta.learn.runs.card import Card
-    from veduta.learn.runs.comparison import RunsCompared
+    from veduta.learn.runs.comparison import RunComparison
 
 # As in veduta.evaluation.report_folder and veduta.learn, which are not loaded for `--help`; tests
 # keep them equal.
@@ -121,40 +121,40 @@ def _compare_runs(
     markdown: bool,
     as_json: bool,
 ) -> None:
-    from veduta.learn.runs.comparison import compare_runs, open_run
+    from veduta.learn.runs.comparison import compare_runs, read_run
 
-    files = [path / CARD if path.is_dir() else path for path in paths]
-    if len({file.resolve() for file in files}) < len(files):
+    cards = [path / CARD if path.is_dir() else path for path in paths]
+    if len({card.resolve() for card in cards}) < len(cards):
         raise click.UsageError("One run is named twice.")
-    runs = [open_run(path) for path in paths]
-    done = compare_runs(runs, _short_names(files), sort=sort)
+    runs = [read_run(path) for path in paths]
+    comparison = compare_runs(runs, _short_names(cards), sort=sort)
     if csv_file is not None:
-        _write_csv(done, csv_file)
+        _write_runs_csv(comparison, csv_file)
     if as_json:
-        print_json(done.as_json())
+        print_json(comparison.as_json())
     elif markdown:
-        _print_markdown(done)
+        _print_runs_markdown(comparison)
     else:
-        _print_runs(done)
-    for note in done.notes:
+        _print_runs(comparison)
+    for note in comparison.notes:
         click.echo(f"note: {note}", err=True)
 
 
-def _write_csv(done: RunsCompared, file: Path) -> None:
-    from veduta.learn.runs.comparison import values_of
+def _write_runs_csv(comparison: RunComparison, file: Path) -> None:
+    from veduta.learn.runs.comparison import table_row
     from veduta.learn.runs.prediction_files import write_csv
 
-    rows = [values_of(run.card) for run in done.runs]
-    lines = ([name, *row.values()] for name, row in zip(done.names, rows, strict=True))
+    rows = [table_row(run.card) for run in comparison.runs]
+    cells = ([name, *row.values()] for name, row in zip(comparison.names, rows, strict=True))
     try:
-        write_csv(file, ["run", *rows[0]], lines)
+        write_csv(file, ["run", *rows[0]], cells)
     except OSError as error:
-        why = error.strerror or error
-        raise QueryError(f"{readable(file)}: cannot be written: {why}") from error
+        reason = error.strerror or error
+        raise QueryError(f"{readable(file)}: cannot be written: {reason}") from error
 
 
-# Title, its short form, and the key of `veduta.learn.runs.comparison.values_of`.
-_FIGURES = (
+# Title, short title, and key of `veduta.learn.runs.comparison.table_row`.
+_RUN_FIGURES = (
     ("accuracy", "acc", "accuracy"),
     ("top-1", "top-1", "top1"),
     ("top-3", "top-3", "top3"),
@@ -163,48 +163,52 @@ _FIGURES = (
 )
 
 
-def _cells(card: Card) -> list[str]:
-    from veduta.learn.runs.comparison import values_of
+def _run_cells(card: Card) -> list[str]:
+    from veduta.learn.runs.comparison import table_row
 
-    values = values_of(card)
-    shares = [values[key] for *_, key in _FIGURES]
+    values = table_row(card)
+    figures = [values[key] for *_, key in _RUN_FIGURES]
     return [
-        *("–" if not isinstance(share, float) else f"{share:.3f}" for share in shares),
+        *("–" if not isinstance(figure, float) else f"{figure:.3f}" for figure in figures),
         f"{card.parameters.total:,}",
         f"{card.epochs:,}",
         duration(card.seconds),
     ]
 
 
-def _print_runs(done: RunsCompared) -> None:
-    header = ["", *(short for _, short, _ in _FIGURES), "parameters", "epochs", "time"]
-    rows = [[name, *_cells(run.card)] for name, run in zip(done.names, done.runs, strict=True)]
-    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
-    # What is left of 80 columns is for the names.
+def _print_runs(comparison: RunComparison) -> None:
+    header = ["", *(short for _, short, _ in _RUN_FIGURES), "parameters", "epochs", "time"]
+    rows = [
+        [name, *_run_cells(run.card)]
+        for name, run in zip(comparison.names, comparison.runs, strict=True)
+    ]
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    # Names get the rest of 80 columns.
     widths[0] = max(8, min(widths[0], 80 - sum(widths[1:]) - len(widths) + 1))
     for row in [header, *rows]:
         cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
         click.echo(" ".join([f"{_end(row[0], widths[0]):{widths[0]}}", *cells]))
-    if done.differences:
-        click.echo(f"\naccuracy minus that of {_end(done.names[0], 50)}")
-        for each in done.differences:
+    if comparison.differences:
+        click.echo(f"\naccuracy minus that of {_end(comparison.names[0], 50)}")
+        for each in comparison.differences:
             line = f"{_end(each.run, widths[0]):{widths[0]}} {_number(each.difference, '+')}"
             line += f" {_between(each.interval, '+')}  p {_number(each.p_holm)}"
             click.echo(f"{line}{' *' if each.p_holm < _SURE else ''}")
-        corrected = ", corrected for the number of runs (Holm)" if len(done.runs) > 2 else ""
-        click.echo(f"\n* p < {_SURE}{corrected}; paired bootstrap, {done.resamples:,} draws")
-    click.echo("\nacc: of the answers; top-1 to mAP: test photos looked for among those trained on")
+        several = len(comparison.runs) > 2
+        corrected = ", corrected for the number of runs (Holm)" if several else ""
+        resamples = f"{comparison.resamples:,} draws"
+        click.echo(f"\n* p < {_SURE}{corrected}; paired bootstrap, {resamples}")
+    click.echo("\nacc: accuracy; top-1 to mAP: search for the test photos in the training photos")
 
 
-def _print_markdown(done: RunsCompared) -> None:
-    from veduta.learn.runs.comparison import values_of
-
-    header = ["run", "recipe", *(title for title, *_ in _FIGURES), "parameters", "epochs", "time"]
+def _print_runs_markdown(comparison: RunComparison) -> None:
+    titles = [title for title, *_ in _RUN_FIGURES]
+    header = ["run", "recipe", *titles, "parameters", "epochs", "time"]
     click.echo(f"| {' | '.join(header)} |")
     click.echo(f"| --- | --- |{' ---: |' * (len(header) - 2)}")
-    for name, run in zip(done.names, done.runs, strict=True):
-        named = [_in_markdown(text) for text in (name, str(values_of(run.card)["recipe"]))]
-        click.echo(f"| {' | '.join([*named, *_cells(run.card)])} |")
+    for name, run in zip(comparison.names, comparison.runs, strict=True):
+        named = [_in_markdown(text) for text in (name, run.card.recipe)]
+        click.echo(f"| {' | '.join([*named, *_run_cells(run.card)])} |")
 
 
 def _in_markdown(text: str) -> str:

@@ -11,7 +11,7 @@ import click
 from veduta.cli.options import json_option, training_options
 from veduta.cli.printing import command_line, print_json, shown
 from veduta.cli.progress import stages
-from veduta.text import count, duration
+from veduta.text import count, duration, printable
 
 if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
@@ -50,11 +50,11 @@ def command(
 ) -> int:
     """Train the network of RECIPE on the photos of DATASET.
 
-    RECIPE is a name that `veduta recipes` lists, or a .toml file of yours. DATASET is a folder of
-    one folder a class, of splits with classes in them, or with a labels.csv; without photos for
-    validation, some of the training are held out. Called again after an interruption, it goes on
-    with the last whole epoch. The run can then be used: `veduta index --encoder RUN`,
-    `veduta recognize --model RUN`, `veduta compare RUN…`.
+    RECIPE is a name that `veduta recipes` lists, or a .toml file. DATASET is a folder of one folder
+    for each class, of splits with classes in them, or with a labels.csv. If there are no photos for
+    validation, some of the training photos are held out. After an interruption, the same command
+    continues after the last complete epoch. Other commands use the run:
+    `veduta index --encoder RUN`, `veduta recognize --model RUN`, `veduta compare RUN…`.
     """
     from veduta.learn import require_packages
     from veduta.learn.recipe import open_recipe
@@ -62,13 +62,13 @@ def command(
     opened = open_recipe(recipe, changes)
     if summary:
         require_packages()
-        return _summary(opened, as_json)
+        return _print_summary(opened, as_json=as_json)
     if dataset is None:
         raise click.UsageError("Name a DATASET, or give --summary.")
     if devices != "auto" and not devices.isdigit():
-        raise click.BadParameter(f"{devices!r} is no number of GPUs.", param_hint="--devices")
+        raise click.BadParameter(f"{devices!r} is not a number of GPUs.", param_hint="--devices")
     require_packages()
-    from veduta.learn.runs.run import train
+    from veduta.learn.runs.train import train
 
     run = out or Path("runs") / opened.name
     with stages(quiet=as_json) as advance:
@@ -81,19 +81,19 @@ def command(
             allow_leak=allow_leak,
             devices=int(devices) if devices.isdigit() else "auto",
             nodes=nodes,
-            on_epoch=None if as_json else _tell,
+            on_epoch=None if as_json else _print_epoch,
             on_progress=advance,
             command=command_line(),
         )
     if as_json:
         print_json({"run": shown(run), **card.as_json()})
     else:
-        for line in _lines(card, run):
+        for line in _result_lines(card, run):
             click.echo(line)
     return 0
 
 
-def _summary(recipe: Recipe, as_json: bool) -> int:
+def _print_summary(recipe: Recipe, *, as_json: bool) -> int:
     from veduta.learn.models.summary import outline, summarise, text
 
     layers = summarise(outline(recipe), recipe)
@@ -104,7 +104,7 @@ def _summary(recipe: Recipe, as_json: bool) -> int:
     return 0
 
 
-def _tell(epoch: Epoch) -> None:
+def _print_epoch(epoch: Epoch) -> None:
     figures = [f"epoch {epoch.number}", f"loss {epoch.train_loss:.4f}"]
     for name, value in (
         ("accuracy", epoch.train_accuracy),
@@ -117,25 +117,23 @@ def _tell(epoch: Epoch) -> None:
     click.echo(", ".join(figures), err=True)
 
 
-def _lines(card: Card, run: Path) -> Iterator[str]:
-    from veduta.text import printable
-
+def _result_lines(card: Card, run: Path) -> Iterator[str]:
     for problem in card.problems:
         yield f"note: {printable(problem)}"
     yield (
         f"{card.recipe}: {count(card.epochs, 'epoch')} in {duration(card.seconds)}, the best "
         f"is {card.best_epoch} ({card.stopped})"
     )
-    learn = card.parameters.trainable
-    yield f"{card.parameters.total:,} parameters, {learn:,} of them trained"
-    for name, figures in (("validation", card.val), ("test", card.test)):
+    trainable = card.parameters.trainable
+    yield f"{card.parameters.total:,} parameters, {trainable:,} of them trained"
+    for split, figures in (("validation", card.val), ("test", card.test)):
         if figures is not None:
-            yield f"{name}: accuracy {figures.accuracy:.4f} on {count(figures.photos, 'photo')}"
-    if (found := card.retrieval) is not None:
+            yield f"{split}: accuracy {figures.accuracy:.4f} on {count(figures.photos, 'photo')}"
+    if (retrieval := card.retrieval) is not None:
         yield (
-            f"test photos looked for among the training photos: top-1 {found.top1:.4f}, "
-            f"mAP {found.map:.4f}"
+            f"search for the test photos among the training photos: top-1 {retrieval.top1:.4f}, "
+            f"mAP {retrieval.map:.4f}"
         )
-    yield f"\n{shown(run / 'card.md')} has all of it. Next:"
+    yield f"\nAll figures are in {shown(run / 'card.md')}. Next:"
     yield f"  veduta index DIR --encoder {shown(run)}"
     yield f"  veduta recognize PHOTO --model {shown(run)}"

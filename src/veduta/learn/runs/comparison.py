@@ -1,14 +1,14 @@
-"""Runs side by side: the reports' tables, from the runs themselves.
+"""Comparison of runs: one table of figures, and differences with their significance.
 
-Accuracies are compared photo by photo with the first run's, on the photos that both answered, by
-the paired bootstrap (`veduta.evaluation.bootstrap`); with more than two runs p-values are corrected
-for the number of comparisons (`veduta.evaluation.comparison.holm`).
+Accuracies are compared photo by photo with those of the first run, on the photos that both
+answered, by the paired bootstrap (`veduta.evaluation.bootstrap`). With more than two runs the
+p-values are corrected for the number of comparisons (`veduta.evaluation.comparison.holm`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +23,22 @@ from veduta.evaluation.bootstrap import (
 )
 from veduta.evaluation.comparison import holm
 from veduta.evaluation.summary import Interval
-from veduta.learn.runs.card import CARD, Card, read_card
-from veduta.learn.runs.prediction_files import ANSWERS, read_csv
-from veduta.learn.training.figures import ClassificationFigures
+from veduta.learn.runs.card import CARD_FILE, Card, read_card
+from veduta.learn.runs.prediction_files import ANSWERS_FILE, read_answers
 
 __all__ = [
-    "SORTED_BY",
+    "SORT_KEYS",
     "Difference",
     "Run",
-    "RunsCompared",
+    "RunComparison",
     "compare_runs",
-    "open_run",
-    "values_of",
+    "read_run",
+    "table_row",
 ]
 
 Value = str | int | float | None
 
-# From a figure to whether the largest comes first.
-SORTED_BY = {
+SORT_KEYS = {
     "accuracy": True,
     "balanced-accuracy": True,
     "top-1": True,
@@ -52,13 +50,18 @@ SORTED_BY = {
     "seconds": False,
     "recipe": False,
 }
+"""Figure → whether the largest value comes first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A run: its folder, its card, and of each judged photo (path → label, answer).
+    """A finished run.
 
-    `answers` is None where the run left none.
+    Attributes:
+        folder: the run folder.
+        card: its card.
+        answers: path of a photo → (label, answer), for the photos of the judged split. None if the
+            run has no file of answers.
     """
 
     folder: Path
@@ -68,9 +71,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far a run's accuracy is above the first one's, on the photos that both answered.
+    """A run's accuracy compared with that of the first run, on the photos that both answered.
 
-    `interval`: 95 %. `p_value`: two-sided; `p_holm`: corrected for the number of runs.
+    Attributes:
+        run: name of the run.
+        photos: number of photos that both answered.
+        accuracy: of the run on these photos.
+        first: accuracy of the first run on these photos.
+        difference: `accuracy` - `first`.
+        interval: 95 % interval of the difference.
+        p_value: two-sided.
+        p_holm: the p-value corrected for the number of runs.
     """
 
     run: str
@@ -84,10 +95,16 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunsCompared:
-    """Runs in the order of the table, with their `names`; `differences` are to the first.
+class RunComparison:
+    """Runs in the order of the table.
 
-    `notes`: what makes the runs unlike each other.
+    Attributes:
+        names: of the runs.
+        runs: the runs.
+        differences: of the accuracies to the first run's.
+        notes: differences between the runs that limit the comparison, one sentence each.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
     """
 
     names: tuple[str, ...]
@@ -98,10 +115,10 @@ class RunsCompared:
     seed: int
 
     def as_json(self) -> dict[str, object]:
-        """Return all of it as JSON types; what a run has not is null."""
+        """Return the comparison as JSON types. A figure that a run does not have is null."""
         return {
             "runs": [
-                {"run": name, **values_of(run.card)}
+                {"run": name, **table_row(run.card)}
                 for name, run in zip(self.names, self.runs, strict=True)
             ],
             "differences": [
@@ -113,36 +130,43 @@ class RunsCompared:
         }
 
 
-def open_run(folder: Path) -> Run:
-    """Open a run by its folder or its card.json.
+def read_run(folder: Path) -> Run:
+    """Read the card and the answers of a run.
+
+    Args:
+        folder: the run folder, or its `card.json`.
 
     Raises:
-        LearnError: there is no finished run, or its files do not read.
+        LearnError: there is no finished run, or its files cannot be read.
     """
     card = read_card(folder)
-    if folder.name == CARD and not folder.is_dir():
+    if folder.name == CARD_FILE and not folder.is_dir():
         folder = folder.parent
-    file = folder / ANSWERS
+    file = folder / ANSWERS_FILE
     if not file.is_file():
         return Run(folder, card, None)
     try:
-        answers = {row["path"]: (row["label"], row["answer"]) for row in read_csv(file)}
-    except (OSError, ValueError, KeyError) as error:
-        why = f"no column {error}" if isinstance(error, KeyError) else error
+        answers = {one.path: (one.label, one.answer) for one in read_answers(file)}
+    except (OSError, ValueError) as error:
         raise LearnError(
-            f"{readable(file)}: does not read as the answers of a run: {why}"
+            f"{readable(file)}: cannot be read as the answers of a run: {error}. Train the run "
+            "again into a new folder"
         ) from error
     return Run(folder, card, answers)
 
 
-def values_of(card: Card) -> dict[str, Value]:
-    """Return a run's row of the table: what it is, how good, how large, how long.
+def table_row(card: Card) -> dict[str, Value]:
+    """Return a run's row of the table.
 
-    `accuracy`, `balanced_accuracy`, `among_3`, `among_10` are of the part `judged`; `top1`, `top3`,
-    `top10` and `map` are of retrieval.
+    Args:
+        card: of the run.
+
+    Returns:
+        Key → value. `accuracy`, `balanced_accuracy`, `among_3` and `among_10` are figures of the
+        split `judged`; `top1`, `top3`, `top10` and `map` are figures of the retrieval.
     """
-    figures = _judged(card)
-    found = card.retrieval
+    figures = card.judged_figures
+    retrieval = card.retrieval
     return {
         "recipe": card.recipe,
         "dataset": card.dataset,
@@ -153,10 +177,10 @@ def values_of(card: Card) -> dict[str, Value]:
         "among_3": figures.top3 if figures else None,
         "among_10": figures.top10 if figures else None,
         "val_accuracy": card.val.accuracy if card.val else None,
-        "top1": found.top1 if found else None,
-        "top3": found.top3 if found else None,
-        "top10": found.top10 if found else None,
-        "map": found.map if found else None,
+        "top1": retrieval.top1 if retrieval else None,
+        "top3": retrieval.top3 if retrieval else None,
+        "top10": retrieval.top10 if retrieval else None,
+        "map": retrieval.map if retrieval else None,
         "features": card.features,
         "parameters": card.parameters.total,
         "trainable": card.parameters.trainable,
@@ -176,91 +200,91 @@ def compare_runs(
     sort: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> RunsCompared:
-    """Put runs side by side.
+) -> RunComparison:
+    """Compare runs with each other.
 
     Args:
         runs: one or more.
-        names: what they are called, each another.
-        sort: a key of `SORTED_BY`; None: as given. Runs without that figure come last.
-        resamples, seed: of the bootstrap.
+        names: of the runs, all different.
+        sort: a key of `SORT_KEYS`; None keeps the given order. Runs without that figure come last.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        The comparison.
 
     Raises:
-        ValueError: names that are not as many and different, or no such key.
+        ValueError: there is not one name for each run, names are equal, or `sort` is not a key.
     """
     if not runs or len(set(names)) != len(runs) or len(names) != len(runs):
-        raise ValueError(f"{len(runs)} runs with the names {tuple(names)}; wanted as many of both")
+        raise ValueError(f"expected one different name for each of {len(runs)} runs, not {names}")
     pairs = list(zip(names, runs, strict=True))
     if sort is not None:
-        pairs.sort(key=_order(sort))
+        pairs.sort(key=_sort_function(sort))
     names, runs = [name for name, _ in pairs], [run for _, run in pairs]
-    notes = _unlike(names, runs)
-    found = []
+    notes = _comparability_notes(names, runs)
+    differences = []
     for name, run in pairs[1:]:
-        outcome = _difference(pairs[0][1], run, name, resamples, seed)
-        if isinstance(outcome, str):
-            notes.append(f"{name}: not compared with {names[0]} photo by photo: {outcome}")
+        difference = _difference(runs[0], run, name, resamples, seed)
+        if isinstance(difference, str):
+            notes.append(f"{name}: not compared with {names[0]} photo by photo: {difference}")
         else:
-            found.append(outcome)
-            if left := max(len(each.answers or ()) for each in (runs[0], run)) - outcome.photos:
+            differences.append(difference)
+            most_photos = max(len(each.answers or ()) for each in (runs[0], run))
+            if others := most_photos - difference.photos:
                 notes.append(
-                    f"{name}: compared with {names[0]} on the {outcome.photos:,} photos that both "
-                    f"answered; {left:,} others are left out"
+                    f"{name}: compared with {names[0]} on the {difference.photos:,} photos that "
+                    f"both answered; {others:,} others are left out"
                 )
-    corrected = holm([each.p_value for each in found])
-    differences = tuple(
-        Difference(**{**asdict(each), "p_holm": p})
-        for each, p in zip(found, corrected, strict=True)
+    corrected = holm([each.p_value for each in differences])
+    differences = [replace(each, p_holm=p) for each, p in zip(differences, corrected, strict=True)]
+    return RunComparison(
+        tuple(names), tuple(runs), tuple(differences), tuple(notes), resamples, seed
     )
-    return RunsCompared(tuple(names), tuple(runs), differences, tuple(notes), resamples, seed)
 
 
-def _judged(card: Card) -> ClassificationFigures | None:
-    return {"test": card.test, "val": card.val}.get(card.judged)
-
-
-def _order(sort: str) -> Callable[[tuple[str, Run]], tuple[bool, float | str]]:
-    if sort not in SORTED_BY:
-        raise ValueError(f"{sort!r} is none of {', '.join(SORTED_BY)}")
+def _sort_function(sort: str) -> Callable[[tuple[str, Run]], tuple[bool, float | str]]:
+    if sort not in SORT_KEYS:
+        raise ValueError(f"{sort!r} is none of {', '.join(SORT_KEYS)}")
     key = {"top-1": "top1", "top-3": "top3", "top-10": "top10"}.get(sort, sort.replace("-", "_"))
 
-    def order(pair: tuple[str, Run]) -> tuple[bool, float | str]:
-        value = values_of(pair[1].card)[key]
+    def sort_value(pair: tuple[str, Run]) -> tuple[bool, float | str]:
+        value = table_row(pair[1].card)[key]
         if value is None or isinstance(value, str):
             return value is None, value or ""
-        return False, -value if SORTED_BY[sort] else value
+        return False, -value if SORT_KEYS[sort] else value
 
-    return order
+    return sort_value
 
 
-def _unlike(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """Say what keeps figures of the runs from being comparable."""
+def _comparability_notes(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Return the differences between the runs that make their figures hard to compare."""
     notes = []
-    kinds: dict[str, list[str]] = {}
+    by_dataset: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
-        kinds.setdefault(run.card.dataset_digest, []).append(name)
-    if len(kinds) > 1:
-        groups = "; ".join(", ".join(group) for group in kinds.values())
+        by_dataset.setdefault(run.card.dataset_digest, []).append(name)
+    if len(by_dataset) > 1:
+        groups = "; ".join(", ".join(group) for group in by_dataset.values())
         notes.append(
-            f"trained on different photos, labels or parts ({groups}): the figures of one group "
-            "say nothing of the other"
+            f"trained on different photos, labels or splits ({groups}): the figures of different "
+            "groups cannot be compared"
         )
     on_val = [name for name, run in zip(names, runs, strict=True) if run.card.judged == "val"]
     if on_val:
         notes.append(
-            f"without test photos, so the accuracy is of the validation photos, which chose the "
-            f"epoch: {', '.join(on_val)}"
+            "without test photos, so the accuracy is that of the validation photos, which chose "
+            f"the epoch: {', '.join(on_val)}"
         )
     nearest = [name for name, run in zip(names, runs, strict=True) if run.card.answers != "scores"]
     if nearest and len(nearest) < len(runs):
-        notes.append(f"answers are those of the nearest training photo: {', '.join(nearest)}")
+        notes.append(f"the answer is the class of the nearest training photo: {', '.join(nearest)}")
     return notes
 
 
 def _difference(first: Run, run: Run, name: str, resamples: int, seed: int) -> Difference | str:
-    """Compare two runs, or say why they cannot be."""
+    """Return the difference of two runs, or the reason why there is none."""
     if first.answers is None or run.answers is None:
-        return f"a run has no {ANSWERS}"
+        return f"a run has no {ANSWERS_FILE}"
     if first.card.judged != run.card.judged:
         return "one is judged on test photos, the other on validation photos"
     paths = sorted(first.answers.keys() & run.answers.keys())
@@ -268,16 +292,26 @@ def _difference(first: Run, run: Run, name: str, resamples: int, seed: int) -> D
         return "no photo is judged in both"
     if changed := [path for path in paths if first.answers[path][0] != run.answers[path][0]]:
         return f"{len(changed):,} photos have other labels, such as {readable(changed[0])}"
-    right = np.array(
-        [
-            [each.answers[path][0] == each.answers[path][1] for each in (first, run)]  # type: ignore[index]
-            for path in paths
-        ],
-        np.float64,
+    is_right = np.array([_is_right(answers, paths) for answers in (first.answers, run.answers)])
+    is_right = is_right.T.astype(np.float64)
+    differences = is_right[:, 1:] - is_right[:, :1]
+    drawn = bootstrap_statistic(
+        means_of(differences), len(differences), resamples=resamples, seed=seed
     )
-    apart = right[:, 1:] - right[:, :1]
-    drawn = bootstrap_statistic(means_of(apart), len(apart), resamples=resamples, seed=seed)
     low, high = percentile_intervals(drawn)[0].tolist()
-    mean_first, mean = right.mean(axis=0).tolist()
-    p = float(two_sided_p_values(drawn)[0])
-    return Difference(name, len(paths), mean, mean_first, float(apart.mean()), (low, high), p, p)
+    first_accuracy, accuracy = is_right.mean(axis=0).tolist()
+    p_value = float(two_sided_p_values(drawn)[0])
+    return Difference(
+        run=name,
+        photos=len(paths),
+        accuracy=accuracy,
+        first=first_accuracy,
+        difference=float(differences.mean()),
+        interval=(low, high),
+        p_value=p_value,
+        p_holm=p_value,
+    )
+
+
+def _is_right(answers: Mapping[str, tuple[str, str]], paths: Sequence[str]) -> list[bool]:
+    return [answers[path][0] == answers[path][1] for path in paths]

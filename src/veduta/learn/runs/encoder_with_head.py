@@ -12,21 +12,22 @@ from onnx import compose, parser, version_converter
 
 from veduta.encoders.pooling import GEM_FLOOR
 from veduta.errors import LearnError, readable
-from veduta.learn.runs.export import OPSET
+from veduta.files import write_text
+from veduta.learn.runs.export import MAX_PROTOBUF_BYTES, OPSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from veduta.encoders.spec import EncoderSpec, Pooling
 
-__all__ = ["require_one_size", "settings_of", "write_composed"]
+__all__ = ["encoder_settings", "require_one_size", "write_encoder_with_head"]
 
-_IR = 10  # of ONNX files; what all runtimes of opset 18 read
-_ONE_FILE = 1.9e9  # bytes; a protobuf message ends at 2 GiB
+# The version of the file format. All runtimes of opset 18 read it.
+_IR_VERSION = 10
 _FLOAT = onnx.TensorProto.FLOAT
 
-# What `veduta.encoders.pooling.pool` does, on the output of each rank.
-_POOLING: dict[Pooling, tuple[str, str]] = {
+# Pooling → shape of the network's output, and the operators of `veduta.encoders.pooling.pool`.
+_POOLING_OPERATORS: dict[Pooling, tuple[str, str]] = {
     "graph": ("N, D", "pooled = Flatten <axis = 1> (floats)"),
     "average": ("N, D, h, w", "pooled = ReduceMean <keepdims = 0> (floats, pixels)"),
     "gem": (
@@ -42,8 +43,8 @@ _POOLING: dict[Pooling, tuple[str, str]] = {
     ),
 }
 
-# As `veduta.encoders.pooling.unit`: a row of zeros becomes one of equal components.
-_UNIT = """
+# The operators of `veduta.encoders.pooling.unit`: a row of zeros gets equal components.
+_UNIT_OPERATORS = """
 sizes = Abs (pooled)  largest = ReduceMax <keepdims = 1> (sizes, one)
 known = Greater (largest, nothing)  divisor = Where (known, largest, full)
 shares = Div (pooled, divisor)  scaled = Where (known, shares, full)
@@ -52,22 +53,25 @@ length = ReduceL2 <keepdims = 1> (scaled, one)  unit = Div (scaled, length)
 
 
 def require_one_size(spec: EncoderSpec) -> None:
-    """Check that layers can be put behind an encoder's network.
+    """Check that layers can be joined to an encoder's network.
+
+    Args:
+        spec: of the encoder.
 
     Raises:
-        LearnError: it runs at several sizes; their descriptors are added up outside of the network.
+        LearnError: it runs at several sizes and adds their descriptors outside of the network.
     """
     if len(spec.sizes) > 1:
         sides = ", ".join(str(side) for side, _ in spec.sizes)
         raise LearnError(
-            f"the encoder {spec.name!r} runs at several sizes ({sides} pixels) and adds up what "
-            "its network gives for each, but an ONNX file sees a photo once, so layers behind the "
-            "sum cannot become part of it; name an encoder of one size, such as encoder:accurate"
+            f"the encoder {spec.name!r} runs at several sizes ({sides} pixels) and adds their "
+            "descriptors, but an ONNX file takes a photo at one size, so layers after the sum "
+            "cannot be part of it; name an encoder of one size, such as encoder:accurate"
         )
 
 
-def settings_of(spec: EncoderSpec) -> dict[str, Any]:
-    """Return what stands beside the composed file: the photos are prepared as for the encoder."""
+def encoder_settings(spec: EncoderSpec) -> dict[str, Any]:
+    """Return the settings of an encoder with a head: photos are prepared as for the encoder."""
     settings: dict[str, Any] = {
         "sizes": [side for side, _ in spec.sizes],
         "fit": spec.fit,
@@ -83,59 +87,69 @@ def settings_of(spec: EncoderSpec) -> dict[str, Any]:
     return settings
 
 
-def write_composed(spec: EncoderSpec, head: Path, outputs: Sequence[str], file: Path) -> None:
-    """Write an encoder with a head behind it, and its settings beside it.
+def write_encoder_with_head(
+    spec: EncoderSpec, head: Path, outputs: Sequence[str], file: Path
+) -> None:
+    """Write an encoder's network joined to a head as one ONNX file, and its settings.
 
     Args:
-        spec: of the encoder, of one size.
+        spec: of the encoder, which has one size.
         head: an ONNX file from descriptors of length one (N, D) to `outputs`.
-        outputs: of the head, which become those of the whole.
-        file: to write; `file` with the ending .json gets the settings.
+        outputs: names of the head's outputs, which are also those of the result.
+        file: the file to write. The settings get the same name with the ending .json.
 
     Raises:
-        LearnError: the encoder's network cannot be joined with anything.
+        LearnError: the encoder's network cannot be joined to another one.
         OSError: the files cannot be written.
     """
     require_one_size(spec)
     try:
-        whole = _joined(spec, onnx.load(os.fspath(spec.model)), onnx.load(os.fspath(head)), outputs)
-        # Weights of two gigabytes or more lie beside the file, as `weights_digest` expects.
-        large = sum(one.ByteSize() for one in whole.graph.initializer) > _ONE_FILE
-        onnx.save(whole, os.fspath(file), save_as_external_data=large, location=f"{file.name}.data")
+        model = _joined(spec, onnx.load(os.fspath(spec.model)), onnx.load(os.fspath(head)), outputs)
+        # `weights_digest` reads weights of two gigabytes or more from a file beside the model.
+        is_large = sum(one.ByteSize() for one in model.graph.initializer) > MAX_PROTOBUF_BYTES
+        onnx.save(
+            model,
+            os.fspath(file),
+            save_as_external_data=is_large,
+            location=f"{file.name}.data",
+        )
     except (ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        why = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise LearnError(
-            f"{readable(spec.model)}: layers cannot be put behind this network ({why}); "
-            "encoder:accurate and encoder:fast can be trained on"
+            f"{readable(spec.model)}: layers cannot be joined to this network ({reason}); "
+            "use encoder:accurate or encoder:fast"
         ) from error
-    file.with_suffix(".json").write_text(json.dumps(settings_of(spec), indent=1) + "\n", "utf-8")
+    write_text(file.with_suffix(".json"), json.dumps(encoder_settings(spec), indent=1) + "\n")
 
 
-def _joined(spec: EncoderSpec, body: Any, head: Any, outputs: Sequence[str]) -> Any:
-    """Return the model: network, pooling and length one, head."""
-    opset = max(OPSET, _opset(body))
-    parts = [_brought_to(one, opset) for one in (body, _between(spec, body), head)]
-    newest = max(one.ir_version for one in parts)
-    for one in parts:
-        one.ir_version = newest
-    network, between, last = parts
+def _joined(spec: EncoderSpec, network: Any, head: Any, outputs: Sequence[str]) -> Any:
+    """Return one model: the network, its pooling to length one, the head."""
+    opset = max(OPSET, _opset(network))
+    pooling = _pooling_model(spec, network)
+    models = [_with_opset(model, opset) for model in (network, pooling, head)]
+    newest = max(model.ir_version for model in models)
+    for model in models:
+        model.ir_version = newest
+    network, pooling, head = models
     # The network may have outputs of the same names as the head.
     network = compose.add_prefix(network, "encoder/", rename_inputs=False)
-    between = compose.add_prefix(between, "between/")
-    last = compose.add_prefix(last, "head/", rename_outputs=False)
-    described = compose.merge_models(
-        network, between, [(f"encoder/{spec.output}", "between/values")], outputs=["between/unit"]
+    pooling = compose.add_prefix(pooling, "between/")
+    head = compose.add_prefix(head, "head/", rename_outputs=False)
+    encoder = compose.merge_models(
+        network, pooling, [(f"encoder/{spec.output}", "between/values")], outputs=["between/unit"]
     )
-    taken = last.graph.input[0].name
-    return compose.merge_models(described, last, [("between/unit", taken)], outputs=list(outputs))
+    head_input = head.graph.input[0].name
+    return compose.merge_models(
+        encoder, head, [("between/unit", head_input)], outputs=list(outputs)
+    )
 
 
-def _between(spec: EncoderSpec, body: Any) -> Any:
-    """Return the model that makes descriptors of length one of what a network gives."""
-    port = next(one for one in body.graph.output if one.name == spec.output)
+def _pooling_model(spec: EncoderSpec, network: Any) -> Any:
+    """Return the model from an output of the network to descriptors of length one."""
+    port = next(one for one in network.graph.output if one.name == spec.output)
     cast = "" if port.type.tensor_type.elem_type == _FLOAT else "float16"
-    shape, pooled = _POOLING[spec.pooling]
-    if spec.pooling == "graph":  # a map of one pixel is a vector too
+    shape, pooled = _POOLING_OPERATORS[spec.pooling]
+    if spec.pooling == "graph":  # The output may be a vector, or a map of one pixel.
         shape = ", ".join(["N", "D", "h", "w"][: len(port.type.tensor_type.shape.dim)])
     numbers = {
         "floor": f"{GEM_FLOOR:e}",
@@ -149,13 +163,13 @@ def _between(spec: EncoderSpec, body: Any) -> Any:
     constants += [f"float {name} = {{{value}}}" for name, value in numbers.items()]
     constants += [f"int64[{value.count(',') + 1}] {name} = {value}" for name, value in axes.items()]
     return parser.parse_model(f"""
-        <ir_version: {_IR}, opset_import: ["" : {OPSET}]>
+        <ir_version: {_IR_VERSION}, opset_import: ["" : {OPSET}]>
         between ({cast or "float"}[{shape}] values) => (float[N, D] unit) <{", ".join(constants)}>
-        {{ floats = Cast <to = {_FLOAT}> (values)  {pooled}  {_UNIT} }}
+        {{ floats = Cast <to = {_FLOAT}> (values)  {pooled}  {_UNIT_OPERATORS} }}
     """)
 
 
-def _brought_to(model: Any, opset: int) -> Any:
+def _with_opset(model: Any, opset: int) -> Any:
     return model if _opset(model) == opset else version_converter.convert_version(model, opset)
 
 

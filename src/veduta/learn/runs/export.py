@@ -1,7 +1,7 @@
-"""A trained network as files that the rest of Veduta, and others, can use without it.
+"""A trained network as files that Veduta and other programs use without its recipe.
 
-`model.onnx` with `model.json` is an encoder (`veduta index --encoder RUN`), and where the network
-names classes also what `recognizer/` asks for its scores. The weights lie beside it as safetensors.
+`model.onnx` with `model.json` is an encoder (`veduta index --encoder RUN`). If the network names
+classes, `recognizer/` takes its scores from the same file. `model.safetensors` holds the weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, readable
-from veduta.files import atomic_files
+from veduta.files import atomic_file, atomic_files, write_text
 from veduta.learn.training.scoring import to_logits
 from veduta.recognize.model import LOGITS
 
@@ -29,85 +29,102 @@ if TYPE_CHECKING:
     from veduta.learn.models.networks import Net
     from veduta.learn.recipe import Input, Recipe
 
-__all__ = ["AGREEMENT", "DESCRIPTOR", "export", "export_graph", "load_weights", "save_weights"]
+__all__ = [
+    "DESCRIPTOR",
+    "MAX_PROTOBUF_BYTES",
+    "MAX_RELATIVE_DIFFERENCE",
+    "OPSET",
+    "export_module",
+    "export_network",
+    "load_weights",
+    "save_weights",
+]
 
-AGREEMENT = 1e-4
-"""Largest difference between torch and ONNX Runtime, relative to the largest value."""
+MAX_RELATIVE_DIFFERENCE = 1e-4
+"""Between torch and ONNX Runtime, relative to the largest value."""
 
 DESCRIPTOR = "descriptor"
 OPSET = 18
-_ONE_FILE = 1.9e9  # bytes; a protobuf message ends at 2 GiB
-_TRIED = 3  # photos of the comparison; another number than in the trace
+
+MAX_PROTOBUF_BYTES = 1.9e9
+"""A protobuf message ends at 2 GiB. Larger weights are written beside the ONNX file."""
+
+# The network is traced with 2 photos, so 3 show that the batch size is free.
+_COMPARED_PHOTOS = 3
 
 
-def export(net: Net, recipe: Recipe, folder: Path) -> float:
-    """Write a network into `folder`, and compare what ONNX Runtime makes of it with torch.
+def export_network(net: Net, recipe: Recipe, folder: Path) -> float:
+    """Write a network into a folder, and compare ONNX Runtime's outputs with torch's.
 
     `model.onnx` takes `photos`, float32 (N, 3, S, S), which are (rgb / 255 - mean) / std, and gives
     `descriptor` (N, D), not of length one, and for a network with scores `logits` (N, C), C >= 2,
     whose softmax is the probability of each class. `model.json` has the settings of the encoder,
-    `model.safetensors` the weights. A network that reconstructs also leaves `decoder.onnx`, from
-    `features` (N, D) to `photos` (N, 3, H, W) in [0, 1], `encoder.safetensors` and
+    `model.safetensors` the weights. A network that reconstructs photos also gets `decoder.onnx`,
+    from `features` (N, D) to `photos` (N, 3, H, W) in [0, 1], `encoder.safetensors` and
     `decoder.safetensors`.
 
     Args:
-        net: on any device; unchanged.
-        recipe: what it was built by.
-        folder: where to; files of these names are replaced, all together.
+        net: the network, on any device. It is not changed.
+        recipe: the recipe that it was built from.
+        folder: where the files are written. Files of these names are replaced, all together.
 
     Returns:
-        The largest difference on random photos, over the largest value of that output.
+        The largest difference on random photos, relative to the largest value of that output.
 
     Raises:
-        LearnError: the network cannot be exported, or differs by more than `AGREEMENT`.
+        LearnError: the network cannot be exported, or differs by more than
+            `MAX_RELATIVE_DIFFERENCE`.
         OSError: the folder cannot be written to.
     """
     generator = np.random.default_rng(0)
-    with atomic_files(folder, last=RUN_MODEL) as draft, _exportable(net) as still:
-        seen = recipe.input
-        photos = _random_photos(generator, seen)
+    with atomic_files(folder, last=RUN_MODEL) as draft, _on_cpu_in_eval_mode(net):
+        photos = _random_photos(generator, recipe.input)
         outputs = [DESCRIPTOR, LOGITS] if net.has_scores else [DESCRIPTOR]
-        (draft / RUN_MODEL).with_suffix(".json").write_text(
-            json.dumps(_settings(seen), indent=1) + "\n", "utf-8"
-        )
-        save_weights(still, draft / "model.safetensors")
-        with _without_sigmoid(still) as probabilities:
-            graph = _Graph(still, probabilities=probabilities).eval()
-            difference = export_graph(graph, photos, draft / RUN_MODEL, "photos", outputs)
+        settings = json.dumps(_encoder_settings(recipe.input), indent=1)
+        write_text((draft / RUN_MODEL).with_suffix(".json"), f"{settings}\n")
+        save_weights(net, draft / "model.safetensors")
+        with _without_sigmoid(net) as probabilities:
+            module = _FeaturesAndLogits(net, probabilities=probabilities).eval()
+            difference = export_module(module, photos, draft / RUN_MODEL, "photos", outputs)
         if recipe.network.decoder:
-            encoder, decoder = still.encoder_part(), still.decoder_part()
+            encoder, decoder = net.encoder_part(), net.decoder_part()
             save_weights(encoder, draft / "encoder.safetensors")
             save_weights(decoder, draft / "decoder.safetensors")
             with torch.no_grad():
-                features = still.features(photos)
+                features = net.features(photos)
             difference = max(
                 difference,
-                export_graph(decoder, features, draft / "decoder.onnx", "features", ["photos"]),
+                export_module(decoder, features, draft / "decoder.onnx", "features", ["photos"]),
             )
     return difference
 
 
-def export_graph(
-    graph: nn.Module, sample: Tensor, file: Path, input_name: str, output_names: Sequence[str]
+def export_module(
+    module: nn.Module, sample: Tensor, file: Path, input_name: str, output_names: Sequence[str]
 ) -> float:
-    """Export one module with a free batch size, and return its largest relative difference.
+    """Export one module with a free batch size, and compare ONNX Runtime's outputs with torch's.
 
     Args:
-        graph: in eval mode on the CPU; takes one tensor, gives one or a tuple of them.
-        sample: (3 or more, …) float32 on the CPU: what it is traced and compared with.
-        file: the .onnx file. Weights of more than 2 GB lie beside it in `FILE.data`.
-        input_name, output_names: of the graph.
+        module: in eval mode on the CPU. It takes one tensor and gives one or a tuple of them.
+        sample: (3 or more, …) float32 on the CPU, for the trace and the comparison.
+        file: the .onnx file. Weights of more than 2 GB are written to `FILE.data`.
+        input_name: name of the input in the ONNX file.
+        output_names: names of the outputs.
+
+    Returns:
+        The largest difference, relative to the largest value of that output.
 
     Raises:
-        LearnError: as `export`.
+        LearnError: the module cannot be exported, or differs by more than
+            `MAX_RELATIVE_DIFFERENCE`.
     """
-    large = sum(one.numel() * one.element_size() for one in graph.state_dict().values())
+    weights_bytes = sum(one.numel() * one.element_size() for one in module.state_dict().values())
     try:
         with warnings.catch_warnings():
-            # The exporter warns of its own insides, in words that change with its version.
+            # The exporter warns about its own class_id, in words that change with its version.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                graph,
+                module,
                 (sample[:2],),
                 dynamo=True,
                 opset_version=OPSET,
@@ -116,22 +133,28 @@ def export_graph(
                 output_names=list(output_names),
                 dynamic_shapes=({0: torch.export.Dim("N")},),
             )
-            _forget_origins(program.model)
-            program.save(os.fspath(file), external_data=large > _ONE_FILE)
+            _remove_code_locations(program.model)
+            program.save(os.fspath(file), external_data=weights_bytes > MAX_PROTOBUF_BYTES)
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise LearnError(f"{file.name}: the network cannot be exported to ONNX ({why})") from error
+        reason = " ".join(str(error).split())[:300]
+        raise LearnError(
+            f"{file.name}: the network cannot be exported to ONNX ({reason})"
+        ) from error
     with torch.no_grad():
-        wanted = graph(sample)
-    given = _run(file, sample.numpy())
-    pairs = zip(wanted if isinstance(wanted, tuple) else [wanted], given, strict=True)
-    # Not `max` of Python, which passes over what is no number.
-    difference = float(np.max([_apart(one.numpy(), other) for one, other in pairs]))
-    if not difference <= AGREEMENT:
+        expected = module(sample)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    outputs = _onnx_outputs(file, sample.numpy())
+    differences = [
+        _relative_difference(one.numpy(), other)
+        for one, other in zip(expected, outputs, strict=True)
+    ]
+    # Python's `max` would skip NaN.
+    difference = float(np.max(differences))
+    if not difference <= MAX_RELATIVE_DIFFERENCE:
         raise LearnError(
             f"{file.name}: ONNX Runtime gives other numbers than torch: they differ by "
-            f"{difference:.1e} of the largest, {AGREEMENT:g} is allowed. The network may have "
-            "grown numbers that float32 does not hold: train it with a lower learning rate."
+            f"{difference:.1e} of the largest, {MAX_RELATIVE_DIFFERENCE:g} is allowed. Numbers of "
+            "the network may be too large for float32: train it with a lower learning rate."
         )
     return difference
 
@@ -139,25 +162,36 @@ def export_graph(
 def save_weights(module: nn.Module, file: Path) -> None:
     """Write a module's weights and statistics as safetensors.
 
-    Raises `LearnError` when they cannot be written.
+    Args:
+        module: the module, on any device.
+        file: the file.
+
+    Raises:
+        LearnError: the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # Copies, since the format has no two names for one tensor.
+    # The format cannot hold one tensor under two names, so each is copied.
     weights = {
         name: one.detach().cpu().contiguous().clone() for name, one in module.state_dict().items()
     }
     try:
-        save_file(weights, os.fspath(file), metadata={"format": "pt"})
-    except SafetensorError as error:
+        with atomic_file(file) as draft:
+            save_file(weights, os.fspath(draft), metadata={"format": "pt"})
+    except (OSError, SafetensorError) as error:
         raise LearnError(f"{readable(file)}: the weights cannot be written: {error}") from error
 
 
 def load_weights(module: nn.Module, file: Path) -> None:
     """Read weights that `save_weights` wrote into a module of the same shape.
 
-    Raises `LearnError` when the file does not read or is of another network.
+    Args:
+        module: the module. Its weights are replaced.
+        file: the file.
+
+    Raises:
+        LearnError: the file cannot be read, or is of another network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -167,12 +201,12 @@ def load_weights(module: nn.Module, file: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise LearnError(f"{readable(file)}: the weights cannot be read: {error}") from error
     except RuntimeError as error:
-        why = " ".join(str(error).split())[:300]
-        raise LearnError(f"{readable(file)}: the weights of another network: {why}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise LearnError(f"{readable(file)}: the weights of another network: {reason}") from error
 
 
-class _Graph(nn.Module):  # type: ignore[misc]
-    """What is exported: photos → features, and logits where there are scores."""
+class _FeaturesAndLogits(nn.Module):  # type: ignore[misc]
+    """The exported outputs of a network: features, and logits if it has scores."""
 
     def __init__(self, net: Net, *, probabilities: bool) -> None:
         super().__init__()
@@ -188,55 +222,58 @@ class _Graph(nn.Module):  # type: ignore[misc]
 
 
 @contextmanager
-def _exportable(net: Net) -> Iterator[Net]:
-    """Yield the network on the CPU in eval mode; afterwards it is as it was."""
-    device, learning = next(iter(net.parameters())).device, net.training
+def _on_cpu_in_eval_mode(net: Net) -> Iterator[None]:
+    """Move the network to the CPU and into eval mode, and back at the end of the block."""
+    device, is_training = next(iter(net.parameters())).device, net.training
     net.cpu().eval()
     try:
-        yield net
+        yield
     finally:
-        net.to(device).train(learning)
+        net.to(device).train(is_training)
 
 
 @contextmanager
 def _without_sigmoid(net: Net) -> Iterator[bool]:
-    """Take out the sigmoid that a network ends in; yield whether it still gives probabilities.
+    """Remove a sigmoid at the end of the network; yield whether its scores are probabilities.
 
-    Near 1 float32 does not tell probabilities apart, so their log-odds would be coarse.
+    float32 cannot represent the differences of probabilities near 1, so their log-odds would be
+    coarse.
     """
     *_, (name, last) = net.layers.named_modules() if len(net.layers) else [("", None)]
     if not net.has_scores or net.cut == len(net.layers) or not isinstance(last, nn.Sigmoid):
         yield net.gives_probabilities
         return
-    parent, _, place = name.rpartition(".")
-    holder = net.layers.get_submodule(parent)
-    setattr(holder, place, nn.Identity())
+    parent_name, _, attribute = name.rpartition(".")
+    parent = net.layers.get_submodule(parent_name)
+    setattr(parent, attribute, nn.Identity())
     try:
         yield False
     finally:
-        setattr(holder, place, last)
+        setattr(parent, attribute, last)
 
 
-def _settings(seen: Input) -> dict[str, Any]:
+def _encoder_settings(network_input: Input) -> dict[str, Any]:
     return {
-        "sizes": [seen.size],
-        "fit": seen.fit,
-        "mean": list(seen.mean),
-        "std": list(seen.std),
+        "sizes": [network_input.size],
+        "fit": network_input.fit,
+        "mean": list(network_input.mean),
+        "std": list(network_input.std),
         "scale": 1 / 255,
         "pooling": "graph",
         "output": DESCRIPTOR,
     }
 
 
-def _random_photos(generator: np.random.Generator, seen: Input) -> Tensor:
-    values = generator.random((_TRIED, 3, seen.size, seen.size), np.float32)
-    mean, std = (np.asarray(one, np.float32)[:, None, None] for one in (seen.mean, seen.std))
+def _random_photos(generator: np.random.Generator, network_input: Input) -> Tensor:
+    side = network_input.size
+    values = generator.random((_COMPARED_PHOTOS, 3, side, side), np.float32)
+    mean = np.asarray(network_input.mean, np.float32)[:, None, None]
+    std = np.asarray(network_input.std, np.float32)[:, None, None]
     return torch.from_numpy((values - mean) / std)
 
 
-def _forget_origins(model: Any) -> None:
-    """Take out where in the code each node comes from: it names folders of this machine."""
+def _remove_code_locations(model: Any) -> None:
+    """Remove the place in the class_id of each node, which names folders of this machine."""
     for graph in (model.graph, *model.functions.values()):
         graph.metadata_props.clear()
         for node in graph:
@@ -244,11 +281,11 @@ def _forget_origins(model: Any) -> None:
             node.doc_string = None
 
 
-def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def _relative_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(np.abs(one - other).max() / max(float(np.abs(one).max()), 1e-12))
 
 
-def _run(file: Path, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _onnx_outputs(file: Path, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

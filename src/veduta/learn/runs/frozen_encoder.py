@@ -1,7 +1,7 @@
-"""Training on the descriptors of a frozen encoder: each photo is encoded once, ever.
+"""Training on the descriptors of a frozen encoder: each photo is encoded once and kept.
 
-What is left to train are a few layers on vectors, which takes seconds on a processor. The run's
-`model.onnx` is the encoder's network with these layers behind it.
+Only a few layers on vectors are trained, which takes seconds on a processor. The run's
+`model.onnx` is the encoder's network with these layers as its head.
 """
 
 from __future__ import annotations
@@ -29,11 +29,16 @@ from veduta.index import MANIFEST_FILE, UpdateProgress, create_index, open_snaps
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.models.networks import Net, build
 from veduta.learn.runs.card import Card, Parameters
-from veduta.learn.runs.encoder_with_head import require_one_size, write_composed
-from veduta.learn.runs.export import AGREEMENT, DESCRIPTOR, export_graph, save_weights
-from veduta.learn.runs.run_folder import PARTS, Learned, Scored, write_leavings
+from veduta.learn.runs.encoder_with_head import require_one_size, write_encoder_with_head
+from veduta.learn.runs.export import (
+    DESCRIPTOR,
+    MAX_RELATIVE_DIFFERENCE,
+    export_module,
+    save_weights,
+)
+from veduta.learn.runs.run_folder import run_on_splits, write_run_folder
 from veduta.learn.training.loop import TrainingResult, fit
-from veduta.learn.training.scoring import run_network, to_logits
+from veduta.learn.training.scoring import to_logits
 from veduta.recognize.model import LOGITS
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
     from veduta.learn.training.schedule import Epoch
 
-__all__ = ["Descriptors", "describe", "descriptors_of", "train_frozen", "trained_on"]
+__all__ = ["Descriptors", "describe", "descriptors_of", "train_frozen", "train_head"]
 
 
 class Descriptors:
@@ -68,7 +73,7 @@ class Descriptors:
 
 def train_frozen(
     recipe: Recipe,
-    parts: DatasetSplits,
+    splits: DatasetSplits,
     out: Path,
     *,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -78,45 +83,45 @@ def train_frozen(
     """Train the layers of a recipe whose backbone is "encoder:NAME", and write the run folder.
 
     Args:
-        recipe: what to train. Its `input` is not used: the encoder has its own.
-        parts: the photos.
+        recipe: the recipe. Its `input` is not used, because the encoder prepares the photos.
+        splits: which photos are in which split.
         out: the run folder.
-        on_epoch, on_progress, command: as in `veduta.learn.runs.run.train`.
+        on_epoch: called after each epoch. An exception that it raises ends the run.
+        on_progress: called with (activity, done, total).
+        command: the command line of the run, for its card.
+
+    Returns:
+        The card of the run.
 
     Raises:
-        RecipeError: the recipe asks for what cannot be had of descriptors.
-        LearnError: training fails, or the encoder's network cannot be written with layers behind.
-        UnknownEncoder, EncoderUnavailable, EncoderError: see `veduta.encoders.load_encoder`.
+        RecipeError: the recipe names something that descriptors cannot have.
+        LearnError: training fails, or layers cannot be joined to the encoder's network.
+        UnknownEncoder: see `veduta.encoders.load_encoder`.
+        EncoderUnavailable: see `veduta.encoders.load_encoder`.
+        EncoderError: see `veduta.encoders.load_encoder`.
     """
     _check(recipe)
     encoder = load_encoder(recipe.network.encoder)
     require_one_size(encoder.spec)
-    descriptors, parts = describe(parts, encoder, on_progress)
-    trained = trained_on(
-        recipe, parts, descriptors, out, on_epoch=on_epoch, on_progress=on_progress
+    descriptors, splits = describe(splits, encoder, on_progress)
+    trained = train_head(
+        recipe, splits, descriptors, out, on_epoch=on_epoch, on_progress=on_progress
     )
-    learned = Learned(
-        trained.history,
-        trained.best_epoch,
-        trained.seconds,
-        trained.device,
-        trained.stop_reason,
-        _parameters(encoder, trained.net),
-    )
-    return write_leavings(
+    return write_run_folder(
         out,
         recipe,
-        parts,
-        _scored(trained, parts, descriptors),
-        learned,
+        splits,
+        trained,
+        run_on_splits(trained.net, splits, descriptors),
+        _parameters(encoder, trained.net),
         partial(_export, encoder, trained.net),
         command=command,
     )
 
 
-def trained_on(
+def train_head(
     recipe: Recipe,
-    parts: DatasetSplits,
+    splits: DatasetSplits,
     descriptors: Descriptors,
     folder: Path,
     *,
@@ -126,130 +131,132 @@ def trained_on(
     """Train the layers of such a recipe on descriptors.
 
     Args:
-        recipe: what to train.
-        parts, descriptors: row by row the same photos.
+        recipe: the recipe.
+        splits: which photos are in which split.
+        descriptors: row by row those of the photos of `splits`.
         folder: for the checkpoint.
-        on_epoch, on_progress: as in `veduta.learn.training.loop.fit`.
+        on_epoch: as for `veduta.learn.training.loop.fit`.
+        on_progress: as for `veduta.learn.training.loop.fit`.
+
+    Returns:
+        The trained layers and the history.
 
     Raises:
-        RecipeError, LearnError: as `veduta.learn.training.loop.fit`.
+        RecipeError: as for `veduta.learn.training.loop.fit`.
+        LearnError: as for `veduta.learn.training.loop.fit`.
     """
     torch.manual_seed(recipe.training.seed)
-    net = build(recipe, len(parts.class_names), dimension=descriptors.values.shape[1])
-    return fit(
-        recipe,
-        net,
-        parts,
-        descriptors,
-        folder,
-        on_epoch=on_epoch,
-        on_progress=on_progress,
-    )
+    net = build(recipe, len(splits.class_names), dimension=descriptors.values.shape[1])
+    return fit(recipe, net, splits, descriptors, folder, on_epoch=on_epoch, on_progress=on_progress)
 
 
 def describe(
-    parts: DatasetSplits, encoder: Encoder, on_progress: OnProgress | None = None
+    splits: DatasetSplits, encoder: Encoder, on_progress: OnProgress | None = None
 ) -> tuple[Descriptors, DatasetSplits]:
-    """Encode the photos of all parts, those that were before excepted.
+    """Encode the photos of all splits, except those that were encoded before.
+
+    Args:
+        splits: which photos are in which split.
+        encoder: the encoder.
+        on_progress: called with (activity, done, total).
 
     Returns:
-        the descriptors, and the parts without the photos that are unreadable, row by row the same.
+        The descriptors, and `splits` without the unreadable photos, row by row the same.
 
     Raises:
         LearnError: fewer than two classes are left to train on.
     """
-    rows, broken = descriptors_of([parts.root / path for path in parts.paths], encoder, on_progress)
-    remaining = parts.without(broken)
-    # A class can leave with its last photo to train on, and its other photos with it.
-    row_of = {path: row for row, path in enumerate(parts.paths)}
+    rows, unreadable = descriptors_of(
+        [splits.root / path for path in splits.paths], encoder, on_progress
+    )
+    remaining = splits.without(unreadable)
+    # A class without any training photo left is gone, and all its other photos with it.
+    row_of = {path: row for row, path in enumerate(splits.paths)}
     return Descriptors(rows[[row_of[path] for path in remaining.paths]]), remaining
 
 
 def descriptors_of(
     files: Sequence[Path], encoder: Encoder, on_progress: OnProgress | None = None
 ) -> tuple[NDArray[np.float16], dict[int, str]]:
-    """Return the descriptors (N, D) of photos, kept where evaluations keep theirs.
+    """Return the descriptors of photos, which are kept in the user's cache folder.
 
-    That is in the user's cache folder, as an index of exactly these files: what was encoded before
-    and has not changed since is not encoded again.
+    The cache is an index of exactly these files. A photo that was encoded before and has not
+    changed since is not encoded again.
 
     Args:
-        files: of the photos.
-        encoder: makes the descriptors; of photos decoded as large as `veduta index` has them.
-        on_progress: called with (what, done, total).
+        files: the photos.
+        encoder: the encoder. Photos are decoded as large as `veduta index` decodes them.
+        on_progress: called with (activity, done, total).
 
     Returns:
-        the descriptors, rows of length one, of zeros where there is no photo; and row → why.
+        The descriptors (N, D), rows of length one, and zeros for unreadable photos; and the reason
+        for each row that is unreadable.
     """
     # An index with keypoints decodes a photo once, at the larger of both sizes. Training does too.
     encoder = copy(encoder)
     encoder.long_side = max(encoder.long_side, LONG_SIDE)
-    places = [os.path.abspath(file) for file in files]
+    paths = [os.path.abspath(file) for file in files]
     made_by = (encoder.identity, str(encoder.describe()["precision"]), str(encoder.long_side))
-    key = "\n".join((*sorted(places), *made_by))
+    key = "\n".join((*sorted(paths), *made_by))
     index = cache_folder() / photos.content_hash(os.fsencode(key)).hex()[:20]
     if not (index / MANIFEST_FILE).exists():
         create_index(index, encoder, None)
 
-    def tell(state: UpdateProgress) -> None:
+    def report(progress: UpdateProgress) -> None:
         if on_progress:
-            on_progress("Encoding photos", state.done, state.total)
+            on_progress("Encoding photos", progress.done, progress.total)
 
-    wanted = [Path(place) for place in places]
-    done = update_index(index, wanted, encoder, on_progress=tell, graph=False)
-    if done.interrupted:
+    update = update_index(
+        index, [Path(path) for path in paths], encoder, on_progress=report, graph=False
+    )
+    if update.interrupted:
         raise KeyboardInterrupt
     snapshot = open_snapshot(index)
-    found = snapshot.rows["path"].to_pylist()[: snapshot.photos]
-    row_of = {os.fsdecode(path): row for row, path in enumerate(found)}
-    rows = np.zeros((len(places), encoder.dimension), np.float16)
-    reasons = dict(done.unreadable)
-    broken = {}
-    for place, file in enumerate(places):
-        if file in row_of:
-            rows[place] = snapshot.descriptors[row_of[file]]
+    indexed = snapshot.rows["path"].to_pylist()[: snapshot.photos]
+    row_of = {os.fsdecode(path): row for row, path in enumerate(indexed)}
+    descriptors = np.zeros((len(paths), encoder.dimension), np.float16)
+    reasons = dict(update.unreadable)
+    unreadable = {}
+    for row, path in enumerate(paths):
+        if path in row_of:
+            descriptors[row] = snapshot.descriptors[row_of[path]]
         else:
-            broken[place] = reasons.get(file, "gone since")
-    return rows, broken
+            unreadable[row] = reasons.get(path, "no longer exists")
+    return descriptors, unreadable
 
 
 def _check(recipe: Recipe) -> None:
     if recipe.augment:
         raise RecipeError(
-            f"{recipe.name}: augment changes photos, but {recipe.network.backbone} sees each photo "
-            'once, as it is; leave it out, or take a backbone such as "embedded:efficientnet-lite0"'
+            f"{recipe.name}: augment changes photos at each epoch, but {recipe.network.backbone} "
+            "encodes each photo once; remove augment, or use a backbone such as "
+            '"embedded:efficientnet-lite0"'
         )
     if recipe.network.decoder:
         raise RecipeError(
-            f"{recipe.name}: network.decoder makes photos again, but {recipe.network.backbone} "
-            "hands on descriptors; a network that reconstructs needs layers of its own"
+            f"{recipe.name}: network.decoder reconstructs photos, but {recipe.network.backbone} "
+            "gives descriptors; remove network.decoder, or use a network without an encoder"
         )
 
 
-def _scored(trained: TrainingResult, parts: DatasetSplits, descriptors: Descriptors) -> Scored:
-    features, probabilities = {}, {}
-    for part in PARTS:
-        rows = getattr(parts, part)
-        features[part], shares = run_network(trained.net, descriptors, rows)
-        if shares is not None:
-            probabilities[part] = shares
-    return Scored(features, probabilities or None)
-
-
 def _parameters(encoder: OnnxEncoder, net: Net) -> Parameters:
-    """Count the numbers of the encoder's network, which do not learn, and those of the layers."""
+    """Count the weights of the frozen encoder and those of the layers."""
     import onnx
 
     graph = onnx.load(os.fspath(encoder.spec.model), load_external_data=False).graph
-    kinds = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
-    fixed = sum(int(np.prod(one.dims)) for one in graph.initializer if one.data_type in kinds)
-    statistics = sum(one.numel() for one in net.buffers() if one.is_floating_point())
-    learning = sum(one.numel() for one in net.parameters())
-    return Parameters(fixed + statistics + learning, learning)
+    float_types = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
+    frozen = sum(
+        int(np.prod(weights.dims))
+        for weights in graph.initializer
+        if weights.data_type in float_types
+    )
+    statistics = sum(buffer.numel() for buffer in net.buffers() if buffer.is_floating_point())
+    trainable = sum(weights.numel() for weights in net.parameters())
+    return Parameters(frozen + statistics + trainable, trainable)
 
 
 class _Head(nn.Module):  # type: ignore[misc]
-    """What is exported: descriptors → features, and logits where there are scores."""
+    """The exported outputs of the layers: features, and logits if there are scores."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()
@@ -258,7 +265,7 @@ class _Head(nn.Module):  # type: ignore[misc]
     def forward(self, descriptors: Tensor) -> tuple[Tensor, ...]:
         """(N, D) → (N, d), and with scores also (N, C)."""
         outputs = self.net(descriptors)
-        # What comes in cannot also be what comes out, as it would be without layers before the cut.
+        # ONNX allows no input that is also an output, as it would be without layers before the cut.
         features = outputs.features * 1
         if outputs.scores is None:
             return (features,)
@@ -266,31 +273,32 @@ class _Head(nn.Module):  # type: ignore[misc]
 
 
 def _export(encoder: OnnxEncoder, net: Net, folder: Path) -> float:
-    """Write the encoder with the layers behind it; return how far it is from the trained layers."""
-    outputs = [DESCRIPTOR, LOGITS] if net.has_scores else [DESCRIPTOR]
+    """Write the encoder with its head; return its largest difference to the trained layers."""
+    output_names = [DESCRIPTOR, LOGITS] if net.has_scores else [DESCRIPTOR]
     rng = np.random.default_rng(0)
     sides = [(192, 256), (256, 192), (224, 224)]
     noise = [rng.integers(0, 256, (*side, 3), dtype=np.uint8) for side in sides]
     prepared = [encoder.prepare(photo) for photo in noise]
     sample = torch.from_numpy(encoder.encode(prepared))
     save_weights(net, folder / "model.safetensors")
-    with tempfile.TemporaryDirectory() as elsewhere:
-        head = Path(elsewhere) / "head.onnx"
-        difference = export_graph(_Head(net).eval(), sample, head, "descriptors", outputs)
-        write_composed(encoder.spec, head, outputs, folder / RUN_MODEL)
-    whole = load_encoder(str(folder / RUN_MODEL))
+    head = _Head(net).eval()
+    with tempfile.TemporaryDirectory() as temporary:
+        head_file = Path(temporary) / "head.onnx"
+        difference = export_module(head, sample, head_file, "descriptors", output_names)
+        write_encoder_with_head(encoder.spec, head_file, output_names, folder / RUN_MODEL)
+    exported = load_encoder(str(folder / RUN_MODEL))
     with torch.no_grad():
-        wanted = [one.numpy() for one in _Head(net)(sample)]
-    given = [whole.encode(prepared)]
-    wanted[0] = unit(wanted[0])
+        expected = [output.numpy() for output in head(sample)]
+    expected[0] = unit(expected[0])
+    outputs = [exported.encode(prepared)]
     if net.has_scores:
-        given.append(whole.class_scores(prepared, LOGITS))
-    for one, other in zip(wanted, given, strict=True):
+        outputs.append(exported.class_scores(prepared, LOGITS))
+    for one, other in zip(expected, outputs, strict=True):
         difference = max(difference, float(np.abs(one - other).max() / np.abs(one).max()))
-    if not difference <= AGREEMENT:
+    if not difference <= MAX_RELATIVE_DIFFERENCE:
         raise LearnError(
-            f"{RUN_MODEL}: the encoder with the layers behind it gives other numbers than both "
-            f"one after the other: they differ by {difference:.1e} of the largest, "
-            f"{AGREEMENT:g} is allowed"
+            f"{RUN_MODEL}: the encoder joined to the layers gives other numbers than the encoder "
+            f"followed by the layers: they differ by {difference:.1e} of the largest, "
+            f"{MAX_RELATIVE_DIFFERENCE:g} is allowed"
         )
     return difference

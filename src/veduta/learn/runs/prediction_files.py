@@ -1,50 +1,94 @@
-"""How each photo was answered, as files: answers, classification report, confusion matrix."""
+"""The answers of a run to its photos: answers, classification report and confusion matrix."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from veduta.evaluation.classification import Averages, Classification
+from veduta.files import write_bytes
 from veduta.pages import charts
 from veduta.text import count, printable
+from veduta.validation import convert
 
 __all__ = [
-    "ANSWERS",
-    "MOST_DRAWN",
+    "ANSWERS_FILE",
+    "MAX_DRAWN_CLASSES",
+    "PhotoAnswer",
     "classification_text",
+    "read_answers",
     "read_csv",
     "write_confusion",
     "write_csv",
 ]
 
-ANSWERS = "answers.csv"
-MOST_DRAWN = 200
-"""Classes of a confusion matrix that is drawn."""
+ANSWERS_FILE = "answers.csv"
+MAX_DRAWN_CLASSES = 200
+"""A confusion matrix of more classes is written as a table, but not drawn."""
 
-_WIDEST = 40  # characters of a class in the report
+_MAX_NAME_CHARACTERS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoAnswer:
+    """One row of `answers.csv`.
+
+    Attributes:
+        path: of the photo, relative to the dataset.
+        label: its class.
+        answer: the class that the network answered.
+    """
+
+    path: str
+    label: str
+    answer: str
+
+
+def read_answers(file: Path) -> list[PhotoAnswer]:
+    """Return the answers of a run.
+
+    Args:
+        file: its `answers.csv`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not such a file.
+    """
+    return convert(read_csv(file), list[PhotoAnswer])
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write UTF-8 with a header. Names that are not UTF-8 keep their bytes.
+    """Write a CSV file as UTF-8. Names that are not UTF-8 keep their bytes.
 
-    Raises `OSError` when it cannot be written.
+    Args:
+        file: the file.
+        header: names of the columns.
+        rows: the cells of each row.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    file.write_bytes(lines.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(file, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def read_csv(file: Path) -> list[dict[str, str]]:
-    """Read back what `write_csv` wrote: an object a row, from column to text.
+    """Return the rows that `write_csv` wrote: column → text.
 
-    Raises `OSError`, and `ValueError` for what is no such file.
+    Args:
+        file: the file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not a CSV file, or a row is longer or shorter than the header.
     """
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
         try:
@@ -52,50 +96,69 @@ def read_csv(file: Path) -> list[dict[str, str]]:
         except csv.Error as error:
             raise ValueError(str(error)) from error
     if any(None in row or None in row.values() for row in rows):
-        raise ValueError("a row has more or fewer fields than the header")
+        raise ValueError("a row has more or fewer cells than the header")
     return rows
 
 
-def classification_text(figures: Classification, part: str) -> str:
-    """Return precision, recall, F1 and support of each class and their averages, as a table."""
+def classification_text(figures: Classification, split: str) -> str:
+    """Return precision, recall, F1 and support of each class and their averages, as a table.
+
+    Args:
+        figures: of the photos of one split.
+        split: its name in the first line: "test" or "validation".
+    """
     names = [printable(row.label) for row in figures.classes]
-    names = [name if len(name) <= _WIDEST else f"{name[: _WIDEST - 1]}…" for name in names]
+    longest = _MAX_NAME_CHARACTERS
+    names = [name if len(name) <= longest else f"{name[: longest - 1]}…" for name in names]
     width = max(map(len, [*names, "weighted avg"]))
     photos = figures.photos
     lines = [
-        count(photos, f"{part} photo"),
+        count(photos, f"{split} photo"),
         "",
         f"{'':{width}}  precision  recall      f1  support",
     ]
     for name, row in zip(names, figures.classes, strict=True):
-        lines.append(_line(name, width, Averages(row.precision, row.recall, row.f1), row.support))
+        averages = Averages(row.precision, row.recall, row.f1)
+        lines.append(_text_row(name, width, averages, row.support))
     lines += [
         "",
         f"{'accuracy':{width}}  {'':9}  {'':6}  {figures.accuracy:6.4f}  {photos:7,}",
-        _line("macro avg", width, figures.macro, photos),
-        _line("weighted avg", width, figures.weighted, photos),
+        _text_row("macro avg", width, figures.macro, photos),
+        _text_row("weighted avg", width, figures.weighted, photos),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, width: int, of: Averages, support: int) -> str:
-    return f"{name:{width}}  {of.precision:9.4f}  {of.recall:6.4f}  {of.f1:6.4f}  {support:7,}"
+def _text_row(name: str, width: int, averages: Averages, support: int) -> str:
+    return (
+        f"{name:{width}}  {averages.precision:9.4f}  {averages.recall:6.4f}  {averages.f1:6.4f}  "
+        f"{support:7,}"
+    )
 
 
-def write_confusion(figures: Classification, part: str, folder: Path) -> None:
-    """Write `confusion.csv`, and up to `MOST_DRAWN` classes `confusion.png`.
+def write_confusion(figures: Classification, split: str, folder: Path) -> None:
+    """Write `confusion.csv`, and for up to `MAX_DRAWN_CLASSES` classes `confusion.png`.
 
-    A row of the CSV is a class that is shown, a column one that was answered.
+    A row of the CSV is the class of the photos, a column the class that was answered.
 
-    Raises `OSError` when they cannot be written.
+    Args:
+        figures: of the photos of one split.
+        split: its name in the title: "test" or "validation".
+        folder: where the files are written.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     names = [row.label for row in figures.classes]
     counts = figures.confusion_matrix()[:-1, :-1]
-    rows = ([name, *line] for name, line in zip(names, counts.tolist(), strict=True))
+    rows = ([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
     write_csv(folder / "confusion.csv", ["shown", *names], rows)
-    if len(names) <= MOST_DRAWN:
-        title = f"Answers to {figures.photos:,} {part} photos"
-        drawn = charts.matrix(
-            title, counts.astype(np.float64), names, x_label="answered", y_label="shown"
+    if len(names) <= MAX_DRAWN_CLASSES:
+        chart = charts.matrix(
+            f"Answers to {figures.photos:,} {split} photos",
+            counts.astype(np.float64),
+            names,
+            x_label="answered",
+            y_label="shown",
         )
-        (folder / "confusion.png").write_bytes(drawn.png())
+        write_bytes(folder / "confusion.png", chart.png())

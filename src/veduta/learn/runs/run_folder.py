@@ -1,11 +1,11 @@
-"""What a run leaves in its folder; all of it appears together, once it is whole.
+"""The folder of a run. All files appear together, when the run is complete.
 
-recipe.toml                     what was trained
+recipe.toml                     the recipe
 model.onnx, model.json          the encoder: `veduta index --encoder RUN`
 model.safetensors               the weights
-encoder.safetensors, decoder.safetensors, decoder.onnx      of a network that reconstructs
-recognizer/                     `veduta recognize --model RUN`; of a network with classes
-card.json, card.md              what was trained on what, and what came of it
+encoder.safetensors, decoder.safetensors, decoder.onnx      if the network reconstructs photos
+recognizer/                     `veduta recognize --model RUN`; if the network names classes
+card.json, card.md              recipe, photos, machine and figures
 history.csv, accuracy.png, loss.png                         epoch by epoch
 answers.csv, classification.txt, confusion.csv, confusion.png        photo by photo
 """
@@ -13,7 +13,7 @@ answers.csv, classification.txt, confusion.csv, confusion.png        photo by ph
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,24 +25,18 @@ from numpy.typing import NDArray
 from veduta.encoders import load_encoder
 from veduta.encoders.sources import RUN_MODEL
 from veduta.evaluation.classification import classification_figures
-from veduta.files import atomic_files
+from veduta.files import atomic_files, write_text
 from veduta.keypoints.xfeat import LONG_SIDE
-from veduta.learn.runs.card import (
-    CARD,
-    Card,
-    Parameters,
-    hardware,
-    versions,
-    weights_licence,
-)
+from veduta.learn.runs.card import CARD_FILE, Card, Parameters
 from veduta.learn.runs.card_text import card_markdown
-from veduta.learn.runs.curves import write_curves, write_history
+from veduta.learn.runs.history import HISTORY_FILE, write_curves, write_history
 from veduta.learn.runs.prediction_files import (
-    ANSWERS,
+    ANSWERS_FILE,
     classification_text,
     write_confusion,
     write_csv,
 )
+from veduta.learn.runs.provenance import hardware, package_versions, weights_licence
 from veduta.learn.training import scoring
 from veduta.learn.training.checkpoint import remove_checkpoint
 from veduta.learn.training.figures import ClassificationFigures
@@ -51,23 +45,26 @@ from veduta.recognize.model import IN_A_RUN, Model
 from veduta.recognize.network_scores import fit_confidence
 
 if TYPE_CHECKING:
-    from veduta.learn.data.image_cache import ImageCache
+    from veduta.learn.data.examples import Examples
     from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.models.networks import Net
     from veduta.learn.recipe import Recipe
-    from veduta.learn.training.loop import Epoch, TrainingResult
+    from veduta.learn.training.loop import TrainingResult
 
-__all__ = ["PARTS", "Learned", "Scored", "write_leavings", "write_run"]
+__all__ = ["SplitOutputs", "run_on_splits", "write_run_folder"]
 
-PARTS = ("train", "val", "test")
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """What a network gives for the photos of each of `PARTS`, in the order of the part's rows.
+class SplitOutputs:
+    """The outputs of a network for the photos of "train", "val" and "test".
 
-    `features`: (n, D) float32. `probabilities`: (n, C) float64; None of a network without scores.
-    `reconstruction`: mean squared error of the pixels of a part, of a network that reconstructs.
+    Attributes:
+        features: of each split (n, D) float32, in the order of its rows.
+        probabilities: of each split (n, C) float64. None if the network has no scores.
+        reconstruction: of each split the mean squared error of the pixels. Empty if the network
+            does not reconstruct photos.
     """
 
     features: Mapping[str, NDArray[np.float32]]
@@ -75,216 +72,162 @@ class Scored:
     reconstruction: Mapping[str, float | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """How training went: `best` is the number of the epoch that was kept, `seconds` all it took.
+def run_on_splits(net: Net, splits: DatasetSplits, examples: Examples) -> SplitOutputs:
+    """Return the outputs of a network for the photos of all splits.
 
-    `device`: "cpu", or the name of the GPU. `stopped`: why it ended.
+    Args:
+        net: the network. It runs on its device, in eval mode.
+        splits: which photos are in which split.
+        examples: row by row the photos of `splits`.
     """
+    features, probabilities, reconstruction = {}, {}, {}
+    for split in _SPLITS:
+        rows = getattr(splits, split)
+        features[split], of_classes = scoring.run_network(net, examples, rows)
+        if of_classes is not None:
+            probabilities[split] = of_classes
+        if net.decoder is not None:
+            reconstruction[split] = scoring.reconstruction_error(net, examples, rows)
+    return SplitOutputs(features, probabilities or None, reconstruction)
 
-    history: Sequence[Epoch]
-    best: int
-    seconds: float
-    device: str
-    stopped: str
-    parameters: Parameters
 
-
-def write_run(
+def write_run_folder(
     folder: Path,
     recipe: Recipe,
-    parts: DatasetSplits,
+    splits: DatasetSplits,
     trained: TrainingResult,
-    pictures: ImageCache,
+    outputs: SplitOutputs,
+    parameters: Parameters,
+    export_network: Callable[[Path], float],
     *,
     command: str,
 ) -> Card:
-    """Score a trained network, and write what the run leaves; then the checkpoint goes.
+    """Write all files of a run, and then remove its checkpoint.
 
     Args:
         folder: of the run.
         recipe: that was trained.
-        parts: the photos, without unreadable ones.
-        trained: what came of it.
-        pictures: of `parts`.
-        command: how the run was asked for.
+        splits: the photos, without unreadable ones.
+        trained: the network and the history of its training.
+        outputs: the outputs of the network for the photos.
+        parameters: numbers of weights.
+        export_network: writes `model.onnx` and `model.json` into the folder that it is given, and
+            returns the largest difference to the trained network. The model has an output "logits"
+            (N, C) if `outputs` has probabilities.
+        command: the command line of the run, for its card.
+
+    Returns:
+        The card of the run.
 
     Raises:
         LearnError: the network cannot be exported.
         OSError: the folder cannot be written to.
     """
-    from veduta.learn.runs.export import export
-
-    scored = _scored(recipe, parts, trained.net, pictures)
-    learned = Learned(
-        trained.history,
-        trained.best_epoch,
-        trained.seconds,
-        trained.device,
-        trained.stop_reason,
-        _parameters(trained.net),
-    )
-    return write_leavings(
-        folder,
-        recipe,
-        parts,
-        scored,
-        learned,
-        lambda draft: export(trained.net, recipe, draft),
-        command=command,
-    )
-
-
-def write_leavings(
-    folder: Path,
-    recipe: Recipe,
-    parts: DatasetSplits,
-    scored: Scored,
-    learned: Learned,
-    write_network: Callable[[Path], float],
-    *,
-    command: str,
-) -> Card:
-    """Write what any run leaves, whatever trained it.
-
-    Args:
-        folder: of the run; a checkpoint in it goes at the end.
-        recipe, parts: what was trained on what.
-        scored: what the network gives for the photos.
-        learned: how training went.
-        write_network: writes `model.onnx` and `model.json` into the folder it is given, whose
-            output "logits" (N, C) must be there when `scored` has probabilities, and returns how
-            far they are from the trained network.
-        command: how the run was asked for.
-
-    Raises: as `write_run`.
-    """
-    answers = _answers(parts, scored)
-    judged = next((part for part in ("test", "val") if part in answers), "")
-    figures = {part: _figures(parts, scored, answers[part], part) for part in answers}
-    with atomic_files(folder, last=CARD) as draft:
-        difference = write_network(draft)
-        questions = _write_recognizer(draft, parts, scored)
+    answers = _answers(splits, outputs)
+    judged = next((split for split in ("test", "val") if split in answers), "")
+    figures = {split: _figures(splits, outputs, answers[split], split) for split in answers}
+    with atomic_files(folder, last=CARD_FILE) as draft:
+        onnx_difference = export_network(draft)
+        confidence_questions = _write_recognizer(draft, splits, outputs)
         card = Card(
             recipe=recipe.name,
             values=recipe.as_json(),
             recipe_digest=recipe.digest(),
-            dataset=parts.root.resolve().name,
-            dataset_digest=parts.digest,
-            photos={part: len(getattr(parts, part)) for part in PARTS},
-            classes=parts.class_names,
-            held_out=parts.held_out,
+            dataset=splits.root.resolve().name,
+            dataset_digest=splits.digest,
+            photos={split: len(getattr(splits, split)) for split in _SPLITS},
+            classes=splits.class_names,
+            held_out=splits.held_out,
             seed=recipe.training.seed,
-            answers="scores" if scored.probabilities is not None else "nearest training photo",
+            answers="scores" if outputs.probabilities is not None else "nearest training photo",
             judged=judged,
             val=figures.get("val"),
             test=figures.get("test"),
             retrieval=scoring.evaluate_retrieval(
-                scored.features["test"],
-                parts.class_ids[parts.test],
-                scored.features["train"],
-                parts.class_ids[parts.train],
+                outputs.features["test"],
+                splits.class_ids[splits.test],
+                outputs.features["train"],
+                splits.class_ids[splits.train],
             ),
-            features=int(scored.features["train"].shape[1]),
-            parameters=learned.parameters,
-            epochs=len(learned.history),
-            best_epoch=learned.best,
-            seconds=learned.seconds,
-            stopped=learned.stopped,
-            onnx_difference=difference,
-            versions=versions(),
-            hardware=hardware(learned.device),
+            features=int(outputs.features["train"].shape[1]),
+            parameters=parameters,
+            epochs=len(trained.history),
+            best_epoch=trained.best_epoch,
+            seconds=trained.seconds,
+            stopped=trained.stop_reason,
+            onnx_difference=onnx_difference,
+            versions=package_versions(),
+            hardware=hardware(trained.device),
             licence=weights_licence(recipe.as_json()["network"]),
-            confidence_questions=questions,
-            problems=parts.problems,
+            confidence_questions=confidence_questions,
+            problems=splits.problems,
             command=command,
             generated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_history(learned.history, draft / "history.csv")
-        write_curves(learned.history, learned.best, recipe.name, draft)
+        write_history(trained.history, draft / HISTORY_FILE)
+        write_curves(trained.history, trained.best_epoch, recipe.name, draft)
         if judged:
-            _write_judged(draft, parts, answers[judged], judged)
-        (draft / "card.md").write_text(card_markdown(card), "utf-8")
-        (draft / CARD).write_text(json.dumps(card.as_json(), indent=1) + "\n", "utf-8")
+            _write_answers(draft, splits, answers[judged], judged)
+        write_text(draft / "card.md", card_markdown(card))
+        write_text(draft / CARD_FILE, json.dumps(card.as_json(), indent=1) + "\n")
     remove_checkpoint(folder)
     return card
 
 
-def _scored(recipe: Recipe, parts: DatasetSplits, net: Net, pictures: ImageCache) -> Scored:
-    """Ask the network about all photos, on the GPU where there is one."""
-    import torch
-
-    features, probabilities, reconstruction = {}, {}, {}
-    if torch.cuda.is_available():
-        net.cuda()
-    for part in PARTS:
-        rows = getattr(parts, part)
-        features[part], shares = scoring.run_network(net, pictures, rows)
-        if shares is not None:
-            probabilities[part] = shares
-        if recipe.network.decoder:
-            reconstruction[part] = scoring.reconstruction_error(net, pictures, rows)
-    net.cpu()
-    return Scored(features, probabilities or None, reconstruction)
-
-
-def _answers(parts: DatasetSplits, scored: Scored) -> dict[str, Predictions]:
-    """Return the answers to the photos of "val" and "test", as far as there are any."""
-    found = {}
-    for part in ("val", "test"):
-        if not len(getattr(parts, part)):
+def _answers(splits: DatasetSplits, outputs: SplitOutputs) -> dict[str, Predictions]:
+    """Return the answers to the photos of "val" and "test", if there are any."""
+    answers = {}
+    for split in ("val", "test"):
+        if not len(getattr(splits, split)):
             continue
-        if scored.probabilities is not None:
-            found[part] = scoring.predict_by_scores(scored.probabilities[part])
+        if outputs.probabilities is not None:
+            answers[split] = scoring.predict_by_scores(outputs.probabilities[split])
         else:
-            found[part] = scoring.predict_by_nearest(
-                scored.features[part], scored.features["train"], parts.class_ids[parts.train]
+            answers[split] = scoring.predict_by_nearest(
+                outputs.features[split],
+                outputs.features["train"],
+                splits.class_ids[splits.train],
             )
-    return found
+    return answers
 
 
 def _figures(
-    parts: DatasetSplits, scored: Scored, answers: Predictions, part: str
+    splits: DatasetSplits, outputs: SplitOutputs, answers: Predictions, split: str
 ) -> ClassificationFigures:
     return scoring.evaluate_predictions(
         answers,
-        parts.class_ids[getattr(parts, part)],
-        parts.class_names,
-        scored.reconstruction.get(part),
+        splits.class_ids[getattr(splits, split)],
+        splits.class_names,
+        outputs.reconstruction.get(split),
     )
 
 
-def _write_recognizer(draft: Path, parts: DatasetSplits, scored: Scored) -> int:
-    """Write the recogniser, if there are scores; return how many questions its confidence is of."""
-    if scored.probabilities is None:
+def _write_recognizer(draft: Path, splits: DatasetSplits, outputs: SplitOutputs) -> int:
+    """Write the recogniser if there are scores; return how many examples fitted its confidence."""
+    if outputs.probabilities is None:
         return 0
-    # Their logarithms are logits too.
-    logits = np.log(np.maximum(scored.probabilities["val"], 1e-300))
-    confidence = fit_confidence(logits, parts.class_ids[parts.val])
+    # The logarithms of probabilities are logits too.
+    logits = np.log(np.maximum(outputs.probabilities["val"], 1e-300))
+    confidence = fit_confidence(logits, splits.class_ids[splits.val])
     encoder = load_encoder(str(draft / RUN_MODEL))
-    # An index with keypoints decodes as many pixels, and so does training.
-    model = Model(encoder, parts.class_names, None, confidence, max(encoder.long_side, LONG_SIDE))
-    model.save(draft / IN_A_RUN)
+    # Training and an index with keypoints decode photos at least as large as this.
+    long_side = max(encoder.long_side, LONG_SIDE)
+    Model(encoder, splits.class_names, None, confidence, long_side).save(draft / IN_A_RUN)
     return confidence.examples
 
 
-def _write_judged(draft: Path, parts: DatasetSplits, answers: Predictions, part: str) -> None:
-    rows = getattr(parts, part)
-    labels = [parts.class_names[code] for code in parts.class_ids[rows].tolist()]
-    given = [parts.class_names[code] for code in answers.class_ids.tolist()]
-    paths = [parts.paths[row] for row in rows.tolist()]
-    sure = [f"{value:.6f}" for value in answers.confidence.tolist()]
-    table = zip(paths, labels, given, sure, strict=True)
-    write_csv(draft / ANSWERS, ["path", "label", "answer", "confidence"], table)
-    figures = classification_figures(labels, given)
-    named = {"test": "test", "val": "validation"}[part]
-    (draft / "classification.txt").write_text(classification_text(figures, named), "utf-8")
-    write_confusion(figures, named, draft)
-
-
-def _parameters(net: Net) -> Parameters:
-    from veduta.learn.models.summary import count
-
-    net.backbone_learns(True)  # it may be frozen still, where it was to learn later
-    learn, fixed = count(net)
-    return Parameters(learn + fixed, learn)
+def _write_answers(draft: Path, splits: DatasetSplits, answers: Predictions, split: str) -> None:
+    rows = getattr(splits, split)
+    paths = [splits.paths[row] for row in rows.tolist()]
+    labels = [splits.class_names[class_id] for class_id in splits.class_ids[rows].tolist()]
+    answered = [splits.class_names[class_id] for class_id in answers.class_ids.tolist()]
+    confidences = [f"{value:.6f}" for value in answers.confidence.tolist()]
+    write_csv(
+        draft / ANSWERS_FILE,
+        ["path", "label", "answer", "confidence"],
+        zip(paths, labels, answered, confidences, strict=True),
+    )
+    figures = classification_figures(labels, answered)
+    split_name = {"test": "test", "val": "validation"}[split]
+    write_text(draft / "classification.txt", classification_text(figures, split_name))
+    write_confusion(figures, split_name, draft)

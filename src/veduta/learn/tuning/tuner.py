@@ -21,8 +21,8 @@ from veduta.errors import EncoderError, LearnError, readable
 from veduta.files import write_text
 from veduta.learn.recipe import Recipe, Tuning, with_values
 from veduta.learn.recipe_text import recipe_toml
-from veduta.learn.runs.card import CARD, RECIPE
-from veduta.learn.runs.curves import write_history
+from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE
+from veduta.learn.runs.history import write_history
 from veduta.learn.tuning.search_space import read_space
 from veduta.learn.tuning.study import Claim, Study, StudyFolder, Trial, create_or_open, run_folder
 
@@ -33,7 +33,7 @@ __all__ = ["BEST", "Train", "tune"]
 
 BEST, HISTORY = "best.toml", "history.csv"
 
-_KEPT = (CARD, "card.md", HISTORY, RECIPE, "error.txt")
+_KEPT = (CARD_FILE, "card.md", HISTORY, RECIPE_FILE, "error.txt")
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _ALIKE = 3  # trials that fail for one reason before any has a figure: the reason is no value's
 
@@ -41,7 +41,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 class Train(Protocol):
-    """`veduta.learn.runs.run.train`, or what stands in for it."""
+    """`veduta.learn.runs.train.train`, or what stands in for it."""
 
     def __call__(
         self,
@@ -109,7 +109,7 @@ def tune(
 
     Args:
         recipe: what to tune.
-        dataset: as for `veduta.learn.runs.run.train`, like `labels`, `column` and `allow_leak`.
+        dataset: as for `veduta.learn.runs.train.train`, like `labels`, `column` and `allow_leak`.
         out: the folder of the study; new, or that of the same study.
         trials: how many there shall be in the study; the recipe's own number if None.
         hours: how long this call may take, but for one epoch at least; a trial that is under way
@@ -133,7 +133,7 @@ def tune(
         raise LearnError(f"--trials {limit}: wanted is 1 or more")
     end = math.inf if hours is None else time.monotonic() + 3600 * hours
     if train is None:
-        from veduta.learn.runs.run import train as train_run
+        from veduta.learn.runs.train import train as train_run
 
         train = train_run
     on = {"dataset": str(dataset.resolve()), "labels": labels or "", "column": column}
@@ -189,8 +189,8 @@ def _work(
     state, reason = TrialState.COMPLETE, ""
     try:
         made = with_values(opened.recipe, claim.values)
-        if not (folder / CARD).exists():  # else only the book-keeping is left to do
-            if folder.exists() and not (folder / RECIPE).exists():
+        if not (folder / CARD_FILE).exists():  # else only the book-keeping is left to do
+            if folder.exists() and not (folder / RECIPE_FILE).exists():
                 shutil.rmtree(folder)  # it ended before it began
             train(
                 replace(made, tune=Tuning()),
