@@ -16,8 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.fake_encoder import StandIn
-from veduta.index import Manifest, create_index, snapshot
-from veduta.index import table as tables
+from veduta.index import Manifest, columns, create_index, snapshot
 
 CHUNK = 8192
 SCENE = 20  # photos of one
@@ -66,12 +65,12 @@ def write_index(index: Path, number: int, dimension: int) -> Scenes:
 
 
 def _write_rows(file: Path, number: int) -> None:
-    columns = tables.schema(1)
+    schema = columns.schema(1)
     known = {
         "id": pa.array(np.arange(number)),
         "path": pa.array([b"photos/%09d.jpg" % i for i in range(number)], pa.binary()),
     }
-    fields = [columns.field(name) for name in snapshot.ROW_COLUMNS]
+    fields = [schema.field(name) for name in columns.snapshot_columns()]
     arrays = [known.get(field.name, pa.nulls(number, field.type)) for field in fields]
     rows = pa.table(arrays, schema=pa.schema(fields))
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as out:

@@ -362,7 +362,7 @@ def test_keypoints_are_part_of_what_an_index_is(tmp_path: Path, encoder: TinyEnc
     manifest = index.Manifest.read(tmp_path / "with")
     assert manifest.keypoints == {"name": "tiny", "identity": "00000000feedbeef", "count": 60}
     manifest.require_extractor(TinyExtractor(), tmp_path)
-    with pytest.raises(errors.EncoderMismatch, match=r"feedbeef\); asked for: none"):
+    with pytest.raises(errors.EncoderMismatch, match=r"feedbeef\); this run uses: none"):
         manifest.require_extractor(None, tmp_path)
     with pytest.raises(errors.EncoderMismatch, match="another folder"):
         manifest.require_extractor(TinyExtractor("0123456789abcdef"), tmp_path)
@@ -377,7 +377,9 @@ def test_not_an_index(tmp_path: Path, encoder: TinyEncoder) -> None:
     with pytest.raises(errors.CollectionError, match="not empty"):
         index.create_index(tmp_path, encoder)
     (tmp_path / "index.json").write_text("{")
-    with pytest.raises(errors.IndexDamaged, match="does not parse"):
+    with pytest.raises(
+        errors.IndexDamaged, match=r"index\.json does not read \(not valid JSON.*another folder"
+    ):
         index.open_snapshot(tmp_path)
 
 
@@ -395,6 +397,23 @@ def test_index_of_an_older_version_is_refused(made: Path) -> None:
     file.write_text(json.dumps(fields))
     with pytest.raises(errors.IndexDamaged, match=r"older.*reads 2.*another folder"):
         index.open_snapshot(made)
+
+
+def test_a_wrong_value_in_the_manifest_is_named(made: Path) -> None:
+    file = made / "index.json"
+    fields = json.loads(file.read_text())
+    for change, message in (
+        ({"folders": None}, r"index\.json does not read \(folders: Expected.*another folder"),
+        ({"encoder": {"name": "x", "identity": "y"}}, "encoder: .*missing required .*dimension"),
+        ({"keypoints": {"name": "x"}}, "keypoints: .*missing required .*identity"),
+        ({"approximate": "yes"}, "approximate: Expected `bool`"),
+        ({"format": "2"}, "format: Expected `int`"),
+    ):
+        file.write_text(json.dumps({**fields, **change}))
+        with pytest.raises(errors.IndexDamaged, match=message):
+            index.open_snapshot(made)
+    file.write_text(json.dumps({**fields, "written_by": "another program"}))
+    assert index.open_snapshot(made).photos == 12, "an unknown key does no harm"
 
 
 def newest_manifest(made: Path) -> Path:

@@ -394,7 +394,7 @@ class TestInAnIndex:
         other = TinyExtractor("ffffffffffffffff")
         with pytest.raises(errors.EncoderMismatch, match=r"'tiny' \(0000.*'tiny' \(ffff"):
             index.update_index(made, [photos], encoder, other)
-        with pytest.raises(errors.EncoderMismatch, match="asked for: none"):
+        with pytest.raises(errors.EncoderMismatch, match="this run uses: none"):
             index.update_index(made, [photos], encoder)
         plain = tmp_path / "plain"
         index.create_index(plain, encoder)

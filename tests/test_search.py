@@ -321,7 +321,7 @@ def test_changed_encoder_is_refused(tmp_path: Path) -> None:
 def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
     import pyarrow as pa
 
-    from veduta.index.describing import checksum
+    from veduta.index.columns import descriptor_checksum
     from veduta.index.table import open_table
 
     made, encoder = tmp_path / "index", TinyEncoder()
@@ -341,7 +341,7 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
                     "width": 1,
                     "height": 1,
                     "descriptor": stored,
-                    "checksum": checksum(stored),
+                    "checksum": descriptor_checksum(stored),
                 }
                 for i, stored in enumerate(rows.astype(np.float16))
             ],

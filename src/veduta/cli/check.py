@@ -17,6 +17,7 @@ _REMEDY = {
     "photo changed": "veduta index reads it again",
     "photo unreadable": "mend its permissions, or remove it and run veduta index",
     "descriptor damaged": "veduta repair removes the row, veduta index reads the photo again",
+    "keypoints damaged": "veduta repair removes the row, veduta index reads the photo again",
 }
 
 

@@ -1,4 +1,4 @@
-"""The persisted collection: its rows, its snapshot for searches, and the pass that updates it."""
+"""The index on disk: its table of photos, its snapshot for searches, and its updates."""
 
 from veduta.index.approximate import AUTOMATIC_FROM, build_approximate
 from veduta.index.checking import CheckFinding, RepairReport, check_index, repair_index

@@ -1,8 +1,8 @@
-"""An approximate index over the descriptors, for collections beyond what memory scans quickly.
+"""An approximate index of the descriptors, for collections that memory cannot scan quickly.
 
 Lance keeps it beside the rows: an inverted file over k-means cells with product quantisation
 (Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", 2011). The exact scan
-stays the default; docs/benchmarks.md compares the two.
+is the default. docs/benchmarks.md compares the two.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from veduta.index.manifest import Manifest
 from veduta.index.table import open_table, writer_lock
 
 AUTOMATIC_FROM = 2_000_000
-"""Number of photos from which `veduta index` builds it unasked."""
+"""Number of photos from which `veduta index` builds the approximate index by itself."""
 MIN_PHOTOS = 5_000
-"""Number of photos below which it cannot be trained well, nor gain anything."""
-_DIMENSIONS_PER_BYTE = 16  # one byte stands for so many dimensions
+"""With fewer photos the approximate index cannot be trained well, and is no faster."""
+_DIMENSIONS_PER_BYTE = 16
 
 
 def build_approximate(index: Path) -> None:
-    """Build the approximate index of `index` anew; searches use it from then on.
+    """Build the approximate index anew. Searches use it from then on.
+
+    Args:
+        index: the folder of the index.
 
     Raises:
-        CollectionError: fewer than `MIN_PHOTOS` photos.
+        CollectionError: the index has fewer than `MIN_PHOTOS` photos.
         IndexLocked: another process is writing to it.
     """
     with writer_lock(index):

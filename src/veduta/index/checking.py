@@ -1,4 +1,4 @@
-"""Is every row what it says, and what to do when it is not."""
+"""Check that every row matches its photo and its checksums, and repair a damaged index."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ import numpy as np
 from veduta import photos
 from veduta.errors import IndexDamaged, NotAnIndex, PhotoError, PhotoUnreadable, readable
 from veduta.index import keypoint_files
-from veduta.index.describing import checksum
+from veduta.index.columns import descriptor_checksum
 from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
 from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.snapshot import SNAPSHOT_FOLDER, build_snapshot
-from veduta.index.table import TABLE_FOLDER, Table, open_table, remove_versions_after, writer_lock
+from veduta.index.table import (
+    TABLE_FOLDER,
+    Table,
+    open_table,
+    remove_versions_after,
+    writer_lock,
+)
 
-_COLUMNS = (
+_CHECKED_COLUMNS = (
     "id",
     "path",
     "content",
@@ -33,16 +39,25 @@ _COLUMNS = (
     "height",
     *keypoint_files.COLUMNS,
 )
-DAMAGED = "descriptor damaged"
+_MAX_LENGTH_ERROR = 0.01
+
+DESCRIPTOR_DAMAGED = "descriptor damaged"
 KEYPOINTS_DAMAGED = "keypoints damaged"
-MISSING = "photo missing"
-CHANGED = "photo changed"
-UNREADABLE = "photo unreadable"
+PHOTO_MISSING = "photo missing"
+PHOTO_CHANGED = "photo changed"
+PHOTO_UNREADABLE = "photo unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFinding:
-    """A row that is not as it should be. `kind` is one of the constants of this module."""
+    """A row that does not match.
+
+    Attributes:
+        id: of the row.
+        path: of the photo.
+        kind: one of the constants of this module, such as `PHOTO_CHANGED`.
+        detail: what is wrong, in a few words.
+    """
 
     id: int
     path: bytes
@@ -53,14 +68,18 @@ class CheckFinding:
 def check_index(
     index: Path, on_row: Callable[[int, int], None] | None = None
 ) -> Iterator[CheckFinding]:
-    """Compare every row with its photo (content hash), descriptor and keypoints with checksums.
+    """Compare every row with its photo (content hash), and its data with their checksums.
 
     Args:
-        index: the index; it is not changed.
+        index: the folder of the index. Nothing in it is changed.
         on_row: called with (rows done, rows in all).
 
+    Yields:
+        What does not match.
+
     Raises:
-        NotAnIndex, IndexDamaged: the index does not open, or only at an older version.
+        NotAnIndex: there is no index.
+        IndexDamaged: the index does not open, or only at an older version.
     """
     Manifest.read(index)
     table = open_table(index)
@@ -68,7 +87,7 @@ def check_index(
         raise IndexDamaged(table.notice)
     reader = KeypointReader(index)
     total, done = table.count(), 0
-    for batch in table.batches(_COLUMNS, rows=256):
+    for batch in table.batches(_CHECKED_COLUMNS):
         for row in batch.to_pylist():
             yield from _check_row(row, reader)
             done += 1
@@ -81,25 +100,27 @@ def _check_row(row: dict[str, Any], reader: KeypointReader) -> Iterator[CheckFin
         return
     path = row["path"]
     if not _descriptor_is_sound(row):
-        yield CheckFinding(row["id"], path, DAMAGED, "its descriptor does not match its checksum")
+        detail = "its descriptor does not match its checksum"
+        yield CheckFinding(row["id"], path, DESCRIPTOR_DAMAGED, detail)
     if not _keypoints_are_sound(row, reader):
         yield CheckFinding(row["id"], path, KEYPOINTS_DAMAGED, "its keypoints do not read back")
     try:
         same = photos.content_hash(photos.read_bytes(path)) == row["content"]
     except PhotoUnreadable as error:
-        exists = Path(os.fsdecode(path)).exists()
-        yield CheckFinding(row["id"], path, UNREADABLE if exists else MISSING, error.reason)
+        kind = PHOTO_UNREADABLE if Path(os.fsdecode(path)).exists() else PHOTO_MISSING
+        yield CheckFinding(row["id"], path, kind, error.reason)
     except PhotoError as error:
-        yield CheckFinding(row["id"], path, UNREADABLE, error.reason)
+        yield CheckFinding(row["id"], path, PHOTO_UNREADABLE, error.reason)
     else:
         if not same:
-            yield CheckFinding(row["id"], path, CHANGED, "its content is not what was indexed")
+            detail = "its content is not what was indexed"
+            yield CheckFinding(row["id"], path, PHOTO_CHANGED, detail)
 
 
 def _descriptor_is_sound(row: dict[str, Any]) -> bool:
     stored = np.array(row["descriptor"], dtype=np.float16)
     length = float(np.linalg.norm(stored.astype(np.float32)))
-    return checksum(stored) == row["checksum"] and bool(abs(length - 1) < 0.01)
+    return descriptor_checksum(stored) == row["checksum"] and abs(length - 1) < _MAX_LENGTH_ERROR
 
 
 def _keypoints_are_sound(row: dict[str, Any], reader: KeypointReader) -> bool:
@@ -115,7 +136,15 @@ def _keypoints_are_sound(row: dict[str, Any], reader: KeypointReader) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What `repair_index` did: whether an older version came back, and how many rows went."""
+    """What `repair_index` did.
+
+    Attributes:
+        version: number of the version that the table has now.
+        went_back: whether the newest version did not open and an older one is used.
+        lost_fragments: data files that did not read back.
+        removed_rows: rows that did not match their checksum, or whose path was there twice.
+        photos: photos in the index after the repair.
+    """
 
     version: int
     went_back: bool
@@ -125,17 +154,23 @@ class RepairReport:
 
 
 def repair_index(index: Path) -> RepairReport:
-    """Make a damaged index whole again from what is readable in it.
+    """Make a damaged index sound again from what is readable in it.
 
-    Goes back to the last version that opens, drops fragments that do not read back, removes rows
-    whose descriptor or keypoints do not match their checksum or whose path stands there twice, and
-    builds the snapshot and the neighbour graph anew. No photo is touched; what was dropped is found
-    to be new by the next `veduta index`.
+    This goes back to the last version that opens, drops fragments that do not read back, and
+    removes rows whose descriptor or keypoints do not match their checksum or whose path is there
+    twice. Then it builds the snapshot and the neighbour graph again. No photo is touched. The next
+    update finds the photos of dropped rows to be new.
+
+    Args:
+        index: the folder of the index.
+
+    Returns:
+        What was done.
 
     Raises:
-        NotAnIndex: there is nothing to repair at that place.
+        NotAnIndex: there is no index.
         IndexDamaged: no version of the table opens, or the manifest is lost.
-        IndexLocked: another process is writer_lock to it.
+        IndexLocked: another process is writing to it.
     """
     if not (index / MANIFEST_FILE).exists() and not (index / TABLE_FOLDER).exists():
         raise NotAnIndex(f"{readable(index)} is not an index (no {MANIFEST_FILE} in it).")
@@ -149,16 +184,16 @@ def repair_index(index: Path) -> RepairReport:
             remove_versions_after(index, table.version)
             table = open_table(index)
         lost = _drop_unreadable_fragments(table)
-        bad = _bad_rows(table)
-        table.delete(bad)
+        damaged_ids = _damaged_ids(table)
+        table.delete(damaged_ids)
         snapshot = build_snapshot(index, manifest, table)
         build_graph(index, manifest, snapshot)
-        return RepairReport(table.version, went_back, lost, len(bad), snapshot.photos)
+        return RepairReport(table.version, went_back, lost, len(damaged_ids), snapshot.photos)
 
 
 def _drop_unreadable_fragments(table: Table) -> int:
     lost = [fragment for fragment in table.dataset.get_fragments() if not _reads(fragment)]
-    table.drop([fragment.fragment_id for fragment in lost])
+    table.drop_fragments([fragment.fragment_id for fragment in lost])
     return len(lost)
 
 
@@ -166,22 +201,23 @@ def _reads(fragment: Any) -> bool:
     try:
         for _ in fragment.to_batches(batch_size=256):
             pass
-    except (OSError, ValueError, RuntimeError):  # what Lance raises for bytes that do not parse
+    except (OSError, ValueError, RuntimeError):  # Lance raises these for bytes that do not parse.
         return False
     return True
 
 
-def _bad_rows(table: Table) -> list[int]:
+def _damaged_ids(table: Table) -> list[int]:
+    """Return the ids of rows that do not match their checksums, or whose path came before."""
     reader = KeypointReader(table.index)
-    bad: list[int] = []
-    seen: set[bytes] = set()
-    for batch in table.batches(_COLUMNS, rows=256):
+    damaged: list[int] = []
+    paths: set[bytes] = set()
+    for batch in table.batches(_CHECKED_COLUMNS):
         for row in batch.to_pylist():
-            twice = row["path"] in seen
-            seen.add(row["path"])
+            duplicate = row["path"] in paths
+            paths.add(row["path"])
             sound = row["problem"] is not None or (
                 _descriptor_is_sound(row) and _keypoints_are_sound(row, reader)
             )
-            if twice or not sound:
-                bad.append(row["id"])
-    return bad
+            if duplicate or not sound:
+                damaged.append(row["id"])
+    return damaged

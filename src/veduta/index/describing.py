@@ -1,26 +1,28 @@
-"""What became of one file on its way into the index."""
+"""One file on its way into the index: from its bytes to its descriptor and keypoints."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from veduta import photos
 from veduta.encoders import Encoder
 from veduta.errors import EncoderError, PhotoError
+from veduta.index.columns import EncodedPhoto, photo_values
 from veduta.keypoints import Extractor
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A photo that was read and encoded now. `row` lacks what the file alone does not tell.
+    """A file that was read and encoded.
 
-    `keypoints` are packed; None when the index stores none.
+    Attributes:
+        candidate: the file.
+        row: the values of the columns that are computed from the photo.
+        keypoints: packed; None if the index stores none.
     """
 
     candidate: photos.Candidate
@@ -30,7 +32,13 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class KnownContent:
-    """A file with the content of row `id`: a copy, a moved file, or one that was only touched."""
+    """A file with the content of a row: a copy, a moved file, or one with a new time only.
+
+    Attributes:
+        candidate: the file.
+        content: its content hash.
+        id: of the row with the same content.
+    """
 
     candidate: photos.Candidate
     content: bytes
@@ -39,7 +47,12 @@ class KnownContent:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that gives no photo, and why."""
+    """A file that gives no photo.
+
+    Attributes:
+        candidate: the file.
+        reason: why, in a few words.
+    """
 
     candidate: photos.Candidate
     reason: str
@@ -52,46 +65,32 @@ def describe_file(
     candidate: photos.Candidate,
     encoder: Encoder,
     extractor: Extractor | None,
-    by_content: Mapping[bytes, int],
+    id_of_content: Mapping[bytes, int],
 ) -> Outcome:
-    """Take one file from its bytes to its descriptor and keypoints. Runs in a worker thread.
+    """Read one file and compute its descriptor and keypoints. Worker threads run this.
 
     Args:
         candidate: the file.
         encoder: makes the descriptor.
-        extractor: finds the keypoints; None: none.
-        by_content: content hash → id of a row whose descriptor can be used again.
+        extractor: finds the keypoints; None for none.
+        id_of_content: content hash → id of a row whose descriptor can be used again.
+
+    Returns:
+        The outcome. A file that cannot be read or encoded is `Unreadable`.
     """
     try:
         data = photos.read_bytes(candidate.path)
         content = photos.content_hash(data)
-        if (known := by_content.get(content)) is not None:
-            return KnownContent(candidate, content, known)
+        if (row_id := id_of_content.get(content)) is not None:
+            return KnownContent(candidate, content, row_id)
         long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
         photo = photos.decode(data, path=candidate.path, at_least=long_side)
         del data
-        descriptor = encoder.encode([encoder.prepare(photo.pixels)])[0]
-        packed = None
+        descriptor = encoder.encode([encoder.prepare(photo.pixels)])[0].astype(np.float16)
+        keypoints = None
         if extractor is not None:
-            packed = extractor.extract(photo.pixels, photo.width, photo.height).pack()
+            keypoints = extractor.extract(photo.pixels, photo.width, photo.height).pack()
     except (PhotoError, EncoderError) as error:
         return Unreadable(candidate, getattr(error, "reason", str(error)))
-    stored = descriptor.astype(np.float16)
-    row = {
-        "content": content,
-        "format": photo.format,
-        "width": photo.width,
-        "height": photo.height,
-        "taken": photo.taken,
-        "perceptual_hash": photos.perceptual_hash(photo.pixels),
-        "descriptor": stored,
-        "checksum": checksum(stored),
-        "thumbnail": photos.thumbnail(photo.pixels),
-        "problem": None,
-    }
-    return Described(candidate, row, packed)
-
-
-def checksum(descriptor: NDArray[np.float16]) -> int:
-    """Return the CRC-32 of a stored descriptor, (d,) float16, as `veduta check` compares it."""
-    return zlib.crc32(descriptor.astype("<f2").tobytes())
+    row = photo_values(EncodedPhoto(content, photo, descriptor))
+    return Described(candidate, row, keypoints)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from veduta.errors import IndexDamaged, readable
-from veduta.index.table import storage_error, sync
+from veduta.files import sync
+from veduta.index.table import storage_error
 from veduta.keypoints import Keypoints
 
 if TYPE_CHECKING:

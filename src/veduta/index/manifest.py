@@ -1,21 +1,46 @@
-"""`index.json`: what an index is, beside the rows that it holds."""
+"""`index.json`: what an index is, apart from its rows."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from veduta.encoders import Encoder
 from veduta.errors import EncoderMismatch, IndexDamaged, NotAnIndex, readable
+from veduta.files import write_bytes
+from veduta.index.columns import FORMAT_VERSION
 from veduta.keypoints import Extractor
+from veduta.validation import InvalidValue, convert, read_json
 
 MANIFEST_FILE = "index.json"
-FORMAT_VERSION = 2
+
+
+class _Encoder(msgspec.Struct):
+    """The facts about the encoder that an index needs. There are more in the file."""
+
+    name: str
+    identity: str
+    dimension: int
+
+
+class _Keypoints(msgspec.Struct):
+    """The facts about the keypoints that an index needs."""
+
+    name: str
+    identity: str
+    count: int
+
+
+class _Required(msgspec.Struct):
+    encoder: _Encoder
+    folders: list[str]
+    keypoints: _Keypoints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +48,15 @@ class Manifest:
     """The identity of an index.
 
     Attributes:
-        encoder: what `Encoder.describe()` said when the index was created; `identity` and
-            `dimension` in it decide which descriptors the index takes.
-        folders: the folders that were indexed, absolute; a later run without folders updates these.
+        encoder: what `Encoder.describe()` said when the index was created. Its `identity` and
+            `dimension` decide which descriptors the index accepts.
+        folders: the folders that were indexed, absolute. An update without folders updates these.
         labels: where labels come from: None, `"folders"`, or the path of a CSV.
         projection: file name of the projection that searches apply, or None.
-        keypoints: name, identity and number of the keypoints stored of each photo, or None.
+        keypoints: name, identity and number of the keypoints that are stored of each photo, or
+            None.
         approximate: whether searches use the approximate index.
-        created: when, ISO 8601, UTC.
+        created: when the index was created, ISO 8601, UTC.
         format: version of the layout on disk.
     """
 
@@ -45,12 +71,17 @@ class Manifest:
 
     @property
     def dimension(self) -> int:
-        """Length of one stored descriptor, before any projection."""
+        """Length D of a stored descriptor, before any projection."""
         return int(self.encoder["dimension"])
 
     @classmethod
     def new(cls, encoder: Encoder, extractor: Extractor | None) -> Self:
-        """Return the manifest of an empty index for descriptors of `encoder` and keypoints."""
+        """Return the manifest of an empty index.
+
+        Args:
+            encoder: makes its descriptors.
+            extractor: finds its keypoints; None for an index without keypoints.
+        """
         keypoints = None
         if extractor is not None:
             keypoints = {
@@ -63,15 +94,23 @@ class Manifest:
 
     @classmethod
     def read(cls, index: Path) -> Self:
-        """Read the manifest of the index at `index`.
+        """Read the manifest of the index in the folder `index`.
+
+        Args:
+            index: the folder.
 
         Raises:
-            NotAnIndex: there is none.
-            IndexDamaged: it does not parse, or a newer Veduta wrote it.
+            NotAnIndex: there is no manifest.
+            IndexDamaged: the manifest does not read, or another version of Veduta wrote it.
         """
         file = index / MANIFEST_FILE
         try:
-            text = file.read_text("utf-8")
+            values = read_json(file, dict[str, Any])
+            version = values.get("format", FORMAT_VERSION)
+            if isinstance(version, int) and version != FORMAT_VERSION:
+                raise _other_version(index, version)
+            convert(values, _Required)
+            return convert(values, cls)
         except FileNotFoundError:
             what = "is not an index" if index.exists() else "does not exist"
             raise NotAnIndex(
@@ -80,34 +119,27 @@ class Manifest:
             ) from None
         except NotADirectoryError:
             raise NotAnIndex(f"{readable(index)} is a file, not an index.") from None
-        try:
-            fields = json.loads(text)
-            fields["folders"] = tuple(fields["folders"])
-            manifest = cls(**fields)
-            version, _ = manifest.format, manifest.dimension
-        except (ValueError, TypeError, KeyError) as error:
+        except InvalidValue as error:
             raise IndexDamaged(
-                f"{readable(file)} does not parse ({error}). "
-                f"Restore it: veduta repair --index {readable(index)}"
+                f"{readable(file)} does not read ({error}). "
+                f"Restore it from a copy, or index again into another folder."
             ) from error
-        if version != FORMAT_VERSION:
-            which, remedy = (
-                ("a newer", "Update Veduta, or index")
-                if version > FORMAT_VERSION
-                else ("an older", "Index")
-            )
-            raise IndexDamaged(
-                f"{readable(index)} was written by {which} Veduta (layout {version}, this one "
-                f"reads {FORMAT_VERSION}). {remedy} again into another folder."
-            )
-        return manifest
 
     def write(self, index: Path) -> None:
-        """Replace the manifest of `index` in one step, so that no reader sees half of it."""
-        write_whole(index / MANIFEST_FILE, json.dumps(dataclasses.asdict(self), indent=2).encode())
+        """Replace the manifest of the index in the folder `index` in one step."""
+        data = json.dumps(dataclasses.asdict(self), indent=2).encode()
+        write_bytes(index / MANIFEST_FILE, data, durable=True)
 
     def require_encoder(self, encoder: Encoder, index: Path) -> None:
-        """Raise EncoderMismatch, naming both, unless `encoder` made the descriptors of `index`."""
+        """Refuse an encoder that did not make the descriptors of the index.
+
+        Args:
+            encoder: the encoder to use.
+            index: the folder of the index, for the message.
+
+        Raises:
+            EncoderMismatch: it is another encoder. The message names both.
+        """
         if encoder.identity != self.encoder["identity"]:
             raise EncoderMismatch(
                 f"{readable(index)} holds descriptors of encoder '{self.encoder['name']}' "
@@ -116,22 +148,30 @@ class Manifest:
             )
 
     def require_extractor(self, extractor: Extractor | None, index: Path) -> None:
-        """Raise EncoderMismatch, naming both, unless `extractor` made the keypoints of `index`."""
-        have = self.keypoints
-        if (have and have["identity"]) == (extractor and extractor.identity):
+        """Refuse an extractor that did not make the keypoints of the index.
+
+        Args:
+            extractor: the extractor to use; None for no keypoints.
+            index: the folder of the index, for the message.
+
+        Raises:
+            EncoderMismatch: it is another extractor. The message names both.
+        """
+        stored = self.keypoints
+        if (stored and stored["identity"]) == (extractor and extractor.identity):
             return
-        there = f"keypoints '{have['name']}' ({have['identity']})" if have else "no keypoints"
-        this = f"'{extractor.name}' ({extractor.identity})" if extractor else "none"
+        held = f"keypoints '{stored['name']}' ({stored['identity']})" if stored else "no keypoints"
+        wanted = f"'{extractor.name}' ({extractor.identity})" if extractor else "none"
         raise EncoderMismatch(
-            f"{readable(index)} holds {there}; asked for: {this}. Index again into another folder."
+            f"{readable(index)} holds {held}; this run uses: {wanted}. Index again into another "
+            "folder."
         )
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Write `data` to `file` so that a crash leaves the old content or the new, never a part."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with draft.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
+def _other_version(index: Path, version: int) -> IndexDamaged:
+    newer = version > FORMAT_VERSION
+    remedy = "Update Veduta, or index" if newer else "Index"
+    return IndexDamaged(
+        f"{readable(index)} was written by {'a newer' if newer else 'an older'} Veduta (layout "
+        f"{version}, this one reads {FORMAT_VERSION}). {remedy} again into another folder."
+    )

@@ -1,4 +1,4 @@
-"""Give an index a projection: fitted on its own descriptors, or one from elsewhere."""
+"""Give an index a projection: one fitted on its own descriptors, or one from elsewhere."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from veduta.index.table import Table, open_table, writer_lock
 
 
 def set_projection(index: Path, projection: Projection | int | None, power: float = 0.0) -> None:
-    """Make searches of `index` go through a projection, or through none.
+    """Make searches of an index use a projection, or none.
 
-    It is saved under the name of its hash, and named by the manifest; the stored descriptors are
-    not changed.
+    The projection is saved under the name of its hash, and the manifest names it. The stored
+    descriptors do not change.
 
     Args:
-        index: the index.
-        projection: a fitted one; a number of dimensions: a PCA to as many, fitted in one pass over
-            the stored descriptors; None takes the projection away.
-        power: of that PCA: 0 rotates only, 1 whitens fully.
+        index: the folder of the index.
+        projection: a fitted projection; or a number of dimensions, for a PCA that is fitted in one
+            pass over the stored descriptors; or None for searches without a projection.
+        power: of the whitening of that PCA: 0 only rotates, 1 whitens fully.
 
     Raises:
         EncoderMismatch: the projection is for descriptors of another encoder.
-        EncoderError: too few photos for that many dimensions.
-        IndexLocked: another process is writing to it.
+        EncoderError: there are too few photos for that many dimensions.
+        IndexLocked: another process is writing to the index.
     """
     with writer_lock(index):
         manifest = Manifest.read(index)
@@ -41,11 +41,11 @@ def set_projection(index: Path, projection: Projection | int | None, power: floa
         if isinstance(projection, int):
             projection = fit_projection(_descriptors(table), dimension=projection, power=power)
         if projection is not None:
-            _require_fit(projection, manifest, index)
+            _require_same_encoder(projection, manifest, index)
             name = f"projection-{projection.identity}.npz"
             projection.save(index / name)
         if name == manifest.projection:
-            return  # as it is: the snapshot need not be written again
+            return  # The snapshot is right already.
         manifest = replace(manifest, projection=name)
         manifest.write(index)
         build_graph(index, manifest, build_snapshot(index, manifest, table))
@@ -54,7 +54,7 @@ def set_projection(index: Path, projection: Projection | int | None, power: floa
                 file.unlink()
 
 
-def _require_fit(projection: Projection, manifest: Manifest, index: Path) -> None:
+def _require_same_encoder(projection: Projection, manifest: Manifest, index: Path) -> None:
     identity = str(manifest.encoder["identity"])
     if len(projection.mean) != manifest.dimension or projection.encoder not in {"", identity}:
         raise EncoderMismatch(

@@ -1,15 +1,16 @@
 """A memory-mapped copy of one version of the table, for searches.
 
-Opening Lance costs most of a second and a scan of its columns more; a search needs neither. A
+To open Lance takes most of a second, and a scan of its columns more. A search needs neither. A
 snapshot is a folder of plain files that map into memory at once:
 
-- `rows.arrow`: every column but descriptors and thumbnails; photos first, then the files that
-  could not be read.
+- `rows.arrow`: the columns of `veduta.index.columns` that searches need; photos first, then the
+  files that could not be read.
 - `descriptors.f16`: (n, d) float16, unit rows, after the projection if the index has one.
-- `codes.i8`, `scales.f32`, `errors.f32`: the same rows as int8: row ≈ scale · code, and `errors`
-  is the length of what is lost, which makes the int8 scan of `veduta.search.exact` exact.
+- `codes.i8`, `scales.f32`, `errors.f32`: the same rows quantised to int8: row ≈ scale · quantised.
+  `errors` is the length of the difference. It makes the int8 scan of `veduta.search.exact` exact.
 
-It is derived, so it can always be thrown away: it is rebuilt when the table's version moves on.
+A snapshot is derived data and can be deleted at any time. It is built again when the version of the
+table changes.
 """
 
 from __future__ import annotations
@@ -20,46 +21,35 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from veduta.encoders.projection import Projection
 from veduta.errors import IndexDamaged, readable
+from veduta.files import atomic_folder, is_draft
+from veduta.index.columns import snapshot_columns
 from veduta.index.manifest import Manifest
 from veduta.index.table import Table, Version, newest_version, open_table, storage_error
 from veduta.photos import content_hash
+from veduta.validation import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SNAPSHOT_FOLDER = "snapshot"
-ROW_COLUMNS = (
-    "id",
-    "path",
-    "size",
-    "mtime_ns",
-    "content",
-    "label",
-    "format",
-    "width",
-    "height",
-    "taken",
-    "perceptual_hash",
-    "problem",
-    "keypoints_file",
-    "keypoints_at",
-    "keypoints_size",
-)
 
 
 class RowFile:
-    """A file of equal rows, read row by row.
+    """A file of equal rows that is read row by row.
 
-    A few rows out of a mapped file cost more: the kernel maps up to two megabytes around each.
+    A few rows of a mapped file cost more: the kernel maps up to two megabytes around each.
     """
 
     def __init__(self, path: Path, dtype: Any, width: int) -> None:
@@ -85,13 +75,13 @@ class Snapshot:
     Attributes:
         version: number of the table's version.
         notice: what the user must know about this version, or None.
-        rows: all rows but their descriptors and thumbnails (`ROW_COLUMNS`); the first n are
-            photos, those after them are files that could not be read.
+        rows: the columns that searches need. The first n rows are photos; those after them are
+            files that could not be read.
         descriptors: (n, d) float16, unit rows.
         quantised: (n, d) int8 in [-127, 127].
         scales: (n,) float32.
-        errors: (n,) float32, ‖row - scale · code‖.
-        file: the file behind `descriptors`, where the system can read it row by row.
+        errors: (n,) float32, ‖row - scale · quantised‖.
+        file: the file of `descriptors`, if the system can read it row by row.
     """
 
     version: int
@@ -109,7 +99,7 @@ class Snapshot:
 
     @property
     def photos(self) -> int:
-        """Number n of photos that can be found."""
+        """Number n of photos that can be searched."""
         return len(self.descriptors)
 
     @property
@@ -123,51 +113,87 @@ class Snapshot:
         return int(self.descriptors.shape[1])
 
 
+class _Facts(msgspec.Struct):
+    """The content of `snapshot.json`."""
+
+    version: int
+    notice: str | None
+    photos: int
+    dimension: int
+
+
 def open_snapshot(index: Path) -> Snapshot:
-    """Return a snapshot of the newest version of `index`, built now if there is none yet.
+    """Return a snapshot of the newest version of an index. It is built if there is none yet.
+
+    Args:
+        index: the folder of the index.
 
     Raises:
-        NotAnIndex, IndexDamaged: as `Manifest.read` and `open_table`.
+        NotAnIndex: there is no index.
+        IndexDamaged: the index does not open.
     """
     manifest = Manifest.read(index)
     version = newest_version(index)
-    if version is not None and (ready := _open(index / SNAPSHOT_FOLDER / _name(version, manifest))):
-        return ready
+    if version is not None:
+        snapshot = _open(index / SNAPSHOT_FOLDER / _name(version, manifest))
+        if snapshot is not None:
+            return snapshot
     return build_snapshot(index, manifest, open_table(index))
 
 
 def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
-    """Write a snapshot of the open version and return it; older ones are removed."""
-    folder = index / SNAPSHOT_FOLDER
+    """Write a snapshot and open it. Older ones are removed.
+
+    Args:
+        index: the folder of the index.
+        manifest: of the index.
+        table: the open version.
+
+    Raises:
+        StorageFull: the disk is full.
+        IndexDamaged: the table does not read.
+    """
+    name = snapshot_name(index, manifest)
     try:
-        folder.mkdir(exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
-    except OSError:  # an index that may not be written to is searched all the same
-        folder = Path(tempfile.mkdtemp(prefix="veduta-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
-    final = folder / snapshot_name(index, manifest)
-    try:
-        _write(draft, index, manifest, table)
-        made = _open(draft)  # mapped before it gets its name: another process may replace it then
-        if final.exists():  # not whole, or another reader was quicker
-            shutil.rmtree(final, ignore_errors=True)
-        draft.rename(final)
+        with _draft_folder(index, name) as (folder, draft):
+            _write(draft, index, manifest, table)
+            # It is mapped before it gets its name, because another process may replace it then.
+            snapshot = _open(draft)
     except OSError as error:
         raise storage_error(error, index, "write") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    if made is None:
-        raise IndexDamaged(f"{readable(final)} does not read back; is the disk failing?")
+    if snapshot is None:
+        raise IndexDamaged(f"{readable(folder / name)} does not read back; is the disk failing?")
     for other in folder.iterdir():
-        # Readers that still map an old snapshot keep its pages until they close it.
-        if other != final and not other.name.startswith(".draft-"):
+        # Readers that map an older snapshot keep its pages until they close it.
+        if other.name != name and not is_draft(other):
             shutil.rmtree(other, ignore_errors=True)
-    return made
+    return snapshot
+
+
+@contextmanager
+def _draft_folder(index: Path, name: str) -> Iterator[tuple[Path, Path]]:
+    """Yield the folder of snapshots, and a draft in it that becomes the snapshot `name`.
+
+    If the index is read-only, the folder is a temporary one.
+    """
+    folder = index / SNAPSHOT_FOLDER
+    with ExitStack() as stack:
+        try:
+            draft = stack.enter_context(atomic_folder(folder / name))
+        except OSError:
+            folder = Path(tempfile.mkdtemp(prefix="veduta-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            draft = stack.enter_context(atomic_folder(folder / name))
+        yield folder, draft
 
 
 def snapshot_name(index: Path, manifest: Manifest) -> str:
-    """Return what names the newest version of `index`, and what is derived from it."""
+    """Return the name of everything that is derived from the newest version of an index.
+
+    Args:
+        index: the folder of the index.
+        manifest: of the index.
+    """
     return _name(newest_version(index), manifest)
 
 
@@ -176,12 +202,12 @@ def _name(version: Version | None, manifest: Manifest) -> str:
 
 
 def _open(folder: Path) -> Snapshot | None:
-    """Map the snapshot in `folder`; None if it is not there or not whole."""
+    """Map the snapshot in `folder`; None if it is missing or not whole."""
     import pyarrow as pa
 
     try:
-        facts = json.loads((folder / "snapshot.json").read_text("utf-8"))
-        n, d = facts["photos"], facts["dimension"]
+        facts = read_json(folder / "snapshot.json", _Facts)
+        n, d = facts.photos, facts.dimension
 
         def mapped(name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
             size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -194,8 +220,8 @@ def _open(folder: Path) -> Snapshot | None:
         with pa.memory_map(str(folder / "rows.arrow")) as source:
             rows = pa.ipc.open_file(source).read_all()
         return Snapshot(
-            version=facts["version"],
-            notice=facts["notice"],
+            version=facts.version,
+            notice=facts.notice,
             rows=rows,
             descriptors=mapped("descriptors.f16", np.float16, (n, d)),
             quantised=mapped("codes.i8", np.int8, (n, d)),
@@ -205,8 +231,8 @@ def _open(folder: Path) -> Snapshot | None:
             if hasattr(os, "pread")
             else None,
         )
-    except (OSError, ValueError, KeyError):
-        return None  # derived data: the caller builds it again
+    except (OSError, ValueError):
+        return None  # The caller builds this derived data again.
 
 
 def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
@@ -215,34 +241,29 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
     projection = Projection.load(index / manifest.projection) if manifest.projection else None
     photos = 0
     dimension = projection.matrix.shape[1] if projection else manifest.dimension
-    names = ("descriptors.f16", "codes.i8", "scales.f32", "errors.f32")
-    files = [(draft / name).open("wb") for name in names]
-    try:
-        columns = table.dataset.schema
-        kept = pa.schema([columns.field(name) for name in ROW_COLUMNS])
-        with pa.OSFile(str(draft / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, kept) as out:
-            for batch in table.batches([*ROW_COLUMNS, "descriptor"], "problem IS NULL"):
-                out.write_batch(batch.select(list(ROW_COLUMNS)))
-                rows = descriptor_array(batch.column("descriptor"))
-                if projection is not None:
-                    rows = projection.apply(rows)
-                stored = rows.astype(np.float16)
-                parts: tuple[NDArray[Any], ...] = (stored, *quantise(stored))
-                for file, part in zip(files, parts, strict=True):
-                    part.tofile(file)
-                photos += len(stored)
-            for batch in table.batches(ROW_COLUMNS, "problem IS NOT NULL"):
-                out.write_batch(batch)
-    finally:
-        for file in files:
-            file.close()
-    facts = {
-        "version": table.version,
-        "notice": table.notice,
-        "photos": photos,
-        "dimension": dimension,
-    }
-    (draft / "snapshot.json").write_text(json.dumps(facts), "utf-8")
+    columns = snapshot_columns()
+    schema = pa.schema([table.dataset.schema.field(name) for name in columns])
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context((draft / name).open("wb"))
+            for name in ("descriptors.f16", "codes.i8", "scales.f32", "errors.f32")
+        ]
+        rows_file = stack.enter_context(pa.OSFile(str(draft / "rows.arrow"), "wb"))
+        rows_writer = stack.enter_context(pa.ipc.new_file(rows_file, schema))
+        for batch in table.batches([*columns, "descriptor"], "problem IS NULL"):
+            rows_writer.write_batch(batch.select(columns))
+            descriptors = descriptor_array(batch.column("descriptor"))
+            if projection is not None:
+                descriptors = projection.apply(descriptors)
+            stored = descriptors.astype(np.float16)
+            arrays: tuple[NDArray[Any], ...] = (stored, *quantise(stored))
+            for stream, array in zip(streams, arrays, strict=True):
+                array.tofile(stream)
+            photos += len(stored)
+        for batch in table.batches(columns, "problem IS NOT NULL"):
+            rows_writer.write_batch(batch)
+    facts = _Facts(table.version, table.notice, photos, dimension)
+    (draft / "snapshot.json").write_text(json.dumps(msgspec.to_builtins(facts)), "utf-8")
 
 
 def descriptor_array(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
@@ -255,10 +276,18 @@ def descriptor_array(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
 def quantise(
     rows: NDArray[np.float16],
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
-    """Return (codes int8, scales float32, errors float32) with rows ≈ scales · codes."""
+    """Quantise descriptors to int8, each row with its own scale.
+
+    Args:
+        rows: (n, d).
+
+    Returns:
+        quantised (n, d) int8, scales (n,) float32 and errors (n,) float32, with
+        rows ≈ scales · quantised.
+    """
     full = rows.astype(np.float32)
     peak = np.abs(full).max(axis=1, initial=0.0)
     scales = np.where(peak > 0, peak / 127, 1).astype(np.float32)
-    codes = np.rint(full / scales[:, None]).astype(np.int8)
-    errors = np.linalg.norm(full - scales[:, None] * codes, axis=1).astype(np.float32)
-    return codes, scales, errors
+    quantised = np.rint(full / scales[:, None]).astype(np.int8)
+    errors = np.linalg.norm(full - scales[:, None] * quantised, axis=1).astype(np.float32)
+    return quantised, scales, errors

@@ -1,4 +1,4 @@
-"""What an index holds, in one dictionary."""
+"""The facts about an index that `veduta status` prints."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from veduta.index.table import is_locked
 
 
 def read_status(index: Path) -> dict[str, Any]:
-    """Return what `veduta status` says of an index, as JSON types.
+    """Return the facts about an index as JSON types.
+
+    Args:
+        index: the folder of the index.
 
     Raises:
-        NotAnIndex, IndexDamaged: see `veduta.errors`.
+        NotAnIndex: there is no index.
+        IndexDamaged: the index does not open.
     """
     manifest = Manifest.read(index)
     snapshot = open_snapshot(index)
-    bad = snapshot.rows.slice(snapshot.photos).select(["path", "problem"]).to_pylist()
+    unreadable = snapshot.rows.slice(snapshot.photos).select(["path", "problem"]).to_pylist()
     labels = snapshot.rows["label"].drop_null().unique()
     return {
         "index": os.fspath(index),
@@ -38,5 +42,7 @@ def read_status(index: Path) -> dict[str, Any]:
         "created": manifest.created,
         "locked": is_locked(index),
         "bytes": sum(file.stat().st_size for file in index.rglob("*") if file.is_file()),
-        "unreadable": [{"path": os.fsdecode(row["path"]), "reason": row["problem"]} for row in bad],
+        "unreadable": [
+            {"path": os.fsdecode(row["path"]), "reason": row["problem"]} for row in unreadable
+        ],
     }

@@ -1,8 +1,8 @@
-"""The rows of an index on disk: one Lance table, versioned, one writer at a time.
+"""The rows of an index on disk: one Lance table, versioned, with one writer at a time.
 
-Lance keeps every commit as a version of its own, so a process that dies in the middle of a write
-leaves the last version as it was. `open_table` goes one step further: when the newest version does
-not open (a hard stop can leave its manifest empty), it opens the last one that does and says so.
+Lance keeps every commit as a version of its own, so a process that dies during a write leaves the
+last version as it was. If the newest version does not open (a hard stop can leave its manifest
+empty), `open_table` opens the last one that does, and says so.
 """
 
 from __future__ import annotations
@@ -18,56 +18,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import CollectionError, IndexDamaged, IndexLocked, StorageFull, readable
+from veduta.files import sync
+from veduta.index.columns import schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 TABLE_FOLDER = "photos.lance"
 LOCK_FILE = "writer.lock"
-# Lance names a version's manifest by what is left to the largest unsigned 64-bit number.
-_LAST = 2**64 - 1
-_SMALL_FRAGMENT = 16_384  # rows; fragments up to this size are merged
-_FRAGMENTS_BEFORE_MERGE = 64
+
+_MERGED_FRAGMENT_ROWS = 16_384
+_MAX_FRAGMENTS = 64
 _VERSIONS_KEPT = 8
-_READ_AHEAD = 32 * 2**20  # bytes a scan holds; Lance alone would take 2 GiB
-
-
-def schema(dimension: int) -> pa.Schema:
-    """Return the columns of the table.
-
-    A row is one file. `descriptor` and `thumbnail` are null and `problem` says why when the photo
-    could not be read; such rows keep a broken file from being tried again until it changes. The
-    keypoints are kept in files of their own, see `veduta.index.keypoint_files`.
-    """
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            pa.field("id", pa.int64(), nullable=False),
-            pa.field("path", pa.binary(), nullable=False),
-            pa.field("size", pa.int64()),
-            pa.field("mtime_ns", pa.int64()),
-            pa.field("content", pa.binary()),
-            pa.field("label", pa.string()),
-            pa.field("format", pa.string()),
-            pa.field("width", pa.int32()),
-            pa.field("height", pa.int32()),
-            pa.field("taken", pa.timestamp("s")),
-            pa.field("perceptual_hash", pa.uint64()),
-            pa.field("descriptor", pa.list_(pa.float16(), dimension)),
-            pa.field("checksum", pa.uint32()),
-            pa.field("thumbnail", pa.binary()),
-            pa.field("keypoints_file", pa.int32()),
-            pa.field("keypoints_at", pa.int64()),
-            pa.field("keypoints_size", pa.int32()),
-            pa.field("problem", pa.string()),
-        ]
-    )
+_READ_AHEAD_BYTES = 32 * 2**20
+"""What a scan holds in memory. Lance's default is 2 GiB."""
+_IDS_PER_DELETE = 10_000
+_MAX_UINT64 = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What tells one state of the table from another without opening it."""
+    """What distinguishes one state of the table from another without opening it.
+
+    Attributes:
+        number: of the version.
+        size: bytes of its manifest.
+        mtime_ns: time of the last change of its manifest, in nanoseconds since 1970.
+    """
 
     number: int
     size: int
@@ -75,20 +53,23 @@ class Version:
 
 
 def newest_version(index: Path) -> Version | None:
-    """Return the newest version by the names in the folder, None when there is no table.
+    """Return the newest version by the file names of the table, None if there is no table.
 
-    This is a listing of one folder: a search uses it to see whether its snapshot is still right
-    without loading Lance.
+    This lists one folder and does not load Lance. A search checks its snapshot with it.
+
+    Args:
+        index: the folder of the index.
     """
-    found = list(_manifests(index))
-    if not found:
+    manifests = list(_version_manifests(index))
+    if not manifests:
         return None
-    number, file = max(found)
+    number, file = max(manifests)
     status = file.stat()
     return Version(number, status.st_size, status.st_mtime_ns)
 
 
-def _manifests(index: Path) -> Iterator[tuple[int, Path]]:
+def _version_manifests(index: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the number of each version with its manifest."""
     folder = index / TABLE_FOLDER / "_versions"
     try:
         names = os.listdir(folder)
@@ -97,12 +78,19 @@ def _manifests(index: Path) -> Iterator[tuple[int, Path]]:
     for name in names:
         if match := re.fullmatch(r"(\d+)\.manifest", name):
             number = int(match[1])
-            yield (_LAST - number if number > 2**63 else number), folder / name
+            # Newer releases of Lance count from the largest number down.
+            yield (_MAX_UINT64 - number if number > 2**63 else number), folder / name
 
 
 @dataclass(slots=True)
 class Table:
-    """An open table. `notice` says what had to be done to open it, or is None."""
+    """An open table.
+
+    Attributes:
+        index: the folder of the index.
+        dataset: the open `lance.LanceDataset`.
+        notice: what the user must know about the version that is open, or None.
+    """
 
     index: Path
     dataset: Any
@@ -114,13 +102,29 @@ class Table:
         return int(self.dataset.version)
 
     def count(self, where: str | None = None) -> int:
-        """Number of rows, or of those that the SQL condition `where` selects."""
+        """Return the number of rows.
+
+        Args:
+            where: count only the rows of this SQL condition.
+        """
         return int(self.dataset.count_rows(where))
 
     def batches(
         self, columns: Sequence[str], where: str | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
-        """Stream `columns` in table order, at most `rows` rows at a time."""
+        """Read columns in the order of the table.
+
+        Args:
+            columns: their names.
+            where: read only the rows of this SQL condition.
+            rows: most rows of a batch.
+
+        Yields:
+            The batches.
+
+        Raises:
+            IndexDamaged: the data do not read.
+        """
         scanner = self.dataset.scanner(
             columns=list(columns),
             filter=where,
@@ -128,22 +132,35 @@ class Table:
             batch_readahead=2,
             fragment_readahead=1,
             scan_in_order=True,
-            io_buffer_size=_READ_AHEAD,
+            io_buffer_size=_READ_AHEAD_BYTES,
         )
-        with _damage(self.index, "read"):
+        with _index_errors(self.index, "read"):
             yield from scanner.to_batches()
 
     def take(self, ids: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the rows with these ids as dictionaries; ids that are gone are absent."""
+        """Return rows as dictionaries.
+
+        Args:
+            ids: of the rows. Ids that no row has are skipped.
+            columns: names of the columns. `id` comes in addition.
+        """
         if not ids:
             return []
-        rows = self.batches(["id", *columns], where=_among(ids))
+        rows = self.batches(["id", *columns], where=_id_in(ids))
         return [row for batch in rows for row in batch.to_pylist()]
 
     def nearest(
-        self, query: Any, k: int, columns: Sequence[str], *, cells: int, refine: int
+        self, query: NDArray[Any], k: int, columns: Sequence[str], *, cells: int, refine: int
     ) -> list[dict[str, Any]]:
-        """Return about the k nearest rows by the approximate index, with `_distance` (cosine)."""
+        """Return about the k nearest rows by the approximate index.
+
+        Args:
+            query: (D,) a descriptor.
+            k: number of rows.
+            columns: names of the columns. `_distance`, the cosine distance, comes in addition.
+            cells: number of k-means cells to search.
+            refine: rank `refine * k` candidates by their full descriptors.
+        """
         import numpy as np
 
         nearest = {
@@ -154,14 +171,19 @@ class Table:
             "refine_factor": refine,
             "metric": "cosine",
         }
-        with _damage(self.index, "read"):
-            found = self.dataset.to_table(columns=[*columns, "_distance"], nearest=nearest)
-        rows: list[dict[str, Any]] = found.to_pylist()
+        with _index_errors(self.index, "read"):
+            result = self.dataset.to_table(columns=[*columns, "_distance"], nearest=nearest)
+        rows: list[dict[str, Any]] = result.to_pylist()
         return rows
 
     def index_descriptors(self, *, partitions: int, bytes_per_descriptor: int) -> None:
-        """Build the approximate index: so many k-means cells, so many bytes a descriptor."""
-        with _damage(self.index, "write"):
+        """Build the approximate index.
+
+        Args:
+            partitions: number of k-means cells.
+            bytes_per_descriptor: bytes of a quantised descriptor.
+        """
+        with _index_errors(self.index, "write"):
             self.dataset.create_index(
                 "descriptor",
                 "IVF_PQ",
@@ -172,32 +194,32 @@ class Table:
             )
 
     def extend_indices(self) -> None:
-        """Take the rows that came since into the approximate index, if there is one."""
-        with _damage(self.index, "write"):
+        """Add the rows that are new to the approximate index, if there is one."""
+        with _index_errors(self.index, "write"):
             if self.dataset.describe_indices():
                 self.dataset.optimize.optimize_indices()
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, in one commit."""
-        with _damage(self.index, "write"):
+        with _index_errors(self.index, "write"):
             self.dataset.insert(rows)
         self._sync()
 
     def update(self, rows: pa.Table) -> None:
-        """Replace the columns given of the rows with the same `id`, in one commit."""
-        with _damage(self.index, "write"):
+        """Replace the given columns of the rows with the same `id`, in one commit."""
+        with _index_errors(self.index, "write"):
             self.dataset.merge_insert("id").when_matched_update_all().execute(rows)
         self._sync()
 
     def delete(self, ids: Sequence[int]) -> None:
         """Remove the rows with these ids."""
-        for start in range(0, len(ids), 10_000):
-            with _damage(self.index, "write"):
-                self.dataset.delete(_among(ids[start : start + 10_000]))
+        for start in range(0, len(ids), _IDS_PER_DELETE):
+            with _index_errors(self.index, "write"):
+                self.dataset.delete(_id_in(ids[start : start + _IDS_PER_DELETE]))
         self._sync()
 
-    def drop(self, fragments: Sequence[int]) -> None:
-        """Forget whole fragments, unread, by their ids."""
+    def drop_fragments(self, fragments: Sequence[int]) -> None:
+        """Remove whole fragments by their ids, without reading them."""
         if not fragments:
             return
         import lance
@@ -205,7 +227,7 @@ class Table:
         operation = lance.LanceOperation.Delete(
             updated_fragments=[], deleted_fragment_ids=list(fragments), predicate="damaged"
         )
-        with _damage(self.index, "write"):
+        with _index_errors(self.index, "write"):
             self.dataset = lance.LanceDataset.commit(
                 self.dataset, operation, read_version=self.dataset.version
             )
@@ -213,49 +235,47 @@ class Table:
     def tidy(self) -> None:
         """Merge small fragments when there are many, and forget old versions.
 
-        Each commit lists all fragments, so without this the folder would grow with the square of
-        the number of commits.
+        Each commit lists all fragments. Without this, the folder would grow with the square of the
+        number of commits.
         """
-        if len(self.dataset.get_fragments()) < _FRAGMENTS_BEFORE_MERGE:
+        if len(self.dataset.get_fragments()) < _MAX_FRAGMENTS:
             return
-        with _damage(self.index, "write"):
-            self.dataset.optimize.compact_files(target_rows_per_fragment=_SMALL_FRAGMENT)
+        with _index_errors(self.index, "write"):
+            self.dataset.optimize.compact_files(target_rows_per_fragment=_MERGED_FRAGMENT_ROWS)
             self.dataset.cleanup_old_versions(
                 older_than=timedelta(0), retain_versions=_VERSIONS_KEPT
             )
 
     def _sync(self) -> None:
-        # What has been acknowledged must survive a power cut: bring the newest fragment, the
-        # manifest and their folders to the disk.
-        root = self.index / TABLE_FOLDER
-        newest = max(_manifests(self.index))[1]
+        """Bring the newest fragment, the newest manifest and their folders to the disk.
+
+        A commit that was reported to the user must survive a power failure.
+        """
+        folder = self.index / TABLE_FOLDER
+        manifest = max(_version_manifests(self.index))[1]
         data = [
-            root / "data" / file.path
+            folder / "data" / file.path
             for fragment in self.dataset.get_fragments()[-1:]
             for file in fragment.data_files()
         ]
-        for path in (*data, newest, root / "data", root / "_versions"):
+        for path in (*data, manifest, folder / "data", folder / "_versions"):
             sync(path)
 
 
-def sync(path: Path) -> None:
-    """Bring a file, or a folder's list of names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _among(ids: Sequence[int]) -> str:
+def _id_in(ids: Sequence[int]) -> str:
     return f"id IN ({','.join(str(int(i)) for i in ids)})"
 
 
 def create_table(index: Path, dimension: int) -> Table:
-    """Create an empty table in the folder `index`."""
+    """Create an empty table.
+
+    Args:
+        index: the folder of the index.
+        dimension: length D of a descriptor.
+    """
     import lance
 
-    with _damage(index, "write"):
+    with _index_errors(index, "write"):
         return Table(
             index,
             lance.write_dataset(
@@ -267,47 +287,61 @@ def create_table(index: Path, dimension: int) -> Table:
 
 
 def open_table(index: Path) -> Table:
-    """Open the newest version that opens; `Table.notice` says so when it is not the newest.
+    """Open the newest version that opens. If it is not the newest, `Table.notice` says so.
+
+    Args:
+        index: the folder of the index.
 
     Raises:
         IndexDamaged: no version opens.
     """
     import lance
 
-    versions = sorted(_manifests(index), reverse=True)
+    manifests = sorted(_version_manifests(index), reverse=True)
     failure: Exception | None = None
-    for number, _ in versions:
+    for number, _ in manifests:
         try:
             dataset = lance.dataset(str(index / TABLE_FOLDER), version=number)
-        except (ValueError, OSError) as error:  # what Lance raises for files that do not parse
+        except (ValueError, OSError) as error:  # Lance raises both for files that do not parse.
             failure = failure or error
             continue
         notice = None
         if failure is not None:
             notice = (
-                f"{readable(index)} is damaged: version {versions[0][0]} does not open; using the "
-                f"last good version, {number}. Mend it: veduta repair --index {readable(index)}"
+                f"{readable(index)} is damaged: version {manifests[0][0]} does not open; using the "
+                f"last good version, {number}. Repair it with: "
+                f"veduta repair --index {readable(index)}"
             )
         return Table(index, dataset, notice)
     raise IndexDamaged(
         f"{readable(index)}: no version of its table opens"
         + (f" ({failure})" if failure else " (its files are gone)")
-        + f". Mend it with: veduta repair --index {readable(index)}"
+        + f". Repair it with: veduta repair --index {readable(index)}"
     )
 
 
 def read_thumbnails(index: Path, ids: Sequence[int]) -> list[bytes]:
-    """Return the thumbnail (JPEG bytes) of each row, empty where the row is gone."""
+    """Return the thumbnail of each row as JPEG bytes, empty if there is no such row.
+
+    Args:
+        index: the folder of the index.
+        ids: of the rows.
+    """
     rows = open_table(index).take(ids, ["thumbnail"])
-    found = {row["id"]: row["thumbnail"] or b"" for row in rows}
-    return [found.get(i, b"") for i in ids]
+    thumbnail_of = {row["id"]: row["thumbnail"] or b"" for row in rows}
+    return [thumbnail_of.get(row_id, b"") for row_id in ids]
 
 
 def remove_versions_after(index: Path, last_good: int) -> None:
-    """Take the manifests of the versions after `last_good` away, so that it is the newest."""
+    """Move the manifests of later versions away, so that a good one is the newest.
+
+    Args:
+        index: the folder of the index.
+        last_good: number of the version that becomes the newest.
+    """
     damaged = index / "damaged"
     damaged.mkdir(exist_ok=True)
-    for number, file in _manifests(index):
+    for number, file in _version_manifests(index):
         if number > last_good:
             file.replace(damaged / file.name)
     (index / TABLE_FOLDER / "_versions" / "latest_version_hint.json").unlink(missing_ok=True)
@@ -315,7 +349,10 @@ def remove_versions_after(index: Path, last_good: int) -> None:
 
 @contextmanager
 def writer_lock(index: Path) -> Iterator[None]:
-    """Hold the writer's lock of `index`. It goes with the process, however that ends.
+    """Hold the lock of the one writer of an index. It is released however the process ends.
+
+    Args:
+        index: the folder of the index.
 
     Raises:
         IndexLocked: another process holds it.
@@ -328,7 +365,7 @@ def writer_lock(index: Path) -> Iterator[None]:
     except Timeout:
         raise IndexLocked(
             f"{readable(index)}: another process is writing to this index. "
-            "Wait for it to end; searches go on meanwhile."
+            "Wait until it ends. Searches go on meanwhile."
         ) from None
     except OSError as error:
         raise storage_error(error, index, "write") from error
@@ -339,7 +376,7 @@ def writer_lock(index: Path) -> Iterator[None]:
 
 
 def is_locked(index: Path) -> bool:
-    """Whether a process is writing to `index` now."""
+    """Return whether a process is writing to an index now."""
     try:
         with writer_lock(index):
             return False
@@ -348,27 +385,34 @@ def is_locked(index: Path) -> bool:
 
 
 @contextmanager
-def _damage(index: Path, doing: str) -> Iterator[None]:
+def _index_errors(index: Path, action: str) -> Iterator[None]:
+    """Turn the errors of Lance into errors of the index."""
     try:
         yield
     except CollectionError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # Lance raises all three
-        raise storage_error(error, index, doing) from error
+    except (OSError, ValueError, RuntimeError) as error:  # Lance raises all three.
+        raise storage_error(error, index, action) from error
 
 
-def storage_error(error: Exception, index: Path, doing: str) -> CollectionError:
-    """Return the error of ours that says what `error`, met while `doing`, means for `index`."""
+def storage_error(error: Exception, index: Path, action: str) -> CollectionError:
+    """Return the error of Veduta that says what an error means for an index.
+
+    Args:
+        error: an error of the operating system or of Lance.
+        index: the folder of the index.
+        action: "read" or "write".
+    """
     text = str(error)
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left" in text or "os error 28" in text:
         return StorageFull(
-            f"{readable(index)}: the disk is full. What was committed is kept; "
-            "make room and run the same command again."
+            f"{readable(index)}: the disk is full. What was committed is kept. "
+            "Free some space and run the same command again."
         )
     if isinstance(error, PermissionError) or "Permission denied" in text:
-        return CollectionError(f"{readable(index)}: no permission to {doing} here.")
+        return CollectionError(f"{readable(index)}: no permission to {action} here.")
     return IndexDamaged(
-        f"{readable(index)}: its files do not {doing} ({text.splitlines()[0][:200]}). "
-        f"Mend it with: veduta repair --index {readable(index)}"
+        f"{readable(index)}: its files do not {action} ({text.splitlines()[0][:200]}). "
+        f"Repair it with: veduta repair --index {readable(index)}"
     )

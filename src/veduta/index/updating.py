@@ -1,9 +1,9 @@
 """Bring an index up to date with folders of photos.
 
 One pass, in one direction: list the files, compare them with the rows, take each new or changed
-file from bytes to descriptor in a worker, commit in batches. Each worker takes one photo all the
-way by itself on one core, so reading, decoding and the network overlap without queues between
-them, and memory holds a bounded number of photos however many there are.
+file from its bytes to its descriptor in a worker thread, and commit in batches. A worker does all
+steps of one photo on one core. So reading, decoding and the network overlap without queues between
+them, and a bounded number of photos is in memory, however many there are.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from veduta import photos
 from veduta.encoders import Encoder
 from veduta.errors import CollectionError, IndexDamaged, PhotoUnreadable, readable
 from veduta.index import keypoint_files
+from veduta.index.columns import file_values, photo_columns
 from veduta.index.describing import Described, KnownContent, Outcome, Unreadable, describe_file
 from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
@@ -36,27 +37,30 @@ from veduta.keypoints import Extractor
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
-_OF_A_PHOTO = (
-    "content",
-    "format",
-    "width",
-    "height",
-    "taken",
-    "perceptual_hash",
-    "descriptor",
-    "checksum",
-    "thumbnail",
-    *keypoint_files.COLUMNS,
-)
-_FILES_AHEAD_PER_WORKER = 32  # photos a worker, waiting or done; keeps workers busy during a commit
+
+# Files of a worker that wait or are done. So workers stay busy during a commit.
+_FILES_AHEAD_PER_WORKER = 32
 
 
 @dataclass(slots=True)
 class UpdateReport:
-    """What a run did, in photos.
+    """What an update did, in photos.
 
-    `runtime` names what ran the network, with its precision. `unreadable` holds (path, reason) of
-    every file under the folders that gives no photo, those known from earlier runs included.
+    Attributes:
+        added: new photos.
+        changed: photos with a new content.
+        moved: photos that were recognised by their content under a new path.
+        copied: new files with the content of a known photo.
+        removed: photos whose file is gone.
+        relabelled: photos with a new label and the same content.
+        unchanged: photos that are as they were.
+        encoded: photos that were read and encoded.
+        unreadable: (path, reason) of every file under the folders that gives no photo. Files that
+            earlier updates could not read are among them.
+        seconds: duration of the update.
+        total: photos in the index after the update.
+        interrupted: whether the user interrupted the update.
+        runtime: what ran the network, and its precision.
     """
 
     added: int = 0
@@ -76,7 +80,14 @@ class UpdateReport:
 
 @dataclass(frozen=True, slots=True)
 class UpdateProgress:
-    """How far a run is: `committed` of `total` files to read are safely in the index."""
+    """How far an update is.
+
+    Attributes:
+        committed: files that are safely in the index.
+        done: files that were read.
+        total: files to read.
+        paths: files of the commit that was made now.
+    """
 
     committed: int
     done: int
@@ -85,25 +96,32 @@ class UpdateProgress:
 
 
 def create_index(index: Path, encoder: Encoder, extractor: Extractor | None = None) -> Manifest:
-    """Create an empty index for the descriptors of `encoder` in the folder `index`.
+    """Create an empty index.
 
-    With an `extractor` it keeps the keypoints of each photo too, for geometric verification.
+    Args:
+        index: the folder of the index, empty or missing.
+        encoder: makes its descriptors.
+        extractor: finds the keypoints that the index keeps of each photo, for geometric
+            verification. None keeps no keypoints.
+
+    Returns:
+        The manifest of the index.
 
     Raises:
         CollectionError: the folder holds something else, or cannot be made.
     """
     try:
         index.mkdir(parents=True, exist_ok=True)
-        strangers = [name for name in os.listdir(index) if not name.startswith(".")]
+        occupied = any(not name.startswith(".") for name in os.listdir(index))
     except OSError as error:
         raise CollectionError(f"{readable(index)}: {error.strerror}.") from error
-    if strangers:
+    if occupied:
         raise CollectionError(
             f"{readable(index)} is not empty and not an index. Name another folder with --index."
         )
     create_table(index, encoder.dimension)
     manifest = Manifest.new(encoder, extractor)
-    manifest.write(index)  # last: a folder with a manifest has a table
+    manifest.write(index)  # This comes last: a folder with a manifest has a table.
     return manifest
 
 
@@ -120,53 +138,64 @@ def update_index(
     allow_empty: bool = False,
     graph: bool = True,
 ) -> UpdateReport:
-    """Add, change, move and remove rows of `index` until they match the photos in `folders`.
+    """Add, change, move and remove rows of an index until they match the photos in folders.
 
     Args:
         index: an existing index.
         folders: folders, searched recursively, or single photos. Rows of files that are gone from
-            a folder are removed; a single photo removes nothing. Empty: the folders of the index.
-        encoder, extractor: must be those the index was created with.
-        labels: `"folders"` or a CSV, see `veduta.index.labels.labeller`. The index remembers it;
-            None does as the last run did.
-        on_progress: called after the listing, after each photo and after each commit; a commit
+            a folder are removed. A single photo removes nothing. If empty, the folders of the index
+            are updated.
+        encoder: the one that the index was created with.
+        extractor: the one that the index was created with.
+        labels: `"folders"` or a CSV, see `veduta.index.labels.labeller`. The index remembers it.
+            None takes the labels as the last update did.
+        on_progress: called after the listing, after each photo and after each commit. A commit
             passes the paths that are now safe.
         on_linking: called with (done, total) while the links of the neighbour graph are verified.
-        workers: photos read and encoded at a time; default: one a core.
-        allow_empty: accept that a folder which had photos has none now.
+        workers: photos read and encoded at the same time. The default is the number of cores.
+        allow_empty: accept that a folder that had photos has none now.
         graph: bring the neighbour graph up to date as well.
 
+    Returns:
+        What was done.
+
     Raises:
-        EncoderMismatch, IndexLocked, IndexDamaged, StorageFull: see `veduta.errors`.
-        PhotoUnreadable: a folder does not exist, or had photos and is empty (an unmounted disk
-            looks like that; removing all its rows would cost the work of indexing it).
+        EncoderMismatch: the index holds descriptors or keypoints of another kind.
+        IndexLocked: another process is writing to it.
+        IndexDamaged: the index does not open, or only at an older version.
+        StorageFull: the disk is full.
+        CollectionError: no folder is known or named.
+        PhotoUnreadable: a folder does not exist, or had photos and is empty. A disk that is not
+            mounted looks like that, and to index it again takes long.
     """
     started = time.monotonic()
     facts = encoder.describe()
     report = UpdateReport(runtime=f"{facts.get('runtime')}, {facts.get('precision')}")
     with writer_lock(index):
-        manifest = _remember(Manifest.read(index), folders, labels)
+        manifest = _with_sources(Manifest.read(index), folders, labels)
         folders = [Path(folder) for folder in folders] or [Path(f) for f in manifest.folders]
         folders = [Path(os.path.abspath(folder)) for folder in folders]
         if not folders:
             raise CollectionError(f"{readable(index)} knows no folders yet. Name one.")
-        rule = labeller(manifest.labels, folders) if manifest.labels else None
+        label_of = labeller(manifest.labels, folders) if manifest.labels else None
         manifest.require_encoder(encoder, index)
         manifest.require_extractor(extractor, index)
         table = open_table(index)
         if table.notice:
             raise IndexDamaged(table.notice)
-        run = _Run(table, open_snapshot(index), encoder, extractor, rule, report, on_progress)
-        todo = run.compare(folders, allow_empty)
+        update = _Update(
+            table, open_snapshot(index), encoder, extractor, label_of, report, on_progress
+        )
+        files = update.files_to_read(folders, allow_empty)
         try:
-            run.read(todo, workers or _cores())
-            run.remove_missing()
-            run.relabel()
+            update.read(files, workers or _cores())
+            update.remove_missing()
+            update.relabel()
         except KeyboardInterrupt:
             report.interrupted = True
         else:
             manifest.write(index)
-            snapshot = run.snapshot
+            snapshot = update.snapshot
             if table.version != snapshot.version:
                 table.tidy()
                 table.extend_indices()
@@ -182,7 +211,7 @@ def update_index(
 def _link(
     index: Path, manifest: Manifest, snapshot: Snapshot, on_linking: OnProgress | None
 ) -> bool:
-    """Bring the neighbour graph up to date; False if the user interrupted it."""
+    """Bring the neighbour graph up to date; return False if the user interrupted it."""
     if graph_is_whole(index, manifest):
         return True
     try:
@@ -192,8 +221,8 @@ def _link(
     return True
 
 
-class _Run:
-    """One run of `update_index`: the rows as they were, and what is waiting for the next commit."""
+class _Update:
+    """One run of `update_index`: the rows as they were, and what waits for the next commit."""
 
     def __init__(
         self,
@@ -201,7 +230,7 @@ class _Run:
         snapshot: Snapshot,
         encoder: Encoder,
         extractor: Extractor | None,
-        labeller: Labeller | None,
+        label_of: Labeller | None,
         report: UpdateReport,
         on_progress: Callable[[UpdateProgress], None] | None,
     ) -> None:
@@ -210,7 +239,7 @@ class _Run:
         self.encoder = encoder
         self.extractor = extractor
         self.keypoints = KeypointWriter(table.index)
-        self.labeller = labeller
+        self.label_of = label_of
         self.report = report
         self.on_progress = on_progress
         rows = snapshot.rows
@@ -219,54 +248,53 @@ class _Run:
         self.row_of_path = {path: row for row, path in enumerate(self.paths)}
         self.path_of_id = dict(zip(self.ids, self.paths, strict=True))
         self.next_id = max(self.ids, default=-1) + 1
-        self.missing: set[int] = set()  # ids whose file is gone
-        self.labels: dict[int, str | None] = {}  # id → new label of a row that stays
+        self.missing_ids: set[int] = set()  # Of rows whose file is gone.
+        self.new_labels: dict[int, str | None] = {}  # id → label, of files that are not read.
         self.waiting: list[Outcome] = []
         self.committed = 0
         self.last_commit = time.monotonic()
 
-    def compare(self, folders: Sequence[Path], allow_empty: bool) -> list[photos.Candidate]:
+    def files_to_read(self, folders: Sequence[Path], allow_empty: bool) -> list[photos.Candidate]:
         """List the files and return those that are new or have changed."""
         rows = self.snapshot.rows
         sizes = rows["size"].to_numpy()
         times = rows["mtime_ns"].to_numpy()
-        labels = rows["label"].to_pylist() if self.labeller else []
+        labels = rows["label"].to_pylist() if self.label_of else []
         problems = rows["problem"]
         seen = np.zeros(len(self.ids), np.bool_)
-        todo: list[photos.Candidate] = []
+        files: list[photos.Candidate] = []
         for folder in folders:
-            found = 0
+            listed = 0
             for candidate in photos.find_photos([folder]):
-                found += 1
-                if candidate.size < 0:  # a folder that cannot be listed now keeps its rows
+                listed += 1
+                if candidate.size < 0:  # A folder that cannot be listed now keeps its rows.
                     seen[self._rows_under(candidate.path)] = True
                 row = self.row_of_path.get(candidate.path)
                 if row is None:
-                    todo.append(candidate)
+                    files.append(candidate)
                     continue
                 if seen[row]:
                     continue
                 seen[row] = True
                 if (sizes[row], times[row]) != (candidate.size, candidate.mtime_ns):
-                    todo.append(candidate)
+                    files.append(candidate)
                     continue
                 if reason := problems[row].as_py():
                     self.report.unreadable.append((os.fsdecode(candidate.path), reason))
                 else:
                     self.report.unchanged += 1
-                if self.labeller and (label := self.labeller(candidate.path)) != labels[row]:
-                    self.labels[self.ids[row]] = label
+                if self.label_of and (label := self.label_of(candidate.path)) != labels[row]:
+                    self.new_labels[self.ids[row]] = label
             if folder.is_dir():
-                here = self._rows_under(os.fsencode(folder))
-                gone = here[~seen[here]]
-                if len(here) and not found and not allow_empty:
+                rows_here = self._rows_under(os.fsencode(folder))
+                if len(rows_here) and not listed and not allow_empty:
                     raise PhotoUnreadable(
                         folder,
-                        f"no photo here, but the index has {len(here)} from it. Is the disk "
+                        f"no photo here, but the index has {len(rows_here)} from it. Is the disk "
                         "mounted? If they are really gone, run with --allow-empty.",
                     )
-                self.missing.update(self.ids[row] for row in gone)
-        unique = {candidate.path: candidate for candidate in todo}
+                self.missing_ids.update(self.ids[row] for row in rows_here[~seen[rows_here]])
+        unique = {candidate.path: candidate for candidate in files}
         return list(unique.values())
 
     def _rows_under(self, folder: bytes) -> NDArray[np.intp]:
@@ -275,38 +303,40 @@ class _Run:
             [row for row, path in enumerate(self.paths) if path.startswith(prefix)], dtype=np.intp
         )
 
-    def read(self, todo: list[photos.Candidate], workers: int) -> None:
-        """Read and encode `todo`, committing as it goes; an interrupt commits what is done."""
-        self._tell(len(todo))
-        if not todo:
+    def read(self, files: list[photos.Candidate], workers: int) -> None:
+        """Read and encode files, with a commit now and then. An interrupt commits what is done."""
+        self._report_progress(len(files))
+        if not files:
             return
         hashes = self.snapshot.rows["content"].to_pylist()[: self.snapshot.photos]
-        by_content = dict(zip(hashes, self.ids, strict=False))
+        work = partial(
+            describe_file,
+            encoder=self.encoder,
+            extractor=self.extractor,
+            id_of_content=dict(zip(hashes, self.ids, strict=False)),
+        )
         try:
-            work = partial(
-                describe_file, encoder=self.encoder, extractor=self.extractor, by_content=by_content
-            )
-            for outcome in _in_order(todo, work, workers):
+            for outcome in _in_order(files, work, workers):
                 self.waiting.append(outcome)
                 full = len(self.waiting) >= COMMIT_ROWS
                 if full or time.monotonic() - self.last_commit > COMMIT_SECONDS:
-                    self._commit(len(todo))
+                    self._commit(len(files))
                 else:
-                    self._tell(len(todo))
+                    self._report_progress(len(files))
         finally:
-            self._commit(len(todo))
+            self._commit(len(files))
 
     def _commit(self, total: int) -> None:
-        """Write what is waiting: one commit for new rows, one for rows that changed."""
+        """Write what waits: one commit for new rows, one for rows that changed."""
         if not self.waiting:
             return
-        outcomes, copies = self._sources(self.waiting)
+        outcomes, known_rows = self._with_known_rows(self.waiting)
         self.waiting = []
-        self._keep_keypoints(outcomes)
+        self._write_keypoints(outcomes)
         new: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         for outcome in outcomes:
-            row = self._row(outcome, copies)
+            row = self._row(outcome, known_rows)
             if "id" in row:
                 changed.append(row)
             else:
@@ -318,66 +348,22 @@ class _Run:
             self.table.update(_as_table(changed, self.table))
         self.committed += len(outcomes)
         self.last_commit = time.monotonic()
-        self._tell(total, [outcome.candidate.path for outcome in outcomes])
+        self._report_progress(total, [outcome.candidate.path for outcome in outcomes])
         self.table.tidy()
 
-    def _keep_keypoints(self, outcomes: Sequence[Outcome]) -> None:
-        """Write the keypoints of new photos to their file, and their places into the rows."""
-        described = [o for o in outcomes if isinstance(o, Described) and o.keypoints is not None]
-        places = self.keypoints.append([o.keypoints or b"" for o in described])
-        for outcome, place in zip(described, places, strict=True):
-            outcome.row.update(zip(keypoint_files.COLUMNS, place, strict=True))
-
-    def _row(self, outcome: Outcome, copies: dict[int, dict[str, Any]]) -> dict[str, Any]:
-        """Return the row of an outcome, and count it; with an `id` if a row is to be replaced."""
-        candidate = outcome.candidate
-        place: dict[str, Any] = {
-            "path": candidate.path,
-            "size": candidate.size,
-            "mtime_ns": candidate.mtime_ns,
-        }
-        row = self.row_of_path.get(candidate.path)
-        if self.labeller:
-            place["label"] = self.labeller(candidate.path)
-        if row is not None:
-            place["id"] = self.ids[row]
-            place.setdefault("label", self.snapshot.rows["label"][row].as_py())
-        match outcome:
-            case Described(row=content):
-                self.report.encoded += 1
-                if row is None:
-                    self.report.added += 1
-                else:
-                    self.report.changed += 1
-                return {**content, **place}
-            case KnownContent(id=known):
-                if place.get("id") == known:  # touched, but the same bytes
-                    self.report.unchanged += 1
-                elif row is None and known in self.missing:
-                    self.missing.discard(known)
-                    self.path_of_id[known] = candidate.path
-                    self.report.moved += 1
-                    place["id"] = known
-                else:
-                    self.report.copied += 1
-                return {**copies[known], **place}
-            case Unreadable(reason=reason):
-                self.report.unreadable.append((os.fsdecode(candidate.path), reason))
-                return {**dict.fromkeys(_OF_A_PHOTO), "problem": reason, **place}
-
-    def _sources(
+    def _with_known_rows(
         self, outcomes: Sequence[Outcome]
     ) -> tuple[list[Outcome], dict[int, dict[str, Any]]]:
-        """Fetch the rows that are used again, and see which of them lost their file.
+        """Fetch the rows with known content, by id, and note which of them lost their file.
 
-        A row that this run has already given another content is no source any more: two photos may
-        have swapped names. What wanted it is described after all.
+        This update may have given such a row another content, because two photos swapped their
+        names. Then the file with the known content is described after all.
         """
         ids = sorted({outcome.id for outcome in outcomes if isinstance(outcome, KnownContent)})
-        for known in ids:
-            if not os.path.lexists(self.path_of_id[known]):
-                self.missing.add(known)
-        columns = [name for name in self.table.dataset.schema.names if name != "id"]
+        for row_id in ids:
+            if not os.path.lexists(self.path_of_id[row_id]):
+                self.missing_ids.add(row_id)
+        columns = [*photo_columns(), "label"]
         rows = {row.pop("id"): row for row in self.table.take(ids, columns)}
         current = [
             describe_file(outcome.candidate, self.encoder, self.extractor, {})
@@ -387,39 +373,79 @@ class _Run:
         ]
         return current, rows
 
+    def _write_keypoints(self, outcomes: Sequence[Outcome]) -> None:
+        """Write the keypoints of new photos to their file, and their places into the rows."""
+        described = [o for o in outcomes if isinstance(o, Described) and o.keypoints is not None]
+        places = self.keypoints.append([o.keypoints or b"" for o in described])
+        for outcome, place in zip(described, places, strict=True):
+            outcome.row.update(zip(keypoint_files.COLUMNS, place, strict=True))
+
+    def _row(self, outcome: Outcome, known_rows: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        """Return the row of an outcome and count it. It has an `id` if it replaces a row."""
+        path = outcome.candidate.path
+        of_file = file_values(outcome.candidate)
+        row = self.row_of_path.get(path)
+        if self.label_of:
+            of_file["label"] = self.label_of(path)
+        if row is not None:
+            of_file["id"] = self.ids[row]
+            of_file.setdefault("label", self.snapshot.rows["label"][row].as_py())
+        match outcome:
+            case Described(row=of_photo):
+                self.report.encoded += 1
+                if row is None:
+                    self.report.added += 1
+                else:
+                    self.report.changed += 1
+                return {**of_photo, **of_file}
+            case KnownContent(id=known_id):
+                if of_file.get("id") == known_id:  # The file has a new time and the same bytes.
+                    self.report.unchanged += 1
+                elif row is None and known_id in self.missing_ids:
+                    self.missing_ids.discard(known_id)
+                    self.path_of_id[known_id] = path
+                    self.report.moved += 1
+                    of_file["id"] = known_id
+                else:
+                    self.report.copied += 1
+                return {**known_rows[known_id], **of_file}
+            case Unreadable(reason=reason):
+                self.report.unreadable.append((os.fsdecode(path), reason))
+                return {**dict.fromkeys(photo_columns()), "problem": reason, **of_file}
+
     def remove_missing(self) -> None:
-        """Remove the rows whose file is gone and did not turn up elsewhere."""
-        if self.missing:
-            self.table.delete(sorted(self.missing))
-            self.report.removed = len(self.missing)
+        """Remove the rows whose file is gone and was not found under another path."""
+        if self.missing_ids:
+            self.table.delete(sorted(self.missing_ids))
+            self.report.removed = len(self.missing_ids)
 
     def relabel(self) -> None:
         """Write the labels that changed on rows whose photo did not."""
         import pyarrow as pa
 
-        if not self.labels:
+        if not self.new_labels:
             return
-        self.report.relabelled = len(self.labels)
+        self.report.relabelled = len(self.new_labels)
         rows = {
-            "id": pa.array(self.labels.keys(), pa.int64()),
-            "label": pa.array(self.labels.values(), pa.string()),
+            "id": pa.array(self.new_labels.keys(), pa.int64()),
+            "label": pa.array(self.new_labels.values(), pa.string()),
         }
         self.table.update(pa.table(rows))
 
-    def _tell(self, total: int, paths: Sequence[bytes] = ()) -> None:
+    def _report_progress(self, total: int, paths: Sequence[bytes] = ()) -> None:
         if self.on_progress:
             done = self.committed + len(self.waiting)
             self.on_progress(UpdateProgress(self.committed, done, total, paths))
 
 
 def _in_order(
-    todo: Sequence[photos.Candidate], work: Callable[[photos.Candidate], Outcome], workers: int
+    files: Sequence[photos.Candidate], work: Callable[[photos.Candidate], Outcome], workers: int
 ) -> Iterator[Outcome]:
-    """Yield the outcome of each file in the order of `todo`, a bounded number ahead."""
+    """Yield the outcome of each file in the order of `files`; a bounded number is in work."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="veduta")
     ahead: deque[Future[Outcome]] = deque()
     try:
-        for candidate in todo:
+        for candidate in files:
             ahead.append(pool.submit(work, candidate))
             if len(ahead) >= workers * _FILES_AHEAD_PER_WORKER:
                 yield ahead.popleft().result()
@@ -435,9 +461,10 @@ def _as_table(rows: list[dict[str, Any]], table: Table) -> Any:
     return pa.Table.from_pylist(rows, schema=table.dataset.schema)
 
 
-def _remember(
+def _with_sources(
     manifest: Manifest, folders: Sequence[Path], labels: str | os.PathLike[str] | None
 ) -> Manifest:
+    """Return the manifest with new folders, and with the source of labels if one is given."""
     new = [os.path.abspath(folder) for folder in folders if Path(folder).is_dir()]
     if labels is not None:
         labels = labels if labels == FOLDERS else os.path.abspath(labels)
