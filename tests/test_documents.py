@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -149,11 +150,27 @@ def test_the_examples_of_the_python_page_run(
     assert "photos is not an index" in printed
 
 
-def test_python_examples_stand_only_on_pages_that_are_run() -> None:
-    assert {name(page) for page in PAGES if EXAMPLE.search(read(page))} <= {
-        "README.md",
-        "docs/python.md",
+def test_the_example_of_the_evaluation_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = EXAMPLE.findall(read(ROOT / "docs/evaluation.md"))
+    for number, folder in enumerate(("query/a", "query/none", "gallery/a", "gallery/other")):
+        save(tmp_path / f"{folder.replace('other', 'confusion_classes')}/{number}.png", number)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/evaluation.md", "exec"), names)
+    rows = names["dataset"].table.select(["label", "split"]).to_pylist()
+    assert {(row["label"], row["split"]) for row in rows} == {
+        ("a", "query"),
+        (None, "query"),
+        ("a", "gallery"),
+        (None, "distractor"),
     }
+
+
+def test_python_examples_stand_only_on_pages_that_are_run() -> None:
+    pages = {name(page) for page in PAGES if EXAMPLE.search(read(page))}
+    assert pages == {"README.md", "docs/python.md", "docs/evaluation.md"}
 
 
 def test_public_names_exist() -> None:
