@@ -650,3 +650,14 @@ def test_thumbnails_outlive_the_photos(made: Path, photos: Path) -> None:
     thumbnails = index.read_thumbnails(made, [*ids, 10**6])
     assert all(data.startswith(b"\xff\xd8") for data in thumbnails[:-1])
     assert thumbnails[-1] == b""
+
+
+def test_every_kind_of_finding_has_a_remedy() -> None:
+    from veduta.cli.check import REMEDIES
+    from veduta.index import checking
+
+    kinds = {name: value for name, value in vars(checking).items() if name.isupper()}
+    assert set(REMEDIES) == {
+        kind for name, kind in kinds.items() if name.startswith(("PHOTO_", "DESCRIPTOR_", "KEYP"))
+    }
+    assert len(REMEDIES) == 5

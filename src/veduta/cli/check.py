@@ -1,4 +1,4 @@
-"""`veduta check`."""
+"""The command `veduta check`: compare an index with its photos and checksums."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
 from veduta.text import count
 
-_REMEDY = {
+# A remedy for each kind of `veduta.index.checking`, which is not imported for `--help`.
+REMEDIES = {
     "photo missing": "veduta index brings the index up to date",
     "photo changed": "veduta index reads it again",
-    "photo unreadable": "mend its permissions, or remove it and run veduta index",
+    "photo unreadable": "make the photo readable, or remove it and run veduta index",
     "descriptor damaged": "veduta repair removes the row, veduta index reads the photo again",
     "keypoints damaged": "veduta repair removes the row, veduta index reads the photo again",
 }
@@ -25,9 +26,9 @@ _REMEDY = {
 @index_option
 @json_option
 def command(index_path: Path, as_json: bool) -> int:
-    """Compare every row with its photo, by content, and every descriptor with its checksum.
+    """Compare every row of an index with its photo, and its data with their checksums.
 
-    Reads every photo. Exit code 1 when something is not as it should be.
+    This reads every photo. The exit code is 1 if something does not match.
     """
     from veduta.index import check_index
 
@@ -35,14 +36,17 @@ def command(index_path: Path, as_json: bool) -> int:
         findings = list(check_index(index_path, advance))
     if as_json:
         print_json(
-            [{"path": os.fsdecode(f.path), "kind": f.kind, "detail": f.detail} for f in findings]
+            [
+                {"path": os.fsdecode(finding.path), "kind": finding.kind, "detail": finding.detail}
+                for finding in findings
+            ]
         )
     else:
         for finding in findings:
             click.echo(f"{finding.kind}: {shown(finding.path)}: {finding.detail}")
         for kind in sorted({finding.kind for finding in findings}):
             number = sum(finding.kind == kind for finding in findings)
-            click.echo(f"{count(number, 'row')} with a {kind}: {_REMEDY[kind]}.")
+            click.echo(f"{count(number, 'row')} with a {kind}: {REMEDIES[kind]}.")
         if not findings:
             click.echo("Every row matches its photo and its checksum.")
     return 1 if findings else 0

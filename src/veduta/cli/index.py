@@ -1,4 +1,4 @@
-"""`veduta index`."""
+"""The command `veduta index`: build an index, or bring it up to date."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from veduta.api import Index
     from veduta.index import UpdateReport
 
-_LISTED = 20  # unreadable photos printed in full; --json lists all
+MAX_LISTED_FILES = 20
 
 
 @click.command("index")
@@ -39,13 +39,13 @@ _LISTED = 20  # unreadable photos printed in full; --json lists all
 @click.option(
     "--project",
     metavar="DIM|labels|FILE.npz|none",
-    help="Search through a projection: a PCA to DIM dimensions, fitted on the collection; one "
-    "learned from its labels; or a learned one of another index (its projection-….npz).",
+    help="Search through a projection: a PCA to DIM dimensions, fitted on the photos of the index; "
+    "one learned from its labels; or the projection-….npz of another index. 'none' removes it.",
 )
 @click.option(
     "--approximate",
     is_flag=True,
-    help="Build an approximate index too, for many millions of photos.",
+    help="Build an approximate index, too, for many millions of photos.",
 )
 @runtime_option
 @click.option("--allow-empty", is_flag=True, help="Accept that a folder has no photos any more.")
@@ -66,9 +66,9 @@ def command(
 ) -> int:
     """Build an index of FOLDERS of photos, or bring it up to date.
 
-    New and changed photos are read; moved ones are recognised by their content; photos that are
-    gone from a FOLDER leave the index. Without FOLDERS, those of the index are updated. Photos are
-    never changed. An interrupted run goes on where it stopped.
+    New and changed photos are read. Moved photos are recognised by their content. Photos that are
+    gone from a FOLDER are removed from the index. Without FOLDERS, the folders of the index are
+    updated. Photos are never changed. An interrupted run continues where it stopped.
     """
     from veduta import api
 
@@ -111,12 +111,12 @@ def _project(index: Index, project: str) -> None:
         index.project(int(project))
     else:
         raise click.BadParameter(
-            f"'{project}' is none of a dimension, 'labels', a .npz file and 'none'."
+            f"'{project}' is not a number of dimensions, 'labels', a .npz file or 'none'."
         )
 
 
 def _print(report: UpdateReport, index_path: Path) -> None:
-    done = [
+    changes = [
         f"{getattr(report, kind):,} {kind}"
         for kind in ("added", "changed", "moved", "copied", "removed", "relabelled", "unchanged")
         if getattr(report, kind)
@@ -124,14 +124,16 @@ def _print(report: UpdateReport, index_path: Path) -> None:
     rate = ""
     if report.encoded and report.seconds > 0:
         rate = f", {report.encoded / report.seconds:.1f} photos/s ({report.runtime})"
-    click.echo(f"{', '.join(done) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
+    click.echo(f"{', '.join(changes) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
     if report.unreadable:
         click.echo(f"{count(len(report.unreadable), 'file')} could not be read:")
-        for path, reason in report.unreadable[:_LISTED]:
+        for path, reason in report.unreadable[:MAX_LISTED_FILES]:
             click.echo(f"  {shown(path)}: {reason}")
-        if len(report.unreadable) > _LISTED:
-            rest = len(report.unreadable) - _LISTED
+        if len(report.unreadable) > MAX_LISTED_FILES:
+            rest = len(report.unreadable) - MAX_LISTED_FILES
             click.echo(f"  … and {rest:,} more: veduta status --json lists all.")
     click.echo(f"{count(report.total, 'photo')} in {shown(index_path)}")
     if report.interrupted:
-        click.echo("Interrupted. What was read is kept; run the same command to go on.", err=True)
+        click.echo(
+            "Interrupted. What was read is kept. Run the same command to continue.", err=True
+        )

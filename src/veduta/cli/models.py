@@ -1,4 +1,4 @@
-"""`veduta models`."""
+"""The command `veduta models`: list the encoders."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def command(as_json: bool) -> None:
 
 
 def _print(encoder: dict[str, Any], *, default: bool) -> None:
-    here = "on this machine" if encoder["available"] else "to be downloaded"
-    mark = "  (default)" if default else ""
-    click.echo(click.style(encoder["name"], bold=True) + mark)
+    where = "on this machine" if encoder["available"] else "to be downloaded"
+    suffix = "  (default)" if default else ""
+    click.echo(click.style(encoder["name"], bold=True) + suffix)
     facts = f"{encoder['dimension']} dimensions, {encoder['size'] / 1e6:.0f} MB"
-    for line in (f"{facts}, {encoder['licence']}, {here}", str(encoder["source"])):
+    for line in (f"{facts}, {encoder['licence']}, {where}", str(encoder["source"])):
         click.echo(click.wrap_text(line, 78, initial_indent="  ", subsequent_indent="  "))

@@ -1,4 +1,4 @@
-"""`veduta repair`."""
+"""The command `veduta repair`: make a damaged index sound again."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from veduta.text import count
 @index_option
 @json_option
 def command(index_path: Path, as_json: bool) -> None:
-    """Make a damaged index whole again from what is readable in it.
+    """Make a damaged index sound again from what is readable in it.
 
-    Goes back to the last version that opens, and drops what does not read back. No photo is
-    touched: `veduta index` reads again what was dropped.
+    This goes back to the last version that opens, and drops data that do not read back. No photo
+    is touched. `veduta index` reads the photos of dropped data again.
     """
     from veduta.index import repair_index
 
-    done = repair_index(index_path)
+    report = repair_index(index_path)
     if as_json:
-        print_json(asdict(done))
+        print_json(asdict(report))
         return
-    if done.went_back:
-        click.echo(f"Went back to version {done.version}, the last that opens.")
-    if done.lost_fragments:
-        click.echo(f"Dropped {count(done.lost_fragments, 'data file')} that did not read back.")
-    if done.removed_rows:
-        click.echo(f"Removed {count(done.removed_rows, 'row')} that did not match the checksum.")
-    if done.went_back or done.lost_fragments or done.removed_rows:
-        click.echo("Run veduta index to read again the photos of what is gone.")
+    if report.went_back:
+        click.echo(f"Went back to version {report.version}, the last that opens.")
+    if report.lost_fragments:
+        click.echo(f"Dropped {count(report.lost_fragments, 'data file')} that did not read back.")
+    if report.removed_rows:
+        click.echo(f"Removed {count(report.removed_rows, 'row')} that did not match the checksum.")
+    if report.went_back or report.lost_fragments or report.removed_rows:
+        click.echo("Run veduta index to read the photos of removed rows again.")
     else:
         click.echo("Nothing was damaged.")
-    click.echo(f"{count(done.photos, 'photo')} in the index.")
+    click.echo(f"{count(report.photos, 'photo')} in the index.")

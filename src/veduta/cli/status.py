@@ -1,4 +1,4 @@
-"""`veduta status`."""
+"""The command `veduta status`: print what an index holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from veduta.text import count
 @index_option
 @json_option
 def command(index_path: Path, as_json: bool) -> None:
-    """Say what an index holds: photos, labels, encoder, folders, unreadable files, disk space."""
+    """Print what an index holds: photos, labels, encoder, folders, unreadable files, disk space."""
     from veduta.index import read_status
 
     state = read_status(index_path)
@@ -37,13 +37,13 @@ def _print(state: dict[str, Any], index_path: Path) -> None:
     projected = f", searched with {state['dimension']}" if state["projection"] else ""
     click.echo(f"  dimensions  {encoder['dimension']}{projected}")
     keypoints = state["keypoints"]
-    kept = f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
-    click.echo(f"  keypoints   {kept}")
+    stored = f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
+    click.echo(f"  keypoints   {stored}")
     click.echo(f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')})")
     click.echo(f"  on disk     {state['bytes'] / 1e6:,.1f} MB")
     click.echo(f"  writing     {'another process, now' if state['locked'] else 'nobody'}")
     for folder in state["folders"]:
-        gone = "" if Path(folder).is_dir() else "  (not there now)"
+        gone = "" if Path(folder).is_dir() else "  (missing)"
         click.echo(f"  folder      {shown(folder)}{gone}")
     if state["unreadable"]:
         click.echo(f"  {count(len(state['unreadable']), 'file')} could not be read:")
