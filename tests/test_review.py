@@ -31,7 +31,7 @@ from veduta.curate.review_files import write_results
 from veduta.datasets import open_dataset
 from veduta.errors import DatasetError, VedutaError
 from veduta.web import Decision, Journal, ReviewFiles, read_suspicions, review, suspicions_of
-from veduta.web.guard import Access
+from veduta.web.access_control import ReviewAccess
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra veduta[web] is not installed")
@@ -395,7 +395,7 @@ def test_nothing_of_the_server_is_loaded_before_it_runs() -> None:
 
 @dataclass
 class Served:
-    access: Access
+    access: ReviewAccess
     files: ReviewFiles
     thread: threading.Thread
     cookie: str = ""
@@ -407,7 +407,7 @@ class Served:
         sent = {
             "Host": f"127.0.0.1:{self.access.port}",
             "Cookie": self.cookie,
-            "X-Veduta-Page": self.access.page,
+            "X-Veduta-Page": self.access.page_key,
         }
         data = None
         if body is not None:
@@ -416,7 +416,9 @@ class Served:
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection = http.client.HTTPConnection("127.0.0.1", self.access.port, timeout=10)
         try:
-            inside = path if path.startswith("/?") else (folder or self.access.folder) + path[1:]
+            inside = (
+                path if path.startswith("/?") else (folder or self.access.path_prefix) + path[1:]
+            )
             connection.putrequest(
                 "GET" if data is None else "POST", inside, skip_host=True, skip_accept_encoding=True
             )
@@ -498,15 +500,15 @@ def test_only_who_has_the_address_gets_in(small: Path, served: Callable[..., Ser
         assert status == 403, path
         assert b"address" in body and "set-cookie" not in headers
     for path in ("/api/step", "/api/undo", "/api/finish"):
-        assert server.ask(path, {"marks": []})[0] == 403
+        assert server.ask(path, {"decisions": []})[0] == 403
     assert not server.files.decisions.exists()
 
     status, _, headers = server.ask(f"/?token={server.access.token}")
     assert status == 200
     assert "HttpOnly" in headers["set-cookie"] and "SameSite=Strict" in headers["set-cookie"]
     assert server.access.token not in headers["set-cookie"]
-    assert server.access.page not in headers["set-cookie"]
-    assert f"Path={server.access.folder};" in headers["set-cookie"]
+    assert server.access.page_key not in headers["set-cookie"]
+    assert f"Path={server.access.path_prefix};" in headers["set-cookie"]
     server.cookie = headers["set-cookie"].split(";")[0]
     assert all(server.ask(path)[0] == 200 for path in paths)
     assert server.ask("/static/review.js", folder="/")[0] == 403
@@ -517,7 +519,7 @@ def test_only_who_has_the_address_gets_in(small: Path, served: Callable[..., Ser
 
 def test_a_ticket_is_good_for_one(small: Path, served: Callable[..., Served]) -> None:
     server = served(small)
-    path = server.access.ticket_url().partition(f":{server.access.port}")[2]
+    path = server.access.single_use_url().partition(f":{server.access.port}")[2]
     assert server.ask(path)[0] == 200
     assert server.ask(path)[0] == 403
     assert server.ask(f"/?token={server.access.token}")[0] == 200
@@ -546,7 +548,7 @@ def test_other_pages_cannot_act(
 ) -> None:
     server = served(small)
     server.enter()
-    body = {"marks": [{"photo": 0, "verdict": "drop"}]}
+    body = {"decisions": [{"photo": 0, "verdict": "drop"}]}
     journal = server.files.journal.read_bytes()
     assert server.ask("/api/step", body, **headers)[0] == status
     assert server.files.journal.read_bytes() == journal
@@ -597,7 +599,7 @@ def test_no_path_gets_out(small: Path, served: Callable[..., Served]) -> None:
 
 
 @pytest.mark.parametrize(
-    "marks",
+    "decisions",
     [
         [{"photo": 99, "verdict": "drop"}],
         [{"photo": -1, "verdict": "drop"}],
@@ -613,12 +615,12 @@ def test_no_path_gets_out(small: Path, served: Callable[..., Served]) -> None:
     ],
 )
 def test_steps_that_make_no_sense_change_nothing(
-    small: Path, served: Callable[..., Served], marks: Any
+    small: Path, served: Callable[..., Served], decisions: Any
 ) -> None:
     server = served(small)
     server.enter()
     before = server.files.journal.read_bytes()
-    assert server.ask("/api/step", {"marks": marks})[0] in (404, 422)
+    assert server.ask("/api/step", {"decisions": decisions})[0] in (404, 422)
     assert server.ask("/api/step", b"{")[0] == 422
     assert server.ask("/api/step", b"[" * 100_000)[0] in (400, 422)
     assert server.ask("/api/step", b" " * (8 * 2**20 + 1))[0] == 413
@@ -646,7 +648,7 @@ def test_undo_twice_at_once_takes_back_one(small: Path, served: Callable[..., Se
     server = served(small)
     server.enter()
     for number in (0, 1):
-        server.ask("/api/step", {"marks": [{"photo": number, "verdict": "drop"}]})
+        server.ask("/api/step", {"decisions": [{"photo": number, "verdict": "drop"}]})
     assert server.ask("/api/undo", {"step": 2})[1]["steps"] == 1
     assert server.ask("/api/undo", {"step": 2})[1] == {"steps": 1, "changed": []}
 
@@ -662,7 +664,7 @@ def test_a_full_disk_is_told(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        status, body, _ = server.ask("/api/step", {"marks": [{"photo": 0, "verdict": "drop"}]})
+        status, body, _ = server.ask("/api/step", {"decisions": [{"photo": 0, "verdict": "drop"}]})
     assert status == 507 and "No space left on device" in body["error"]
     assert server.ask("/api/classes")[1]["steps"] == 0
 
@@ -1037,8 +1039,8 @@ def test_hostile_names_are_only_text(
         viewport={"width": width, "height": 740},
     )
     page = reader.page
-    reader.until("document.querySelector('.lost:not(:empty)') !== null")
-    assert "JPEG" in page.inner_text(".lost:not(:empty)")
+    reader.until("document.querySelector('.photo-error:not(:empty)') !== null")
+    assert "JPEG" in page.inner_text(".photo-error:not(:empty)")
     assert page.title() == "Review: small"
     assert "<img src=x" in page.inner_text("#about-name")
     assert "\\u202e" in page.inner_text("#about-name"), "marks of direction are shown, not obeyed"
@@ -1101,8 +1103,8 @@ def _luminance(colour: str) -> float:
 
 def test_contrast_in_both_schemes() -> None:
     """By the formula of WCAG 2.2: 4.5 for text, 3 for the edges of controls."""
-    css = (STATIC / "review.css").read_text("utf-8")
-    schemes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in css.split("}")[:2]]
+    css = (STATIC / "colours.css").read_text("utf-8")
+    schemes = [dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in css.split("}")[:2]]
     for colours in schemes:
 
         def contrast(one: str, other: str, colours: dict[str, str] = colours) -> float:
@@ -1114,7 +1116,7 @@ def test_contrast_in_both_schemes() -> None:
                 assert contrast(text, ground) >= 4.5, (text, ground)
         assert contrast("muted", "well") >= 4.5
         for ground in ("accent", "right", "wrong"):
-            assert contrast("on", ground) >= 4.5, ground
+            assert contrast("on-colour", ground) >= 4.5, ground
         assert contrast("edge", "card") >= 3
 
 

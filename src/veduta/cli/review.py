@@ -17,7 +17,7 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.curate.findings import Finding
     from veduta.web import ReviewFiles, ReviewOutcome
-    from veduta.web.guard import Access
+    from veduta.web.access_control import ReviewAccess
 
 
 @click.command("review")
@@ -101,14 +101,14 @@ def print_outcome(outcome: ReviewOutcome) -> None:
         click.echo(f"note: {problem}", err=True)
 
 
-def _tell(browse: bool) -> Callable[[Access, ReviewFiles], None]:
-    def tell(access: Access, files: ReviewFiles) -> None:
+def _tell(browse: bool) -> Callable[[ReviewAccess, ReviewFiles], None]:
+    def tell(access: ReviewAccess, files: ReviewFiles) -> None:
         click.echo(f"Review at {access.url}", err=True)
         click.echo(f"Progress is in {shown(files.journal)}. Ctrl-C ends it.", err=True)
         if browse and _has_screen():
             import webbrowser
 
-            webbrowser.open(access.ticket_url())
+            webbrowser.open(access.single_use_url())
 
     return tell
 

@@ -1,7 +1,7 @@
 """Pages that a browser on this machine opens: the review of a dataset.
 
-`review` serves it until the reader is done. It needs FastAPI and uvicorn, the extra `veduta[web]`;
-nothing of either is loaded before `review` is called.
+`review` serves it until the user ends it. It needs FastAPI and uvicorn, the extra `veduta[web]`;
+both are loaded only when `review` is called.
 """
 
 from veduta.curate.review_decisions import Decision

@@ -1,7 +1,7 @@
 """The web application of a review: the page, its photos, and the steps that it sends.
 
-A request names photos, classes and files of the page by number or by a known name; no text of a
-request becomes a path. The page's own files are read when the server starts.
+A request names photos, classes and files by a number or by a known name. No text of a request
+becomes a path.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from veduta.curate.review_decisions import Decision, Verdict
 from veduta.curate.review_files import ReviewFiles, ReviewOutcome, count_decisions
 from veduta.curate.review_journal import Change, Journal
 from veduta.errors import PhotoError, readable
-from veduta.pages.html import PAGES, environment
+from veduta.pages.review_page import ReviewPage, review_page, static_files
 from veduta.text import printable
-from veduta.web.guard import Access, Guard
+from veduta.web.access_control import AccessControl, ReviewAccess
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
 
-__all__ = ["SIDES", "review_app"]
+__all__ = ["PHOTO_SIDES", "review_app"]
 
-SIDES = {"small": 320, "large": 1600}
-"""The long side of the photos that the page shows, in pixels."""
+PHOTO_SIDES = {"small": 320, "large": 1600}
+"""Pixels of the long side of the photos that the page shows."""
 
-# FastAPI would report each request, with its path, to whatever the environment has set up.
+_MAX_DECODERS = 4  # Decoding one photo can take hundreds of megabytes.
+
+# FastAPI would report each request, with its path, to a service that the environment names.
 _NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
@@ -43,15 +45,9 @@ _NO_TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 
-_KINDS = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 
-
-class _Mark(BaseModel):
-    """What the page decides about one photo: nothing, without a verdict."""
+class _PhotoDecision(BaseModel):
+    """The page's decision on one photo. Without a verdict the photo is undecided again."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -61,140 +57,156 @@ class _Mark(BaseModel):
 
 
 class _Step(BaseModel):
+    """Decisions that are saved, and undone, together."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    marks: list[_Mark]
+    decisions: list[_PhotoDecision]
 
 
 class _Undo(BaseModel):
+    """The number of the step to undo, so that a request that is sent twice undoes one step."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
     step: int
-    """The step that the page means: it is not taken back twice."""
 
 
 class _Finish(BaseModel):
+    """Write the results; `stop` also ends the server."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
     stop: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Review:
-    """What the routes share. `lock` is held while decisions are read or changed."""
+class _ReviewState:
+    """What all routes share.
+
+    Attributes:
+        album: the photos.
+        journal: the decisions.
+        lock: held while decisions are read or changed.
+        numbers: (path, label) → number of the photo and of its class.
+        photo_of_path: path → number of the photo.
+    """
 
     album: Album
     journal: Journal
     lock: Lock
-    places: Mapping[tuple[str, str | None], tuple[int, int]]
-    """Of a photo and its label: its number and that of its class."""
-    numbers: Mapping[str, int]
-    """Of a path: the number of its photo."""
+    numbers: Mapping[tuple[str, str | None], tuple[int, int]]
+    photo_of_path: Mapping[str, int]
 
 
 def review_app(
     album: Album,
     journal: Journal,
     files: ReviewFiles,
-    access: Access,
+    access: ReviewAccess,
     *,
     write: Callable[[], ReviewOutcome],
     stop: Callable[[], None],
-) -> Guard:
+) -> AccessControl:
     """Return the application.
 
-    `write` writes the results, `stop` ends the server; the page calls them at the end.
+    Args:
+        album: the photos to review.
+        journal: takes the decisions.
+        files: the results are written to.
+        access: the secrets of the server.
+        write: writes the results.
+        stop: ends the server.
     """
-    places = {
-        (album.photos[number].path, album.photos[number].label): (number, group)
-        for group, members in enumerate(album.classes)
-        for number in members.photos
-    }
-    numbers = {photo.path: number for number, photo in enumerate(album.photos)}
-    state = _Review(album, journal, Lock(), places, numbers)
+    state = _ReviewState(
+        album,
+        journal,
+        Lock(),
+        numbers={
+            (album.photos[photo].path, album.photos[photo].label): (photo, group)
+            for group, members in enumerate(album.classes)
+            for photo in members.photos
+        },
+        photo_of_path={photo.path: number for number, photo in enumerate(album.photos)},
+    )
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry=_NO_TELEMETRY)
     _serve_page(app, state, access)
     _serve_photos(app, state)
     _serve_steps(app, state)
 
     @app.post("/api/finish")
-    def finish(wish: _Finish) -> dict[str, Any]:
+    def finish(request: _Finish) -> dict[str, Any]:
         with state.lock:
             try:
                 outcome = write()
             except OSError as error:
                 raise _not_written(error, files.decisions) from error
-        if wish.stop:
+        if request.stop:
             stop()
         return outcome.as_json()
 
     @app.exception_handler(HTTPException)
-    def refused(_request: Any, error: HTTPException) -> JSONResponse:
+    def explain(_request: Any, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code)
 
-    return Guard(app, access)
+    return AccessControl(app, access)
 
 
-def _serve_page(app: FastAPI, state: _Review, access: Access) -> None:
-    name = printable(readable(os.path.abspath(state.album.root)))
-    template = environment().get_template("review.html")
-    page = template.render(dataset=os.path.basename(name) or name, access=access)
-    static = {
-        file.name: (file.read_bytes(), _KINDS[file.suffix])
-        for file in sorted((PAGES / "static").iterdir())
-        if file.suffix in _KINDS
-    }
+def _serve_page(app: FastAPI, state: _ReviewState, access: ReviewAccess) -> None:
+    root = printable(readable(os.path.abspath(state.album.root)))
+    page = review_page(ReviewPage(os.path.basename(root) or root, access.page_key))
+    static = static_files()
 
     @app.get("/")
-    def show() -> HTMLResponse:
+    def read_page() -> HTMLResponse:
         return HTMLResponse(page)
 
     @app.get("/static/{file}")
-    def part(file: str) -> Response:
+    def read_static_file(file: str) -> Response:
         if file not in static:
             raise HTTPException(404, "There is no such file.")
-        body, kind = static[file]
-        return Response(body, media_type=kind)
+        body, media_type = static[file]
+        return Response(body, media_type=media_type)
 
 
-def _serve_photos(app: FastAPI, state: _Review) -> None:
-    # Each decodes a photo, which can take hundreds of megabytes.
-    at_a_time = BoundedSemaphore(min(4, os.cpu_count() or 1))
+def _serve_photos(app: FastAPI, state: _ReviewState) -> None:
+    decoders = BoundedSemaphore(min(_MAX_DECODERS, os.cpu_count() or 1))
 
     @app.get("/photo/{size}/{number}")
-    def picture(size: Literal["small", "large"], number: int) -> Response:
+    def read_photo(size: Literal["small", "large"], number: int) -> Response:
         from veduta.photos import load, thumbnail
 
         photo = _photo(state, number)
-        side = SIDES[size]
+        side = PHOTO_SIDES[size]
         try:
-            with at_a_time:
+            with decoders:
                 jpeg = thumbnail(load(state.album.root / photo.path, at_least=side).pixels, side)
         except PhotoError as error:
             raise HTTPException(422, printable(error.reason)) from error
-        # The address is of this run alone, and photos seldom change under the reader's eyes.
-        keep = {"Cache-Control": "private, max-age=86400, immutable"}
-        return Response(jpeg, media_type="image/jpeg", headers=keep)
+        # The address is valid for this run only, and photos seldom change during a run.
+        cache = {"Cache-Control": "private, max-age=86400, immutable"}
+        return Response(jpeg, media_type="image/jpeg", headers=cache)
 
 
-def _serve_steps(app: FastAPI, state: _Review) -> None:
+def _serve_steps(app: FastAPI, state: _ReviewState) -> None:
     album, journal = state.album, state.journal
 
-    # Ready-made answers: FastAPI's own conversion takes ten times as long over 5,000 photos.
+    # Both return a ready JSONResponse: the conversion of FastAPI takes ten times as long over
+    # 5,000 photos.
     @app.get("/api/classes")
-    def classes() -> JSONResponse:
+    def read_classes() -> JSONResponse:
         with state.lock:
             answer = {
                 "classes": [_class_json(state, group) for group in album.classes],
                 "labels": album.labels,
                 "problems": [printable(problem) for problem in album.problems],
                 "steps": journal.steps,
-                **_place(state),
+                **_last_decided(state),
             }
         return JSONResponse(answer)
 
     @app.get("/api/classes/{number}")
-    def members(number: int) -> JSONResponse:
+    def read_class(number: int) -> JSONResponse:
         if not 0 <= number < len(album.classes):
             raise HTTPException(404, "There is no such class.")
         with state.lock:
@@ -203,9 +215,9 @@ def _serve_steps(app: FastAPI, state: _Review) -> None:
         return JSONResponse(answer)
 
     @app.post("/api/step")
-    def step(wish: _Step) -> dict[str, Any]:
+    def save_step(request: _Step) -> dict[str, Any]:
         with state.lock:
-            changes = [_change(state, mark) for mark in wish.marks]
+            changes = [_change(state, decision) for decision in request.decisions]
             try:
                 journal.set(changes)
             except OSError as error:
@@ -213,45 +225,47 @@ def _serve_steps(app: FastAPI, state: _Review) -> None:
             return {"steps": journal.steps}
 
     @app.post("/api/undo")
-    def undo(wish: _Undo) -> dict[str, Any]:
+    def undo_step(request: _Undo) -> dict[str, Any]:
         with state.lock:
-            if wish.step != journal.steps:
+            if request.step != journal.steps:
                 return {"steps": journal.steps, "changed": []}
             try:
                 changes = journal.undo()
             except OSError as error:
                 raise _not_written(error, journal.file) from error
             changed = [
-                {"photo": place[0], "class": place[1], "decision": _decision_json(decision)}
+                {"photo": numbers[0], "class": numbers[1], "decision": _decision_json(decision)}
                 for key, decision in changes
-                if (place := state.places.get(key)) is not None
+                if (numbers := state.numbers.get(key)) is not None
             ]
             return {"steps": journal.steps, "changed": changed}
 
 
-def _photo(state: _Review, number: int) -> AlbumPhoto:
+def _photo(state: _ReviewState, number: int) -> AlbumPhoto:
     if not 0 <= number < len(state.album.photos):
         raise HTTPException(404, "There is no such photo.")
     return state.album.photos[number]
 
 
-def _change(state: _Review, mark: _Mark) -> Change:
-    photo = _photo(state, mark.photo)
+def _change(state: _ReviewState, requested: _PhotoDecision) -> Change:
+    photo = _photo(state, requested.photo)
     try:
-        decision = None if mark.verdict is None else Decision(mark.verdict, mark.label)
+        decision = (
+            None if requested.verdict is None else Decision(requested.verdict, requested.label)
+        )
     except ValueError as error:
         raise HTTPException(422, printable(str(error))) from error
     return (photo.path, photo.label), decision
 
 
-def _place(state: _Review) -> dict[str, int | None]:
+def _last_decided(state: _ReviewState) -> dict[str, int | None]:
     """Return the photo that was decided last, and its class."""
     last = state.journal.last
-    number, group = (None, None) if last is None else state.places.get(last, (None, None))
-    return {"class": group, "photo": number}
+    photo, group = (None, None) if last is None else state.numbers.get(last, (None, None))
+    return {"class": group, "photo": photo}
 
 
-def _class_json(state: _Review, group: AlbumClass) -> dict[str, Any]:
+def _class_json(state: _ReviewState, group: AlbumClass) -> dict[str, Any]:
     decisions = state.journal.decisions
     counts = count_decisions(state.album, decisions, group.photos)
     photos = (state.album.photos[number] for number in group.photos)
@@ -269,20 +283,20 @@ def _class_json(state: _Review, group: AlbumClass) -> dict[str, Any]:
     }
 
 
-def _photo_json(state: _Review, number: int) -> dict[str, Any]:
+def _photo_json(state: _ReviewState, number: int) -> dict[str, Any]:
     photo = state.album.photos[number]
     return {
         "number": number,
         "name": printable(photo.path),
-        "why": [
+        "suspicions": [
             {
-                "kind": printable(one.kind),
-                "score": one.score,
-                "reason": printable(one.reason),
-                "other": state.numbers.get(one.other or ""),
-                "otherName": printable(one.other or ""),
+                "kind": printable(suspicion.kind),
+                "score": suspicion.score,
+                "reason": printable(suspicion.reason),
+                "other": state.photo_of_path.get(suspicion.other or ""),
+                "otherName": printable(suspicion.other or ""),
             }
-            for one in photo.suspicions
+            for suspicion in photo.suspicions
         ],
         "suggestion": _decision_json(photo.suggestion),
         "decision": _decision_json(state.journal.decisions.get((photo.path, photo.label))),
@@ -294,5 +308,5 @@ def _decision_json(decision: Decision | None) -> dict[str, str | None] | None:
 
 
 def _not_written(error: OSError, file: Path) -> HTTPException:
-    why = error.strerror or str(error)
-    return HTTPException(507, printable(f"{readable(error.filename or file)}: {why}"))
+    reason = error.strerror or str(error)
+    return HTTPException(507, printable(f"{readable(error.filename or file)}: {reason}"))

@@ -16,7 +16,7 @@ from veduta.curate.suspicions import read_suspicions, suspicions_of
 from veduta.datasets import read_dataset
 from veduta.datasets.reading import find_labels_file
 from veduta.errors import VedutaError, readable
-from veduta.web.guard import Access
+from veduta.web.access_control import ReviewAccess
 
 if TYPE_CHECKING:
     from veduta.curate.findings import Finding
@@ -39,30 +39,29 @@ def review(
     label: str | None = None,
     out: Path | None = None,
     port: int = 0,
-    on_ready: Callable[[Access, ReviewFiles], None] = lambda _access, _files: None,
+    on_ready: Callable[[ReviewAccess, ReviewFiles], None] = lambda _access, _files: None,
 ) -> ReviewOutcome:
-    """Serve the review of `dataset` on this machine until it is ended; return what it came to.
+    """Serve the review of a dataset on this machine until it is ended.
 
-    `dataset`
-        a folder or a CSV file, as `veduta.datasets.read_dataset` takes it.
-    `findings`
-        those of `veduta clean`, or a CSV file of them, see `read_suspicions`.
-    `label`
-        the only class to review.
-    `out`
-        the file of decisions; the journal and the labels lie beside it. A journal that is there
-        is continued.
-    `port`
-        of 127.0.0.1; 0 is any that is free.
-    `on_ready`
-        told the addresses once they answer.
-
-    It ends by the page's own button or by Ctrl-C, and writes its results then, and whenever the
+    It ends by the button of the page or by Ctrl-C. It writes its results then, and whenever the
     page asks for it.
 
-    Raises `DatasetError` for a dataset, findings or a journal that do not fit, `VedutaError` when
-    FastAPI is not installed, the port is taken or the journal in use, OSError when a result cannot
-    be written.
+    Args:
+        dataset: a folder or a CSV file, as `veduta.datasets.read_dataset` takes it.
+        findings: those of `veduta clean`, or a CSV file of them, see `read_suspicions`.
+        label: the only class to review.
+        out: the file of decisions; the journal and the labels lie beside it. An older journal is
+            continued.
+        port: of 127.0.0.1; 0 is any free port.
+        on_ready: called with the addresses once they answer.
+
+    Returns:
+        What was decided, and the files.
+
+    Raises:
+        DatasetError: the dataset, the findings or the journal do not fit.
+        VedutaError: FastAPI is not installed, the port is taken or the journal is in use.
+        OSError: a result cannot be written.
     """
     try:
         import uvicorn
@@ -74,14 +73,14 @@ def review(
             "pip install 'veduta[web]'"
         ) from error
     files = ReviewFiles(default_out(dataset) if out is None else out)
-    source = find_labels_file(dataset)
-    files.check([file for file in (source, findings) if isinstance(file, Path)])
+    labels_file = find_labels_file(dataset)
+    files.check([file for file in (labels_file, findings) if isinstance(file, Path)])
     collection = read_dataset(dataset)
     if isinstance(findings, Path):
-        found = read_suspicions(findings)
+        suspicions = read_suspicions(findings)
     else:
-        found = suspicions_of(findings or ())
-    album = arrange(collection, found, label)
+        suspicions = suspicions_of(findings or ())
+    album = arrange(collection, suspicions, label)
     with (
         closing(_listen(port)) as listener,
         closing(
@@ -90,12 +89,12 @@ def review(
     ):
 
         def write() -> ReviewOutcome:
-            return write_results(files, album, journal.decisions, source)
+            return write_results(files, album, journal.decisions, labels_file)
 
         def stop() -> None:
             server.should_exit = True
 
-        access = Access(listener.getsockname()[1])
+        access = ReviewAccess(listener.getsockname()[1])
         app = review_app(album, journal, files, access, write=write, stop=stop)
         config = uvicorn.Config(
             app,
@@ -111,18 +110,19 @@ def review(
         )
         config.load()
         server = uvicorn.Server(config)
-        # The socket listens already: whoever connects now is answered as soon as the loop runs.
+        # The socket already accepts connections; they are answered as soon as the server runs.
         on_ready(access, files)
-        # Ctrl-C is the way to end it; uvicorn has shut down before it passes that on.
+        # Ctrl-C ends the review. uvicorn shuts down before it raises KeyboardInterrupt again.
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         return write()
 
 
 def _listen(port: int) -> socket.socket:
+    """Return a socket that accepts connections on a port of this machine."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        if os.name != "nt":  # there it would let another process share the port
+        if os.name != "nt":  # On Windows this option lets another process share the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(128)

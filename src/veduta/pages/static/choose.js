@@ -1,9 +1,9 @@
-// A dialog to choose one of many names by typing: labels, and classes.
+// A dialog to choose one of many names by typing: labels and classes.
 
-const MOST = 300; // names shown at once
+const MAX_NAMES = 300; // shown at once
 
-/** Let the buttons of a dialog, and a click beside it, close it. */
-export function closable(dialog) {
+/** Let the buttons of a dialog close it, and a click beside it. */
+export function makeClosable(dialog) {
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog || event.target.closest("[data-close]")) dialog.close();
   });
@@ -17,85 +17,94 @@ export class Chooser {
     this.note = document.getElementById(`${name}-note`);
     this.name = name;
     this.input.addEventListener("input", () => this.search());
-    this.dialog.addEventListener("keydown", (event) => this.key(event));
+    this.dialog.addEventListener("keydown", (event) => this.onKey(event));
     this.list.addEventListener("click", (event) => {
       const item = event.target.closest("li");
-      if (item) this.take(+item.dataset.index);
+      if (item) this.choose(+item.dataset.index);
     });
-    closable(this.dialog);
+    makeClosable(this.dialog);
   }
 
-  /** Open it. `names`: {text, shown, note, value}; `fresh(text)`: what a new name would be, or null. */
-  open(names, { chosen = 0, fresh = () => null, done }) {
-    Object.assign(this, { names, fresh, done });
+  /**
+   * Open the dialog.
+   * `names`: of {text, shown, note, value}.
+   * `selected`: the index of the name that is selected at first.
+   * `newName(text)`: returns an entry for a text that is no name, or null.
+   * `onChoose(value)`: called with the value of the chosen name.
+   */
+  open(names, { selected = 0, newName = () => null, onChoose }) {
+    Object.assign(this, { names, newName, onChoose });
     this.input.value = "";
     this.dialog.showModal();
-    this.search(chosen);
+    this.search(selected);
     this.input.focus();
   }
 
-  search(at = 0) {
+  /** List the names that contain the typed text: equal ones first, then those that begin with it. */
+  search(selected = 0) {
     const text = this.input.value.trim();
-    const wanted = plain(text);
-    const ranked = [[], [], []];
+    const query = simplified(text);
+    const [equal, beginning, containing] = [[], [], []];
     for (const name of this.names) {
-      const place = wanted ? plain(name.text).indexOf(wanted) : 0;
-      if (place === 0) ranked[plain(name.text) === wanted ? 0 : 1].push(name);
-      else if (place > 0) ranked[2].push(name);
+      const candidate = simplified(name.text);
+      const position = query ? candidate.indexOf(query) : 0;
+      if (position === 0) (candidate === query ? equal : beginning).push(name);
+      else if (position > 0) containing.push(name);
     }
-    const found = ranked.flat();
-    const exact = found.some((name) => name.text === text);
-    const fresh = text && !exact ? this.fresh(text) : null;
-    // A name that nobody has used stands first only where nothing else fits.
-    this.found = found.slice(0, MOST);
-    if (fresh) this.found.push(fresh);
-    this.list.replaceChildren(...this.found.map((name, index) => this.item(name, index)));
-    const more = found.length - MOST;
-    this.note.textContent = more > 0 ? `and ${more.toLocaleString("en")} more: type to narrow` : "";
-    this.mark(Math.min(at, this.found.length - 1));
+    const matches = [...equal, ...beginning, ...containing];
+    const isName = matches.some((name) => name.text === text);
+    const created = text && !isName ? this.newName(text) : null;
+    this.entries = matches.slice(0, MAX_NAMES);
+    // A new name comes last, so it is selected only where no known name matches.
+    if (created) this.entries.push(created);
+    this.list.replaceChildren(...this.entries.map((entry, index) => this.makeItem(entry, index)));
+    const hidden = matches.length - MAX_NAMES;
+    this.note.textContent = hidden > 0 ? `and ${hidden.toLocaleString("en")} more: type to narrow` : "";
+    this.select(Math.min(selected, this.entries.length - 1));
   }
 
-  item(name, index) {
+  makeItem(entry, index) {
     const item = document.createElement("li");
     item.role = "option";
     item.id = `${this.name}-${index}`;
     item.dataset.index = index;
     const text = document.createElement("bdi");
-    text.textContent = name.shown;
+    text.textContent = entry.shown;
     const note = document.createElement("span");
-    note.textContent = name.note;
+    note.textContent = entry.note;
     item.append(text, note);
     return item;
   }
 
-  mark(at) {
-    this.list.children[this.at]?.setAttribute("aria-selected", "false");
-    this.at = at;
-    const item = this.list.children[at];
+  select(index) {
+    this.list.children[this.selected]?.setAttribute("aria-selected", "false");
+    this.selected = index;
+    const item = this.list.children[index];
     item?.setAttribute("aria-selected", "true");
     item?.scrollIntoView({ block: "nearest" });
     this.input.setAttribute("aria-activedescendant", item?.id ?? "");
   }
 
-  key(event) {
-    const last = this.found.length - 1;
-    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
-    if (event.key in moves) {
+  onKey(event) {
+    const last = this.entries.length - 1;
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
+    if (event.key in steps) {
       event.preventDefault();
-      this.mark(Math.max(0, Math.min(last, this.at + moves[event.key])));
+      this.select(Math.max(0, Math.min(last, this.selected + steps[event.key])));
     } else if (event.key === "Enter" && !event.isComposing && event.target === this.input) {
       event.preventDefault();
-      this.take(this.at);
+      this.choose(this.selected);
     }
     event.stopPropagation();
   }
 
-  take(index) {
-    const name = this.found[index];
-    if (!name) return;
+  choose(index) {
+    const entry = this.entries[index];
+    if (!entry) return;
     this.dialog.close();
-    this.done(name.value);
+    this.onChoose(entry.value);
   }
 }
 
-const plain = (text) => text.normalize("NFKD").replace(/[\p{M}_\-\s]+/gu, "").toLowerCase();
+/** Return a text without accents, spaces, hyphens and upper case. */
+const simplified = (text) => text.normalize("NFKD").replace(/[\p{M}_\-\s]+/gu, "").toLowerCase();

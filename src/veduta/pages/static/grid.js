@@ -1,15 +1,16 @@
-// Tiles of one size in rows, of which only those near the screen exist.
+// Tiles of one size in rows. Only those near the screen exist.
 
+// CSS pixels
 const GAP = 16;
-const SIZES = [104, 136, 168, 200, 248, 320];
+const TILE_WIDTHS = [104, 136, 168, 200, 248, 320];
 
 export class Grid {
-  /** `make()` returns an element for a tile, `draw(element, position)` fills it in. */
-  constructor(scroller, list, make, draw) {
-    Object.assign(this, { scroller, list, make, draw, count: 0, current: 0, size: 3 });
+  /** `makeTile()` returns an element for a tile, `drawTile(element, position)` fills it in. */
+  constructor(scroller, list, makeTile, drawTile) {
+    Object.assign(this, { scroller, list, makeTile, drawTile, count: 0, current: 0, size: 3 });
     this.tiles = new Map(); // position → element
-    this.spare = [];
-    scroller.addEventListener("scroll", () => this.later(), { passive: true });
+    this.unused = []; // elements to use again
+    scroller.addEventListener("scroll", () => this.renderSoon(), { passive: true });
     new ResizeObserver(() => this.measure()).observe(scroller);
   }
 
@@ -25,20 +26,21 @@ export class Grid {
     this.measure();
   }
 
-  resize(by) {
-    this.size = Math.min(SIZES.length - 1, Math.max(0, this.size + by));
+  /** Make the tiles larger (1) or smaller (-1). */
+  resize(steps) {
+    this.size = Math.min(TILE_WIDTHS.length - 1, Math.max(0, this.size + steps));
     this.measure();
   }
 
-  /** Work out the columns, keeping the current tile in view. */
+  /** Compute the columns and keep the current tile in view. */
   measure() {
     const style = getComputedStyle(this.scroller);
-    const inner = this.scroller.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    if (inner <= 0) return;
+    const innerWidth = this.scroller.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    if (innerWidth <= 0) return;
     const em = parseFloat(getComputedStyle(document.documentElement).fontSize);
     this.padding = parseFloat(style.paddingTop);
-    this.columns = Math.max(2, Math.floor((inner + GAP) / (SIZES[this.size] + GAP)));
-    this.width = Math.floor((inner - GAP * (this.columns - 1)) / this.columns);
+    this.columns = Math.max(2, Math.floor((innerWidth + GAP) / (TILE_WIDTHS[this.size] + GAP)));
+    this.width = Math.floor((innerWidth - GAP * (this.columns - 1)) / this.columns);
     this.pitch = Math.round(this.pictureHeight + 1.55 * em + GAP);
     const rows = Math.ceil(this.count / this.columns);
     this.list.style.height = `${Math.max(0, rows * this.pitch - GAP)}px`;
@@ -55,7 +57,7 @@ export class Grid {
     tile.style.transform = `translate(${x}px, ${row * this.pitch}px)`;
   }
 
-  later() {
+  renderSoon() {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
@@ -63,7 +65,7 @@ export class Grid {
     });
   }
 
-  /** Make the tiles from one screen above to two below, and no others. */
+  /** Make the tiles from one screen above to two screens below, and no others. */
   render() {
     if (!this.columns) return;
     const { scrollTop, clientHeight } = this.scroller;
@@ -71,10 +73,10 @@ export class Grid {
     const rows = Math.ceil((scrollTop + 3 * clientHeight) / this.pitch);
     const last = Math.min(this.count, rows * this.columns) - 1;
     for (const position of [...this.tiles.keys()]) {
-      // The current tile stays wherever it is: it may have the focus.
+      // The current tile always stays, because it may have the focus.
       if ((position < first || position > last) && position !== this.current) this.remove(position);
     }
-    // What is on the screen is asked for first.
+    // The photos on the screen are requested first.
     const top = Math.max(0, Math.floor(scrollTop / this.pitch)) * this.columns;
     for (let position = top; position <= last; position++) this.add(position);
     for (let position = top - 1; position >= first; position--) this.add(position);
@@ -83,14 +85,14 @@ export class Grid {
 
   add(position) {
     if (this.tiles.has(position)) return;
-    const tile = this.spare.pop() ?? this.make();
+    const tile = this.unused.pop() ?? this.makeTile();
     this.tiles.set(position, tile);
     tile.ariaSetSize = this.count;
     tile.ariaPosInSet = position + 1;
     tile.dataset.position = position;
     this.place(tile, position);
-    this.draw(tile, position);
-    // In the order of the photos, for those who read the page in that order.
+    this.drawTile(tile, position);
+    // The elements are in the order of the photos, which is the order of a screen reader.
     let next = null;
     for (const other of this.list.children) {
       if (+other.dataset.position > position) {
@@ -104,20 +106,20 @@ export class Grid {
   remove(position) {
     const tile = this.tiles.get(position);
     this.tiles.delete(position);
-    tile.querySelector("img").removeAttribute("src"); // the browser stops fetching it
+    tile.querySelector("img").removeAttribute("src"); // the browser stops the request
     tile.querySelector("img").dataset.number = "";
     tile.remove();
-    this.spare.push(tile);
+    this.unused.push(tile);
   }
 
   redraw(positions = this.tiles.keys()) {
     for (const position of positions) {
       const tile = this.tiles.get(position);
-      if (tile) this.draw(tile, position);
+      if (tile) this.drawTile(tile, position);
     }
   }
 
-  /** Scroll as little as shows the tile; `atTop`: make its row the first. */
+  /** Scroll as little as possible to show the tile. `atTop`: make its row the first one. */
   reveal(position, { atTop = false } = {}) {
     if (!this.columns || position >= this.count) return;
     const { scrollTop, clientHeight } = this.scroller;
@@ -127,26 +129,26 @@ export class Grid {
     else if (bottom > scrollTop + clientHeight) this.scroller.scrollTop = bottom - clientHeight;
   }
 
-  /** Move the current tile and show it. */
+  /** Make another tile the current one and show it. */
   go(position, options) {
-    const before = this.current;
+    const previous = this.current;
     this.current = position;
     this.reveal(position, options);
     this.render();
-    this.redraw([before, position]);
+    this.redraw([previous, position]);
   }
 
   focus() {
     this.tiles.get(this.current)?.querySelector(".tile").focus({ preventScroll: true });
   }
 
-  /** Return the first and the last position whose picture is wholly on the screen. */
+  /** Return the first and the last position whose picture is completely on the screen. */
   visible() {
     const { scrollTop, clientHeight } = this.scroller;
     const above = scrollTop - this.padding;
     const first = Math.ceil((above - 4) / this.pitch);
     let last = Math.floor((above + clientHeight - this.pictureHeight + 4) / this.pitch);
-    last = Math.max(first, last); // a screen lower than one photo
+    last = Math.max(first, last); // the screen may be lower than one photo
     return [Math.max(0, first) * this.columns, Math.min(this.count, (last + 1) * this.columns) - 1];
   }
 

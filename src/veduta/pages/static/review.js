@@ -1,43 +1,44 @@
-// The review: what is decided about the photos of one class, and what each key does.
+// The review page: the photos of one class, the decisions on them, and the keys.
 
-import { Chooser, closable } from "./choose.js";
+import { Chooser, makeClosable } from "./choose.js";
 import { Grid } from "./grid.js";
-import { Outbox, Refused, finish, photoUrl, readClass, readClasses, whyLost } from "./server.js";
-import { Viewer, reasons } from "./viewer.js";
+import { RequestError, StepQueue, finish, photoError, photoUrl, readClass, readClasses } from "./server.js";
+import { Viewer, suspicionItems } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
-const many = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+const formatNumber = (number) => number.toLocaleString("en");
+const countOf = (number, noun) => `${formatNumber(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 const state = {
   classes: [],
   labels: [],
   group: 0, // the class that is shown
-  photos: [], // all of it
-  view: [], // those that the filter lets through
-  places: new Map(), // number of a photo → its position in the view
-  left: 0, // undecided photos of all classes
-  marked: new Set(), // numbers of photos
-  anchor: null, // where marking began
-  recent: [], // labels, in the order of their keys
+  photos: [], // all of the class
+  view: [], // those that pass the filter
+  positions: new Map(), // number of a photo → its position in the view
+  undecided: 0, // photos of all classes
+  selected: new Set(), // numbers of photos
+  anchor: null, // the position where the selection began
+  recent: [], // labels, in the order of their keys 1 to 9
   loading: true,
 };
 
 const KEEP = { verdict: "keep", label: null };
-const DONE = { keep: "kept", drop: "dropped", relabel: "relabelled" };
+const PAST_TENSE = { keep: "kept", drop: "dropped", relabel: "relabelled" };
 const FILTERS = {
   all: () => true,
   undecided: (photo) => !photo.decision,
-  suspected: (photo) => photo.why.length > 0,
+  suspected: (photo) => photo.suspicions.length > 0,
   keep: (photo) => photo.decision?.verdict === "keep",
   drop: (photo) => photo.decision?.verdict === "drop",
   relabel: (photo) => photo.decision?.verdict === "relabel",
 };
 
-const outbox = new Outbox(showSaved, rejected);
+const steps = new StepQueue(showSaved, reloadAfterRefusal);
 const grid = new Grid(byId("scroller"), byId("grid"), makeTile, drawTile);
 const viewer = new Viewer({ move, onClose: () => grid.focus() });
-const labels = new Chooser("labels");
-const classes = new Chooser("classes");
+const labelChooser = new Chooser("labels");
+const classChooser = new Chooser("classes");
 
 // ---- tiles
 
@@ -62,23 +63,23 @@ function makeTile() {
   image.alt = "";
   image.decoding = "async";
   image.draggable = false;
-  const lost = make("span", "lost");
+  const error = make("span", "photo-error");
   image.addEventListener("error", async () => {
     const number = image.dataset.number;
     if (!number) return;
-    const why = await whyLost(number);
-    if (number !== image.dataset.number || !why) return;
+    const reason = await photoError(number);
+    if (number !== image.dataset.number || !reason) return;
     image.hidden = true;
-    lost.textContent = why;
+    error.textContent = reason;
   });
-  const frame = make("span", "frame", image, lost, make("span", "badge"));
+  const frame = make("span", "frame", image, error, make("span", "badge"));
   const tile = make("button", "tile", frame, make("span", "caption"));
   tile.type = "button";
   const quick = make("div", "quick");
-  for (const [what, title] of [["keep", "Keep"], ["drop", "Drop"], ["relabel", "Relabel"], ["enlarge", "Enlarge"]]) {
-    const button = make("button", what, icon(what));
+  for (const [action, title] of [["keep", "Keep"], ["drop", "Drop"], ["relabel", "Relabel"], ["enlarge", "Enlarge"]]) {
+    const button = make("button", action, icon(action));
     Object.assign(button, { type: "button", title, tabIndex: -1, ariaLabel: title });
-    button.dataset.quick = what;
+    button.dataset.quick = action;
     quick.append(button);
   }
   return make("li", "", tile, quick);
@@ -87,69 +88,68 @@ function makeTile() {
 function drawTile(item, position) {
   const photo = state.view[position];
   const [tile, frame] = [item.firstChild, item.querySelector(".frame")];
-  const [image, lost, badge] = frame.children;
+  const [image, error, badge] = frame.children;
   const { text, verdict, suggested } = stateOf(photo);
   const classes = [verdict, verdict && (suggested ? "suggested" : "decided")];
   if (position === grid.current) classes.push("current");
-  if (state.marked.has(photo.number)) classes.push("marked");
+  if (state.selected.has(photo.number)) classes.push("selected");
   item.className = classes.filter(Boolean).join(" ");
   frame.style.height = `${grid.pictureHeight}px`;
   if (image.dataset.number !== String(photo.number)) {
     image.dataset.number = photo.number;
     image.hidden = false;
-    lost.textContent = "";
+    error.textContent = "";
     image.src = photoUrl(photo.number, "small");
   }
   badge.hidden = !verdict;
   if (verdict) badge.replaceChildren(icon(verdict), make("span", "", text));
   const caption = tile.lastChild;
-  const first = photo.why[0];
-  caption.className = first ? "caption why" : "caption";
+  const first = photo.suspicions[0];
+  caption.className = first ? "caption suspected" : "caption";
   caption.textContent = first ? first.reason || first.kind : photo.name.split("/").at(-1);
   tile.tabIndex = position === grid.current ? 0 : -1;
   tile.title = photo.name;
   tile.ariaCurrent = position === grid.current ? "true" : "false";
-  const why = photo.why.map(({ kind, reason }) => `${kind}: ${reason}`).join("; ");
-  const marked = state.marked.has(photo.number) ? ", marked" : "";
-  tile.ariaLabel = `${photo.name}${marked}. ${text || "undecided"}. ${why}`;
+  const suspicions = photo.suspicions.map(({ kind, reason }) => `${kind}: ${reason}`).join("; ");
+  const selected = state.selected.has(photo.number) ? ", marked" : "";
+  tile.ariaLabel = `${photo.name}${selected}. ${text || "undecided"}. ${suspicions}`;
 }
 
-/** Return the verdict on a photo, or the one suggested, and how to say it. */
+/** Return the verdict on a photo, or the suggested one, and its text. */
 function stateOf({ decision, suggestion }) {
   const shown = decision ?? suggestion;
   if (!shown) return { text: "", verdict: null, suggested: false };
   const { verdict, label } = shown;
-  if (decision) return { text: verdict === "relabel" ? label : DONE[verdict], verdict, suggested: false };
+  if (decision) return { text: verdict === "relabel" ? label : PAST_TENSE[verdict], verdict, suggested: false };
   return { text: `${verdict === "relabel" ? label : verdict}?`, verdict, suggested: true };
 }
 
-// ---- what is shown
+// ---- the header and the footer
 
 const undecidedIn = (group) => group.photos - group.keep - group.drop - group.relabel;
 
 function setClasses(classes) {
   state.classes = classes;
-  state.left = classes.reduce((sum, group) => sum + undecidedIn(group), 0);
+  state.undecided = classes.reduce((sum, group) => sum + undecidedIn(group), 0);
 }
 
 const current = () => state.view[grid.current];
 
-function showAll() {
+function showStatus() {
   const group = state.classes[state.group];
   const left = undecidedIn(group);
-  const elsewhere = state.left - left;
+  const elsewhere = state.undecided - left;
   byId("class-name").textContent = group.shown;
   byId("bar").max = Math.max(1, group.photos);
   byId("bar").value = group.photos - left;
-  const count = (number) => number.toLocaleString("en");
   byId("left").replaceChildren(
-    `${count(group.photos - left)} of ${count(group.photos)} decided, ${count(left)} left`,
-    make("span", "wide", state.classes.length > 1 ? `; ${count(elsewhere)} in other classes` : ""),
+    `${formatNumber(group.photos - left)} of ${formatNumber(group.photos)} decided, ${formatNumber(left)} left`,
+    make("span", "wide", state.classes.length > 1 ? `; ${formatNumber(elsewhere)} in other classes` : ""),
   );
   byId("next-class").disabled = !elsewhere;
   const photo = current();
-  byId("about-name").textContent = photo ? aboutName(photo) : "";
-  byId("about-why").replaceChildren(...(photo ? reasons(photo) : []));
+  byId("about-name").textContent = photo ? positionAndName(photo) : "";
+  byId("about-why").replaceChildren(...(photo ? suspicionItems(photo) : []));
   byId("recent").hidden = !state.recent.length;
   byId("recent").replaceChildren(
     ...state.recent.slice(0, 3).map((label, index) => make("span", "", make("kbd", "", String(index + 1)), ` ${label}`)),
@@ -161,58 +161,61 @@ function showAll() {
   } else if (viewer.isOpen) viewer.close();
 }
 
-function aboutName(photo) {
-  const marked = state.marked.size ? `${many(state.marked.size, "photo")} marked; ` : "";
-  return `${marked}${(grid.current + 1).toLocaleString("en")}/${state.view.length.toLocaleString("en")}  ${photo.name}`;
+function positionAndName(photo) {
+  const selected = state.selected.size ? `${countOf(state.selected.size, "photo")} marked; ` : "";
+  return `${selected}${formatNumber(grid.current + 1)}/${formatNumber(state.view.length)}  ${photo.name}`;
 }
 
 function showSaved() {
   const shown = byId("saved");
-  shown.textContent = outbox.trouble ? `${outbox.pending} not saved` : outbox.pending ? "Saving…" : "Saved";
-  shown.classList.toggle("lost", Boolean(outbox.trouble));
-  byId("trouble").hidden = !outbox.trouble;
-  byId("trouble").firstElementChild.textContent = outbox.trouble && `Not saved: ${outbox.trouble}.`;
+  shown.textContent = steps.error ? `${steps.pending} not saved` : steps.pending ? "Saving…" : "Saved";
+  shown.classList.toggle("failed", Boolean(steps.error));
+  byId("trouble").hidden = !steps.error;
+  byId("trouble").firstElementChild.textContent = steps.error && `Not saved: ${steps.error}.`;
 }
 
-let toastEnds;
+let toastTimer;
+
+/** Show a message for a few seconds. */
 function say(text) {
-  byId("said").textContent = text;
+  byId("said").textContent = text; // for screen readers
   const toast = byId("toast");
   toast.textContent = text;
   toast.hidePopover();
-  toast.showPopover(); // above a dialog too
-  clearTimeout(toastEnds);
-  toastEnds = setTimeout(() => toast.hidePopover(), 2500 + 40 * text.length);
+  toast.showPopover(); // a popover is also above a dialog
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => toast.hidePopover(), 2500 + 40 * text.length);
 }
 
-async function rejected(why) {
+async function reloadAfterRefusal(reason) {
   setClasses((await readClasses()).classes);
-  await openClass(state.group, { at: current()?.number });
-  say(`Not done: ${why}`);
+  await openClass(state.group, { photo: current()?.number });
+  say(`Not done: ${reason}`);
 }
 
 // ---- classes and filters
 
-async function openClass(group, { at, after } = {}) {
-  await outbox.idle();
+/** Show a class. The options are those of `applyFilter`. */
+async function openClass(group, options) {
+  await steps.idle();
   state.loading = true;
-  const { photos, steps } = await readClass(group);
-  outbox.steps = steps;
-  Object.assign(state, { group, photos, loading: false });
-  for (const { decision } of photos) if (decision?.label) remember(decision.label);
-  filter({ at, after });
+  const answer = await readClass(group);
+  steps.undoable = answer.steps;
+  Object.assign(state, { group, photos: answer.photos, loading: false });
+  for (const { decision } of answer.photos) if (decision?.label) remember(decision.label);
+  applyFilter(options);
 }
 
-/** Apply the filter anew. `at`: the photo to go to; `after`: go to the first undecided behind it. */
-function filter({ at, after } = {}) {
+/** Apply the filter. `photo`: the photo to go to; `after`: go to the first undecided one after it. */
+function applyFilter({ photo, after } = {}) {
   state.view = state.photos.filter(FILTERS[byId("filter").value]);
-  if (at !== undefined && !state.view.some((photo) => photo.number === at)) {
+  if (photo !== undefined && !state.view.some(({ number }) => number === photo)) {
     byId("filter").value = "all";
     state.view = state.photos;
   }
-  state.places = new Map(state.view.map(({ number }, position) => [number, position]));
-  unmark();
-  const start = state.places.get(at) ?? Math.max(0, undecidedFrom((state.places.get(after) ?? -1) + 1));
+  state.positions = new Map(state.view.map(({ number }, position) => [number, position]));
+  clearSelection();
+  const start = state.positions.get(photo) ?? Math.max(0, undecidedFrom((state.positions.get(after) ?? -1) + 1));
   grid.setCount(state.view.length, start);
   grid.go(start, { atTop: start >= grid.columns });
   byId("empty").hidden = state.view.length > 0;
@@ -223,182 +226,187 @@ function filter({ at, after } = {}) {
     byId("empty").replaceChildren(make("p", "", "No photo of this class is like that."), button);
   }
   sessionStorage.setItem("filter", byId("filter").value);
-  showAll();
+  showStatus();
   if (!document.querySelector("dialog[open]")) grid.focus();
 }
 
 function setFilter(name) {
   byId("filter").value = name;
-  filter({ after: current()?.number });
+  applyFilter({ after: current()?.number });
 }
 
-/** Return the first undecided position from `position` on, round the end; -1 if there is none. */
+/** Return the first undecided position from `position` on, then from the start; -1 if none. */
 function undecidedFrom(position) {
   const count = state.view.length;
   for (let step = 0; step < count; step++) {
-    const at = (position + step) % count;
-    if (!state.view[at].decision) return at;
+    const candidate = (position + step) % count;
+    if (!state.view[candidate].decision) return candidate;
   }
   return -1;
 }
 
+/** Return the next class with photos to decide, or the previous class; -1 if there is none. */
 function neighbourClass(direction) {
   const count = state.classes.length;
   const suspected = byId("filter").value === "suspected";
   for (let step = 1; step < count; step++) {
-    const at = (state.group + direction * step + count * step) % count;
-    const group = state.classes[at];
-    if (direction < 0 || (suspected ? group.suspected : undecidedIn(group))) return at;
+    const candidate = (state.group + direction * step + count * step) % count;
+    const group = state.classes[candidate];
+    if (direction < 0 || (suspected ? group.suspected : undecidedIn(group))) return candidate;
   }
   return -1;
 }
 
 async function goToClass(direction) {
   const next = neighbourClass(direction);
-  if (next < 0) return say(noneLeft());
+  if (next < 0) return say(nothingLeft());
   await openClass(next);
-  say(`${state.classes[next].shown}: ${many(state.classes[next].photos, "photo")}`);
+  say(`${state.classes[next].shown}: ${countOf(state.classes[next].photos, "photo")}`);
 }
 
 function chooseClass() {
   const names = state.classes.map((group, value) => {
     const left = undecidedIn(group);
-    const suspected = group.suspected ? `, ${group.suspected.toLocaleString("en")} suspected` : "";
-    const note = left ? `${left.toLocaleString("en")} of ${group.photos.toLocaleString("en")} left${suspected}` : "done";
+    const suspected = group.suspected ? `, ${formatNumber(group.suspected)} suspected` : "";
+    const note = left ? `${formatNumber(left)} of ${formatNumber(group.photos)} left${suspected}` : "done";
     return { text: group.shown, shown: group.shown, note, value };
   });
-  classes.open(names, { chosen: state.group, done: (group) => openClass(group) });
+  classChooser.open(names, { selected: state.group, onChoose: (group) => openClass(group) });
 }
 
-// ---- moving and marking
+// ---- moving and selecting
 
-function move(by, marking = false) {
-  go(Math.max(0, Math.min(state.view.length - 1, grid.current + by)), marking);
+function move(by, select = false) {
+  go(Math.max(0, Math.min(state.view.length - 1, grid.current + by)), select);
 }
 
-function go(position, marking = false, options) {
+/** Make a photo the current one. `select`: select all from the anchor to it. */
+function go(position, select = false, options) {
   if (!state.view.length) return;
-  const marked = state.marked.size;
-  if (marking) {
+  const hadSelection = state.selected.size > 0;
+  if (select) {
     state.anchor ??= grid.current;
-    state.marked.clear();
+    state.selected.clear();
     const [from, to] = [state.anchor, position].sort((one, other) => one - other);
-    for (const photo of state.view.slice(from, to + 1)) state.marked.add(photo.number);
+    for (const photo of state.view.slice(from, to + 1)) state.selected.add(photo.number);
   } else {
-    unmark();
+    clearSelection();
   }
   grid.go(position, options);
-  if (marking || marked) grid.redraw();
-  showAll();
+  if (select || hadSelection) grid.redraw();
+  showStatus();
   if (!viewer.isOpen) grid.focus();
 }
 
-function unmark() {
-  state.marked.clear();
+function clearSelection() {
+  state.selected.clear();
   state.anchor = null;
 }
 
-function toggle(position) {
+/** Select a photo, or no longer. */
+function toggleSelected(position) {
   const { number } = state.view[position];
-  const first = !state.marked.size && pointer !== "touch";
-  if (first && position !== grid.current) state.marked.add(current().number);
-  if (!state.marked.delete(number)) state.marked.add(number);
+  const first = !state.selected.size && pointer !== "touch";
+  if (first && position !== grid.current) state.selected.add(current().number);
+  if (!state.selected.delete(number)) state.selected.add(number);
   state.anchor = position;
   grid.go(position);
   grid.redraw();
-  showAll();
+  showStatus();
 }
 
 // ---- deciding
 
-/** Make one step of [photo, decision] pairs, here and on the server. */
-function apply(pairs) {
-  if (outbox.trouble) {
+/** Save [photo, decision] pairs as one step, here and on the server. */
+function saveStep(pairs) {
+  if (steps.error) {
     say("Not saved. Try again first.");
     return false;
   }
   const changed = pairs.filter(([photo, decision]) => !same(photo.decision, decision));
-  for (const [photo, decision] of changed) put(photo, decision);
+  for (const [photo, decision] of changed) setDecision(photo, decision);
   if (changed.length) {
-    outbox.step(changed.map(([photo, decision]) => ({ photo: photo.number, ...decision })));
+    steps.save(changed.map(([photo, decision]) => ({ photo: photo.number, ...decision })));
   }
-  grid.redraw(changed.map(([{ number }]) => state.places.get(number)));
+  grid.redraw(changed.map(([{ number }]) => state.positions.get(number)));
   return true;
 }
 
 const same = (one, other) => one?.verdict === other?.verdict && one?.label === other?.label;
 
-function put(photo, decision) {
+/** Set the decision of a photo of this class, and the counts. */
+function setDecision(photo, decision) {
   const group = state.classes[state.group];
   if (photo.decision) group[photo.decision.verdict] -= 1;
   if (decision) group[decision.verdict] += 1;
-  const less = !photo.decision - !decision;
-  state.left -= less;
-  if (photo.why.length) group.suspected -= less; // those still to decide
+  const newlyDecided = !photo.decision - !decision;
+  state.undecided -= newlyDecided;
+  if (photo.suspicions.length) group.suspected -= newlyDecided; // counts undecided photos only
   photo.decision = decision;
   if (decision?.label) remember(decision.label);
 }
 
 const suggestionFor = (photo) => photo.suggestion ?? KEEP;
 
-/** Decide on the marked photos or the current one, and go on. */
+/** Decide on the selected photos, or on the current one, and go to the next. */
 function decide(decisionFor) {
   if (!current()) return;
-  const several = state.marked.size > 0;
-  const photos = several ? state.view.filter(({ number }) => state.marked.has(number)) : [current()];
-  if (!apply(photos.map((photo) => [photo, decisionFor(photo)]))) return;
+  const several = state.selected.size > 0;
+  const photos = several ? state.view.filter(({ number }) => state.selected.has(number)) : [current()];
+  if (!saveStep(photos.map((photo) => [photo, decisionFor(photo)]))) return;
   if (several) say(summary(photos));
-  const last = state.places.get(photos.at(-1).number);
+  const last = state.positions.get(photos.at(-1).number);
   go(Math.min(last + 1, state.view.length - 1));
-  tellWhenDone();
+  sayWhenDone();
 }
 
 function summary(photos) {
   const counts = {};
   for (const { decision } of photos) counts[decision.verdict] = (counts[decision.verdict] ?? 0) + 1;
-  const parts = Object.entries(counts).map(([verdict, count]) => `${count.toLocaleString("en")} ${DONE[verdict]}`);
+  const parts = Object.entries(counts).map(([verdict, count]) => `${formatNumber(count)} ${PAST_TENSE[verdict]}`);
   return parts.join(", ");
 }
 
-/** Return whether all that is shown, or the class, is done, and say so. */
-function tellWhenDone(before = "") {
+/** Return whether all photos that are shown are decided, and say so. */
+function sayWhenDone(before = "") {
   const group = state.classes[state.group];
   if (undecidedFrom(0) >= 0) return false;
   const next = neighbourClass(1);
-  const what = next < 0 ? noneLeft() : `N goes to ${state.classes[next].shown}.`;
+  const advice = next < 0 ? nothingLeft() : `N goes to ${state.classes[next].shown}.`;
   const left = undecidedIn(group);
-  say(`${before}${left ? `${many(left, "photo")} of ${group.shown} left, not shown now.` : `${group.shown} is done.`} ${what}`);
+  say(`${before}${left ? `${countOf(left, "photo")} of ${group.shown} left, not shown now.` : `${group.shown} is done.`} ${advice}`);
   return true;
 }
 
-function noneLeft() {
-  if (!state.left) return "Everything is decided: Finish writes the files.";
+function nothingLeft() {
+  if (!state.undecided) return "Everything is decided: Finish writes the files.";
   const suspected = byId("filter").value === "suspected";
   return `No ${suspected ? "suspected" : "undecided"} photo is left in the other classes.`;
 }
 
-function take(photos, what) {
-  if (!apply(photos.map((photo) => [photo, suggestionFor(photo)]))) return false;
+/** Do what is suggested for each photo, and keep the others. */
+function takeSuggestions(photos) {
+  if (!saveStep(photos.map((photo) => [photo, suggestionFor(photo)]))) return false;
   if (photos.length) {
-    const text = `${summary(photos)}${what}. `;
-    if (!tellWhenDone(text)) say(`${text}U takes it back.`);
+    const text = `${summary(photos)}. `;
+    if (!sayWhenDone(text)) say(`${text}U takes it back.`);
   }
   return true;
 }
 
 function takeScreen() {
   if (!state.view.length) return;
-  if (state.marked.size) return decide(suggestionFor);
+  if (state.selected.size) return decide(suggestionFor);
   const [first, last] = grid.visible();
-  const here = [];
-  let missing = 0;
+  const onScreen = [];
+  let notLoaded = 0;
   for (let position = first; position <= last; position++) {
     if (state.view[position].decision) continue;
-    if (grid.isLoaded(position)) here.push(state.view[position]);
-    else missing += 1;
+    if (grid.isLoaded(position)) onScreen.push(state.view[position]);
+    else notLoaded += 1;
   }
-  if (!take(here, "")) return;
-  if (missing) return say(`${many(missing, "photo")} not on the screen yet: once more, please.`);
+  if (!takeSuggestions(onScreen)) return;
+  if (notLoaded) return say(`${countOf(notLoaded, "photo")} not on the screen yet: once more, please.`);
   if (last + 1 < state.view.length) return go(last + 1, false, { atTop: true });
   const left = undecidedFrom(0);
   if (left >= 0) go(left, false, { atTop: true });
@@ -407,7 +415,7 @@ function takeScreen() {
 
 function takeRest() {
   const left = state.view.filter((photo) => !photo.decision);
-  if (take(left, "") && left.length) go(grid.current);
+  if (takeSuggestions(left) && left.length) go(grid.current);
 }
 
 function relabel() {
@@ -419,9 +427,9 @@ function relabel() {
       label === own ? "as it is" : label === current().suggestion?.label ? "suggested" : state.recent.includes(label) ? "used" : "";
     return { text: label, shown: label, note, value: label };
   });
-  labels.open(names, {
-    fresh: (text) => ({ text, shown: text, note: "new label", value: text }),
-    done: (label) => relabelAs(label),
+  labelChooser.open(names, {
+    newName: (text) => ({ text, shown: text, note: "new label", value: text }),
+    onChoose: (label) => relabelAs(label),
   });
 }
 
@@ -430,7 +438,7 @@ function relabelAs(label) {
   decide(() => ({ verdict: "relabel", label }));
 }
 
-/** Give a label a key of its own; with nine in use, that of the oldest. */
+/** Give a label its own key. With nine keys in use, the oldest label loses its key. */
 function remember(label) {
   if (!state.labels.includes(label)) state.labels.push(label);
   if (state.recent.includes(label)) return;
@@ -439,53 +447,54 @@ function remember(label) {
 }
 
 function undo() {
-  if (outbox.trouble) return say("Not saved. Try again first.");
-  outbox.undo(async ({ changed, steps }) => {
-    if (!changed.length) return say(steps ? "Already taken back." : "Nothing to undo.");
+  if (steps.error) return say("Not saved. Try again first.");
+  steps.undo(async ({ changed, steps: undoable }) => {
+    if (!changed.length) return say(undoable ? "Already taken back." : "Nothing to undo.");
     for (const { photo, class: group, decision } of changed) {
       const shown = group === state.group && state.photos.find(({ number }) => number === photo);
-      if (shown) put(shown, decision);
+      if (shown) setDecision(shown, decision);
     }
-    const last = changed.at(-1); // of a step over many, the first
+    const last = changed.at(-1); // the first photo of a step over several
     if (last.class !== state.group) {
       const { classes } = await readClasses();
       setClasses(classes);
-      setTimeout(() => openClass(last.class, { at: last.photo }));
+      setTimeout(() => openClass(last.class, { photo: last.photo }));
       return say(`Taken back in ${classes[last.class].shown}`);
     }
-    const position = state.places.get(last.photo);
-    if (position === undefined) filter({ at: last.photo });
+    const position = state.positions.get(last.photo);
+    if (position === undefined) applyFilter({ photo: last.photo });
     else go(position);
     grid.redraw();
-    say(changed.length > 1 ? `${many(changed.length, "decision")} taken back` : "Taken back");
+    say(changed.length > 1 ? `${countOf(changed.length, "decision")} taken back` : "Taken back");
   });
 }
 
 // ---- finishing
 
 function openFinish() {
-  const sum = (what) => state.classes.reduce((total, group) => total + group[what], 0);
+  const sum = (key) => state.classes.reduce((total, group) => total + group[key], 0);
   const decided = sum("keep") + sum("drop") + sum("relabel");
   byId("finish-counts").textContent =
-    `${many(sum("photos"), "photo")}: ${sum("keep").toLocaleString("en")} kept, ${sum("drop").toLocaleString("en")} dropped, ` +
-    `${sum("relabel").toLocaleString("en")} relabelled, ${(sum("photos") - decided).toLocaleString("en")} undecided.`;
+    `${countOf(sum("photos"), "photo")}: ${formatNumber(sum("keep"))} kept, ${formatNumber(sum("drop"))} dropped, ` +
+    `${formatNumber(sum("relabel"))} relabelled, ${formatNumber(sum("photos") - decided)} undecided.`;
   byId("finish-done").textContent = "";
   byId("finish").showModal();
 }
 
 async function writeFiles(stop) {
-  await outbox.idle();
+  await steps.idle();
   try {
-    const { decisions, labels: names } = await finish(stop);
-    byId("finish-done").textContent = `Wrote ${decisions} and ${names}.`;
-    if (stop) end(`Wrote ${decisions} and ${names}. The review has ended: this page can be closed.`);
+    const { decisions, labels } = await finish(stop);
+    byId("finish-done").textContent = `Wrote ${decisions} and ${labels}.`;
+    if (stop) showEnd(`Wrote ${decisions} and ${labels}. The review has ended: this page can be closed.`);
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
+    if (!(error instanceof RequestError)) throw error;
     byId("finish-done").textContent = `Not written: ${error.message}.`;
   }
 }
 
-function end(text) {
+/** Replace the page by a message. */
+function showEnd(text) {
   const shown = make("p", "", text);
   shown.id = "empty";
   document.body.replaceChildren(shown);
@@ -502,11 +511,11 @@ const actions = {
   enlarge: () => {
     if (!current()) return;
     viewer.dialog.showModal();
-    showAll();
+    showStatus();
   },
 };
 
-const page = (direction) => () => {
+const pageOf = (direction) => () => {
   const rows = Math.max(1, Math.floor(byId("scroller").clientHeight / grid.pitch));
   return direction * rows * grid.columns;
 };
@@ -525,7 +534,7 @@ const KEYS = {
   j: () => {
     const next = undecidedFrom(grid.current + 1);
     if (next >= 0) go(next);
-    else tellWhenDone();
+    else sayWhenDone();
   },
   home: () => go(0),
   end: () => go(state.view.length - 1),
@@ -541,9 +550,9 @@ const KEYS = {
   "-": () => resize(-1),
   "?": () => byId("help").showModal(),
   escape: () => {
-    unmark();
+    clearSelection();
     grid.redraw();
-    showAll();
+    showStatus();
   },
 };
 const MOVES = {
@@ -551,13 +560,13 @@ const MOVES = {
   arrowright: () => 1,
   arrowup: () => (viewer.isOpen ? -1 : -grid.columns),
   arrowdown: () => (viewer.isOpen ? 1 : grid.columns),
-  pageup: page(-1),
-  pagedown: page(1),
+  pageup: pageOf(-1),
+  pagedown: pageOf(1),
 };
-const IN_VIEWER = new Set(["k", "d", "x", "delete", "r", "u", "backspace", "enter", " ", "j", "home", "end"]);
+const VIEWER_KEYS = new Set(["k", "d", "x", "delete", "r", "u", "backspace", "enter", " ", "j", "home", "end"]);
 
-function resize(by) {
-  grid.resize(by);
+function resize(steps) {
+  grid.resize(steps);
   grid.redraw();
   sessionStorage.setItem("size", grid.size);
 }
@@ -565,8 +574,8 @@ function resize(by) {
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.isComposing || state.loading) return;
   const key = event.key.toLowerCase();
-  const other = [...document.querySelectorAll("dialog[open]")].at(-1);
-  if (other && other !== viewer.dialog) return;
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  if (dialog && dialog !== viewer.dialog) return;
   const target = event.target;
   if (target.matches("input, select, textarea")) return;
   if ((key === "enter" || key === " ") && target.closest("button:not(.tile)")) return;
@@ -578,7 +587,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (key.length === 1 && key !== " " && !byId("single-keys").checked) return;
-  if (key === "escape" && other) return; // the browser closes the dialog
+  if (key === "escape" && dialog) return; // the browser closes the dialog
   if (key in MOVES) {
     event.preventDefault();
     move(MOVES[key](), event.shiftKey && !viewer.isOpen);
@@ -590,13 +599,13 @@ document.addEventListener("keydown", (event) => {
     if (!viewer.isOpen) takeRest();
   } else if (viewer.isOpen && (key === "e" || key === "z")) {
     viewer.close();
-  } else if (key in KEYS && (!viewer.isOpen || IN_VIEWER.has(key))) {
+  } else if (key in KEYS && (!viewer.isOpen || VIEWER_KEYS.has(key))) {
     event.preventDefault();
-    // A key held down must not decide about photos that nobody has seen.
+    // A key that is held down must not decide on photos that the user has not seen.
     if (!event.repeat || key === "j") KEYS[key]();
   }
 });
-// Some browsers press a button when the space bar comes up again.
+// Some browsers press a button when the space bar is released.
 document.addEventListener("keyup", (event) => {
   if (event.key === " " && event.target.matches(".tile")) event.preventDefault();
 });
@@ -608,27 +617,27 @@ byId("grid").addEventListener("click", (event) => {
   const item = event.target.closest("li");
   if (!item || event.detail === 0) return;
   const position = +item.dataset.position;
-  const what = event.target.closest("[data-quick]")?.dataset.quick;
-  if (what) {
-    if (!state.marked.has(state.view[position].number)) go(position);
-    actions[what]();
+  const action = event.target.closest("[data-quick]")?.dataset.quick;
+  if (action) {
+    if (!state.selected.has(state.view[position].number)) go(position);
+    actions[action]();
   } else if (event.shiftKey) go(position, true);
-  else if (event.ctrlKey || event.metaKey || (pointer === "touch" && state.marked.size)) toggle(position);
+  else if (event.ctrlKey || event.metaKey || (pointer === "touch" && state.selected.size)) toggleSelected(position);
   else if (pointer === "touch" && position === grid.current) actions.enlarge();
   else go(position);
 });
 byId("grid").addEventListener("dblclick", (event) => {
   if (event.target.closest(".tile") && pointer !== "touch") actions.enlarge();
 });
-// A long touch: it marks, and so do the taps after it.
+// A long touch selects a photo. Then a tap selects another one.
 byId("grid").addEventListener("contextmenu", (event) => {
   const item = event.target.closest("li");
   if (pointer !== "touch" || !item) return;
   event.preventDefault();
-  toggle(+item.dataset.position);
+  toggleSelected(+item.dataset.position);
 });
 for (const bar of document.querySelectorAll(".actions")) {
-  // The photo keeps the focus, so that the next key means it.
+  // The photo keeps the focus, so that the next key acts on it.
   bar.addEventListener("mousedown", (event) => event.preventDefault());
   bar.addEventListener("click", (event) => actions[event.target.closest("[data-do]")?.dataset.do]?.());
 }
@@ -639,21 +648,21 @@ byId("help-button").addEventListener("click", KEYS["?"]);
 byId("finish-button").addEventListener("click", openFinish);
 byId("finish-write").addEventListener("click", () => writeFiles(false));
 byId("finish-stop").addEventListener("click", () => writeFiles(true));
-byId("trouble").lastElementChild.addEventListener("click", () => outbox.retry());
-for (const name of ["finish", "help"]) closable(byId(name));
+byId("trouble").lastElementChild.addEventListener("click", () => steps.retry());
+for (const name of ["finish", "help"]) makeClosable(byId(name));
 window.addEventListener("beforeunload", (event) => {
-  if (outbox.pending) event.preventDefault();
+  if (steps.pending) event.preventDefault();
 });
 
 async function start() {
   byId("filter").value = sessionStorage.getItem("filter") ?? "all";
   grid.size = +(sessionStorage.getItem("size") ?? (window.innerWidth < 700 ? 1 : 3));
-  const { classes: all, labels: names, problems, steps, class: group, photo } = await readClasses();
-  setClasses(all);
-  state.labels = names;
-  outbox.steps = steps;
+  const { classes, labels, problems, steps: undoable, class: group, photo } = await readClasses();
+  setClasses(classes);
+  state.labels = labels;
+  steps.undoable = undoable;
   byId("finish-problems").replaceChildren(...problems.map((problem) => make("li", "", problem)));
-  const undecided = all.findIndex((one) => undecidedIn(one));
+  const undecided = classes.findIndex((candidate) => undecidedIn(candidate));
   await openClass(group ?? Math.max(0, undecided), { after: photo ?? undefined });
   if (problems.length) say(problems[0]);
 }
@@ -661,5 +670,5 @@ async function start() {
 start().catch((error) => {
   byId("trouble").hidden = false;
   byId("trouble").firstElementChild.textContent = `The review cannot be shown: ${error.message}.`;
-  if (!(error instanceof Refused)) throw error;
+  if (!(error instanceof RequestError)) throw error;
 });

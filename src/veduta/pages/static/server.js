@@ -1,9 +1,9 @@
-// Talks to the server: reads, and steps that are sent one after the other.
+// Talks to the server: reads classes, and sends steps one after the other.
 
-const page = document.body.dataset;
+const { pageKey } = document.body.dataset;
 
-/** The server, or its absence, says no. `final`: it will say so again. */
-export class Refused extends Error {
+/** The server refused a request or did not answer. `final`: it would refuse it again. */
+export class RequestError extends Error {
   constructor(message, final = false) {
     super(message);
     this.final = final;
@@ -11,30 +11,30 @@ export class Refused extends Error {
 }
 
 async function request(path, body) {
-  const options = { headers: { "X-Veduta-Page": page.page } };
+  const options = { headers: { "X-Veduta-Page": pageKey } };
   if (body !== undefined) {
     options.method = "POST";
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   } catch {
-    throw new Refused("the server does not answer. Start `veduta review` again: all that was saved is there");
+    throw new RequestError("the server does not answer. Start `veduta review` again: it keeps all that was saved");
   }
-  if (answer.ok) return answer.json();
-  if (answer.status === 403) {
-    throw new Refused("the server was started anew. Open the address that it printed: all that was saved is there");
+  if (response.ok) return response.json();
+  if (response.status === 403) {
+    throw new RequestError("the server was started again. Open the address that it printed: it keeps all that was saved");
   }
-  const text = await answer.text();
-  let why = text;
+  const text = await response.text();
+  let reason = text;
   try {
-    why = JSON.parse(text).error ?? text;
+    reason = JSON.parse(text).error ?? text;
   } catch {
-    // Not JSON: the text itself says why.
+    // The text is not JSON, so it is the reason itself.
   }
-  throw new Refused(why || `the server answered ${answer.status}`, answer.status < 500);
+  throw new RequestError(reason || `the server answered ${response.status}`, response.status < 500);
 }
 
 export const readClasses = () => request("api/classes");
@@ -43,78 +43,79 @@ export const finish = (stop) => request("api/finish", { stop });
 
 export const photoUrl = (number, size) => `photo/${size}/${number}`;
 
-/** Return why the server cannot show a photo. */
-export async function whyLost(number) {
+/** Return why the server cannot show a photo; an empty text if it can. */
+export async function photoError(number) {
   try {
-    const answer = await fetch(photoUrl(number, "small"));
-    return answer.ok ? "" : (await answer.json()).error;
+    const response = await fetch(photoUrl(number, "small"));
+    return response.ok ? "" : (await response.json()).error;
   } catch {
     return "the server does not answer";
   }
 }
 
-/** Steps on their way. What one of them fails with holds up those behind it until `retry`. */
-export class Outbox {
+/** Steps that are not saved yet, in order. After an error they wait for `retry`. */
+export class StepQueue {
+  /** `onChange()`: the state has changed; `onRejected(reason)`: the server refused a step. */
   constructor(onChange, onRejected) {
     this.onChange = onChange;
     this.onRejected = onRejected;
-    this.trouble = "";
-    this.steps = 0; // that can be undone, as the server last said
-    this.waiting = [];
-    this.busy = false;
+    this.error = "";
+    this.undoable = 0; // steps that can be undone, as the server last said
+    this.queue = [];
+    this.sending = false;
   }
 
   get pending() {
-    return this.waiting.length;
+    return this.queue.length;
   }
 
-  /** Send marks as one step. */
-  step(marks) {
-    this.waiting.push({ path: "api/step", body: () => ({ marks }), done: () => {} });
-    this.run();
+  /** Save decisions as one step. */
+  save(decisions) {
+    this.queue.push({ path: "api/step", body: () => ({ decisions }), onAnswer: () => {} });
+    this.send();
   }
 
-  /** Take the last step back; `done` is told what that changed. */
-  undo(done) {
-    this.waiting.push({ path: "api/undo", body: () => ({ step: this.steps }), done });
-    this.run();
+  /** Undo the last step; `onAnswer` is called with what that changed. */
+  undo(onAnswer) {
+    this.queue.push({ path: "api/undo", body: () => ({ step: this.undoable }), onAnswer });
+    this.send();
   }
 
   /** Wait until all is saved. */
   idle() {
-    if (!this.waiting.length) return Promise.resolve();
+    if (!this.queue.length) return Promise.resolve();
     return new Promise((resolve) => (this.whenIdle = resolve));
   }
 
   retry() {
-    this.trouble = "";
-    this.run();
+    this.error = "";
+    this.send();
   }
 
-  async run() {
-    if (this.busy || this.trouble) return this.onChange();
-    this.busy = true;
-    while (this.waiting.length) {
+  async send() {
+    if (this.sending || this.error) return this.onChange();
+    this.sending = true;
+    while (this.queue.length) {
       this.onChange();
-      const { path, body, done } = this.waiting[0];
+      const { path, body, onAnswer } = this.queue[0];
       try {
         const answer = await request(path, body());
-        this.steps = answer.steps;
-        this.waiting.shift();
-        done(answer);
+        this.undoable = answer.steps;
+        this.queue.shift();
+        onAnswer(answer);
       } catch (error) {
-        if (!(error instanceof Refused)) throw error;
+        if (!(error instanceof RequestError)) throw error;
         if (!error.final) {
-          this.trouble = error.message;
+          this.error = error.message;
           break;
         }
-        this.waiting.length = 0; // what stands behind it was meant to follow it
+        this.queue.length = 0; // the later steps build on the refused one
         this.onRejected(error.message);
       }
     }
-    this.busy = false;
+    this.sending = false;
     this.onChange();
-    if (!this.waiting.length && this.whenIdle) {
+    if (!this.queue.length && this.whenIdle) {
       this.whenIdle();
       this.whenIdle = null;
     }

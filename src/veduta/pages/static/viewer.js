@@ -1,46 +1,48 @@
 // One photo, as large as the window.
 
-import { closable } from "./choose.js";
-import { photoUrl, whyLost } from "./server.js";
+import { makeClosable } from "./choose.js";
+import { photoError, photoUrl } from "./server.js";
+
+const MIN_SWIPE = 45; // CSS pixels
 
 export class Viewer {
-  /** `move(by)` goes to another photo, `onClose()` is called when it has closed. */
+  /** `move(by)` goes to another photo, `onClose()` is called when the viewer has closed. */
   constructor({ move, onClose }) {
     this.dialog = document.getElementById("viewer");
     this.image = document.getElementById("viewer-photo");
-    this.lost = document.getElementById("viewer-lost");
-    closable(this.dialog);
+    this.error = document.getElementById("viewer-error");
+    makeClosable(this.dialog);
     this.dialog.addEventListener("close", onClose);
     this.dialog.addEventListener("click", (event) => {
       const button = event.target.closest("[data-move]");
       if (button) move(+button.dataset.move);
     });
-    this.image.addEventListener("error", () => this.failed());
-    this.swipes(move);
+    this.image.addEventListener("error", () => this.showError());
+    this.listenForSwipes(move);
   }
 
   get isOpen() {
     return this.dialog.open;
   }
 
-  /** Show a photo; `state` describes its decision, `next` is fetched ahead. */
+  /** Show a photo. `state`: {text, verdict} of its decision; `next`: the photo to load ahead. */
   show(photo, state, next) {
     if (!this.isOpen) {
       this.dialog.showModal();
       this.dialog.querySelector(".picture").focus(); // on a button, Enter would press it
     }
     document.getElementById("viewer-name").textContent = photo.name;
-    const shown = document.getElementById("viewer-state");
-    shown.textContent = state.text;
-    shown.className = state.verdict ?? "";
-    document.getElementById("viewer-why").replaceChildren(...reasons(photo));
+    const stateText = document.getElementById("viewer-state");
+    stateText.textContent = state.text;
+    stateText.className = state.verdict ?? "";
+    document.getElementById("viewer-why").replaceChildren(...suspicionItems(photo));
     if (this.number === photo.number && this.image.src) return;
     this.number = photo.number;
-    this.compare(photo.why.find(({ other }) => other !== null));
-    this.lost.hidden = true;
+    this.showOther(photo.suspicions.find(({ other }) => other !== null));
+    this.error.hidden = true;
     this.image.hidden = false;
     this.image.alt = photo.name;
-    // The small one is there already: it stands in until the large one is.
+    // The small photo is loaded already. It is shown until the large one is loaded.
     this.image.src = photoUrl(photo.number, "small");
     const large = new Image();
     large.src = photoUrl(photo.number, "large");
@@ -49,63 +51,63 @@ export class Viewer {
         if (this.number === photo.number) this.image.src = large.src;
         if (next) new Image().src = photoUrl(next.number, "large");
       },
-      () => {}, // the small one has failed too, and says so
+      () => {}, // the small photo fails too, and its error is shown
     );
   }
 
   /** Show the photo that this one is a copy of beside it. */
-  compare(why) {
-    document.getElementById("viewer-other").hidden = !why;
+  showOther(suspicion) {
+    document.getElementById("viewer-other").hidden = !suspicion;
     const image = document.getElementById("viewer-other-photo");
     image.removeAttribute("src");
-    if (!why) return;
-    image.src = photoUrl(why.other, "large");
-    image.alt = why.otherName;
-    document.getElementById("viewer-other-name").textContent = why.otherName;
+    if (!suspicion) return;
+    image.src = photoUrl(suspicion.other, "large");
+    image.alt = suspicion.otherName;
+    document.getElementById("viewer-other-name").textContent = suspicion.otherName;
   }
 
-  async failed() {
+  async showError() {
     const number = this.number;
     if (!this.image.getAttribute("src")) return;
-    const why = await whyLost(number);
-    if (number !== this.number || !why) return;
+    const reason = await photoError(number);
+    if (number !== this.number || !reason) return;
     this.image.hidden = true;
-    this.lost.hidden = false;
-    this.lost.textContent = why;
+    this.error.hidden = false;
+    this.error.textContent = reason;
   }
 
   close() {
     this.dialog.close();
   }
 
-  swipes(move) {
+  listenForSwipes(move) {
     const area = this.dialog.querySelector(".picture");
-    let from = null;
+    let start = null;
     area.addEventListener("touchstart", (event) => {
-      from = event.touches.length === 1 ? event.touches[0] : null;
+      start = event.touches.length === 1 ? event.touches[0] : null;
     }, { passive: true });
     area.addEventListener("touchend", (event) => {
-      const to = event.changedTouches[0];
+      const end = event.changedTouches[0];
       const zoomed = window.visualViewport.scale > 1.05;
-      if (from && !zoomed && !event.touches.length) {
-        const x = to.clientX - from.clientX;
-        const y = to.clientY - from.clientY;
-        if (Math.abs(x) > 45 && Math.abs(x) > 1.5 * Math.abs(y)) move(x < 0 ? 1 : -1);
+      if (start && !zoomed && !event.touches.length) {
+        const x = end.clientX - start.clientX;
+        const y = end.clientY - start.clientY;
+        if (Math.abs(x) > MIN_SWIPE && Math.abs(x) > 1.5 * Math.abs(y)) move(x < 0 ? 1 : -1);
       }
-      from = null;
+      start = null;
     });
   }
 }
 
 /** Return list items that say why a photo is suspected. */
-export function reasons(photo) {
-  const items = photo.why.map(({ kind, score, reason }) => {
+export function suspicionItems(photo) {
+  const items = photo.suspicions.map(({ kind, score, reason }) => {
     const item = document.createElement("li");
-    const what = document.createElement("b");
-    what.textContent = kind.replaceAll(/[_-]/g, " ");
+    const name = document.createElement("b");
+    name.textContent = kind.replaceAll(/[_-]/g, " ");
     const text = document.createElement("bdi");
     text.textContent = reason;
-    item.append(what, " ", text, ` (${score.toPrecision(3).replace(/\.?0+$/, "")})`);
+    item.append(name, " ", text, ` (${score.toPrecision(3).replace(/\.?0+$/, "")})`);
     return item;
   });
   if (!items.length) {
