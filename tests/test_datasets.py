@@ -372,7 +372,7 @@ class TestRetrievalProtocol:
         # The distractor carries the query's label and is not right for all that.
         assert protocol.relevant(0).tolist() == [True, False, False, False, False]
         assert protocol.relevant(1).tolist() == [False] * 5
-        assert protocol.itself(0) is None
+        assert protocol.own_position(0) is None
 
     def test_without_a_split_each_asks_the_others(self, tmp_path: Path) -> None:
         put(tmp_path, "x/1.jpg", "x/2.jpg", "y/3.jpg")
@@ -381,7 +381,7 @@ class TestRetrievalProtocol:
         assert protocol.queries.tolist() == protocol.gallery.tolist() == [0, 1, 2]
         assert protocol.relevant(0).tolist() == [False, True, False]
         assert protocol.relevant(2).tolist() == [False, False, False]
-        assert [protocol.itself(query) for query in range(3)] == [0, 1, 2]
+        assert [protocol.own_position(query) for query in range(3)] == [0, 1, 2]
 
     @pytest.mark.parametrize(("there", "wanted"), [("query", "gallery"), ("gallery", "query")])
     def test_one_side_missing(self, tmp_path: Path, there: str, wanted: str) -> None:
@@ -483,7 +483,7 @@ class TestSideClasses:
         assert protocol.queries.tolist() == [1, 2, 3]
         assert protocol.gallery.tolist() == [1, 2, 3, 0]
         assert protocol.distractors == 1
-        assert [protocol.itself(query) for query in range(3)] == [0, 1, 2]
+        assert [protocol.own_position(query) for query in range(3)] == [0, 1, 2]
         assert protocol.relevant(0).tolist() == [False, True, False, False]
         assert not protocol.relevant(2).any()
         coverage = class_coverage(dataset)

@@ -395,7 +395,7 @@ class TestSubmission:
         solution.write_text("\n".join(lines))
         done = CliRunner().invoke(score.command, [str(file), str(solution), "--json"])
         assert json.loads(done.stdout)["map100"] == pytest.approx(found["map100"], abs=1e-9)
-        assert cli.PHOTOS_THAT_COUNT == google_landmarks.PHOTOS_THAT_COUNT
+        assert cli.MAX_SCORED_PHOTOS == google_landmarks.MAX_SCORED_PHOTOS
 
     def test_names_that_cannot_stand_in_it(
         self, dataset: Callable[[Rows], Path], tmp_path: Path

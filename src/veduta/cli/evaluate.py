@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # tests keep them equal.
 METHODS = ("sift", "orb", "surf", "xfeat", "vlad-xfeat")
 RECOGNITION = ("evidence", "knn", "inliers", "prototypes", "linear")
-PHOTOS_THAT_COUNT = 100  # of a query in a submission
+MAX_SCORED_PHOTOS = 100  # of a query in a submission
 
 # What each kind of evaluation has no use for.
 _UNUSED = {
@@ -190,7 +190,7 @@ def command(
         if not submission.absolute().parent.is_dir():
             raise click.UsageError(f"--submission: there is no folder {shown(submission.parent)}.")
         if kind.startswith("retrieve"):
-            options["k"] = max(options["k"], PHOTOS_THAT_COUNT)
+            options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
     run = {"recognize": _recognition, "a published protocol": _revisited}.get(kind, _retrieval)
     with stages(quiet=as_json or as_dict) as advance:
         done: Any = run(dataset or Path(), {**options, "method": method}, advance)

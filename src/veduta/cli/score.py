@@ -59,7 +59,7 @@ def command(submission: Path, solution: Path, usage: str, as_json: bool) -> None
         photos = files.read_retrieval_solution(solution, usage)
         listed = files.read_retrieval_submission(submission, photos)
         retrieval = landmark_retrieval(listed, photos.answers, ignored=photos.ignored)
-        cut = sum(len(row) > files.PHOTOS_THAT_COUNT for row in listed.values())
+        cut = sum(len(row) > files.MAX_SCORED_PHOTOS for row in listed.values())
         summary |= {**retrieval.as_json(), "rows_cut": cut, "ignored": len(photos.ignored)}
         lines = _retrieval(retrieval, cut)
     else:

@@ -1,7 +1,7 @@
-"""The CSV files of the Google Landmarks Dataset v2 and its two competitions, read and written.
+"""The CSV files of the Google Landmarks Dataset v2 and of its two competitions.
 
-Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2", CVPR 2020. What the columns are called and
-hold is what the publishers and the competitions' own scoring code say:
+Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2", CVPR 2020. The columns are those of the
+publishers and of the scoring code of the competitions:
 
 | file | columns | a row |
 | --- | --- | --- |
@@ -13,10 +13,11 @@ hold is what the publishers and the competitions' own scoring code say:
 | retrieval submission | `id,images` | a query and index photos, best first, of which 100 count |
 | recognition submission | `id,landmarks` | a query and "landmark confidence", or nothing |
 
-Lists are separated by spaces. Landmarks are compared as text. Beside what
-`veduta.datasets.csv_records` refuses of any CSV file, refused with the line: an id that is empty,
-holds a space or is there twice, a usage that is none, a prediction that is not a landmark and a
-finite number.
+Spaces separate the entries of a list. Landmarks are compared as text.
+
+Refused with the line, besides what `veduta.datasets.csv_records` refuses: an id that is empty,
+holds a space or occurs twice; an unknown usage; a prediction that is not a landmark and a finite
+number.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ import math
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Generic, Literal, NamedTuple, TextIO, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from veduta.datasets.csv_records import read_header, read_records, refuse
 from veduta.datasets.dataset import some_of
 from veduta.errors import DatasetError, readable
+from veduta.files import write_text
 
 __all__ = [
-    "PHOTOS_THAT_COUNT",
+    "MAX_SCORED_PHOTOS",
     "USAGES",
     "CleanLandmark",
     "LandmarkSolution",
@@ -57,13 +58,14 @@ __all__ = [
     "write_retrieval_submission",
 ]
 
-PHOTOS_THAT_COUNT = 100
-"""How many photos of a retrieval row are scored; the competition reads no further."""
+MAX_SCORED_PHOTOS = 100
+"""How many photos of a retrieval row the competition scores."""
 
 USAGES = ("Public", "Private", "all")
-"""Which queries are scored: of one leaderboard, or of both. Those marked `Ignored` never are."""
+"""Which queries are scored: those of one leaderboard, or all but those marked `Ignored`."""
 
-_NONE = "None"  # what the published retrieval solution has for a query without photos
+NO_PHOTOS = "None"
+"""What the published retrieval solution has for a query without right photos."""
 
 Truth = TypeVar("Truth")
 
@@ -92,15 +94,13 @@ class ListedPhoto(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LandmarkSolution(Generic[Truth]):
-    """What is right for each query.
+    """The right answers of each query.
 
-    `file`
-        where it was read from.
-    `answers`
-        from the id of each scored query to its truth.
-    `ignored`
-        ids of queries that are in the file and not scored: those marked `Ignored`, and those of the
-        other leaderboard.
+    Attributes:
+        file: the file that they were read from.
+        answers: id of each scored query → its right answers.
+        ignored: ids of queries that are in the file and not scored: those marked `Ignored`, and
+            those of the other leaderboard.
     """
 
     file: Path
@@ -109,10 +109,17 @@ class LandmarkSolution(Generic[Truth]):
 
 
 def read_train(file: str | os.PathLike[str]) -> Iterator[TrainPhoto]:
-    """Yield the rows of `train.csv`, one at a time; in memory are eight bytes a row.
+    """Yield the rows of `train.csv`, one at a time. Memory holds eight bytes a row.
 
-    Raises `DatasetError` as the module says; an id that is there twice is told, with both lines,
-    once the last row has been read.
+    Args:
+        file: the CSV file.
+
+    Yields:
+        The rows.
+
+    Raises:
+        DatasetError: as the module docstring says. An id that occurs twice is reported, with both
+            lines, after the last row.
     """
     path = Path(file)
     columns = ("id", "url", "landmark_id")
@@ -129,7 +136,14 @@ def read_train(file: str | os.PathLike[str]) -> Iterator[TrainPhoto]:
 def read_train_clean(file: str | os.PathLike[str]) -> Iterator[CleanLandmark]:
     """Yield the rows of `train_clean.csv`, one at a time.
 
-    Raises `DatasetError` as the module says, also for a landmark that is there twice.
+    Args:
+        file: the CSV file.
+
+    Yields:
+        The rows.
+
+    Raises:
+        DatasetError: as the module docstring says, and for a landmark that occurs twice.
     """
     path = Path(file)
     line_of: dict[str, int] = {}
@@ -139,9 +153,16 @@ def read_train_clean(file: str | os.PathLike[str]) -> Iterator[CleanLandmark]:
 
 
 def read_photo_list(file: str | os.PathLike[str]) -> Iterator[ListedPhoto]:
-    """Yield the rows of `test.csv` or `index.csv`, one at a time; in memory are eight bytes a row.
+    """Yield the rows of `test.csv` or `index.csv`, one at a time. Memory holds eight bytes a row.
 
-    Raises `DatasetError` as `read_train` does.
+    Args:
+        file: the CSV file.
+
+    Yields:
+        The rows.
+
+    Raises:
+        DatasetError: as for `read_train`.
     """
     path = Path(file)
     hashes = array("q")
@@ -153,9 +174,13 @@ def read_photo_list(file: str | os.PathLike[str]) -> Iterator[ListedPhoto]:
 
 
 def landmark_task(file: str | os.PathLike[str]) -> Literal["retrieval", "recognition"]:
-    """Tell by its columns which of the two tasks a submission or a solution is of.
+    """Return the task of a submission or a solution. Its columns tell the task.
 
-    Raises `DatasetError`, naming the columns found, when it is of neither or of both.
+    Args:
+        file: the CSV file.
+
+    Raises:
+        DatasetError: the columns are those of neither task, or of both. The message names them.
     """
     path = Path(file)
     header = read_header(path)
@@ -170,7 +195,7 @@ def landmark_task(file: str | os.PathLike[str]) -> Literal["retrieval", "recogni
 
 
 def is_solution(file: str | os.PathLike[str]) -> bool:
-    """Tell whether a file has the column `Usage`, which a submission has no use for."""
+    """Tell whether a file is a solution. Only a solution has the column `Usage`."""
     return "usage" in {name.strip().lower() for name in read_header(Path(file))}
 
 
@@ -179,9 +204,12 @@ def read_retrieval_solution(
 ) -> LandmarkSolution[tuple[str, ...]]:
     """Return the right photos of each query.
 
-    `usage`: one of `USAGES`. Without a column `Usage` all queries count. "None" is no photo.
+    Args:
+        file: the CSV file. "None" in a list stands for no photo.
+        usage: one of `USAGES`. Without a column `Usage`, all queries are scored.
 
-    Raises `DatasetError` as the module says, and when no query has that usage.
+    Raises:
+        DatasetError: as the module docstring says, and if no query has that usage.
     """
     return _solution(Path(file), "images", usage, _photos)
 
@@ -189,9 +217,14 @@ def read_retrieval_solution(
 def read_recognition_solution(
     file: str | os.PathLike[str], usage: str = "all"
 ) -> LandmarkSolution[frozenset[str]]:
-    """Return the landmarks of each query: none, one, or several of which any is right.
+    """Return the landmarks of each query: none, one, or several. Each of several is right.
 
-    `usage` and errors as for `read_retrieval_solution`.
+    Args:
+        file: the CSV file.
+        usage: as for `read_retrieval_solution`.
+
+    Raises:
+        DatasetError: as for `read_retrieval_solution`.
     """
     return _solution(Path(file), "landmarks", usage, lambda text: frozenset(text.split()))
 
@@ -199,16 +232,19 @@ def read_recognition_solution(
 def read_retrieval_submission(
     file: str | os.PathLike[str], solution: LandmarkSolution[tuple[str, ...]] | None = None
 ) -> dict[str, list[str]]:
-    """Return the photos that a submission lists for each query, best first, all of them.
+    """Return all photos that a submission lists for each query, best first.
 
-    `solution`: rows of queries that it does not score are left out; a query that it does not have
-    is an error.
+    Args:
+        file: the CSV file.
+        solution: the right answers. Queries that it does not score are left out.
 
-    Raises `DatasetError` as the module says.
+    Raises:
+        DatasetError: as the module docstring says, and for a query that the solution lacks.
     """
-    one_of_each: dict[str, str] = {}  # a photo is in many lists, and its name then in memory once
+    # A photo is in many lists. Its name is kept in memory once.
+    names: dict[str, str] = {}
     return {
-        query: [one_of_each.setdefault(photo, photo) for photo in written.split()]
+        query: [names.setdefault(photo, photo) for photo in written.split()]
         for query, _, written in _submission(Path(file), "images", solution)
     }
 
@@ -216,9 +252,14 @@ def read_retrieval_submission(
 def read_recognition_submission(
     file: str | os.PathLike[str], solution: LandmarkSolution[frozenset[str]] | None = None
 ) -> dict[str, tuple[str, float] | None]:
-    """Return the landmark that a submission names for each query and its confidence, or None.
+    """Return the landmark that a submission names for each query, with its confidence, or None.
 
-    `solution` and errors as for `read_retrieval_submission`.
+    Args:
+        file: the CSV file.
+        solution: as for `read_retrieval_submission`.
+
+    Raises:
+        DatasetError: as for `read_retrieval_submission`.
     """
     path = Path(file)
     return {
@@ -228,24 +269,27 @@ def read_recognition_submission(
 
 
 def photo_id(path: str) -> str:
-    """Return the id of the photo at `path`: its file name without the ending."""
+    """Return the id of a photo: its file name without the extension."""
     return PurePosixPath(path).stem
 
 
 def write_retrieval_submission(
     file: str | os.PathLike[str], rankings: Iterable[tuple[str, Sequence[str]]]
 ) -> None:
-    """Write a retrieval submission, a row at a time, of which the file appears only when whole.
+    """Write a retrieval submission. The file appears complete or not at all.
 
-    `rankings`: (query id, ids of index photos, best first); the first 100 are written, since no
-    more are scored.
+    Args:
+        file: the CSV file.
+        rankings: (query id, ids of index photos, best first). Only the first 100 are written, since
+            no more are scored.
 
-    Raises `DatasetError` for an id that is empty, holds a space, a comma or a quote, for a query
-    that comes twice, and when the file cannot be written.
+    Raises:
+        DatasetError: an id is empty or holds a space, a comma or a quote; a query occurs twice; or
+            the file cannot be written.
     """
     path = Path(file)
     rows = (
-        (query, " ".join(_writable(path, photo) for photo in photos[:PHOTOS_THAT_COUNT]))
+        (query, " ".join(_writable(path, photo) for photo in photos[:MAX_SCORED_PHOTOS]))
         for query, photos in rankings
     )
     _write(path, "images", rows)
@@ -254,13 +298,15 @@ def write_retrieval_submission(
 def write_recognition_submission(
     file: str | os.PathLike[str], predictions: Iterable[tuple[str, tuple[str, float] | None]]
 ) -> None:
-    """Write a recognition submission, a row at a time, of which the file appears only when whole.
+    """Write a recognition submission. The file appears complete or not at all.
 
-    `predictions`: (query id, (landmark, confidence)), or (query id, None) for no landmark, which is
-    written as an empty field. Confidences are written with all their digits.
+    Args:
+        file: the CSV file.
+        predictions: (query id, (landmark, confidence)), or (query id, None) for no landmark, which
+            is written as an empty field. Confidences are written with all their digits.
 
-    Raises `DatasetError` as `write_retrieval_submission` does, and for a confidence that is not
-    finite.
+    Raises:
+        DatasetError: as for `write_retrieval_submission`, and for a confidence that is not finite.
     """
     path = Path(file)
 
@@ -278,7 +324,7 @@ def write_recognition_submission(
 
 
 def _photos(written: str) -> tuple[str, ...]:
-    return () if written.strip() == _NONE else tuple(written.split())
+    return () if written.strip() == NO_PHOTOS else tuple(written.split())
 
 
 def _id(file: Path, line: int, written: str) -> str:
@@ -296,9 +342,9 @@ def _new_id(file: Path, line: int, written: str, line_of: dict[str, int]) -> str
 
 
 def _check_once(file: Path, columns: Sequence[str], hashes: array[int]) -> None:
-    """Raise `DatasetError` if an id is there twice.
+    """Raise `DatasetError` if an id occurs twice.
 
-    Ids that share a hash are rare, so only they are looked at, in a second reading of the file.
+    Ids that share a hash are rare. Only these are compared, in a second pass over the file.
     """
     ordered = np.sort(np.frombuffer(hashes, np.int64)) if hashes else np.zeros(0, np.int64)
     suspects = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
@@ -338,15 +384,15 @@ def _solution(
         raise DatasetError(f"{readable(file)}: the Usage is empty in some rows and not in others")
     if not answers:
         wanted = "no query to score" if usage == "all" else f"no query with the usage {usage}"
-        there = ", ".join(sorted(found - {""})) or "none"
-        raise DatasetError(f"{readable(file)}: {wanted} (found: {there})")
+        usages = ", ".join(sorted(found - {""})) or "none"
+        raise DatasetError(f"{readable(file)}: {wanted} (found: {usages})")
     return LandmarkSolution(file, answers, frozenset(ignored))
 
 
 def _submission(
     file: Path, column: str, solution: LandmarkSolution[Truth] | None
 ) -> Iterator[tuple[str, int, str]]:
-    """Yield (query, line, what is written) for each row that is scored."""
+    """Yield query, line and answer of each row that is scored."""
     line_of: dict[str, int] = {}
     unknown: list[str] = []
     for line, (query, written) in read_records(file, ("id", column)):
@@ -387,25 +433,17 @@ def _writable(file: Path, name: str) -> str:
 
 
 def _write(file: Path, column: str, rows: Iterable[tuple[str, str]]) -> None:
-    written: set[str] = set()
-    with _draft(file) as stream:
-        stream.write(f"id,{column}\n")
-        for query, content in rows:
-            if query in written:
-                raise DatasetError(f"{readable(file)}: query {query} comes twice")
-            written.add(_writable(file, query))
-            stream.write(f"{query},{content}\n")
-
-
-@contextmanager
-def _draft(file: Path) -> Iterator[TextIO]:
-    """Open a file beside `file` that takes its place when all went well, and goes when not."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as stream:
-            yield stream
-        draft.replace(file)
+        write_text(file, _lines(file, column, rows))
     except OSError as error:
         raise DatasetError(f"{readable(file)}: cannot be written: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+def _lines(file: Path, column: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    queries: set[str] = set()
+    yield f"id,{column}\n"
+    for query, answer in rows:
+        if query in queries:
+            raise DatasetError(f"{readable(file)}: query {query} comes twice")
+        queries.add(_writable(file, query))
+        yield f"{query},{answer}\n"

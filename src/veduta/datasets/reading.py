@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from veduta.datasets.dataset import Dataset
+from veduta.datasets.excluded_classes import exclude_classes
 from veduta.datasets.folders import read_folder_pair, read_folders
 from veduta.datasets.label_columns import SPLIT_COLUMN
 from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
-from veduta.datasets.side_classes import with_side_classes
 from veduta.errors import DatasetError, readable
 
 __all__ = ["find_labels_file", "open_dataset", "read_dataset"]
@@ -109,7 +109,7 @@ def open_dataset(
     if not splits & {"query", "gallery"} and splits & EVALUATION_ROLES.keys():
         roles = [EVALUATION_ROLES.get(split, split) for split in dataset.splits]
         dataset = dataset.with_splits(roles)
-    return with_side_classes(dataset, distractors=distractors, unknown=unknown)
+    return exclude_classes(dataset, distractors=distractors, unknown=unknown)
 
 
 def find_labels_file(path: Path, labels: str | None = None) -> Path | None:

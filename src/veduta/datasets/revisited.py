@@ -2,10 +2,11 @@
 
 Philbin, Chum, Isard, Sivic, Zisserman, "Object Retrieval with Large Vocabularies and Fast Spatial
 Matching", CVPR 2007, and "Lost in Quantization", CVPR 2008; Radenović, Iscen, Tolias, Avrithis,
-Chum, "Revisiting Oxford and Paris", CVPR 2018. The file is a dictionary: `imlist` and `qimlist` are
-photo names without `.jpg`, `gnd` has one dictionary a query, with the box `bbx` (x1, y1, x2, y2)
-and lists of positions in `imlist`, from 0: `easy`, `hard` and `junk`, or classic `ok` (and `good`)
-and `junk`.
+Chum, "Revisiting Oxford and Paris", CVPR 2018.
+
+The file is a dictionary. `imlist` and `qimlist` are photo names without `.jpg`. `gnd` has one
+dictionary a query: the box `bbx` (x1, y1, x2, y2), and lists of positions in `imlist`, counted from
+0. The lists are `easy`, `hard` and `junk`; in a classic file `ok` (and `good`) and `junk`.
 """
 
 from __future__ import annotations
@@ -29,100 +30,105 @@ __all__ = ["Box", "RevisitedDataset", "open_revisited"]
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
 
-_Rows = tuple[NDArray[np.int64], ...]
+_PositionLists = tuple[NDArray[np.int64], ...]
 
-_KINDS = {"easy": ("easy", "ok", "good"), "hard": ("hard",), "junk": ("junk",)}
-"""From the kinds to the keys of the file; the classic positives count as easy, none as hard."""
+KEYS_OF_LIST = {"easy": ("easy", "ok", "good"), "hard": ("hard",), "junk": ("junk",)}
+"""The keys of the file for each list. The right answers of a classic file count as easy."""
 
-_EXTENSION = ".jpg"
+EXTENSION = ".jpg"
+
+MAX_CUT_PIXELS = 1
+"""A box may leave its photo by so much without a problem: rounding does that."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevisitedDataset:
-    """A protocol whose truth is a list of photos for each query, not a label.
+    """A protocol that lists the right photos of each query, in place of labels.
 
-    `dataset`
-        the queries (split `query`), then the gallery (split `gallery`), each in the order of the
-        file and without labels. `root` is the folder of photos.
-    `boxes`
-        (Q,) the part of each query photo that is the query; None for the whole photo. A query is
-        cropped before anything else is done to it.
-    `easy`, `hard`, `junk`
-        (Q,) of (n,) int64, ascending: positions in the gallery, from 0. In a classic protocol
-        `easy` has all positives and `hard` none.
-    `classic`
-        whether it is the protocol of 2007 and 2008: one setup, and query photos may be in the
-        gallery.
+    Attributes:
+        dataset: the queries (split `query`), then the gallery (split `gallery`), each in the order
+            of the file and without labels. Its root is the folder of photos.
+        boxes: (Q,) the part of each query photo that is the query; None for the whole photo. A
+            query is cropped before anything else is done to it.
+        easy: (Q,) lists of (n,) int64 positions in the gallery, ascending, from 0. In a classic
+            protocol it has all right answers.
+        hard: (Q,) lists like `easy`. Empty in a classic protocol.
+        junk: (Q,) lists like `easy` of photos that are neither right nor wrong.
+        classic: whether it is the protocol of 2007 and 2008, which has one setup and whose query
+            photos may be in the gallery.
     """
 
     dataset: Dataset
     boxes: tuple[Box | None, ...]
-    easy: _Rows
-    hard: _Rows
-    junk: _Rows
+    easy: _PositionLists
+    hard: _PositionLists
+    junk: _PositionLists
     classic: bool
 
     @property
     def queries(self) -> tuple[str, ...]:
         """(Q,) paths of the query photos, relative to `dataset.root`."""
-        return self._paths()[: len(self.boxes)]
+        return self.dataset.paths[: len(self.boxes)]
 
     @property
     def gallery(self) -> tuple[str, ...]:
         """(G,) paths of the gallery photos, relative to `dataset.root`."""
-        return self._paths()[len(self.boxes) :]
+        return self.dataset.paths[len(self.boxes) :]
 
     def truth(self, query: int) -> dict[str, NDArray[np.int64]]:
-        """Return `easy`, `hard` and `junk` of one query by name."""
-        return {kind: getattr(self, kind)[query] for kind in _KINDS}
+        """Return the lists `easy`, `hard` and `junk` of one query by name."""
+        return {name: getattr(self, name)[query] for name in KEYS_OF_LIST}
 
     def without(self, dropped: Mapping[str, str]) -> RevisitedDataset:
-        """Return the protocol less the photos in `dropped` (path → why), which become problems.
+        """Return the protocol without some photos, which become problems.
 
-        The positions of the others in the gallery, and so in the lists, move up.
+        The other gallery photos move up, in the gallery and in the lists.
+
+        Args:
+            dropped: path → reason.
         """
-        asks = [path not in dropped for path in self.queries]
-        answers = np.array([path not in dropped for path in self.gallery], np.bool_)
-        moved = np.cumsum(answers) - 1
+        query_stays = [path not in dropped for path in self.queries]
+        gallery_stays = np.array([path not in dropped for path in self.gallery], np.bool_)
+        new_positions = np.cumsum(gallery_stays) - 1
 
-        def kept(lists: _Rows) -> _Rows:
+        def moved(lists: _PositionLists) -> _PositionLists:
             return tuple(
-                moved[rows[answers[rows]]]
-                for rows, asking in zip(lists, asks, strict=True)
-                if asking
+                new_positions[positions[gallery_stays[positions]]]
+                for positions, stays in zip(lists, query_stays, strict=True)
+                if stays
             )
 
         return replace(
             self,
             dataset=self.dataset.without(dropped),
-            boxes=tuple(box for box, asking in zip(self.boxes, asks, strict=True) if asking),
-            easy=kept(self.easy),
-            hard=kept(self.hard),
-            junk=kept(self.junk),
+            boxes=tuple(box for box, stays in zip(self.boxes, query_stays, strict=True) if stays),
+            easy=moved(self.easy),
+            hard=moved(self.hard),
+            junk=moved(self.junk),
         )
-
-    def _paths(self) -> tuple[str, ...]:
-        return tuple(self.dataset.table["path"].to_pylist())
 
 
 def open_revisited(
     file: str | os.PathLike[str], photos: str | os.PathLike[str] | None = None
 ) -> RevisitedDataset:
-    """Open a `gnd_*.pkl` file; nothing in it is executed.
-
-    `photos`: the folder of photos; by default the folder `jpg` beside the file.
+    """Open a `gnd_*.pkl` file. Nothing in it is executed.
 
     Boxes are rounded to whole pixels as the published code does (Pillow's `crop`: to the nearest,
-    halves to the even one, the right and lower edge left out), and cut to the photo. Photos that
-    are not there are dropped and told in `Dataset.problems`, and so are boxes that leave their
-    photo by more than a pixel.
+    halves to the even one, the right and lower edge left out), and cut to the photo. A box that
+    leaves its photo by more than a pixel is listed in the problems of the dataset. Photos that do
+    not exist are left out and listed there too.
 
-    Raises `DatasetError`, naming the file, the query and what was wanted, when the file is no such
-    protocol, a position is not in the gallery, a photo is of two kinds, a box is empty or outside
-    its photo, or no query or no gallery photo is there.
+    Args:
+        file: the file.
+        photos: the folder of photos; None: the folder `jpg` beside the file.
+
+    Raises:
+        DatasetError: the file is not such a protocol, a position is not in the gallery, a photo is
+            in two lists of a query, a box is empty or outside its photo, or no query or no gallery
+            photo exists. The message names the file, the query and what was wanted.
     """
     path = Path(file)
-    names, query_names, truths = _parts(path)
+    names, query_names, truths = _content(path)
     root = Path(photos) if photos is not None else path.parent / "jpg"
     if not root.is_dir():
         raise DatasetError(
@@ -134,7 +140,7 @@ def open_revisited(
     if len(set(gallery)) < len(gallery):
         twice = sorted(name for name, times in Counter(gallery).items() if times > 1)
         raise DatasetError(f"{readable(path)}: imlist names {some_of(twice)} twice")
-    lists: dict[str, list[NDArray[np.int64]]] = {kind: [] for kind in _KINDS}
+    lists: dict[str, list[NDArray[np.int64]]] = {name: [] for name in KEYS_OF_LIST}
     boxes: list[Box | None] = []
     problems: list[str] = []
     for number, (query, truth) in enumerate(zip(query_names, truths, strict=True)):
@@ -154,8 +160,8 @@ def open_revisited(
     return _without_missing(path, protocol)
 
 
-def _parts(file: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]:
-    """Return `imlist`, `qimlist` and `gnd`, of the right types."""
+def _content(file: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]:
+    """Return `imlist`, `qimlist` and `gnd`, with checked types."""
     content = read_pickle(file)
     top = _text_keys(content) if isinstance(content, dict) else {}
     missing = [key for key in ("gnd", "imlist", "qimlist") if key not in top]
@@ -185,7 +191,7 @@ def _text_keys(pairs: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _printable(text: str) -> str:
-    """Return text without lone surrogates, which a pickle may hold and no message can."""
+    """Return text without lone surrogates. A pickle may hold them, a message cannot."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -212,7 +218,7 @@ def _photo_path(file: Path, key: str, name: str) -> str:
             f"{readable(file)}: {key} names {name!r}, which leads out of the folder of photos"
         )
     path = "/".join(parts)
-    return path if path.lower().endswith((_EXTENSION, ".jpeg", ".png")) else path + _EXTENSION
+    return path if path.lower().endswith((EXTENSION, ".jpeg", ".png")) else path + EXTENSION
 
 
 def _add_lists(
@@ -228,17 +234,22 @@ def _add_lists(
             f"{where}: no list of right photos; found the keys {some_of(sorted(truth))}; wanted "
             "easy, hard and junk, or ok and junk"
         )
-    kind_of: dict[int, str] = {}
-    for kind, keys in _KINDS.items():
-        rows = np.concatenate([_positions(where, key, truth.get(key, ()), gallery) for key in keys])
-        once = np.unique(rows)
-        if len(once) < len(rows):
-            problems.append(f"{where}: {kind} names {len(rows) - len(once)} photos again, left out")
-        for row in once.tolist():
-            if row in kind_of:
-                raise DatasetError(f"{where}: photo {row} is both {kind_of[row]} and {kind}")
-            kind_of[row] = kind
-        lists[kind].append(once)
+    list_of_position: dict[int, str] = {}
+    for name, keys in KEYS_OF_LIST.items():
+        positions = np.concatenate(
+            [_positions(where, key, truth.get(key, ()), gallery) for key in keys]
+        )
+        unique = np.unique(positions)
+        repeated = len(positions) - len(unique)
+        if repeated:
+            problems.append(f"{where}: {name} names {repeated} photos again, left out")
+        for position in unique.tolist():
+            if position in list_of_position:
+                raise DatasetError(
+                    f"{where}: photo {position} is both {list_of_position[position]} and {name}"
+                )
+            list_of_position[position] = name
+        lists[name].append(unique)
 
 
 def _positions(where: str, key: str, written: Any, gallery: int) -> NDArray[np.int64]:
@@ -247,21 +258,21 @@ def _positions(where: str, key: str, written: Any, gallery: int) -> NDArray[np.i
         whole = written.dtype.kind in "iu" and written.size == max(written.shape, default=1)
         if written.size and not whole:
             _not_positions(where, key)
-        rows = written.ravel().tolist()
-    elif isinstance(written, list | tuple) and all(type(row) is int for row in written):
-        rows = list(written)
+        positions = written.ravel().tolist()
+    elif isinstance(written, list | tuple) and all(type(value) is int for value in written):
+        positions = list(written)
     else:
         _not_positions(where, key)
-    if not rows:
+    if not positions:
         return np.zeros(0, np.int64)
-    low, high = min(rows), max(rows)
+    low, high = min(positions), max(positions)
     if low < 0 or high >= gallery:
         wrong = low if low < 0 else high
         raise DatasetError(
             f"{where}: {key} holds {wrong}, but imlist has {gallery} photos (0 to {gallery - 1}); "
             "is the file of the same set as its imlist, and does it count from 0?"
         )
-    return np.array(rows, np.int64)
+    return np.array(positions, np.int64)
 
 
 def _not_positions(where: str, key: str) -> NoReturn:
@@ -269,7 +280,7 @@ def _not_positions(where: str, key: str) -> NoReturn:
 
 
 def _box(where: str, written: Any, photo: Path, problems: list[str]) -> Box | None:
-    """Return the box in whole pixels, cut to the photo where that is there."""
+    """Return the box in whole pixels, cut to the photo if that can be read."""
     if written is None:
         return None
     corners = _corners(where, written)
@@ -282,7 +293,7 @@ def _box(where: str, written: Any, photo: Path, problems: list[str]) -> Box | No
             f"{width} × {height} pixels; wanted x1, y1, x2, y2 in pixels"
         )
     wanted = left, top, right, bottom
-    if max(abs(one - other) for one, other in zip(cut, wanted, strict=True)) > 1:
+    if max(abs(one - other) for one, other in zip(cut, wanted, strict=True)) > MAX_CUT_PIXELS:
         problems.append(
             f"{where}: the box {_listed(corners)} leaves the photo of {width} × {height} pixels, "
             "cut to it"
@@ -306,39 +317,39 @@ def _listed(corners: Sequence[float]) -> str:
 
 
 def _size(photo: Path) -> tuple[int, int] | None:
-    """Return the width and height of a photo; None if it is not there or does not decode.
+    """Return the width and height of a photo; None if it does not exist or does not decode.
 
-    Whoever encodes it will find out that it does not decode, and leave it out.
+    The encoder reports a photo that does not decode, and leaves it out.
     """
     from veduta.photos import load
 
     try:
-        found = load(photo, at_least=1)
+        loaded = load(photo, at_least=1)
     except PhotoError:
         return None
-    return found.width, found.height
+    return loaded.width, loaded.height
 
 
 def _without_missing(file: Path, protocol: RevisitedDataset) -> RevisitedDataset:
     root = protocol.dataset.root
-    parts = {"query": set(protocol.queries), "gallery": set(protocol.gallery)}
+    paths_of_split = {"query": set(protocol.queries), "gallery": set(protocol.gallery)}
     gone: set[str] = set()
     problems: list[str] = []
-    for part, paths in parts.items():
+    for split, paths in paths_of_split.items():
         missing = sorted(path for path in paths if not os.path.isfile(root / path))
         if len(missing) == len(paths):
             raise DatasetError(
-                f"{readable(file)}: none of its {len(paths)} {part} photos is in {readable(root)} "
+                f"{readable(file)}: none of its {len(paths)} {split} photos is in {readable(root)} "
                 f"({some_of(missing)}); name the folder that they are in"
             )
         if missing:
             gone.update(missing)
             problems.append(
-                f"{readable(file)}: {len(missing)} {part} photos missing, left out "
+                f"{readable(file)}: {len(missing)} {split} photos missing, left out "
                 f"({some_of(missing)}); the figures do not compare with published ones"
             )
     if not gone:
         return protocol
     less = protocol.without(dict.fromkeys(gone, ""))
-    told = (*protocol.dataset.problems, *problems)
-    return replace(less, dataset=replace(less.dataset, problems=told))
+    all_problems = (*protocol.dataset.problems, *problems)
+    return replace(less, dataset=replace(less.dataset, problems=all_problems))

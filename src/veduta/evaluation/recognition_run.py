@@ -14,7 +14,7 @@ import numpy as np
 
 from veduta.datasets import Dataset, class_coverage, open_dataset
 from veduta.datasets.google_landmarks import photo_id, write_recognition_submission
-from veduta.datasets.recognition import recognition_protocol
+from veduta.datasets.protocol import recognition_protocol
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.calibration_error import expected_calibration_error
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
@@ -228,7 +228,7 @@ def evaluate_recognition(
         gallery_paths=tuple(paths[row] for row in protocol.gallery),
         gallery_labels=tuple(
             names[row] if class_id >= 0 else None
-            for row, class_id in zip(protocol.gallery, protocol.gallery_codes, strict=True)
+            for row, class_id in zip(protocol.gallery, protocol.gallery_class_ids, strict=True)
         ),
         root=indexed.dataset.root,
         seconds=seconds,
@@ -246,7 +246,7 @@ def _recognizer(
     for row, number, class_id in zip(
         rows.tolist(),
         indexed.protocol.gallery.tolist(),
-        indexed.protocol.gallery_codes,
+        indexed.protocol.gallery_class_ids,
         strict=True,
     ):
         if class_id >= 0:
@@ -272,14 +272,14 @@ def _results(
     keypoints = indexed.query_keypoints() if recognizer.geometric else None
     paths = indexed.dataset.table["path"].to_pylist()
     names = indexed.dataset.table["label"].to_pylist()
-    in_gallery = set(protocol.gallery_codes.tolist()) - {-1}
+    in_gallery = set(protocol.gallery_class_ids.tolist()) - {-1}
     class_id_of: dict[str | None, int] = {name: i for i, name in enumerate(labelled.names)}
     results = []
     for number, descriptor in enumerate(indexed.query_descriptors()):
         if on_progress is not None:
             on_progress("Recognising", number, len(protocol.queries))
         row = int(protocol.queries[number])
-        label = names[row] if int(protocol.query_codes[number]) in in_gallery else None
+        label = names[row] if int(protocol.query_class_ids[number]) in in_gallery else None
         answer = recognizer.answer(
             descriptor / max(float(np.linalg.norm(descriptor)), 1e-12),
             [keypoints(number)] if keypoints else [],

@@ -210,7 +210,7 @@ def evaluate(
             names[row],
             scores,
             protocol.relevant(number),
-            itself=protocol.itself(number),
+            itself=protocol.own_position(number),
             keep=keep,
         )
         for number, row, scores in ranked
@@ -291,7 +291,7 @@ def _reranked(indexed: IndexedDataset, mode: str, verify: int, verifies: bool) -
     keypoints = indexed.query_keypoints() if verifies else None
     everything = gallery.snapshot.photos
     for number, query in enumerate(indexed.query_descriptors()):
-        itself = protocol.itself(number)
+        itself = protocol.own_position(number)
         without = None if itself is None else int(rows[itself])
         keep = None
         if without is not None:

@@ -185,9 +185,9 @@ def _within(probabilities: NDArray[np.float64], codes: Codes, k: int) -> float |
 
 def evaluate_retrieval(
     queries: NDArray[np.float32],
-    query_codes: Codes,
+    query_class_ids: Codes,
     gallery: NDArray[np.float32],
-    gallery_codes: Codes,
+    gallery_class_ids: Codes,
 ) -> RetrievalFigures | None:
     """Look for photos of a class among others, by the cosine of their features.
 
@@ -196,8 +196,8 @@ def evaluate_retrieval(
     """
     results = []
     for part, similar in _similarities(queries, gallery):
-        for code, scores in zip(query_codes[part].tolist(), similar, strict=True):
-            results.append(judge("", None, scores, gallery_codes == code, keep=0))
+        for code, scores in zip(query_class_ids[part].tolist(), similar, strict=True):
+            results.append(judge("", None, scores, gallery_class_ids == code, keep=0))
     answerable = [result for result in results if result.positives]
     if not answerable:
         return None
