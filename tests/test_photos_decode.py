@@ -20,8 +20,9 @@ from PIL import Image, TiffImagePlugin
 
 from veduta import photos
 from veduta.errors import BrokenPhoto, PhotoError, PhotoTooLarge, UnsupportedFormat
+from veduta.photos import jpeg
 from veduta.photos.exif import read_exif
-from veduta.photos.formats import looks_like, sniff
+from veduta.photos.formats import describe_bytes, sniff
 from veduta.photos.pillow_warnings import logged_warnings
 
 # Six blocks of 32 pixels, no two alike: each of the eight ways up gives another picture.
@@ -259,7 +260,7 @@ def test_brands(major: bytes, compatible: list[bytes], expected: str | None) -> 
     ],
 )
 def test_what_is_no_photo_is_called_by_its_name(data: bytes, words: str) -> None:
-    assert looks_like(data) == words
+    assert describe_bytes(data) == words
     with pytest.raises(UnsupportedFormat, match=r"holiday\.jpg") as caught:
         photos.decode(data, path="holiday.jpg")
     assert words in caught.value.reason
@@ -411,6 +412,32 @@ def test_scaled_jpeg_keeps_the_long_side(size: tuple[int, int], at_least: int, m
     assert (width >= height) == (size[0] >= size[1])
     # The same scale in both directions, but for the rounding of each side to a whole pixel.
     assert abs(width / size[0] - height / size[1]) <= 1 / min(size)
+
+
+@pytest.mark.parametrize(
+    ("size", "at_least", "limits", "decoded"),
+    [
+        ((1000, 750), None, None, (1000, 750)),
+        ((1000, 750), 501, None, (1000, 750)),  # 5/8 would do, but it is slower than the whole
+        ((1000, 750), 500, (500, 0), (500, 375)),
+        ((1000, 750), 376, (376, 0), (500, 375)),
+        ((1000, 750), 375, (375, 0), (375, 282)),
+        ((1000, 750), 250, (250, 0), (250, 188)),
+        ((1000, 750), 1, (1, 0), (125, 94)),
+        ((750, 1000), 300, (0, 300), (282, 375)),
+        ((751, 751), 376, (376, 0), (376, 376)),
+    ],
+)
+def test_the_scale_rule_of_jpeg(
+    size: tuple[int, int],
+    at_least: int | None,
+    limits: tuple[int, int] | None,
+    decoded: tuple[int, int],
+) -> None:
+    data = encoded("JPEG", Image.new("RGB", size))
+    assert jpeg.min_scaled_size(jpeg.read_header(data), at_least) == limits
+    pixels = photos.decode(data, path="x", at_least=at_least).pixels
+    assert pixels.shape[1::-1] == decoded
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF"])

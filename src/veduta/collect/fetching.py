@@ -21,7 +21,7 @@ from veduta.collect.body import Body, Inflater, OverCap
 from veduta.collect.outcome import Outcome
 from veduta.collect.politeness import opts_out, retry_after
 from veduta.collect.settings import Settings
-from veduta.photos.formats import HEAD, looks_like, sniff
+from veduta.photos.formats import HEAD_BYTES, describe_bytes, sniff
 from veduta.text import printable
 
 __all__ = ["Client", "Failure", "Fetched", "host_of"]
@@ -282,5 +282,5 @@ async def _read(response: ClientResponse, inflater: Inflater | None, body: Body,
 def _check_head(head: bytes) -> None:
     if not head:
         raise Failure(Outcome.NOT_A_PHOTO, "the answer is empty")
-    if sniff(head[:HEAD]) is None:
-        raise Failure(Outcome.NOT_A_PHOTO, f"{looks_like(head)}")
+    if sniff(head[:HEAD_BYTES]) is None:
+        raise Failure(Outcome.NOT_A_PHOTO, describe_bytes(head))

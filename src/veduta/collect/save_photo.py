@@ -16,7 +16,7 @@ from veduta.collect.outcome import Outcome, Result
 from veduta.collect.settings import Settings
 from veduta.errors import PhotoError, PhotoTooLarge
 from veduta.photos import content_hash, decode, resize
-from veduta.photos.formats import EXTENSIONS, HEAD, sniff
+from veduta.photos.formats import EXTENSIONS, HEAD_BYTES, sniff
 from veduta.text import printable
 
 __all__ = ["Saver", "is_there"]
@@ -71,7 +71,7 @@ class Saver:
     def _checked(self, data: bytes, name: str) -> tuple[str, int | None, int | None, bytes | None]:
         """Return format, width, height, and the new bytes if they are written anew."""
         if not self.settings.decode:
-            return str(sniff(data[:HEAD])), None, None, None
+            return str(sniff(data[:HEAD_BYTES])), None, None, None
         if not self.settings.re_encode:
             # The smallest scale: a JPEG is parsed to its end at any, and other formats have one.
             photo = decode(data, path=name, at_least=_SMALLEST)

@@ -49,8 +49,8 @@ class PhotoScan:
         unreadable: (position, reason) of the other files.
         hashes: (P,) uint64, the perceptual hash; (0,) without fingerprints.
         luma_grids: (P, 256) uint8, luma on a grid of 16 × 16; (0, 256) without fingerprints.
-        colour_modes: number of photos by mode, in the words of `veduta.photos.header.colour_mode`;
-            empty without fingerprints.
+        colour_modes: number of photos by mode, as `veduta.photos.colour_mode` names it; empty
+            without fingerprints.
         faults: in the order of the files; empty where they were not wanted.
     """
 
@@ -168,7 +168,7 @@ def _in_threads(
 
 def _scan(path: Path, fingerprints: bool, faults: bool) -> _ScannedPhoto | PhotoError:
     from veduta.photos import content_hash, decode, perceptual_hash, read_bytes, resize
-    from veduta.photos.header import colour_mode
+    from veduta.photos.colour_mode import colour_mode
 
     long_side = FAULTS_LONG_SIDE if faults else _FINGERPRINTS_LONG_SIDE
     try:

@@ -1,7 +1,8 @@
 """Everything that touches the bytes of a photo.
 
-Formats are told by content and come from an allow-list (JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF,
-BMP). Whatever is wrong with a file ends as a `veduta.errors.PhotoError` that names it and says why.
+The content of a file decides its format, which must be on an allow-list (JPEG, PNG, WebP, AVIF,
+HEIC, TIFF, GIF, BMP). Anything wrong with a file becomes a `veduta.errors.PhotoError` that names
+the file and says why.
 """
 
 from __future__ import annotations
@@ -35,14 +36,24 @@ __all__ = [
 
 
 def load(path: str | bytes | os.PathLike[str], *, at_least: int | None = None) -> Photo:
-    """Read and decode a photo: `decode(read_bytes(path))`, with the errors of both."""
+    """Read and decode a photo.
+
+    Args:
+        path: the file.
+        at_least: pixels of the long side, as for `decode`.
+
+    Raises:
+        PhotoError: as `read_bytes` and `decode`.
+    """
     return decode(read_bytes(path), path=path, at_least=at_least)
 
 
 def preview(path: str | bytes | os.PathLike[str], side: int) -> bytes | None:
-    """Return a photo as JPEG of at most `side` pixels; None if it is gone or does not decode.
+    """Return a photo as a small JPEG for a page, or None if it cannot be read.
 
-    For pages, which say in its place that there is no picture.
+    Args:
+        path: the file.
+        side: long side of the JPEG, in pixels, at most.
     """
     try:
         return thumbnail(load(path, at_least=side).pixels, side)

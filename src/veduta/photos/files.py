@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from veduta.errors import PhotoTooLarge, PhotoUnreadable
-from veduta.photos.formats import HEAD, sniff
+from veduta.photos.formats import HEAD_BYTES, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,9 +19,9 @@ __all__ = ["MAX_BYTES", "Candidate", "find_photos", "is_ignored", "read_bytes"]
 MAX_BYTES = 256 * 1024 * 1024
 """The default cap on a file's size."""
 
-_OPEN = (
+_OPEN_FLAGS = (
     os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not wait for its writer
+    | getattr(os, "O_NONBLOCK", 0)  # To open a FIFO must not wait for its writer.
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
@@ -32,7 +32,7 @@ _PHOTO_EXTENSIONS = frozenset(
     b"tif tiff gif bmp dib".split()
 )
 
-# Files of these kinds are not opened to see whether they are photos after all.
+# Files with these extensions are not opened to see whether they are photos.
 _OTHER_EXTENSIONS = frozenset(
     b"7z aac aae ai aif apk arw asc asf avi bak bat bin blend bz2 c cfg class conf cpp cr2 cr3 crw "
     b"cs css csv ctl dat db dbf dll dmg dng doc docx dylib egg eml eps epub erf exe flac flv gpx "
@@ -47,7 +47,7 @@ _OTHER_EXTENSIONS = frozenset(
 
 _SYSTEM_NAMES = frozenset({b"thumbs.db", b"desktop.ini", b"@eadir", b"__macosx", b"$recycle.bin"})
 
-_NOT_REGULAR = (
+_KINDS_OF_FILES = (
     (stat.S_ISDIR, "a folder, not a photo"),
     (stat.S_ISFIFO, "a pipe, not a regular file"),
     (stat.S_ISSOCK, "a socket, not a regular file"),
@@ -55,7 +55,7 @@ _NOT_REGULAR = (
     (stat.S_ISBLK, "a device, not a regular file"),
 )
 
-_PLAIN_WORDS = {
+_REASONS = {
     errno.ENOENT: "the file is not there (any more)",
     errno.ENOTDIR: "the file is not there (a part of its path is not a folder)",
     errno.ELOOP: "its links lead in a circle",
@@ -65,37 +65,47 @@ _PLAIN_WORDS = {
     errno.ENAMETOOLONG: "its name is too long for the file system",
     errno.EMFILE: "too many files are open in this process (see `ulimit -n`)",
     errno.ENFILE: "too many files are open on this machine",
-    errno.ESTALE: "the network folder it lies in has gone away",
+    errno.ESTALE: "its network folder is gone",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that may be a photo."""
+    """A file that may be a photo.
+
+    Attributes:
+        path: as the file system has it: the given folder, then the path from there to the file.
+        size: in bytes; -1 for a broken link or a folder that cannot be listed. `read_bytes` of the
+            path says why.
+        mtime_ns: time of the last change, in nanoseconds since 1970; 0 if the size is -1.
+    """
 
     path: bytes
-    """As the file system has it: the given folder, then the way down to the file."""
     size: int
-    """In bytes; -1 for a broken link or a folder that cannot be listed: reading it says why."""
     mtime_ns: int
-    """Time of the last change, in nanoseconds since 1970; 0 where the size is -1."""
 
 
 def read_bytes(path: str | bytes | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Read a regular file, links followed.
+    """Read a regular file. Links are followed.
 
-    Raises `PhotoUnreadable` (not there, no permission, a folder, pipe, socket or device, a circle
-    of links, a read error) or `PhotoTooLarge` (more than `max_bytes`).
+    Args:
+        path: the file.
+        max_bytes: cap on its size.
+
+    Raises:
+        PhotoUnreadable: it is missing, there is no permission, it is a folder, pipe, socket or
+            device, its links lead in a circle, or the disk reports an error.
+        PhotoTooLarge: it has more than `max_bytes`.
     """
     name = os.fsdecode(path)
     try:
-        # Opening some devices does something, so they must not even be opened (a folder may, and
-        # tells whether it could be listed); and what was opened must still be a file, for it may
-        # have been replaced in between.
+        # To open some devices has an effect, so the kind of the file is checked before. A folder is
+        # opened, to learn whether it can be listed. The kind is checked again after the file is
+        # open, because another file may have its name by now.
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             _check_regular(name, status)
-        descriptor = os.open(path, _OPEN)
+        descriptor = os.open(path, _OPEN_FLAGS)
         try:
             status = os.fstat(descriptor)
             _check_regular(name, status)
@@ -105,9 +115,9 @@ def read_bytes(path: str | bytes | os.PathLike[str], *, max_bytes: int = MAX_BYT
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise PhotoUnreadable(name, _plain_words(error, path)) from error
-    except ValueError as error:  # a null byte in the name
-        raise PhotoUnreadable(name, _impossible(error)) from error
+        raise PhotoUnreadable(name, _reason(error, path)) from error
+    except ValueError as error:  # A null byte in the name.
+        raise PhotoUnreadable(name, _impossible_name(error)) from error
     size = max(status.st_size, len(data))
     if size > max_bytes:
         raise PhotoTooLarge(
@@ -118,51 +128,58 @@ def read_bytes(path: str | bytes | os.PathLike[str], *, max_bytes: int = MAX_BYT
 
 def _check_regular(name: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kinds = (words for is_kind, words in _NOT_REGULAR if is_kind(status.st_mode))
-        raise PhotoUnreadable(name, next(kinds, "not a regular file"))
+        reasons = (reason for is_kind, reason in _KINDS_OF_FILES if is_kind(status.st_mode))
+        raise PhotoUnreadable(name, next(reasons, "not a regular file"))
 
 
 def _read_up_to(descriptor: int, expected: int, max_bytes: int) -> bytes:
-    """Read to the end, or one byte beyond the cap if the file grows past it while read."""
+    """Read to the end, or one byte beyond the cap if the file grows meanwhile."""
     chunks = []
     total = 0
-    want = expected + 1
+    request = expected + 1
     while total <= max_bytes:
-        chunk = os.read(descriptor, min(want, max_bytes + 1 - total))
+        chunk = os.read(descriptor, min(request, max_bytes + 1 - total))
         if not chunk:
             break
         chunks.append(chunk)
         total += len(chunk)
-        want = max(expected + 1 - total, 1 << 16)
+        request = max(expected + 1 - total, 1 << 16)
     return b"".join(chunks) if len(chunks) != 1 else chunks[0]
 
 
-def _plain_words(error: OSError, path: str | bytes | os.PathLike[str]) -> str:
+def _reason(error: OSError, path: str | bytes | os.PathLike[str]) -> str:
     if error.errno == errno.ENOENT and os.path.islink(path):
         return "a link to a file that is not there"
-    known = _PLAIN_WORDS.get(error.errno or 0)
-    return known or f"it cannot be read ({error.strerror or error})"
+    reason = _REASONS.get(error.errno or 0)
+    return reason or f"it cannot be read ({error.strerror or error})"
 
 
-def _impossible(error: ValueError) -> str:
+def _impossible_name(error: ValueError) -> str:
     return f"no file can have this name ({error})"
 
 
 def find_photos(folders: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[Candidate]:
-    """Yield the files below `folders` that may be photos.
+    """List the files in folders that may be photos.
 
-    A folder's entries come in the order of their names (as bytes), sub-folders in their place.
-    Links to files and to folders are followed; a folder is entered once however many ways lead to
-    it, so no circle of links has no end. Every name of a file counts: two names are two rows of an
-    index, as two copies are. Hidden names and what operating systems and network
-    disks leave behind are skipped. A file counts by its extension; if that is missing or unknown,
-    by its first bytes. A file given instead of a folder is always yielded.
+    The entries of a folder come in the order of their names (as bytes), sub-folders at their
+    position. Links to files and folders are followed. A folder is entered only once, however many
+    links lead to it, so circles of links do no harm. A file with two names is listed twice, like
+    two copies. Hidden files and the files that operating systems and network disks leave behind are
+    skipped. The extension of a file decides; if it is missing or unknown, its first bytes decide. A
+    file that is given in place of a folder is always listed.
 
-    What goes wrong below a given folder is no reason to stop and must not be lost: a broken link
-    with a photo's name, and a sub-folder that cannot be listed, are yielded with size -1, and
-    `read_bytes` of that path raises the error that belongs in the report.
+    An error below a given folder does not end the list, and is not lost: a broken link with a
+    photo's name, and a sub-folder that cannot be listed, come with the size -1. `read_bytes` of
+    that path raises the error for the report.
 
-    Raises `PhotoUnreadable` for a given folder that is not there or cannot be listed.
+    Args:
+        folders: folders, or single files.
+
+    Yields:
+        The files.
+
+    Raises:
+        PhotoUnreadable: a given folder is missing or cannot be listed.
     """
     seen: set[tuple[int, int]] = set()
     for folder in folders:
@@ -176,19 +193,19 @@ def find_photos(folders: Iterable[str | bytes | os.PathLike[str]]) -> Iterator[C
                 continue
             entries = _sorted_entries(start)
         except OSError as error:
-            raise PhotoUnreadable(os.fsdecode(start), _plain_words(error, start)) from error
-        except ValueError as error:  # a null byte in the name
-            raise PhotoUnreadable(os.fsdecode(start), _impossible(error)) from error
+            raise PhotoUnreadable(os.fsdecode(start), _reason(error, start)) from error
+        except ValueError as error:  # A null byte in the name.
+            raise PhotoUnreadable(os.fsdecode(start), _impossible_name(error)) from error
         yield from _walk(entries, seen)
 
 
 def is_ignored(name: bytes) -> bool:
-    """Tell whether `find_photos` skips files and folders of this name."""
+    """Return whether `find_photos` skips files and folders with this name."""
     return name.startswith(b".") or name.lower() in _SYSTEM_NAMES
 
 
 def _walk(entries: list[os.DirEntry[bytes]], seen: set[tuple[int, int]]) -> Iterator[Candidate]:
-    # A list taken from its end, not recursion: a tree may be deeper than Python's stack.
+    # This is no recursion, because a tree of folders may be deeper than Python's stack.
     pending = entries[::-1]
     while pending:
         entry = pending.pop()
@@ -207,8 +224,8 @@ def _walk(entries: list[os.DirEntry[bytes]], seen: set[tuple[int, int]]) -> Iter
             if extension not in _PHOTO_EXTENSIONS and not _begins_like_a_photo(entry.path, status):
                 continue
         except OSError:
-            # Who reads this path meets the same error and reports it. A link that leads nowhere
-            # is worth a report only if it is named like a photo.
+            # Whoever reads this path gets the same error and reports it. A broken link is reported
+            # only if it is named like a photo.
             if extension in _PHOTO_EXTENSIONS or not entry.is_symlink():
                 yield Candidate(entry.path, -1, 0)
             continue
@@ -221,9 +238,9 @@ def _sorted_entries(folder: bytes) -> list[os.DirEntry[bytes]]:
 
 
 def _first_visit(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
-    """Whether this folder was not seen before; now it is."""
+    """Return whether this folder was not seen before, and note it."""
     identity = (status.st_dev, status.st_ino)
-    if status.st_ino == 0:  # a file system that numbers nothing
+    if status.st_ino == 0:  # The file system has no numbers.
         return True
     if identity in seen:
         return False
@@ -235,4 +252,4 @@ def _begins_like_a_photo(path: bytes, status: os.stat_result) -> bool:
     if not stat.S_ISREG(status.st_mode):
         return False
     with open(path, "rb") as file:
-        return sniff(file.read(HEAD)) is not None
+        return sniff(file.read(HEAD_BYTES)) is not None

@@ -1,10 +1,10 @@
-"""Which format some bytes are of, told from the bytes alone: a name proves nothing."""
+"""The format of a file, from its bytes alone: a file name proves nothing."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["EXTENSIONS", "FORMATS", "HEAD", "looks_like", "sniff"]
+__all__ = ["EXTENSIONS", "FORMATS", "HEAD_BYTES", "describe_bytes", "sniff"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP")
 """The allow-list."""
@@ -19,10 +19,10 @@ EXTENSIONS = {
     "GIF": ("gif",),
     "BMP": ("bmp", "dib"),
 }
-"""What files of each format are named, the usual ending first."""
+"""The file extensions of each format, the usual one first."""
 
-HEAD = 64
-"""How many bytes from the start `sniff` needs."""
+HEAD_BYTES = 64
+"""Number of bytes at the start of a file that `sniff` needs."""
 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset(
@@ -38,10 +38,10 @@ _MAGIC = (
     (b"II+\0", "TIFF"),  # BigTIFF
     (b"MM\0+", "TIFF"),
 )
-# Sizes of the BMP headers in use. "BM" alone also begins words and other people's files.
-_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+# A BMP header has one of these sizes. "BM" alone also begins texts and other files.
+_BMP_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
-_LOOKALIKES: tuple[tuple[bytes, str], ...] = (
+_OTHER_FILES: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive or office document"),
     (b"PK\x05\x06", "an empty ZIP archive"),
@@ -71,38 +71,42 @@ _LOOKALIKES: tuple[tuple[bytes, str], ...] = (
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the format of a file that begins with `head` (64 bytes are enough), or None.
+    """Return the format of a file by its first bytes.
 
-    The answer is one of `FORMATS`. A camera raw file that is built as a TIFF answers "TIFF".
+    Args:
+        head: the first `HEAD_BYTES` bytes, or more.
+
+    Returns:
+        One of `FORMATS`, or None. It is "TIFF" for a camera raw file that is built as a TIFF.
     """
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES:
         return "BMP"
     return _sniff_brands(head) if head[4:8] == b"ftyp" else None
 
 
 def _sniff_brands(head: bytes) -> str | None:
-    """Tell AVIF from HEIF by the brands of an ISO media file; a video has neither's."""
-    length = min(int.from_bytes(head[:4], "big"), HEAD)
+    """Return AVIF or HEIF by the brands of an ISO media file; None for a video."""
+    length = min(int.from_bytes(head[:4], "big"), HEAD_BYTES)
     major = head[8:12]
     if major in _AVIF_BRANDS:
         return "AVIF"
     if major not in _HEIF_BRANDS:
         return None
-    compatible = {head[at : at + 4] for at in range(16, length, 4)}
-    # mif1 and msf1 name only the container: the codec stands among the compatible brands.
+    compatible = {head[start : start + 4] for start in range(16, length, 4)}
+    # mif1 and msf1 name only the container. The codec is among the compatible brands.
     if major in (b"mif1", b"msf1") and compatible & _AVIF_BRANDS:
         return "AVIF"
     return "HEIF"
 
 
-def looks_like(data: bytes) -> str:
-    """Say in a few words what bytes that are no photo look like, for an error message."""
-    for magic, name in _LOOKALIKES:
+def describe_bytes(data: bytes) -> str:
+    """Return in a few words what bytes that are no photo probably are, for an error message."""
+    for magic, name in _OTHER_FILES:
         if data.startswith(magic):
             return name
     if data[4:8] == b"ftyp":

@@ -1,7 +1,7 @@
-"""A look at a HEIF's list of items before libheif's binding sees it.
+"""A check of a HEIF's list of items before libheif's binding reads it.
 
-pi_heif (1.4) makes text of every metadata item's type, and takes the process down with it where
-the bytes are none, as one damaged byte in the list makes them. Boxes: ISO/IEC 14496-12.
+pi_heif (1.4) decodes the type of every metadata item as text. If the bytes are no text, which one
+damaged byte in the list can cause, it ends the whole process. Boxes: ISO/IEC 14496-12.
 """
 
 from __future__ import annotations
@@ -13,48 +13,57 @@ if TYPE_CHECKING:
 
 __all__ = ["check_items"]
 
-_FULL_BOX = 4  # version and flags, before the content
-_MOST_ITEMS = 100_000
+_FULL_BOX_BYTES = 4
+"""Version and flags, before the content of a full box."""
+_MAX_ITEMS = 100_000
 
 
 def check_items(data: bytes) -> None:
-    """Raise ValueError where an item's type, name or content type is no text."""
+    """Refuse a HEIF with an item whose type, name or content type is no text.
+
+    Args:
+        data: the content of the file.
+
+    Raises:
+        ValueError: there is such an item, or there are too many items.
+    """
     view = memoryview(data)
     for meta in _boxes(view, b"meta"):
-        for items in _boxes(meta[_FULL_BOX:], b"iinf"):
-            if len(items) < _FULL_BOX + 4:
-                return  # libheif refuses it in its own words
-            wide_count = 4 if items[0] != 0 else 2
-            for number, item in enumerate(_boxes(items[_FULL_BOX + wide_count :], b"infe")):
-                if number >= _MOST_ITEMS:
-                    raise ValueError(f"more than {_MOST_ITEMS} items")
+        for items in _boxes(meta[_FULL_BOX_BYTES:], b"iinf"):
+            if len(items) < _FULL_BOX_BYTES + 4:
+                return  # libheif refuses the file with a message of its own.
+            count_bytes = 4 if items[0] != 0 else 2
+            for number, item in enumerate(_boxes(items[_FULL_BOX_BYTES + count_bytes :], b"infe")):
+                if number >= _MAX_ITEMS:
+                    raise ValueError(f"more than {_MAX_ITEMS} items")
                 _check_item(item)
 
 
 def _check_item(item: memoryview) -> None:
     version = item[0] if item else 0
-    identity = {2: 4, 3: 6}.get(version, 4)  # item_ID and protection index
-    words = bytes(item[_FULL_BOX + identity :])
+    id_bytes = {2: 4, 3: 6}.get(version, 4)  # item_ID and protection index
+    text = bytes(item[_FULL_BOX_BYTES + id_bytes :])
     if version >= 2:
-        kind, words = words[:4], words[4:]
+        kind, text = text[:4], text[4:]
         if not all(0x20 <= byte < 0x7F for byte in kind):
             raise ValueError(f"an item of the impossible type {kind!r}")
     try:
-        words.decode("utf-8")
+        text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError("an item whose name is no text") from error
 
 
 def _boxes(view: memoryview, kind: bytes) -> Iterator[memoryview]:
-    """Yield the content of each box of one kind that lies directly in `view`."""
-    at = 0
-    while at + 8 <= len(view):
-        size, start = int.from_bytes(view[at : at + 4], "big"), at + 8
-        if size == 1:  # the size stands after the type, in 64 bits
-            size, start = int.from_bytes(view[at + 8 : at + 16], "big"), at + 16
-        end = len(view) if size == 0 else at + size
-        if end < start:
-            return  # libheif refuses it in its own words
-        if view[at + 4 : at + 8] == kind:
-            yield view[start:end]
-        at = end
+    """Yield the content of each box of one kind that is directly in `view`."""
+    start = 0
+    while start + 8 <= len(view):
+        size, content = int.from_bytes(view[start : start + 4], "big"), start + 8
+        if size == 1:  # The size is in the 64 bits after the type.
+            size = int.from_bytes(view[start + 8 : start + 16], "big")
+            content = start + 16
+        end = len(view) if size == 0 else start + size
+        if end < content:
+            return  # libheif refuses the file with a message of its own.
+        if view[start + 4 : start + 8] == kind:
+            yield view[content:end]
+        start = end

@@ -1,4 +1,4 @@
-"""Pillow's warnings go to the log, where they name a photo and stop nobody's program."""
+"""Pillow's warnings go to the log, where they name a photo and stop no program."""
 
 from __future__ import annotations
 
@@ -15,37 +15,42 @@ if TYPE_CHECKING:
 __all__ = ["logged_warnings"]
 
 _log = logging.getLogger("veduta.photos")
-_photo = threading.local()
+_thread_local = threading.local()
 _lock = threading.Lock()
-_scope = contextlib.ExitStack()
-_inside = 0
+_filters = contextlib.ExitStack()
+_open_blocks = 0
 
 
 @contextlib.contextmanager
 def logged_warnings(name: str) -> Iterator[None]:
-    """Within it, a warning that Pillow issues is logged (level INFO) under the photo's name.
+    """Log the warnings that Pillow issues in the block (level INFO) under the name of the photo.
 
-    The filters of `warnings` belong to the whole process. The first thread that enters sets them
-    and the last that leaves puts them back; other packages' warnings go their usual way throughout.
+    The filters of `warnings` belong to the whole process. The first thread that enters such a block
+    sets them, and the last one that leaves restores them. Warnings of other packages are shown as
+    usual.
+
+    Args:
+        name: of the photo.
     """
-    global _inside  # noqa: PLW0603
+    global _open_blocks  # noqa: PLW0603
     with _lock:
-        if _inside == 0:
-            _scope.enter_context(warnings.catch_warnings())
+        if _open_blocks == 0:
+            _filters.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("always", module=r"PIL(\.|$)")
-            warnings.showwarning = _logging_instead_of(warnings.showwarning)
-        _inside += 1
-    _photo.name = name
+            warnings.showwarning = _with_log(warnings.showwarning)
+        _open_blocks += 1
+    _thread_local.name = name
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _scope.close()
+            _open_blocks -= 1
+            if _open_blocks == 0:
+                _filters.close()
 
 
-def _logging_instead_of(show: Callable[..., None]) -> Callable[..., None]:
+def _with_log(show: Callable[..., None]) -> Callable[..., None]:
+    """Return a replacement of `warnings.showwarning` that logs the warnings of Pillow."""
     import PIL
 
     folder = str(Path(PIL.__file__).parent)
@@ -54,7 +59,7 @@ def _logging_instead_of(show: Callable[..., None]) -> Callable[..., None]:
         message: Warning | str, category: type[Warning], filename: str, *rest: object
     ) -> None:
         if filename.startswith(folder):
-            _log.info("%s: %s", getattr(_photo, "name", "a photo"), message)
+            _log.info("%s: %s", getattr(_thread_local, "name", "a photo"), message)
         else:
             show(message, category, filename, *rest)
 

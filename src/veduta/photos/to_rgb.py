@@ -1,4 +1,4 @@
-"""Every pixel layout that Pillow decodes to, made 8-bit RGB."""
+"""Every pixel layout that Pillow decodes to, converted to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ if TYPE_CHECKING:
 
 __all__ = ["to_rgb"]
 
-_WITH_ALPHA = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
+_MODES_WITH_ALPHA = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
 
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Return an image as (H, W, 3) RGB in 0 to 255.
 
-    Transparent parts lie on white. 16-bit grey is divided by 257. 32-bit and floating grey, whose
-    range no header tells, is taken as 0 to 1, 0 to 255 or 0 to 65535, the first that holds all of
-    it; else its least value becomes black and its greatest white. Raises ValueError for a layout
-    that has no conversion.
+    Transparent parts become white. 16-bit grey is divided by 257. The range of 32-bit and floating
+    grey is in no header: it is taken as 0 to 1, 0 to 255 or 0 to 65535, the first that holds all
+    values. If none does, the least value becomes black and the greatest white.
+
+    Args:
+        image: a decoded image.
+
+    Raises:
+        ValueError: the layout has no conversion.
     """
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_to_rgb(np.asarray(image))
-    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+    if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
         return _on_white(image)
     if image.mode == "LAB":
         image = _from_lab(image)
@@ -50,17 +55,17 @@ def _from_lab(image: Image.Image) -> Image.Image:
 
 def _grey_to_rgb(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    lowest, highest = float(grey.min()), float(grey.max())
-    if values.dtype.itemsize == 2:
-        low, high = 0.0, 65535.0
-    elif lowest < 0 or highest > 65535:
-        low, high = lowest, highest
-    else:
-        floating = values.dtype.kind == "f"
-        low, high = (
-            0.0,
-            next(top for top in (1.0 if floating else 255.0, 255.0, 65535.0) if highest <= top),
-        )
-    scaled = (grey - low) * (255.0 / max(high - low, 1e-30))
+    black, white = _grey_range(values.dtype, float(grey.min()), float(grey.max()))
+    scaled = (grey - black) * (255.0 / max(white - black, 1e-30))
     grey8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return np.repeat(grey8[:, :, np.newaxis], 3, axis=2)
+
+
+def _grey_range(dtype: np.dtype[np.generic], least: float, greatest: float) -> tuple[float, float]:
+    """Return the values that become black and white."""
+    if dtype.itemsize == 2:
+        return 0.0, 65535.0
+    if least < 0 or greatest > 65535:
+        return least, greatest
+    usual = (1.0, 255.0, 65535.0) if dtype.kind == "f" else (255.0, 65535.0)
+    return 0.0, next(white for white in usual if greatest <= white)
