@@ -30,8 +30,8 @@ from veduta.learn.recipe import Input, Network, Recipe, Training, Tuning, open_r
 from veduta.learn.recipe_text import recipe_toml
 from veduta.learn.runs.history import write_history
 from veduta.learn.training.schedule import Epoch
-from veduta.learn.tuning.search_space import Choices, Range, read_space, space_of_text
-from veduta.learn.tuning.study import Study, create_or_open, read_study
+from veduta.learn.tuning.search_space import Choices, Range, parse_axis, read_space
+from veduta.learn.tuning.study import DatasetChoice, Study, open_study_folder, read_study
 from veduta.learn.tuning.study_report import study_page, training_command
 from veduta.learn.tuning.tuner import tune
 from veduta.pages.study_page import write_study_page
@@ -215,7 +215,9 @@ def test_stops_when_the_first_trials_fail_alike(tmp_path: Path) -> None:
         raise LearnError("one class only")
 
     toy = Toy(fails)
-    with pytest.raises(LearnError, match="first 3 trials failed alike: one class only"):
+    with pytest.raises(
+        LearnError, match="first 3 trials failed for the same reason: one class only"
+    ):
         tune(recipe(), tmp_path, tmp_path / "study", trials=20, train=toy)
     assert len(toy.folders) == 3
 
@@ -345,13 +347,13 @@ def test_a_run_that_only_lacked_the_book_keeping_is_not_trained_again(tmp_path: 
 
 def test_a_trial_that_ends_its_process_again_and_again_is_given_up(tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    on = {"dataset": str(tmp_path), "labels": "", "column": "split"}
+    dataset = DatasetChoice(str(tmp_path))
     for _ in range(3):
-        opened = create_or_open(folder, recipe(), read_space(recipe()), on)
-        claim = opened.claim(2)
-        assert claim is not None
-        assert claim.number == 1
-        claim.lock.release()  # as the kernel does for a killed process
+        opened = open_study_folder(folder, recipe(), read_space(recipe()), dataset)
+        trial = opened.claim(2)
+        assert trial is not None
+        assert trial.number == 1
+        trial.lock.release()  # The kernel does this for a killed process.
 
     toy = Toy()
     study = tune(recipe(), tmp_path, folder, trials=2, train=toy)
@@ -448,14 +450,23 @@ def test_the_command_that_trains_the_best_reads_the_same_photos(tmp_path: Path) 
         )
 
 
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    opened = open_study_folder(
+        tmp_path / "study", recipe(), read_space(recipe()), DatasetChoice(str(tmp_path))
+    )
+    opened.study.set_user_attr("dataset", 3)
+    with pytest.raises(LearnError, match=r"study\.jsonl: the study is damaged: dataset: Expected"):
+        read_study(tmp_path / "study")
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"photo")
 
-    with pytest.raises(LearnError, match="no study"):
+    with pytest.raises(LearnError, match="not a study"):
         tune(recipe(), tmp_path, tmp_path / "photos", train=Toy())
     assert [one.name for one in (tmp_path / "photos").iterdir()] == ["a.jpg"]
-    with pytest.raises(LearnError, match="no study"):
+    with pytest.raises(LearnError, match="not a study"):
         read_study(tmp_path / "photos")
     with pytest.raises(LearnError, match="cannot be written"):
         tune(recipe(), tmp_path, tmp_path / "photos" / "a.jpg" / "study", train=Toy())
@@ -496,18 +507,18 @@ def test_a_space_is_read_with_its_types() -> None:
         ({"training.bach": {"low": 1, "high": 2}}, "no 'bach' there; did you mean 'batch'"),
         ({"traning.batch": {"low": 1, "high": 2}}, "did you mean 'training'"),
         ({"network.layers.0.kernal": {"low": 1, "high": 2}}, "did you mean 'kernel'"),
-        ({"network.layers.7.conv": {"low": 1, "high": 2}}, "no place in a list of 3"),
+        ({"network.layers.7.conv": {"low": 1, "high": 2}}, "the list has 3 items"),
         ({"training.batch.x": {"low": 1, "high": 2}}, "it has no keys inside"),
-        ({"training.batch": 3}, "wanted is"),
-        ({"training.batch": {"low": 1, "hihg": 2}}, "unknown word hihg; did you mean 'high'"),
-        ({"training.batch": {"low": 1}}, "high is missing"),
+        ({"training.batch": 3}, r"expected \{"),
+        ({"training.batch": {"low": 1, "hihg": 2}}, "unknown key hihg; did you mean 'high'"),
+        ({"training.batch": {"low": 1}}, "missing required field `high`"),
         ({"training.batch": {"low": 2, "high": 2}}, "not less"),
-        ({"training.batch": {"low": "a", "high": 2}}, "low: a number is wanted"),
-        ({"training.batch": {"low": True, "high": 2}}, "low: a number is wanted"),
+        ({"training.batch": {"low": "a", "high": 2}}, "low: Expected"),
+        ({"training.batch": {"low": True, "high": 2}}, "low: Expected"),
         ({"training.batch": {"low": 8, "high": 20, "step": 8}}, "no number of steps"),
         ({"training.batch": {"low": 8, "high": 16, "step": 0}}, "no number of steps"),
         ({"training.batch": {"low": 8, "high": 16, "step": -8}}, "no number of steps"),
-        ({"training.batch": {"low": 1, "high": 2, "log": 1}}, "true or false"),
+        ({"training.batch": {"low": 1, "high": 2, "log": 1}}, "log: Expected `bool`"),
         ({"training.batch": {"low": 1, "high": 3, "step": 1, "log": True}}, "either step or log"),
         ({"training.l2": {"low": 0, "high": 1, "log": True}}, "greater than 0"),
         (
@@ -522,10 +533,10 @@ def test_a_space_is_read_with_its_types() -> None:
             {"training.optimizer": {"choices": ["adam", "adams"]}},
             "expected one of adam, adamw, rmsprop, sgd, not 'adams'",
         ),
-        ({"training.optimizer": {"choices": []}}, "one value or more"),
+        ({"training.optimizer": {"choices": []}}, "choices: Expected `array` of length >= 1"),
         ({"training.optimizer": {"choices": ["sgd", "sgd"]}}, "twice"),
         ({"training.optimizer": {"choices": ["sgd"], "low": 1}}, "either choices or low"),
-        ({"training.monitor": {"choices": ["val_loss"]}}, "what trials are compared by"),
+        ({"training.monitor": {"choices": ["val_loss"]}}, "trials are compared by it"),
         ({"training.learning_rate": {"low": 1, "high": math.inf}}, "finite"),
     ],
 )
@@ -541,7 +552,7 @@ def test_wrong_spaces_are_refused_before_anything_starts(
 def test_what_changes_the_loss_is_not_compared_by_it(key: str) -> None:
     space = {key: {"low": 0.0, "high": 1.0}}
     assert read_space(recipe(space))
-    with pytest.raises(RecipeError, match="do not compare"):
+    with pytest.raises(RecipeError, match="cannot be compared"):
         read_space(recipe(space, monitor="val_loss"))
 
 
@@ -557,15 +568,15 @@ def test_what_changes_the_loss_is_not_compared_by_it(key: str) -> None:
     ],
 )
 def test_a_space_on_the_command_line(text: str, table: dict[str, Any]) -> None:
-    key, read = space_of_text(text)
+    key, read = parse_axis(text)
     assert key == text.partition("=")[0].strip()
     assert read == table
 
 
 @pytest.mark.parametrize("text", ["", "k", "k=", "=1:2", "k=1", "k=a:b", "k=1:2:log:3", "k=1:2:x"])
 def test_a_wrong_space_on_the_command_line(text: str) -> None:
-    with pytest.raises(RecipeError, match="wanted is KEY=LOW:HIGH"):
-        space_of_text(text)
+    with pytest.raises(RecipeError, match="expected KEY=LOW:HIGH"):
+        parse_axis(text)
 
 
 @given(
@@ -732,7 +743,7 @@ def test_the_command_says_what_is_wrong(
         ([toml, str(tmp_path), *out, "--space", "training.bach=1:9"], 3, "did you mean 'batch'"),
         ([toml, str(tmp_path), *out, "--trials", "0"], 2, "--trials"),
         ([toml, str(tmp_path), *out, "--hours", "0"], 2, "--hours"),
-        ([toml, str(tmp_path), *out], 3, "failed alike: one class only"),
+        ([toml, str(tmp_path), *out], 3, "failed for the same reason: one class only"),
         ([toml, str(tmp_path), "--out", str(tmp_path / "b"), "--trials", "2"], 3, "all trials"),
     ):
         assert run_command(arguments) == code
@@ -754,7 +765,7 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr("veduta.learn.runs.train.train", Toy(interrupts))
     assert run_command([toml, str(tmp_path), "--out", str(tmp_path / "study")]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
 
 
 def test_a_real_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,14 +15,15 @@ import click
 from veduta.cli.options import json_option, training_options
 from veduta.cli.printing import command_line, print_json, shown
 from veduta.cli.progress import stages
-from veduta.text import count, duration
+from veduta.text import count, duration, printable
 
 if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
     from veduta.learn.tuning.study import Study, Trial
 
-_LISTED = 10  # trials; the report and --json have all
-_REASONS = 3
+# The report and --json have all trials.
+MAX_TRIALS_LISTED = 10
+MAX_REASONS_LISTED = 3
 
 
 @click.command("tune")
@@ -38,23 +39,25 @@ _REASONS = 3
     "--trials",
     type=click.IntRange(1),
     metavar="N",
-    help="Trials that the study shall have.  [default: the recipe's tune.trials]",
+    help="Number of trials of the study.  [default: the recipe's tune.trials]",
 )
 @click.option(
     "--hours",
     type=click.FloatRange(0, min_open=True),
     metavar="H",
-    help="Stop after so many hours; the next call goes on.",
+    help="Stop after this time; the next call continues.",
 )
 @click.option(
     "--space",
     "spaces",
     multiple=True,
     metavar="KEY=LOW:HIGH[:STEP|:log]",
-    help="Tune this key too, or in this range; KEY=ONE,OTHER for choices.",
+    help="Also tune this key, or in this range; KEY=ONE,OTHER for choices.",
 )
 @training_options
-@click.option("--keep-all", is_flag=True, help="Keep the weights of every trial, not of the best.")
+@click.option(
+    "--keep-all", is_flag=True, help="Keep the weights of every trial, not only of the best."
+)
 @json_option
 def command(
     recipe: str,
@@ -76,18 +79,18 @@ def command(
     veduta tune cnn-3-tuned DATASET --out STUDY --trials 30
     veduta tune cnn-1 DATASET --space training.learning_rate=1e-5:1e-2:log
 
-    What is tried, the recipe's [tune.space] says. Trials are compared by the validation figure
-    that training.monitor names; the photos of the test are not looked at. Called again after an
-    interruption, it goes on with the trials that were under way. Several processes may work on one
-    STUDY: one for each GPU, chosen by CUDA_VISIBLE_DEVICES. It leaves best.toml, the
-    recipe with the best values, and report.html.
+    The recipe's [tune.space] names the keys and their ranges. Trials are compared by the validation
+    figure that training.monitor names; test photos are not used. After an interruption, the same
+    command continues the unfinished trials. Several processes may work on one STUDY: one for each
+    GPU, chosen by CUDA_VISIBLE_DEVICES. The command writes best.toml, the recipe with the best
+    values, and report.html.
     """
     from veduta.learn import require_packages
     from veduta.learn.recipe import open_recipe
 
     opened = _with_spaces(open_recipe(recipe, changes), spaces)
     require_packages()
-    from veduta.learn.tuning.study_report import REPORT, study_page
+    from veduta.learn.tuning.study_report import REPORT_FILE, study_page
     from veduta.learn.tuning.tuner import tune
     from veduta.pages.study_page import write_study_page
 
@@ -106,13 +109,13 @@ def command(
                 allow_leak=allow_leak,
                 keep_all=keep_all,
                 on_progress=advance,
-                on_trial=None if as_json else _teller(limit, hours),
+                on_trial=None if as_json else _trial_printer(limit, hours),
                 command=command_line(),
             )
     except KeyboardInterrupt:
-        click.echo(f"{shown(folder)} stays; the same command goes on with it.", err=True)
+        click.echo(f"{shown(folder)} is kept; the same command continues it.", err=True)
         raise
-    report = folder / REPORT
+    report = folder / REPORT_FILE
     try:
         write_study_page(report, study_page(study))
     except OSError as error:
@@ -120,7 +123,7 @@ def command(
     if as_json:
         print_json({**study.as_json(), "report": str(report)})
     else:
-        for line in _lines(study, limit):
+        for line in _result_lines(study, limit):
             click.echo(line)
         click.echo(f"report   {shown(report)}")
     _check_outcome(study)
@@ -128,37 +131,37 @@ def command(
 
 
 def _with_spaces(recipe: Recipe, spaces: Sequence[str]) -> Recipe:
-    from veduta.learn.tuning.search_space import flat_space, space_of_text
+    from veduta.learn.tuning.search_space import flatten_space, parse_axis
 
     if not spaces:
         return recipe
-    space = flat_space(recipe.tune.space) | dict(space_of_text(one) for one in spaces)
+    space = flatten_space(recipe.tune.space) | dict(parse_axis(text) for text in spaces)
     return replace(recipe, tune=replace(recipe.tune, space=space))
 
 
-def _teller(limit: int, hours: float | None) -> Callable[[Trial, Study], None]:
-    """Return what says of each trial how it went, on standard error."""
-    began, ended = time.monotonic(), 0
+def _trial_printer(limit: int, hours: float | None) -> Callable[[Trial, Study], None]:
+    """Return a function that prints each trial that has ended, on standard error."""
+    start, ended = time.monotonic(), 0
 
-    def tell(trial: Trial, study: Study) -> None:
+    def print_trial(trial: Trial, study: Study) -> None:
         nonlocal ended
         ended += 1
-        spent = time.monotonic() - began
-        over = sum(one.state != "running" for one in study.trials)
-        left = (limit - over) * spent / ended
+        elapsed = time.monotonic() - start
+        ended_in_study = sum(one.state != "running" for one in study.trials)
+        remaining = (limit - ended_in_study) * elapsed / ended
         if hours is not None:
-            left = min(left, max(0.0, 3600 * hours - spent))
+            remaining = min(remaining, max(0.0, 3600 * hours - elapsed))
         best = study.best
         so_far = f"; best {best.figure:.4f} (trial {best.number})" if best else ""
         line = (
             f"trial {trial.number} of {limit}: {_outcome(trial, study.monitor)}, "
-            f"{duration(trial.seconds)}{so_far}, {duration(left)} left"
+            f"{duration(trial.seconds)}{so_far}, {duration(remaining)} left"
         )
         click.echo(line, err=True)
         if trial.state == "failed":
             click.echo(_filled(f"  {trial.reason}", "  "), err=True)
 
-    return tell
+    return print_trial
 
 
 def _outcome(trial: Trial, monitor: str) -> str:
@@ -169,30 +172,30 @@ def _outcome(trial: Trial, monitor: str) -> str:
     return trial.state
 
 
-def _lines(study: Study, limit: int) -> Iterator[str]:
-    states = Counter(one.state for one in study.trials)
-    said = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
-    spent = duration(sum(one.seconds for one in study.trials))
-    yield f"{study.recipe}: {count(len(study.trials), 'trial')} ({said}), {spent}"
+def _result_lines(study: Study, limit: int) -> Iterator[str]:
+    states = Counter(trial.state for trial in study.trials)
+    counts = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
+    seconds = sum(trial.seconds for trial in study.trials)
+    yield f"{study.recipe}: {count(len(study.trials), 'trial')} ({counts}), {duration(seconds)}"
     ranked = study.ranked()
     if ranked:
         yield f"\nrank  trial  {study.monitor:>12}  state     epochs  time"
-    for rank, trial in enumerate(ranked[:_LISTED], 1):
+    for rank, trial in enumerate(ranked[:MAX_TRIALS_LISTED], 1):
         yield (
             f"{rank:4}  {trial.number:5}  {trial.figure:12.4f}  {trial.state:8}  {trial.epochs:6}  "
             f"{duration(trial.seconds)}"
         )
-        yield from _values(trial)
-    if len(ranked) > _LISTED:
-        yield f"… and {len(ranked) - _LISTED:,} more: the report and --json have all"
-    reasons = Counter(one.reason for one in study.trials if one.state == "failed")
+        yield from _value_lines(trial)
+    if len(ranked) > MAX_TRIALS_LISTED:
+        yield f"… and {len(ranked) - MAX_TRIALS_LISTED:,} more: the report and --json list all"
+    reasons = Counter(trial.reason for trial in study.trials if trial.state == "failed")
     if reasons:
         yield "\nfailed"
-    for reason, number in reasons.most_common(_REASONS):
+    for reason, number in reasons.most_common(MAX_REASONS_LISTED):
         yield _filled(f"{number:4}  {reason}", " " * 6)
     yield ""
     if len(study.trials) < limit or states["running"]:
-        yield "The same command goes on with it."
+        yield "The same command continues the study."
     if study.best:
         from veduta.learn.tuning.study_report import training_command
 
@@ -200,11 +203,10 @@ def _lines(study: Study, limit: int) -> Iterator[str]:
         yield f"again    {training_command(study)}"
 
 
-def _values(trial: Trial) -> Iterator[str]:
-    from veduta.learn.tuning.study_report import shown_value
-    from veduta.text import printable
+def _value_lines(trial: Trial) -> Iterator[str]:
+    from veduta.learn.tuning.study_report import short_value
 
-    pairs = [f"{key}={printable(shown_value(value))}" for key, value in trial.values.items()]
+    pairs = [f"{key}={printable(short_value(value))}" for key, value in trial.values.items()]
     line = " " * 6
     for pair in pairs:
         if line.strip() and len(line) + 2 + len(pair) > 80:
@@ -215,13 +217,11 @@ def _values(trial: Trial) -> Iterator[str]:
 
 
 def _filled(text: str, indent: str) -> str:
-    from veduta.text import printable
-
     return fill(printable(text), 80, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _check_outcome(study: Study) -> None:
     from veduta.errors import LearnError, readable
 
-    if study.trials and all(one.state == "failed" for one in study.trials):
+    if study.trials and all(trial.state == "failed" for trial in study.trials):
         raise LearnError(f"{readable(study.folder)}: all trials failed")

@@ -1,20 +1,20 @@
-"""A study: the trials of a tuning, in a folder that outlives any process that works on it.
+"""A study: the trials of a tuning, in a folder that outlives the processes that work on it.
 
 ```
 STUDY/
-  study.jsonl     every trial, its values and its figure after each epoch, as Optuna writes them
-  recipe.toml     the recipe and what of it is tuned
-  best.toml       the recipe of the best trial
-  trials/0007/    its run folder; of all but the best only the card and the history
+  study.jsonl     every trial, its values and its figure after each epoch, written by Optuna
+  recipe.toml     the recipe and its search space
+  best.toml       the recipe with the values of the best trial
+  trials/0007/    the run folder of a trial; only the best keeps more than card and history
   report.html
 ```
 
-The trials are an append-only file of JSON lines instead of a SQLite database: every commit is one
-write, it opens and grows faster, needs no further packages, and its lock is the kernel's, which a
-killed process does not keep. A line that a crash cut short is taken off when the file is opened.
+The trials are an append-only file of JSON lines and not a SQLite database: each commit is one
+write, the file opens and grows faster, it needs no further packages, and the kernel releases its
+lock when a process is killed. A line that a crash cut short is removed when the file is opened.
 
-Who works on a trial holds a lock of its own. A trial that is under way without anybody holding its
-lock was left by a process that ended, and the next one to come goes on with it.
+A process holds a lock of its own for each trial that it works on. If a trial is running and nobody
+holds its lock, its process has ended. The next process continues the trial.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,21 +36,38 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from veduta.errors import LearnError, readable
+from veduta.files import AppendOnlyFile, write_text
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.recipe_text import recipe_toml
 from veduta.learn.tuning.search_space import Axis, read_space
+from veduta.validation import InvalidValue, convert
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Claim", "Study", "StudyFolder", "Trial", "create_or_open", "read_study"]
+__all__ = [
+    "ClaimedTrial",
+    "DatasetChoice",
+    "Study",
+    "StudyFolder",
+    "Trial",
+    "open_study_folder",
+    "read_study",
+    "trial_folder",
+]
 
-JOURNAL, RECIPE = "study.jsonl", "recipe.toml"
+JOURNAL_FILE, RECIPE_FILE, LOCK_FILE = "study.jsonl", "recipe.toml", "study.lock"
 
-_NAME = "tuning"
+# A trial whose process ended this often is given up.
+MAX_ATTEMPTS = 3
+
+# Fewer complete trials say nothing about the importance of keys.
+MIN_TRIALS_FOR_IMPORTANCE = 8
+
+_STUDY_NAME = "tuning"
 _MINIMISE, _MAXIMISE = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
-_OURS = {"study.lock", JOURNAL, f"{JOURNAL}.lock"}  # what another process may just have begun with
-_ATTEMPTS = 3  # a trial that ends its process this often is given up
+# Another process may have created these files just before.
+_FIRST_FILES = {LOCK_FILE, JOURNAL_FILE, f"{JOURNAL_FILE}.lock"}
 _STATES: dict[TrialState, Literal["running", "complete", "pruned", "failed"]] = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "running",
@@ -62,11 +79,16 @@ _STATES: dict[TrialState, Literal["running", "complete", "pruned", "failed"]] = 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One set of values and what came of it.
+    """One set of values and its result.
 
-    `number`: from 1 on. `figure`: the best over its epochs of what the recipe monitors; None where
-    no epoch ended. `values`: of the recipe, by key. `epochs`: how many ended. `seconds`: spent on
-    it. `reason`: why it failed or was pruned.
+    Attributes:
+        number: from 1 on.
+        state: how far it is.
+        figure: the best value of the monitored figure over its epochs. None if no epoch ended.
+        values: key of the recipe → value.
+        epochs: number of epochs that ended.
+        seconds: time spent on it.
+        reason: why it failed or was pruned.
     """
 
     number: int
@@ -80,13 +102,19 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The trials so far.
+    """The trials of a study at one moment.
 
-    `recipe`: name of the one that is tuned. `monitor`: the figure that trials are compared by.
-    `dataset`: its path. `options`: how the command line says to read it. `axes`: what is tuned.
-    `importance`: share in [0, 1] of the figure's variance that goes with each key, by functional
-    ANOVA of a random forest (Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing
-    Hyperparameter Importance", 2014); empty with too few complete trials.
+    Attributes:
+        folder: of the study.
+        recipe: name of the recipe that is tuned.
+        monitor: the figure that trials are compared by.
+        dataset: its path.
+        options: the options of the command line for reading the dataset.
+        axes: the search space.
+        trials: in the order of their numbers.
+        importance: key → share in [0, 1] of the figure's variance that it explains, by functional
+            ANOVA of a random forest (Hutter, Hoos and Leyton-Brown, "An Efficient Approach for
+            Assessing Hyperparameter Importance", 2014). Empty with too few complete trials.
     """
 
     folder: Path
@@ -100,23 +128,28 @@ class Study:
 
     def ranked(self) -> list[Trial]:
         """Return the trials that have a figure: complete ones first, the best of each first."""
-        having = [one for one in self.trials if one.figure is not None]
+        measured = [trial for trial in self.trials if trial.figure is not None]
         sign = 1 if self.monitor == "val_loss" else -1
         return sorted(
-            having, key=lambda one: (one.state != "complete", sign * (one.figure or 0), one.number)
+            measured,
+            key=lambda trial: (
+                trial.state != "complete",
+                sign * (trial.figure or 0),
+                trial.number,
+            ),
         )
 
     @property
     def best(self) -> Trial | None:
         """The best complete trial; of equal ones the first."""
-        return next((one for one in self.ranked() if one.state == "complete"), None)
+        return next((trial for trial in self.ranked() if trial.state == "complete"), None)
 
     def run(self, trial: Trial) -> Path:
         """Return the run folder of a trial."""
-        return run_folder(self.folder, trial.number)
+        return trial_folder(self.folder, trial.number)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON types."""
+        """Return the study as JSON types."""
         best = self.best
         return {
             "study": str(self.folder),
@@ -127,23 +160,68 @@ class Study:
             "importance": dict(self.importance),
             "trials": [
                 {
-                    "trial": one.number,
-                    "state": one.state,
-                    "figure": one.figure,
-                    "values": dict(one.values),
-                    "epochs": one.epochs,
-                    "seconds": one.seconds,
-                    "reason": one.reason,
-                    "run": str(self.run(one)),
+                    "trial": trial.number,
+                    "state": trial.state,
+                    "figure": trial.figure,
+                    "values": dict(trial.values),
+                    "epochs": trial.epochs,
+                    "seconds": trial.seconds,
+                    "reason": trial.reason,
+                    "run": str(self.run(trial)),
                 }
-                for one in self.trials
+                for trial in self.trials
             ],
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A trial that this process works on. `history`: figure after each epoch so far."""
+class DatasetChoice:
+    """The dataset of a study and how it is read, as in the journal.
+
+    Attributes:
+        dataset: its absolute path.
+        labels: name of the labels file in it; empty for the usual one.
+        column: the column of the splits.
+    """
+
+    dataset: str = ""
+    labels: str = ""
+    column: str = "split"
+
+    def options(self) -> tuple[str, ...]:
+        """Return the options of the command line that differ from the defaults."""
+        labels = ("--labels", self.labels) if self.labels else ()
+        column = ("--column", self.column) if self.column != "split" else ()
+        return *labels, *column
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity(DatasetChoice):
+    """Everything that decides the figures of a study. Two studies differ if one of these does.
+
+    Attributes:
+        name: of the recipe. It decides nothing.
+        recipe: its digest.
+        space: the search space, as text.
+    """
+
+    name: str = ""
+    recipe: str = ""
+    space: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTrial:
+    """A trial that this process works on.
+
+    Attributes:
+        number: of the trial.
+        id: Optuna's number of it.
+        values: key of the recipe → value.
+        history: epoch → figure, so far.
+        seconds: time that earlier processes spent on it.
+        lock: held by this process.
+    """
 
     number: int
     id: int
@@ -154,114 +232,157 @@ class Claim:
 
 
 class StudyFolder:
-    """A study that is open to be worked on."""
+    """A study that this process works on.
+
+    Attributes:
+        folder: of the study.
+        recipe: the recipe that is tuned.
+        axes: the search space.
+        lock: held while trials are claimed and folders are cleaned.
+        study: Optuna's.
+    """
 
     def __init__(self, folder: Path, recipe: Recipe, axes: tuple[Axis, ...]) -> None:
-        """Open the study of `folder`, which exists, or begin one; raises OSError."""
+        """Open the study of a folder, or begin one.
+
+        Args:
+            folder: it exists.
+            recipe: the recipe that is tuned.
+            axes: its search space.
+
+        Raises:
+            OSError: the journal cannot be read or written.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder = folder
         self.recipe = recipe
         self.axes = axes
-        self.lock = FileLock(folder / "study.lock")
-        """Held while trials are given out and folders are tidied."""
+        self.lock = FileLock(folder / LOCK_FILE)
         self._storage = _storage(folder)
         self._minimise = recipe.training.monitor == "val_loss"
-        known = {one.study_name for one in self._storage.get_all_studies()}
-        if _NAME not in known:
+        names = {study.study_name for study in self._storage.get_all_studies()}
+        if _STUDY_NAME not in names:
             directions = [_MINIMISE if self._minimise else _MAXIMISE]
-            self._storage.create_new_study(directions, _NAME)
-        sampler = _Sampler(recipe.training.seed)
-        self.study = optuna.load_study(study_name=_NAME, storage=self._storage, sampler=sampler)
+            self._storage.create_new_study(directions, _STUDY_NAME)
+        self.study = optuna.load_study(
+            study_name=_STUDY_NAME,
+            storage=self._storage,
+            sampler=_RepeatableSampler(recipe.training.seed),
+        )
 
     @cached_property
     def _study_id(self) -> int:
-        return int(self._storage.get_study_id_from_name(_NAME))
+        return int(self._storage.get_study_id_from_name(_STUDY_NAME))
 
-    def claim(self, limit: int) -> Claim | None:
-        """Return a trial to work on: one that was left unfinished, or a new one up to `limit`."""
+    def claim(self, limit: int) -> ClaimedTrial | None:
+        """Return a trial to work on: an unfinished one of an ended process, or a new one.
+
+        Args:
+            limit: no new trial begins if the study has this many.
+
+        Returns:
+            The trial, or None if there is nothing to do.
+        """
         with self.lock:
             trials = self.study.get_trials(deepcopy=False)
             for trial in trials:
-                if trial.state is TrialState.RUNNING and (claim := self._taken_over(trial)):
-                    return claim
+                if trial.state is TrialState.RUNNING and (claimed := self._take_over(trial)):
+                    return claimed
             if len(trials) >= limit:
                 return None
-            asked = self.study.ask({axis.key: axis.distribution() for axis in self.axes})
-            lock = self._lock_of(asked.number + 1)
+            new = self.study.ask({axis.key: axis.distribution() for axis in self.axes})
+            lock = self._trial_lock(new.number + 1)
             lock.acquire(timeout=0)
-            return self._claim(self._frozen(asked.number + 1), lock)
+            return self._claimed(self._frozen(new.number + 1), lock)
 
-    def report(self, claim: Claim, epoch: int, figure: float) -> None:
-        """Record the figure after an epoch."""
-        claim.history[epoch] = figure
-        self._storage.set_trial_intermediate_value(claim.id, epoch, figure)
+    def record_epoch(self, trial: ClaimedTrial, epoch: int, figure: float) -> None:
+        """Record the figure of a trial after an epoch."""
+        trial.history[epoch] = figure
+        self._storage.set_trial_intermediate_value(trial.id, epoch, figure)
 
-    def hopeless(self, claim: Claim, pruner: optuna.pruners.BasePruner) -> bool:
-        """Tell whether the pruner would end the trial."""
-        return bool(pruner.prune(self.study, self._storage.get_trial(claim.id)))
+    def should_prune(self, trial: ClaimedTrial, pruner: optuna.pruners.BasePruner) -> bool:
+        """Tell whether the pruner would end a trial now."""
+        return bool(pruner.prune(self.study, self._storage.get_trial(trial.id)))
 
-    def pause(self, claim: Claim, seconds: float) -> None:
-        """Leave the trial for the next who comes."""
-        self._note(claim.id, "seconds", claim.seconds + seconds)
-        self._note(claim.id, "attempts", 0)
-        claim.lock.release()
+    def pause(self, trial: ClaimedTrial, seconds: float) -> None:
+        """Release a trial for another process; `seconds` were spent on it."""
+        self._set_attribute(trial.id, "seconds", trial.seconds + seconds)
+        self._set_attribute(trial.id, "attempts", 0)
+        trial.lock.release()
 
-    def finish(self, claim: Claim, state: TrialState, reason: str, seconds: float) -> None:
-        """End the trial, with the best of its figures if it is complete."""
-        self._note(claim.id, "seconds", claim.seconds + seconds)
-        figure = self._best(claim.history) if state is TrialState.COMPLETE else None
-        self._end(claim.number, state, reason, figure)
-        claim.lock.release()
-        self._lock_file(claim.number).unlink(missing_ok=True)
+    def finish(self, trial: ClaimedTrial, state: TrialState, reason: str, seconds: float) -> None:
+        """End a trial; `seconds` were spent on it. A complete one gets the best of its figures."""
+        self._set_attribute(trial.id, "seconds", trial.seconds + seconds)
+        figure = self._best(trial.history) if state is TrialState.COMPLETE else None
+        self._end(trial.number, state, reason, figure)
+        trial.lock.release()
+        self._lock_file(trial.number).unlink(missing_ok=True)
 
-    def read(self, *, weigh: bool = False) -> Study:
-        """Return what the study holds now; the importance of the keys only to `weigh` them."""
-        attributes = self.study.user_attrs
-        trials = self.study.get_trials(deepcopy=False)
+    def read(self, *, with_importance: bool = False) -> Study:
+        """Return the study at this moment.
+
+        Args:
+            with_importance: also compute the importance of the keys, which takes seconds.
+
+        Raises:
+            LearnError: the journal is damaged.
+        """
+        identity = self.identity()
         return Study(
             folder=self.folder,
-            recipe=attributes.get("name", self.recipe.name),
+            recipe=identity.name or self.recipe.name,
             monitor=self.recipe.training.monitor,
-            dataset=attributes.get("dataset", ""),
-            options=tuple(
-                word
-                for name, usual in (("labels", ""), ("column", "split"))
-                if (value := attributes.get(name, usual)) != usual
-                for word in (f"--{name}", value)
-            ),
+            dataset=identity.dataset,
+            options=identity.options(),
             axes=self.axes,
-            trials=tuple(self._trial(one) for one in trials),
-            importance=_importance(self.study) if weigh else {},
+            trials=tuple(self._trial(trial) for trial in self.study.get_trials(deepcopy=False)),
+            importance=_importance(self.study) if with_importance else {},
         )
 
-    def _taken_over(self, trial: FrozenTrial) -> Claim | None:
+    def identity(self) -> _Identity:
+        """Return everything that decides the figures, from the journal.
+
+        Raises:
+            LearnError: the journal is damaged.
+        """
+        try:
+            return convert(self.study.user_attrs, _Identity)
+        except InvalidValue as error:
+            raise LearnError(
+                f"{readable(self.folder / JOURNAL_FILE)}: the study is damaged: {error}; name "
+                "another folder with --out"
+            ) from error
+
+    def _take_over(self, trial: FrozenTrial) -> ClaimedTrial | None:
+        """Claim a running trial whose process has ended."""
         number = trial.number + 1
-        lock = self._lock_of(number)
+        lock = self._trial_lock(number)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return None
         frozen = self._frozen(number)
-        if frozen.state is not TrialState.RUNNING:  # it ended meanwhile
+        if frozen.state is not TrialState.RUNNING:  # It ended in the meantime.
             lock.release()
             return None
         attempts = frozen.user_attrs.get("attempts", 0)
-        missing = len(frozen.params) < len(self.axes)
-        if missing or attempts >= _ATTEMPTS:
+        has_no_values = len(frozen.params) < len(self.axes)
+        if has_no_values or attempts >= MAX_ATTEMPTS:
             reason = (
-                "the process ended before it began"
-                if missing
-                else f"ended its process {attempts} times: killed, or out of memory"
+                "the process ended before the trial began"
+                if has_no_values
+                else f"its process ended {attempts} times: killed, or out of memory"
             )
             self._end(number, TrialState.FAIL, reason, None)
             lock.release()
             return None
-        return self._claim(frozen, lock)
+        return self._claimed(frozen, lock)
 
-    def _claim(self, trial: FrozenTrial, lock: FileLock) -> Claim:
+    def _claimed(self, trial: FrozenTrial, lock: FileLock) -> ClaimedTrial:
         trial_id = self._id(trial.number + 1)
-        self._note(trial_id, "attempts", trial.user_attrs.get("attempts", 0) + 1)
-        return Claim(
+        attempts = trial.user_attrs.get("attempts", 0)
+        self._set_attribute(trial_id, "attempts", attempts + 1)
+        return ClaimedTrial(
             number=trial.number + 1,
             id=trial_id,
             values=self._values(trial),
@@ -271,7 +392,7 @@ class StudyFolder:
         )
 
     def _end(self, number: int, state: TrialState, reason: str, figure: float | None) -> None:
-        self._note(self._id(number), "reason", reason)
+        self._set_attribute(self._id(number), "reason", reason)
         self.study.tell(number - 1, figure, state=state)
 
     def _trial(self, trial: FrozenTrial) -> Trial:
@@ -302,23 +423,23 @@ class StudyFolder:
     def _frozen(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._id(number))
 
-    def _note(self, trial_id: int, key: str, value: Any) -> None:
+    def _set_attribute(self, trial_id: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(trial_id, key, value)
 
     def _lock_file(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:04d}.lock"
 
-    def _lock_of(self, number: int) -> FileLock:
+    def _trial_lock(self, number: int) -> FileLock:
         file = self._lock_file(number)
         file.parent.mkdir(exist_ok=True)
         return FileLock(file)
 
 
-class _Sampler(BaseSampler):  # type: ignore[misc]
-    """TPE, seeded anew by the number of each trial.
+class _RepeatableSampler(BaseSampler):  # type: ignore[misc]
+    """TPE with a new seed for each trial, made from the number of the trial.
 
-    A sampler that is seeded once would repeat its first draws in every process, and whenever a
-    study goes on. So a study that was interrupted draws what it would have drawn.
+    With one seed, each process would begin with the same draws, and so would a study that is
+    continued. Here a study draws the same values whether it was interrupted or not.
     """
 
     def __init__(self, seed: int) -> None:
@@ -326,8 +447,8 @@ class _Sampler(BaseSampler):  # type: ignore[misc]
         self._tpe = TPESampler(seed=self._seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        mixed = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
-        self._tpe = TPESampler(seed=int(mixed[0]))
+        trial_seed = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
+        self._tpe = TPESampler(seed=int(trial_seed[0]))
         self._tpe.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -353,12 +474,19 @@ class _Sampler(BaseSampler):  # type: ignore[misc]
         return self._tpe.sample_independent(study, trial, param_name, param_distribution)
 
 
-def create_or_open(
-    folder: Path, recipe: Recipe, axes: tuple[Axis, ...], on: Mapping[str, str]
+def open_study_folder(
+    folder: Path, recipe: Recipe, axes: tuple[Axis, ...], dataset: DatasetChoice
 ) -> StudyFolder:
-    """Begin a study, or open it to go on with it.
+    """Begin a study, or open it to continue it.
 
-    `on`: what besides the recipe decides a figure: "dataset" and how it is read.
+    Args:
+        folder: of the study. It is made if it is missing.
+        recipe: the recipe that is tuned.
+        axes: its search space.
+        dataset: the photos of all trials.
+
+    Returns:
+        The open study.
 
     Raises:
         LearnError: the folder holds something else, or trials of another recipe or dataset, or
@@ -366,15 +494,16 @@ def create_or_open(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if {one.name for one in folder.iterdir()} - _OURS and not (folder / JOURNAL).exists():
+        names = {file.name for file in folder.iterdir()}
+        if names - _FIRST_FILES and not (folder / JOURNAL_FILE).exists():
             raise LearnError(
-                f"{readable(folder)}: not empty and no study; name a new folder with --out"
+                f"{readable(folder)}: not empty and not a study; name a new folder with --out"
             )
-        with FileLock(folder / "study.lock"):
+        with FileLock(folder / LOCK_FILE):
             opened = StudyFolder(folder, recipe, axes)
             if not opened.study.user_attrs:
-                (folder / RECIPE).write_text(recipe_toml(recipe), "utf-8")
-            _agree(opened, _identity(recipe, axes, on))
+                write_text(folder / RECIPE_FILE, recipe_toml(recipe))
+            _check_identity(opened, recipe, axes, dataset)
     except OSError as error:
         raise LearnError(
             f"{readable(folder)}: cannot be written: {error.strerror or error}"
@@ -383,72 +512,82 @@ def create_or_open(
 
 
 def read_study(folder: Path) -> Study:
-    """Read a study that `veduta tune` has left.
+    """Read a study of `veduta tune`.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        The study, with the importance of its keys.
 
     Raises:
-        LearnError: there is none in the folder.
+        LearnError: the folder holds no study.
     """
-    if not (folder / JOURNAL).is_file() or not (folder / RECIPE).is_file():
-        raise LearnError(f"{readable(folder)}: no study, as `veduta tune` leaves it")
-    recipe = open_recipe(str(folder / RECIPE))
-    return StudyFolder(folder, recipe, read_space(recipe)).read(weigh=True)
+    if not (folder / JOURNAL_FILE).is_file() or not (folder / RECIPE_FILE).is_file():
+        raise LearnError(f"{readable(folder)}: not a study; name a folder that `veduta tune` wrote")
+    recipe = open_recipe(str(folder / RECIPE_FILE))
+    return StudyFolder(folder, recipe, read_space(recipe)).read(with_importance=True)
 
 
-def run_folder(folder: Path, number: int) -> Path:
-    """Return the run folder of a trial by its number."""
+def trial_folder(folder: Path, number: int) -> Path:
+    """Return the run folder of a trial.
+
+    Args:
+        folder: of the study.
+        number: of the trial.
+    """
     return folder / "trials" / f"{number:04d}"
 
 
-def _identity(recipe: Recipe, axes: tuple[Axis, ...], on: Mapping[str, str]) -> dict[str, str]:
-    space = {axis.key: repr(axis) for axis in axes}
-    return {
+def _check_identity(
+    opened: StudyFolder, recipe: Recipe, axes: tuple[Axis, ...], dataset: DatasetChoice
+) -> None:
+    """Write the identity of a new study; refuse another one, whose figures cannot be compared."""
+    space = json.dumps({axis.key: repr(axis) for axis in axes}, sort_keys=True)
+    wanted = {
         "name": recipe.name,
         "recipe": recipe.digest(),
-        "space": json.dumps(space, sort_keys=True),
-        **on,
+        "space": space,
+        **asdict(dataset),
     }
-
-
-def _agree(opened: StudyFolder, wanted: Mapping[str, str]) -> None:
-    """Write down what a new study is about; refuse to mix figures of different things."""
-    known = opened.study.user_attrs
-    words = {"recipe": "another recipe", "space": "another [tune.space]"}
+    stored = opened.study.user_attrs
+    descriptions = {"recipe": "another recipe", "space": "another [tune.space]"}
     for key, value in wanted.items():
-        if key not in known:
+        if key not in stored:
             opened.study.set_user_attr(key, value)
-        elif key != "name" and known[key] != value:
-            found = words.get(key, f"another {key}, {readable(known[key])}")
+        elif key != "name" and stored[key] != value:
+            other = descriptions.get(key, f"another {key}, {readable(str(stored[key]))}")
             raise LearnError(
-                f"{readable(opened.folder)}: holds trials of {found}; their figures do not "
-                "compare: name another folder with --out"
+                f"{readable(opened.folder)}: holds trials of {other}; their figures cannot be "
+                "compared with new ones: name another folder with --out"
             )
 
 
 def _storage(folder: Path) -> JournalStorage:
-    file = folder / JOURNAL
+    file = folder / JOURNAL_FILE
     lock = FileLock(f"{file}.lock")
     with lock:
-        _mend(file)
-    # Optuna's own lock is a file that stays when its process is killed.
+        _remove_incomplete_line(file)
+    # The lock of Optuna is a file that stays when its process is killed.
     return JournalStorage(JournalFileBackend(os.fspath(file), lock_obj=lock))
 
 
-def _mend(file: Path) -> None:
-    """Take off a last line that was not written to its end: no trial has been told of it."""
+def _remove_incomplete_line(file: Path) -> None:
+    """Remove a last line that a crash cut short. No trial depends on it."""
     if not file.exists():
         return
-    with file.open("r+b") as journal:
-        text = journal.read()
-        whole = text.rfind(b"\n") + 1
-        if whole < len(text):
-            journal.truncate(whole)
+    content = file.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        AppendOnlyFile(file, end=end).close()
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < 8 or len({trial.value for trial in complete}) < 2:
+    figures = {trial.value for trial in complete}
+    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE or len(figures) < 2:
         return {}
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
-    return {key: float(share) for key, share in found.items()}
+    importances = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {key: float(share) for key, share in importances.items()}

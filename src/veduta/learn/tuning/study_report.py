@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from veduta.learn.tuning.search_space import Axis
     from veduta.learn.tuning.study import Study, Trial
 
-__all__ = ["REPORT", "shown_value", "study_page", "training_command"]
+__all__ = ["REPORT_FILE", "short_value", "study_page", "training_command"]
 
-REPORT = "report.html"
+REPORT_FILE = "report.html"
 """The name of the page in the folder of the study."""
 
 
 def study_page(study: Study) -> StudyPage:
-    """Return what the page shows."""
+    """Return the content of the page of a study."""
     ranks = {trial.number: rank for rank, trial in enumerate(study.ranked(), 1)}
     listed = sorted(study.trials, key=lambda t: (ranks.get(t.number, len(ranks) + 1), t.number))
     complete = [trial for trial in study.trials if trial.state == "complete"]
@@ -39,8 +39,8 @@ def study_page(study: Study) -> StudyPage:
     )
 
 
-def shown_value(value: Any) -> str:
-    """Return a value of a recipe in few characters: a text without its quotes, 0.00123."""
+def short_value(value: Any) -> str:
+    """Return a value of a recipe in few characters: a text without quotes, 0.00123."""
     if isinstance(value, str):
         return value
     return f"{value:.4g}" if isinstance(value, float) else toml_value(value)
@@ -57,7 +57,7 @@ def _trial(trial: Trial) -> StudyTrial:
         number=trial.number,
         state=trial.state,
         figure=trial.figure,
-        values={key: shown_value(value) for key, value in trial.values.items()},
+        values={key: short_value(value) for key, value in trial.values.items()},
         epochs=trial.epochs,
         seconds=trial.seconds,
         reason=trial.reason,

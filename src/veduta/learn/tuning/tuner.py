@@ -1,9 +1,8 @@
-"""Tuning: many short trainings of one recipe, each with other values, in search of the best."""
+"""Tuning: many short trainings of one recipe with different values, in search of the best ones."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import math
 import shutil
@@ -18,30 +17,49 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from veduta.errors import EncoderError, LearnError, readable
-from veduta.files import write_text
+from veduta.files import write_bytes, write_text
 from veduta.learn.recipe import Recipe, Tuning, with_values
 from veduta.learn.recipe_text import recipe_toml
 from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE
-from veduta.learn.runs.history import write_history
+from veduta.learn.runs.history import HISTORY_FILE, read_history, write_history
 from veduta.learn.tuning.search_space import read_space
-from veduta.learn.tuning.study import Claim, Study, StudyFolder, Trial, create_or_open, run_folder
+from veduta.learn.tuning.study import (
+    ClaimedTrial,
+    DatasetChoice,
+    Study,
+    StudyFolder,
+    Trial,
+    open_study_folder,
+    trial_folder,
+)
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.learn.training.schedule import Epoch
 
-__all__ = ["BEST", "Train", "tune"]
+__all__ = ["BEST_FILE", "Train", "tune"]
 
-BEST, HISTORY = "best.toml", "history.csv"
+BEST_FILE, ERROR_FILE = "best.toml", "error.txt"
 
-_KEPT = (CARD_FILE, "card.md", HISTORY, RECIPE_FILE, "error.txt")
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-_ALIKE = 3  # trials that fail for one reason before any has a figure: the reason is no value's
+# A tuning stops if this many trials fail for the same reason before any trial has a figure: the
+# reason does not depend on the values.
+MAX_EQUAL_FAILURES = 3
+
+MAX_REASON_CHARACTERS = 400
+
+# The pruner needs this many complete trials for its median.
+MIN_TRIALS_BEFORE_PRUNING = 5
+
+# These files of a trial that is not the best one are kept.
+_KEPT_FILES = (CARD_FILE, "card.md", HISTORY_FILE, RECIPE_FILE, ERROR_FILE)
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 OnProgress = Callable[[str, int, int], None]
 
 
 class Train(Protocol):
-    """`veduta.learn.runs.train.train`, or what stands in for it."""
+    """`veduta.learn.runs.train.train`, or a function that replaces it in tests."""
 
     def __call__(
         self,
@@ -61,22 +79,26 @@ class Train(Protocol):
 
 
 class _Pruned(Exception):
-    """The trial has no prospects."""
+    """The figure of the trial is worse than the median."""
 
 
-class _TimeIsUp(Exception):
-    """The hours are over."""
+class _TimeLimitReached(Exception):
+    """The hours of this call are over."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Data:
-    """What each trial trains on, and how it was asked for."""
+class _Call:
+    """One call of `tune`: how it trains, and until when."""
 
+    train: Train
     dataset: Path
     labels: str | None
     column: str
     allow_leak: bool
     command: str
+    pruner: MedianPruner
+    end: float
+    """Time of `time.monotonic`."""
 
 
 def tune(
@@ -98,79 +120,86 @@ def tune(
     """Search the recipe's `tune.space` for the values with the best validation figure.
 
     Values are drawn by a tree-structured Parzen estimator (Bergstra et al., "Algorithms for
-    Hyper-Parameter Optimization", 2011) seeded by `training.seed`; a trial ends early when its
-    best figure so far is below the median of the others at that epoch. What decides is the figure
-    that `training.monitor` names, of the validation photos, at the best epoch; the photos of the
-    test are never looked at.
+    Hyper-Parameter Optimization", 2011) with the seed `training.seed`. A trial ends early if its
+    best figure so far is below the median of the other trials at that epoch. Trials are compared
+    by the figure that `training.monitor` names, of the validation photos at the best epoch. The
+    test photos are never used.
 
-    A study that was interrupted, in whatever way, continues when it is called again: the trials
-    that were under way go on at their last epoch. Several processes may work on one study. Each
-    uses one GPU: on several, start a process for each (CUDA_VISIBLE_DEVICES).
+    An interrupted study continues when `tune` is called again: unfinished trials continue after
+    their last epoch. Several processes may work on one study. Each uses one GPU, so with several
+    GPUs start one process for each (CUDA_VISIBLE_DEVICES).
 
     Args:
-        recipe: what to tune.
-        dataset: as for `veduta.learn.runs.train.train`, like `labels`, `column` and `allow_leak`.
-        out: the folder of the study; new, or that of the same study.
-        trials: how many there shall be in the study; the recipe's own number if None.
-        hours: how long this call may take, but for one epoch at least; a trial that is under way
-            then waits for the next call.
-        keep_all: keep all of every run; otherwise only of the best one, and of the others card,
-            history and recipe.
-        train: what trains a recipe.
+        recipe: the recipe to tune.
+        dataset: as for `veduta.learn.runs.train.train`.
+        out: the folder of the study. It is new, or belongs to the same study.
+        trials: number of trials that the study shall have. None: the recipe's own number.
+        hours: time limit of this call, but at least one epoch is trained. A running trial then
+            waits for the next call.
+        labels: as for `veduta.learn.runs.train.train`.
+        column: as for `veduta.learn.runs.train.train`.
+        allow_leak: as for `veduta.learn.runs.train.train`.
+        keep_all: keep all files of every run. Otherwise only the best run keeps all, and the others
+            keep card, history and recipe.
+        train: the function that trains a recipe.
         on_trial: called with each trial that has ended, and the study.
-        on_progress: called with (what, done, total).
-        command: how the tuning was asked for, for the cards.
+        on_progress: called with (activity, done, total).
+        command: the command line of the tuning, for the cards.
+
+    Returns:
+        The study, with the importance of its keys.
 
     Raises:
-        RecipeError: a key or range of the space is wrong; nothing has been started then.
-        DatasetError: the dataset does not read.
+        RecipeError: a key or range of the search space is wrong. Nothing was started.
+        DatasetError: the dataset cannot be read.
         LearnError: the folder holds something else or cannot be written, or the first trials all
             fail for the same reason. Any other failure of a trial is recorded in the study.
     """
     axes = read_space(recipe)
     limit = recipe.tune.trials if trials is None else trials
     if limit < 1:
-        raise LearnError(f"--trials {limit}: wanted is 1 or more")
-    end = math.inf if hours is None else time.monotonic() + 3600 * hours
+        raise LearnError(f"--trials {limit}: expected 1 or more")
     if train is None:
         from veduta.learn.runs.train import train as train_run
 
         train = train_run
-    on = {"dataset": str(dataset.resolve()), "labels": labels or "", "column": column}
-    opened = create_or_open(out, recipe, axes, on)
-    data = _Data(dataset, labels, column, allow_leak, command)
-    pruner = MedianPruner(
-        n_startup_trials=5,
-        n_warmup_steps=max(1, recipe.training.epochs // 4, recipe.training.unfreeze_after),
+    call = _Call(
+        train=train,
+        dataset=dataset,
+        labels=labels,
+        column=column,
+        allow_leak=allow_leak,
+        command=command,
+        pruner=MedianPruner(
+            n_startup_trials=MIN_TRIALS_BEFORE_PRUNING,
+            n_warmup_steps=max(1, recipe.training.epochs // 4, recipe.training.unfreeze_after),
+        ),
+        end=math.inf if hours is None else time.monotonic() + 3600 * hours,
     )
-    while claim := opened.claim(limit):
-        said = _numbered(on_progress, claim.number, limit)
-        if not _work(opened, claim, data, train, pruner, end, said):
+    choice = DatasetChoice(str(dataset.resolve()), labels or "", column)
+    folder = open_study_folder(out, recipe, axes, choice)
+    while trial := folder.claim(limit):
+        trial_progress = _progress_of_trial(on_progress, trial.number, limit)
+        if not _run_trial(folder, trial, call, trial_progress):
             break
-        _tidy(opened, keep_all=keep_all)
-        study = opened.read()
+        _write_best(folder, keep_all=keep_all)
+        study = folder.read()
         if on_trial:
-            on_trial(study.trials[claim.number - 1], study)
-        _stop_if_alike(study)
-        if time.monotonic() >= end:
+            on_trial(study.trials[trial.number - 1], study)
+        _check_failures(study)
+        if time.monotonic() >= call.end:
             break
-    return opened.read(weigh=True)
+    return folder.read(with_importance=True)
 
 
-def _work(
-    opened: StudyFolder,
-    claim: Claim,
-    data: _Data,
-    train: Train,
-    pruner: MedianPruner,
-    end: float,
-    on_progress: OnProgress | None,
+def _run_trial(
+    study: StudyFolder, trial: ClaimedTrial, call: _Call, on_progress: OnProgress | None
 ) -> bool:
-    """Take a trial to its end; False when the time is up before."""
-    monitor = opened.recipe.training.monitor
-    folder = run_folder(opened.folder, claim.number)
+    """Run a trial to its end; return False if the time limit ended it before."""
+    monitor = study.recipe.training.monitor
+    folder = trial_folder(study.folder, trial.number)
     epochs: list[Epoch] = []
-    began = time.monotonic()
+    start = time.monotonic()
 
     def on_epoch(epoch: Epoch) -> None:
         figure = getattr(epoch, monitor)
@@ -180,117 +209,138 @@ def _work(
         if not math.isfinite(figure):
             raise LearnError(f"{monitor} is {figure} after epoch {epoch.number}")
         epochs.append(epoch)
-        opened.report(claim, epoch.number, figure)
-        if epoch.number < made.training.epochs and opened.hopeless(claim, pruner):
+        study.record_epoch(trial, epoch.number, figure)
+        is_last = epoch.number >= recipe.training.epochs
+        if not is_last and study.should_prune(trial, call.pruner):
             raise _Pruned
-        if time.monotonic() >= end:
-            raise _TimeIsUp
+        if time.monotonic() >= call.end:
+            raise _TimeLimitReached
 
     state, reason = TrialState.COMPLETE, ""
     try:
-        made = with_values(opened.recipe, claim.values)
-        if not (folder / CARD_FILE).exists():  # else only the book-keeping is left to do
+        recipe = with_values(study.recipe, trial.values)
+        # With a card the run is finished, and only the study does not know it yet.
+        if not (folder / CARD_FILE).exists():
             if folder.exists() and not (folder / RECIPE_FILE).exists():
-                shutil.rmtree(folder)  # it ended before it began
-            train(
-                replace(made, tune=Tuning()),
-                data.dataset,
+                shutil.rmtree(folder)  # The process ended before the run began.
+            call.train(
+                replace(recipe, tune=Tuning()),
+                call.dataset,
                 folder,
-                labels=data.labels,
-                column=data.column,
-                allow_leak=data.allow_leak,
+                labels=call.labels,
+                column=call.column,
+                allow_leak=call.allow_leak,
                 devices=1,
                 on_epoch=on_epoch,
                 on_progress=on_progress,
-                command=data.command,
+                command=call.command,
             )
-        _complete(opened, claim, folder / HISTORY)
+        _record_missing_epochs(study, trial, folder / HISTORY_FILE)
     except _Pruned:
         state, reason = TrialState.PRUNED, f"worse than the median at epoch {epochs[-1].number}"
-    except (EncoderError, LearnError, RuntimeError, ValueError, ArithmeticError, MemoryError) as no:
-        if getattr(no.__cause__, "errno", None) in _DISK:  # no other values would help
-            opened.pause(claim, time.monotonic() - began)
+    except (
+        EncoderError,
+        LearnError,
+        RuntimeError,
+        ValueError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
+        if getattr(error.__cause__, "errno", None) in _DISK_ERRORS:
+            # Other values would fail as well.
+            study.pause(trial, time.monotonic() - start)
             raise
-        state, reason = TrialState.FAIL, _said(no)
+        state, reason = TrialState.FAIL, _one_line(error)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc(), "utf-8", "backslashreplace")
-    except BaseException as stop:
-        opened.pause(claim, time.monotonic() - began)
-        if isinstance(stop, _TimeIsUp):
+        text = traceback.format_exc().encode("utf-8", "backslashreplace")
+        write_bytes(folder / ERROR_FILE, text)
+    except BaseException as error:
+        study.pause(trial, time.monotonic() - start)
+        if isinstance(error, _TimeLimitReached):
             return False
         raise
     if epochs and state is not TrialState.COMPLETE:
-        write_history(epochs, folder / HISTORY)
-    opened.finish(claim, state, reason, time.monotonic() - began)
+        write_history(epochs, folder / HISTORY_FILE)
+    study.finish(trial, state, reason, time.monotonic() - start)
     return True
 
 
-def _complete(opened: StudyFolder, claim: Claim, history: Path) -> None:
-    """Take from the run's history the epochs that nobody told: those before an interruption."""
-    monitor = opened.recipe.training.monitor
-    rows: list[dict[str, str]] = []
-    if history.exists():
-        with history.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    for row in rows:
-        if int(row["epoch"]) not in claim.history and row[monitor]:
-            opened.report(claim, int(row["epoch"]), float(row[monitor]))
-    if not claim.history:
-        raise LearnError(f"{readable(history)}: no {monitor} in it: no photos for validation?")
+def _record_missing_epochs(study: StudyFolder, trial: ClaimedTrial, history: Path) -> None:
+    """Record the epochs of a finished run that an earlier process did not record."""
+    monitor = study.recipe.training.monitor
+    for epoch in read_history(history) if history.exists() else []:
+        figure = getattr(epoch, monitor)
+        if epoch.number not in trial.history and figure is not None:
+            study.record_epoch(trial, epoch.number, figure)
+    if not trial.history:
+        raise LearnError(
+            f"{readable(history)}: has no {monitor}; the dataset needs photos for validation"
+        )
 
 
-def _said(error: BaseException) -> str:
-    """Return an error in one line."""
+def _one_line(error: BaseException) -> str:
+    """Return the message of an error in one line."""
     if isinstance(error, MemoryError):
         return f"out of memory {error}".strip()
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 400 else f"{text[:399]}…"
+    most = MAX_REASON_CHARACTERS
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _stop_if_alike(study: Study) -> None:
-    ended = [one for one in study.trials if one.state != "running"]
-    last = {one.reason for one in ended[-_ALIKE:]}
-    if len(ended) >= _ALIKE and len(last) == 1 and all(one.state == "failed" for one in ended):
-        raise LearnError(f"the first {len(ended)} trials failed alike: {last.pop()}")
+def _check_failures(study: Study) -> None:
+    """Raise `LearnError` if all trials so far failed, and the last ones for the same reason."""
+    ended = [trial for trial in study.trials if trial.state != "running"]
+    last_reasons = {trial.reason for trial in ended[-MAX_EQUAL_FAILURES:]}
+    if (
+        len(ended) >= MAX_EQUAL_FAILURES
+        and len(last_reasons) == 1
+        and all(trial.state == "failed" for trial in ended)
+    ):
+        raise LearnError(
+            f"the first {len(ended)} trials failed for the same reason: {last_reasons.pop()}"
+        )
 
 
-def _tidy(opened: StudyFolder, *, keep_all: bool) -> None:
-    """Write the best recipe, and take away what the runs of the others need not leave."""
-    with opened.lock:
-        study = opened.read()
+def _write_best(folder: StudyFolder, *, keep_all: bool) -> None:
+    """Write the best recipe, and remove the weights of all other trials."""
+    with folder.lock:
+        study = folder.read()
         best = study.best
         if best is not None:
-            write_text(opened.folder / BEST, _best_text(opened.recipe, study, best))
+            write_text(folder.folder / BEST_FILE, _best_recipe(folder.recipe, study, best))
         for trial in study.trials:
             if trial.state != "running" and trial is not best and not keep_all:
-                _trim(study.run(trial))
+                _remove_weights(study.run(trial))
 
 
-def _best_text(recipe: Recipe, study: Study, best: Trial) -> Sequence[str]:
-    made = replace(with_values(recipe, best.values), tune=Tuning())
-    complete = sum(one.state == "complete" for one in study.trials)
-    said = (
-        f"{study.monitor} {best.figure:.4f}: trial {best.number}, the best of {complete} complete"
+def _best_recipe(recipe: Recipe, study: Study, best: Trial) -> Sequence[str]:
+    complete = sum(trial.state == "complete" for trial in study.trials)
+    comment = (
+        f"# {study.monitor} {best.figure:.4f}: trial {best.number}, the best of "
+        f"{count(complete, 'complete trial')}.\n\n"
     )
-    return f"# {said}.\n\n", recipe_toml(made)
+    return comment, recipe_toml(replace(with_values(recipe, best.values), tune=Tuning()))
 
 
-def _trim(folder: Path) -> None:
+def _remove_weights(folder: Path) -> None:
+    """Remove all files of a run except the small ones that describe it."""
     if not folder.is_dir():
         return
-    for one in folder.iterdir():
-        if one.name in _KEPT:
+    for path in folder.iterdir():
+        if path.name in _KEPT_FILES:
             continue
-        if one.is_dir() and not one.is_symlink():
-            shutil.rmtree(one)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
             with contextlib.suppress(FileNotFoundError):
-                one.unlink()
+                path.unlink()
 
 
-def _numbered(on_progress: OnProgress | None, number: int, limit: int) -> OnProgress | None:
+def _progress_of_trial(
+    on_progress: OnProgress | None, number: int, limit: int
+) -> OnProgress | None:
     if on_progress is None:
         return None
-    return lambda doing, done, total: on_progress(
-        f"Trial {number} of {limit}: {doing}", done, total
+    return lambda activity, done, total: on_progress(
+        f"Trial {number} of {limit}: {activity}", done, total
     )
