@@ -34,17 +34,16 @@ from tiny import TinyEncoder
 from veduta import index
 from veduta.cli import main
 from veduta.cli.printing import shown
-from veduta.collect import Columns, Progress, Settings, Summary, collect, fetching
+from veduta.collect import Columns, Progress, Settings, Summary, collect, http_client
 from veduta.collect import save_photo as saving
-from veduta.collect.addresses import is_public, public_socket
-from veduta.collect.body import Inflater
+from veduta.collect.file_names import FileNames, case_folded, safe_name
+from veduta.collect.host_queues import HostQueues
 from veduta.collect.journal import Journal
-from veduta.collect.names import Names, folded, safe_name
 from veduta.collect.outcome import Outcome, Result
 from veduta.collect.politeness import back_off, opts_out, retry_after
+from veduta.collect.public_addresses import is_public, public_socket
+from veduta.collect.response_body import Inflater
 from veduta.collect.rows import Row, id_from_url, read_rows
-from veduta.collect.save_photo import Saver
-from veduta.collect.schedule import Schedule
 from veduta.errors import DatasetError, StorageFull
 from veduta.photos import content_hash, decode, find_photos
 
@@ -395,7 +394,7 @@ class TestAddresses:
             made.append(address)
             return len(made) == 1
 
-        monkeypatch.setattr(fetching, "public_socket", lambda: public_socket(once))
+        monkeypatch.setattr(http_client, "public_socket", lambda: public_socket(once))
         target = f"http://localhost:{server.port}/photo/1.jpg"
         done = gather({"a": f"to/{target}"}, allow_private=False)
         assert done["a"]["outcome"] == "refused"
@@ -589,7 +588,7 @@ def check_name(name: str) -> None:
     assert not set(name) & set('/\\:*?"<>|\0') and name.isprintable()
     assert name not in (".", "..") and not name.startswith(".") and name.strip(" .") == name
     assert not is_device(name) and not is_device(f"{name}.jpg")
-    assert folded(name) != folded("collected.parquet")
+    assert case_folded(name) != case_folded("collected.parquet")
 
 
 def is_device(name: str) -> bool:
@@ -617,7 +616,7 @@ class TestNames:
         shuffled = rows.copy()
         order.shuffle(shuffled)
         assert self.files(shuffled) == files
-        assert len({folded(file) for file in files.values()}) == len(files) == len(set(rows))
+        assert len({case_folded(file) for file in files.values()}) == len(files) == len(set(rows))
         folders: dict[str, str] = {}
         for row, file in files.items():
             parts = file.split("/")
@@ -625,15 +624,15 @@ class TestNames:
             for part in parts:
                 check_name(part)
             if row.label is not None:
-                assert folders.setdefault(folded(parts[0]), row.label) == row.label
+                assert folders.setdefault(case_folded(parts[0]), row.label) == row.label
 
     def files(self, rows: list[Row]) -> dict[Row, str]:
-        names = Names()
+        names = FileNames()
         for row in rows:
-            names.see(row)
+            names.add(row)
         if rows:
-            names.settle()
-        return {row: names.file_of(row) for row in rows}
+            names.resolve_clashes()
+        return {row: names.path_of(row) for row in rows}
 
     def test_ordinary_names_stay(self) -> None:
         for name in (
@@ -786,15 +785,15 @@ class TestResuming:
 
     def test_a_full_disk(self, gather, server, monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = {f"p{number}": f"photo/{number}" for number in range(50)}
-        write = Saver._write
+        write = saving.write_by_draft
         room = threading.Semaphore(20)
 
-        def until_full(self: Saver, data: bytes, draft: Path, path: str) -> None:
+        def until_full(file: str, data: bytes, draft: Path) -> None:
             if not room.acquire(blocking=False):
                 raise OSError(errno.ENOSPC, "No space left on device")
-            write(self, data, draft, path)
+            write(file, data, draft)
 
-        monkeypatch.setattr(Saver, "_write", until_full)
+        monkeypatch.setattr(saving, "write_by_draft", until_full)
         with pytest.raises(StorageFull, match=r"the disk is full\. What was collected is kept"):
             gather(wanted)
         monkeypatch.undo()
@@ -825,7 +824,7 @@ class TestJournal:
             found = journal.find([self.ROW, other, Row("a", "x", "http://other/")])
             assert found == [done, None, None], "the last line about a row counts"
             journal.append([(other, Result(Outcome.REFUSED))])
-            journal.reopen()
+            journal.refresh()
             assert journal.find([other]) == [Result(Outcome.REFUSED)]
             journal.close()
 
@@ -868,29 +867,29 @@ class TestJournal:
         assert (tmp_path / "journal").read_text() == "my diary\n"
 
 
-class TestSchedule:
+class TestHostQueues:
     def test_no_host_holds_up_another(self) -> None:
         async def run() -> tuple[int, list[str]]:
-            schedule: Schedule[int] = Schedule(per_host=2, window=50)
+            queues: HostQueues[int] = HostQueues(per_host=2, max_jobs=50)
             at_once = {"slow": 0, "quick": 0}
             most = 0
             order: list[str] = []
 
             async def worker() -> None:
                 nonlocal most
-                while (taken := await schedule.take()) is not None:
+                while (taken := await queues.take()) is not None:
                     host, _ = taken
                     at_once[host] += 1
                     most = max(most, *at_once.values())
                     await asyncio.sleep(0.02 if host == "slow" else 0.0005)
                     at_once[host] -= 1
                     order.append(host)
-                    schedule.left(host)
-                    schedule.done()
+                    queues.release_host(host)
+                    queues.finish()
 
             jobs = [[("slow", number) for number in range(20)]]
             jobs += [[("quick", number)] for number in range(20)]
-            await asyncio.gather(schedule.feed(jobs), *(worker() for _ in range(8)))
+            await asyncio.gather(queues.feed(jobs), *(worker() for _ in range(8)))
             return most, order
 
         most, order = asyncio.run(run())
@@ -901,25 +900,25 @@ class TestSchedule:
     def test_jobs_that_come_back(self) -> None:
         async def run() -> list[tuple[str, int]]:
             loop = asyncio.get_running_loop()
-            schedule: Schedule[int] = Schedule(per_host=1, window=2)
+            queues: HostQueues[int] = HostQueues(per_host=1, max_jobs=2)
             seen: list[tuple[str, int]] = []
 
             async def worker() -> None:
-                while (taken := await schedule.take()) is not None:
+                while (taken := await queues.take()) is not None:
                     host, job = taken
                     seen.append(taken)
                     if seen.count(taken) == 1 and job == 0:
-                        schedule.pause(host, 0.05)
+                        queues.pause(host, 0.05)
                         began = loop.time()
-                        schedule.left(host)
-                        schedule.back(host, job, 0.01)
+                        queues.release_host(host)
+                        queues.retry_later(host, job, 0.01)
                         continue
                     if job == 0:
                         assert loop.time() - began >= 0.05
-                    schedule.left(host)
-                    schedule.done()
+                    queues.release_host(host)
+                    queues.finish()
 
-            await asyncio.gather(schedule.feed([[("a", 0), ("b", 1)], [("b", 2)]]), worker())
+            await asyncio.gather(queues.feed([[("a", 0), ("b", 1)], [("b", 2)]]), worker())
             return seen
 
         assert asyncio.run(run()) == [("a", 0), ("b", 1), ("b", 2), ("a", 0)]

@@ -1,8 +1,9 @@
-"""`veduta collect`."""
+"""The command `veduta collect`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,15 @@ import click
 from veduta.cli.options import json_option
 from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import stages
+from veduta.collect.settings import Settings
 from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.collect import Progress, Summary
 
+_DEFAULTS = Settings()
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_MAX_EXAMPLE_LETTERS = 54
 
 
 class BytesType(click.ParamType[int]):
@@ -27,7 +31,7 @@ class BytesType(click.ParamType[int]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """Parse a number with an optional k, M or G (powers of 1000) behind it."""
+        """Parse a number, with k, M or G (powers of 1000) behind it or not."""
         text = str(value).strip().lower().removesuffix("b")
         unit = text[-1:] if text[-1:] in _UNITS else ""
         try:
@@ -39,7 +43,69 @@ class BytesType(click.ParamType[int]):
         return number
 
 
-def _seconds(name: str, default: float, text: str) -> Callable[[Any], Any]:
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The options of the command, under the names that click gives them."""
+
+    sources: tuple[Path, ...]
+    folder: Path
+    url_column: str | None
+    label_column: str | None
+    id_column: str | None
+    resize: int | None
+    form: str | None
+    no_decode: bool
+    max_bytes: int
+    connections: int
+    per_host: int
+    connect_timeout: float
+    read_timeout: float
+    timeout: float
+    retries: int
+    retry_failed: bool
+    user_agent: str | None
+    ignore_robots_tag: bool
+    allow_private: bool
+    strict: bool
+    as_json: bool
+
+    def settings(self) -> Settings:
+        """Return the settings of the download."""
+        if self.no_decode and (self.form or self.resize):
+            raise click.UsageError("--resize and --format need decoded photos: drop --no-decode.")
+        try:
+            return Settings(
+                connections=self.connections,
+                per_host=self.per_host,
+                connect_timeout=self.connect_timeout,
+                read_timeout=self.read_timeout,
+                total_timeout=self.timeout,
+                retries=self.retries,
+                max_bytes=self.max_bytes,
+                allow_private=self.allow_private,
+                ignore_robots_tag=self.ignore_robots_tag,
+                decode=not self.no_decode,
+                resize=self.resize,
+                jpeg=self.form == "jpeg",
+                retry_failed=self.retry_failed,
+                user_agent=self.user_agent or _DEFAULTS.user_agent,
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+
+
+def _count_option(name: str, default: int, text: str, *, least: int = 1) -> Callable[[Any], Any]:
+    return click.option(
+        name,
+        type=click.IntRange(min=least),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=text,
+    )
+
+
+def _seconds_option(name: str, default: float, text: str) -> Callable[[Any], Any]:
     return click.option(
         name,
         type=click.FloatRange(min=0, min_open=True),
@@ -79,7 +145,7 @@ def _seconds(name: str, default: float, text: str) -> Callable[[Any], Any]:
     type=click.Choice(("jpeg",)),
     help="Write RGB JPEG of quality 90.  [default: the bytes as they come]",
 )
-@click.option("--no-decode", is_flag=True, help="Look at the format only, do not decode photos.")
+@click.option("--no-decode", is_flag=True, help="Check only the format, do not decode photos.")
 @click.option(
     "--max-bytes",
     type=BytesType(),
@@ -88,35 +154,19 @@ def _seconds(name: str, default: float, text: str) -> Callable[[Any], Any]:
     metavar="N[k|M|G]",
     help="Largest photo that is fetched.",
 )
-@click.option(
-    "--connections",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    metavar="N",
-    help="Requests at a time.",
-)
-@click.option(
-    "--per-host",
-    type=click.IntRange(min=1),
-    default=6,
-    show_default=True,
-    metavar="N",
-    help="Requests at a time to one host.",
-)
-@_seconds("--connect-timeout", 10, "For a connection to stand.")
-@_seconds("--read-timeout", 20, "Between two pieces of an answer.")
-@_seconds("--timeout", 120, "For one request as a whole.")
-@click.option(
+@_count_option("--connections", _DEFAULTS.connections, "Requests at a time.")
+@_count_option("--per-host", _DEFAULTS.per_host, "Requests at a time to one host.")
+@_seconds_option("--connect-timeout", _DEFAULTS.connect_timeout, "Longest time to connect.")
+@_seconds_option("--read-timeout", _DEFAULTS.read_timeout, "Between two pieces of a response.")
+@_seconds_option("--timeout", _DEFAULTS.total_timeout, "For one whole request.")
+@_count_option(
     "--retries",
-    type=click.IntRange(min=0),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Further requests after 429, 5xx or a lost connection.",
+    _DEFAULTS.retries,
+    "Further requests after 429, 5xx or a lost connection.",
+    least=0,
 )
 @click.option(
-    "--retry-failed", is_flag=True, help="Try again what failed for good in an earlier run."
+    "--retry-failed", is_flag=True, help="Try again what failed permanently in an earlier run."
 )
 @click.option("--user-agent", metavar="TEXT", help="Say who collects, with an address to write to.")
 @click.option("--ignore-robots-tag", is_flag=True, help="Collect in spite of X-Robots-Tag.")
@@ -125,115 +175,80 @@ def _seconds(name: str, default: float, text: str) -> Callable[[Any], Any]:
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 when a row has no photo at the end.")
 @json_option
-def command(
-    sources: tuple[Path, ...],
-    folder: Path,
-    url_column: str | None,
-    label_column: str | None,
-    id_column: str | None,
-    resize: int | None,
-    form: str | None,
-    no_decode: bool,
-    max_bytes: int,
-    connections: int,
-    per_host: int,
-    connect_timeout: float,
-    read_timeout: float,
-    timeout: float,
-    retries: int,
-    retry_failed: bool,
-    user_agent: str | None,
-    ignore_robots_tag: bool,
-    allow_private: bool,
-    strict: bool,
-    as_json: bool,
-) -> int:
+def command(**options: Any) -> int:
     """Fetch the photos that SOURCE names into DIR/label/id.ext.
 
     \b
     photos.csv     id,url,landmark_id as in Google Landmarks, or any CSV
     eiffel.txt     URLs, one a line; the file's name is the label
 
-    What is already there is not fetched again, so the same command goes on after an interruption.
-    DIR/collected.parquet says what became of each row. Exits with 1 when there is no photo at all.
+    Photos that were collected before are not fetched again, so the same command goes on after an
+    interruption. DIR/collected.parquet has the outcome of each row. Exits with 1 when there is no
+    photo at all.
     """
-    if no_decode and (form or resize):
-        raise click.UsageError("--resize and --format need decoded photos: drop --no-decode.")
-    from veduta.collect import USER_AGENT, Columns, Settings, collect
+    return _collect(_Options(**options))
 
-    try:
-        settings = Settings(
-            connections=connections,
-            per_host=per_host,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            total_timeout=timeout,
-            retries=retries,
-            max_bytes=max_bytes,
-            allow_private=allow_private,
-            ignore_robots_tag=ignore_robots_tag,
-            decode=not no_decode,
-            resize=resize,
-            jpeg=form == "jpeg",
-            retry_failed=retry_failed,
-            user_agent=user_agent or USER_AGENT,
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+
+def _collect(options: _Options) -> int:
+    settings = options.settings()
+    from veduta.collect import Columns, collect
+
     now = {"collected": 0, "failed": 0}
 
-    def note() -> str:
+    def detail() -> str:
         return (
             f"{now['collected']:,} collected, {now['failed']:,} failed" if any(now.values()) else ""
         )
 
-    with stages("rows", quiet=as_json, detail=note) as advance:
+    with stages("rows", quiet=options.as_json, detail=detail) as advance:
 
-        def tell(state: Progress) -> None:
+        def on_progress(state: Progress) -> None:
             now.update(collected=state.collected, failed=state.failed)
             advance("Collecting", state.done, state.total)
 
-        done = collect(
-            sources,
-            folder,
+        summary = collect(
+            options.sources,
+            options.folder,
             settings,
-            columns=Columns(url_column, label_column, id_column),
-            on_progress=tell,
+            columns=Columns(options.url_column, options.label_column, options.id_column),
+            on_progress=on_progress,
             on_reading=lambda rows: advance("Reading", rows, 0),
         )
-    if as_json:
-        print_json(done.as_json())
+    if options.as_json:
+        print_json(summary.as_json())
     else:
-        _print(done, folder)
-    if done.interrupted:
+        _print(summary, options.folder)
+    if summary.interrupted:
         return 130
-    return 1 if done.photos == 0 or (strict and done.failed) else 0
+    return 1 if summary.photos == 0 or (options.strict and summary.failed) else 0
 
 
-def _print(done: Summary, folder: Path) -> None:
+def _print(summary: Summary, folder: Path) -> None:
     rate = ""
-    if done.collected and done.seconds > 0:
-        rate = f", {done.bytes / 1e6:,.1f} MB, {done.collected / done.seconds:,.1f} photos/s"
-    kept = f"{done.already:,} there already, " if done.already else ""
+    if summary.collected and summary.seconds > 0:
+        per_second = summary.collected / summary.seconds
+        rate = f", {summary.bytes / 1e6:,.1f} MB, {per_second:,.1f} photos/s"
+    kept = f"{summary.already:,} there already, " if summary.already else ""
     click.echo(
-        f"{kept}{done.collected:,} collected, {done.failed:,} failed "
-        f"in {duration(done.seconds)}{rate}."
+        f"{kept}{summary.collected:,} collected, {summary.failed:,} failed "
+        f"in {duration(summary.seconds)}{rate}."
     )
-    for outcome, rows in done.outcomes.items():
-        if outcome in done.examples:
-            click.echo(f"  {rows:>9,} {outcome:<11}  {done.examples[outcome][:54]}")
-    if "not a public address" in done.examples.get("refused", ""):
+    for outcome, rows in summary.outcomes.items():
+        if outcome in summary.examples:
+            example = summary.examples[outcome][:_MAX_EXAMPLE_LETTERS]
+            click.echo(f"  {rows:>9,} {outcome:<11}  {example}")
+    if "not a public address" in summary.examples.get("refused", ""):
         click.echo("             to fetch from private addresses all the same: --allow-private")
-    if repeated := done.outcomes.get("repeated"):
+    if repeated := summary.outcomes.get("repeated"):
         click.echo(f"  {repeated:>9,} repeated     same id, label and URL as a row before")
-    if done.same_content:
-        same = "is a copy" if done.same_content == 1 else "are copies"
-        click.echo(f"{count(done.same_content, 'photo')} {same} of another, byte for byte.")
-    if done.interrupted:
+    if summary.same_content:
+        same = "is a copy" if summary.same_content == 1 else "are copies"
+        click.echo(f"{count(summary.same_content, 'photo')} {same} of another, byte for byte.")
+    if summary.interrupted:
         click.echo("Interrupted. What was collected is kept; the same command goes on.", err=True)
         return
-    labels = f" of {count(done.labels, 'label')}" if done.labels else ""
-    click.echo(f"{count(done.rows, 'row')}{labels}: {shown(folder / 'collected.parquet')}")
-    if done.photos:
-        by = " --labels folders" if done.labels else ""
+    labels = f" of {count(summary.labels, 'label')}" if summary.labels else ""
+    click.echo(f"{count(summary.rows, 'row')}{labels}: {shown(folder / 'collected.parquet')}")
+    if summary.photos:
+        by = " --labels folders" if summary.labels else ""
         click.echo(f"Next: veduta index {shown(folder)}{by}")

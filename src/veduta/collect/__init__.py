@@ -1,9 +1,9 @@
-"""Download: from a list of URLs to photos in folders, and a table of what became of each row.
+"""Download photos: from a list of URLs to photos in folders and a table of all rows.
 
-`collect` fetches what a Google-Landmarks CSV, any CSV or lists of URLs name, over many connections
-and politely. It checks that each answer is a photo, writes it to `folder/label/id.ext`, and notes
-in `collected.parquet` what became of each row. It can be stopped at any time; the next run goes on
-from there.
+`collect` fetches the photos of a Google Landmarks CSV, of any other CSV or of lists of URLs, over
+many connections, and limits the load of each server. It checks that each response is a photo and
+writes it to `folder/label/id.ext`. `collected.parquet` has the outcome of each row. A run can be
+stopped at any time. The next run continues it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ __all__ = [
     "read_rows",
 ]
 
-_HOMES = {
+_MODULES = {
     "USER_AGENT": "settings",
     "Columns": "rows",
     "Outcome": "outcome",
@@ -43,9 +43,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded at the first use: what only looks at photos needs no HTTP client.
-    if name not in _HOMES:
+    # Each module is imported at the first use, because most users of `veduta` need no HTTP client.
+    if name not in _MODULES:
         raise AttributeError(f"module 'veduta.collect' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"veduta.collect.{_HOMES[name]}"), name)
+    return getattr(import_module(f"veduta.collect.{_MODULES[name]}"), name)

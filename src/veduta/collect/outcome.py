@@ -1,4 +1,4 @@
-"""What became of a row: one of few words, and the facts that go with it."""
+"""The outcome of a row: one word, and the facts that go with it."""
 
 from __future__ import annotations
 
@@ -9,60 +9,65 @@ __all__ = ["Outcome", "Result"]
 
 
 class Outcome(StrEnum):
-    """What became of a row, in the words of the column `outcome`."""
+    """The outcome of a row, in the words of the column `outcome`."""
 
     COLLECTED = "collected"
-    """The photo is in its place."""
+    """The photo was written."""
     UNREACHABLE = "unreachable"
-    """No such host, no connection, no answer in time, or it broke off."""
+    """The host is unknown, refused the connection, did not answer in time or broke off."""
     BUSY = "busy"
-    """The server said to come later: status 408, 425, 429 or 5xx."""
+    """The server asked to come back later: status 408, 425, 429 or 5xx."""
     HTTP_ERROR = "http-error"
-    """Any other status than 200: gone, forbidden, redirected in a circle."""
+    """Any other status than 200, or a circle of redirects."""
     TLS_ERROR = "tls-error"
-    """The server's certificate does not hold, or no encryption could be agreed on."""
+    """The certificate of the server is not valid, or there was no common encryption."""
     REFUSED = "refused"
-    """No http or https address, or one that is not public."""
+    """The URL is not http or https, or its address is not public."""
     OPTED_OUT = "opted-out"
-    """The server's X-Robots-Tag asks not to be collected."""
+    """The X-Robots-Tag of the server asks not to collect the photo."""
     TOO_LARGE = "too-large"
-    """More bytes or pixels than the cap."""
+    """The photo has more bytes or pixels than the limit."""
     NOT_A_PHOTO = "not-a-photo"
-    """The bytes are of no supported format, or do not decode."""
+    """The bytes have no supported format, or do not decode."""
     REPEATED = "repeated"
-    """The same id, label and URL as a row before."""
+    """An earlier row has the same id, label and URL."""
     PENDING = "pending"
-    """Not tried yet: the run was interrupted."""
+    """The row was not tried yet, because the run was interrupted."""
 
     @property
-    def passing(self) -> bool:
-        """Whether it may be otherwise tomorrow, so that the next run tries again by itself."""
+    def temporary(self) -> bool:
+        """Whether the next run tries the row again without being asked to."""
         return self in (Outcome.UNREACHABLE, Outcome.BUSY, Outcome.PENDING)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one row. None where there is nothing to say."""
+    """The outcome of one row and its facts; None where a fact is not known.
+
+    Attributes:
+        outcome: the outcome.
+        error: why there is no photo, in a few words.
+        status: of the last HTTP response.
+        final_url: where redirects led.
+        bytes: size of the file that was written.
+        width: of the file that was written, upright, in pixels; None if it was not decoded.
+        height: as `width`.
+        format: one of `veduta.photos.FORMATS`.
+        hash: BLAKE3 of the file that was written, 64 hexadecimal digits.
+        path: of the file below the folder, with `/`.
+        attempts: requests in this run, without redirects.
+        when: UTC, ISO 8601, to the second.
+    """
 
     outcome: Outcome
     error: str | None = None
-    """Why there is no photo, in a few words."""
     status: int | None = None
-    """Of the last HTTP answer."""
     final_url: str | None = None
-    """Where redirects led."""
     bytes: int | None = None
-    """Size of the file as it was written."""
     width: int | None = None
-    """Of the file as it was written, upright, in pixels; None if it was not decoded."""
     height: int | None = None
     format: str | None = None
-    """One of `veduta.photos.FORMATS`."""
     hash: str | None = None
-    """BLAKE3 of the file as it was written: 64 hexadecimal digits."""
     path: str | None = None
-    """Below the folder, with `/`."""
     attempts: int = 0
-    """Requests in this run, redirects not counted."""
     when: str | None = None
-    """UTC, ISO 8601, to the second."""

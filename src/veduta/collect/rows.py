@@ -1,10 +1,10 @@
-"""The rows of what is to be collected, read one at a time from CSV files and lists of URLs.
+"""The rows to collect, read one at a time from CSV files and lists of URLs.
 
-- A CSV file of Google Landmarks: `id,url,landmark_id`.
-- Any other CSV file: the columns that `Columns` names; unnamed ones are looked for as `url`, as
-  `label` or `landmark_id`, and as `id`.
-- Any other file: a list of URLs, one a line, that are photos of one class, which is the name of the
-  file. Blank lines and lines that begin with `#` are skipped.
+- A CSV file of Google Landmarks has the columns `id,url,landmark_id`.
+- Any other CSV file has the columns that `Columns` names. Without names, the reader looks for
+  `url`, for `label` or `landmark_id`, and for `id`.
+- Any other file is a list of URLs, one a line. Its photos belong to one class, and the name of the
+  file is the label. Blank lines and lines that begin with `#` are skipped.
 """
 
 from __future__ import annotations
@@ -24,11 +24,19 @@ from veduta.errors import DatasetError, readable
 
 __all__ = ["Columns", "Row", "id_from_url", "read_rows"]
 
-_LONGEST_LINE = 1 << 16
+_MAX_LINE_BYTES = 1 << 16
+_URL_HASH_BYTES = 6
+_MAX_ID_LETTERS = 40
 
 
 class Row(NamedTuple):
-    """One photo to collect."""
+    """One photo to collect.
+
+    Attributes:
+        id: the name of the photo.
+        label: its class; None if the source has no labels.
+        url: its address.
+    """
 
     id: str
     label: str | None
@@ -37,7 +45,13 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names of the columns of a CSV file; None: looked for under their usual names."""
+    """The names of the columns of a CSV file; None means the usual name.
+
+    Attributes:
+        url: column of the URLs.
+        label: column of the labels.
+        id: column of the ids.
+    """
 
     url: str | None = None
     label: str | None = None
@@ -45,16 +59,21 @@ class Columns:
 
     @property
     def named(self) -> bool:
-        """Whether any of them was given."""
+        """Whether any name was given."""
         return any((self.url, self.label, self.id))
 
 
 def read_rows(sources: Sequence[str | os.PathLike[str]], columns: Columns) -> Iterator[Row]:
-    """Yield the rows of all `sources`, in order. Memory does not grow with their number.
+    """Yield the rows of all sources, in order. Memory does not grow with their number.
 
-    Raises `DatasetError`, naming the file and the line: a file that is not there or cannot be read,
-    a CSV file that `veduta.datasets.csv_records` refuses or that lacks a column, an empty id or
-    label, a list that is not UTF-8, or columns named for a list.
+    Args:
+        sources: CSV files and lists of URLs.
+        columns: the columns of CSV files.
+
+    Raises:
+        DatasetError: a file does not exist or cannot be read, a CSV file is not valid or lacks a
+            column, an id or label is empty, a list is not UTF-8, or columns were named for a list.
+            The message names the file and the line.
     """
     for source in sources:
         file = Path(source)
@@ -71,7 +90,7 @@ def read_rows(sources: Sequence[str | os.PathLike[str]], columns: Columns) -> It
                 "is a list of URLs; rename it or leave out the names"
             )
         else:
-            yield from _listed(file)
+            yield from _list_rows(file)
 
 
 def _csv_rows(file: Path, columns: Columns) -> Iterator[Row]:
@@ -80,30 +99,31 @@ def _csv_rows(file: Path, columns: Columns) -> Iterator[Row]:
         for photo in read_train(file):
             yield Row(photo.id, photo.landmark, photo.url.strip())
         return
-    named = columns.url or "url"
-    labels = columns.label or next(
+    url_column = columns.url or "url"
+    label_column = columns.label or next(
         (name for name in ("label", "landmark_id") if name in header), ""
     )
-    ids = columns.id or ("id" if "id" in header else "")
-    wanted = [name for name in (named, labels, ids) if name]
+    id_column = columns.id or ("id" if "id" in header else "")
+    wanted = [name for name in (url_column, label_column, id_column) if name]
     for line, values in read_records(file, wanted):
-        left = iter(values)
-        url = next(left).strip()
-        label = next(left).strip() if labels else None
-        own = next(left).strip() if ids else id_from_url(url)
-        for column, value in ((labels, label), (ids, own)):
+        remaining = iter(values)
+        url = next(remaining).strip()
+        label = next(remaining).strip() if label_column else None
+        row_id = next(remaining).strip() if id_column else id_from_url(url)
+        for column, value in ((label_column, label), (id_column, row_id)):
             if value == "":
                 refuse(file, line, f"the {column} is empty")
-        yield Row(own, label, url)
+        yield Row(row_id, label, url)
 
 
-def _listed(file: Path) -> Iterator[Row]:
+def _list_rows(file: Path) -> Iterator[Row]:
     label = readable(file.stem)
     try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), b""), 1):
-                if len(line) == _LONGEST_LINE:
-                    refuse(file, number, f"longer than {_LONGEST_LINE:,} bytes; is it a list?")
+        with file.open("rb") as stream:
+            lines = iter(lambda: stream.readline(_MAX_LINE_BYTES), b"")
+            for number, line in enumerate(lines, start=1):
+                if len(line) == _MAX_LINE_BYTES:
+                    refuse(file, number, f"longer than {_MAX_LINE_BYTES:,} bytes; is it a list?")
                 try:
                     url = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 except UnicodeDecodeError as error:
@@ -115,11 +135,11 @@ def _listed(file: Path) -> Iterator[Row]:
 
 
 def id_from_url(url: str) -> str:
-    """Return an id for a photo that has none: what its address calls it, and a hash of that."""
-    digest = blake2b(url.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    """Return an id for a photo without one: the last part of its URL, and a hash of the URL."""
+    digest = blake2b(url.encode("utf-8", "surrogatepass"), digest_size=_URL_HASH_BYTES).hexdigest()
     try:
-        last = unquote(urlsplit(url).path).rpartition("/")[2].rpartition(".")
+        stem, _, last = unquote(urlsplit(url).path).rpartition("/")[2].rpartition(".")
     except ValueError:
         return digest
-    legible = re.sub(r"[^a-z0-9]+", "-", (last[0] or last[2]).lower())[:40].strip("-")
-    return f"{legible}-{digest}" if legible else digest
+    words = re.sub(r"[^a-z0-9]+", "-", (stem or last).lower())[:_MAX_ID_LETTERS].strip("-")
+    return f"{words}-{digest}" if words else digest

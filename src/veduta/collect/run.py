@@ -1,4 +1,4 @@
-"""A run: rows in, photos in folders out, and what became of each row."""
+"""One run of `collect`: fetch the photos of all rows, write them, and note each outcome."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -15,41 +14,47 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-from veduta.collect.body import Body
-from veduta.collect.fetching import Client, Failure, host_of
+from veduta.collect.file_names import FileNames, row_key
+from veduta.collect.host_queues import HostQueues
+from veduta.collect.http_client import FetchFailed, HttpClient, host_of
 from veduta.collect.journal import Journal
-from veduta.collect.names import Names, key_of
 from veduta.collect.outcome import Outcome, Result
 from veduta.collect.politeness import back_off
+from veduta.collect.response_body import ResponseBody
 from veduta.collect.rows import Columns, Row, read_rows
-from veduta.collect.save_photo import Saver, is_there
-from veduta.collect.save_pool import Savers
-from veduta.collect.schedule import Schedule
+from veduta.collect.save_photo import PhotoSaver, photo_exists
+from veduta.collect.saving_threads import SavingThreads
 from veduta.collect.settings import Settings
 from veduta.collect.summary import Progress, Summary
-from veduta.collect.table import TABLE, Tally, Told, write_table
+from veduta.collect.table import TABLE_NAME, OutcomeCounts, TableRow, write_table
 from veduta.errors import DatasetError, StorageFull, readable
 
 __all__ = ["collect"]
 
-STATE = ".veduta-collect"
-"""Folder of the journal, the lock and the unfinished files; hidden, so that nobody indexes it."""
+# The folder of the journal, the lock and unfinished files. It is hidden, so that nobody indexes it.
+STATE_FOLDER = ".veduta-collect"
 
-_BATCH = 256
-_FIND_AT_ONCE = 4096
-_READ_AT_ONCE = 4096
-_WAITING_TO_BE_SAVED = 32
-_NAME_LOOKUPS = 16
+_FETCH_BATCH_ROWS = 256
+_TABLE_BATCH_ROWS = 4096
+_READING_REPORT_ROWS = 4096
+# Photos that are fetched and wait to be saved. Each of them may take 1 MB of memory.
+_MAX_UNSAVED_PHOTOS = 32
+_MIN_QUEUED_JOBS = 1024
+_QUEUED_JOBS_PER_CONNECTION = 8
+_NAME_LOOKUP_THREADS = 16
 
 
 @dataclass(slots=True)
 class _Job:
+    """A row that is being fetched."""
+
     row: Row
     number: int
     attempts: int = 0
-    body: Body | None = None
-    so_far: Result | None = None
+    body: ResponseBody | None = None
+    pending: Result | None = None
 
 
 def collect(
@@ -61,79 +66,91 @@ def collect(
     on_progress: Callable[[Progress], None] | None = None,
     on_reading: Callable[[int], None] | None = None,
 ) -> Summary:
-    """Fetch the photos of `sources` into `folder`, one folder a label, and tell of each row.
+    """Fetch photos into a folder, with one folder inside it for each label.
 
-    Rows that were collected before are not fetched again, nor those that failed for good (unless
-    `settings.retry_failed`). `folder` gets `collected.parquet` at the end. SIGINT ends the run with
-    what is done; the next one goes on from there, also after the process was killed.
+    All rows are read before the first request, so that no two photos get the same file name. Rows
+    that were collected before are not fetched again. Neither are rows that failed permanently,
+    unless `settings.retry_failed` is set. At the end, `collected.parquet` in the folder has the
+    outcome of each row.
 
-    Before anything is fetched all rows are read, to give no two of them one name; `on_reading` is
-    called with how many were, now and then.
+    SIGINT ends the run and keeps what was collected. The next run continues, also after the process
+    was killed.
 
-    Memory: about 75 bytes a row, something for each label, and 2 MB a connection at most; when
-    decoding, also the pixels of one photo a core.
+    A run needs about 75 bytes of memory for each row, a little for each label, and at most 2 MB for
+    each connection. Decoding needs memory for the pixels of one photo for each core.
 
-    Raises `DatasetError` (the sources cannot be read or have no row, the folder is in use, was
-    collected with other settings, or cannot be written) and `StorageFull`.
+    Args:
+        sources: CSV files and lists of URLs.
+        folder: where the photos go.
+        settings: None means the defaults.
+        columns: the columns of CSV files; None means the usual names.
+        on_progress: called when rows are finished.
+        on_reading: called with the number of rows read so far, now and then.
+
+    Raises:
+        DatasetError: the sources cannot be read or have no row, or the folder is in use, was
+            collected with other settings, or cannot be written.
+        StorageFull: the disk is full.
     """
-    began = time.monotonic()
-    asked = settings or Settings()
-    wanted = columns or Columns()
-    place = Path(folder)
-    names = Names()
-    for number, row in enumerate(read_rows(sources, wanted), 1):
-        names.see(row)
-        if on_reading is not None and number % _READ_AT_ONCE == 0:
+    started = time.monotonic()
+    settings = settings or Settings()
+    columns = columns or Columns()
+    folder = Path(folder)
+    names = FileNames()
+    for number, row in enumerate(read_rows(sources, columns), start=1):
+        names.add(row)
+        if on_reading is not None and number % _READING_REPORT_ROWS == 0:
             on_reading(number)
     if not len(names):
         listed = ", ".join(readable(source) for source in sources)
         raise DatasetError(f"{listed}: no rows; wanted a URL in each")
-    names.settle()
-    with _state(place) as state:
-        shared = {"resize": asked.resize, "format": "jpeg" if asked.re_encode else None}
+    names.resolve_clashes()
+    with _locked_state(folder) as state:
+        shared = {"resize": settings.resize, "format": "jpeg" if settings.re_encode else None}
         with closing(Journal(state / "journal", shared)) as journal:
-            rows = _Rows(sources, wanted, names)
-            run = _Run(rows, journal, Saver(place, state / "drafts", asked), on_progress)
+            rows = _Rows(sources, columns, names)
+            saver = PhotoSaver(folder, state / "drafts", settings)
+            run = _Run(rows, journal, saver, on_progress)
             interrupted = False
             try:
-                _complete(run)
+                _run_to_end(run)
             except KeyboardInterrupt:
                 interrupted = True
             if interrupted:
-                tally = Tally(run.outcomes, run.examples)
+                counts = run.counts
             else:
-                journal.reopen()
-                repeated = set(journal.repeated_contents().tolist())
-                tally = write_table(
-                    rows.told(journal),
-                    place / TABLE,
-                    state / "drafts" / TABLE,
+                journal.refresh()
+                repeated = set(journal.repeated_hash_starts().tolist())
+                counts = write_table(
+                    rows.table_rows(journal),
+                    folder / TABLE_NAME,
+                    state / "drafts" / TABLE_NAME,
                     lambda digest: int(digest[:16], 16) in repeated,
                 )
     return Summary(
-        folder=readable(place),
+        folder=readable(folder),
         rows=len(names),
         labels=names.labels,
-        collected=run.outcomes[Outcome.COLLECTED],
+        collected=run.counts.outcomes[Outcome.COLLECTED],
         already=run.already,
-        outcomes={str(outcome): number for outcome, number in tally.outcomes.most_common()},
-        examples={str(outcome): reason for outcome, reason in tally.examples.items()},
-        same_content=tally.same_content,
+        outcomes={str(outcome): number for outcome, number in counts.outcomes.most_common()},
+        examples={str(outcome): reason for outcome, reason in counts.examples.items()},
+        same_content=counts.same_content,
         bytes=run.bytes,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
         interrupted=interrupted,
     )
 
 
-def _complete(run: _Run) -> None:
-    """Run to the end, also where an event loop runs already, as it does in a notebook."""
+def _run_to_end(run: _Run) -> None:
+    """Run on an event loop, also where one is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(run.go())
+        asyncio.run(run.fetch_all())
         return
     with ThreadPoolExecutor(1, "veduta-collect") as threads:
-        done = threads.submit(lambda: asyncio.run(run.go()))
+        done = threads.submit(lambda: asyncio.run(run.fetch_all()))
         try:
             done.result()
         except KeyboardInterrupt:
@@ -143,50 +160,66 @@ def _complete(run: _Run) -> None:
             raise
 
 
+class _NumberedRow(NamedTuple):
+    """A row, its number from 1, and the number of the first row that is equal to it."""
+
+    number: int
+    row: Row
+    first: int
+
+
 class _Rows:
-    """The rows of the sources with their numbers, in batches, any number of times."""
+    """The rows of the sources, in batches, any number of times."""
 
     def __init__(
-        self, sources: Sequence[str | os.PathLike[str]], columns: Columns, names: Names
+        self, sources: Sequence[str | os.PathLike[str]], columns: Columns, names: FileNames
     ) -> None:
         self._sources = sources
         self._columns = columns
         self.names = names
 
-    def batches(self, size: int) -> Iterator[list[tuple[int, Row, int]]]:
-        """Yield lists of (number, row, number of the first row that is the same one)."""
+    def batches(self, size: int) -> Iterator[list[_NumberedRow]]:
+        """Yield lists of at most `size` rows."""
         first_of: dict[int, int] = {}
         rows = enumerate(read_rows(self._sources, self._columns), start=1)
         while batch := list(islice(rows, size)):
             yield [
-                (
+                _NumberedRow(
                     number,
                     row,
-                    first_of.setdefault(key_of(row), number)
+                    first_of.setdefault(row_key(row), number)
                     if self.names.may_repeat(row)
                     else number,
                 )
                 for number, row in batch
             ]
 
-    def told(self, journal: Journal) -> Iterator[Told]:
-        """Yield what the journal knows of each row."""
-        for batch in self.batches(_FIND_AT_ONCE):
+    def table_rows(self, journal: Journal) -> Iterator[TableRow]:
+        """Yield each row with its result in the journal."""
+        for batch in self.batches(_TABLE_BATCH_ROWS):
             results = journal.find([row for _, row, _ in batch])
             for (number, row, first), result in zip(batch, results, strict=True):
                 if first != number:
-                    same = Result(Outcome.REPEATED, error=f"the same as row {first}")
-                    yield number, row, same
+                    repeated = Result(Outcome.REPEATED, error=f"the same as row {first}")
+                    yield TableRow(number, row, repeated)
                 else:
-                    yield number, row, result or Result(Outcome.PENDING)
+                    yield TableRow(number, row, result or Result(Outcome.PENDING))
 
 
 class _Run:
+    """The fetching and saving of the rows that need it.
+
+    Attributes:
+        already: photos of earlier runs that still exist.
+        bytes: bytes written.
+        counts: of the rows of this run.
+    """
+
     def __init__(
         self,
         rows: _Rows,
         journal: Journal,
-        saver: Saver,
+        saver: PhotoSaver,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._rows = rows
@@ -196,108 +229,109 @@ class _Run:
         self._settings = saver.settings
         self._on_progress = on_progress
         self._task: asyncio.Task[None] | None = None
-        self._left_out = 0
+        self._skipped_rows = 0
         self.already = 0
         self.bytes = 0
-        self.outcomes: Counter[Outcome] = Counter()
-        self.examples: dict[Outcome, str] = {}
+        self.counts = OutcomeCounts()
 
-    async def go(self) -> None:
+    async def fetch_all(self) -> None:
         """Fetch every row that needs it."""
         loop = self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        loop.set_default_executor(ThreadPoolExecutor(_NAME_LOOKUPS, "veduta-names"))
-        self._over: asyncio.Future[None] = loop.create_future()
-        self._room = asyncio.Semaphore(_WAITING_TO_BE_SAVED)
-        self._schedule: Schedule[_Job] = Schedule(
-            self._settings.per_host, max(1024, 8 * self._settings.connections)
+        loop.set_default_executor(ThreadPoolExecutor(_NAME_LOOKUP_THREADS, "veduta-names"))
+        self._saving_error: asyncio.Future[None] = loop.create_future()
+        self._unsaved_photos = asyncio.Semaphore(_MAX_UNSAVED_PHOTOS)
+        connections = self._settings.connections
+        self._queues: HostQueues[_Job] = HostQueues(
+            self._settings.per_host,
+            max(_MIN_QUEUED_JOBS, _QUEUED_JOBS_PER_CONNECTION * connections),
         )
         threads = (os.cpu_count() or 1) if self._settings.decode else 1
-        self._savers: Savers[_Job, Result] = Savers(self._save, self._saved, threads)
+        self._saving: SavingThreads[_Job, Result] = SavingThreads(self._save, self._saved, threads)
         try:
-            async with Client(self._settings) as client, asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watch())
-                feeding = tasks.create_task(self._schedule.feed(self._to_fetch()))
+            async with HttpClient(self._settings) as client, asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._raise_saving_error())
+                feeding = tasks.create_task(self._queues.feed(self._jobs()))
                 workers = [
-                    tasks.create_task(self._fetch_one_by_one(client))
-                    for _ in range(self._settings.connections)
+                    tasks.create_task(self._fetch_one_by_one(client)) for _ in range(connections)
                 ]
                 await asyncio.gather(feeding, *workers)
-                watch.cancel()
+                watching.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
-            last = self._savers.stop()
+            last = self._saving.stop()
             self._record([(job, result) for job, result in last if isinstance(result, Result)])
 
     def stop(self) -> None:
-        """End a run, from another thread, as SIGINT ends one in the main thread."""
+        """End the run from another thread, as SIGINT ends it in the main thread."""
         if self._task is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
 
-    async def _watch(self) -> None:
-        await self._over
+    async def _raise_saving_error(self) -> None:
+        await self._saving_error
 
-    def _to_fetch(self) -> Iterator[list[tuple[str, _Job]]]:
+    def _jobs(self) -> Iterator[list[tuple[str, _Job]]]:
+        """Yield lists of (host, job) for the rows that need a request."""
         folder = str(self._saver.folder)
-        for batch in self._rows.batches(_BATCH):
-            known = self._journal.find([row for _, row, _ in batch])
-            wanted = []
-            for (number, row, first), result in zip(batch, known, strict=True):
+        for batch in self._rows.batches(_FETCH_BATCH_ROWS):
+            results = self._journal.find([row for _, row, _ in batch])
+            jobs = []
+            for (number, row, first), result in zip(batch, results, strict=True):
                 if first != number:
-                    self._left_out += 1
+                    self._skipped_rows += 1
                 elif result is not None and result.outcome is Outcome.COLLECTED:
-                    if is_there(folder, result):
-                        self._left_out += 1
+                    if photo_exists(folder, result):
+                        self._skipped_rows += 1
                         self.already += 1
                     else:
-                        wanted.append((host_of(row.url), _Job(row, number)))
-                elif result is None or self._worth_another(result.outcome):
-                    wanted.append((host_of(row.url), _Job(row, number)))
+                        jobs.append((host_of(row.url), _Job(row, number)))
+                elif result is None or self._try_again(result.outcome):
+                    jobs.append((host_of(row.url), _Job(row, number)))
                 else:
-                    self._left_out += 1
-            yield wanted
+                    self._skipped_rows += 1
+            yield jobs
 
-    def _worth_another(self, outcome: Outcome) -> bool:
-        """Whether a row that failed before may do better now."""
-        allowed = {
+    def _try_again(self, outcome: Outcome) -> bool:
+        """Return whether a row that failed in an earlier run is tried again."""
+        now_allowed = {
             Outcome.REFUSED: self._settings.allow_private,
             Outcome.OPTED_OUT: self._settings.ignore_robots_tag,
         }
-        return outcome.passing or self._settings.retry_failed or allowed.get(outcome, False)
+        return outcome.temporary or self._settings.retry_failed or now_allowed.get(outcome, False)
 
-    async def _fetch_one_by_one(self, client: Client) -> None:
-        while (taken := await self._schedule.take()) is not None:
+    async def _fetch_one_by_one(self, client: HttpClient) -> None:
+        while (taken := await self._queues.take()) is not None:
             host, job = taken
             job.attempts += 1
             draft = self._saver.drafts / f"{job.number}.part"
             try:
                 fetched = await client.fetch(job.row.url, draft)
-            except Failure as failure:
+            except FetchFailed as failure:
                 self._failed(host, job, failure)
             else:
-                self._schedule.left(host)
+                self._queues.release_host(host)
                 job.body = fetched.body
-                job.so_far = Result(
+                job.pending = Result(
                     Outcome.PENDING,
                     status=fetched.status,
                     final_url=fetched.final_url,
                     attempts=job.attempts,
                     when=_now(),
                 )
-                await self._room.acquire()
-                self._savers.put(job)
+                await self._unsaved_photos.acquire()
+                self._saving.put(job)
 
-    def _failed(self, host: str, job: _Job, failure: Failure) -> None:
+    def _failed(self, host: str, job: _Job, failure: FetchFailed) -> None:
         settings = self._settings
-        if failure.wait is not None:
-            self._schedule.pause(host, min(failure.wait, settings.longest_wait))
-        self._schedule.left(host)
-        if failure.try_again and job.attempts <= settings.retries:
-            wait = failure.wait
+        if failure.wait_seconds is not None:
+            self._queues.pause(host, min(failure.wait_seconds, settings.longest_wait))
+        self._queues.release_host(host)
+        if failure.temporary and job.attempts <= settings.retries:
+            wait = failure.wait_seconds
             if wait is None:
                 wait = back_off(job.attempts, settings.first_wait, settings.longest_wait)
-            self._schedule.back(host, job, min(wait, settings.longest_wait))
+            self._queues.retry_later(host, job, min(wait, settings.longest_wait))
             return
         result = Result(
             failure.outcome,
@@ -308,45 +342,47 @@ class _Run:
             when=_now(),
         )
         self._record([(job, result)])
-        self._schedule.done()
+        self._queues.finish()
 
     def _save(self, job: _Job) -> Result:
-        """On a thread."""
-        assert job.body is not None and job.so_far is not None  # noqa: S101  # put() follows fetch
-        stem = self._names.file_of(job.row)
-        return self._saver.save(job.body, stem, str(job.number), job.so_far)
+        """Save a photo; this runs on a thread."""
+        assert job.body is not None and job.pending is not None  # noqa: S101  # put() follows fetch
+        path = self._names.path_of(job.row)
+        return self._saver.save(job.body, path, str(job.number), job.pending)
 
     def _saved(self, saved: list[tuple[_Job, Result | Exception]]) -> None:
         done = []
         for job, result in saved:
-            self._room.release()
+            self._unsaved_photos.release()
             if isinstance(result, Result):
                 done.append((job, result))
-            elif not self._over.done():
-                self._over.set_exception(result)
+            else:
+                self._end_with(result)
         try:
             self._record(done)
         except OSError as error:
-            if not self._over.done():
-                self._over.set_exception(error)
+            self._end_with(error)
             return
         for _ in done:
-            self._schedule.done()
+            self._queues.finish()
+
+    def _end_with(self, error: Exception) -> None:
+        if not self._saving_error.done():
+            self._saving_error.set_exception(error)
 
     def _record(self, done: Sequence[tuple[_Job, Result]]) -> None:
         if not done:
             return
         self._journal.append([(job.row, result) for job, result in done])
         for _, result in done:
-            self.outcomes[result.outcome] += 1
+            self.counts.add(result)
             if result.outcome is Outcome.COLLECTED:
                 self.bytes += result.bytes or 0
-            elif result.error:
-                self.examples.setdefault(result.outcome, result.error)
         if self._on_progress is not None:
-            collected, over = self.outcomes[Outcome.COLLECTED], self.outcomes.total()
-            total = len(self._names) - self._left_out
-            self._on_progress(Progress(over, total, collected, over - collected))
+            outcomes = self.counts.outcomes
+            collected, finished = outcomes[Outcome.COLLECTED], outcomes.total()
+            total = len(self._names) - self._skipped_rows
+            self._on_progress(Progress(finished, total, collected, finished - collected))
 
 
 def _now() -> str:
@@ -354,19 +390,21 @@ def _now() -> str:
 
 
 @contextmanager
-def _state(folder: Path) -> Iterator[Path]:
-    """Hold the lock of a folder, with an empty folder for drafts. Says what a full disk means."""
+def _locked_state(folder: Path) -> Iterator[Path]:
+    """Yield the state folder while holding its lock; an empty `drafts` is in it."""
     from filelock import FileLock, Timeout
 
-    state = folder / STATE
+    state = folder / STATE_FOLDER
+    drafts = state / "drafts"
     try:
         state.mkdir(parents=True, exist_ok=True)
         with FileLock(state / "lock", timeout=0):
-            _empty(state / "drafts")
+            shutil.rmtree(drafts, ignore_errors=True)
+            drafts.mkdir()
             try:
                 yield state
             finally:
-                shutil.rmtree(state / "drafts", ignore_errors=True)
+                shutil.rmtree(drafts, ignore_errors=True)
     except Timeout:
         raise DatasetError(
             f"{readable(folder)}: another process is collecting into this folder; wait for it to "
@@ -374,11 +412,6 @@ def _state(folder: Path) -> Iterator[Path]:
         ) from None
     except OSError as error:
         raise _disk_error(error, folder) from error
-
-
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
 
 
 def _disk_error(error: OSError, folder: Path) -> DatasetError | StorageFull:

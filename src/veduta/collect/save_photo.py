@@ -1,8 +1,8 @@
-"""An answer to a file: its content checked, maybe made smaller, and put in its place at once.
+"""Save a response as a photo: check its content, encode it again if wanted, write the file.
 
-A file is written under another name and renamed, so that what stands under a photo's name is whole.
-It is not forced to disk: thousands of files a minute would wait for it. After a power failure a
-file that is empty or gone is collected again.
+A photo is written as a draft and renamed, so that each file with a photo's name is complete. It is
+not synced to the disk, because thousands of files a minute would wait for that. If a power failure
+leaves a file empty or removes it, the next run collects it again.
 """
 
 from __future__ import annotations
@@ -11,109 +11,109 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veduta.collect.body import Body
 from veduta.collect.outcome import Outcome, Result
+from veduta.collect.response_body import ResponseBody
 from veduta.collect.settings import Settings
 from veduta.errors import PhotoError, PhotoTooLarge
+from veduta.files import replace_file, write_by_draft
 from veduta.photos import content_hash, decode, resize
 from veduta.photos.formats import EXTENSIONS, HEAD_BYTES, sniff
 from veduta.text import printable
 
-__all__ = ["Saver", "is_there"]
+__all__ = ["PhotoSaver", "photo_exists"]
 
-_QUALITY = 90
-_JPEG_SIDE = 65_500
-_SMALLEST = 1
+_JPEG_QUALITY = 90
+# The format allows 65,535 pixels, libjpeg 65,500.
+_MAX_JPEG_SIDE_PIXELS = 65_500
 
 
 @dataclass(frozen=True, slots=True)
-class Saver:
-    """Writes photos below a folder. May be called by several threads at once."""
+class PhotoSaver:
+    """Writes photos below a folder. Several threads may use it at once.
+
+    Attributes:
+        folder: where the photos go.
+        drafts: a folder for unfinished files, in the same file system.
+        settings: of the download.
+    """
 
     folder: Path
     drafts: Path
-    """A folder of the same file system, for files that are not finished."""
     settings: Settings
 
-    def save(self, body: Body, stem: str, draft: str, so_far: Result) -> Result:
-        """Check a body and put it in its place, `stem` with the extension of its content.
+    def save(self, body: ResponseBody, stem: str, draft_name: str, pending: Result) -> Result:
+        """Check a body and write it as a photo.
 
-        Returns `so_far`, completed. Raises OSError when the disk does not take it.
+        Args:
+            body: the bytes. They are discarded at the end.
+            stem: path of the photo below the folder, without extension.
+            draft_name: name of the unfinished file; no other thread may use it.
+            pending: what is known of the row.
+
+        Returns:
+            `pending` with the outcome and the facts of the file.
+
+        Raises:
+            OSError: the file cannot be written.
         """
         try:
             data = body.read()
             try:
-                kind, width, height, changed = self._checked(data, stem)
+                photo_format, width, height, encoded = self._check(data, stem)
             except PhotoError as error:
-                large = isinstance(error, PhotoTooLarge)
-                outcome = Outcome.TOO_LARGE if large else Outcome.NOT_A_PHOTO
-                return replace(so_far, outcome=outcome, error=printable(error.reason))
-            if changed is not None:
-                data = changed
-            path = f"{stem}.{EXTENSIONS[kind][0]}"
-            if body.spilled is not None and changed is None:
-                self._rename(body.spilled, path)
+                too_large = isinstance(error, PhotoTooLarge)
+                outcome = Outcome.TOO_LARGE if too_large else Outcome.NOT_A_PHOTO
+                return replace(pending, outcome=outcome, error=printable(error.reason))
+            if encoded is not None:
+                data = encoded
+            path = f"{stem}.{EXTENSIONS[photo_format][0]}"
+            target = f"{self.folder}/{path}"
+            if body.file is not None and encoded is None:
+                replace_file(target, body.file)
             else:
-                self._write(data, self.drafts / draft, path)
+                write_by_draft(target, data, self.drafts / draft_name)
             return replace(
-                so_far,
+                pending,
                 outcome=Outcome.COLLECTED,
                 bytes=len(data),
                 width=width,
                 height=height,
-                format=kind,
+                format=photo_format,
                 hash=content_hash(data).hex(),
                 path=path,
             )
         finally:
-            body.drop()
+            body.discard()
 
-    def _checked(self, data: bytes, name: str) -> tuple[str, int | None, int | None, bytes | None]:
-        """Return format, width, height, and the new bytes if they are written anew."""
+    def _check(self, data: bytes, name: str) -> tuple[str, int | None, int | None, bytes | None]:
+        """Return the format, width and height, and the new bytes if the photo is encoded again."""
         if not self.settings.decode:
             return str(sniff(data[:HEAD_BYTES])), None, None, None
         if not self.settings.re_encode:
-            # The smallest scale: a JPEG is parsed to its end at any, and other formats have one.
-            photo = decode(data, path=name, at_least=_SMALLEST)
+            # At the smallest scale a JPEG is still parsed to its end. Other formats have one scale.
+            photo = decode(data, path=name, at_least=1)
             return photo.format, photo.width, photo.height, None
         import numpy as np
         import simplejpeg
 
-        side = min(self.settings.resize or _JPEG_SIDE, _JPEG_SIDE)
+        side = min(self.settings.resize or _MAX_JPEG_SIDE_PIXELS, _MAX_JPEG_SIDE_PIXELS)
         photo = decode(data, path=name, at_least=self.settings.resize)
         scale = min(1.0, side / max(photo.width, photo.height))
         width, height = (max(1, round(scale * each)) for each in (photo.width, photo.height))
         pixels = np.ascontiguousarray(resize(photo.pixels, width, height))
-        written: bytes = simplejpeg.encode_jpeg(
-            pixels, quality=_QUALITY, colorspace="RGB", colorsubsampling="420"
+        encoded: bytes = simplejpeg.encode_jpeg(
+            pixels, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420"
         )
-        return "JPEG", width, height, written
-
-    def _write(self, data: bytes, draft: Path, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(draft, flags, 0o666)
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-        self._rename(draft, path)
-
-    def _rename(self, draft: Path, path: str) -> None:
-        place = f"{self.folder}/{path}"
-        try:
-            os.replace(draft, place)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            os.replace(draft, place)
+        return "JPEG", width, height, encoded
 
 
-def is_there(folder: str, result: Result) -> bool:
-    """Tell whether the file of a collected row still stands in its place, and is not empty."""
+def photo_exists(folder: str, result: Result) -> bool:
+    """Return whether the file of a collected row still exists and is not empty.
+
+    Args:
+        folder: where the photos are.
+        result: of the row.
+    """
     try:
         return os.stat(f"{folder}/{result.path}").st_size > 0
     except OSError:

@@ -1,52 +1,65 @@
-"""How to collect: every number that a run goes by."""
+"""The settings of a download."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from veduta._version import __version__
+from veduta.collect.politeness import (
+    FIRST_WAIT_SECONDS,
+    MAX_REQUESTS_PER_HOST,
+    MAX_RETRIES,
+    MAX_WAIT_SECONDS,
+)
 
 __all__ = ["USER_AGENT", "Settings"]
 
 USER_AGENT = f"veduta/{__version__} (photo collector)"
-"""Who collects, when the user does not say. Some sites want an address to write to as well."""
+"""How Veduta introduces itself to servers. Some of them also want a contact address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to collect. Times in seconds. Raises ValueError for a number out of its range."""
+    """The settings of a download. Times are in seconds.
+
+    Attributes:
+        connections: requests at the same time, over all hosts.
+        per_host: requests at the same time to one host.
+        connect_timeout: longest time to connect, for each address of a host.
+        read_timeout: longest time between two pieces of a response.
+        total_timeout: longest time of one request, from its start to its last byte.
+        retries: further requests after one that failed for a temporary reason.
+        first_wait: wait before the second request. It doubles before each further one.
+        longest_wait: longest wait between two requests, even if Retry-After asks for more.
+        max_bytes: largest size of a photo, before and after decompression.
+        user_agent: how the downloader introduces itself to servers.
+        allow_private: fetch also from addresses that are not public.
+        ignore_robots_tag: collect also photos that an X-Robots-Tag asks not to collect.
+        decode: decode each photo to check it. Without, only its format is checked.
+        resize: long side in pixels to which larger photos are scaled down; implies `jpeg`.
+        jpeg: write each photo as RGB JPEG of quality 90. Without, the bytes stay as they came.
+        retry_failed: try also the rows again that failed permanently.
+
+    Raises:
+        ValueError: a number is out of its range, or two settings contradict each other.
+    """
 
     connections: int = 64
-    """Requests at a time, over all hosts."""
-    per_host: int = 6
-    """Requests at a time to one host; six is what browsers allow themselves."""
+    per_host: int = MAX_REQUESTS_PER_HOST
     connect_timeout: float = 10.0
-    """For a connection to stand, each address of a host by itself."""
     read_timeout: float = 20.0
-    """Between two pieces of an answer."""
     total_timeout: float = 120.0
-    """For one request from its beginning to its last byte."""
-    retries: int = 3
-    """Further requests after one that failed for a passing reason."""
-    first_wait: float = 1.0
-    """Before the second request; it doubles each time."""
-    longest_wait: float = 60.0
-    """Between two requests, whatever Retry-After says."""
+    retries: int = MAX_RETRIES
+    first_wait: float = FIRST_WAIT_SECONDS
+    longest_wait: float = MAX_WAIT_SECONDS
     max_bytes: int = 64 * 2**20
-    """Of one photo, before and after decompression."""
     user_agent: str = USER_AGENT
     allow_private: bool = False
-    """Fetch from addresses that are not public, too."""
     ignore_robots_tag: bool = False
-    """Collect what an X-Robots-Tag asks not to."""
     decode: bool = True
-    """Decode each photo before it counts. Its format is looked at in any case."""
     resize: int | None = None
-    """Long side in pixels that photos are scaled down to; implies `jpeg`."""
     jpeg: bool = False
-    """Write every photo as an RGB JPEG of quality 90; else the bytes as they came."""
     retry_failed: bool = False
-    """Try rows again that failed for good."""
 
     def __post_init__(self) -> None:
         for name in ("connections", "per_host", "max_bytes"):
@@ -61,10 +74,10 @@ class Settings:
             raise ValueError(f"resize must be at least 1 pixel, not {self.resize}")
         if self.re_encode and not self.decode:
             raise ValueError("resize and jpeg need decoded photos; leave out decode=False")
-        if any(sign in self.user_agent for sign in "\r\n\0"):
+        if any(character in self.user_agent for character in "\r\n\0"):
             raise ValueError("user_agent must be one line")
 
     @property
     def re_encode(self) -> bool:
-        """Whether files are written anew."""
+        """Whether each photo is encoded again."""
         return self.jpeg or self.resize is not None

@@ -1,4 +1,4 @@
-"""What a run did, in numbers."""
+"""The progress and the summary of a download, in numbers."""
 
 from __future__ import annotations
 
@@ -8,53 +8,67 @@ from typing import Any
 
 __all__ = ["Progress", "Summary"]
 
+_NOT_FAILED = ("collected", "repeated", "pending")
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """How far a run has come.
+
+    Attributes:
+        done: rows that this run has finished.
+        total: rows that this run has to do, as far as it knows. Rows of earlier runs do not count.
+        collected: photos that this run has written.
+        failed: rows of this run without a photo.
+    """
 
     done: int
-    """Rows that this run is done with; those that it found done do not count."""
     total: int
-    """Rows that this run has to do, as far as is known: rows found done are taken off."""
     collected: int
     failed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of the rows, over this run and those before."""
+    """The outcomes of all rows, over this run and earlier ones.
+
+    Attributes:
+        folder: where the photos are, printable.
+        rows: number of rows.
+        labels: number of labels, without regard to case; 0 where rows have no label.
+        collected: photos that this run wrote.
+        already: photos of earlier runs that still exist.
+        outcomes: rows by outcome, the most frequent first. After an interrupted run, only its own
+            rows count.
+        examples: for each outcome except `collected` and `repeated`, the reason of its first row.
+        same_content: photos with the same bytes as an earlier photo.
+        bytes: bytes that this run wrote.
+        seconds: duration of this run.
+        interrupted: whether this run was stopped.
+    """
 
     folder: str
     rows: int
     labels: int
-    """Up to case; 0 where rows have no label."""
     collected: int
-    """By this run."""
     already: int
-    """Collected by earlier runs and still there."""
     outcomes: Mapping[str, int]
-    """Rows of each outcome, most frequent first. Of an interrupted run only those it came to."""
     examples: Mapping[str, str]
-    """For each outcome but `collected` and `repeated`: the reason that the first such row has."""
     same_content: int
-    """Collected photos that are byte for byte a photo before them."""
     bytes: int
-    """Written by this run."""
     seconds: float
     interrupted: bool
 
     @property
     def photos(self) -> int:
-        """Photos that are there now."""
+        """Number of photos in the folder."""
         return self.collected + self.already
 
     @property
     def failed(self) -> int:
-        """Rows without a photo, those not counted that repeat another."""
-        apart = ("collected", "repeated", "pending")
-        return sum(rows for outcome, rows in self.outcomes.items() if outcome not in apart)
+        """Number of rows without a photo. Repeated rows do not count."""
+        return sum(rows for outcome, rows in self.outcomes.items() if outcome not in _NOT_FAILED)
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+        """Return all fields, `photos` and `failed` as plain values."""
         return {**asdict(self), "photos": self.photos, "failed": self.failed}

@@ -1,45 +1,76 @@
-"""`collected.parquet`: a row for each row of the sources, in their order."""
+"""The file `collected.parquet`: the outcome of each row of the sources, in their order."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from veduta.collect.outcome import Outcome, Result
 from veduta.collect.rows import Row
+from veduta.files import replace_file
 
-__all__ = ["TABLE", "Tally", "write_table"]
+__all__ = ["TABLE_NAME", "OutcomeCounts", "TableRow", "write_table"]
 
-TABLE = "collected.parquet"
-_AT_ONCE = 16_384
+TABLE_NAME = "collected.parquet"
+_BLOCK_ROWS = 16_384
 
-Told = tuple[int, Row, Result]
-"""The number of a row, from 1; the row; what became of it."""
+
+class TableRow(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        number: from 1.
+        row: as the source has it.
+        result: its outcome.
+    """
+
+    number: int
+    row: Row
+    result: Result
 
 
 @dataclass(slots=True)
-class Tally:
-    """What the rows of a table add up to."""
+class OutcomeCounts:
+    """Counts of the outcomes of many rows.
+
+    Attributes:
+        outcomes: number of rows by outcome.
+        examples: the first error of each outcome.
+        same_content: number of photos that are a copy of an earlier one, byte for byte.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     examples: dict[Outcome, str] = field(default_factory=dict)
     same_content: int = 0
 
+    def add(self, result: Result) -> None:
+        """Count one row."""
+        self.outcomes[result.outcome] += 1
+        if result.error and result.outcome is not Outcome.REPEATED:
+            self.examples.setdefault(result.outcome, result.error)
+
 
 def write_table(
-    told: Iterator[Told], file: Path, draft: Path, repeated_content: Callable[[str], bool]
-) -> Tally:
-    """Write `file` at once, by way of `draft`. Memory does not grow with the number of rows.
+    rows: Iterator[TableRow], file: Path, draft: Path, may_repeat: Callable[[str], bool]
+) -> OutcomeCounts:
+    """Write the table. Memory does not grow with the number of rows.
 
-    `repeated_content` tells whether another photo may have the same hash.
+    Args:
+        rows: the rows in their order.
+        file: the table.
+        draft: an unfinished file in the same file system. It replaces `file` at the end.
+        may_repeat: returns whether another photo may have the same hash.
 
-    Raises OSError.
+    Returns:
+        The counts of all rows.
+
+    Raises:
+        OSError: the table cannot be written.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -66,38 +97,30 @@ def write_table(
             ("when", text),
         ]
     )
-    tally = Tally()
-    first_of: dict[str, str] = {}
+    counts = OutcomeCounts()
+    first_path_of: dict[str, str] = {}
 
-    def copy_of(result: Result) -> str | None:
-        if result.hash is None or result.path is None or not repeated_content(result.hash):
+    def copied_path(result: Result) -> str | None:
+        if result.hash is None or result.path is None or not may_repeat(result.hash):
             return None
-        first = first_of.setdefault(result.hash, result.path)
+        first = first_path_of.setdefault(result.hash, result.path)
         return first if first != result.path else None
 
     try:
         with parquet.ParquetWriter(draft, schema, compression="zstd") as writer:
-            while some := list(islice(told, _AT_ONCE)):
-                numbers, rows, results = zip(*some, strict=True)
-                copies = [copy_of(result) for result in results]
+            while block := list(islice(rows, _BLOCK_ROWS)):
+                numbers, source_rows, results = zip(*block, strict=True)
+                copies = [copied_path(result) for result in results]
                 columns: dict[str, list[Any]] = {"row": list(numbers), "same_as": copies}
-                columns |= {name: list(map(attrgetter(name), rows)) for name in Row._fields}
+                columns |= {name: list(map(attrgetter(name), source_rows)) for name in Row._fields}
                 for name in schema.names:
                     if name not in columns:
                         columns[name] = list(map(attrgetter(name), results))
                 writer.write_table(pa.table(columns, schema=schema))
                 for result in results:
-                    _count(tally, result)
-                tally.same_content += len(copies) - copies.count(None)
-        with draft.open("rb") as written:
-            os.fsync(written.fileno())
-        draft.replace(file)
+                    counts.add(result)
+                counts.same_content += len(copies) - copies.count(None)
+        replace_file(file, draft, durable=True)
     finally:
         draft.unlink(missing_ok=True)
-    return tally
-
-
-def _count(tally: Tally, result: Result) -> None:
-    tally.outcomes[result.outcome] += 1
-    if result.error and result.outcome is not Outcome.REPEATED:
-        tally.examples.setdefault(result.outcome, result.error)
+    return counts

@@ -28,7 +28,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from veduta.collect.names import folded, safe_name
+from veduta.collect.file_names import case_folded, safe_name
 from veduta.datasets.split_names import split_named
 from veduta.errors import DatasetError, PhotoError, StorageFull, readable
 from veduta.learn.data.splits import ORIGINAL
@@ -217,9 +217,9 @@ def _stems(paths: Sequence[str]) -> list[str]:
         folders = [safe_name(folder) for folder in pure.parts[:-1]]
         stem = pure.stem if pure.suffix.lower() in _ENDINGS else pure.name
         plain.append("/".join([*folders, safe_name(stem)]))
-    often = Counter(folded(stem) for stem in plain)
+    often = Counter(case_folded(stem) for stem in plain)
     return [
-        stem if often[folded(stem)] == 1 else f"{stem}~{_digest(path, size=8)}"
+        stem if often[case_folded(stem)] == 1 else f"{stem}~{_digest(path, size=8)}"
         for stem, path in zip(plain, paths, strict=True)
     ]
 
