@@ -11,6 +11,7 @@ from PIL import Image
 
 from veduta import demo
 from veduta.cli.main import run
+from veduta.demo import sample_photos
 from veduta.errors import DatasetError
 
 
@@ -106,10 +107,10 @@ def test_at_strength_zero_only_size_and_compression_change():
 def test_perspective_maps_the_corners_where_they_belong():
     # Twice the size and moved by (10, 20): x' = 2x + 10, y' = 2y + 20.
     quad = np.array([[10, 20], [210, 20], [210, 120], [10, 120]], dtype=float)
-    assert demo._perspective((100, 50), quad) == pytest.approx((2, 0, 10, 0, 2, 20, 0, 0))
+    assert sample_photos._perspective((100, 50), quad) == pytest.approx((2, 0, 10, 0, 2, 20, 0, 0))
     # A trapezium: the lower edge twice as wide as the upper.
     quad = np.array([[50, 0], [100, 0], [125, 90], [25, 90]], dtype=float)
-    a, b, c, d, e, f, g, h = demo._perspective((60, 60), quad)
+    a, b, c, d, e, f, g, h = sample_photos._perspective((60, 60), quad)
     for (x, y), (u, v) in zip([(0, 0), (60, 0), (60, 60), (0, 60)], quad, strict=True):
         below = g * x + h * y + 1
         assert (a * x + b * y + c) / below == pytest.approx(u)

@@ -1,1 +1,1 @@
-"""The command line: one thin file a command; each parses, calls the rooms and prints."""
+"""The command line: one file a command, which parses its arguments, calls a package and prints."""

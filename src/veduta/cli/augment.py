@@ -227,12 +227,12 @@ def _preview(source: Path, file: Path, steps: Sequence[Step], seed: int, as_json
 
 def _some_photos(source: Path) -> tuple[list[Any], list[str]]:
     """Return the pixels of a photo, or of some from all over a folder; and what did not decode."""
-    from veduta.cli.photos_named import photos_in
+    from veduta.cli.photo_arguments import named_photos
     from veduta.errors import PhotoError
     from veduta.learn.augmentation.sheet import DRAWS
     from veduta.photos import load
 
-    names = photos_in([source])
+    names = named_photos([source])
     if source.is_dir():
         # Spread first, then the others, should some of those not decode.
         spread = names[:: max(1, len(names) // DRAWS)]

@@ -1,4 +1,4 @@
-"""`veduta`: finds the command, and turns whatever ends it into a message and an exit code."""
+"""`veduta`: run a command, and turn its errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ import click
 from veduta._version import __version__
 from veduta.errors import VedutaError
 
-# name → what `veduta --help` says. A command's module is loaded only when it runs.
+# Name → summary in `veduta --help`. The module of a command is loaded only when it runs.
 COMMANDS = {
     "collect": "Fetch the photos of a CSV or of lists of URLs into folders.",
-    "clean": "Find broken, blurred, doubled, off-topic and mislabelled photos.",
+    "clean": "Find broken, blurred, duplicate, off-topic and mislabelled photos.",
     "review": "Keep, drop or relabel photos on a page in your browser.",
-    "split": "Split a dataset so that no copy of a photo is in two parts; find leaks.",
+    "split": "Split a dataset so that copies of a photo stay together; find leaks.",
     "augment": "Show the transforms of training photos, or write transformed copies.",
     "recipes": "List the networks that can be trained, or print a recipe.",
-    "train": "Train a network on your photos: it becomes an encoder and a recogniser.",
-    "tune": "Search for the settings of a recipe.",
-    "index": "Build an index of folders of photos, or bring it up to date.",
-    "search": "Rank the photos of an index by their likeness to a query photo.",
+    "train": "Train a network on your photos, as an encoder and a recogniser.",
+    "tune": "Search for the best settings of a recipe.",
+    "index": "Build an index of folders of photos, or update it.",
+    "search": "Rank the photos of an index by their similarity to a query photo.",
     "match": "Say whether two photos show the same place, and why.",
     "recognize": "Name what a photo shows, or say that it is unknown.",
-    "describe": "Say what a dataset holds: classes, balance, photos, copies across splits.",
-    "evaluate": "Measure retrieval on a labelled dataset: top-k, mAP, intervals.",
-    "compare": "Compare trained runs, or reports of an evaluation, with significance.",
+    "describe": "Describe a dataset: classes, balance, photos, copies across splits.",
+    "evaluate": "Measure retrieval or recognition on a labelled dataset.",
+    "compare": "Compare trained runs or evaluation reports, with significance tests.",
     "score": "Score a Google Landmarks submission: mAP@100 or GAP.",
-    "models": "List the encoders: size, dimension, licence, what is on this machine.",
-    "status": "Say what an index holds and in what state it is.",
+    "models": "List the encoders: size, dimension, licence, availability.",
+    "status": "Show the contents and the state of an index.",
     "check": "Compare every row of an index with its photo and its checksum.",
-    "repair": "Make a damaged index whole again from what is readable in it.",
-    "demo": "Try it on sample photos with a known answer, or on a folder of yours.",
+    "repair": "Repair a damaged index from its readable parts.",
+    "demo": "Try Veduta on sample photos with a known answer, or on a folder of yours.",
 }
 
 
-class _Commands(click.Group):
+class _LazyCommands(click.Group):
+    """Loads the module of a command only when the command runs."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -55,7 +57,7 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=_LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="veduta")
 def veduta() -> None:
     """Find which photos of a collection show the same place or object, offline.
@@ -69,8 +71,8 @@ def veduta() -> None:
 def main() -> None:
     """Run the command line and exit with its code.
 
-    0 done; 1 a check found something; 2 a wrong call; 3 bad input; 4 an index, 5 an encoder that
-    cannot be used; 130 interrupted.
+    The codes: 0 done; 1 a check found something; 2 the command line is wrong; 3 the input cannot be
+    used; 4 an index, or 5 an encoder, cannot be used; 130 interrupted.
     """
     sys.exit(run(sys.argv[1:]))
 
@@ -98,7 +100,8 @@ def run(arguments: list[str]) -> int:
         click.echo("veduta: interrupted.", err=True)
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): not an error. Python must not flush again.
+        # The reader of our output has ended (`| head`), which is no error. Python would raise the
+        # error again when it flushes the output at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return int(result or 0)

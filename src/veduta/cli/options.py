@@ -13,7 +13,7 @@ from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
 
 
 def default_index() -> Path:
-    """Return where an index lives when nobody says: `$VEDUTA_INDEX`, or the user's data folder."""
+    """Return the folder of the default index: `$VEDUTA_INDEX`, or in the user's data folder."""
     if named := os.environ.get("VEDUTA_INDEX"):
         return Path(named)
     from platformdirs import user_data_path
@@ -44,7 +44,7 @@ def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--runtime",
         type=click.Choice(("onnxruntime", "openvino")),
-        help="What runs the network; openvino uses bfloat16 where the processor has it.",
+        help="The library that runs the network. openvino uses bfloat16 if the processor has it.",
     )(function)
 
 
@@ -55,8 +55,8 @@ def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(RERANK_MODES),
         default="auto",
         show_default=True,
-        help="Rank again by the neighbour graph (global), by the geometry of keypoints too "
-        "(geometry), by neither (none), or by all there is (auto).",
+        help="Re-rank by the neighbour graph (global), also by the geometry of keypoints "
+        "(geometry), not at all (none), or by all that the index has (auto).",
     )
     verify = click.option(
         "--verify",
@@ -70,7 +70,7 @@ def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CropType(click.ParamType[tuple[int, int, int, int]]):
-    """`x,y,w,h` in pixels."""
+    """A region `x,y,w,h` of a photo, in pixels."""
 
     name = "x,y,w,h"
 
@@ -86,27 +86,27 @@ class CropType(click.ParamType[tuple[int, int, int, int]]):
 
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what to train on and with which changes: `changes`, `labels`, `column`, `allow_leak`."""
+    """Add the dataset options and the changes: `changes`, `labels`, `column`, `allow_leak`."""
     for option in (
         click.option(
             "--allow-leak",
             is_flag=True,
-            help="Train although photos of the test are in the training.",
+            help="Train even if test photos are among the training photos.",
         ),
         click.option(
             "--column",
             default="split",
             show_default=True,
             metavar="NAME",
-            help="Column of it that says train, val or test.",
+            help="Column of the labels file with train, val or test.",
         ),
-        click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv."),
+        click.option("--labels", metavar="FILE", help="CSV file in DATASET instead of labels.csv."),
         click.option(
             "--set",
             "changes",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Change the recipe, e.g. training.epochs=3; may be given several times.",
+            help="Change the recipe, such as training.epochs=3; repeatable.",
         ),
     ):
         function = option(function)

@@ -1,4 +1,4 @@
-"""How commands print: JSON for programs, 80 columns for people."""
+"""What commands print: JSON for programs, paths and regions for people."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from veduta.errors import readable
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as JSON; names that are not UTF-8 come as escapes that parse back."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_plain(value)))
+    """Print `value` as JSON. Names that are not UTF-8 are written as escapes."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(value)))
 
 
-def _is_plain(value: Any) -> bool:
+def _is_unicode(value: Any) -> bool:
+    """Return whether all texts can be written as UTF-8."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -34,21 +35,22 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
     Args:
         path: any path, absolute or not.
     """
-    whole = os.fsdecode(path)
+    full = os.fsdecode(path)
     try:
-        near = os.path.relpath(whole)
-    except ValueError:  # another drive
-        near = whole
-    return readable(near if len(near) < len(whole) and not near.startswith("../..") else whole)
+        relative = os.path.relpath(full)
+    except ValueError:  # The path is on another drive.
+        relative = full
+    is_near = len(relative) < len(full) and not relative.startswith("../..")
+    return readable(relative if is_near else full)
 
 
 def command_line() -> str:
-    """Return the command that is running, as one types it in a shell."""
+    """Return the command that is running, as a user types it in a shell."""
     return str(click.get_current_context().find_root().obj)
 
 
 def bounds(corners: Sequence[tuple[float, float]]) -> str:
-    """Return the box around a polygon as "x,y,width,height" in whole pixels, as `--crop` has it."""
+    """Return the box around a polygon as `--crop` takes it: "x,y,width,height" in whole pixels."""
     left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
     right, bottom = (max(corner[axis] for corner in corners) for axis in (0, 1))
     return f"{left:.0f},{top:.0f},{right - left:.0f},{bottom - top:.0f}"

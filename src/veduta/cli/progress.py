@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a plain line now and then anywhere else."""
+"""Progress on standard error: a bar on a terminal, and a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -11,58 +11,67 @@ import click
 
 from veduta.text import duration
 
-_EVERY = 10.0  # seconds between plain lines
+__all__ = ["OnProgress", "OnStage", "progress", "stages"]
 
-# (done, total); a total of 0 is one that is not known yet
-Advance = Callable[[int, int], None]
+_LINE_SECONDS = 10.0  # between two lines
+_MIN_SECONDS = 0.5  # A rate over a shorter time says nothing.
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total). A total of 0 is not known yet."""
+
+OnStage = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
 
 
 @contextmanager
 def progress(
-    doing: str,
+    stage: str,
     unit: str = "photos",
     *,
     quiet: bool = False,
     detail: Callable[[], str] | None = None,
-) -> Iterator[Advance]:
-    """Give a function (done, total) that shows rate and time left.
+) -> Iterator[OnProgress]:
+    """Give a function that shows the rate and the time left.
 
     Args:
-        doing: what is going on, e.g. "Indexing".
+        stage: what is done, such as "Indexing".
         unit: what is counted.
         quiet: show nothing.
-        detail: called for what else to show each time, in a few words.
+        detail: returns what else to show, in a few words.
     """
     if quiet:
         yield _silent
     elif sys.stderr.isatty():
-        with _bar(doing, _Rate(unit, detail)) as advance:
-            yield advance
+        with _bar(stage, _Rate(unit, detail)) as on_progress:
+            yield on_progress
     else:
-        yield _lines(doing, unit, _Rate(unit, detail))
+        yield _lines(stage, unit, _Rate(unit, detail))
 
 
 @contextmanager
 def stages(
     unit: str = "photos", *, quiet: bool = False, detail: Callable[[], str] | None = None
-) -> Iterator[Callable[[str, int, int], None]]:
-    """Give a function (doing, done, total) that shows one thing after the other, as `progress`.
+) -> Iterator[OnStage]:
+    """Give a function that shows one stage after the other, each as `progress` does.
 
-    `unit` is what is counted, `detail` what else to show each time.
+    Args:
+        unit: what is counted.
+        quiet: show nothing.
+        detail: returns what else to show, in a few words.
     """
     with ExitStack() as shown:
-        now = ""
-        advance: Advance = _silent
+        current = ""
+        on_progress: OnProgress = _silent
 
-        def tell(doing: str, done: int, total: int) -> None:
-            nonlocal now, advance
-            if doing != now:
-                shown.close()  # only one bar can be on the terminal
-                now = doing
-                advance = shown.enter_context(progress(doing, unit, quiet=quiet, detail=detail))
-            advance(done, total)
+        def on_stage(stage: str, done: int, total: int) -> None:
+            nonlocal current, on_progress
+            if stage != current:
+                shown.close()  # A terminal can show only one bar.
+                current = stage
+                on_progress = shown.enter_context(progress(stage, unit, quiet=quiet, detail=detail))
+            on_progress(done, total)
 
-        yield tell
+        yield on_stage
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -70,58 +79,58 @@ def _silent(_done: int, _total: int) -> None:
 
 
 @contextmanager
-def _bar(doing: str, rate: _Rate) -> Iterator[Advance]:
+def _bar(stage: str, rate: _Rate) -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
-        TextColumn(doing),
+        TextColumn(stage),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=None, note="")
+        task = bar.add_task(stage, total=None, note="")
 
-        def advance(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total or None, note=rate.note(done, total))
 
-        yield advance
+        yield on_progress
 
 
-def _lines(doing: str, unit: str, rate: _Rate) -> Advance:
+def _lines(stage: str, unit: str, rate: _Rate) -> OnProgress:
     last = time.monotonic()
 
-    def advance(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         nonlocal last
         note = rate.note(done, total)
-        if note and time.monotonic() - last >= _EVERY:
+        if note and time.monotonic() - last >= _LINE_SECONDS:
             last = time.monotonic()
-            of = f" of {total:,}" if total else ""
-            click.echo(f"{doing}: {done:,}{of} {unit}, {note}", err=True)
+            of_total = f" of {total:,}" if total else ""
+            click.echo(f"{stage}: {done:,}{of_total} {unit}, {note}", err=True)
 
-    return advance
+    return on_progress
 
 
 class _Rate:
-    """Photos a second since the first call, and the time left at that rate."""
+    """Units per second since the first call, and the time left at that rate."""
 
     def __init__(self, unit: str, detail: Callable[[], str] | None = None) -> None:
         self.unit = unit
         self.detail = detail
         self.started: float | None = None
-        self.first = 0
+        self.done_at_start = 0
 
     def note(self, done: int, total: int) -> str:
         now = time.monotonic()
         if self.started is None:
-            self.started, self.first = now, done
-        elapsed = now - self.started
-        if elapsed < 0.5 or done <= self.first:
+            self.started, self.done_at_start = now, done
+        seconds = now - self.started
+        if seconds < _MIN_SECONDS or done <= self.done_at_start:
             return ""
-        rate = (done - self.first) / elapsed
+        rate = (done - self.done_at_start) / seconds
         note = f"{rate:,.1f} {self.unit}/s"
         if total:
             note += f", {duration((total - done) / rate)} left"
-        told = self.detail() if self.detail else ""
-        return f"{note}; {told}" if told else note
+        detail = self.detail() if self.detail else ""
+        return f"{note}; {detail}" if detail else note

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import index_option, json_option
-from veduta.cli.photos_named import photos_in
+from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
 from veduta.errors import PhotoError, QueryError, readable
@@ -113,7 +113,7 @@ def command(
         _export(index_path, export, outsiders=outsiders, quiet=as_json)
     if not photos and folder is None:
         return 0
-    named = photos_in([folder] if folder is not None else photos)
+    named = named_photos([folder] if folder is not None else photos)
     recognize, names = _recognizer(
         index_path, model, method, precision, outsiders=outsiders, quiet=as_json
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import CropType, index_option, json_option, rerank_options
-from veduta.cli.photos_named import photos_in
+from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import bounds, file_url, print_json, shown
 from veduta.errors import PhotoError
 from veduta.search.options import DISTANCES, SearchOptions
@@ -119,7 +119,7 @@ def command(
     )
     failed = False
     answers: list[Answer] = []
-    photos = photos_in(queries)
+    photos = named_photos(queries)
     for group in [photos] if together else [[photo] for photo in photos]:
         try:
             hits = index.search(*group, options=options, crop=crop)

@@ -406,7 +406,7 @@ function takeScreen() {
     else notLoaded += 1;
   }
   if (!takeSuggestions(onScreen)) return;
-  if (notLoaded) return say(`${countOf(notLoaded, "photo")} not on the screen yet: once more, please.`);
+  if (notLoaded) return say(`${countOf(notLoaded, "photo")} not loaded yet: press Space again.`);
   if (last + 1 < state.view.length) return go(last + 1, false, { atTop: true });
   const left = undecidedFrom(0);
   if (left >= 0) go(left, false, { atTop: true });
@@ -424,7 +424,7 @@ function relabel() {
   const first = [current().suggestion?.label, ...state.recent].filter(Boolean);
   const names = [...new Set([...first, ...state.labels])].map((label) => {
     const note =
-      label === own ? "as it is" : label === current().suggestion?.label ? "suggested" : state.recent.includes(label) ? "used" : "";
+      label === own ? "no change" : label === current().suggestion?.label ? "suggested" : state.recent.includes(label) ? "used" : "";
     return { text: label, shown: label, note, value: label };
   });
   labelChooser.open(names, {
