@@ -29,13 +29,13 @@ from veduta.encoders.sources import RUN_MODEL
 from veduta.evaluation.metrics import average_precision
 from veduta.learn.data.splits import DatasetSplits
 from veduta.learn.models import projection as learned
-from veduta.learn.models.networks import build
 from veduta.learn.models.projection import learn_projection
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.runs.card import read_card
 from veduta.learn.runs.export import export_network
 from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, train_head
 from veduta.learn.runs.train import train
+from veduta.learn.training.recipe_network import build_network
 from veduta.learn.training.schedule import Epoch
 
 FOLDS = 3
@@ -226,7 +226,7 @@ def squared(recipe: Recipe, work: Path) -> str:
     folder = work / "frozen"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / RUN_MODEL).is_file():
-        export_network(build(recipe, 2).eval(), recipe, folder)
+        export_network(build_network(recipe, 2).eval(), recipe, folder)
     return str(folder / RUN_MODEL)
 
 

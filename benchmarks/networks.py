@@ -23,12 +23,12 @@ import torch
 
 from benchmarks.report import number, parser, publish, table, verdict
 from veduta.learn.data.image_cache import normalise
-from veduta.learn.models.networks import build
-from veduta.learn.models.summary import outline, summarise
+from veduta.learn.models.summary import summarise
 from veduta.learn.recipe import Recipe, open_recipe, recipe_names
 from veduta.learn.runs.card import Card, read_card
 from veduta.learn.runs.train import train
 from veduta.learn.training.losses import build_loss
+from veduta.learn.training.recipe_network import build_network, network_without_weights
 from veduta.learn.training.schedule import Epoch
 
 PAIR = ("gateway_of_india", "india_gate")
@@ -184,7 +184,7 @@ def costs(work: Path, folder: Path) -> str:
     rows = []
     for name in recipe_names():
         recipe = open_recipe(name)
-        layers = summarise(outline(recipe), recipe)
+        layers = summarise(network_without_weights(recipe), recipe)
         seconds = ""
         if not recipe.network.encoder:
             bare = open_recipe(name, ("network.weights=none",))
@@ -201,7 +201,7 @@ def costs(work: Path, folder: Path) -> str:
 def step(recipe: Recipe) -> float:
     """Return the seconds a photo of a step, the median of three after a first one."""
     classes = recipe.network.classes
-    net = build(recipe, classes).train()
+    net = build_network(recipe, classes).train()
     goal = build_loss(recipe, net)
     weights = [one for one in (*net.parameters(), *goal.parameters()) if one.requires_grad]
     optimizer = torch.optim.SGD(weights, 1e-4)

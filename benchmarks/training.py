@@ -21,9 +21,10 @@ from benchmarks.photo_sets import small
 from benchmarks.report import number, parser, publish, ratios, table, verdict
 from veduta.learn.data.image_cache import ImageCache, cache_images, normalise
 from veduta.learn.data.splits import DatasetSplits
-from veduta.learn.models.networks import Net, build
+from veduta.learn.models.networks import Net
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.training.loop import fit
+from veduta.learn.training.recipe_network import build_network
 
 _TARGET = 0.9
 _NETWORKS = {
@@ -97,7 +98,7 @@ def compared(name: str, recipe: Recipe, work: Path, photos: int, rounds: int) ->
         first, second = (one_fit, one_loop) if turn % 2 else (one_loop, one_fit)
         for measure in (first, second):
             torch.manual_seed(0)
-            net = build(recipe, 2)
+            net = build_network(recipe, 2)
             found = ours if measure is one_fit else bare
             found.append(measure(recipe, net, parts, pictures, work))
     ratio = ratios(ours, bare)

@@ -13,10 +13,10 @@ from tiny import save
 import veduta
 from veduta.learn.data.image_cache import cache_images
 from veduta.learn.data.splits import read_splits
-from veduta.learn.models.networks import build
 from veduta.learn.recipe import open_recipe, recipe_names
 from veduta.learn.runs.train import train
 from veduta.learn.training.loop import fit
+from veduta.learn.training.recipe_network import build_network
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,7 +79,7 @@ def test_variants_learn(name: str, photos: Path, tmp_path: Path) -> None:
     pictures, parts = cache_images(
         read_splits(photos), recipe.input, workers=1, max_bytes=2**20, on_progress=None
     )
-    net = build(recipe, 2)
+    net = build_network(recipe, 2)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     done = fit(recipe, net, parts, pictures, tmp_path)
     assert len(done.history) == 1

@@ -25,9 +25,13 @@ from veduta.learn.models.layers import (  # noqa: E402
     regularised_weights,
     same_padding,
 )
-from veduta.learn.models.networks import Net, build  # noqa: E402
-from veduta.learn.models.summary import count, outline, summarise, text  # noqa: E402
+from veduta.learn.models.networks import Net  # noqa: E402
+from veduta.learn.models.summary import count_parameters, summarise, summary_text  # noqa: E402
 from veduta.learn.recipe import Network, Recipe, open_recipe, recipe_names  # noqa: E402
+from veduta.learn.training.recipe_network import (  # noqa: E402
+    build_network,
+    network_without_weights,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +114,7 @@ TOTALS = {
 @pytest.mark.parametrize("name", TABLES)
 def test_the_reports_tables_row_by_row(name):
     recipe = open_recipe(name)
-    summary = summarise(outline(recipe), recipe)
+    summary = summarise(network_without_weights(recipe), recipe)
     assert [(row.shape, row.parameters) for row in summary.rows] == TABLES[name]
     assert (summary.total, summary.trainable) == TOTALS[name]
     assert summary.total == sum(row.parameters for row in summary.rows)
@@ -119,7 +123,7 @@ def test_the_reports_tables_row_by_row(name):
 
 def test_batch_norm_statistics_count_as_parameters_that_do_not_learn():
     recipe = open_recipe("scratch-competition")
-    summary = summarise(outline(recipe), recipe)
+    summary = summarise(network_without_weights(recipe), recipe)
     # By hand: weights and biases of five convolutions, and two numbers a channel of five norms.
     convs = [(3, 7, 8), (8, 3, 16), (16, 3, 16), (16, 3, 32), (32, 3, 32)]
     learn = sum((inside * k * k + 1) * out for inside, k, out in convs) + 2 * (8 + 16 + 16 + 64)
@@ -127,13 +131,13 @@ def test_batch_norm_statistics_count_as_parameters_that_do_not_learn():
     assert summary.non_trainable == 2 * (8 + 16 + 16 + 64)
     shapes = [row.shape for row in summary.rows if row.kind == "Conv2D"]
     assert shapes == [(73, 73, 8), (36, 36, 16), (34, 34, 16), (16, 16, 32), (14, 14, 32)]
-    assert outline(recipe).feature_size == 7 * 7 * 32
+    assert network_without_weights(recipe).feature_size == 7 * 7 * 32
 
 
 @pytest.mark.parametrize("name", ["scratch-competition", "variational-autoencoder", "linear"])
 def test_the_summary_fits_a_terminal(name):
     recipe = open_recipe(name)
-    lines = text(summarise(outline(recipe), recipe)).splitlines()
+    lines = summary_text(summarise(network_without_weights(recipe), recipe)).splitlines()
     assert max(map(len, lines)) == 80
     assert lines[0].startswith(f"{name}: input ")
     assert lines[-3].startswith("Total params: ")
@@ -141,7 +145,7 @@ def test_the_summary_fits_a_terminal(name):
 
 def test_rows_are_numbered_as_keras_does():
     recipe = open_recipe("cnn-1")
-    names = [row.name for row in summarise(outline(recipe), recipe).rows]
+    names = [row.name for row in summarise(network_without_weights(recipe), recipe).rows]
     assert names == [
         "conv2d",
         "max_pooling2d",
@@ -181,14 +185,14 @@ def test_every_recipe_builds_and_says_what_it_should(name):
     assert recipe.about
     assert recipe.source
     classes = 2 if recipe.loss.name == "binary-cross-entropy" else 7
-    net = outline(recipe, classes)
+    net = network_without_weights(recipe, classes)
     assert all(one.device.type == "meta" for one in net.parameters())
     check_outputs(net.train(), recipe, classes, 3)
     check_outputs(net.eval(), recipe, classes, 1)
     # Something learns, and of a backbone what the recipe says.
-    assert count(net)[0] > 0
+    assert count_parameters(net)[0] > 0
     if net.backbone is not None:
-        learn, _ = count(net.backbone)
+        learn, _ = count_parameters(net.backbone)
         frozen = recipe.network.train == "none"
         assert (learn == 0) == frozen
 
@@ -276,7 +280,7 @@ def test_the_tuned_recipe_names_the_layers_that_its_report_tuned():
 )
 def test_networks_give_numbers_and_learn(name, changes, classes):
     recipe = open_recipe(name, changes)
-    net = build(recipe, classes)
+    net = build_network(recipe, classes)
     check_outputs(net, recipe, classes, 4)
     out = net.train()(torch.rand(4, 3, recipe.input.size, recipe.input.size))
     target = out.scores if out.scores is not None else out.reconstruction
@@ -289,14 +293,14 @@ def test_networks_give_numbers_and_learn(name, changes, classes):
 
 def test_probabilities_are_probabilities():
     recipe = open_recipe("cnn-22", ["input.size=16"])
-    net = build(recipe, 22).eval()
+    net = build_network(recipe, 22).eval()
     assert net.gives_probabilities
     scores = net(torch.rand(2, 3, 16, 16)).scores
     assert torch.allclose(scores.sum(1), torch.ones(2), atol=1e-6)
     # Dropout behind the softmax does not hide it.
-    assert outline(open_recipe("resnet152-frozen")).gives_probabilities
-    assert not outline(open_recipe("finetune")).gives_probabilities
-    assert outline(open_recipe("cnn-1")).gives_probabilities
+    assert network_without_weights(open_recipe("resnet152-frozen")).gives_probabilities
+    assert not network_without_weights(open_recipe("finetune")).gives_probabilities
+    assert network_without_weights(open_recipe("cnn-1")).gives_probabilities
 
 
 # --- cuts, encoders, decoders --------------------------------------------------------------------
@@ -306,7 +310,7 @@ def test_the_cut_is_where_the_recipe_says():
     layers = [{"flatten": True}, {"dense": 6, "activation": "relu"}, {"dense": "classes"}]
     photos = torch.rand(2, 3, 4, 4)
     for cut, length in ((0, 48), (1, 48), (2, 6), (-1, 6), (3, 5), (-3, 48)):
-        net = build(recipe_of(layers, size=4, features=cut), 5).eval()
+        net = build_network(recipe_of(layers, size=4, features=cut), 5).eval()
         assert net.feature_size == length
         out = net(photos)
         assert torch.equal(out.features, net.features(photos))
@@ -314,14 +318,14 @@ def test_the_cut_is_where_the_recipe_says():
         if length == 48:
             assert torch.equal(out.features, photos.flatten(1))
     with pytest.raises(RecipeError, match=r"features is 4, but network.layers has 3"):
-        build(recipe_of(layers, size=4, features=4), 5)
+        build_network(recipe_of(layers, size=4, features=4), 5)
 
 
 def test_losses_of_features_want_the_cut_behind_the_layers():
     layers = [{"flatten": True}, {"dense": 6}]
     with pytest.raises(RecipeError, match=r"set network.features = 2"):
-        build(recipe_of(layers, loss="contrastive"), 5)
-    net = build(recipe_of(layers, loss="contrastive", features=2), 5)
+        build_network(recipe_of(layers, loss="contrastive"), 5)
+    net = build_network(recipe_of(layers, loss="contrastive", features=2), 5)
     assert net(torch.rand(2, 3, 8, 8)).scores is None
     assert net.feature_size == 6
 
@@ -329,7 +333,7 @@ def test_losses_of_features_want_the_cut_behind_the_layers():
 @pytest.mark.parametrize("name", ["autoencoder-32-64", "variational-autoencoder"])
 def test_encoder_and_decoder_are_the_network_apart(name):
     recipe = open_recipe(name)
-    net = build(recipe, 2).eval()
+    net = build_network(recipe, 2).eval()
     size = recipe.input.size
     photos = torch.rand(2, 3, size, size)
     with torch.no_grad():
@@ -343,13 +347,13 @@ def test_encoder_and_decoder_are_the_network_apart(name):
 def test_a_decoder_can_take_a_map():
     layers = [{"conv": 4, "stride": 2, "padding": "same"}]
     decoder = ({"deconv": 3, "stride": 2, "padding": "same", "activation": "sigmoid"},)
-    net = build(recipe_of(layers, loss="mse", decoder=decoder), 2).eval()
+    net = build_network(recipe_of(layers, loss="mse", decoder=decoder), 2).eval()
     photos = torch.rand(2, 3, 8, 8)
     out = net(photos)
     assert net.feature_size == 4 * 4 * 4
     assert torch.allclose(net.decoder_part()(net.encoder_part()(photos)), out.reconstruction)
     with pytest.raises(LearnError, match="no decoder"):
-        build(recipe_of([{"flatten": True}, {"dense": 5}]), 5).decoder_part()
+        build_network(recipe_of([{"flatten": True}, {"dense": 5}]), 5).decoder_part()
 
 
 def test_the_variational_layer_samples_while_training_only():
@@ -527,9 +531,12 @@ def test_regularised_weights_are_those_that_say_so():
         {"flatten": True},
         {"dense": "classes", "regularised": True},
     ]
-    net = build(recipe_of(tables), 5)
+    net = build_network(recipe_of(tables), 5)
     assert [tuple(one.shape) for one in regularised_weights(net)] == [(2, 3, 3, 3), (5, 3 * 16)]
-    assert list(regularised_weights(build(recipe_of([{"flatten": True}, {"dense": 5}]), 5))) == []
+    assert (
+        list(regularised_weights(build_network(recipe_of([{"flatten": True}, {"dense": 5}]), 5)))
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -540,20 +547,23 @@ def test_regularised_weights_are_those_that_say_so():
         ([{"conv": 3, "kernal": 3}], r"unknown key 'kernal'; did you mean 'kernel'\?"),
         ([{"flatten": True, "size": 2}], "unknown key 'size'; this layer has no other keys"),
         ([{"conv": 3, "dense": 4}], "conv and dense are two layers"),
-        ([{"conv": 0}], "conv must be a whole number of at least 1, not 0"),
-        ([{"conv": True}], "not true"),
-        ([{"conv": 3, "stride": 1.5}], "stride must be a whole number"),
-        ([{"conv": 3, "padding": "sama"}], r'padding is "sama"; did you mean \'same\''),
+        ([{"conv": 0}], "conv: expected a whole number of at least 1, not 0"),
+        ([{"conv": True}], "conv: expected a whole number of at least 1, not true"),
+        ([{"conv": 3, "stride": 1.5}], "stride: expected a whole number of at least 1, not 1.5"),
+        (
+            [{"conv": 3, "padding": "sama"}],
+            r'padding: expected one of same, valid, not "sama"; did you mean \'same\'',
+        ),
         ([{"conv": 3, "activation": "rellu"}], r"did you mean 'relu'\?"),
-        ([{"conv": 3, "regularised": 1}], "regularised must be true or false"),
-        ([{"pool": "mean"}], 'pool is "mean"; known are max, average'),
-        ([{"dropout": 1.0}], "dropout must be a number of 0 and below 1, not 1.0"),
-        ([{"noise": -1}], "noise must be a number of 0 or above"),
+        ([{"conv": 3, "regularised": 1}], "regularised: expected true or false, not 1"),
+        ([{"pool": "mean"}], 'pool: expected one of average, max, not "mean"'),
+        ([{"dropout": 1.0}], "dropout: expected a number of at least 0 and less than 1, not 1.0"),
+        ([{"noise": -1}], "noise: expected a number of at least 0, not -1"),
         ([{"flatten": False}], "the only value is true"),
-        ([{"dense": 3}], "takes a vector, but a map of 3 x 8 x 8 comes in"),
+        ([{"dense": 3}], "takes a vector, but its input is a map of 3 x 8 x 8"),
         ([{"flatten": True}, {"conv": 3}], r"layers\.1 \(conv = 3\): takes a map"),
-        ([{"reshape": [3, 8]}], "three whole numbers"),
-        ([{"reshape": [3, 8, 9]}], "3 x 8 x 9 holds 216 numbers, but 192"),
+        ([{"reshape": [3, 8]}], "reshape: expected a list of 3 values, not"),
+        ([{"reshape": [3, 8, 9]}], "3 x 8 x 9 holds 216 numbers, but the input has 192"),
         ([{"pool": "max"}] * 3 + [{"conv": 4}], r"layers\.3 \(conv = 4\).* 3 x 3 .*3 x 1 x 1"),
         ([{"flatten": True}, {"variational": 3}, {"dense": 5}], "last of network.layers"),
         ([{"flatten": True}, {"dense": 4}], r"layers give 4 for 5 classes"),
@@ -562,25 +572,25 @@ def test_regularised_weights_are_those_that_say_so():
 )
 def test_wrong_layers_are_named(tables, message):
     with pytest.raises(RecipeError, match=message) as caught:
-        build(recipe_of(tables), 5)
+        build_network(recipe_of(tables), 5)
     assert str(caught.value).startswith("mine: ")
 
 
 def test_losses_and_layers_must_fit():
     flat = {"flatten": True}
     with pytest.raises(RecipeError, match=r"no network.decoder"):
-        build(recipe_of([flat, {"dense": 5}], loss="mse"), 5)
-    with pytest.raises(RecipeError, match="no use for"):
-        build(recipe_of([flat, {"dense": 5}], decoder=({"dense": 192},)), 5)
-    with pytest.raises(RecipeError, match="gives 100, but a photo is 3 x 8 x 8"):
-        build(recipe_of([flat, {"dense": 5}], loss="mse", decoder=({"dense": 100},)), 5)
+        build_network(recipe_of([flat, {"dense": 5}], loss="mse"), 5)
     photo = ({"dense": 192}, {"reshape": [3, 8, 8]})
-    with pytest.raises(RecipeError, match="wants a variational layer"):
-        build(recipe_of([flat, {"dense": 5}], loss="vae", decoder=photo), 5)
+    with pytest.raises(RecipeError, match=r"does not use the photos .* loss.name to mse or vae"):
+        build_network(recipe_of([flat, {"dense": 5}], decoder=photo), 5)
+    with pytest.raises(RecipeError, match="gives 100, but a photo is 3 x 8 x 8"):
+        build_network(recipe_of([flat, {"dense": 5}], loss="mse", decoder=({"dense": 100},)), 5)
+    with pytest.raises(RecipeError, match="needs a variational layer"):
+        build_network(recipe_of([flat, {"dense": 5}], loss="vae", decoder=photo), 5)
     with pytest.raises(RecipeError, match="two classes apart"):
-        build(recipe_of([flat, {"dense": 1}], loss="binary-cross-entropy"), 5)
+        build_network(recipe_of([flat, {"dense": 1}], loss="binary-cross-entropy"), 5)
     with pytest.raises(RecipeError, match=r"end network.layers with \{dense = 1\}"):
-        build(recipe_of([flat, {"dense": 2}], loss="binary-cross-entropy"), 2)
+        build_network(recipe_of([flat, {"dense": 2}], loss="binary-cross-entropy"), 2)
 
 
 # --- backbones -----------------------------------------------------------------------------------
@@ -604,7 +614,7 @@ HEAD = ({"global": "average"}, {"dense": "classes"})
 @pytest.mark.parametrize("train", ["none", ("layer4",), ("layer4.1.conv2", "layer4.1.bn2"), "all"])
 def test_frozen_parts_do_not_move(train):
     recipe = recipe_of(HEAD, size=32, backbone="timm:resnet18", weights="none", train=train)
-    net = build(recipe, 3)
+    net = build_network(recipe, 3)
     before = snapshot(net.backbone.network)
     step(net, 32)
     learning = {"none": (), "all": ("",)}.get(train, train)
@@ -623,12 +633,12 @@ def test_frozen_parts_do_not_move(train):
 
 def test_a_backbone_can_wait():
     recipe = recipe_of(HEAD, size=32, backbone="timm:resnet18", weights="none", train=("layer4",))
-    net = build(recipe, 3).train()
-    net.backbone_learns(False)
+    net = build_network(recipe, 3).train()
+    net.set_backbone_trainable(False)
     before = snapshot(net.backbone)
     step(net, 32)
     assert all(torch.equal(one, before[name]) for name, one in snapshot(net.backbone).items())
-    net.backbone_learns(True)
+    net.set_backbone_trainable(True)
     assert net.backbone.network.layer4.training
     assert not net.backbone.network.layer3.training
     learning = {name for name, one in net.backbone.network.named_parameters() if one.requires_grad}
@@ -638,7 +648,7 @@ def test_a_backbone_can_wait():
 
 def test_unknown_parameters_and_networks_are_named():
     with pytest.raises(RecipeError, match=r"begins with \"layr4\"; did you mean 'layer4'"):
-        build(
+        build_network(
             recipe_of(HEAD, size=64, backbone="timm:resnet18", weights="none", train=("layr4",)), 3
         )
     for name, near in (
@@ -648,7 +658,7 @@ def test_unknown_parameters_and_networks_are_named():
     ):
         with pytest.raises(RecipeError, match=f"did you mean '{near}"):
             build_backbone(name, "none", 64)
-    with pytest.raises(RecipeError, match="wanted is embedded:NAME"):
+    with pytest.raises(RecipeError, match="expected embedded:NAME"):
         build_backbone("resnet18", "none", 64)
     with pytest.raises(RecipeError, match="Invalid pretrained tag"):
         build_backbone("timm:resnet18.nobody", "none", 64)
@@ -662,9 +672,9 @@ def test_backbones_leave_their_classifiers_behind():
         vgg = build_backbone("timm:vgg16", "none", 256)
         resnet = build_backbone("timm:resnet18", "none", 224)
         googlenet = build_backbone("torchvision:googlenet", "none", 224)
-    assert (vgg.shape, count(vgg)[0]) == ((512, 8, 8), 14_714_688)
-    assert (resnet.shape, count(resnet)[0]) == ((512, 7, 7), 11_689_512 - 513_000)
-    assert (googlenet.shape, count(googlenet)[0]) == ((1024,), 6_624_904 - 1_025_000)
+    assert (vgg.shape, count_parameters(vgg)[0]) == ((512, 8, 8), 14_714_688)
+    assert (resnet.shape, count_parameters(resnet)[0]) == ((512, 7, 7), 11_689_512 - 513_000)
+    assert (googlenet.shape, count_parameters(googlenet)[0]) == ((1024,), 6_624_904 - 1_025_000)
 
 
 def test_networks_with_tokens_give_their_own_vector():
@@ -700,11 +710,11 @@ def test_weights_from_a_file(tmp_path):
         build_backbone("timm:resnet18", str(file), 64)
     assert "bn1.bias is missing" in str(two.value)
     file.write_bytes(b"no tensors")
-    with pytest.raises(LearnError, match="does not read as safetensors"):
+    with pytest.raises(LearnError, match="cannot be read as safetensors"):
         build_backbone("timm:resnet18", str(file), 64)
-    with pytest.raises(LearnError, match="does not read as safetensors"):
+    with pytest.raises(LearnError, match="cannot be read as safetensors"):
         build_backbone("timm:resnet18", str(tmp_path / "absent.safetensors"), 64)
-    with pytest.raises(RecipeError, match="wanted is pretrained, none, or the path"):
+    with pytest.raises(RecipeError, match="expected pretrained, none, or the path"):
         build_backbone("timm:resnet18", "weights.pth", 64)
 
 
@@ -821,7 +831,7 @@ def test_the_textured_pair_has_the_moments_of_its_channels_behind_the_descriptor
             late[0](early(photos)).double().numpy()
             for early, late in zip(plain.network.early, plain.network.late, strict=True)
         ]
-    assert textured.shape == (3360,) and textured.descriptor == 2560
+    assert textured.shape == (3360,) and textured.descriptor_size == 2560
     np.testing.assert_array_equal(found[:, :2560], halves)
     flat = [one.reshape(*one.shape[:2], -1) for one in maps]
     wanted = np.concatenate([f(one, axis=2) for one in flat for f in (np.mean, np.std)], axis=1)
@@ -831,7 +841,7 @@ def test_the_textured_pair_has_the_moments_of_its_channels_behind_the_descriptor
 
 def test_only_the_layer_that_names_classes_sees_textures():
     recipe = open_recipe("finetune", ["input.size=64", "network.weights=none"])
-    net = build(recipe, 5).eval()
+    net = build_network(recipe, 5).eval()
     photos = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         out, all_of_it = net(photos), net.backbone(photos)

@@ -22,9 +22,9 @@ from veduta.errors import (
     LearnError,
 )
 from veduta.learn.data.image_cache import normalise
-from veduta.learn.models.networks import build
 from veduta.learn.recipe import open_recipe
 from veduta.learn.runs.export import export_network, load_weights, save_weights
+from veduta.learn.training.recipe_network import build_network
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -35,7 +35,7 @@ pytestmark = [
 class TestExport:
     def test_onnx_is_torch(self, class_run: RunAndCard, run_home: Path) -> None:
         recipe = open_recipe(str(class_run[0] / "recipe.toml"))
-        net = build(recipe, 5)
+        net = build_network(recipe, 5)
         load_weights(net, class_run[0] / "model.safetensors")
         net.eval()
         files, _ = files_of(run_home / "photos", "test")
@@ -61,7 +61,7 @@ class TestExport:
         self, class_run: RunAndCard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         recipe = open_recipe(str(class_run[0] / "recipe.toml"))
-        net = build(recipe, 5).train()
+        net = build_network(recipe, 5).train()
         load_weights(net, class_run[0] / "model.safetensors")
         export_network(net, recipe, tmp_path)
         assert net.training
@@ -76,7 +76,7 @@ class TestExport:
     ) -> None:
         recipe = recipe_of(tmp_path, PAIR)
         torch.manual_seed(1)
-        net = build(recipe, 2).eval()
+        net = build_network(recipe, 2).eval()
         with torch.no_grad():
             for weights in net.layers[-1].parameters():
                 weights.mul_(scale)
@@ -93,7 +93,7 @@ class TestExport:
     def test_softmax_becomes_its_logarithm(self, tmp_path: Path) -> None:
         text = CLASSES.replace('{ dense = "classes" }', '{ dense = 4, activation = "softmax" }')
         recipe = recipe_of(tmp_path, text)
-        net = build(recipe, 4).eval()
+        net = build_network(recipe, 4).eval()
         assert net.gives_probabilities
         assert export_network(net, recipe, tmp_path) <= 1e-4
         session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
@@ -106,7 +106,7 @@ class TestExport:
 
     def test_a_network_that_broke(self, class_run: RunAndCard, tmp_path: Path) -> None:
         recipe = open_recipe(str(class_run[0] / "recipe.toml"))
-        net = build(recipe, 5).eval()
+        net = build_network(recipe, 5).eval()
         with torch.no_grad():
             next(iter(net.layers[-1].parameters())).fill_(math.nan)
         with pytest.raises(LearnError, match="other numbers than torch"):
@@ -114,7 +114,7 @@ class TestExport:
         assert list((tmp_path / "run").iterdir()) == []
 
     def test_weights_of_another_network(self, class_run: RunAndCard, tmp_path: Path) -> None:
-        net = build(open_recipe(str(class_run[0] / "recipe.toml")), 6)
+        net = build_network(open_recipe(str(class_run[0] / "recipe.toml")), 6)
         with pytest.raises(LearnError, match="another network"):
             load_weights(net, class_run[0] / "model.safetensors")
         (tmp_path / "none.safetensors").write_bytes(b"nothing")

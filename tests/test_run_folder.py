@@ -27,7 +27,6 @@ from veduta.errors import (
 from veduta.files import atomic_files
 from veduta.learn.data.image_cache import cache_images
 from veduta.learn.data.splits import read_splits
-from veduta.learn.models.networks import build
 from veduta.learn.recipe import open_recipe
 from veduta.learn.runs.card import (
     CARD_FILE,
@@ -37,6 +36,7 @@ from veduta.learn.runs.history import read_history, write_curves, write_history
 from veduta.learn.runs.prediction_files import read_csv
 from veduta.learn.training import scoring
 from veduta.learn.training.figures import RetrievalFigures
+from veduta.learn.training.recipe_network import build_network
 from veduta.learn.training.schedule import Epoch
 from veduta.recognize import open_model
 
@@ -259,7 +259,7 @@ class TestFigures:
         recipe = open_recipe(str(class_run[0] / "recipe.toml"))
         parts = read_splits(run_home / "photos")
         pictures, parts = cache_images(parts, recipe.input, workers=1, max_bytes=1 << 20)
-        net = build(recipe, 5).train()
+        net = build_network(recipe, 5).train()
         whole = scoring.run_network(net, pictures, parts.test)
         assert net.training
         monkeypatch.setattr(scoring, "BATCH", 7)
@@ -285,7 +285,10 @@ class TestAutoencoder:
     def test_halves_reload_apart(self, autoencoder_run: RunAndCard, run_home: Path) -> None:
         folder, card = autoencoder_run
         recipe = open_recipe(str(folder / "recipe.toml"))
-        encoder, decoder = build(recipe, 5).encoder_part(), build(recipe, 5).decoder_part()
+        encoder, decoder = (
+            build_network(recipe, 5).encoder_part(),
+            build_network(recipe, 5).decoder_part(),
+        )
         load_weights(encoder, folder / "encoder.safetensors")
         load_weights(decoder, folder / "decoder.safetensors")
         files, _ = files_of(run_home / "photos", "test")

@@ -32,13 +32,13 @@ from veduta.errors import (
 )
 from veduta.learn.data.image_cache import cache_images
 from veduta.learn.data.splits import read_splits
-from veduta.learn.models.networks import build
 from veduta.learn.recipe import open_recipe
 from veduta.learn.runs.card import (
     read_card,
 )
 from veduta.learn.runs.export import load_weights
 from veduta.learn.training import scoring
+from veduta.learn.training.recipe_network import build_network
 from veduta.recognize import open_model
 from veduta.recognize.confidence import PRECISIONS
 from veduta.recognize.network_scores import fit_confidence, log_odds
@@ -61,7 +61,7 @@ class TestEncoder:
         Image.fromarray(wide).save(tmp_path / "photos" / "a" / "wide.jpg")
         parts = read_splits(tmp_path / "photos", validation=0)
         pictures, parts = cache_images(parts, recipe.input, workers=1, max_bytes=1 << 20)
-        net = build(recipe, 5)
+        net = build_network(recipe, 5)
         load_weights(net, class_run[0] / "model.safetensors")
         features, _ = scoring.run_network(net, pictures, parts.train)
         index = veduta.create(tmp_path / "index", encoder=str(class_run[0]))

@@ -32,12 +32,12 @@ from veduta.learn.data.dataloader import BatchSampler, make_dataloader  # noqa: 
 from veduta.learn.data.image_cache import ImageCache, cache_images, normalise  # noqa: E402
 from veduta.learn.data.sampling import epoch_batches, rank_share  # noqa: E402
 from veduta.learn.data.splits import DatasetSplits, read_splits  # noqa: E402
-from veduta.learn.models.networks import Net, Outputs, build  # noqa: E402
+from veduta.learn.models.networks import Net, Outputs  # noqa: E402
 from veduta.learn.recipe import Input, Loss, Network, Recipe, Training  # noqa: E402
-from veduta.learn.training import checkpoint  # noqa: E402
-from veduta.learn.training import schedule as pace  # noqa: E402
+from veduta.learn.training import checkpoint, schedule  # noqa: E402
 from veduta.learn.training.loop import TrainingResult, fit  # noqa: E402
 from veduta.learn.training.losses import LOSSES, build_loss, mix_up, weight_penalty  # noqa: E402
+from veduta.learn.training.recipe_network import build_network  # noqa: E402
 from veduta.learn.training.schedule import Epoch  # noqa: E402
 
 SIZE = 16
@@ -104,7 +104,9 @@ def prepared(dataset: Path, chosen: Recipe) -> tuple[ImageCache, DatasetSplits]:
 def train(chosen: Recipe, dataset: Path, out: Path, **options: Any) -> TrainingResult:
     pictures, parts = prepared(dataset, chosen)
     torch.manual_seed(chosen.training.seed)
-    return fit(chosen, build(chosen, len(parts.class_names)), parts, pictures, out, **options)
+    return fit(
+        chosen, build_network(chosen, len(parts.class_names)), parts, pictures, out, **options
+    )
 
 
 def labels(folder: Path, rows: list[tuple[str, str, str]], column: str = "split") -> Path:
@@ -303,7 +305,7 @@ def test_unreadable_photos_leave_and_shift_no_row(tmp_path: Path) -> None:
         shown = pictures.batch([row]).float().mean(dim=(0, 2, 3)).argmax()
         assert int(shown) == colour == left.class_ids[row]
     assert sorted([*left.train, *left.val]) == list(range(16))
-    done = fit(chosen, build(chosen, 3), left, pictures, tmp_path.parent / "broken-run")
+    done = fit(chosen, build_network(chosen, 3), left, pictures, tmp_path.parent / "broken-run")
     assert len(done.history) == 3
 
 
@@ -527,9 +529,9 @@ def test_binary_cross_entropy() -> None:
     sure = net_like(2, probabilities=True)
     assert value(loss, scored([[0.75], [0.75]]), [1, 0], sure) == pytest.approx(found)
     assert value(loss, scored([[0.0]]), [1], sure) == pytest.approx(-math.log(1e-7), rel=1e-5)
-    with pytest.raises(RecipeError, match="tells two classes apart, and there are 3"):
+    with pytest.raises(RecipeError, match="tells two classes apart, but there are 3"):
         value(loss, scored([[0.0]]), [1], net_like(3))
-    with pytest.raises(RecipeError, match="wants one score"):
+    with pytest.raises(RecipeError, match="needs one score"):
         value(loss, scored([[0.0, 1.0]]), [1], two)
 
 
@@ -572,7 +574,7 @@ def test_arcface_by_hand() -> None:
     found = goal(outputs, torch.tensor([0]), torch.zeros(1, 3, 1, 1)).item()
     own, other = 4 * math.cos(angle + 0.5), 4 * math.sin(angle)
     assert found == pytest.approx(math.log1p(math.exp(other - own)), rel=1e-4)
-    assert goal.guesses(outputs).tolist() == [0]
+    assert goal.predicted_classes(outputs).tolist() == [0]
     assert [name for name, _ in goal.named_parameters()] == ["metric.W"]
 
 
@@ -629,7 +631,9 @@ def test_losses_and_what_does_not_go_with_them() -> None:
         assert build_loss(recipe(loss=Loss(name=name)), net) is not None
     with pytest.raises(RecipeError, match="did you mean 'triplet'"):
         build_loss(recipe(loss=Loss(name="tripplet")), net_like())
-    with pytest.raises(RecipeError, match="pairs is for the contrastive loss"):
+    with pytest.raises(
+        RecipeError, match="pairs is for the contrastive loss, not for cross-entropy"
+    ):
         build_loss(recipe(pairs=10), net_like())
     with pytest.raises(RecipeError, match="mixup"):
         build_loss(recipe(loss=Loss(name="mse"), mixup=0.2), net_like())
@@ -641,7 +645,7 @@ def test_the_penalty_is_on_regularised_weights_alone() -> None:
         {"dense": 2, "regularised": True},
         {"dense": "classes"},
     )
-    net = build(recipe(layers=layers), 2)
+    net = build_network(recipe(layers=layers), 2)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.fill_(-0.5)
@@ -674,34 +678,34 @@ def history(*accuracies: float) -> list[Epoch]:
 
 def test_the_learning_rate_of_the_next_epoch() -> None:
     steps = Training(milestones=(1, 3), gamma=0.5)
-    factors = [pace.learning_rate_factor(history(*[0.1] * done), steps) for done in range(5)]
+    factors = [schedule.learning_rate_factor(history(*[0.1] * done), steps) for done in range(5)]
     assert factors == [1, 0.5, 0.5, 0.25, 0.25]
     wave = Training(cosine=True, epochs=4)
-    factors = [pace.learning_rate_factor(history(*[0.1] * done), wave) for done in range(4)]
+    factors = [schedule.learning_rate_factor(history(*[0.1] * done), wave) for done in range(4)]
     assert factors == pytest.approx([1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
     plateau = Training(reduce_patience=2, reduce_factor=0.1)
     seen = [0.5, 0.4, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]
-    factors = [pace.learning_rate_factor(history(*seen[:done]), plateau) for done in range(9)]
+    factors = [schedule.learning_rate_factor(history(*seen[:done]), plateau) for done in range(9)]
     assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
 
 
 def test_when_to_stop_and_what_is_best() -> None:
     patient = Training(epochs=9, patience=2, min_delta=0.1)
-    assert pace.reason_to_stop([], patient) is None
-    assert pace.reason_to_stop(history(0.5, 0.55), patient) is None
-    reason = pace.reason_to_stop(history(0.5, 0.55, 0.59), patient)
-    assert reason == "the val accuracy did not gain for 2 epochs"
-    assert pace.reason_to_stop(history(0.5, 0.55, 0.61), patient) is None
-    assert pace.reason_to_stop(history(*[0.5] * 9), Training(epochs=9)) == "all 9 epochs"
-    assert pace.best_epoch(history(0.5, 0.7, 0.6, 0.7), patient) == 2
+    assert schedule.reason_to_stop([], patient) is None
+    assert schedule.reason_to_stop(history(0.5, 0.55), patient) is None
+    reason = schedule.reason_to_stop(history(0.5, 0.55, 0.59), patient)
+    assert reason == "the val accuracy did not improve for 2 epochs"
+    assert schedule.reason_to_stop(history(0.5, 0.55, 0.61), patient) is None
+    assert schedule.reason_to_stop(history(*[0.5] * 9), Training(epochs=9)) == "all 9 epochs"
+    assert schedule.best_epoch(history(0.5, 0.7, 0.6, 0.7), patient) == 2
     without = [replace(epoch, val_loss=None, val_accuracy=None) for epoch in history(0, 0)]
     without[1] = replace(without[1], train_loss=0.5)
-    assert pace.best_epoch(without, patient) == 2
-    ended = pace.reason_to_stop(without, Training(epochs=2))
+    assert schedule.best_epoch(without, patient) == 2
+    ended = schedule.reason_to_stop(without, Training(epochs=2))
     assert ended == "all 2 epochs; no photos for validation, so the train loss was watched"
     embedded = [replace(epoch, val_accuracy=None) for epoch in history(0, 0)]
     assert "no val accuracy, so the val loss" in str(
-        pace.reason_to_stop(embedded, Training(epochs=2))
+        schedule.reason_to_stop(embedded, Training(epochs=2))
     )
 
 
@@ -738,7 +742,7 @@ def test_the_best_epoch_is_kept_and_its_figures_are_true(dataset: Path, tmp_path
     chosen = recipe(epochs=6, learning_rate=0.03, monitor="val_loss")
     pictures, parts = prepared(dataset, chosen)
     torch.manual_seed(0)
-    done = fit(chosen, build(chosen, 3), parts, pictures, tmp_path)
+    done = fit(chosen, build_network(chosen, 3), parts, pictures, tmp_path)
     losses = [epoch.val_loss for epoch in done.history]
     assert done.best_epoch == int(np.argmin(losses)) + 1
     with torch.no_grad():
@@ -771,7 +775,7 @@ def test_a_step_of_plain_descent_by_hand(tmp_path: Path) -> None:
         l2=0.01,
     )
     pictures, parts = prepared(tmp_path / "photos", chosen)
-    net = build(chosen, 2)
+    net = build_network(chosen, 2)
     weight = net.layers[1].weight.detach().clone().requires_grad_()
     bias = net.layers[1].bias.detach().clone().requires_grad_()
     photos = pictures.batch(parts.train).float().flatten(1) / 255
@@ -828,10 +832,10 @@ def test_the_centres_of_arcface_learn_and_are_resumed(dataset: Path, tmp_path: P
     )
     train(chosen, dataset, tmp_path)
     _, parts = prepared(dataset, chosen)
-    state = checkpoint.read_checkpoint(tmp_path, checkpoint.origin(chosen, parts))
+    state = checkpoint.read_checkpoint(tmp_path, checkpoint.run_identity(chosen, parts))
     assert state is not None
-    assert state.weights["goal.metric.W"].shape == (8, 3)
-    assert "goal.metric.W" not in state.best
+    assert state.loss_weights["metric.W"].shape == (8, 3)
+    assert all(not name.endswith("metric.W") for name in state.best_weights)
 
 
 def test_the_backbone_learns_later_and_more_slowly(dataset: Path, tmp_path: Path) -> None:
@@ -853,7 +857,7 @@ def test_the_backbone_learns_later_and_more_slowly(dataset: Path, tmp_path: Path
             features = self.backbone(photos)
             return Outputs(features, self.head(features))
 
-        def backbone_learns(self, yes: bool) -> None:
+        def set_backbone_trainable(self, yes: bool) -> None:
             self.backbone.requires_grad_(yes)
 
     net = Two()
@@ -885,7 +889,7 @@ def test_the_backbone_learns_later_and_more_slowly(dataset: Path, tmp_path: Path
 def test_nothing_that_learns(dataset: Path, tmp_path: Path) -> None:
     layers = ({"flatten": True},)
     chosen = recipe(layers=layers, loss=Loss(name="triplet"), network={"features": 1})
-    with pytest.raises(LearnError, match="nothing of the network learns"):
+    with pytest.raises(LearnError, match="no parameter of the network is trained"):
         train(chosen, dataset, tmp_path)
 
 
@@ -917,7 +921,7 @@ def test_a_weight_that_is_no_number_stops_at_the_end_of_the_epoch(
         loss=Loss(label_smoothing=0.1),
     )
     pictures, parts = prepared(dataset, chosen)
-    net = build(chosen, 3)
+    net = build_network(chosen, 3)
     with torch.no_grad():
         net.layers[1].weight.mul_(1e3)
     with pytest.raises(LearnError, match=r"epoch (1: a weight of layers|2, step 1)"):
@@ -1023,7 +1027,7 @@ def test_interrupted_after_every_epoch_is_the_same(
 ) -> None:
     from veduta.learn.training import loop as training
 
-    monkeypatch.setattr(training, "_SHARE", math.inf)  # a checkpoint each epoch
+    monkeypatch.setattr(training, "MAX_CHECKPOINT_TIME_SHARE", math.inf)  # a checkpoint each epoch
     chosen = recipe(**TOUGH)
     whole = train(chosen, dataset, tmp_path / "whole")
 
@@ -1050,8 +1054,8 @@ def test_a_checkpoint_of_another_recipe_is_refused(dataset: Path, tmp_path: Path
     with pytest.raises(LearnError) as caught:
         train(other, dataset, tmp_path)
     text = str(caught.value)
-    assert "training.learning_rate: 0.001 there, 0.5 here" in text
-    assert "training.balanced: false there, true here" in text
+    assert "training.learning_rate: 0.001 in the checkpoint, 0.5 in this run" in text
+    assert "training.balanced: false in the checkpoint, true in this run" in text
     assert "--out" in text
     told = replace(recipe(epochs=1), about="Another text is the same recipe.")
     assert len(train(told, dataset, tmp_path).history) == 1
@@ -1061,7 +1065,9 @@ def test_a_checkpoint_of_other_photos_is_refused(tmp_path: Path) -> None:
     photos = coloured(tmp_path / "photos", 2, 5)
     train(recipe(epochs=1), photos, tmp_path / "run")
     save(photos / "class1" / "more.png", 500)
-    with pytest.raises(LearnError, match=r"of other photos: 8 to train on.* 9 to train on"):
+    with pytest.raises(
+        LearnError, match=r"belongs to other photos: 8 for training.* 9 for training"
+    ):
         train(recipe(epochs=1), photos, tmp_path / "run")
 
 
@@ -1069,7 +1075,7 @@ def test_a_damaged_checkpoint_is_told(dataset: Path, tmp_path: Path) -> None:
     train(recipe(epochs=1), dataset, tmp_path)
     file = tmp_path / "checkpoint" / "last.safetensors"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(LearnError, match=r"does not read.*Delete this folder"):
+    with pytest.raises(LearnError, match=r"cannot be read.*Delete this folder"):
         train(recipe(epochs=1), dataset, tmp_path)
 
 
@@ -1116,7 +1122,7 @@ def test_two_processes_train_as_one(dataset: Path, tmp_path: Path) -> None:
 
 def test_a_network_is_a_net(dataset: Path) -> None:
     """The stand-ins here have what `Net` has."""
-    net = build(recipe(), 3)
+    net = build_network(recipe(), 3)
     assert isinstance(net, Net)
     for name in ("classes", "gives_probabilities", "feature_size", "backbone"):
         assert hasattr(net, name)
@@ -1167,13 +1173,19 @@ def test_training_begins_with_the_probe(dataset: Path, tmp_path: Path) -> None:
         training=replace(chosen.training, probe="before", learning_rate=1e-9),
     )
     pictures, parts = prepared(dataset, chosen)
-    done = fit(chosen, build(chosen, len(parts.class_names)), parts, pictures, tmp_path / "probe")
+    done = fit(
+        chosen, build_network(chosen, len(parts.class_names)), parts, pictures, tmp_path / "probe"
+    )
     random = replace(chosen, training=replace(chosen.training, probe="none"))
-    plain = fit(random, build(random, len(parts.class_names)), parts, pictures, tmp_path / "random")
+    plain = fit(
+        random, build_network(random, len(parts.class_names)), parts, pictures, tmp_path / "random"
+    )
     assert done.history[0].train_loss < 0.7 * plain.history[0].train_loss
     wrong = replace(chosen, network=replace(chosen.network, features=0))
-    with pytest.raises(RecipeError, match=r"training\.probe wants"):
-        fit(wrong, build(wrong, len(parts.class_names)), parts, pictures, tmp_path / "wrong")
+    with pytest.raises(RecipeError, match=r"training\.probe needs"):
+        fit(
+            wrong, build_network(wrong, len(parts.class_names)), parts, pictures, tmp_path / "wrong"
+        )
 
 
 def test_training_ends_with_the_probe(dataset: Path, tmp_path: Path) -> None:
@@ -1189,7 +1201,7 @@ def test_training_ends_with_the_probe(dataset: Path, tmp_path: Path) -> None:
         training=replace(chosen.training, probe="after", per_class=2, batch=6),
     )
     pictures, parts = prepared(dataset, chosen)
-    net = build(chosen, len(parts.class_names))
+    net = build_network(chosen, len(parts.class_names))
     before = net.layers[0].weight.detach().clone()
     done = fit(chosen, net, parts, pictures, tmp_path)
     assert not torch.equal(before, done.net.layers[0].weight)
@@ -1202,4 +1214,4 @@ def test_training_ends_with_the_probe(dataset: Path, tmp_path: Path) -> None:
     assert all(one.requires_grad for one in done.net.layers.parameters())
     wrong = replace(chosen, loss=replace(chosen.loss, name="cross-entropy"))
     with pytest.raises(RecipeError, match=r'probe = "after"'):
-        build(wrong, len(parts.class_names))
+        build_network(wrong, len(parts.class_names))

@@ -531,7 +531,7 @@ def test_a_space_is_read_with_its_types() -> None:
         ),
         (
             {"training.optimizer": {"choices": ["adam", "adams"]}},
-            "expected one of adam, adamw, rmsprop, sgd, not 'adams'",
+            'expected one of adam, adamw, rmsprop, sgd, not "adams"',
         ),
         ({"training.optimizer": {"choices": []}}, "choices: Expected `array` of length >= 1"),
         ({"training.optimizer": {"choices": ["sgd", "sgd"]}}, "twice"),

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-__all__ = ["InvalidValue", "convert", "expected", "read_json"]
+__all__ = ["InvalidValue", "choices", "convert", "expected", "read_json"]
 
 T = TypeVar("T")
 
@@ -93,10 +93,27 @@ def expected(kind: Any, key: str = "") -> str:
         kind: the declared type of the whole value.
         key: the place in the value, as `InvalidValue.key` has it.
     """
+    return _words(_declared(kind, key))
+
+
+def choices(kind: Any, key: str = "") -> tuple[str, ...]:
+    """Return the words that a declared type allows; none if it is no `Literal`.
+
+    Args:
+        kind: the declared type of the whole value.
+        key: the place in the value, as `InvalidValue.key` has it.
+    """
+    declared = _declared(kind, key)
+    one_or_more = declared.types if isinstance(declared, inspect.UnionType) else (declared,)
+    literals = [one for one in one_or_more if isinstance(one, inspect.LiteralType)]
+    return tuple(str(value) for one in literals for value in one.values)
+
+
+def _declared(kind: Any, key: str) -> inspect.Type:
     declared = inspect.type_info(kind)
     for part in key.split(".") if key else ():
         declared = _item_type(declared, part)
-    return _words(declared)
+    return declared
 
 
 def _item_type(kind: inspect.Type, key: str) -> inspect.Type:

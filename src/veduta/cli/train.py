@@ -94,13 +94,14 @@ def command(
 
 
 def _print_summary(recipe: Recipe, *, as_json: bool) -> int:
-    from veduta.learn.models.summary import outline, summarise, text
+    from veduta.learn.models.summary import summarise, summary_text
+    from veduta.learn.training.recipe_network import network_without_weights
 
-    layers = summarise(outline(recipe), recipe)
+    layers = summarise(network_without_weights(recipe), recipe)
     if as_json:
         print_json(layers.as_json())
     else:
-        click.echo(text(layers))
+        click.echo(summary_text(layers))
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -15,7 +14,7 @@ from msgspec import Meta
 
 from veduta.errors import RecipeError, readable
 from veduta.text import did_you_mean
-from veduta.validation import InvalidValue, convert, expected
+from veduta.validation import InvalidValue, choices, convert, expected
 
 __all__ = [
     "Input",
@@ -24,14 +23,17 @@ __all__ = [
     "Recipe",
     "Training",
     "Tuning",
+    "mismatch",
     "open_recipe",
     "parse_value",
     "recipe_file",
     "recipe_names",
+    "shown_value",
     "with_values",
 ]
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
+MAX_SHOWN_CHARACTERS = 60
 _ENCODER_PREFIX = "encoder:"
 
 Table = Mapping[str, Any]
@@ -356,10 +358,29 @@ def _recipe(name: str, values: dict[str, Any], file: str) -> Recipe:
     try:
         return convert(values | {"name": name}, Recipe)
     except InvalidValue as error:
-        key, value = error.key, _value_at(values, error.key)
-        raise RecipeError(
-            f"{file}: {key}: expected {expected(Recipe, key)}, not {reprlib.repr(value)}"
-        ) from error
+        raise RecipeError(f"{file}: {mismatch(values, Recipe, error.key)}") from error
+
+
+def mismatch(values: Any, kind: type, key: str) -> str:
+    """Return what is wrong with a value: `batch: expected a whole number of at least 1, not 0`.
+
+    Args:
+        values: the table with the value.
+        kind: the declared type of the table.
+        key: the key of the value, as `InvalidValue.key`.
+    """
+    value = values
+    for part in key.split("."):
+        value = value[int(part)] if isinstance(value, list | tuple) else value[part]
+    advice = did_you_mean(value, choices(kind, key)) if isinstance(value, str) else ""
+    text = f"{key}: expected {expected(kind, key)}, not {shown_value(value)}"
+    return f"{text}; {advice}" if advice else text
+
+
+def shown_value(value: Any) -> str:
+    """Return a value in the notation that TOML and JSON share, shortened where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 1]}…"
 
 
 def _check_keys(kind: type, values: Table, file: str, prefix: str) -> None:
@@ -384,18 +405,12 @@ def _check_values(value: Any, file: str, key: str) -> None:
             _check_values(inner, file, f"{key}.{position}")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise RecipeError(f"{file}: {key}: expected a finite number, not {value!r}")
+            raise RecipeError(f"{file}: {key}: expected a finite number, not {value}")
     elif isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise RecipeError(f"{file}: {key}: {value!a} is not valid UTF-8")
     elif not isinstance(value, int):
         raise RecipeError(f"{file}: {key}: a recipe cannot hold a date or time such as {value}")
-
-
-def _value_at(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values[int(part)] if isinstance(values, list | tuple) else values[part]
-    return values
 
 
 def _builtins(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Networks that others designed, without their classifier: what a recipe's own layers follow."""
+"""Pretrained networks of other libraries, without their classifiers."""
 
 from __future__ import annotations
 
@@ -19,62 +19,76 @@ from veduta.text import did_you_mean
 
 __all__ = ["Backbone", "build_backbone"]
 
-# Seconds after which a server counts as not reachable.
-PATIENCE = 10
+TIMEOUT_SECONDS = 10
+"""A server that does not answer for this long counts as unreachable."""
 
 HUB_FILE = "model.safetensors"
 
-# What torchvision's networks call their classifiers.
 CLASSIFIERS = ("fc", "classifier", "head", "heads")
+"""The names of the classifiers in torchvision's networks."""
+
+MAX_LISTED_NAMES = 8
+MAX_LISTED_PARAMETERS = 12
+MAX_LISTED_MISMATCHES = 3
 
 
 class Backbone(nn.Module):  # type: ignore[misc]
     """A network without its classifier.
 
-    `name`: as in the recipe. `entry`: its method that gives what `shape` says of one photo: a map
-    (C, h, w) where the network is convolutional, otherwise its own pooled vector (C,).
-    `descriptor`: how many numbers of the vector photos are compared by; the others are for layers
-    that name classes. 0: all.
+    Attributes:
+        name: the name in a recipe.
+        network: the network.
+        method: the name of the network's method that computes the output.
+        shape: the shape of the output for one photo: a map (C, h, w) of a convolutional network, or
+            else a pooled vector (C,).
+        descriptor_size: how many numbers of the vector are the descriptor. The others are only for
+            layers that classify. 0: all.
     """
 
     shape: Shape = ()
 
     def __init__(
-        self, name: str, network: nn.Module, entry: str = "forward", *, descriptor: int = 0
+        self, name: str, network: nn.Module, method: str = "forward", *, descriptor_size: int = 0
     ) -> None:
         super().__init__()
         self.name = name
         self.network = network
-        self.entry = entry
-        self.descriptor = descriptor
+        self.method = method
+        self.descriptor_size = descriptor_size
 
     def forward(self, photos: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, *shape)."""
-        network = self.network if self.entry == "forward" else getattr(self.network, self.entry)
-        return network(photos)
+        # The call of the module itself, unlike that of its method, runs its hooks.
+        if self.method == "forward":
+            return self.network(photos)
+        return getattr(self.network, self.method)(photos)
 
-    def learns(self, train: str | Sequence[str]) -> None:
-        """Let what `train` says learn, and freeze the rest.
+    def set_trainable(self, train: str | Sequence[str]) -> None:
+        """Choose which parameters are trained, and freeze the others.
 
         Args:
-            train: "all", "none", or beginnings of names of the network's parameters.
+            train: "all", "none", or the first letters of names of parameters.
 
         Raises:
-            RecipeError: no parameter's name begins so.
+            RecipeError: no parameter has such a name.
         """
         parameters = dict(self.network.named_parameters())
-        beginnings = {"all": ("",), "none": ()}.get(train) if isinstance(train, str) else train
-        if beginnings is None:
-            beginnings = (str(train),)
-        for beginning in beginnings:
-            if not any(name.startswith(beginning) for name in parameters):
-                raise RecipeError(_no_such_parameter(self.name, beginning, parameters))
+        prefixes = {"all": ("",), "none": ()}.get(train) if isinstance(train, str) else train
+        if prefixes is None:
+            prefixes = (str(train),)
+        for prefix in prefixes:
+            if not any(name.startswith(prefix) for name in parameters):
+                raise RecipeError(_unknown_parameter(self.name, prefix, parameters))
         for name, parameter in parameters.items():
-            parameter.requires_grad_(name.startswith(tuple(beginnings)))
+            parameter.requires_grad_(name.startswith(tuple(prefixes)))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Frozen parts keep to inference, so that their batch norms do not move, as in Keras."""
+        """Set the mode; frozen modules stay in eval mode, so that their batch norms do not change.
+
+        Args:
+            mode: training mode, or else eval mode.
+        """
         super().train(mode)
         for module in self.network.modules() if mode else ():
             parameters = list(module.parameters())
@@ -84,29 +98,29 @@ class Backbone(nn.Module):  # type: ignore[misc]
 
 
 def build_backbone(name: str, weights: str, size: int) -> Backbone:
-    """Make a backbone, all of which learns.
+    """Make a backbone, all of which is trained.
 
     Args:
         name: "embedded:NAME", "timm:NAME" or "torchvision:NAME".
         weights: "pretrained", "none" (random), or the path of a .safetensors file.
-        size: pixels, the side of the square photos.
+        size: the side of the square photos, in pixels.
 
     Raises:
         RecipeError: there is no such network, or it does not take photos of that size.
-        LearnError: its weights are not to be had; the message names the ways to get some.
+        LearnError: the weights are not available; the message names the ways to get them.
     """
-    kind, _, model = name.partition(":")
-    makers = {"embedded": _embedded, "timm": _timm, "torchvision": _torchvision}
-    if kind not in makers or not model:
+    library, _, model = name.partition(":")
+    builders = {"embedded": _embedded, "timm": _timm, "torchvision": _torchvision}
+    if library not in builders or not model:
         raise RecipeError(
-            f"network.backbone is {name!r}; wanted is embedded:NAME, timm:NAME, torchvision:NAME, "
+            f"network.backbone is {name!r}; expected embedded:NAME, timm:NAME, torchvision:NAME, "
             'encoder:NAME for descriptors that are computed once, or "" for none'
         )
     if weights in {"pretrained", "none"}:
-        return makers[kind](name, model, weights, size)
+        return builders[library](name, model, weights, size)
     path = Path(weights)
     state = _read(path)
-    backbone = makers[kind](name, model, weights, size)
+    backbone = builders[library](name, model, weights, size)
     _load(backbone.network, state, f"{readable(path)} as weights of {name}")
     return backbone
 
@@ -115,17 +129,17 @@ def _embedded(name: str, model: str, weights: str, size: int) -> Backbone:
     from veduta.learn.models.embedded_network import CHANNELS, NETWORKS, TEXTURED, embedded_network
 
     if model not in NETWORKS:
-        raise _unknown(name, model, list(NETWORKS))
+        raise _unknown_network(name, model, list(NETWORKS))
     network = embedded_network(model, pretrained=weights == "pretrained")
-    descriptor = 2 * CHANNELS if model == TEXTURED else 0
-    return _finished(Backbone(name, network, descriptor=descriptor), size)
+    descriptor_size = 2 * CHANNELS if model == TEXTURED else 0
+    return _with_shape(Backbone(name, network, descriptor_size=descriptor_size), size)
 
 
 def _timm(name: str, model: str, weights: str, size: int) -> Backbone:
     import timm
 
     if not timm.is_model(model.partition(".")[0]):
-        raise _unknown(name, model, timm.list_models())
+        raise _unknown_network(name, model, timm.list_models())
     try:
         config = timm.get_pretrained_cfg(model)
     except RuntimeError as error:
@@ -136,11 +150,11 @@ def _timm(name: str, model: str, weights: str, size: int) -> Backbone:
         arguments |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
     network = timm.create_model(model, **arguments)
     backbone = Backbone(name, network, "forward_features")
-    shape, _ = _outcome(backbone, size)
+    shape, _ = _trace(backbone, size)
     if len(shape) != 3 or shape[0] != network.num_features:
-        # Tokens, or channels last: the network's own pooling knows what to do with them.
+        # The output has tokens, or channels last, so the network's own pooling is needed.
         backbone = Backbone(name, network)
-    return _finished(backbone, size)
+    return _with_shape(backbone, size)
 
 
 def _torchvision(name: str, model: str, weights: str, size: int) -> Backbone:
@@ -148,10 +162,10 @@ def _torchvision(name: str, model: str, weights: str, size: int) -> Backbone:
 
     known = models.list_models(module=models)
     if model not in known:
-        raise _unknown(name, model, known)
+        raise _unknown_network(name, model, known)
     arguments: dict[str, Any] = {}
     if model in {"googlenet", "inception_v3"}:
-        # Its published weights want the scale of their first training; the network converts.
+        # The published weights expect another scale of the input. The network converts it.
         arguments = {
             "aux_logits": False,
             "init_weights": True,
@@ -161,30 +175,30 @@ def _torchvision(name: str, model: str, weights: str, size: int) -> Backbone:
     for classifier in CLASSIFIERS:
         if hasattr(network, classifier):
             setattr(network, classifier, nn.Identity())
-    backbone = _finished(Backbone(name, network), size)
+    backbone = _with_shape(Backbone(name, network), size)
     if weights == "pretrained":
         url = models.get_model_weights(model).DEFAULT.url
         _load(network, _downloaded(name, url), f"the published weights of {name}")
     return backbone
 
 
-def _finished(backbone: Backbone, size: int) -> Backbone:
-    """Note the shape that comes out, and drop the parts that have no part in it."""
-    backbone.shape, used = _outcome(backbone, size)
+def _with_shape(backbone: Backbone, size: int) -> Backbone:
+    """Set the shape of the output, and remove the parts that the output does not depend on."""
+    backbone.shape, used = _trace(backbone, size)
     for name, child in list(backbone.network.named_children()):
         if name not in used and any(True for _ in child.parameters()):
             setattr(backbone.network, name, nn.Identity())
     return backbone
 
 
-def _outcome(backbone: Backbone, size: int) -> tuple[Shape, set[str]]:
-    """Return the shape that comes out, and the names of the parts that were used.
+def _trace(backbone: Backbone, size: int) -> tuple[Shape, set[str]]:
+    """Return the shape of the output, and the names of the parts that were used.
 
-    Computed on the meta device: shapes without arithmetic.
+    It runs on the meta device, which has shapes without arithmetic.
     """
     used: set[str] = set()
     hooks = [
-        # A list of modules runs through its members alone.
+        # A list of modules has no forward pass, so its members are watched.
         module.register_forward_hook(lambda *_, name=name: used.add(name))
         for name, child in backbone.network.named_children()
         for module in child.modules()
@@ -208,16 +222,16 @@ def _outcome(backbone: Backbone, size: int) -> tuple[Shape, set[str]]:
     shape = tuple(out.shape[1:])
     if math.prod(shape) == 0:
         raise RecipeError(
-            f"network.backbone {backbone.name} leaves nothing of photos of {size} x {size} pixels; "
-            "raise input.size"
+            f"network.backbone {backbone.name} has no output for photos of {size} x {size} pixels; "
+            "take a larger input.size"
         )
     return shape, used
 
 
 def _timm_weights(name: str, config: Any) -> dict[str, Any]:
-    """Return what timm's configuration needs to find the published weights on this machine."""
+    """Return the settings with which timm finds the published weights on this machine."""
     if config is None or not (config.hf_hub_id or config.url):
-        raise _unavailable(name, "timm knows of none")
+        raise _unavailable(name, "timm knows none")
     if not config.hf_hub_id:
         return {"state_dict": _downloaded(name, config.url)}
     return {"file": _hub_file(name, config.hf_hub_id)}
@@ -230,10 +244,10 @@ def _hub_file(name: str, repository: str) -> str:
     if isinstance(cached, str):
         return cached
     try:
-        # Asked first because it gives up at once; the download tries again for half a minute.
-        HfApi().model_info(repository, timeout=PATIENCE)
+        # This request fails at once. The download would try again for half a minute.
+        HfApi().model_info(repository, timeout=TIMEOUT_SECONDS)
         return str(hf_hub_download(repository, HUB_FILE))
-    # The client lets through whatever its HTTP library raises, and that library has changed.
+    # The client passes on the errors of its HTTP library, which differs between versions.
     except Exception as error:
         raise _unavailable(
             name, f"the hub does not give {HUB_FILE} of {repository} ({_detail(error)})"
@@ -244,9 +258,9 @@ def _downloaded(name: str, url: str) -> Mapping[str, Tensor]:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
     try:
         if not cached.is_file():
-            # torch waits for a silent server without end.
-            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 (of the library)
-            urllib.request.urlopen(request, timeout=PATIENCE).close()  # noqa: S310
+            # torch has no timeout for a server that does not answer.
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310
+            urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()  # noqa: S310
         state: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", progress=False, check_hash=True, weights_only=True
         )
@@ -257,11 +271,11 @@ def _downloaded(name: str, url: str) -> Mapping[str, Tensor]:
 
 def _unavailable(name: str, reason: str) -> LearnError:
     return LearnError(
-        f"{name}: its pretrained weights are not on this machine, and {reason}. Three ways on: "
-        "run once where the hub is reachable; fetch the weights elsewhere and set network.weights "
-        "to the path of the .safetensors file; or set network.backbone to "
-        '"embedded:efficientnet-lite2", whose weights are in the package '
-        '(network.weights = "none" starts from random ones)'
+        f"{name}: its pretrained weights are not on this machine, and {reason}. Three ways to go "
+        "on: run once where the hub is reachable; or download the weights elsewhere and set "
+        "network.weights to the path of the .safetensors file; or set network.backbone to "
+        '"embedded:efficientnet-lite2", whose weights are in the package. '
+        '(network.weights = "none" starts from random weights.)'
     )
 
 
@@ -271,23 +285,23 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
     if path.suffix != ".safetensors":
         raise RecipeError(
-            f"network.weights is {str(path)!r}; wanted is pretrained, none, or the path of a "
+            f"network.weights is {str(path)!r}; expected pretrained, none, or the path of a "
             ".safetensors file"
         )
     try:
         state: Mapping[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise LearnError(f"{readable(path)}: does not read as safetensors: {error}") from error
+        raise LearnError(f"{readable(path)}: cannot be read as safetensors: {error}") from error
     return state
 
 
-def _load(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Copy weights into a network; tensors it has no place for, such as a classifier, are left.
+def _load(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights into a network. Other tensors of the file, such as a classifier, are ignored.
 
     Raises:
-        LearnError: some are missing or of another shape.
+        LearnError: a tensor is missing or has another shape.
     """
-    wanted = {
+    tensors = {
         name: tensor
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
@@ -296,31 +310,30 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
         f"{name} is missing"
         if name not in state
         else f"{name} is {shape_text(state[name].shape)}, not {shape_text(tensor.shape)}"
-        for name, tensor in wanted.items()
+        for name, tensor in tensors.items()
         if name not in state or state[name].shape != tensor.shape
     ]
     if wrong:
-        shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-        raise LearnError(f"{what}: {shown}. It must be a file of the same network")
-    network.load_state_dict({name: state[name] for name in wanted}, strict=False)
+        shown = "; ".join(wrong[:MAX_LISTED_MISMATCHES])
+        more = len(wrong) - MAX_LISTED_MISMATCHES
+        shown += f"; and {more} more" if more > 0 else ""
+        raise LearnError(f"{source}: {shown}. It must be a file of the same network")
+    network.load_state_dict({name: state[name] for name in tensors}, strict=False)
 
 
-def _unknown(name: str, model: str, known: Sequence[str]) -> RecipeError:
+def _unknown_network(name: str, model: str, known: Sequence[str]) -> RecipeError:
     library = name.partition(":")[0]
-    advice = (
-        did_you_mean(model, known, prefix=f"{library}:") or f"known are {', '.join(known[:8])} …"
-    )
+    similar = did_you_mean(model, known, prefix=f"{library}:")
+    advice = similar or f"known are {', '.join(known[:MAX_LISTED_NAMES])} …"
     return RecipeError(f"network.backbone {name}: there is no such network; {advice}")
 
 
-def _no_such_parameter(name: str, beginning: str, parameters: Mapping[str, Tensor]) -> str:
+def _unknown_parameter(name: str, prefix: str, parameters: Mapping[str, Tensor]) -> str:
     parts = list(dict.fromkeys(one.partition(".")[0] for one in parameters))
-    advice = (
-        did_you_mean(beginning, [*parts, *parameters]) or f"they begin with {', '.join(parts[:12])}"
-    )
+    similar = did_you_mean(prefix, [*parts, *parameters])
+    advice = similar or f"they begin with {', '.join(parts[:MAX_LISTED_PARAMETERS])}"
     return (
-        f'network.train: no parameter of {name} begins with "{beginning}"; {advice} '
-        "(or all, or none)"
+        f'network.train: no parameter of {name} begins with "{prefix}"; {advice} (or all, or none)'
     )
 
 

@@ -1,22 +1,24 @@
-"""The layers that a recipe can name, as torch modules that compute what Keras' layers of them do.
+"""The layers that a recipe can name, as torch modules that compute what Keras' layers compute.
 
-One table a layer. Shapes are (channels, height, width) or (length,), without the photos:
+Each layer is one table. Shapes are (channels, height, width) or (length,), without the batch:
 
     {conv = 32, kernel = 3, stride = 1, padding = "valid" | "same"}   filters
     {deconv = 32, kernel = 3, stride = 2, padding = "same"}   transposed convolution
     {pool = "max" | "average", size = 2, stride = 2, padding = "valid"}   stride: the size
-    {global = "average" | "max" | "gem"}   one number a channel
+    {global = "average" | "max" | "gem"}   one number for each channel
     {flatten = true}, {reshape = [64, 8, 8]}
     {dense = 256}, {dense = "classes"}   units
     {batch-norm = true}, {dropout = 0.2}, {noise = 0.1}   share; standard deviation
     {activation = "linear" | "relu" | "sigmoid" | "softmax" | "tanh"}   softmax: over channels
-    {variational = 64}   a normal distribution of so many numbers: a sample of it, or its mean
+    {variational = 64}   a normal distribution of 64 numbers: a sample of it, or its mean
 
-`activation` can also stand in conv, deconv and dense, and so can `regularised = true`: the
-training adds its L1 and L2 penalties on the weights of such layers.
+The keys `activation` and `regularised` are also allowed in conv, deconv and dense. The training
+loss includes the L1 and L2 penalties on the weights of layers with `regularised = true`.
 
-As in Keras: "same" pads right and below where the sum is odd, maxima and means leave padding out,
-weights start as Glorot and Bengio (AISTATS 2010) draw them, uniformly, and biases at zero.
+As in Keras, "same" adds the odd pixel at the right and at the bottom, maxima and means leave the
+padding out, weights are drawn uniformly as by Glorot and Bengio (AISTATS 2010), and biases are
+zero. timm's same-padding layers do not replace these: its mean includes the padding, and its
+convolution is up to 1.7 times slower, because it copies the input also where the padding is even.
 """
 
 from __future__ import annotations
@@ -24,14 +26,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import torch
+from msgspec import Meta, Struct
 from torch import Tensor, nn
 from torch.nn import functional
 
 from veduta.errors import RecipeError
+from veduta.learn.recipe import mismatch, shown_value
 from veduta.text import did_you_mean
+from veduta.validation import InvalidValue, convert
 
 __all__ = [
     "Layer",
@@ -41,26 +47,38 @@ __all__ = [
     "Variational",
     "build_layers",
     "regularised_weights",
+    "same_padding",
     "shape_text",
 ]
 
 Shape = tuple[int, ...]  # (channels, height, width) or (length,)
+Built = tuple[nn.Module, Shape]
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+Positive = Annotated[int, Meta(ge=1)]
+Padding = Literal["valid", "same"]
+Activation = Literal["linear", "relu", "sigmoid", "softmax", "tanh"]
+
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
     "softmax": lambda: nn.Softmax(dim=1),
     "tanh": nn.Tanh,
 }
-PADDINGS = ("valid", "same")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer: its word, its module, the shape that comes out, and its activation's word."""
+    """A layer of a network.
 
-    word: str
+    Attributes:
+        kind: the name in a recipe: "conv", "dense".
+        module: the torch module, with its activation.
+        shape: the shape of its output.
+        activation: the name of its activation.
+    """
+
+    kind: str
     module: nn.Module
     shape: Shape
     activation: str = "linear"
@@ -69,130 +87,132 @@ class Layer:
 def build_layers(
     tables: Sequence[Mapping[str, Any]], shape: Shape, classes: int, where: str
 ) -> list[Layer]:
-    """Make the layers of a recipe.
+    """Build the layers of a recipe.
 
     Args:
-        tables: one a layer.
-        shape: of what goes into the first.
-        classes: what {dense = "classes"} means.
-        where: what the tables are called in messages, such as "cnn-1: network.layers".
+        tables: one table for each layer.
+        shape: the shape of the input of the first layer.
+        classes: the number of units of {dense = "classes"}.
+        where: the name of the list of tables in messages: "cnn-1: network.layers".
 
     Raises:
-        RecipeError: an unknown word or value, or a layer that its input does not fit.
+        RecipeError: a layer is unknown, a value is wrong, or a layer does not fit its input.
     """
-    made: list[Layer] = []
-    for place, table in enumerate(tables):
-        layer = _layer(table, shape, classes, f"{where}.{place}")
-        made.append(layer)
+    layers: list[Layer] = []
+    for position, table in enumerate(tables):
+        layer = _build_layer(table, shape, classes, f"{where}.{position}")
+        layers.append(layer)
         shape = layer.shape
-    return made
+    return layers
 
 
 def regularised_weights(net: nn.Module) -> Iterator[Tensor]:
-    """Give the weights, without the biases, of the layers that say `regularised = true`."""
+    """Yield the weights, without the biases, of the layers with `regularised = true`."""
     for module in net.modules():
         if getattr(module, "regularised", False):
             yield module.weight
 
 
 def shape_text(shape: Shape) -> str:
-    """Return a shape as messages write it: "64 x 30 x 30"."""
+    """Return a shape for messages: "64 x 30 x 30"."""
     return " x ".join(map(str, shape))
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the pixels that TensorFlow's SAME adds before and behind `size` pixels."""
+    """Return the pixels that TensorFlow's SAME adds before and after `size` pixels."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 class SameConv2d(nn.Conv2d):  # type: ignore[misc]
-    """A convolution that pads as TensorFlow's SAME: ceil(input / stride) pixels come out."""
+    """A convolution with TensorFlow's SAME padding: the output has ceil(input / stride) pixels."""
 
-    def forward(self, photos: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(N, C, h, w) to (N, C', h', w')."""
-        above, below = same_padding(photos.shape[2], self.kernel_size[0], self.stride[0])
-        left, right = same_padding(photos.shape[3], self.kernel_size[1], self.stride[1])
-        padding = (above, left)
-        if above != below or left != right:
-            photos = functional.pad(photos, (left, right, above, below))
+        top, bottom = same_padding(images.shape[2], self.kernel_size[0], self.stride[0])
+        left, right = same_padding(images.shape[3], self.kernel_size[1], self.stride[1])
+        padding = (top, left)
+        if top != bottom or left != right:
+            images = functional.pad(images, (left, right, top, bottom))
             padding = (0, 0)
         return functional.conv2d(
-            photos, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+            images, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
 
-class Deconv(nn.ConvTranspose2d):  # type: ignore[misc]
-    """A transposed convolution that crops as Keras': "same" gives input * stride pixels."""
+class KerasConvTranspose2d(nn.ConvTranspose2d):  # type: ignore[misc]
+    """A transposed convolution with Keras' output size: input · stride pixels for "same"."""
 
-    def __init__(self, before: int, after: int, kernel: int, stride: int, padding: str) -> None:
-        spare = kernel - stride
-        self.crop = padding == "same" and spare > 0
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int, padding: Padding
+    ) -> None:
+        excess = kernel - stride
+        self.crop = padding == "same" and excess > 0
         super().__init__(
-            before,
-            after,
+            in_channels,
+            out_channels,
             kernel,
             stride,
-            padding=spare // 2 if self.crop else 0,
-            output_padding=max(-spare, 0),
+            padding=excess // 2 if self.crop else 0,
+            output_padding=max(-excess, 0),
         )
 
-    def forward(self, photos: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(N, C, h, w) to (N, C', h', w')."""
-        height, width = photos.shape[2] * self.stride[0], photos.shape[3] * self.stride[1]
-        photos = super().forward(photos)
-        # torch crops the same from both sides; the odd pixel goes right and below.
-        return photos[:, :, :height, :width] if self.crop else photos
+        height, width = images.shape[2] * self.stride[0], images.shape[3] * self.stride[1]
+        images = super().forward(images)
+        # torch crops both sides equally. Keras crops the odd pixel at the right and at the bottom.
+        return images[:, :, :height, :width] if self.crop else images
 
 
 class Pool(nn.Module):  # type: ignore[misc]
     """The maximum or mean of squares of pixels."""
 
-    def __init__(self, kind: str, size: int, stride: int, padding: str) -> None:
+    def __init__(self, kind: str, size: int, stride: int, padding: Padding) -> None:
         super().__init__()
         self.kind, self.size, self.stride, self.same = kind, size, stride, padding == "same"
 
-    def forward(self, photos: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(N, C, h, w) to (N, C, h', w')."""
         if not self.same:
-            return self._pooled(photos)
-        above, below = same_padding(photos.shape[2], self.size, self.stride)
-        left, right = same_padding(photos.shape[3], self.size, self.stride)
-        around = (left, right, above, below)
+            return self._pool(images)
+        top, bottom = same_padding(images.shape[2], self.size, self.stride)
+        left, right = same_padding(images.shape[3], self.size, self.stride)
+        border = (left, right, top, bottom)
         if self.kind == "max":
-            return self._pooled(functional.pad(photos, around, value=-math.inf))
-        # Padding is no pixel: the mean is over those that are inside.
-        inside = functional.pad(torch.ones_like(photos[:1, :1]), around)
-        return self._pooled(functional.pad(photos, around)) / self._pooled(inside)
+            return self._pool(functional.pad(images, border, value=-math.inf))
+        # The mean is taken over the pixels of the image, without the padding.
+        inside = functional.pad(torch.ones_like(images[:1, :1]), border)
+        return self._pool(functional.pad(images, border)) / self._pool(inside)
 
-    def _pooled(self, photos: Tensor) -> Tensor:
+    def _pool(self, images: Tensor) -> Tensor:
         function = functional.max_pool2d if self.kind == "max" else functional.avg_pool2d
-        return function(photos, self.size, self.stride)
+        return function(images, self.size, self.stride)
 
 
-class Global(nn.Module):  # type: ignore[misc]
-    """One number a channel."""
+class GlobalPool(nn.Module):  # type: ignore[misc]
+    """The maximum or mean of each channel."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
 
-    def forward(self, photos: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(N, C, h, w) to (N, C)."""
-        return photos.amax((2, 3)) if self.kind == "max" else photos.mean((2, 3))
+        return images.amax((2, 3)) if self.kind == "max" else images.mean((2, 3))
 
 
 class GeM(nn.Module):  # type: ignore[misc]
-    """The generalised mean of each channel, its power learned (Radenović et al., TPAMI 2019)."""
+    """The generalised mean of each channel with a learned power (Radenović et al., TPAMI 2019)."""
 
     def __init__(self, power: float = 3.0, floor: float = 1e-6) -> None:
         super().__init__()
         self.power = nn.Parameter(torch.tensor(power))
         self.floor = floor
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, C), in float32: cubes of large values leave half precision."""
-        powers = photos.float().clamp(min=self.floor) ** self.power
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, h, w) to (N, C), in float32, because large cubes overflow half precision."""
+        powers = images.float().clamp(min=self.floor) ** self.power
         return powers.mean((2, 3)) ** (1 / self.power)
 
 
@@ -208,36 +228,36 @@ class Reshape(nn.Module):  # type: ignore[misc]
         return values.reshape(-1, *self.shape)
 
 
-class Noise(nn.Module):  # type: ignore[misc]
-    """Normal noise on everything, while training only."""
+class GaussianNoise(nn.Module):  # type: ignore[misc]
+    """Normal noise on every value, in training only."""
 
-    def __init__(self, deviation: float) -> None:
+    def __init__(self, std: float) -> None:
         super().__init__()
-        self.deviation = deviation
+        self.std = std
 
     def forward(self, values: Tensor) -> Tensor:
-        """Any shape; the same comes out."""
-        return values + self.deviation * torch.randn_like(values) if self.training else values
+        """Any shape to the same shape."""
+        return values + self.std * torch.randn_like(values) if self.training else values
 
 
 class Variational(nn.Module):  # type: ignore[misc]
-    """A normal distribution a photo: its mean and the logarithm of its variance are learned.
+    """A normal distribution for each photo, with a learned mean and log variance.
 
-    The sample is the mean plus noise times the deviation, so that gradients reach both (Kingma
-    and Welling, ICLR 2014). Without training, the sample is the mean.
+    The sample is the mean plus noise times the standard deviation, so that gradients reach both
+    (Kingma and Welling, ICLR 2014). Outside training, the sample is the mean.
     """
 
-    def __init__(self, before: int, size: int) -> None:
+    def __init__(self, inputs: int, size: int) -> None:
         super().__init__()
-        self.mean = _started(nn.Linear(before, size))
-        self.log_variance = _started(nn.Linear(before, size))
+        self.mean = _initialised(nn.Linear(inputs, size))
+        self.log_variance = _initialised(nn.Linear(inputs, size))
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D) to the mean and the logarithm of the variance, (N, size) each."""
         return self.mean(values), self.log_variance(values)
 
     def sample(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """Draw one of each distribution (N, size)."""
+        """Draw one sample of each distribution, (N, size)."""
         if not self.training:
             return mean
         return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
@@ -247,228 +267,236 @@ class Variational(nn.Module):  # type: ignore[misc]
         return self.sample(*self.moments(values))
 
 
-def _started(module: nn.Module) -> nn.Module:
+class _Misfit(ValueError):
+    """A layer does not fit its input."""
+
+
+class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+    """The declared table of a layer; `build` makes the layer for an input of some shape."""
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        """Return the module and the shape of its output; raise `_Misfit` for a wrong input."""
+        raise NotImplementedError
+
+
+class _WeightedTable(_Table, frozen=True, kw_only=True):
+    """The table of a layer with weights."""
+
+    activation: Activation = "linear"
+    regularised: bool = False
+
+
+class _Conv(_WeightedTable, frozen=True):
+    conv: Positive
+    kernel: Positive = 3
+    stride: Positive = 1
+    padding: Padding = "valid"
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        channels, *_ = _map_shape(shape)
+        height, width = _window_shape(shape, self.kernel, self.stride, self.padding)
+        module = SameConv2d if self.padding == "same" else nn.Conv2d
+        made = _initialised(module(channels, self.conv, self.kernel, self.stride))
+        return made, (self.conv, height, width)
+
+
+class _Deconv(_WeightedTable, frozen=True):
+    deconv: Positive
+    kernel: Positive = 3
+    stride: Positive = 1
+    padding: Padding = "valid"
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        channels, height, width = _map_shape(shape)
+        more = max(self.kernel - self.stride, 0) if self.padding == "valid" else 0
+        module = KerasConvTranspose2d(channels, self.deconv, self.kernel, self.stride, self.padding)
+        out = (self.deconv, height * self.stride + more, width * self.stride + more)
+        return _initialised(module), out
+
+
+class _Pool(_Table, frozen=True):
+    pool: Literal["max", "average"]
+    size: Positive = 2
+    stride: Positive = 0  # the default is the size
+    padding: Padding = "valid"
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        stride = self.stride or self.size
+        height, width = _window_shape(shape, self.size, stride, self.padding)
+        return Pool(self.pool, self.size, stride, self.padding), (shape[0], height, width)
+
+
+class _Global(_Table, frozen=True):
+    kind: Literal["average", "max", "gem"] = msgspec.field(name="global")
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        channels, *_ = _map_shape(shape)
+        return GeM() if self.kind == "gem" else GlobalPool(self.kind), (channels,)
+
+
+class _Flatten(_Table, frozen=True):
+    flatten: bool
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        _require_true(self.flatten)
+        return nn.Flatten(), (math.prod(shape),)
+
+
+class _Reshape(_Table, frozen=True):
+    reshape: tuple[Positive, Positive, Positive]
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        if math.prod(self.reshape) != math.prod(shape):
+            raise _Misfit(
+                f"{shape_text(self.reshape)} holds {math.prod(self.reshape)} numbers, but the "
+                f"input has {math.prod(shape)} ({shape_text(shape)})"
+            )
+        return Reshape(self.reshape), self.reshape
+
+
+class _Dense(_WeightedTable, frozen=True):
+    dense: Positive | Literal["classes"]
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        if len(shape) != 1:
+            raise _vector_wanted(shape)
+        units = classes if self.dense == "classes" else self.dense
+        return _initialised(nn.Linear(shape[0], units)), (units,)
+
+
+class _BatchNorm(_Table, frozen=True):
+    batch_norm: bool = msgspec.field(name="batch-norm")
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        _require_true(self.batch_norm)
+        module = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+        # Keras' momentum of 0.99 is the share of the old statistics, torch's that of the new ones.
+        return module(shape[0], eps=1e-3, momentum=0.01), shape
+
+
+class _Dropout(_Table, frozen=True):
+    dropout: Annotated[float, Meta(ge=0, lt=1)]
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        return nn.Dropout(self.dropout), shape
+
+
+class _Noise(_Table, frozen=True):
+    noise: Annotated[float, Meta(ge=0)]
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        return GaussianNoise(self.noise), shape
+
+
+class _Activation(_Table, frozen=True):
+    activation: Activation
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        return ACTIVATIONS[self.activation](), shape
+
+
+class _Variational(_Table, frozen=True):
+    variational: Positive
+
+    def build(self, shape: Shape, classes: int) -> Built:
+        if len(shape) != 1:
+            raise _vector_wanted(shape)
+        return Variational(shape[0], self.variational), (self.variational,)
+
+
+LAYERS: dict[str, type[_Table]] = {
+    "conv": _Conv,
+    "deconv": _Deconv,
+    "pool": _Pool,
+    "global": _Global,
+    "flatten": _Flatten,
+    "reshape": _Reshape,
+    "dense": _Dense,
+    "batch-norm": _BatchNorm,
+    "dropout": _Dropout,
+    "noise": _Noise,
+    "variational": _Variational,
+    "activation": _Activation,
+}
+
+
+def _build_layer(values: Mapping[str, Any], shape: Shape, classes: int, where: str) -> Layer:
+    kind = _layer_kind(values, where)
+    declared = LAYERS[kind]
+    where = f"{where} ({kind} = {shown_value(values[kind])})"
+    keys = [one.encode_name for one in msgspec.structs.fields(declared)]
+    for key in values:
+        if key not in keys:
+            others = [one for one in keys if one != kind]
+            known = f"known are {', '.join(others)}" if others else "this layer has no other keys"
+            raise RecipeError(f"{where}: unknown key {key!r}; {did_you_mean(key, others) or known}")
+    try:
+        table = convert(dict(values), declared)
+    except InvalidValue as error:
+        raise RecipeError(f"{where}: {mismatch(values, declared, error.key)}") from error
+    try:
+        module, out = table.build(shape, classes)
+    except _Misfit as error:
+        raise RecipeError(f"{where}: {error}") from error
+    activation: Activation = getattr(table, "activation", "linear")
+    if isinstance(table, _WeightedTable):
+        module.regularised = table.regularised
+        if activation != "linear":
+            module = nn.Sequential(module, ACTIVATIONS[activation]())
+    return Layer(kind, module, out, activation)
+
+
+def _layer_kind(values: Mapping[str, Any], where: str) -> str:
+    kinds = [key for key in values if key in LAYERS]
+    if len(kinds) > 1 and "activation" in kinds:
+        kinds.remove("activation")
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        raise RecipeError(f"{where}: {' and '.join(kinds)} are two layers; give each its own table")
+    known = f"known are {', '.join(LAYERS)}"
+    if not values:
+        raise RecipeError(f"{where}: an empty table is no layer; {known}")
+    key = next(iter(values))
+    raise RecipeError(f"{where}: no layer is called {key!r}; {did_you_mean(key, LAYERS) or known}")
+
+
+def _initialised(module: nn.Module) -> nn.Module:
     nn.init.xavier_uniform_(module.weight)
     nn.init.zeros_(module.bias)
     return module
 
 
-class _Table:
-    """One table of a recipe while it becomes a layer: takes its values out and checks them."""
-
-    def __init__(self, table: Mapping[str, Any], word: str, shape: Shape, where: str) -> None:
-        self.table, self.word, self.shape, self.where = table, word, shape, where
-
-    def wrong(self, what: str) -> RecipeError:
-        return RecipeError(f"{self.where} ({self.word} = {_toml(self.table[self.word])}): {what}")
-
-    def number(self, key: str, default: int | None = None) -> int:
-        value = self.table.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.wrong(f"{key} must be a whole number of at least 1, not {_toml(value)}")
-        return value
-
-    def share(self, key: str, limit: float) -> float:
-        value = self.table[key]
-        right = isinstance(value, int | float) and not isinstance(value, bool)
-        if not right or not 0 <= value < limit:
-            ends = f"and below {limit:g}" if limit < math.inf else "or above"
-            raise self.wrong(f"{key} must be a number of 0 {ends}, not {_toml(value)}")
-        return float(value)
-
-    def choice(self, key: str, choices: Sequence[str], default: str | None = None) -> str:
-        value = self.table.get(key, default)
-        if value not in choices:
-            raise self.wrong(f"{key} is {_toml(value)}; {_nearest(value, choices)}")
-        return str(value)
-
-    def yes(self, key: str) -> bool:
-        value = self.table.get(key, False)
-        if not isinstance(value, bool):
-            raise self.wrong(f"{key} must be true or false, not {_toml(value)}")
-        return value
-
-    def must(self) -> None:
-        if self.table[self.word] is not True:
-            raise self.wrong("the only value is true; leave the layer out if it is not wanted")
-
-    def map(self) -> tuple[int, int, int]:
-        if len(self.shape) != 3:
-            raise self.wrong(
-                f"takes a map of channels x height x width, but a vector of {self.shape[0]} "
-                f"numbers comes in; put it before flatten, or {{reshape = [c, h, w]}} before it"
-            )
-        channels, height, width = self.shape
-        return channels, height, width
-
-    def vector(self) -> int:
-        if len(self.shape) != 1:
-            raise self.wrong(
-                f"takes a vector, but a map of {shape_text(self.shape)} comes in; "
-                'put {flatten = true} or {global = "average"} before it'
-            )
-        return self.shape[0]
-
-    def window(self, kernel: int, stride: int, padding: str) -> tuple[int, int]:
-        """Return the height and width that come out where a window slides."""
-        _, height, width = self.map()
-        if padding == "same":
-            return math.ceil(height / stride), math.ceil(width / stride)
-        if kernel > min(height, width):
-            raise self.wrong(
-                f"its window of {kernel} x {kernel} pixels is larger than what comes in, "
-                f"{shape_text(self.shape)}; take a larger input.size, fewer pools and strides, "
-                'or padding = "same"'
-            )
-        return (height - kernel) // stride + 1, (width - kernel) // stride + 1
+def _require_true(value: bool) -> None:
+    if not value:
+        raise _Misfit("the only value is true; leave the layer out if you do not want it")
 
 
-Made = tuple[nn.Module, Shape]
-
-
-def _conv(table: _Table, classes: int) -> Made:
-    channels, *_ = table.map()
-    filters, kernel, stride = (
-        table.number("conv"),
-        table.number("kernel", 3),
-        table.number("stride", 1),
-    )
-    padding = table.choice("padding", PADDINGS, "valid")
-    kind = SameConv2d if padding == "same" else nn.Conv2d
-    out = table.window(kernel, stride, padding)
-    return _started(kind(channels, filters, kernel, stride)), (filters, *out)
-
-
-def _deconv(table: _Table, classes: int) -> Made:
-    channels, height, width = table.map()
-    filters = table.number("deconv")
-    kernel, stride = table.number("kernel", 3), table.number("stride", 1)
-    padding = table.choice("padding", PADDINGS, "valid")
-    more = max(kernel - stride, 0) if padding == "valid" else 0
-    module = _started(Deconv(channels, filters, kernel, stride, padding))
-    return module, (filters, height * stride + more, width * stride + more)
-
-
-def _pool(table: _Table, classes: int) -> Made:
-    kind = table.choice("pool", ("max", "average"))
-    size = table.number("size", 2)
-    stride = table.number("stride", size)
-    padding = table.choice("padding", PADDINGS, "valid")
-    out = table.window(size, stride, padding)
-    return Pool(kind, size, stride, padding), (table.shape[0], *out)
-
-
-def _global(table: _Table, classes: int) -> Made:
-    kind = table.choice("global", ("average", "max", "gem"))
-    channels, *_ = table.map()
-    return GeM() if kind == "gem" else Global(kind), (channels,)
-
-
-def _flatten(table: _Table, classes: int) -> Made:
-    table.must()
-    return nn.Flatten(), (math.prod(table.shape),)
-
-
-def _reshape(table: _Table, classes: int) -> Made:
-    value = table.table["reshape"]
-    good = isinstance(value, list | tuple) and len(value) == 3
-    if not good or not all(type(one) is int and one > 0 for one in value):
-        raise table.wrong("three whole numbers are wanted: [channels, height, width]")
-    shape = tuple(value)
-    if math.prod(shape) != math.prod(table.shape):
-        raise table.wrong(
-            f"{shape_text(shape)} holds {math.prod(shape)} numbers, but {math.prod(table.shape)} "
-            f"({shape_text(table.shape)}) come in"
+def _map_shape(shape: Shape) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise _Misfit(
+            f"takes a map of channels x height x width, but its input is a vector of {shape[0]} "
+            "numbers; put it before flatten, or {reshape = [c, h, w]} before it"
         )
-    return Reshape(shape), shape
+    channels, height, width = shape
+    return channels, height, width
 
 
-def _dense(table: _Table, classes: int) -> Made:
-    units = classes if table.table["dense"] == "classes" else table.number("dense")
-    return _started(nn.Linear(table.vector(), units)), (units,)
+def _vector_wanted(shape: Shape) -> _Misfit:
+    return _Misfit(
+        f"takes a vector, but its input is a map of {shape_text(shape)}; "
+        'put {flatten = true} or {global = "average"} before it'
+    )
 
 
-def _batch_norm(table: _Table, classes: int) -> Made:
-    table.must()
-    kind = nn.BatchNorm2d if len(table.shape) == 3 else nn.BatchNorm1d
-    # Keras' momentum of 0.99 is the share of the old statistics; torch's is that of the new.
-    return kind(table.shape[0], eps=1e-3, momentum=0.01), table.shape
-
-
-def _dropout(table: _Table, classes: int) -> Made:
-    return nn.Dropout(table.share("dropout", 1.0)), table.shape
-
-
-def _noise(table: _Table, classes: int) -> Made:
-    return Noise(table.share("noise", math.inf)), table.shape
-
-
-def _activation(table: _Table, classes: int) -> Made:
-    word = table.choice("activation", tuple(ACTIVATIONS))
-    return ACTIVATIONS[word](), table.shape
-
-
-def _variational(table: _Table, classes: int) -> Made:
-    size = table.number("variational")
-    return Variational(table.vector(), size), (size,)
-
-
-# Each word: how its layer is made, and the keys that can stand beside it.
-WORDS: dict[str, tuple[Callable[[_Table, int], Made], tuple[str, ...]]] = {
-    "conv": (_conv, ("kernel", "stride", "padding", "activation", "regularised")),
-    "deconv": (_deconv, ("kernel", "stride", "padding", "activation", "regularised")),
-    "pool": (_pool, ("size", "stride", "padding")),
-    "global": (_global, ()),
-    "flatten": (_flatten, ()),
-    "reshape": (_reshape, ()),
-    "dense": (_dense, ("activation", "regularised")),
-    "batch-norm": (_batch_norm, ()),
-    "dropout": (_dropout, ()),
-    "noise": (_noise, ()),
-    "variational": (_variational, ()),
-    "activation": (_activation, ()),
-}
-
-
-def _layer(values: Mapping[str, Any], shape: Shape, classes: int, where: str) -> Layer:
-    word = _word(values, where)
-    make, keys = WORDS[word]
-    table = _Table(values, word, shape, where)
-    for key in values:
-        if key != word and key not in keys:
-            raise table.wrong(f"unknown key {key!r}; {_nearest(key, keys)}")
-    module, out = make(table, classes)
-    activation = "linear"
-    if word == "activation" or "activation" in keys:
-        activation = table.choice("activation", tuple(ACTIVATIONS), "linear")
-    if "regularised" in keys:
-        module.regularised = table.yes("regularised")
-    if word != "activation" and activation != "linear":
-        module = nn.Sequential(module, ACTIVATIONS[activation]())
-    return Layer(word, module, out, activation)
-
-
-def _word(values: Mapping[str, Any], where: str) -> str:
-    words = [key for key in values if key in WORDS]
-    if len(words) > 1 and "activation" in words:
-        words.remove("activation")
-    if len(words) == 1:
-        return words[0]
-    if words:
-        raise RecipeError(f"{where}: {' and '.join(words)} are two layers; give each its own table")
-    if not values:
-        raise RecipeError(f"{where}: an empty table is no layer; known are {', '.join(WORDS)}")
-    unknown = next(iter(values))
-    raise RecipeError(f"{where}: no layer is called {unknown!r}; {_nearest(unknown, tuple(WORDS))}")
-
-
-def _nearest(value: object, known: Sequence[str]) -> str:
-    if not known:
-        return "this layer has no other keys"
-    return did_you_mean(str(value), known) or f"known are {', '.join(known)}"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+def _window_shape(shape: Shape, size: int, stride: int, padding: Padding) -> tuple[int, int]:
+    """Return the height and width of the output of a sliding window."""
+    _, height, width = _map_shape(shape)
+    if padding == "same":
+        return math.ceil(height / stride), math.ceil(width / stride)
+    if size > min(height, width):
+        raise _Misfit(
+            f"its window of {size} x {size} pixels is larger than its input, {shape_text(shape)}; "
+            'take a larger input.size, fewer pools and strides, or padding = "same"'
+        )
+    return (height - size) // stride + 1, (width - size) // stride + 1

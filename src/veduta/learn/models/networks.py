@@ -1,4 +1,4 @@
-"""From a recipe to the network that it describes."""
+"""Assembles the network that a recipe describes from its backbone, its layers and its decoder."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from torch import Tensor, nn
 
 from veduta.errors import LearnError, RecipeError
 from veduta.learn.models.backbones import Backbone, build_backbone
-from veduta.learn.models.layers import Layer, Reshape, Shape, Variational, build_layers, shape_text
+from veduta.learn.models.layers import (
+    Layer,
+    Reshape,
+    Shape,
+    Variational,
+    build_layers,
+    shape_text,
+)
 from veduta.learn.recipe import Recipe
 
-__all__ = ["Net", "Outputs", "build"]
-
-# Losses on scores of the classes, on a reconstruction; all others compare features.
-ON_SCORES = ("cross-entropy", "binary-cross-entropy")
-ON_RECONSTRUCTION = ("mse", "vae")
+__all__ = ["Net", "Outputs", "assemble_network"]
 
 
 class Outputs(NamedTuple):
-    """What a network says of N photos.
+    """The outputs of a network for N photos.
 
-    `features` (N, D) float32: the cut, what becomes the descriptor. `scores` (N, C): of the
-    classes, logits, or probabilities where `Net.gives_probabilities`; (N, 1) of the second of two
-    classes where the last layer has one unit; None without classes. `reconstruction`
-    (N, 3, H, W). `mean`, `log_variance` (N, D): of a variational layer.
+    Attributes:
+        features: (N, D) float32, the output at the cut, which becomes the descriptor.
+        scores: (N, C), one for each class: logits, or probabilities if `Net.gives_probabilities`.
+            (N, 1) if the last layer has one unit; it belongs to the second of two classes. None
+            for a network without scores.
+        reconstruction: (N, 3, H, W), pixels in [0, 1]; None without a decoder.
+        mean: (N, D), the mean of a variational layer, or None.
+        log_variance: (N, D), the log variance of a variational layer, or None.
     """
 
     features: Tensor
@@ -36,8 +43,8 @@ class Outputs(NamedTuple):
     log_variance: Tensor | None = None
 
 
-class FeaturePart(nn.Module):  # type: ignore[misc]
-    """Photos to features: the backbone and the layers before the cut."""
+class FeatureNet(nn.Module):  # type: ignore[misc]
+    """The part of a network that makes features: the backbone and the layers before the cut."""
 
     def __init__(self, backbone: Backbone | None, layers: nn.ModuleList, size: int) -> None:
         super().__init__()
@@ -45,9 +52,9 @@ class FeaturePart(nn.Module):  # type: ignore[misc]
         self.layers = layers
         self.size = size
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, D) float32."""
-        values = photos if self.backbone is None else self.backbone(photos)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, 3, H, W) or (N, D') to (N, D) float32."""
+        values = inputs if self.backbone is None else self.backbone(inputs)
         for layer in self.layers:
             values = layer.mean(values) if isinstance(layer, Variational) else layer(values)
         return values.flatten(1)[:, : self.size].float()
@@ -56,9 +63,19 @@ class FeaturePart(nn.Module):  # type: ignore[misc]
 class Net(nn.Module):  # type: ignore[misc]
     """The network of a recipe.
 
-    `feature_size`: D. `classes`: C. `gives_probabilities`: scores end in softmax or sigmoid.
-    `input_size`: pixels, the side of the square photos; 0 where descriptors go in. `rows`: the
-    layers with their shapes, `decoder_rows` those of the decoder.
+    Attributes:
+        classes: the number of classes C.
+        input_shape: (3, S, S) of photos, or (D',) of descriptors.
+        input_size: the side S of the square photos in pixels; 0 for descriptors.
+        backbone: the backbone, or None.
+        layers: the modules of the layers behind the backbone.
+        decoder: the module that makes photos from features, or None.
+        layer_table: the layers with their names and shapes.
+        decoder_table: the layers of the decoder with their names and shapes.
+        cut: the number of layers before the cut.
+        feature_size: the number D of features.
+        has_scores: the network has an output for each class.
+        gives_probabilities: the scores are the output of a softmax or sigmoid.
     """
 
     def __init__(
@@ -68,106 +85,119 @@ class Net(nn.Module):  # type: ignore[misc]
         backbone: Backbone | None,
         layers: Sequence[Layer],
         decoder: Sequence[Layer],
-        shape: Shape,
+        input_shape: Shape,
+        *,
+        has_scores: bool,
     ) -> None:
         super().__init__()
         self.classes = classes
-        self.input_size = shape[-1] if len(shape) == 3 else 0
-        self.input_shape = shape
+        self.input_shape = input_shape
+        self.input_size = input_shape[-1] if len(input_shape) == 3 else 0
         self.backbone = backbone
         self.layers = nn.ModuleList(layer.module for layer in layers)
-        self.decoder = _decoder(layers, decoder) if decoder else None
-        self.rows, self.decoder_rows = tuple(layers), tuple(decoder)
-        before = shape if backbone is None else backbone.shape
-        shapes = [before, *(layer.shape for layer in layers)]
+        self.decoder = _decoder_module(layers, decoder) if decoder else None
+        self.layer_table, self.decoder_table = tuple(layers), tuple(decoder)
+        shapes = [
+            input_shape if backbone is None else backbone.shape,
+            *(layer.shape for layer in layers),
+        ]
         self.cut = len(layers) if decoder else _cut(recipe, len(layers))
         self.feature_size = math.prod(shapes[self.cut])
-        if self.cut == 0 and backbone is not None and backbone.descriptor and not decoder:
-            self.feature_size = backbone.descriptor
-        self.has_scores = recipe.loss.name in ON_SCORES or recipe.training.probe == "after"
-        self.gives_probabilities = self.has_scores and _activation(layers) in {"softmax", "sigmoid"}
-        self._train = recipe.network.train
-        self.backbone_learns(True)
+        if self.cut == 0 and backbone is not None and backbone.descriptor_size and not decoder:
+            self.feature_size = backbone.descriptor_size
+        self.has_scores = has_scores
+        self.gives_probabilities = has_scores and _last_activation(layers) in {"softmax", "sigmoid"}
+        self._trained_parameters = recipe.network.train
+        self.set_backbone_trainable(True)
 
-    def forward(self, photos: Tensor) -> Outputs:
-        """(N, 3, H, W) float32, (rgb / 255 - mean) / std, to the outputs."""
-        values = photos if self.backbone is None else self.backbone(photos)
+    def forward(self, inputs: Tensor) -> Outputs:
+        """Compute all outputs.
+
+        Args:
+            inputs: (N, 3, H, W) float32 photos, (rgb / 255 - mean) / std, or (N, D') descriptors.
+        """
+        values = inputs if self.backbone is None else self.backbone(inputs)
         features, mean, log_variance = values, None, None
-        for place, layer in enumerate(self.layers, 1):
+        for number, layer in enumerate(self.layers, 1):
             if isinstance(layer, Variational):
                 mean, log_variance = layer.moments(values)
                 values = layer.sample(mean, log_variance)
             else:
                 values = layer(values)
-            if place == self.cut:
+            if number == self.cut:
                 features = values if mean is None else mean
         features = features.flatten(1)[:, : self.feature_size].float()
         if self.decoder is not None:
             return Outputs(features, None, self.decoder(values.flatten(1)), mean, log_variance)
         return Outputs(features, values if self.has_scores else None)
 
-    def features(self, photos: Tensor) -> Tensor:
-        """(N, 3, H, W), as in `forward`, to (N, D) float32."""
-        return self.encoder_part()(photos)
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return the features (N, D) float32 of the same inputs as in `forward`."""
+        return self.encoder_part()(inputs)
 
     def encoder_part(self) -> nn.Module:
-        """Return the module that makes features (N, D) of photos; it shares the weights."""
-        part = FeaturePart(self.backbone, self.layers[: self.cut], self.feature_size)
+        """Return the module from photos to features (N, D); it shares the weights."""
+        part = FeatureNet(self.backbone, self.layers[: self.cut], self.feature_size)
         part.training = self.training
         return part
 
     def decoder_part(self) -> nn.Module:
-        """Return the module that makes photos (N, 3, H, W) of features (N, D).
+        """Return the module from features (N, D) to photos (N, 3, H, W); it shares the weights.
 
         Raises:
-            LearnError: the network does not reconstruct.
+            LearnError: the network has no decoder.
         """
         if self.decoder is None:
-            raise LearnError("the network has no decoder; its recipe lists none in network.decoder")
+            raise LearnError("the network has no decoder: its recipe has no network.decoder")
         return self.decoder
 
-    def backbone_learns(self, yes: bool) -> None:
-        """Let the backbone learn as the recipe says, or not at all."""
+    def set_backbone_trainable(self, trainable: bool) -> None:
+        """Train the parameters of the backbone that the recipe names, or none."""
         if self.backbone is not None:
-            self.backbone.learns(self._train if yes else "none")
+            self.backbone.set_trainable(self._trained_parameters if trainable else "none")
 
 
-def build(recipe: Recipe, classes: int, *, dimension: int | None = None) -> Net:
-    """Make the network of a recipe, its weights random but for a pretrained backbone.
+def assemble_network(
+    recipe: Recipe, classes: int, *, has_scores: bool, dimension: int | None = None
+) -> Net:
+    """Make the network of a recipe with random weights, except for a pretrained backbone.
+
+    `veduta.learn.training.recipe_network` also checks that the loss can train it.
 
     Args:
-        recipe: what to make.
-        classes: how many there are.
-        dimension: length of the descriptors that go in, of a recipe whose backbone is an encoder.
+        recipe: the recipe.
+        classes: the number of classes.
+        has_scores: the last layer gives a score for each class.
+        dimension: the length of the input descriptors, if the backbone is an encoder.
 
     Raises:
-        RecipeError: the recipe asks for what cannot be; the message names the key.
-        LearnError: the backbone's weights are not to be had.
+        RecipeError: the recipe is wrong; the message names the key.
+        LearnError: the weights of the backbone are not available.
     """
     network = recipe.network
     backbone = None
-    shape: Shape = (3, recipe.input.size, recipe.input.size)
+    input_shape: Shape = (3, recipe.input.size, recipe.input.size)
     if dimension is not None:
-        shape = (dimension,)
+        input_shape = (dimension,)
     elif network.backbone:
         backbone = build_backbone(network.backbone, network.weights, recipe.input.size)
-    before = shape if backbone is None else backbone.shape
-    layers = build_layers(network.layers, before, classes, f"{recipe.name}: network.layers")
-    after = layers[-1].shape if layers else before
-    decoder = build_layers(network.decoder, after, classes, f"{recipe.name}: network.decoder")
-    _check(recipe, classes, layers, decoder, after)
-    return Net(recipe, classes, backbone, layers, decoder, shape)
+    shape = input_shape if backbone is None else backbone.shape
+    layers = build_layers(network.layers, shape, classes, f"{recipe.name}: network.layers")
+    encoded = layers[-1].shape if layers else shape
+    decoder = build_layers(network.decoder, encoded, classes, f"{recipe.name}: network.decoder")
+    _check_decoder(recipe, layers, decoder)
+    return Net(recipe, classes, backbone, layers, decoder, input_shape, has_scores=has_scores)
 
 
-def _decoder(layers: Sequence[Layer], decoder: Sequence[Layer]) -> nn.Sequential:
-    """Join the decoder's layers; it takes features, which are flat, whatever the encoder gives."""
+def _decoder_module(layers: Sequence[Layer], decoder: Sequence[Layer]) -> nn.Sequential:
+    """Join the layers of the decoder behind a reshape from flat features, if that is needed."""
     shape = layers[-1].shape
-    opening = [Reshape(shape)] if len(shape) == 3 else []
-    return nn.Sequential(*opening, *(layer.module for layer in decoder))
+    first = [Reshape(shape)] if len(shape) == 3 else []
+    return nn.Sequential(*first, *(layer.module for layer in decoder))
 
 
 def _cut(recipe: Recipe, count: int) -> int:
-    """Return how many layers are before the cut."""
+    """Return the number of layers before the cut."""
     cut = recipe.network.features
     if cut < 0 and count > 0:
         cut += count
@@ -176,69 +206,30 @@ def _cut(recipe: Recipe, count: int) -> int:
     if not 0 <= cut <= count:
         raise RecipeError(
             f"{recipe.name}: network.features is {recipe.network.features}, but network.layers "
-            f"has {count}; wanted is a number of {-count} to {count}"
-        )
-    probed = recipe.training.probe == "after"
-    if probed and recipe.loss.name in ON_SCORES:
-        raise RecipeError(
-            f'{recipe.name}: training.probe = "after" computes the last layer after the training, '
-            f'and {recipe.loss.name} trains it; take probe = "before", or a loss of the features'
-        )
-    if cut < count and recipe.loss.name not in ON_SCORES and not probed:
-        raise RecipeError(
-            f"{recipe.name}: network.features cuts before layer {cut}, and the loss "
-            f"{recipe.loss.name} compares what is there: the layers after it would learn nothing; "
-            f"set network.features = {count}"
+            f"has {count} layers; expected a number from {-count} to {count}"
         )
     return cut
 
 
-def _activation(layers: Sequence[Layer]) -> str:
-    """Return the word of the last activation; dropout and noise after it are no matter."""
+def _last_activation(layers: Sequence[Layer]) -> str:
+    """Return the name of the last activation, before any dropout or noise."""
     for layer in reversed(layers):
-        if layer.word not in {"dropout", "noise"}:
+        if layer.kind not in {"dropout", "noise"}:
             return layer.activation
     return "linear"
 
 
-def _check(
-    recipe: Recipe, classes: int, layers: Sequence[Layer], decoder: Sequence[Layer], after: Shape
-) -> None:
-    name, loss = recipe.name, recipe.loss.name
-    if bool(decoder) != (loss in ON_RECONSTRUCTION):
+def _check_decoder(recipe: Recipe, layers: Sequence[Layer], decoder: Sequence[Layer]) -> None:
+    photo = (3, recipe.input.size, recipe.input.size)
+    if decoder and decoder[-1].shape != photo:
         raise RecipeError(
-            f"{name}: network.decoder makes a photo, which the loss {loss} has no use for; "
-            f"set loss.name to {' or '.join(ON_RECONSTRUCTION)}"
-            if decoder
-            else f"{name}: the loss {loss} compares photos, but there is no network.decoder"
+            f"{recipe.name}: network.decoder gives {shape_text(decoder[-1].shape)}, but a photo is "
+            f"{shape_text(photo)}"
         )
-    size = recipe.input.size
-    if decoder and decoder[-1].shape != (3, size, size):
-        raise RecipeError(
-            f"{name}: network.decoder gives {shape_text(decoder[-1].shape)}, but a photo is "
-            f"{shape_text((3, size, size))}"
-        )
-    variational = [place for place, layer in enumerate(layers) if layer.word == "variational"]
-    variational += [-1 for layer in decoder if layer.word == "variational"]
+    variational = [number for number, layer in enumerate(layers) if layer.kind == "variational"]
+    variational += [-1 for layer in decoder if layer.kind == "variational"]
     if variational and (not decoder or variational != [len(layers) - 1]):
         raise RecipeError(
-            f"{name}: a variational layer can only be the last of network.layers, before a decoder"
-        )
-    if loss == "vae" and not variational:
-        raise RecipeError(f"{name}: the loss vae wants a variational layer before the decoder")
-    if loss == "cross-entropy" and after != (classes,):
-        raise RecipeError(
-            f"{name}: the layers give {shape_text(after)} for {classes} classes; end "
-            'network.layers with {dense = "classes"}'
-        )
-    if loss == "binary-cross-entropy" and (after != (1,) or classes != 2):
-        raise RecipeError(
-            f"{name}: binary cross-entropy tells two classes apart by one number, but the layers "
-            f"give {shape_text(after)} for {classes} classes; "
-            + (
-                "end network.layers with {dense = 1}"
-                if classes == 2
-                else 'end network.layers with {dense = "classes", activation = "softmax"} and set '
-                "loss.name to cross-entropy"
-            )
+            f"{recipe.name}: a variational layer must be the last of network.layers, before a "
+            "decoder"
         )

@@ -1,7 +1,7 @@
-"""What a network is made of: a table of its layers as Keras prints it.
+"""A table of a network's layers, as Keras prints it.
 
-A shape is (height, width, channels) or (length,), as in the tables of the reports. The running
-statistics of batch norms count as parameters that do not learn, as they do in Keras.
+A shape is (height, width, channels) or (length,). The running statistics of batch norms count as
+parameters that are not trained, as in Keras.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -18,13 +17,12 @@ if TYPE_CHECKING:
     from veduta.learn.models.networks import Net
     from veduta.learn.recipe import Recipe, Table
 
-__all__ = ["Row", "Summary", "count", "outline", "summarise", "text"]
+__all__ = ["LayerRow", "Summary", "count_parameters", "summarise", "summary_text"]
 
-WIDTH = 80
-COLUMNS = (44, 22, 12)  # characters: layer, shape, parameters
+LINE_CHARACTERS = 80
+COLUMN_CHARACTERS = (44, 22, 12)  # layer, shape, parameters
 
-# What Keras calls the layers.
-NAMES = {
+KERAS_NAMES = {
     "conv": ("conv2d", "Conv2D"),
     "deconv": ("conv2d_transpose", "Conv2DTranspose"),
     "dense": ("dense", "Dense"),
@@ -41,11 +39,20 @@ NAMES = {
     "global average": ("global_average_pooling2d", "GlobalAveragePooling2D"),
     "global gem": ("global_gem_pooling2d", "GlobalGeMPooling2D"),
 }
+"""From the name in a recipe to the name and class of the layer in Keras."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A layer. `shape`: of what it gives of one photo. `part`: encoder or decoder, or neither."""
+class LayerRow:
+    """A layer in the table.
+
+    Attributes:
+        name: its name, with a number if there are several of its kind.
+        kind: its class in Keras.
+        shape: the shape of its output for one photo.
+        parameters: its number of parameters.
+        part: "encoder" or "decoder" of a network with a decoder, else "".
+    """
 
     name: str
     kind: str
@@ -56,11 +63,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A network: its layers, and the numbers of parameters that learn and that do not."""
+    """The layers of a network and its numbers of parameters.
+
+    Attributes:
+        name: the name of the recipe.
+        input: the shape of the input.
+        rows: the layers.
+        trainable: parameters that are trained.
+        non_trainable: parameters that are not trained.
+    """
 
     name: str
     input: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     trainable: int
     non_trainable: int
 
@@ -74,85 +89,67 @@ class Summary:
         return {**dataclasses.asdict(self), "total": self.total}
 
 
-def count(module: nn.Module) -> tuple[int, int]:
-    """Return how many parameters learn and how many do not.
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """Return how many parameters are trained, and how many are not.
 
-    The statistics of batch norms are among the latter; the number of batches seen is no parameter.
+    The second number includes the statistics of batch norms, but not their number of batches.
+
+    Args:
+        module: a network or a layer.
     """
     parameters = list(module.parameters())
-    learn = sum(one.numel() for one in parameters if one.requires_grad)
-    kept = sum(
+    trainable = sum(one.numel() for one in parameters if one.requires_grad)
+    statistics = sum(
         tensor.numel()
         for name, tensor in module.named_buffers()
         if name.endswith(("running_mean", "running_var"))
     )
-    return learn, sum(one.numel() for one in parameters) - learn + kept
-
-
-def outline(recipe: Recipe, classes: int | None = None) -> Net:
-    """Make a recipe's network without any numbers in it: on torch's meta device.
-
-    Needs no weights and no memory for them; only an encoder, whose descriptors go in, is opened.
-
-    Args:
-        recipe: what to make.
-        classes: how many; `recipe.network.classes` if None.
-
-    Raises:
-        RecipeError: the recipe asks for what cannot be.
-        EncoderError: the encoder that it builds on is not to be had.
-    """
-    from veduta.learn.models.networks import build
-
-    dimension = None
-    if recipe.network.encoder:
-        from veduta.encoders import load_encoder
-
-        dimension = load_encoder(recipe.network.encoder).dimension
-    bare = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, weights="none"))
-    with torch.device("meta"):
-        return build(bare, classes or recipe.network.classes, dimension=dimension)
+    return trainable, sum(one.numel() for one in parameters) - trainable + statistics
 
 
 def summarise(net: Net, recipe: Recipe) -> Summary:
-    """Return the table of a network; `outline` makes one without weights."""
-    seen: dict[str, int] = {}
+    """Return the table of a network.
+
+    Args:
+        net: the network; `veduta.learn.training.recipe_network.network_without_weights` is enough.
+        recipe: its recipe.
+    """
+    numbers: dict[str, int] = {}
     rows = []
     if net.backbone is not None:
         name = recipe.network.backbone.partition(":")[2].partition(".")[0]
-        shape = _as_keras(net.backbone.shape)
-        rows.append(Row(name, "Functional", shape, sum(count(net.backbone))))
+        shape = _channels_last(net.backbone.shape)
+        rows.append(LayerRow(name, "Functional", shape, sum(count_parameters(net.backbone))))
     elif recipe.network.backbone:
-        # Its parameters are not in this network, which is fed with its descriptors.
-        rows.append(Row(recipe.network.backbone, "Encoder", net.input_shape, 0))
+        # The encoder is not part of this network, whose input is its descriptors.
+        rows.append(LayerRow(recipe.network.backbone, "Encoder", net.input_shape, 0))
     for part, layers, tables in (
-        ("encoder" if net.decoder_rows else "", net.rows, recipe.network.layers),
-        ("decoder", net.decoder_rows, recipe.network.decoder),
+        ("encoder" if net.decoder_table else "", net.layer_table, recipe.network.layers),
+        ("decoder", net.decoder_table, recipe.network.decoder),
     ):
         for layer, table in zip(layers, tables, strict=True):
-            rows.append(_row(layer, table, part, seen))
-    learn, fixed = count(net)
-    return Summary(recipe.name, _as_keras(net.input_shape), tuple(rows), learn, fixed)
+            rows.append(_row(layer, table, part, numbers))
+    trainable, fixed = count_parameters(net)
+    return Summary(recipe.name, _channels_last(net.input_shape), tuple(rows), trainable, fixed)
 
 
-def text(summary: Summary) -> str:
+def summary_text(summary: Summary) -> str:
     """Return the summary as lines of at most 80 characters."""
     lines = [
         f"{summary.name}: input {' x '.join(map(str, summary.input))}",
-        "_" * WIDTH,
+        "_" * LINE_CHARACTERS,
         _line("Layer (type)", "Output Shape", "Param #"),
-        "=" * WIDTH,
+        "=" * LINE_CHARACTERS,
     ]
     part = summary.rows[0].part if summary.rows else ""
     for row in summary.rows:
         if row.part != part:
             part = row.part
-            lines.append("-" * WIDTH)
-        lines.append(
-            _line(f"{row.name} ({row.kind})", _bracketed(row.shape), f"{row.parameters:,}")
-        )
+            lines.append("-" * LINE_CHARACTERS)
+        shape = f"(None, {', '.join(map(str, row.shape))})"
+        lines.append(_line(f"{row.name} ({row.kind})", shape, f"{row.parameters:,}"))
     lines += [
-        "=" * WIDTH,
+        "=" * LINE_CHARACTERS,
         f"Total params: {summary.total:,}",
         f"Trainable params: {summary.trainable:,}",
         f"Non-trainable params: {summary.non_trainable:,}",
@@ -160,31 +157,27 @@ def text(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _row(layer: Layer, table: Table, part: str, seen: dict[str, int]) -> Row:
-    word = layer.word
-    if word == "pool":
-        word = table["pool"]
-    elif word == "global":
-        word = f"global {table['global']}"
-    name, kind = NAMES[word]
-    place = seen.get(name, 0)
-    seen[name] = place + 1
-    numbered = f"{name}_{place}" if place else name
-    return Row(numbered, kind, _as_keras(layer.shape), sum(count(layer.module)), part)
+def _row(layer: Layer, table: Table, part: str, numbers: dict[str, int]) -> LayerRow:
+    kind = layer.kind
+    if kind == "pool":
+        kind = table["pool"]
+    elif kind == "global":
+        kind = f"global {table['global']}"
+    name, keras_class = KERAS_NAMES[kind]
+    number = numbers.get(name, 0)
+    numbers[name] = number + 1
+    numbered = f"{name}_{number}" if number else name
+    parameters = sum(count_parameters(layer.module))
+    return LayerRow(numbered, keras_class, _channels_last(layer.shape), parameters, part)
 
 
-def _as_keras(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Put the channels last."""
+def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[1:], shape[0])
 
 
-def _bracketed(shape: tuple[int, ...]) -> str:
-    return f"(None, {', '.join(map(str, shape))})"
-
-
 def _line(layer: str, shape: str, parameters: str) -> str:
-    """Lay out one row; a name that is too long loses its end, as in Keras."""
-    first, second, third = COLUMNS
+    """Return one line; the end of a name that is too long is cut, as in Keras."""
+    first, second, third = COLUMN_CHARACTERS
     if len(layer) > first:
         layer = layer[: first - 1] + "…"
     return f"{layer:<{first}} {shape:<{second}} {parameters:>{third}}"

@@ -27,7 +27,7 @@ from veduta.errors import LearnError, RecipeError
 from veduta.evaluation.dataset_index import OnProgress, cache_folder
 from veduta.index import MANIFEST_FILE, UpdateProgress, create_index, open_snapshot, update_index
 from veduta.keypoints.xfeat import LONG_SIDE
-from veduta.learn.models.networks import Net, build
+from veduta.learn.models.networks import Net
 from veduta.learn.runs.card import Card, Parameters
 from veduta.learn.runs.encoder_with_head import require_one_size, write_encoder_with_head
 from veduta.learn.runs.export import (
@@ -38,6 +38,7 @@ from veduta.learn.runs.export import (
 )
 from veduta.learn.runs.run_folder import run_on_splits, write_run_folder
 from veduta.learn.training.loop import TrainingResult, fit
+from veduta.learn.training.recipe_network import build_network
 from veduta.learn.training.scoring import to_logits
 from veduta.recognize.model import LOGITS
 
@@ -146,7 +147,7 @@ def train_head(
         LearnError: as for `veduta.learn.training.loop.fit`.
     """
     torch.manual_seed(recipe.training.seed)
-    net = build(recipe, len(splits.class_names), dimension=descriptors.values.shape[1])
+    net = build_network(recipe, len(splits.class_names), dimension=descriptors.values.shape[1])
     return fit(recipe, net, splits, descriptors, folder, on_epoch=on_epoch, on_progress=on_progress)
 
 

@@ -117,13 +117,13 @@ def _train_network(
     import torch
 
     from veduta.learn.data.image_cache import cache_images
-    from veduta.learn.models.networks import build
     from veduta.learn.runs.export import export_network
     from veduta.learn.runs.run_folder import run_on_splits, write_run_folder
     from veduta.learn.training.loop import fit
+    from veduta.learn.training.recipe_network import build_network
 
     torch.manual_seed(recipe.training.seed)
-    net = build(recipe, len(splits.class_names))
+    net = build_network(recipe, len(splits.class_names))
     photos, splits = cache_images(
         splits,
         recipe.input,
@@ -159,12 +159,12 @@ def _train_network(
 
 
 def _parameters(net: Net) -> Parameters:
-    from veduta.learn.models.summary import count
+    from veduta.learn.models.summary import count_parameters
     from veduta.learn.runs.card import Parameters
 
     # If training ended before the backbone began to learn, it is still frozen here.
-    net.backbone_learns(True)
-    trainable, non_trainable = count(net)
+    net.set_backbone_trainable(True)
+    trainable, non_trainable = count_parameters(net)
     return Parameters(trainable + non_trainable, trainable)
 
 

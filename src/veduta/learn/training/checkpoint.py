@@ -1,4 +1,4 @@
-"""Where an interrupted run goes on: weights, optimizer and history of its last whole epoch."""
+"""The checkpoint of an interrupted run: weights, optimizer state and history of its last epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import LearnError, readable
+from veduta.files import atomic_file
 from veduta.learn.training.schedule import Epoch
+from veduta.validation import InvalidValue, convert
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,211 +23,271 @@ if TYPE_CHECKING:
     from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.recipe import Recipe
 
-__all__ = ["FOLDER", "State", "origin", "read_checkpoint", "remove_checkpoint", "write_checkpoint"]
+__all__ = [
+    "CHECKPOINT_FOLDER",
+    "Checkpoint",
+    "RunIdentity",
+    "read_checkpoint",
+    "remove_checkpoint",
+    "run_identity",
+    "write_checkpoint",
+]
 
-FOLDER = "checkpoint"
-_LAST = "last.safetensors"
-_VERSION = 1
-_SHOWN = 5  # keys that a message lists
+CHECKPOINT_FOLDER = "checkpoint"
+LAST_FILE = "last.safetensors"
+FORMAT_VERSION = 1
+MAX_LISTED_KEYS = 5
+
+# The prefixes of the tensors in the file.
+_NET, _LOSS, _OPTIMIZER = "weights/net.", "weights/goal.", "optimizer/"
 
 Tensors = dict[str, "Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """A run after whole epochs.
+class Checkpoint:
+    """The state of a run after an epoch.
 
-    `weights`: of the network and of the loss, by name. `optimizer`: what it keeps of each
-    parameter, by "number/name". `best`: the network's weights after the best epoch.
+    Attributes:
+        history: the epochs so far.
+        net_weights: the weights of the network by name.
+        loss_weights: the weights of the loss by name.
+        optimizer_state: the state of the optimizer for each parameter, by "number/name".
+        best_weights: the weights of the network after the best epoch, by name.
     """
 
     history: tuple[Epoch, ...]
-    weights: Tensors
-    optimizer: Tensors
-    best: Tensors
+    net_weights: Tensors
+    loss_weights: Tensors
+    optimizer_state: Tensors
+    best_weights: Tensors
 
 
-def origin(recipe: Recipe, parts: DatasetSplits) -> dict[str, Any]:
-    """Return what a checkpoint must have in common with the run that continues it."""
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What a checkpoint and the run that continues it must have in common.
+
+    Attributes:
+        version: the version of the format.
+        recipe: the name of the recipe.
+        values: the values of the recipe that decide the result, by keys as in `--set`.
+        photos: the digest of the dataset.
+        numbers: the numbers of training photos, validation photos and classes.
+    """
+
+    version: int
+    recipe: str
+    values: Mapping[str, Any]
+    photos: str
+    numbers: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The metadata of a checkpoint besides its identity."""
+
+    best: str
+    history: tuple[Epoch, ...]
+
+
+def run_identity(recipe: Recipe, splits: DatasetSplits) -> RunIdentity:
+    """Return the identity of a run.
+
+    Args:
+        recipe: its recipe.
+        splits: its photos.
+    """
     values = recipe.as_json()
     ignored = ["about", "source", "tune"]
-    if recipe.network.encoder:  # It prepares photos in its own way.
+    if recipe.network.encoder:  # An encoder prepares photos in its own way.
         ignored.append("input")
     for key in ignored:
         values.pop(key, None)
-    return {
-        "version": _VERSION,
-        "recipe": recipe.name,
-        "values": _flat(values),
-        "photos": parts.digest,
-        "numbers": [len(parts.train), len(parts.val), len(parts.class_names)],
-    }
+    return RunIdentity(
+        version=FORMAT_VERSION,
+        recipe=recipe.name,
+        values=_flat(values),
+        photos=splits.digest,
+        numbers=(len(splits.train), len(splits.val), len(splits.class_names)),
+    )
 
 
-def write_checkpoint(folder: Path, state: State, made_by: Mapping[str, Any], best: int) -> None:
-    """Write `folder`/checkpoint so that at any moment a whole one is there.
+def write_checkpoint(
+    folder: Path, checkpoint: Checkpoint, identity: RunIdentity, best_epoch: int
+) -> None:
+    """Write `folder`/checkpoint. At any moment there is a whole checkpoint on the disk.
 
     Args:
-        folder: of the run.
-        state: after whole epochs; its tensors are on the processor.
-        made_by: as `origin` returns it.
-        best: number of the best epoch. Its weights are written once.
+        folder: the folder of the run.
+        checkpoint: the state after an epoch. Its tensors are on the CPU.
+        identity: the identity of the run.
+        best_epoch: the number of the best epoch, whose weights are written only once.
 
     Raises:
         LearnError: the disk is full, or the folder cannot be written.
     """
-    place = folder / FOLDER
-    best_file = f"best-{best:04}.safetensors"
-    facts = {
-        **made_by,
-        "best": best_file,
-        "history": [asdict(epoch) for epoch in state.history],
-    }
-    tensors = {f"weights/{name}": value for name, value in state.weights.items()}
-    tensors |= {f"optimizer/{name}": value for name, value in state.optimizer.items()}
+    target = folder / CHECKPOINT_FOLDER
+    best_file = f"best-{best_epoch:04}.safetensors"
+    header = _Header(best_file, checkpoint.history)
+    tensors = {f"{_NET}{name}": value for name, value in checkpoint.net_weights.items()}
+    tensors |= {f"{_LOSS}{name}": value for name, value in checkpoint.loss_weights.items()}
+    tensors |= {f"{_OPTIMIZER}{name}": value for name, value in checkpoint.optimizer_state.items()}
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        if not (place / best_file).exists():
-            _write(place / best_file, state.best, {})
-        # From here on the other file of best weights is no longer asked for.
-        _write(place / _LAST, tensors, {"state": json.dumps(facts)})
-        _tidy(place, best_file)
+        target.mkdir(parents=True, exist_ok=True)
+        if not (target / best_file).exists():
+            _write(target / best_file, checkpoint.best_weights, {})
+        metadata = {"state": json.dumps({**asdict(identity), **asdict(header)})}
+        _write(target / LAST_FILE, tensors, metadata)
+        _remove_other_files(target, best_file)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LearnError(
-                f"{readable(place)}: the disk is full, the checkpoint of epoch "
-                f"{len(state.history)} has no room. The one before is kept: make room and run the "
-                "same command again"
+                f"{readable(target)}: the disk is full, so the checkpoint of epoch "
+                f"{len(checkpoint.history)} is not written. The one before it is kept. Free some "
+                "space and run the same command again"
             ) from error
         raise LearnError(
-            f"{readable(place)}: the checkpoint cannot be written: {error.strerror or error}"
+            f"{readable(target)}: the checkpoint cannot be written: {error.strerror or error}"
         ) from error
 
 
-def read_checkpoint(folder: Path, made_by: Mapping[str, Any]) -> State | None:
-    """Read what `write_checkpoint` wrote; None where there is nothing.
+def read_checkpoint(folder: Path, identity: RunIdentity) -> Checkpoint | None:
+    """Read the checkpoint of a run. Files of an unfinished checkpoint are removed.
 
-    Files of an epoch whose checkpoint was not finished are removed.
+    Args:
+        folder: the folder of the run.
+        identity: the identity of the run.
+
+    Returns:
+        The checkpoint, or None if there is none.
 
     Raises:
-        LearnError: it is of another recipe or of other photos, which the message names, or it does
-            not read.
+        LearnError: the checkpoint belongs to another recipe or to other photos, or it cannot be
+            read.
     """
-    place = folder / FOLDER
-    if not (place / _LAST).exists():
+    source = folder / CHECKPOINT_FOLDER
+    if not (source / LAST_FILE).exists():
         remove_checkpoint(folder)
         return None
-    tensors, facts = _read(place / _LAST)
-    _compare(place, facts, made_by)
-    best, _ = _read(place / str(facts["best"]))
-    _tidy(place, str(facts["best"]))
+    tensors, metadata = _read(source / LAST_FILE)
     try:
-        history = tuple(Epoch(**values) for values in facts["history"])
-    except (KeyError, TypeError) as error:
-        raise _damaged(place, error) from error
-    kinds: dict[str, Tensors] = {"weights": {}, "optimizer": {}}
-    for name, value in tensors.items():
-        kind, _, own = name.partition("/")
-        kinds[kind][own] = value
-    return State(history, kinds["weights"], kinds["optimizer"], best)
+        if isinstance(metadata, dict) and metadata.get("version") == FORMAT_VERSION:
+            _compare(source, convert(metadata, RunIdentity), identity)
+            header = convert(metadata, _Header)
+        else:
+            raise LearnError(
+                f"{readable(source)}: the checkpoint belongs to another version of Veduta. "
+                f"{_REMEDY}"
+            )
+    except InvalidValue as error:
+        raise _damaged(source, error) from error
+    best_weights, _ = _read(source / header.best)
+    _remove_other_files(source, header.best)
+    return Checkpoint(
+        header.history,
+        _with_prefix(tensors, _NET),
+        _with_prefix(tensors, _LOSS),
+        _with_prefix(tensors, _OPTIMIZER),
+        best_weights,
+    )
 
 
 def remove_checkpoint(folder: Path) -> None:
     """Remove the checkpoint of a run, if there is one."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
 
 
-def _tidy(place: Path, best_file: str) -> None:
-    for old in place.iterdir():
-        if old.name not in (best_file, _LAST):
-            old.unlink()
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
-def _write(file: Path, tensors: Tensors, facts: dict[str, str]) -> None:
+def _remove_other_files(folder: Path, best_file: str) -> None:
+    for file in folder.iterdir():
+        if file.name not in (best_file, LAST_FILE):
+            file.unlink()
+
+
+def _write(file: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    draft = file.with_name(f".{file.name}")
     try:
-        save_file(tensors, draft, facts)
-        with draft.open("rb") as written:
-            os.fsync(written.fileno())
-        draft.replace(file)
+        with atomic_file(file, durable=True) as draft:
+            save_file(tensors, draft, metadata)
     except SafetensorError as error:
-        draft.unlink(missing_ok=True)
-        said = re.search(r"os error (\d+)", str(error))
-        number = int(said[1]) if said else errno.EIO
+        # safetensors names the error of the system only in its text.
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else errno.EIO
         raise OSError(number, os.strerror(number)) from error
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
 
 
-def _read(file: Path) -> tuple[Tensors, dict[str, Any]]:
+def _read(file: Path) -> tuple[Tensors, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            facts = json.loads((opened.metadata() or {}).get("state", "{}"))
+            metadata = json.loads((opened.metadata() or {}).get("state", "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(file.parent, error) from error
-    return tensors, facts
+    return tensors, metadata
 
 
-def _damaged(place: Path, error: Exception) -> LearnError:
+def _damaged(folder: Path, error: Exception) -> LearnError:
     return LearnError(
-        f"{readable(place)}: the checkpoint does not read ({error}). Delete this folder to begin "
-        "anew"
+        f"{readable(folder)}: the checkpoint cannot be read ({error}). Delete this folder to start "
+        "again"
     )
 
 
-def _compare(place: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    remedy = "Give this run a folder of its own with --out, or delete the checkpoint"
-    if found.get("version") != wanted["version"]:
-        raise LearnError(
-            f"{readable(place)}: the checkpoint is of another version of Veduta. {remedy}"
-        )
-    there, here = found["values"], wanted["values"]
-    if not any(key.startswith("input.") for key in here):
-        # Checkpoints of older versions have an input where it is not used.
-        there = {key: value for key, value in there.items() if not key.startswith("input.")}
-    if there != here:
-        keys = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+_REMEDY = "Give this run its own folder with --out, or delete the checkpoint"
+
+
+def _compare(folder: Path, stored: RunIdentity, current: RunIdentity) -> None:
+    """Raise `LearnError` if a checkpoint does not belong to the run."""
+    old, new = dict(stored.values), current.values
+    if not any(key.startswith("input.") for key in new):
+        # Older checkpoints hold the unused input of a run with an encoder.
+        old = {key: value for key, value in old.items() if not key.startswith("input.")}
+    if old != new:
+        keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
         listed = "".join(
-            f"\n  {key}: {_shown(there, key)} there, {_shown(here, key)} here"
-            for key in keys[:_SHOWN]
+            f"\n  {key}: {_shown(old, key)} in the checkpoint, {_shown(new, key)} in this run"
+            for key in keys[:MAX_LISTED_KEYS]
         )
-        more = f"\n  and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        more = f"\n  and {len(keys) - MAX_LISTED_KEYS} more" if len(keys) > MAX_LISTED_KEYS else ""
         raise LearnError(
-            f"{readable(place)}: the checkpoint is of another recipe, {found['recipe']}:"
-            f"{listed}{more}\n{remedy}"
+            f"{readable(folder)}: the checkpoint belongs to another recipe, {stored.recipe}:"
+            f"{listed}{more}\n{_REMEDY}"
         )
-    if found["photos"] != wanted["photos"]:
-        there, here = (_numbers(facts["numbers"]) for facts in (found, wanted))
+    if stored.photos != current.photos:
         raise LearnError(
-            f"{readable(place)}: the checkpoint is of other photos: {there} there, {here} here; "
-            f"paths, labels, parts or content differ ({found['photos']}, {wanted['photos']}). "
-            f"{remedy}"
+            f"{readable(folder)}: the checkpoint belongs to other photos: "
+            f"{_counts(stored)} in the checkpoint, {_counts(current)} in this run. Paths, labels, "
+            f"splits or contents differ ({stored.photos}, {current.photos}). {_REMEDY}"
         )
 
 
-def _numbers(numbers: list[int]) -> str:
-    train, val, classes = numbers
-    return f"{train} to train on, {val} for validation, {classes} classes"
+def _counts(identity: RunIdentity) -> str:
+    train, val, classes = identity.numbers
+    return f"{train} for training, {val} for validation, {classes} classes"
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
     return json.dumps(values[key]) if key in values else "nothing"
 
 
-def _flat(values: Any, at: str = "") -> dict[str, Any]:
-    """Return the leaves of nested tables and lists, by keys as `--set` has them."""
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables and lists, by keys as in `--set`."""
     pairs = values.items() if isinstance(values, dict) else enumerate(values)
     flat: dict[str, Any] = {}
     for key, value in pairs:
         if isinstance(value, dict | list) and value:
-            flat |= _flat(value, f"{at}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{at}{key}"] = value
+            flat[f"{prefix}{key}"] = value
     return flat

@@ -1,7 +1,8 @@
-"""What training minimises.
+"""The losses that training minimises. A new loss is one class in this file.
 
 Every loss is computed in float32, whatever the precision of the network, as the mean over the
-photos, pairs or triplets of a batch. `{margin, scale, …}` are of the table `loss` of a recipe:
+photos, pairs or triplets of a batch. `margin`, `scale` and so on are keys of the table `loss` of a
+recipe:
 
 | name | of | formula |
 |---|---|---|
@@ -23,266 +24,399 @@ Welling (ICLR 2014).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from veduta.errors import RecipeError
+from veduta.learn.models.networks import Net, Outputs
 from veduta.text import did_you_mean
 
 if TYPE_CHECKING:
-    from veduta.learn.models.networks import Net, Outputs
     from veduta.learn.recipe import Recipe
 
-__all__ = ["LOSSES", "TrainingLoss", "build_loss", "mix_up", "weight_penalty"]
+__all__ = [
+    "LOSSES",
+    "Needs",
+    "TrainingLoss",
+    "build_loss",
+    "loss_class",
+    "mix_up",
+    "weight_penalty",
+]
 
-_EPSILON = 1e-7  # Keras' distance from 0 and 1 of what it takes the logarithm of
-_LEAST = 1e-12  # under the root of a distance: its slope at zero is infinite
+PROBABILITY_MARGIN = 1e-7
+"""Keras keeps probabilities at this distance from 0 and 1 before it takes the logarithm."""
 
-_ON_SCORES = ("cross-entropy", "binary-cross-entropy")
-_WITH_CENTRES = ("arcface", "sub-centre-arcface")
-_COMPARING = ("contrastive", "triplet", "supcon")
-_RECONSTRUCTING = ("mse", "vae")
-LOSSES = (*_ON_SCORES, *_COMPARING, *_WITH_CENTRES, *_RECONSTRUCTING)
+MIN_SQUARED_DISTANCE = 1e-12
+"""The slope of the square root is infinite at zero, so squared distances are at least this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a loss needs of the network and of the batches.
+
+    Attributes:
+        output: the output of the network: "scores" of the classes, "features" (the embedding), or
+            "reconstruction" of the photos by a decoder.
+        single_score: the output is one score for two classes, not one score for each class.
+        variational: the layer before the decoder is variational.
+        labels: the loss compares each photo with its class. Only such a loss allows mix-up.
+        groups: the loss compares photos with each other, so a batch should hold several photos of
+            each class (`training.per_class`).
+        pairs: the loss can also be computed from drawn pairs (`training.pairs`).
+    """
+
+    output: Literal["scores", "features", "reconstruction"]
+    single_score: bool = False
+    variational: bool = False
+    labels: bool = False
+    groups: bool = False
+    pairs: bool = False
+
+
+LOSSES: dict[str, type[TrainingLoss]] = {}
+"""All losses by name. A subclass of `TrainingLoss` with a name enters itself."""
 
 
 class TrainingLoss(nn.Module):  # type: ignore[misc]
-    """A loss of a network's outputs; it may hold parameters, which learn along."""
+    """A loss of the outputs of a network. It may have parameters, which are trained too.
 
-    compares = False  # photos with each other: a batch needs several of a class
-    needs: str  # the field of `Outputs` that it looks at
+    Attributes:
+        name: the name in a recipe.
+        needs: what the loss needs of the network and of the batches.
+    """
 
-    def __init__(self, recipe: Recipe) -> None:
+    name: ClassVar[str] = ""
+    needs: ClassVar[Needs]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in vars(cls):
+            LOSSES[cls.name] = cls
+
+    def __init__(self, recipe: Recipe, net: Net) -> None:
         super().__init__()
         self.recipe = recipe
 
-    def forward(self, outputs: Outputs, codes: Tensor, photos: Tensor) -> Tensor:
+    def forward(self, outputs: Outputs, class_ids: Tensor, photos: Tensor) -> Tensor:
         """Return the loss, a scalar.
 
         Args:
-            outputs: of N photos.
-            codes: (N,) int64, their classes.
-            photos: (N, 3, H, W) uint8, as the network was shown them.
+            outputs: the outputs for N photos.
+            class_ids: (N,) int64.
+            photos: (N, 3, H, W) uint8, the input of the network before normalisation.
 
         Raises:
-            RecipeError: the network does not give what this loss is of.
+            RecipeError: the network does not have the output that the loss needs.
         """
-        values = getattr(outputs, self.needs)
-        if values is None:
-            raise self._unfit()
-        with torch.autocast(values.device.type, enabled=False):
-            loss: Tensor = self.loss(outputs, values.float(), codes, photos)
-        return loss
+        if getattr(outputs, self.needs.output) is None:
+            raise self._output_missing()
+        with torch.autocast(outputs.features.device.type, enabled=False):
+            outputs = Outputs(*(None if one is None else one.float() for one in outputs))
+            output = getattr(outputs, self.needs.output)
+            return self.compute(output, class_ids, photos, outputs)
 
-    def loss(self, outputs: Outputs, values: Tensor, codes: Tensor, photos: Tensor) -> Tensor:
-        """Return the loss of the field `needs`, in float32."""
+    def compute(
+        self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
+    ) -> Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            output: the output that the loss needs, float32.
+            class_ids: as for `forward`.
+            photos: as for `forward`.
+            outputs: all outputs, float32.
+        """
         raise NotImplementedError
 
-    def guesses(self, outputs: Outputs) -> Tensor | None:
-        """Return (N,) int64 the likeliest classes; None where the loss knows of none."""
-        values = getattr(outputs, self.needs)
-        return None if values is None else self.guessed(values)
-
-    def guessed(self, values: Tensor) -> Tensor | None:
-        """Return the guesses of the field `needs`."""
+    def predicted_classes(self, outputs: Outputs) -> Tensor | None:
+        """Return the most probable classes, (N,) int64; None if the loss predicts no class."""
         return None
 
-    def _unfit(self) -> RecipeError:
+    def _output_missing(self) -> RecipeError:
         remedy = {
             "scores": 'a last layer {dense = "classes"}',
             "features": "layers that end in a vector",
-            "reconstruction": "network.decoder, which makes a photo of the features",
-            "log_variance": "a layer {variational = n} and network.decoder",
-        }[self.needs]
-        return RecipeError(
-            f"{self.recipe.name}: loss.name {self.recipe.loss.name!r} wants {remedy}"
-        )
+            "reconstruction": "network.decoder, which makes photos from the features",
+        }[self.needs.output]
+        if self.needs.variational:
+            remedy = "a layer {variational = n} and network.decoder"
+        return RecipeError(f"{self.recipe.name}: loss.name {self.name!r} needs {remedy}")
 
 
-class _CrossEntropy(TrainingLoss):
-    needs = "scores"
+class CrossEntropy(TrainingLoss):
+    """The cross-entropy of one score for each class."""
+
+    name = "cross-entropy"
+    needs = Needs(output="scores", labels=True)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
-        super().__init__(recipe)
+        super().__init__(recipe, net)
         self.smoothing = recipe.loss.label_smoothing
-        self.of_probabilities = net.gives_probabilities
+        self.from_probabilities = net.gives_probabilities
 
-    def loss(self, outputs: Outputs, values: Tensor, codes: Tensor, photos: Tensor) -> Tensor:
-        if values.shape[1] < 2:
+    def compute(
+        self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
+    ) -> Tensor:
+        """Return the loss; see `TrainingLoss`."""
+        count = output.shape[1]
+        if count < 2:
             raise RecipeError(
-                f"{self.recipe.name}: cross-entropy wants a score for each class, but the last "
+                f"{self.recipe.name}: cross-entropy needs a score for each class, but the last "
                 'layer gives one; take {dense = "classes"}, or loss.name = "binary-cross-entropy"'
             )
-        if not self.of_probabilities:
-            return functional.cross_entropy(values, codes, label_smoothing=self.smoothing)
-        shares = values / values.sum(dim=1, keepdim=True)
-        logs = shares.clamp(_EPSILON, 1 - _EPSILON).log()
-        wanted = functional.one_hot(codes, values.shape[1]).float()
-        wanted = wanted * (1 - self.smoothing) + self.smoothing / values.shape[1]
-        return -(wanted * logs).sum(dim=1).mean()
+        if not self.from_probabilities:
+            return functional.cross_entropy(output, class_ids, label_smoothing=self.smoothing)
+        shares = output / output.sum(dim=1, keepdim=True)
+        logarithms = shares.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN).log()
+        targets = functional.one_hot(class_ids, count).float()
+        targets = targets * (1 - self.smoothing) + self.smoothing / count
+        return -(targets * logarithms).sum(dim=1).mean()
 
-    def guessed(self, values: Tensor) -> Tensor | None:
-        return values.argmax(dim=1)
+    def predicted_classes(self, outputs: Outputs) -> Tensor | None:
+        """Return the classes with the largest scores."""
+        return None if outputs.scores is None else outputs.scores.argmax(dim=1)
 
 
-class _BinaryCrossEntropy(TrainingLoss):
-    needs = "scores"
+class BinaryCrossEntropy(TrainingLoss):
+    """The cross-entropy of one score, which belongs to the second of two classes."""
+
+    name = "binary-cross-entropy"
+    needs = Needs(output="scores", single_score=True, labels=True)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
-        super().__init__(recipe)
+        super().__init__(recipe, net)
         if net.classes != 2:
             raise RecipeError(
-                f"{recipe.name}: binary-cross-entropy tells two classes apart, and there are "
+                f"{recipe.name}: binary-cross-entropy tells two classes apart, but there are "
                 f'{net.classes}; take loss.name = "cross-entropy" and {{dense = "classes"}}'
             )
         self.smoothing = recipe.loss.label_smoothing
-        self.of_probabilities = net.gives_probabilities
+        self.from_probabilities = net.gives_probabilities
 
-    def loss(self, outputs: Outputs, values: Tensor, codes: Tensor, photos: Tensor) -> Tensor:
-        if values.shape[1] != 1:
+    def compute(
+        self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
+    ) -> Tensor:
+        """Return the loss; see `TrainingLoss`."""
+        if output.shape[1] != 1:
             raise RecipeError(
-                f"{self.recipe.name}: binary-cross-entropy wants one score, but the last layer "
-                f"gives {values.shape[1]}; take {{dense = 1}}"
+                f"{self.recipe.name}: binary-cross-entropy needs one score, but the last layer "
+                f"gives {output.shape[1]}; take {{dense = 1}}"
             )
-        wanted = codes.float()[:, None] * (1 - self.smoothing) + self.smoothing / 2
-        if self.of_probabilities:
-            sure = values.clamp(_EPSILON, 1 - _EPSILON)
-            return functional.binary_cross_entropy(sure, wanted)
-        return functional.binary_cross_entropy_with_logits(values, wanted)
+        targets = class_ids.float()[:, None] * (1 - self.smoothing) + self.smoothing / 2
+        if self.from_probabilities:
+            probabilities = output.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+            return functional.binary_cross_entropy(probabilities, targets)
+        return functional.binary_cross_entropy_with_logits(output, targets)
 
-    def guessed(self, values: Tensor) -> Tensor | None:
-        return (values[:, 0] > (0.5 if self.of_probabilities else 0)).long()
+    def predicted_classes(self, outputs: Outputs) -> Tensor | None:
+        """Return 1 where the second class is more probable, else 0."""
+        if outputs.scores is None:
+            return None
+        return (outputs.scores[:, 0] > (0.5 if self.from_probabilities else 0)).long()
 
 
-class _Contrastive(TrainingLoss):
-    needs = "features"
-    compares = True
+class Contrastive(TrainingLoss):
+    """The contrastive loss of drawn pairs, or of all pairs of a batch."""
+
+    name = "contrastive"
+    needs = Needs(output="features", groups=True, pairs=True)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
-        super().__init__(recipe)
+        super().__init__(recipe, net)
         self.margin = recipe.loss.margin
-        self.in_pairs = recipe.training.pairs > 0
+        self.drawn_pairs = recipe.training.pairs > 0
 
-    def loss(self, outputs: Outputs, values: Tensor, codes: Tensor, photos: Tensor) -> Tensor:
-        if self.in_pairs:
-            first, second = values[0::2], values[1::2]
-            same = codes[0::2] == codes[1::2]
+    def compute(
+        self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
+    ) -> Tensor:
+        """Return the loss; see `TrainingLoss`."""
+        if self.drawn_pairs:
+            first, second = output[0::2], output[1::2]
+            same = class_ids[0::2] == class_ids[1::2]
         else:
-            one, other = torch.triu_indices(len(values), len(values), 1, device=values.device)
-            first, second = values[one], values[other]
-            same = codes[one] == codes[other]
+            one, other = torch.triu_indices(len(output), len(output), 1, device=output.device)
+            first, second = output[one], output[other]
+            same = class_ids[one] == class_ids[other]
         squared = (first - second).square().sum(dim=1)
-        apart = functional.relu(self.margin - squared.clamp(min=_LEAST).sqrt()).square()
-        if self.in_pairs:
+        distances = squared.clamp(min=MIN_SQUARED_DISTANCE).sqrt()
+        apart = functional.relu(self.margin - distances).square()
+        if self.drawn_pairs:
             return 0.5 * torch.where(same, squared, apart).mean()
-        # Of all pairs most are of two classes: each kind counts for half, as among drawn pairs.
+        # Most pairs of a batch are of different classes. Both kinds get half of the weight, as
+        # among drawn pairs.
         kinds = [squared[same], apart[~same]]
-        return 0.25 * sum((kind.mean() for kind in kinds if len(kind)), values.sum() * 0)
+        return 0.25 * sum((kind.mean() for kind in kinds if len(kind)), output.sum() * 0)
 
 
-class _Metric(TrainingLoss):
-    """A loss of pytorch-metric-learning on features and classes."""
-
-    needs = "features"
+class _MetricLoss(TrainingLoss):
+    """A loss of pytorch-metric-learning, computed from features and classes."""
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
-        from pytorch_metric_learning import losses
+        super().__init__(recipe, net)
+        self.metric = self.make_metric(recipe, net)
 
-        super().__init__(recipe)
-        loss = recipe.loss
-        self.compares = loss.name in _COMPARING
-        centres = {
+    def make_metric(self, recipe: Recipe, net: Net) -> Any:
+        """Return the loss of the library."""
+        raise NotImplementedError
+
+    def compute(
+        self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
+    ) -> Tensor:
+        """Return the loss; see `TrainingLoss`."""
+        loss: Tensor = self.metric(output, class_ids)
+        return loss
+
+
+class Triplet(_MetricLoss):
+    """The triplet loss of all triplets of a batch."""
+
+    name = "triplet"
+    needs = Needs(output="features", groups=True)
+
+    def make_metric(self, recipe: Recipe, net: Net) -> Any:
+        """Return the loss of the library."""
+        from pytorch_metric_learning.losses import TripletMarginLoss
+
+        return TripletMarginLoss(margin=recipe.loss.margin)
+
+
+class SupervisedContrastive(_MetricLoss):
+    """The supervised contrastive loss of a batch."""
+
+    name = "supcon"
+    needs = Needs(output="features", groups=True)
+
+    def make_metric(self, recipe: Recipe, net: Net) -> Any:
+        """Return the loss of the library."""
+        from pytorch_metric_learning.losses import SupConLoss
+
+        return SupConLoss(temperature=recipe.loss.temperature)
+
+
+class ArcFace(_MetricLoss):
+    """ArcFace: the angles between features and one learned centre for each class."""
+
+    name = "arcface"
+    needs = Needs(output="features", labels=True)
+
+    def make_metric(self, recipe: Recipe, net: Net) -> Any:
+        """Return the loss of the library."""
+        from pytorch_metric_learning.losses import ArcFaceLoss
+
+        return ArcFaceLoss(**self._options(recipe, net))
+
+    def _options(self, recipe: Recipe, net: Net) -> dict[str, Any]:
+        return {
             "num_classes": net.classes,
             "embedding_size": net.feature_size,
-            "margin": math.degrees(loss.margin),
-            "scale": loss.scale,
+            "margin": math.degrees(recipe.loss.margin),
+            "scale": recipe.loss.scale,
         }
-        make: dict[str, Callable[[], Any]] = {
-            "triplet": lambda: losses.TripletMarginLoss(margin=loss.margin),
-            "supcon": lambda: losses.SupConLoss(temperature=loss.temperature),
-            "arcface": lambda: losses.ArcFaceLoss(**centres),
-            "sub-centre-arcface": lambda: losses.SubCenterArcFaceLoss(
-                **centres, sub_centers=loss.sub_centres
-            ),
-        }
-        self.metric = make[loss.name]()
 
-    def loss(self, outputs: Outputs, values: Tensor, codes: Tensor, photos: Tensor) -> Tensor:
-        found: Tensor = self.metric(values, codes)
-        return found
-
-    def guessed(self, values: Tensor) -> Tensor | None:
-        if self.compares:
-            return None
-        with torch.autocast(values.device.type, enabled=False):
-            return self.metric.get_logits(values.float()).argmax(dim=1)
+    def predicted_classes(self, outputs: Outputs) -> Tensor | None:
+        """Return the classes with the nearest centres."""
+        with torch.autocast(outputs.features.device.type, enabled=False):
+            return self.metric.get_logits(outputs.features.float()).argmax(dim=1)
 
 
-class _Reconstruction(TrainingLoss):
-    needs = "reconstruction"
+class SubCentreArcFace(ArcFace):
+    """ArcFace with several centres for each class, of which the nearest counts."""
+
+    name = "sub-centre-arcface"
+
+    def make_metric(self, recipe: Recipe, net: Net) -> Any:
+        """Return the loss of the library."""
+        from pytorch_metric_learning.losses import SubCenterArcFaceLoss
+
+        options = self._options(recipe, net)
+        return SubCenterArcFaceLoss(**options, sub_centers=recipe.loss.sub_centres)
+
+
+class MeanSquaredError(TrainingLoss):
+    """The mean squared difference between a photo and its reconstruction."""
+
+    name = "mse"
+    needs = Needs(output="reconstruction")
+
+    def compute(
+        self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
+    ) -> Tensor:
+        """Return the loss; see `TrainingLoss`."""
+        return functional.mse_loss(output, photos.float() / 255)
+
+
+class VariationalLoss(TrainingLoss):
+    """The loss of a variational autoencoder: squared differences and a KL divergence."""
+
+    name = "vae"
+    needs = Needs(output="reconstruction", variational=True)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
-        super().__init__(recipe)
+        super().__init__(recipe, net)
+        self.kl_weight = recipe.loss.kl_weight
 
-    def loss(self, outputs: Outputs, values: Tensor, codes: Tensor, photos: Tensor) -> Tensor:
-        return functional.mse_loss(values, photos.float() / 255)
-
-
-class _Variational(TrainingLoss):
-    needs = "log_variance"
-
-    def __init__(self, recipe: Recipe, net: Net) -> None:
-        super().__init__(recipe)
-        self.weight = recipe.loss.kl_weight
-
-    def loss(self, outputs: Outputs, values: Tensor, codes: Tensor, photos: Tensor) -> Tensor:
-        if outputs.reconstruction is None or outputs.mean is None:
-            raise self._unfit()
-        missed = outputs.reconstruction.float() - photos.float() / 255
-        pixels = missed.square().sum(dim=(1, 2, 3))
-        distance = -0.5 * (1 + values - outputs.mean.float().square() - values.exp()).sum(dim=1)
-        return (pixels + self.weight * distance).mean()
+    def compute(
+        self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
+    ) -> Tensor:
+        """Return the loss; see `TrainingLoss`."""
+        mean, log_variance = outputs.mean, outputs.log_variance
+        if mean is None or log_variance is None:
+            raise self._output_missing()
+        pixels = (output - photos.float() / 255).square().sum(dim=(1, 2, 3))
+        divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1)
+        return (pixels + self.kl_weight * divergence).mean()
 
 
-_MADE: dict[str, Callable[[Recipe, Net], TrainingLoss]] = {
-    "cross-entropy": _CrossEntropy,
-    "binary-cross-entropy": _BinaryCrossEntropy,
-    "contrastive": _Contrastive,
-    "mse": _Reconstruction,
-    "vae": _Variational,
-    **dict.fromkeys(("triplet", "supcon", *_WITH_CENTRES), _Metric),
-}
+def loss_class(recipe: Recipe) -> type[TrainingLoss]:
+    """Return the class of the loss that a recipe names.
+
+    Args:
+        recipe: the recipe.
+
+    Raises:
+        RecipeError: there is no such loss.
+    """
+    name = recipe.loss.name
+    if name not in LOSSES:
+        advice = did_you_mean(name, LOSSES) or f"known are {', '.join(LOSSES)}"
+        raise RecipeError(f"{recipe.name}: no loss is called {name!r}; {advice}")
+    return LOSSES[name]
 
 
 def build_loss(recipe: Recipe, net: Net) -> TrainingLoss:
-    """Return the loss that a recipe names, for a network.
+    """Make the loss of a recipe for a network.
 
-    What it draws to begin with, such as the centres of ArcFace, comes from torch's generator.
+    The first values of its parameters, such as the centres of ArcFace, come from torch's generator.
+
+    Args:
+        recipe: the recipe.
+        net: the network.
 
     Raises:
-        RecipeError: there is no such loss, or the rest of the recipe does not go with it.
+        RecipeError: there is no such loss, or another key of the recipe does not fit it.
     """
-    name, training = recipe.loss.name, recipe.training
-    if name not in _MADE:
-        advice = did_you_mean(name, LOSSES) or f"known are {', '.join(LOSSES)}"
-        raise RecipeError(f"{recipe.name}: no loss is called {name!r}; {advice}")
-    if training.pairs and name != "contrastive":
+    loss, training = loss_class(recipe), recipe.training
+    if training.pairs and not loss.needs.pairs:
+        others = " or ".join(name for name, other in LOSSES.items() if other.needs.pairs)
         raise RecipeError(
-            f"{recipe.name}: training.pairs is for the contrastive loss, not for {name}"
+            f"{recipe.name}: training.pairs is for the {others} loss, not for {loss.name}; set it "
+            "to 0"
         )
-    if training.mixup and name not in (*_ON_SCORES, *_WITH_CENTRES):
+    if training.mixup and not loss.needs.labels:
         raise RecipeError(
-            f"{recipe.name}: training.mixup mixes the answers of two photos, and {name} asks for "
-            "none; set it to 0"
+            f"{recipe.name}: training.mixup mixes the classes of two photos, but {loss.name} does "
+            "not compare photos with their classes; set it to 0"
         )
-    return _MADE[name](recipe, net)
+    return loss(recipe, net)
 
 
 def weight_penalty(net: Net, l1: float, l2: float) -> Tensor | float:
-    """Return l1 · Σ|w| + l2 · Σw² over the weights of the layers that say `regularised`."""
+    """Return l1 · Σ|w| + l2 · Σw² over the weights of the layers with `regularised = true`."""
     from veduta.learn.models.layers import regularised_weights
 
     total: Tensor | float = 0.0
@@ -293,15 +427,16 @@ def weight_penalty(net: Net, l1: float, l2: float) -> Tensor | float:
 
 
 def mix_up(photos: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
-    """Mix each photo with another one of its batch (Zhang et al., mixup, ICLR 2018).
+    """Mix each photo with another photo of its batch (Zhang et al., mixup, ICLR 2018).
+
+    Everything is drawn from torch's generator of the CPU.
 
     Args:
         photos: (N, ...) float.
-        alpha: above 0; the share λ comes from Beta(alpha, alpha), one for the batch.
+        alpha: above 0. The share λ is drawn once for the batch from Beta(alpha, alpha).
 
     Returns:
-        λ x + (1 - λ) x[others]; others, (N,) int64 places in the batch; λ. All of it is drawn from
-        torch's generator of the processor.
+        The mixed photos λ x + (1 - λ) x[others]; others, (N,) int64 rows of the batch; λ.
     """
     share = float(torch.distributions.Beta(alpha, alpha).sample())
     others = torch.randperm(len(photos)).to(photos.device)

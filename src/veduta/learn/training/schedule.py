@@ -1,6 +1,6 @@
-"""What the epochs so far decide: the learning rate of the next one, the best one, and the end.
+"""The schedule of training: the next learning rate, the best epoch and the end.
 
-All of it is a function of the recipe and the history, so an interrupted run goes on as it was.
+All of it depends only on the recipe and the history, so an interrupted run continues unchanged.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ __all__ = ["Epoch", "best_epoch", "learning_rate_factor", "monitored", "reason_t
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one pass over the photos came to.
+    """The figures of one pass over the training photos.
 
-    `number`: from 1. `seconds`: training and validation. `learning_rate`: of the layers after the
-    backbone. `train_loss`, `train_accuracy`: the mean over the epoch, while the weights changed.
-    Losses include the L1 and L2 penalties. An accuracy is None where the loss names no classes;
-    the figures of validation are None without photos for it.
+    Losses include the L1 and L2 penalties. An accuracy is None if the loss predicts no classes.
+
+    Attributes:
+        number: counted from 1.
+        seconds: the duration of training and validation.
+        learning_rate: the learning rate of the layers behind the backbone.
+        train_loss: the mean over the epoch, while the weights change.
+        train_accuracy: the mean over the epoch, while the weights change.
+        val_loss: the loss of the validation photos; None without any.
+        val_accuracy: the accuracy of the validation photos; None without any.
     """
 
     number: int
@@ -38,10 +44,18 @@ class Epoch:
 
 
 def monitored(history: Sequence[Epoch], training: Training) -> tuple[str, list[float]]:
-    """Return the name of the figure that is watched, and for each epoch what is to become larger.
+    """Return the figure that decides which epoch is better.
 
-    The recipe's `monitor`; the loss where there is no accuracy, that of training where there are no
-    photos for validation.
+    It is the `monitor` of the recipe. Without an accuracy it is the loss, and without validation
+    photos the training loss.
+
+    Args:
+        history: one epoch or more.
+        training: the settings.
+
+    Returns:
+        The name of the figure, and its value for each epoch: larger is better, so a loss is
+        negative.
     """
     if any(epoch.val_loss is None for epoch in history):
         return "train_loss", [-epoch.train_loss for epoch in history]
@@ -53,50 +67,50 @@ def monitored(history: Sequence[Epoch], training: Training) -> tuple[str, list[f
 
 
 def best_epoch(history: Sequence[Epoch], training: Training) -> int:
-    """Return the number of the best epoch; of equally good ones the first."""
+    """Return the number of the best epoch; the first of equally good ones."""
     _, values = monitored(history, training)
     return history[values.index(max(values))].number
 
 
 def learning_rate_factor(history: Sequence[Epoch], training: Training) -> float:
-    """Return what the learning rate is multiplied by in the epoch after `history`."""
+    """Return the factor of the learning rate in the epoch after `history`."""
     done = len(history)
     factor = training.gamma ** sum(done >= milestone for milestone in training.milestones)
     if training.cosine:
         factor *= 0.5 * (1 + math.cos(math.pi * done / training.epochs))
     if training.reduce_patience:
         _, values = monitored(history, training)
-        waits = _waits(values, training.min_delta, training.reduce_patience)
-        factor *= training.reduce_factor ** sum(w == training.reduce_patience for w in waits)
+        waits = _epochs_without_gain(values, training.min_delta, training.reduce_patience)
+        factor *= training.reduce_factor ** sum(wait == training.reduce_patience for wait in waits)
     return factor
 
 
 def reason_to_stop(history: Sequence[Epoch], training: Training) -> str | None:
-    """Return why training ends after `history`, in a sentence's part; None while it goes on."""
+    """Return why training ends after `history`, for messages; None while it continues."""
     if not history:
         return None
     name, values = monitored(history, training)
-    wanted = training.monitor.replace("_", " ")
     shown = name.replace("_", " ")
     note = ""
     if name != training.monitor:
-        without = "no photos for validation" if name == "train_loss" else f"no {wanted}"
-        note = f"; {without}, so the {shown} was watched"
-    *_, wait = _waits(values, training.min_delta, len(history) + 1)
+        missing = training.monitor.replace("_", " ")
+        missing = "photos for validation" if name == "train_loss" else missing
+        note = f"; no {missing}, so the {shown} was watched"
+    *_, wait = _epochs_without_gain(values, training.min_delta, len(history) + 1)
     if training.patience and wait >= training.patience:
-        return f"the {shown} did not gain for {count(training.patience, 'epoch')}{note}"
+        return f"the {shown} did not improve for {count(training.patience, 'epoch')}{note}"
     if len(history) >= training.epochs:
         return f"all {training.epochs} epochs{note}"
     return None
 
 
-def _waits(values: Iterable[float], least: float, patience: int) -> list[int]:
-    """Return for each epoch how many there were without a gain; after `patience` from 0 again."""
+def _epochs_without_gain(values: Iterable[float], min_delta: float, patience: int) -> list[int]:
+    """Return for each epoch the number of epochs without a gain; after `patience` it restarts."""
     best, wait = -math.inf, 0
     waits = []
     for value in values:
         wait = 0 if wait == patience else wait
-        if value - least > best:
+        if value - min_delta > best:
             best, wait = value, 0
         else:
             wait += 1

@@ -1,8 +1,8 @@
-"""What a trained network makes of the photos, and what that is worth.
+"""What a trained network predicts for photos, and how good its predictions are.
 
-Classification goes by the network's scores. Networks without any (embeddings, autoencoders) are
-asked as a search is: the answer for a photo is the class of the training photo whose features are
-nearest. All of them are also judged by retrieval, so that they can be compared.
+The class of a photo comes from the scores of the network. A network without scores (embeddings,
+autoencoders) gives the class of the training photo with the nearest features, as a search does.
+All networks are also evaluated by retrieval, so that they can be compared.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,13 @@ from veduta.evaluation.metrics import judge, top_k_accuracy
 from veduta.learn.training.figures import ClassificationFigures, RetrievalFigures
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from veduta.learn.data.examples import Examples
+    from veduta.learn.models.networks import Net, Outputs
 
 __all__ = [
-    "BATCH",
+    "BATCH_SIZE",
     "Predictions",
     "evaluate_predictions",
     "evaluate_retrieval",
@@ -35,169 +38,210 @@ __all__ = [
     "to_logits",
 ]
 
-BATCH = 64
-_QUERIES = 256  # whose similarities to the gallery are in memory at a time
-_LEAST = 1e-30  # probability under which float32 no longer tells apart
-_SURE = 1e-6  # distance from 1 under which float32 no longer does
+BATCH_SIZE = 64
+QUERIES_PER_BLOCK = 256
+"""The similarities of this many queries to the gallery are in memory at a time."""
 
-Codes = NDArray[np.int64]
+MIN_PROBABILITY = 1e-30
+"""Smaller probabilities are not distinguished in float32."""
+
+MIN_DISTANCE_FROM_ONE = 1e-6
+"""Probabilities nearer to one are not distinguished in float32."""
+
+ClassIds = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What n photos were taken for.
+    """The predicted classes of n photos.
 
-    `class_ids`: (n,) int64. `confidence`: (n,), the probability of the class, or the cosine to the
-    nearest training photo. `probabilities`: (n, C) float64, rows of sum one; None without scores.
+    Attributes:
+        class_ids: (n,) int64.
+        confidence: (n,) float64, the probability of the class, or the cosine to the nearest
+            training photo.
+        probabilities: (n, C) float64, rows with the sum one; None without scores.
     """
 
-    class_ids: Codes
+    class_ids: ClassIds
     confidence: NDArray[np.float64]
     probabilities: NDArray[np.float64] | None = None
 
 
-def to_logits(scores: Any, *, probabilities: bool) -> Any:
-    """Bring scores of any network to logits with one column a class.
+def to_logits(scores: Tensor, *, probabilities: bool) -> Tensor:
+    """Return the scores of any network as logits, with one column for each class.
 
     Args:
-        scores: tensor (N, C) or (N, 1), see `networks.Outputs`. One column is
-            the second of two classes.
-        probabilities: the scores are such, and not logits.
+        scores: (N, C), or (N, 1) for two classes; see `veduta.learn.models.networks.Outputs`.
+        probabilities: the scores are probabilities, not logits.
 
     Returns:
-        (N, C), for one column (N, 2): softmax over the columns gives the probabilities. Of
-        probabilities it is the logarithm, of one column the log-odds beside a zero.
+        (N, C), or (N, 2) for one column; a softmax over the columns gives the probabilities. These
+        are logarithms of probabilities, or the log-odds beside a zero for one column.
     """
     import torch
 
     if scores.shape[1] > 1:
-        return torch.log(scores.clamp(min=_LEAST)) if probabilities else scores
+        return torch.log(scores.clamp(min=MIN_PROBABILITY)) if probabilities else scores
     if probabilities:
-        sure = scores.clamp(min=_SURE, max=1 - _SURE)
-        scores = torch.log(sure) - torch.log1p(-sure)
+        clipped = scores.clamp(min=MIN_DISTANCE_FROM_ONE, max=1 - MIN_DISTANCE_FROM_ONE)
+        scores = torch.log(clipped) - torch.log1p(-clipped)
     return torch.cat([torch.zeros_like(scores), scores], dim=1)
 
 
 def run_network(
-    net: Any, examples: Examples, rows: NDArray[np.intp]
+    net: Net, examples: Examples, rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
-    """Return what a network gives for photos.
+    """Return the outputs of a network for some examples.
 
     Args:
-        net: `networks.Net`, in whichever mode; asked in eval mode, on its device.
-        examples: what it is asked about.
-        rows: (n,) of them.
+        net: the network. It runs in eval mode on its device, and its mode is restored.
+        examples: the examples.
+        rows: (n,), which examples.
 
     Returns:
-        features (n, D) float32, and probabilities (n, C) float64 with rows of sum one; None for a
+        Features (n, D) float32, and probabilities (n, C) float64, rows with the sum one; None for a
         network without scores.
     """
     import torch
 
     features, probabilities = [], []
-    for _, outputs in _asked(net, examples, rows):
+    for _, outputs in _batches(net, examples, rows):
         features.append(outputs.features.float().cpu().numpy())
         if outputs.scores is not None:
             logits = to_logits(outputs.scores.float(), probabilities=net.gives_probabilities)
             probabilities.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
-    found = np.concatenate(features) if features else np.empty((0, net.feature_size), np.float32)
-    if probabilities:
-        return found, np.concatenate(probabilities)
-    return found, np.empty((0, net.classes)) if net.has_scores and not len(rows) else None
+    if not features:
+        none = np.empty((0, net.feature_size), np.float32)
+        return none, np.empty((0, net.classes)) if net.has_scores else None
+    return np.concatenate(features), np.concatenate(probabilities) if probabilities else None
 
 
-def reconstruction_error(net: Any, examples: Examples, rows: NDArray[np.intp]) -> float | None:
-    """Return the mean squared error of the pixels, in [0, 1], of photos made again.
+def reconstruction_error(net: Net, examples: Examples, rows: NDArray[np.intp]) -> float | None:
+    """Return the mean squared error of reconstructed pixels in [0, 1].
 
-    None of a network that does not reconstruct, and without photos. Arguments as `run_network`.
+    Args:
+        net: the network.
+        examples: the examples.
+        rows: (n,), which examples.
+
+    Returns:
+        The error; None without examples, or for a network that does not reconstruct.
     """
     total, pixels = 0.0, 0
-    for photos, outputs in _asked(net, examples, rows):
+    for photos, outputs in _batches(net, examples, rows):
         if outputs.reconstruction is None:
             return None
-        wanted = photos.to(outputs.reconstruction.device).float() / 255
-        total += float((outputs.reconstruction.float() - wanted).square().double().sum())
-        pixels += wanted.numel()
+        targets = photos.to(outputs.reconstruction.device).float() / 255
+        total += float((outputs.reconstruction.float() - targets).square().double().sum())
+        pixels += targets.numel()
     return total / pixels if pixels else None
 
 
-def _asked(net: Any, examples: Examples, rows: NDArray[np.intp]) -> Iterator[tuple[Any, Any]]:
-    """Yield (examples, outputs) of a batch at a time."""
+def _batches(
+    net: Net, examples: Examples, rows: NDArray[np.intp]
+) -> Iterator[tuple[Tensor, Outputs]]:
+    """Yield batches of examples with the outputs of the network."""
     import torch
 
     device = next(iter(net.parameters())).device
-    learning = net.training
+    was_training = net.training
     net.eval()
     try:
         with torch.inference_mode():
-            for start in range(0, len(rows), BATCH):
-                batch = examples.batch(rows[start : start + BATCH])
+            for start in range(0, len(rows), BATCH_SIZE):
+                batch = examples.batch(rows[start : start + BATCH_SIZE])
                 yield batch, net(examples.network_input(batch.to(device)))
     finally:
-        net.train(learning)
+        net.train(was_training)
 
 
 def predict_by_scores(probabilities: NDArray[np.float64]) -> Predictions:
-    """Answer with the likeliest class of each row of (n, C)."""
-    codes = probabilities.argmax(axis=1).astype(np.int64)
-    return Predictions(codes, probabilities[np.arange(len(codes)), codes], probabilities)
+    """Predict the most probable class of each row of (n, C)."""
+    class_ids = probabilities.argmax(axis=1).astype(np.int64)
+    confidence = probabilities[np.arange(len(class_ids)), class_ids]
+    return Predictions(class_ids, confidence, probabilities)
 
 
 def predict_by_nearest(
-    features: NDArray[np.float32], known: NDArray[np.float32], codes: Codes
+    features: NDArray[np.float32], gallery: NDArray[np.float32], gallery_class_ids: ClassIds
 ) -> Predictions:
-    """Answer with the class of the nearest known photo by cosine; of equally near ones the first.
+    """Predict the class of the nearest gallery photo by cosine, the first of equally near ones.
 
-    `features`: (n, D). `known`: (m, D) with m of 1 or more, `codes` (m,) their classes.
+    Args:
+        features: (n, D).
+        gallery: (m, D), at least one row.
+        gallery_class_ids: (m,).
     """
     nearest, cosine = np.empty(len(features), np.int64), np.empty(len(features))
-    for part, similar in _similarities(features, known):
-        nearest[part] = similar.argmax(axis=1)
-        cosine[part] = similar.max(axis=1)
-    return Predictions(codes[nearest], cosine)
+    for block, similarities in _similarities(features, gallery):
+        nearest[block] = similarities.argmax(axis=1)
+        cosine[block] = similarities.max(axis=1)
+    return Predictions(gallery_class_ids[nearest], cosine)
 
 
 def evaluate_predictions(
-    answers: Predictions, codes: Codes, names: Sequence[str], reconstruction: float | None = None
+    predictions: Predictions,
+    class_ids: ClassIds,
+    class_names: Sequence[str],
+    reconstruction: float | None = None,
 ) -> ClassificationFigures:
-    """Return how n photos were answered; `codes` (n,) are their classes, n of 1 or more."""
-    judged = classification_figures(
-        [names[code] for code in codes.tolist()],
-        [names[code] for code in answers.class_ids.tolist()],
+    """Compare predictions with the true classes.
+
+    Args:
+        predictions: the predictions for n photos.
+        class_ids: (n,), the true classes, at least one.
+        class_names: (C,).
+        reconstruction: the reconstruction error, which the figures include.
+    """
+    figures = classification_figures(
+        [class_names[one] for one in class_ids.tolist()],
+        [class_names[one] for one in predictions.class_ids.tolist()],
     )
     top3 = top10 = loss = None
-    if answers.probabilities is not None:
-        of_class = answers.probabilities[np.arange(len(codes)), codes]
-        loss = float(-np.log(np.maximum(of_class, _LEAST)).mean())
-        top3, top10 = (_within(answers.probabilities, codes, k) for k in (3, 10))
+    if predictions.probabilities is not None:
+        of_true_class = predictions.probabilities[np.arange(len(class_ids)), class_ids]
+        loss = float(-np.log(np.maximum(of_true_class, MIN_PROBABILITY)).mean())
+        top3, top10 = (_top_k(predictions.probabilities, class_ids, k) for k in (3, 10))
     return ClassificationFigures(
-        len(codes), judged.accuracy, judged.balanced_accuracy, top3, top10, loss, reconstruction
+        len(class_ids),
+        figures.accuracy,
+        figures.balanced_accuracy,
+        top3,
+        top10,
+        loss,
+        reconstruction,
     )
 
 
-def _within(probabilities: NDArray[np.float64], codes: Codes, k: int) -> float | None:
-    """Share of the photos whose class is among the k likeliest; None where all classes are."""
+def _top_k(probabilities: NDArray[np.float64], class_ids: ClassIds, k: int) -> float | None:
+    """Return the share of photos whose class is in the top k; None with at most k classes."""
     if probabilities.shape[1] <= k:
         return None
-    likely = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((likely == codes[:, None]).any(axis=1).mean())
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((top == class_ids[:, None]).any(axis=1).mean())
 
 
 def evaluate_retrieval(
     queries: NDArray[np.float32],
-    query_class_ids: Codes,
+    query_class_ids: ClassIds,
     gallery: NDArray[np.float32],
-    gallery_class_ids: Codes,
+    gallery_class_ids: ClassIds,
 ) -> RetrievalFigures | None:
-    """Look for photos of a class among others, by the cosine of their features.
+    """Search for gallery photos of the class of each query, by the cosine of the features.
 
-    `queries`: (n, D), `gallery`: (m, D), with their classes (n,) and (m,). None where no query has
-    a photo of its class in the gallery.
+    Args:
+        queries: (n, D).
+        query_class_ids: (n,).
+        gallery: (m, D).
+        gallery_class_ids: (m,).
+
+    Returns:
+        The figures; None if no query has a photo of its class in the gallery.
     """
     results = []
-    for part, similar in _similarities(queries, gallery):
-        for code, scores in zip(query_class_ids[part].tolist(), similar, strict=True):
-            results.append(judge("", None, scores, gallery_class_ids == code, keep=0))
+    for block, similarities in _similarities(queries, gallery):
+        for class_id, scores in zip(query_class_ids[block].tolist(), similarities, strict=True):
+            results.append(judge("", None, scores, gallery_class_ids == class_id, keep=0))
     answerable = [result for result in results if result.positives]
     if not answerable:
         return None
@@ -211,10 +255,10 @@ def evaluate_retrieval(
 def _similarities(
     queries: NDArray[np.float32], gallery: NDArray[np.float32]
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield which queries, and their cosines to the whole gallery."""
+    """Yield blocks of queries with their cosines to the whole gallery."""
     if not len(queries) or not len(gallery):
         return
-    known = unit(gallery)
-    for start in range(0, len(queries), _QUERIES):
-        part = slice(start, start + _QUERIES)
-        yield part, unit(queries[part]) @ known.T
+    normalised = unit(gallery)
+    for start in range(0, len(queries), QUERIES_PER_BLOCK):
+        block = slice(start, start + QUERIES_PER_BLOCK)
+        yield block, unit(queries[block]) @ normalised.T

@@ -1,0 +1,119 @@
+"""Builds the network of a recipe, and checks that the loss of the recipe can train it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from veduta.errors import RecipeError
+from veduta.learn.models.layers import shape_text
+from veduta.learn.models.networks import Net, assemble_network
+from veduta.learn.recipe import Recipe
+from veduta.learn.training.losses import LOSSES, loss_class
+
+__all__ = ["build_network", "network_without_weights"]
+
+
+def build_network(recipe: Recipe, classes: int, *, dimension: int | None = None) -> Net:
+    """Make the network of a recipe with random weights, except for a pretrained backbone.
+
+    Args:
+        recipe: the recipe.
+        classes: the number of classes.
+        dimension: the length of the input descriptors, if the backbone is an encoder.
+
+    Raises:
+        RecipeError: the recipe is wrong, or its loss does not fit the network; the message names
+            the key.
+        LearnError: the weights of the backbone are not available.
+    """
+    needs = loss_class(recipe).needs
+    has_scores = needs.output == "scores" or recipe.training.probe == "after"
+    net = assemble_network(recipe, classes, has_scores=has_scores, dimension=dimension)
+    _check_decoder(recipe, net)
+    if needs.output == "scores":
+        _check_scores(recipe, net)
+    elif net.decoder is None:
+        _check_cut(recipe, net)
+    return net
+
+
+def network_without_weights(recipe: Recipe, classes: int | None = None) -> Net:
+    """Make the network of a recipe on torch's meta device, which has shapes but no numbers.
+
+    This needs no weights and no memory for them. Only an encoder is opened, for the length of its
+    descriptors.
+
+    Args:
+        recipe: the recipe.
+        classes: the number of classes; None for `recipe.network.classes`.
+
+    Raises:
+        RecipeError: the recipe is wrong, or its loss does not fit the network.
+        EncoderError: the encoder is not available.
+    """
+    dimension = None
+    if recipe.network.encoder:
+        from veduta.encoders import load_encoder
+
+        dimension = load_encoder(recipe.network.encoder).dimension
+    bare = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, weights="none"))
+    with torch.device("meta"):
+        return build_network(bare, classes or recipe.network.classes, dimension=dimension)
+
+
+def _check_decoder(recipe: Recipe, net: Net) -> None:
+    name, needs = recipe.loss.name, loss_class(recipe).needs
+    if net.decoder is not None and needs.output != "reconstruction":
+        others = [one for one, loss in LOSSES.items() if loss.needs.output == "reconstruction"]
+        raise RecipeError(
+            f"{recipe.name}: the loss {name} does not use the photos that network.decoder makes; "
+            f"set loss.name to {' or '.join(others)}"
+        )
+    if net.decoder is None and needs.output == "reconstruction":
+        raise RecipeError(
+            f"{recipe.name}: the loss {name} compares photos, but there is no network.decoder"
+        )
+    if needs.variational and net.layer_table[-1].kind != "variational":
+        raise RecipeError(
+            f"{recipe.name}: the loss {name} needs a variational layer before the decoder"
+        )
+
+
+def _check_scores(recipe: Recipe, net: Net) -> None:
+    """Check the number of scores of the last layer."""
+    loss = loss_class(recipe)
+    if recipe.training.probe == "after":
+        raise RecipeError(
+            f'{recipe.name}: training.probe = "after" computes the last layer after the training, '
+            f'but {loss.name} trains it; take probe = "before", or a loss of the features'
+        )
+    if net.layer_table:
+        shape = net.layer_table[-1].shape
+    else:
+        shape = net.input_shape if net.backbone is None else net.backbone.shape
+    given = f"{recipe.name}: the layers give {shape_text(shape)} for {net.classes} classes"
+    if not loss.needs.single_score and shape != (net.classes,):
+        raise RecipeError(f'{given}; end network.layers with {{dense = "classes"}}')
+    if loss.needs.single_score and (shape != (1,) or net.classes != 2):
+        remedy = (
+            "end network.layers with {dense = 1}"
+            if net.classes == 2
+            else 'end network.layers with {dense = "classes", activation = "softmax"} and set '
+            "loss.name to cross-entropy"
+        )
+        raise RecipeError(
+            f"{given}, but {loss.name} tells two classes apart by one number; {remedy}"
+        )
+
+
+def _check_cut(recipe: Recipe, net: Net) -> None:
+    """Check that a loss of the features trains all layers."""
+    count = len(net.layers)
+    if net.cut < count and recipe.training.probe != "after":
+        raise RecipeError(
+            f"{recipe.name}: network.features cuts before layer {net.cut}, and the loss "
+            f"{recipe.loss.name} uses the output at the cut, so the layers behind it would not be "
+            f"trained; set network.features = {count}"
+        )
