@@ -397,7 +397,7 @@ class TestStaysSmall:
         assert "not a whole pickle" in refusal(tmp_path, b"L" + b"9" * 10_000 + b"L\n.")
 
     def test_too_many_instructions(self, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr(safe_pickle, "_MOST_INSTRUCTIONS", 1000)
+        monkeypatch.setattr(safe_pickle, "MAX_INSTRUCTIONS", 1000)
         assert "more than 1,000 instructions" in refusal(tmp_path, b"(" + b"]" * 1000 + b"l.")
 
     def test_a_file_that_is_too_large(self, tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
-"""Reading a pickle of plain values and numpy arrays without running what it says.
+"""Reading a pickle of plain values and numpy arrays without executing it.
 
 A pickle is a program for a stack machine, and two of its instructions call any function by name.
-The usual defence is `pickle.Unpickler` with an allow-list in `find_class`. It still calls what is
-on the list with arguments that the file chooses (`_reconstruct` allocates any shape, `dtype` and
-`__setstate__` read what they are given), and a memo number in a file of ten bytes makes it allocate
-gigabytes. So the program is interpreted here instead: nothing in the file is ever imported or
-called, a name stays text, and the few calls that numpy's own pickles consist of (an array, its
-dtype, a scalar, bytes as protocol 2 spells them) are recognised by name and carried out by this
-module, after their arguments are checked against the bytes that are really there. Only the table of
-the standard library's disassembler (`pickletools`) is used, to cut the file into instructions.
+The usual defence is `pickle.Unpickler` with an allow-list in `find_class`. It is not enough. It
+calls the functions on the list with arguments that the file chooses (`_reconstruct` allocates any
+shape, `dtype` and `__setstate__` read any state), and a memo number in a file of ten bytes makes it
+allocate gigabytes.
+
+This module interprets the program instead. It never imports or calls anything that the file names:
+a name stays text. numpy's own pickles consist of a few calls (an array, its dtype, a scalar, and
+bytes as protocol 2 writes them). This module recognises these calls by name and carries them out
+itself, after it has checked their arguments against the bytes of the file. From the standard
+library it uses only the table of the disassembler (`pickletools`), to cut the file into
+instructions.
 """
 
 from __future__ import annotations
@@ -33,11 +36,11 @@ from veduta.errors import DatasetError, readable
 __all__ = ["read_pickle"]
 
 MAX_BYTES = 16 * 2**20
-"""Of the file; the published ones have less than one megabyte."""
+"""The limit for a file. The published files have less than one megabyte."""
 
-_MOST_INSTRUCTIONS = 2_000_000
-_MOST_MADE = 4 * MAX_BYTES
-"""Bytes that may be copied out of the file's strings, however often it names them."""
+MAX_INSTRUCTIONS = 2_000_000
+MAX_COPIED_BYTES = 4 * MAX_BYTES
+"""The limit for bytes that are copied from strings, since the file may name one string often."""
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _RECONSTRUCT = frozenset((module, "_reconstruct") for module in _MULTIARRAY)
@@ -82,7 +85,7 @@ _PUSHES_ITS_ARGUMENT = frozenset(
 
 
 class _RefusedError(ValueError):
-    """The pickle wants more than plain values; the message says what."""
+    """The pickle needs more than plain values. The message says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +105,26 @@ class _Name:
 
 @dataclass(slots=True, eq=False)
 class _Unbuilt:
-    """An array, or a dtype with its `code`, between the call that makes it and its state."""
+    """An array, or a dtype with its `code`, before the instruction that sets its state."""
 
     code: str | None = None
     memo_keys: list[int] = field(default_factory=list)
 
 
 def read_pickle(file: str | os.PathLike[str]) -> object:
-    """Return what a pickle of any protocol holds: plain values and numpy arrays, read-only.
+    """Return the content of a pickle of any protocol: plain values and read-only numpy arrays.
 
     Plain values are None, bool, int of 64 bits, float, str, bytes, bytearray, list, tuple, and dict
     with keys of text, bytes or int. Arrays are of bool, int, uint, float, `S` or `U`. Text that
     Python 2 wrote as `str` is read as Latin-1.
 
-    Raises `DatasetError`, naming the file and what it asks for, when the file holds anything else
-    (any other global, an object array, a persistent id, an extension code), more than 16 MB, or no
-    pickle.
+    Args:
+        file: the pickle.
+
+    Raises:
+        DatasetError: the file holds anything else (any other global, an object array, a persistent
+            id, an extension code), is larger than 16 MB, or is no pickle. The message names the
+            file and what it asks for.
     """
     path = Path(file)
     try:
@@ -155,12 +162,12 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.made = 0
+        self.copied_bytes = 0
 
     def run(self, data: bytes) -> object:
-        """Carry out the instructions up to STOP and return what is left on the stack."""
+        """Carry out the instructions up to STOP, and return the top of the stack."""
         source = io.BytesIO(data)
-        for _ in range(_MOST_INSTRUCTIONS):
+        for _ in range(MAX_INSTRUCTIONS):
             code = source.read(1)
             info = _INSTRUCTIONS.get(code.decode("latin-1"))
             if info is None:
@@ -173,7 +180,7 @@ class _Machine:
             if info.name == "STOP":
                 return self.pop()
             self.step(info.name, argument)
-        raise _RefusedError(f"it has more than {_MOST_INSTRUCTIONS:,} instructions")
+        raise _RefusedError(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one instruction."""
@@ -220,7 +227,7 @@ class _Machine:
         return items
 
     def remember(self, key: int | None = None) -> None:
-        """Keep the top of the stack in the memo, under the next free number unless one is given."""
+        """Keep the top of the stack in the memo, under `key` or the next free number."""
         if not self.stack:
             raise ValueError("its stack is empty")
         value = self.stack[-1]
@@ -244,7 +251,7 @@ class _Machine:
         self.stack.append(self.stack[-1])
 
     def discard(self) -> None:
-        """Drop the top of the stack: where nothing lies above the mark, that is the mark."""
+        """Drop the top of the stack. If nothing lies above the last mark, drop the mark."""
         if self.marks and self.marks[-1] == len(self.stack):
             self.marks.pop()
         else:
@@ -254,7 +261,7 @@ class _Machine:
         self.pop_to_mark()
 
     def name(self, module: Any, attribute: Any) -> None:
-        """Push a global that is known; refuse any other before anything is done with it."""
+        """Push a known global. Any other is refused before anything is done with it."""
         if not isinstance(module, str) or not isinstance(attribute, str):
             raise _RefusedError("it names a global with something that is no text")
         wanted = _Name(module, attribute)
@@ -263,7 +270,7 @@ class _Machine:
         self.stack.append(wanted)
 
     def reduce(self) -> None:
-        """Carry out one of the calls that are known."""
+        """Carry out one of the known calls."""
         function, arguments = self.pop_some(2)
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
             raise _RefusedError("it calls something that is no known function")
@@ -272,7 +279,8 @@ class _Machine:
     def called(self, function: _Name, arguments: tuple[Any, ...]) -> object:
         key = function.key
         if key in _RECONSTRUCT and arguments[:1] == (_Name(*_ARRAY),):
-            return _Unbuilt()  # its shape and bytes come with its state
+            # The shape and the bytes of the array come with its state.
+            return _Unbuilt()
         if key == _DTYPE and arguments and isinstance(arguments[0], str | bytes):
             code = arguments[0]
             return _Unbuilt(code if isinstance(code, str) else code.decode("latin-1"))
@@ -305,7 +313,7 @@ class _Machine:
         self.stack.append(built)
 
     def array(self, dtype: Any, shape: Any, order: Any, raw: Any) -> NDArray[Any]:
-        """Return an array over the bytes in the file, which must be as many as it needs."""
+        """Return an array over bytes of the file. Their number must fit shape and dtype."""
         if not isinstance(dtype, np.dtype):
             raise _RefusedError("it has an array without a plain dtype")
         if (
@@ -327,17 +335,17 @@ class _Machine:
         return np.frombuffer(content, dtype).reshape(shape, order=order)
 
     def raw_bytes(self, text: str | bytes | bytearray) -> bytes:
-        """Return bytes that the file has as text, as protocols 0 to 2 and Python 2 write them."""
+        """Return bytes that the file holds as text. Protocols 0 to 2 and Python 2 write them so."""
         if isinstance(text, bytes):
             return text
-        self.made += len(text)
-        if self.made > _MOST_MADE:
+        self.copied_bytes += len(text)
+        if self.copied_bytes > MAX_COPIED_BYTES:
             raise _RefusedError("it makes far more data than it holds")
         return bytes(text) if isinstance(text, bytearray) else text.encode("latin-1")
 
 
 def _dtype(code: str, state: tuple[Any, ...]) -> np.dtype[Any]:
-    """Return the plain dtype of numpy's pickled form."""
+    """Return the plain dtype of a dtype in numpy's pickled form."""
     if not _PLAIN_DTYPE.fullmatch(code):
         raise _RefusedError(f"it has an array of the type {code[:40]!r}")
     order = state[1] if len(state) in (8, 9) else None
@@ -352,7 +360,7 @@ def _dict(items: list[Any]) -> dict[Any, Any]:
     if len(items) % 2:
         raise ValueError("a dictionary lacks a value")
     keys = items[::2]
-    # Hashing a tuple recurses without a limit: a deep one would end the process.
+    # A tuple is no key here: hashing recurses without a limit, so a deep one would end the process.
     for key in keys:
         if type(key) not in (str, bytes, int):
             raise _RefusedError(f"it has a dictionary with a key of type {type(key).__name__}")
@@ -360,26 +368,27 @@ def _dict(items: list[Any]) -> dict[Any, Any]:
 
 
 def _quoted(line: bytes) -> str:
-    """Return the text of a protocol 0 string, which pickletools reads as ASCII only."""
+    """Return the text of a protocol 0 string. pickletools reads it as ASCII only."""
     text = line.rstrip(b"\r\n")
     if not line.endswith(b"\n") or len(text) < 2 or text[:1] != text[-1:] or text[:1] not in b"'\"":
         raise ValueError("a string without its quotes")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of escapes that no pickler writes
+        # Escapes that no pickler writes give this warning.
+        warnings.simplefilter("ignore", DeprecationWarning)
         return codecs.escape_decode(text[1:-1])[0].decode("latin-1")
 
 
 def _check_plain(value: object) -> None:
-    """Refuse a result that holds a name, or an array that never got its values."""
+    """Refuse a result that holds a name, or an array without values."""
     seen: set[int] = set()
-    ahead = [value]
-    while ahead:
-        item = ahead.pop()
+    pending = [value]
+    while pending:
+        item = pending.pop()
         if isinstance(item, _Name | _Unbuilt | np.dtype):
             raise _RefusedError("it holds a name or a type where a value belongs")
         if isinstance(item, list | tuple | dict) and id(item) not in seen:
             seen.add(id(item))
-            ahead.extend(item.values() if isinstance(item, dict) else item)
+            pending.extend(item.values() if isinstance(item, dict) else item)
 
 
 _ACTIONS: dict[str, Callable[[_Machine], None]] = {
