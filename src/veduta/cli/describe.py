@@ -17,9 +17,17 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.explore import ClassSizes, Description
 
-_EACH = 10  # classes at either end
-_LISTED = 10  # files of a kind; --json has all
-_NAME, _BAR = 34, 24  # characters
+END_CLASSES = 10
+"""Classes that are listed at either end of the order by size."""
+
+MAX_LISTED = 10
+"""Files of a kind that are listed. --json lists all."""
+
+NAME_WIDTH = 34
+"""Characters of a class name."""
+
+BAR_WIDTH = 24
+"""Characters of the longest bar."""
 
 
 @click.command("describe")
@@ -48,18 +56,19 @@ def command(
     html: Path | None,
     png: Path | None,
 ) -> None:
-    """Say what DATASET holds: classes, their balance, photos, copies across splits.
+    """Describe DATASET: its classes, their balance, its photos, and copies across splits.
 
-    DATASET is a folder of one folder a class, with a labels.csv, or of splits (train and test,
-    query and gallery); or a CSV file, such as Google Landmarks' id,url,landmark_id, which is
-    counted without photos however long it is. Or name --queries and --gallery.
+    DATASET is a folder with one folder for each class; a folder with a labels.csv; a folder of
+    splits (train and test, queries and database), each with its class folders; or a CSV file. A
+    list of Google Landmarks (id,url,landmark_id) is counted without photos, whatever its length.
+    Or name --queries and --gallery.
     """
     from veduta.explore import describe
 
     if dataset is None and (queries is None or gallery is None):
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")
     with stages(quiet=as_json) as advance:
-        done = describe(
+        description = describe(
             dataset or Path(),
             labels=labels,
             queries=queries,
@@ -67,83 +76,85 @@ def command(
             photos=photos,
             on_progress=advance,
         )
-    pictures: list[Path] = []
+    charts: list[Path] = []
     try:
         if html:
             from veduta.explore.description_report import description_page
             from veduta.pages.description_page import write_description_page
 
-            write_description_page(html, description_page(done))
+            write_description_page(html, description_page(description))
         if png:
             from veduta.explore.description_report import write_charts
 
-            pictures = write_charts(png, done)
+            charts = write_charts(png, description)
     except OSError as error:
-        place = shown(error.filename or png or html or "")
-        raise click.BadParameter(f"{place}: {error.strerror}.") from error
+        file = shown(error.filename or png or html or "")
+        raise click.BadParameter(f"{file}: {error.strerror}.") from error
     if as_json:
-        print_json(done.as_json())
+        print_json(description.as_json())
         return
-    for line in _lines(done):
+    for line in _lines(description):
         click.echo(line)
     if html:
         click.echo(f"wrote {shown(html)}")
     if png:
-        click.echo(f"wrote {count(len(pictures), 'picture')} into {shown(png)}")
-    for problem in done.problems:
+        click.echo(f"wrote {count(len(charts), 'picture')} into {shown(png)}")
+    for problem in description.problems:
         click.echo(f"left out: {problem}", err=True)
 
 
-def _lines(done: Description) -> Iterator[str]:
-    sizes = done.sizes
+def _lines(description: Description) -> Iterator[str]:
+    sizes = description.sizes
     without = f", {sizes.unlabelled:,} without a label" if sizes.unlabelled else ""
     classes = count(len(sizes.names), "class", "classes")
-    yield f"{done.name}: {count(sizes.photos, 'photo')}, {classes}{without}"
+    yield f"{description.name}: {count(sizes.photos, 'photo')}, {classes}{without}"
     splits = [f"{name} {photos:,}" for name, photos in sizes.splits.items() if name]
     if splits:
         yield "  " + ", ".join(splits)
     yield from _class_lines(sizes)
-    if done.lacking():
+    lacking = description.lacking()
+    if lacking:
         yield ""
-    for (one, other), names in done.lacking().items():
-        lacking = f"{count(len(names), 'class', 'classes')} of {one} not in {other}: {_some(names)}"
-        yield fill(lacking, 80, initial_indent="  ", subsequent_indent="    ")
-    if done.facts is not None:
-        told = done.as_json()
-        yield from _photo_lines(told["files"])
-        yield from _copy_lines(told["duplicates"], split=len(sizes.splits) > 1)
+    for (split, other), names in lacking.items():
+        line = f"{count(len(names), 'class', 'classes')} of {split} not in {other}: {_some(names)}"
+        yield fill(line, 80, initial_indent="  ", subsequent_indent="    ")
+    if description.facts is not None:
+        values = description.as_json()
+        yield from _photo_lines(values["files"])
+        yield from _copy_lines(values["duplicates"], is_split=len(sizes.splits) > 1)
 
 
 def _class_lines(sizes: ClassSizes) -> Iterator[str]:
-    uneven = sizes.imbalance()
-    single = 100 * uneven.single / len(sizes.names)
+    imbalance = sizes.imbalance()
+    single = 100 * imbalance.single / len(sizes.names)
     yield "\nClasses"
     yield (
-        f"  photos in a class     {uneven.smallest:,} to {uneven.largest:,} "
-        f"({_number(uneven.ratio)} times), median {uneven.median:,g}, mean {uneven.mean:,.1f}"
+        f"  photos in a class     {imbalance.smallest:,} to {imbalance.largest:,} "
+        f"({_number(imbalance.ratio)} times), median {imbalance.median:,g}, "
+        f"mean {imbalance.mean:,.1f}"
     )
-    yield f"  with a single photo   {uneven.single:,} ({single:.1f} %)"
-    yield f"  effective classes     {uneven.effective:,.1f}  as many of equal size are as varied"
-    yield f"  Gini coefficient      {uneven.gini:.2f}  0 all alike, towards 1 one has it all"
-    names, values = sizes.names, sizes.sizes.tolist()
-    if len(names) <= 2 * _EACH:
-        yield from _bars("all classes", names, values, values[0])
+    yield f"  with a single photo   {imbalance.single:,} ({single:.1f} %)"
+    yield f"  effective classes     {imbalance.effective:,.1f}  so many equal ones are as diverse"
+    yield f"  Gini coefficient      {imbalance.gini:.2f}  0 if all are alike, near 1 if one has all"
+    names, photos = sizes.names, sizes.sizes.tolist()
+    if len(names) <= 2 * END_CLASSES:
+        yield from _bars("all classes", names, photos, photos[0])
     else:
-        yield from _bars("most frequent", names[:_EACH], values[:_EACH], values[0])
-        yield from _bars("least frequent", names[-_EACH:], values[-_EACH:], values[0])
+        yield from _bars("most frequent", names[:END_CLASSES], photos[:END_CLASSES], photos[0])
+        yield from _bars("least frequent", names[-END_CLASSES:], photos[-END_CLASSES:], photos[0])
 
 
 def _bars(title: str, names: Sequence[str], values: Sequence[int], longest: int) -> Iterator[str]:
-    yield f"\n  {title:{_NAME}}  {'photos':>11}"
+    yield f"\n  {title:{NAME_WIDTH}}  {'photos':>11}"
     for name, value in zip(names, values, strict=True):
-        bar = "█" * round(_BAR * value / longest)
-        yield f"  {_fitted(name):{_NAME}}  {value:11,}  {bar}".rstrip()
+        bar = "█" * round(BAR_WIDTH * value / longest)
+        yield f"  {_fitted(name):{NAME_WIDTH}}  {value:11,}  {bar}".rstrip()
 
 
 def _photo_lines(files: Mapping[str, Any]) -> Iterator[str]:
-    bad = files["unreadable"]
+    unreadable = files["unreadable"]
     yield "\nPhotos"
-    yield f"  read                  {files['read']:,}, {len(bad):,} unreadable"
+    yield f"  read                  {files['read']:,}, {len(unreadable):,} unreadable"
     if files["read"]:
         yield f"  width, pixels         {_range(files['width'])}"
         yield f"  height, pixels        {_range(files['height'])}"
@@ -157,21 +168,21 @@ def _photo_lines(files: Mapping[str, Any]) -> Iterator[str]:
     yield from _listed(
         "named for another format", [f"{row['path']}: {row['format']}" for row in files["misnamed"]]
     )
-    yield from _listed("unreadable", [f"{row['path']}: {row['reason']}" for row in bad])
+    yield from _listed("unreadable", [f"{row['path']}: {row['reason']}" for row in unreadable])
 
 
-def _copy_lines(found: Mapping[str, Any], *, split: bool) -> Iterator[str]:
+def _copy_lines(duplicates: Mapping[str, Any], *, is_split: bool) -> Iterator[str]:
     yield "\nDuplicates"
-    yield f"  same bytes            {count(len(found['exact']), 'group')}"
-    yield f"  same picture          {count(len(found['near']), 'group')}, saved in another way"
-    yield f"  spare photos          {found['spare']:,}"
-    for row in found["copies_between_splits"]:
+    yield f"  same bytes            {count(len(duplicates['exact']), 'group')}"
+    yield f"  same picture          {count(len(duplicates['near']), 'group')}, saved in another way"
+    yield f"  spare photos          {duplicates['spare']:,}"
+    for row in duplicates["copies_between_splits"]:
         photos = count(row["photos"], "photo")
         yield f"  across splits         {photos} of {row['of']} also in {row['in']}"
-    if split and not found["copies_between_splits"]:
+    if is_split and not duplicates["copies_between_splits"]:
         yield "  across splits         none"
     for title, key in (("across splits", "across_splits"), ("under two labels", "across_labels")):
-        yield from _listed(title, [" = ".join(row["paths"]) for row in found[key]])
+        yield from _listed(title, [" = ".join(row["paths"]) for row in duplicates[key]])
 
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -179,7 +190,7 @@ def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
 
     if lines:
         yield f"\n  {title}: {len(lines):,}"
-    for line in lines[:_LISTED]:
+    for line in lines[:MAX_LISTED]:
         yield fill(
             printable(line),
             80,
@@ -187,8 +198,8 @@ def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
             subsequent_indent="      ",
             break_on_hyphens=False,
         )
-    if len(lines) > _LISTED:
-        yield f"    … and {len(lines) - _LISTED:,} more: --json lists all"
+    if len(lines) > MAX_LISTED:
+        yield f"    … and {len(lines) - MAX_LISTED:,} more: --json lists all"
 
 
 def _range(values: Mapping[str, float]) -> str:
@@ -208,7 +219,7 @@ def _fitted(name: str) -> str:
     from veduta.text import printable
 
     plain = printable(name)
-    return plain if len(plain) <= _NAME else plain[: _NAME - 1] + "…"
+    return plain if len(plain) <= NAME_WIDTH else plain[: NAME_WIDTH - 1] + "…"
 
 
 def _some(names: Sequence[str], limit: int = 5) -> str:

@@ -34,7 +34,7 @@ MAX_LISTED_FILES = 20
 @click.option(
     "--labels",
     metavar="folders|FILE.csv",
-    help="Take labels from the first folder below each FOLDER, or from a CSV (path,label).",
+    help="Take labels from the class folders in each FOLDER, or from a CSV file (path,label).",
 )
 @click.option(
     "--project",

@@ -1,7 +1,7 @@
 """What a labelled collection holds, before any descriptor is computed.
 
-`describe` counts the classes, reads the photos and looks for copies. A `Description` prints as
-JSON; `veduta.pages` makes its page and its charts.
+`describe` counts the classes, reads the photos and looks for copies. A `Description` gives its
+content as JSON. `veduta.explore.description_report` makes its page and its charts.
 """
 
 from veduta.explore.classes import ClassSizes, Imbalance

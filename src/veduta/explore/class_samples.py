@@ -26,9 +26,9 @@ class PhotoLoader:
 
     def __init__(self, dataset: Dataset) -> None:
         self.root = dataset.root
-        self.paths: list[str] = dataset.table["path"].to_pylist()
-        self.labels: list[str | None] = dataset.table["label"].to_pylist()
-        self.splits: list[str] = dataset.table["split"].to_pylist()
+        self.paths = dataset.paths
+        self.labels = dataset.labels
+        self.splits = dataset.splits
 
     def load(self, row: int) -> PagePhoto:
         """Return one photo with its label and split."""
