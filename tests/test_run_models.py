@@ -42,6 +42,7 @@ from veduta.learn.training.recipe_network import build_network
 from veduta.recognize import open_model
 from veduta.recognize.confidence import PRECISIONS
 from veduta.recognize.network_scores import fit_confidence, log_odds
+from veduta.search import Engine
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -76,7 +77,7 @@ class TestEncoder:
                 and Path(hit.path).parent.name == path.parent.name
             ]
             assert itself.similarity > 0.999
-            encoder = index.engine.encoder
+            encoder = Engine(index.path).encoder
             prepared = encoder.prepare(photos.load(path, at_least=1024).pixels)
             (described,) = encoder.encode([prepared])
             assert described @ feature / np.linalg.norm(feature) == pytest.approx(1, abs=1e-4)

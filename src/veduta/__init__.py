@@ -17,40 +17,88 @@ from veduta._version import __version__
 
 if TYPE_CHECKING:
     from veduta.api import Index, create, match, open  # noqa: A004
-    from veduta.evaluation import evaluate
-    from veduta.search import Hit
+    from veduta.encoders import Encoder, Projection, load_encoder
+    from veduta.evaluation import Evaluation, RecognitionEvaluation, evaluate, evaluate_recognition
+    from veduta.index import (
+        CheckFinding,
+        Descriptors,
+        IndexedPhoto,
+        UpdateProgress,
+        UpdateReport,
+    )
+    from veduta.keypoints import Extractor, Keypoints, load_extractor
+    from veduta.recognize import Recognition, Recognizer
+    from veduta.search import Evidence, Hit, Hits, SearchOptions
     from veduta.search.pair import Match
 
-__all__ = [
-    "Hit",
-    "Index",
-    "Match",
-    "__version__",
-    "create",
-    "errors",
-    "evaluate",
-    "match",
-    "open",
-]
-
-_HOMES = {
+_MODULES = {
+    "CheckFinding": "veduta.index",
+    "Descriptors": "veduta.index",
+    "Encoder": "veduta.encoders",
+    "Evaluation": "veduta.evaluation",
+    "Evidence": "veduta.search",
+    "Extractor": "veduta.keypoints",
     "Hit": "veduta.search",
+    "Hits": "veduta.search",
     "Index": "veduta.api",
+    "IndexedPhoto": "veduta.index",
+    "Keypoints": "veduta.keypoints",
     "Match": "veduta.search.pair",
+    "Projection": "veduta.encoders",
+    "Recognition": "veduta.recognize",
+    "RecognitionEvaluation": "veduta.evaluation",
+    "Recognizer": "veduta.recognize",
+    "SearchOptions": "veduta.search",
+    "UpdateProgress": "veduta.index",
+    "UpdateReport": "veduta.index",
     "create": "veduta.api",
     "evaluate": "veduta.evaluation",
+    "evaluate_recognition": "veduta.evaluation",
+    "load_encoder": "veduta.encoders",
+    "load_extractor": "veduta.keypoints",
     "match": "veduta.api",
     "open": "veduta.api",
 }
 
+__all__ = [
+    "CheckFinding",
+    "Descriptors",
+    "Encoder",
+    "Evaluation",
+    "Evidence",
+    "Extractor",
+    "Hit",
+    "Hits",
+    "Index",
+    "IndexedPhoto",
+    "Keypoints",
+    "Match",
+    "Projection",
+    "Recognition",
+    "RecognitionEvaluation",
+    "Recognizer",
+    "SearchOptions",
+    "UpdateProgress",
+    "UpdateReport",
+    "__version__",
+    "create",
+    "errors",
+    "evaluate",
+    "evaluate_recognition",
+    "load_encoder",
+    "load_extractor",
+    "match",
+    "open",
+]
+
 
 def __getattr__(name: str) -> Any:
     # Loaded at the first use: the command line answers `--help` without numpy.
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'veduta' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -7,22 +7,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
-from veduta.errors import QueryError
+from veduta.errors import PhotoError, QueryError
 from veduta.index import (
-    AUTOMATIC_FROM,
     MANIFEST_FILE,
     CheckFinding,
+    Descriptors,
+    IndexedPhoto,
     Manifest,
     UpdateProgress,
     UpdateReport,
     build_approximate,
     check_index,
     create_index,
+    descriptors_of,
+    holds_path,
     open_snapshot,
+    photos_of,
+    read_status,
     read_thumbnails,
+    remove_photos,
     set_projection,
     update_index,
 )
@@ -43,15 +49,19 @@ from veduta.search import (
     Box,
     Engine,
     Hit,
+    Hits,
     PhotoSource,
     SearchOptions,
     hits_of,
+    search_many,
 )
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.hit_matches import draw_hit_matches
 from veduta.search.pair import Match, compare
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
 PathLike = str | os.PathLike[str]
@@ -60,33 +70,95 @@ PathLike = str | os.PathLike[str]
 class Index:
     """A collection of photos with their descriptors, in one folder on disk.
 
-    Get one from `veduta.create` or `veduta.open`.
+    Get one from `veduta.create` or `veduta.open`. As a context manager it closes itself. `len`,
+    `in` and a loop over it read the photos that can be searched.
+
+    Attributes:
+        path: the folder of the index.
     """
 
     def __init__(self, path: Path) -> None:
+        """Open the index in the folder `path`; raises as `veduta.open` does."""
         self.path = path
         self._manifest = Manifest.read(path)
-        self._engine: Engine | None = None
+        self._engines: dict[int, Engine] = {}
         self._writers: dict[str | None, Encoder] = {}
         self._recognizers: dict[tuple[str, bool], Recognizer] = {}
 
     @property
-    def engine(self) -> Engine:
-        """The search engine over this index, opened at the first search."""
-        if self._engine is None:
-            self._engine = Engine(self.path)
-        return self._engine
+    def _engine(self) -> Engine:
+        return self._engine_with_threads(0)
 
-    @property
-    def notice(self) -> str | None:
-        """What the user must know about the state of the index, or None."""
-        return self.engine.state.snapshot.notice
+    def _engine_with_threads(self, threads: int) -> Engine:
+        if threads not in self._engines:
+            self._engines[threads] = Engine(self.path, threads=threads)
+        return self._engines[threads]
 
     def __len__(self) -> int:
+        """Return the number of photos that can be searched."""
         return open_snapshot(self.path).photos
+
+    def __iter__(self) -> Iterator[IndexedPhoto]:
+        """Yield the photos that can be searched, in the order of `descriptors`."""
+        return photos_of(open_snapshot(self.path))
+
+    def __contains__(self, path: object) -> bool:
+        """Tell whether the photo with this path can be searched."""
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return False
+        return holds_path(open_snapshot(self.path), path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<veduta.Index {str(self.path)!r}, encoder {self._manifest.encoder['name']!r}>"
+
+    def close(self) -> None:
+        """Give back the memory of networks and mapped files. A later call loads them again."""
+        self._engines.clear()
+        self._writers.clear()
+        self._recognizers.clear()
+
+    def status(self) -> dict[str, Any]:
+        """Return what the index holds and in which state it is, as `veduta status --json` does.
+
+        Raises:
+            IndexDamaged: the index does not open.
+        """
+        return read_status(self.path)
+
+    def encode(self, photo: PhotoSource, *, crop: Box | None = None) -> NDArray[np.float32]:
+        """Return the descriptor of a photo, as this index compares it.
+
+        Args:
+            photo: a path, or an (H, W, 3) uint8 RGB array, upright.
+            crop: (x, y, width, height), pixels of the upright photo: only this region of it.
+
+        Returns:
+            (d,) float32 of length one. If the index has a projection, it is projected. The dot
+            product with a row of `descriptors` is their cosine similarity.
+
+        Raises:
+            PhotoError: the photo cannot be read.
+            QueryError: the array is no photo, or the region is not within it.
+        """
+        return self._engine.encode_query([photo], crop=crop, rerank="none").descriptor
+
+    def descriptors(self) -> Descriptors:
+        """Return the descriptors of all photos, mapped into memory, with their photos.
+
+        Returns:
+            `vectors`, (n, d) float16 unit rows, and `photos`, an Arrow table of n rows. They are
+            of the newest version of the index and stay as they are when it changes.
+
+        Raises:
+            IndexDamaged: the index does not open.
+        """
+        return descriptors_of(open_snapshot(self.path))
 
     def add(
         self,
@@ -112,7 +184,7 @@ class Index:
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
         if runtime not in self._writers:
-            # One worker a core, each with one thread: see docs/architecture.md.
+            # One worker a core, each with one thread: see docs/decisions/one-worker-one-photo.md.
             self._writers[runtime] = encoder_of(self._manifest, threads=1, runtime=runtime)
         known = self._manifest.keypoints
         extractor: Extractor | None = extractor_of(known, threads=1) if known else None
@@ -144,11 +216,23 @@ class Index:
         """
         set_projection(self.path, projection, power)
 
-    @property
-    def wants_approximate(self) -> bool:
-        """Whether the collection has outgrown the exact search and has no approximate index."""
-        grown = len(self) >= AUTOMATIC_FROM
-        return grown and not Manifest.read(self.path).approximate
+    def remove(self, *paths: PathLike) -> int:
+        """Remove photos from the index. The files themselves stay as they are.
+
+        Args:
+            paths: photos, or folders for all photos below them. `add` without folders no longer
+                reads a folder that was removed. A photo in a folder that remains comes back at the
+                next `add`, unless its file is gone.
+
+        Returns:
+            How many rows were removed. Paths that the index does not hold are ignored.
+
+        Raises:
+            IndexLocked: another process is writing to the index.
+        """
+        removed = remove_photos(self.path, paths)
+        self._manifest = Manifest.read(self.path)
+        return removed
 
     def build_approximate(self) -> None:
         """Search through an approximate index from now on; for many millions of photos.
@@ -173,7 +257,7 @@ class Index:
         exact: bool | None = None,
         rerank: str | None = None,
         verify: int | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Return the photos of the index that most likely show what `photos` show, best first.
 
         Args:
@@ -202,23 +286,51 @@ class Index:
         """
         if not photos:
             raise QueryError("Name at least one query photo.")
-        labels = None if label is None else (label,) if isinstance(label, str) else tuple(label)
-        given: dict[str, Any] = {
-            "k": k,
-            "labels": labels,
-            "under": None if under is None else Path(under),
-            "after": after,
-            "before": before,
-            "min_score": min_score,
-            "distance": distance,
-            "exact": exact,
-            "rerank": rerank,
-            "verify": verify,
-        }
-        changes = {name: value for name, value in given.items() if value is not None}
-        options = replace(options or SearchOptions(), **changes)
-        query = self.engine.encode_query(photos, crop=crop, rerank=options.rerank)
-        return self.engine.search(query, options)
+        options = _with_changes(
+            options,
+            k=k,
+            labels=_as_tuple(label),
+            under=None if under is None else Path(under),
+            after=after,
+            before=before,
+            min_score=min_score,
+            distance=distance,
+            exact=exact,
+            rerank=rerank,
+            verify=verify,
+        )
+        query = self._engine.encode_query(photos, crop=crop, rerank=options.rerank)
+        return Hits(self._engine.search(query, options))
+
+    def search_many(
+        self,
+        queries: Iterable[PhotoSource | Sequence[PhotoSource]],
+        *,
+        options: SearchOptions | None = None,
+        workers: int | None = None,
+        on_error: Callable[[int, PhotoError], None] | None = None,
+    ) -> Iterator[Hits]:
+        """Search with many queries, several at the same time.
+
+        Args:
+            queries: each a photo as in `search`, or a list or tuple of photos of one thing.
+            options: how to search; None: the defaults of `SearchOptions`.
+            workers: queries that are searched at the same time. None: one for each core.
+            on_error: called with the number of the query, from 0, and the error, if one of its
+                photos cannot be read. That query has no hits, and the others go on. None: the
+                error is raised.
+
+        Yields:
+            The hits of each query, in the order of `queries`.
+
+        Raises:
+            PhotoError: a photo cannot be read, and `on_error` is None.
+            QueryError: the options do not go with each other or with this index.
+        """
+        engine = self._engine_with_threads(1)
+        chosen = options or SearchOptions()
+        groups = map(_photos_of_query, queries)
+        return search_many(engine, groups, chosen, workers=workers, on_error=on_error)
 
     def recognize(
         self,
@@ -253,7 +365,7 @@ class Index:
         recognizer = self.recognizer(method, outsiders=outsiders, on_progress=on_progress)
         geometric = recognizer.geometric
         rerank = "auto" if geometric else "none"
-        query = self.engine.encode_query(photos, crop=crop, rerank=rerank)
+        query = self._engine.encode_query(photos, crop=crop, rerank=rerank)
         answer = recognizer.answer(query.descriptor, query.keypoints)
         snapshot = recognizer.labelled.gallery.snapshot
         hits = hits_of(snapshot, answer.ranking, VERIFIED_PHOTOS, corner=query.corner)
@@ -270,7 +382,7 @@ class Index:
 
         The arguments and errors are those of `recognize`.
         """
-        state = self.engine.state
+        state = self._engine.state
         kept = self._recognizers.get((method, outsiders))
         if kept is None or kept.labelled.gallery is not state.gallery:
             labels = state.snapshot.rows["label"].to_pylist()[: state.snapshot.photos]
@@ -290,20 +402,21 @@ class Index:
 
         Args:
             path: a folder that does not exist yet.
-            outsiders, on_progress: as in `recognize`.
+            outsiders: as in `recognize`.
+            on_progress: as in `recognize`.
 
         Raises:
             CollectionError: the folder is there already or cannot be written.
             QueryError: no photo of the index has a label, or it is searched through a projection.
         """
         check_new(Path(path))  # before minutes of learning
-        if self.engine.state.projection is not None:
+        if self._engine.state.projection is not None:
             raise QueryError(
                 "A model is applied to descriptors as the encoder makes them, but this index is "
                 "searched through a projection: take it away first (`index.project(None)`)."
             )
         recognizer = self.recognizer("linear", outsiders=outsiders, on_progress=on_progress)
-        encoder, extractor = self.engine.encoder, self.engine.extractor
+        encoder, extractor = self._engine.encoder, self._engine.extractor
         # As `Engine.read_photo` decodes them.
         long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
         Model.of(recognizer, encoder, long_side).save(Path(path))
@@ -314,7 +427,7 @@ class Index:
 
     def match_picture(
         self,
-        query: PhotoSource | list[PhotoSource] | tuple[PhotoSource, ...],
+        query: PhotoSource | Sequence[PhotoSource],
         hit: Hit,
         *,
         crop: Box | None = None,
@@ -333,8 +446,8 @@ class Index:
             PhotoError: a photo cannot be read (any more).
             QueryError: the index has no keypoints, or the hit is not in it (any more).
         """
-        queries = query if isinstance(query, (list, tuple)) else [query]
-        return draw_hit_matches(self.engine, queries, hit, crop=crop, width=width)
+        photos = _photos_of_query(query)
+        return draw_hit_matches(self._engine, photos, hit, crop=crop, width=width)
 
     def check(self) -> Iterator[CheckFinding]:
         """Compare every row with its photo and its checksum: see `veduta.index.check_index`."""
@@ -352,7 +465,8 @@ def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfea
 
     Raises:
         CollectionError: the folder holds something else.
-        UnknownEncoder, EncoderUnavailable: see `veduta.encoders.load_encoder`.
+        UnknownEncoder: no encoder has that name.
+        EncoderUnavailable: the encoder is not on this machine and cannot be fetched.
         QueryError: no keypoints have that name.
     """
     extractor = load_extractor(keypoints) if keypoints else None
@@ -364,7 +478,8 @@ def open(path: PathLike) -> Index:  # noqa: A001 - `veduta.open`, as the standar
     """Open the index in the folder `path`.
 
     Raises:
-        NotAnIndex, IndexDamaged: see `veduta.errors`.
+        NotAnIndex: there is no index in the folder.
+        IndexDamaged: its manifest does not read.
     """
     return Index(Path(path))
 
@@ -399,16 +514,35 @@ def match(
     """Compare two photos: do they show the same place or object?
 
     Args:
-        a, b: paths or (H, W, 3) uint8 RGB arrays, upright.
+        a: a path, or an (H, W, 3) uint8 RGB array, upright.
+        b: the other photo, likewise.
         encoder: see `veduta models`.
         keypoints: one of `veduta.keypoints.KINDS`. With others than "xfeat" no probability is
             known, and geometry alone decides.
 
     Raises:
         PhotoError: a photo cannot be read.
-        UnknownEncoder, EncoderUnavailable: see `veduta.encoders.load_encoder`.
+        UnknownEncoder: no encoder has that name.
+        EncoderUnavailable: the encoder is not on this machine and cannot be fetched.
         QueryError: no keypoints have that name, or an array is no photo.
     """
     threads = os.cpu_count() or 1
     extractor = load_extractor(keypoints, threads=threads)
     return compare(a, b, load_encoder(encoder, threads=threads), extractor)
+
+
+def _with_changes(options: SearchOptions | None, **changes: Any) -> SearchOptions:
+    """Return the options with those changes that are not None."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(options or SearchOptions(), **given)
+
+
+def _as_tuple(label: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    if label is None:
+        return None
+    return (label,) if isinstance(label, str) else tuple(label)
+
+
+def _photos_of_query(query: PhotoSource | Sequence[PhotoSource]) -> Sequence[PhotoSource]:
+    """Return the photos of a query that is one photo, or a list or tuple of photos."""
+    return query if isinstance(query, (list, tuple)) else [cast("PhotoSource", query)]

@@ -71,6 +71,7 @@ def command(
     updated. Photos are never changed. An interrupted run continues where it stopped.
     """
     from veduta import api
+    from veduta.index import outgrows_exact_search
 
     index = api.open_or_create(index_path, encoder, keypoints)
     with stages(quiet=as_json) as advance:
@@ -85,7 +86,7 @@ def command(
     if not report.interrupted:
         if project:
             _project(index, project)
-        if approximate or index.wants_approximate:
+        if approximate or outgrows_exact_search(index_path):
             index.build_approximate()
     if as_json:
         print_json({"index": str(index_path), **asdict(report)})

@@ -6,9 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from veduta.api import Index
 
 from veduta.errors import readable
 
@@ -42,6 +45,14 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
         relative = full
     is_near = len(relative) < len(full) and not relative.startswith("../..")
     return readable(relative if is_near else full)
+
+
+def print_notice(index: Index) -> None:
+    """Print on standard error what the user must know about the state of an index, if anything."""
+    from veduta.index import open_snapshot
+
+    if notice := open_snapshot(index.path).notice:
+        click.echo(f"veduta: {notice}", err=True)
 
 
 def command_line() -> str:

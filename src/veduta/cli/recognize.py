@@ -13,7 +13,7 @@ import click
 
 from veduta.cli.options import index_option, json_option
 from veduta.cli.photo_arguments import named_photos
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, print_notice, shown
 from veduta.cli.progress import progress
 from veduta.errors import PhotoError, QueryError, readable
 from veduta.text import count
@@ -205,8 +205,7 @@ def _recognizer(
     index = api.open(index_path)
     with progress("Learning", "questions", quiet=quiet) as advance:
         learned = index.recognizer(method, outsiders=outsiders, on_progress=advance)
-    if index.notice:
-        click.echo(f"veduta: {index.notice}", err=True)
+    print_notice(index)
     _warn(learned)
 
     def recognize(photo: Path) -> Recognition:

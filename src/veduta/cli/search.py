@@ -14,7 +14,7 @@ import click
 
 from veduta.cli.options import CropType, index_option, json_option, rerank_options
 from veduta.cli.photo_arguments import named_photos
-from veduta.cli.printing import bounds, file_url, print_json, shown
+from veduta.cli.printing import bounds, file_url, print_json, print_notice, shown
 from veduta.errors import PhotoError
 from veduta.search.options import DISTANCES, SearchOptions
 from veduta.text import count
@@ -130,8 +130,7 @@ def command(
             failed = True
             continue
         answers.append(Answer(group, hits))
-    if index.notice:
-        click.echo(f"veduta: {index.notice}", err=True)
+    print_notice(index)
     if as_dict:
         print_json({answer.query: [hit.path for hit in answer.hits] for answer in answers})
     elif as_json:

@@ -1,18 +1,27 @@
 """The index on disk: its table of photos, its snapshot for searches, and its updates."""
 
-from veduta.index.approximate import AUTOMATIC_FROM, build_approximate
+from veduta.index.approximate import build_approximate, outgrows_exact_search
 from veduta.index.checking import CheckFinding, RepairReport, check_index, repair_index
+from veduta.index.contents import (
+    Descriptors,
+    IndexedPhoto,
+    descriptors_of,
+    holds_path,
+    photos_of,
+)
 from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.projecting import set_projection
+from veduta.index.removing import remove_photos
 from veduta.index.snapshot import Snapshot, open_snapshot
 from veduta.index.status import read_status
 from veduta.index.table import Table, open_table, read_thumbnails
 from veduta.index.updating import UpdateProgress, UpdateReport, create_index, update_index
 
 __all__ = [
-    "AUTOMATIC_FROM",
     "MANIFEST_FILE",
     "CheckFinding",
+    "Descriptors",
+    "IndexedPhoto",
     "Manifest",
     "RepairReport",
     "Snapshot",
@@ -22,10 +31,15 @@ __all__ = [
     "build_approximate",
     "check_index",
     "create_index",
+    "descriptors_of",
+    "holds_path",
     "open_snapshot",
     "open_table",
+    "outgrows_exact_search",
+    "photos_of",
     "read_status",
     "read_thumbnails",
+    "remove_photos",
     "repair_index",
     "set_projection",
     "update_index",

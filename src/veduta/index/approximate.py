@@ -13,6 +13,7 @@ from pathlib import Path
 
 from veduta.errors import CollectionError, readable
 from veduta.index.manifest import Manifest
+from veduta.index.snapshot import open_snapshot
 from veduta.index.table import open_table, writer_lock
 
 AUTOMATIC_FROM = 2_000_000
@@ -20,6 +21,19 @@ AUTOMATIC_FROM = 2_000_000
 MIN_PHOTOS = 5_000
 """With fewer photos the approximate index cannot be trained well, and is no faster."""
 _DIMENSIONS_PER_BYTE = 16
+
+
+def outgrows_exact_search(index: Path) -> bool:
+    """Tell whether an index is large enough for an approximate index and has none yet.
+
+    Args:
+        index: the folder of the index.
+
+    Raises:
+        NotAnIndex: there is no index.
+        IndexDamaged: the index does not open.
+    """
+    return open_snapshot(index).photos >= AUTOMATIC_FROM and not Manifest.read(index).approximate
 
 
 def build_approximate(index: Path) -> None:

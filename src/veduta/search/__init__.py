@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 from veduta.search.options import DISTANCES, RERANK_MODES, VERIFIED_PHOTOS, SearchOptions
 
 if TYPE_CHECKING:
+    from veduta.search.batch import search_many
     from veduta.search.engine import Engine, hits_of
     from veduta.search.hit import Evidence, Hit
+    from veduta.search.hits import Hits
     from veduta.search.query import Box, EncodedQuery, PhotoSource, mean_descriptor
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "Engine",
     "Evidence",
     "Hit",
+    "Hits",
     "PhotoSource",
     "SearchOptions",
     "hits_of",
     "mean_descriptor",
+    "search_many",
 ]
 
 _MODULES = {
@@ -30,9 +34,11 @@ _MODULES = {
     "Engine": "engine",
     "Evidence": "hit",
     "Hit": "hit",
+    "Hits": "hits",
     "PhotoSource": "query",
     "hits_of": "engine",
     "mean_descriptor": "query",
+    "search_many": "batch",
 }
 
 

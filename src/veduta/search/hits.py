@@ -1,0 +1,80 @@
+"""The hits of one query, as a list that other tools can read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from veduta.errors import QueryError, readable
+from veduta.search.hit import Hit
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["Hits"]
+
+
+class Hits(list[Hit]):
+    """The hits of one query, best first. It is a list of `Hit`."""
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the hits as JSON types."""
+        return [hit.as_json() for hit in self]
+
+    def to_arrow(self) -> pa.Table:
+        """Return the hits as an Arrow table.
+
+        Returns:
+            One row a hit, best first. Columns: `rank` (int64, from 1), `id` (int64), `path`
+            (string; bytes that are not UTF-8 are escaped as `\\xNN`), `label` (string), `score`
+            and `similarity` (float64), `width` and `height` (int64, pixels), `taken` (timestamp in
+            seconds). Of the evidence: `verdict`, `model` (string), `probability`, `spread`
+            (float64), `inliers`, `matches` (int64). A value that is not known is null.
+        """
+        import pyarrow as pa
+
+        schema = pa.schema(
+            [
+                ("rank", pa.int64()),
+                ("id", pa.int64()),
+                ("path", pa.string()),
+                ("label", pa.string()),
+                ("score", pa.float64()),
+                ("similarity", pa.float64()),
+                ("width", pa.int64()),
+                ("height", pa.int64()),
+                ("taken", pa.timestamp("s")),
+                ("verdict", pa.string()),
+                ("probability", pa.float64()),
+                ("inliers", pa.int64()),
+                ("matches", pa.int64()),
+                ("model", pa.string()),
+                ("spread", pa.float64()),
+            ]
+        )
+        rows = []
+        for rank, hit in enumerate(self, 1):
+            row: dict[str, Any] = {
+                name: getattr(source, name)
+                for source in (hit, hit.evidence)
+                if source is not None
+                for name in schema.names
+                if hasattr(source, name)
+            }
+            rows.append(row | {"rank": rank, "path": readable(hit.path)})
+        return pa.Table.from_pylist(rows, schema=schema)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the hits as a pandas data frame with the columns of `to_arrow`.
+
+        Raises:
+            QueryError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # noqa: F401 - Arrow needs it
+        except ImportError as error:
+            raise QueryError(
+                "pandas is not installed. Install it with `pip install pandas`, or use "
+                "`hits.to_arrow()`."
+            ) from error
+        return self.to_arrow().to_pandas()
