@@ -162,7 +162,7 @@ def test_the_example_of_the_evaluation_page_runs(
     rows = names["dataset"].table.select(["label", "split"]).to_pylist()
     assert {(row["label"], row["split"]) for row in rows} == {
         ("a", "query"),
-        (None, "query"),
+        (None, "unknown"),
         ("a", "gallery"),
         (None, "distractor"),
     }
