@@ -348,7 +348,7 @@ def test_pixels_are_those_of_an_index(tmp_path: Path, fit_: Any) -> None:
         "x", Path(), "", "float-nchw", ((24, 1.0),), "y", fit=fit_, mean=seen.mean, std=seen.std
     )
     encoder._input_type = np.dtype(np.float32)
-    from veduta.encoders.fitting import long_side
+    from veduta.encoders.placement import long_side
 
     for row, path in enumerate(parts.paths):
         photo = index_photos.load(tmp_path / path, at_least=max(long_side(encoder.spec), LONG_SIDE))

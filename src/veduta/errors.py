@@ -57,7 +57,14 @@ __all__ = [
 
 
 def readable(path: str | bytes | os.PathLike[str]) -> str:
-    """Return `path` as text that any terminal can print: odd bytes become `\\xNN`."""
+    r"""Return a path as valid UTF-8: a byte that is not UTF-8 becomes `\xNN`.
+
+    Use it for messages and for names in files. `veduta.text.printable` also escapes control
+    characters, for what a terminal or a page shows.
+
+    Args:
+        path: any path.
+    """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

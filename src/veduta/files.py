@@ -127,7 +127,7 @@ def atomic_files(folder: str | os.PathLike[str], *, last: str) -> Iterator[Path]
 def write_text(
     file: str | os.PathLike[str], parts: Iterable[str], *, durable: bool = False
 ) -> None:
-    """Write text atomically, as UTF-8 with `\\n` at the end of lines.
+    r"""Write text atomically, as UTF-8 with `\n` at the end of lines.
 
     Args:
         file: the file to write. Its folder must exist.

@@ -1,8 +1,9 @@
-"""Photo → one global descriptor.
+"""From a photo to one global descriptor.
 
-`load_encoder` opens an encoder by name; `Encoder.prepare` and `Encoder.encode` turn photos into
-descriptors; `list_encoders` says what there is; `fit_projection` whitens descriptors. An encoder's
-`identity` changes with anything that changes its descriptors, so an index can refuse a stranger's.
+`load_encoder` opens an encoder by name. `Encoder.prepare` and `Encoder.encode` turn photos into
+descriptors. `list_encoders` lists the encoders. `fit_projection` whitens descriptors. An encoder's
+`identity` changes with anything that changes its descriptors, so an index can refuse descriptors of
+another encoder.
 """
 
 from veduta.encoders.encoder import Encoder

@@ -1,27 +1,40 @@
-"""The models that the package carries, as its manifest lists them."""
+"""The models that are inside the package, as their manifest lists them."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from veduta.encoders.settings import Settings, Source
 from veduta.errors import EncoderUnavailable, readable
+from veduta.validation import read_json
 
 __all__ = ["EmbeddedModel", "embedded_models", "embedded_source"]
 
 FOLDER = Path(__file__).parent / "models"
 
-# For a model asked for by its own name, not through a preset.
 LONG_SIDE = 448
+"""Pixels at which a model runs if the user names the model and no preset."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedModel:
-    """One entry of the manifest. `size` is in bytes."""
+    """A model inside the package.
+
+    Attributes:
+        name: of the model.
+        path: the ONNX file.
+        sha256: of the file, hex.
+        size: of the file, in bytes.
+        dimension: length D of a descriptor.
+        stride: multiple of pixels that both sides of a photo get.
+        licence: of the weights.
+        source: package and version that the weights come from.
+    """
 
     name: str
     path: Path
@@ -33,44 +46,67 @@ class EmbeddedModel:
     source: str
 
 
+class _Entry(msgspec.Struct):
+    """The facts about one model that are read from the manifest. There are more in the file."""
+
+    file: str
+    sha256: str
+    bytes: int
+    channels: int
+    stride: int
+    license: str
+    source_package: str
+    source_version: str
+    outputs: dict[str, Any]
+
+
+class _ModelsManifest(msgspec.Struct):
+    models: dict[str, _Entry]
+
+
 @cache
 def embedded_models() -> dict[str, EmbeddedModel]:
-    """Read the manifest: the embedded models by name.
+    """Read the manifest and return the embedded models by name.
 
     Raises:
-        EncoderUnavailable: the manifest is missing or unreadable.
+        EncoderUnavailable: the manifest is missing or does not read.
     """
-    path = FOLDER / "manifest.json"
+    file = FOLDER / "manifest.json"
     try:
-        entries: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["models"]
-        return {
-            name: EmbeddedModel(
-                name=name,
-                path=FOLDER / entry["file"],
-                sha256=entry["sha256"],
-                size=entry["bytes"],
-                dimension=entry["channels"],
-                stride=entry["stride"],
-                licence=entry["license"],
-                source=f"{entry['source_package']} {entry['source_version']}",
-            )
-            for name, entry in entries.items()
-            if "descriptor" in entry["outputs"]
-        }
-    except (OSError, ValueError, KeyError) as error:
+        entries = read_json(file, _ModelsManifest).models
+    except (OSError, ValueError) as error:
         raise EncoderUnavailable(
-            f"{readable(path)}: the list of the package's own models does not read ({error}); "
+            f"{readable(file)}: the list of the package's own models does not read ({error}); "
             "install veduta again"
         ) from error
+    return {
+        name: EmbeddedModel(
+            name=name,
+            path=FOLDER / entry.file,
+            sha256=entry.sha256,
+            size=entry.bytes,
+            dimension=entry.channels,
+            stride=entry.stride,
+            licence=entry.license,
+            source=f"{entry.source_package} {entry.source_version}",
+        )
+        for name, entry in entries.items()
+        if "descriptor" in entry.outputs
+    }
 
 
 def embedded_source(
     name: str, model: str, sizes: tuple[tuple[int, float], ...] = ((LONG_SIDE, 1.0),)
 ) -> Source:
-    """Return the embedded `model` as the encoder `name`.
+    """Return an embedded model as an encoder.
+
+    Args:
+        name: of the encoder.
+        model: name of the embedded model.
+        sizes: pairs (pixels of the long side, weight) at which it runs.
 
     Raises:
-        EncoderUnavailable: the package came without the file.
+        EncoderUnavailable: this installation lacks the file.
     """
     entry = embedded_models().get(model)
     if entry is None or not entry.path.is_file():

@@ -9,10 +9,12 @@ from veduta.encoders.presets import DEFAULT
 from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderUnavailable, UnknownEncoder
 
-__all__ = ["hub_source", "split_hub_name"]
+__all__ = ["cached_model", "hub_source", "split_hub_name"]
 
-# Where repositories keep the model, best first: the vision part of a model of text and images
-# comes before the whole.
+TIMEOUT_SECONDS = 10
+
+# Where repositories keep the model, best first. The vision part of a model of texts and images
+# comes before the whole model.
 USUAL_FILES = (
     "onnx/vision_model.onnx",
     "onnx/model.onnx",
@@ -20,31 +22,40 @@ USUAL_FILES = (
     "model.onnx",
 )
 
-NAME = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./-]+\.onnx))?")
+_NAME = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./-]+\.onnx))?")
 
 
 def split_hub_name(name: str) -> tuple[str, str | None]:
-    """Split `hub:owner/name[/file.onnx]` into the repository and the file, None if not given.
+    """Split the name of a hub model.
+
+    Args:
+        name: `hub:owner/name[/file.onnx]`.
+
+    Returns:
+        The repository, and the file or None.
 
     Raises:
-        UnknownEncoder: the name is of another form.
+        UnknownEncoder: the name has another form.
     """
-    found = NAME.fullmatch(name)
-    if found is None or ".." in name:
+    match = _NAME.fullmatch(name)
+    if match is None or ".." in name:
         raise UnknownEncoder(
             f"{name!r} names no model on the hub; the form is hub:owner/name or "
             "hub:owner/name/folder/file.onnx"
         )
-    return found["repository"], found["file"]
+    return match["repository"], match["file"]
 
 
 def hub_source(name: str) -> Source:
-    """Find the model in the hub's cache on this machine, or download it into that cache.
+    """Find a model in the hub's cache on this machine, or download it into that cache.
+
+    Args:
+        name: `hub:owner/name[/file.onnx]`.
 
     Raises:
-        UnknownEncoder: the name is of another form.
-        EncoderUnavailable: not in the cache, and huggingface-hub is not installed, the hub is not
-            reachable, or it has no such repository or file.
+        UnknownEncoder: the name has another form.
+        EncoderUnavailable: the model is not in the cache, and huggingface-hub is not installed,
+            the hub is not reachable, or it has no such repository or file.
         EncoderError: the settings that came with the model do not read.
     """
     repository, file = split_hub_name(name)
@@ -55,10 +66,14 @@ def hub_source(name: str) -> Source:
 
 
 def cached_model(repository: str, file: str | None) -> Path | None:
-    """Return the model's path in the hub's cache on this machine, None if it is not there.
+    """Return the path of a model in the hub's cache on this machine, None if it is not there.
 
-    A model without its preprocessor_config.json counts as not there: run with guessed colours it
-    would give other descriptors than the complete one.
+    A model without its preprocessor_config.json counts as missing. With guessed colours its
+    descriptors would differ from those of the complete model.
+
+    Args:
+        repository: "owner/name".
+        file: path in the repository; None for the first of `USUAL_FILES`.
     """
     try:
         from huggingface_hub import try_to_load_from_cache
@@ -67,9 +82,9 @@ def cached_model(repository: str, file: str | None) -> Path | None:
     if not isinstance(try_to_load_from_cache(repository, "preprocessor_config.json"), str):
         return None
     for candidate in (file,) if file else USUAL_FILES:
-        found = try_to_load_from_cache(repository, candidate)
-        if isinstance(found, str) and Path(found).is_file():
-            return Path(found)
+        path = try_to_load_from_cache(repository, candidate)
+        if isinstance(path, str) and Path(path).is_file():
+            return Path(path)
     return None
 
 
@@ -82,14 +97,14 @@ def _download(name: str, repository: str, file: str | None) -> Path:
         ) from error
     try:
         if file is None:
-            # Not list_repo_files: without a network that tries again for twenty seconds.
-            entries = HfApi().model_info(repository, timeout=10).siblings or []
+            # `list_repo_files` would try for twenty seconds if there is no network.
+            entries = HfApi().model_info(repository, timeout=TIMEOUT_SECONDS).siblings or []
             file = _choose(name, repository, [entry.rfilename for entry in entries])
         wanted = [file, f"{file}_data", f"{file}.data", "preprocessor_config.json"]
         folder = snapshot_download(repository, allow_patterns=wanted)
     except EncoderUnavailable:
         raise
-    # The client lets through whatever its HTTP library raises, and that library has changed.
+    # The client raises anything that its HTTP library raises, and that library has changed.
     except Exception as error:
         detail = " ".join(str(error).split())[:200]
         reason = f"the hub does not give it ({type(error).__name__}: {detail})"

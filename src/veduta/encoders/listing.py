@@ -1,4 +1,4 @@
-"""The encoders that a person can choose from, for `veduta models`."""
+"""The list of encoders, for `veduta models`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from veduta.encoders.presets import PRESETS
 
 __all__ = ["list_encoders"]
 
-# Well-known models with ONNX files on the hub: name, bytes of the file, dimension, licence, origin.
+# Well-known models with ONNX files on the hub: name, bytes of the file, dimension, licence, source.
 HUB_MODELS = (
     ("hub:Xenova/dinov2-small", 88_500_000, 384, "Apache-2.0", "DINOv2 ViT-S/14, Meta"),
     ("hub:Xenova/dinov2-base", 347_000_000, 768, "Apache-2.0", "DINOv2 ViT-B/14, Meta"),
@@ -35,9 +35,12 @@ HUB_MODELS = (
 def list_encoders() -> list[dict[str, object]]:
     """List presets, embedded models and well-known hub models.
 
-    Each entry has `name`, `size` (bytes of the model file; for a hub model not on this machine
-    about what it will be), `dimension`, `licence`, `source` and `available` (on this machine
-    now). Any other hub model, timm model or `.onnx` file works too.
+    Any other hub model, timm model or `.onnx` file is an encoder, too.
+
+    Returns:
+        One dictionary for each, with "name", "size" (bytes of the model file; an estimate for a hub
+        model that is not on this machine), "dimension", "licence", "source" and "available"
+        (whether it is on this machine now).
     """
     models = embedded_models()
     entries = [
@@ -64,18 +67,18 @@ def _embedded(name: str, model: EmbeddedModel, source: str) -> dict[str, object]
     }
 
 
-def _hub(name: str, size: int, dimension: int, licence: str, origin: str) -> dict[str, object]:
+def _hub(name: str, size: int, dimension: int, licence: str, source: str) -> dict[str, object]:
     path = cached_model(*split_hub_name(name))
     return {
         "name": name,
-        "size": size if path is None else _bytes(path),
+        "size": size if path is None else _file_bytes(path),
         "dimension": dimension,
         "licence": licence,
-        "source": origin,
+        "source": source,
         "available": path is not None,
     }
 
 
-def _bytes(model: Path) -> int:
+def _file_bytes(model: Path) -> int:
     weights = model.with_name(f"{model.name}_data")
     return model.stat().st_size + (weights.stat().st_size if weights.is_file() else 0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veduta.encoders.fitting import long_side, place
+from veduta.encoders.placement import long_side, place
 from veduta.encoders.pooling import pool, unit
 from veduta.errors import EncoderError
 from veduta.photos import resize

@@ -1,4 +1,4 @@
-"""From a network's output to one vector a photo, and vectors to length one."""
+"""From a network's output to one vector for each photo, of length one."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ if TYPE_CHECKING:
 
 __all__ = ["pool", "unit"]
 
-# The floor under activations in GeM, as in the authors' code: a power of zero has no gradient,
-# and a photo on which nothing fires still gets a direction.
+# The least activation in GeM, as in the authors' code. A power of zero has no gradient. A photo
+# without any activation still gets a direction.
 GEM_FLOOR = 1e-6
 
-RANK = {"graph": 2, "gem": 4, "average": 4, "cls": 3, "mean_tokens": 3}
+OUTPUT_RANKS = {"graph": 2, "gem": 4, "average": 4, "cls": 3, "mean_tokens": 3}
 
 
 def pool(output: NDArray[np.float32], pooling: Pooling, gem_p: float) -> NDArray[np.float32]:
     """Reduce a network's output to vectors (N, D) float32, not yet of length one.
 
-    `graph` takes (N, D) and also (N, D, 1, 1); `gem` and `average` take a feature map
-    (N, C, h, w); `cls` and `mean_tokens` take tokens (N, T, C). GeM is the generalised mean of
-    Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018.
+    GeM is the generalised mean of Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with
+    No Human Annotation", 2018.
+
+    Args:
+        output: (N, D) or (N, D, 1, 1) for `graph`; a feature map (N, C, h, w) for `gem` and
+            `average`; tokens (N, T, C) for `cls` and `mean_tokens`.
+        pooling: how to reduce it.
+        gem_p: the power of `gem`.
 
     Raises:
         EncoderError: the output has another rank.
     """
     if pooling == "graph" and output.ndim > 2 and output[0].size == output.shape[1]:
         output = output.reshape(len(output), -1)
-    if output.ndim != RANK[pooling]:
+    if output.ndim != OUTPUT_RANKS[pooling]:
         raise EncoderError(
-            f"pooling {pooling!r} wants an output of rank {RANK[pooling]}, "
+            f"pooling {pooling!r} wants an output of rank {OUTPUT_RANKS[pooling]}, "
             f"the model gave one of shape {output.shape}"
         )
     if pooling == "gem":
@@ -56,8 +61,11 @@ def pool(output: NDArray[np.float32], pooling: Pooling, gem_p: float) -> NDArray
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """Scale the rows of `vectors` (N, D) to Euclidean length one, float32.
 
-    A row of zeros (a network with nothing to say about a blank photo) becomes the vector with
-    all components equal, which is what GeM gives in that case, so that no row is ever NaN.
+    A network may return a row of zeros for a blank photo. It becomes the vector with all components
+    equal, which is also the result of GeM. So no row is ever NaN.
+
+    Args:
+        vectors: (N, D).
 
     Raises:
         EncoderError: a component is infinite or not a number.
@@ -65,7 +73,7 @@ def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     rows = np.asarray(vectors, dtype=np.float64)
     if not np.isfinite(rows).all():
         raise EncoderError("the model gave infinite or undefined numbers: its weights are damaged")
-    # Division by the largest component first keeps squares of tiny numbers from vanishing.
+    # The division by the largest component keeps the squares of tiny numbers above zero.
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
     rows = np.where(largest > 0, rows / np.where(largest > 0, largest, 1.0), 1.0)
     return _float32(rows / np.linalg.norm(rows, axis=1, keepdims=True))

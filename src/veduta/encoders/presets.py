@@ -1,4 +1,4 @@
-"""The names that stand for a choice made by measurement: a model and the sizes it runs at."""
+"""The presets: names for a model and the sizes at which it runs, chosen by measurement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ __all__ = ["DEFAULT", "PRESETS", "Preset"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """An embedded model and the long sides (pixels, weight) it runs at."""
+    """A choice of a model.
+
+    Attributes:
+        model: name of an embedded model.
+        sizes: pairs (pixels of the long side, weight) at which it runs.
+    """
 
     model: str
     sizes: tuple[tuple[int, float], ...]

@@ -1,4 +1,4 @@
-"""A linear projection of descriptors, and PCA-whitening, which is one, fitted on the collection.
+"""A linear projection of descriptors, and PCA-whitening: a projection fitted on the collection.
 
 After Jégou and Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA
 and whitening", ECCV 2012: subtract the mean, rotate to the principal axes, divide each axis by a
@@ -17,6 +17,7 @@ import numpy as np
 
 from veduta.encoders.pooling import unit
 from veduta.errors import EncoderError, readable
+from veduta.files import atomic_file
 
 if TYPE_CHECKING:
     import os
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Projection", "fit_projection"]
 
-# Share of the largest variance below which an axis is noise that whitening would blow up.
-VARIANCE_FLOOR = 1e-6
+# An axis with a smaller share of the largest variance is noise, which whitening would amplify.
+MIN_VARIANCE_SHARE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,10 @@ class Projection:
             its scale.
         power: of the whitening, 0 to 1.
         samples: number of descriptors that it was fitted on.
-        encoder: identity of the encoder whose descriptors these were; empty: not known.
+        encoder: identity of the encoder of these descriptors; empty if it is not known.
+
+    Raises:
+        EncoderError: the shapes do not fit, or a number is not finite.
     """
 
     mean: NDArray[np.float32]
@@ -61,7 +65,7 @@ class Projection:
 
     @cached_property
     def identity(self) -> str:
-        """16 hex digits: BLAKE3 over mean and matrix, all that `apply` depends on."""
+        """16 hex digits: BLAKE3 over mean and matrix, on which `apply` depends."""
         from blake3 import blake3
 
         digest = blake3(f"projection 1 {self.matrix.shape}".encode())
@@ -70,7 +74,13 @@ class Projection:
         return digest.hexdigest()[:16]
 
     def apply(self, descriptors: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Project descriptors (N, D) to (N, d) float32, rows of length one.
+        """Project descriptors.
+
+        Args:
+            descriptors: (N, D).
+
+        Returns:
+            (N, d) float32, rows of length one.
 
         Raises:
             EncoderError: the descriptors are of another dimension, or not finite.
@@ -83,9 +93,16 @@ class Projection:
         return unit((np.asarray(descriptors, dtype=np.float32) - self.mean) @ self.matrix)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the projection to `path` as .npz, at exactly that name."""
-        # A stream, because numpy would append .npz to a bare path.
-        with Path(path).open("wb") as stream:
+        """Write the projection as .npz.
+
+        Args:
+            path: the file. No extension is added to its name.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        # numpy would append .npz to a path, so it gets an open file.
+        with atomic_file(path) as draft, draft.open("wb") as stream:
             np.savez(
                 stream,
                 mean=self.mean,
@@ -99,11 +116,14 @@ class Projection:
     def load(cls, path: str | os.PathLike[str]) -> Projection:
         """Read a projection that `save` wrote.
 
+        Args:
+            path: the file.
+
         Raises:
             EncoderError: the file is missing, damaged, or something else.
         """
         try:
-            # Opened here: numpy leaves its own file open when the content is no archive.
+            # numpy would leave a file that it opened open if the content is no archive.
             with (
                 Path(path).open("rb") as stream,
                 np.load(stream, allow_pickle=False) as parts,
@@ -137,20 +157,21 @@ def fit_projection(
     power: float = 0.5,
     shrinkage: float | None = None,
 ) -> Projection:
-    """Fit a PCA-whitening on a stream of descriptors, seen once, in memory D × D.
+    """Fit a PCA-whitening in one pass over a stream of descriptors, in memory D × D.
 
     Args:
         batches: arrays (n, D), any n >= 0.
-        dimension: d, 1 to D; None keeps all D.
-        power: 0 only rotates, 0.5 divides by the square root of the standard deviation, 1 whitens
-            (the projected samples, before they are scaled to length one, have covariance identity).
+        dimension: d, 1 to D. None keeps all D.
+        power: 0 only rotates, 0.5 divides by the square root of the standard deviation, 1 whitens:
+            the covariance of the projected samples, before they are scaled to length one, is the
+            identity.
         shrinkage: share, 0 to 1, of the covariance that is replaced by its mean variance on the
             diagonal (Ledoit and Wolf, 2004), for an estimate from few samples. None takes
-            D / (D + N), which is 1/2 at N = D and fades as the samples grow.
+            D / (D + N), which is 1/2 at N = D and falls as the samples grow.
 
     Raises:
-        EncoderError: an argument is out of range, the batches disagree in dimension, are not
-            finite, all equal, or fewer than max(2, d) samples came.
+        EncoderError: an argument is out of range, the batches disagree in dimension, they are not
+            finite or all equal, or there are fewer than max(2, d) samples.
     """
     if not 0 <= power <= 1:
         raise EncoderError(f"the power of the whitening must be in 0 to 1, not {power}")
@@ -175,9 +196,9 @@ def fit_projection(
     variances, axes = np.linalg.eigh(covariance)
     order = np.argsort(variances)[::-1][:kept]
     variances, axes = variances[order], axes[:, order]
-    # An axis and its opposite are equally good: fix the sign, so that a fit can be repeated.
+    # An axis and its opposite are equally good. A fixed sign makes the fit repeatable.
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(kept)] < 0, -1.0, 1.0)
-    scales = np.maximum(variances, VARIANCE_FLOOR * variances[0]) ** (-power / 2)
+    scales = np.maximum(variances, MIN_VARIANCE_SHARE * variances[0]) ** (-power / 2)
     return Projection(
         mean.astype(np.float32),
         np.ascontiguousarray(axes * scales, dtype=np.float32),
@@ -205,9 +226,9 @@ def _moments(
         if not count:
             mean = np.zeros(rows.shape[1])
             scatter = np.zeros((rows.shape[1], rows.shape[1]))
-        here = rows.mean(axis=0)
-        centred = rows - here
-        shift = here - mean
+        batch_mean = rows.mean(axis=0)
+        centred = rows - batch_mean
+        shift = batch_mean - mean
         total = count + len(rows)
         scatter += centred.T @ centred + np.outer(shift, shift) * (count * len(rows) / total)
         mean = mean + shift * (len(rows) / total)

@@ -1,6 +1,6 @@
-"""Running an ONNX file: ONNX Runtime, or OpenVINO where it is installed.
+"""Run an ONNX file with ONNX Runtime, or with OpenVINO if it is installed.
 
-The two libraries are imported when a model is opened, never before.
+The two libraries are imported when a model is opened, not before.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ __all__ = ["RUNTIMES", "Model", "Port", "open_onnxruntime", "open_openvino", "op
 
 RUNTIMES = ("onnxruntime", "openvino")
 
-_OPENVINO_KINDS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "u8": "uint8"}
+_NUMPY_KINDS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "u8": "uint8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output of a graph. `shape` has None for each size that is free."""
+    """An input or output of a graph.
+
+    Attributes:
+        name: of the port.
+        kind: data type, such as "float32".
+        shape: None for each size that is free.
+    """
 
     name: str
     kind: str
@@ -42,7 +48,14 @@ class Port:
 
 
 class Model(Protocol):
-    """An opened model. `run` may be called from several threads at once."""
+    """An opened model.
+
+    Attributes:
+        runtime: one of `RUNTIMES`.
+        precision: of the arithmetic, such as "float32".
+        inputs: of the graph.
+        outputs: of the graph.
+    """
 
     runtime: str
     precision: str
@@ -50,29 +63,39 @@ class Model(Protocol):
     outputs: tuple[Port, ...]
 
     def run(self, batch: NDArray[Any], output: str) -> NDArray[np.float32]:
-        """Give the named output for `batch`, an array as the first input wants it."""
+        """Run the model. Several threads may call this at the same time.
+
+        Args:
+            batch: an array for the first input.
+            output: name of the output to return.
+
+        Raises:
+            EncoderError: the model fails on this input.
+        """
         ...
 
 
 def openvino_installed() -> bool:
-    """Say whether OpenVINO can be imported, without importing it."""
+    """Return whether OpenVINO is installed, without importing it."""
     return find_spec("openvino") is not None
 
 
 def open_onnxruntime(path: Path, threads: int) -> Model:
     """Open an ONNX file with ONNX Runtime on the processor.
 
-    `threads` (>= 1) is the number that one call of `run` uses.
+    Args:
+        path: the file.
+        threads: number that one call of `run` uses, >= 1.
 
     Raises:
-        EncoderError: the file is no ONNX model, or uses what this ONNX Runtime does not know.
+        EncoderError: the file is no ONNX model, or has operators that ONNX Runtime does not know.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A spinning pool burns the cores that decode the next photos.
+    # A spinning pool would occupy the cores that decode the next photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
@@ -128,19 +151,23 @@ def _onnxruntime_errors() -> tuple[type[Exception], ...]:
 def open_openvino(path: Path, threads: int) -> Model:
     """Open an ONNX file with OpenVINO on the processor.
 
-    `threads` (>= 1) is the number that one call of `run` uses; as many calls run side by side as
-    the cores allow. The arithmetic is what the processor does fastest, bfloat16 where it has it;
-    `precision` of the result says which.
+    The arithmetic is the one that the processor does fastest: bfloat16 if it has it. `precision` of
+    the result says which.
+
+    Args:
+        path: the file.
+        threads: number that one call of `run` uses, >= 1. Other calls run at the same time on the
+            other cores.
 
     Raises:
         EncoderError: OpenVINO does not open the file.
     """
-    # Importing OpenVINO reports its use to its makers over the network, in a forked process.
-    # Veduta sends nothing anywhere; OpenVINO does without that module if it is not there.
+    # OpenVINO reports its import to its makers over the network, in a forked process. Veduta sends
+    # nothing anywhere. OpenVINO works without that module.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
-    # One call uses one stream; callers beyond the number of streams wait for a free one.
+    # One call uses one stream. If all streams are in use, a caller waits for a free one.
     streams = max(1, (os.cpu_count() or 1) // threads)
     settings: dict[str, object] = {
         "NUM_STREAMS": streams,
@@ -163,7 +190,7 @@ class _OpenvinoModel:
         # An infer request holds its own buffers and serves one call at a time.
         self._local = threading.local()
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.precision = _OPENVINO_KINDS.get(hint, hint)
+        self.precision = _NUMPY_KINDS.get(hint, hint)
         self.inputs = tuple(_openvino_port(node) for node in compiled.inputs)
         self.outputs = tuple(_openvino_port(node) for node in compiled.outputs)
 
@@ -183,7 +210,7 @@ def _openvino_port(node: Any) -> Port:
     shape = tuple(
         None if size.is_dynamic else size.get_length() for size in node.get_partial_shape()
     )
-    return Port(node.get_any_name(), _OPENVINO_KINDS.get(kind, kind), shape)
+    return Port(node.get_any_name(), _NUMPY_KINDS.get(kind, kind), shape)
 
 
 def _cannot_open(path: Path, library: str, error: Exception) -> EncoderError:

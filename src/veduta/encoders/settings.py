@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, get_args
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from veduta.encoders.spec import Fit, Pooling, Triple
 from veduta.errors import EncoderError, readable
 from veduta.text import did_you_mean
+from veduta.validation import InvalidValue, convert, expected, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["Settings", "Source", "settings_beside"]
@@ -21,7 +22,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The fields of `EncoderSpec` that are known; None where the model itself must tell."""
+    """The fields of `EncoderSpec` that are known.
+
+    Attributes:
+        sizes: pairs (pixels, weight).
+        fit: how a photo gets the shape that the network takes.
+        stride: of both sides, in pixels.
+        keep: share of the short side that `crop` keeps.
+        scale: factor on the bytes.
+        mean: of each channel.
+        std: of each channel.
+        pooling: how the output becomes a vector.
+        gem_p: the power of `gem`.
+        output: name of the graph's output.
+
+    A field is None if the model itself must say it. `EncoderSpec` documents the fields.
+    """
 
     sizes: tuple[tuple[int, float], ...] | None = None
     fit: Fit | None = None
@@ -37,9 +53,13 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model file on this machine and what is known of it.
+    """A model file on this machine, and what is known of it.
 
-    `sha256` is the digest that the file must have, None where any file will do.
+    Attributes:
+        name: what the user asks for.
+        path: the ONNX file.
+        settings: what is known of it.
+        sha256: the digest that the file must have, hex; None if any file will do.
     """
 
     name: str
@@ -49,15 +69,23 @@ class Source:
 
 
 def settings_beside(model: Path) -> Settings:
-    """Read the settings that lie beside an ONNX file; empty settings where there are none.
+    """Read the settings beside an ONNX file.
 
-    Looked for in this order: `MODEL.json` beside `MODEL.onnx`, an object whose keys are the
-    fields of `Settings`, e.g. `{"sizes": [320, [448, 0.5]], "pooling": "gem"}`, where a size is a
-    number of pixels or a pair [pixels, weight]; then the `preprocessor_config.json` of model hubs,
-    in the same folder or the one above.
+    The first of these files is read:
+
+    1. `MODEL.json` beside `MODEL.onnx`: an object whose keys are the fields of `Settings`, such as
+       `{"sizes": [320, [448, 0.5]], "pooling": "gem"}`. A size is a number of pixels or a pair
+       [pixels, weight].
+    2. `preprocessor_config.json` of model hubs, in the same folder or the one above.
+
+    Args:
+        model: the ONNX file.
+
+    Returns:
+        The settings; empty ones if there is no such file.
 
     Raises:
-        EncoderError: such a file does not read, or a value in it is not understood.
+        EncoderError: the file does not read, or a value in it is wrong.
     """
     sidecar = model.with_suffix(".json")
     if sidecar.is_file():
@@ -69,114 +97,69 @@ def settings_beside(model: Path) -> Settings:
     return Settings()
 
 
-def _from_sidecar(path: Path) -> Settings:
-    values = _read_object(path)
-    readers: dict[str, Callable[[object], object]] = {
-        "sizes": _sizes,
-        "fit": lambda value: _one_of(value, get_args(Fit)),
-        "stride": _whole,
-        "keep": _number,
-        "scale": _number,
-        "mean": _triple,
-        "std": _triple,
-        "pooling": lambda value: _one_of(value, get_args(Pooling)),
-        "gem_p": _number,
-        "output": _text,
-    }
-    known: dict[str, object] = {}
-    for key, value in values.items():
-        if key not in readers:
-            advice = did_you_mean(key, readers) or f"known are {', '.join(readers)}"
-            raise EncoderError(f"{readable(path)}: unknown key {key!r}; {advice}")
-        known[key] = _read(path, key, value, readers[key])
-    return Settings(**known)  # type: ignore[arg-type]
+def _from_sidecar(file: Path) -> Settings:
+    values = _read(file)
+    known = [field.name for field in fields(Settings)]
+    for key in values:
+        if key not in known:
+            advice = did_you_mean(key, known) or f"known are {', '.join(known)}"
+            raise EncoderError(f"{readable(file)}: unknown key {key!r}; {advice}")
+    sizes = values.get("sizes")
+    if isinstance(sizes, list):
+        values["sizes"] = [size if isinstance(size, list) else [size, 1.0] for size in sizes]
+    return _convert(file, values, Settings)
 
 
-def _from_hub_config(path: Path) -> Settings:
-    """Understand the image processors of CLIP, SigLIP, DINOv2, DINOv3, ViT and their kin."""
-    values = _read_object(path)
-    cropped = bool(values.get("do_center_crop", False))
-    resized = _read(path, "size", values.get("size"), _side)
-    side = _read(path, "crop_size", values.get("crop_size"), _side) if cropped else resized
-    normalised = values.get("do_normalize") is not False
-    mean = _read(path, "image_mean", values.get("image_mean") or [0.5] * 3, _triple)
-    std = _read(path, "image_std", values.get("image_std") or [0.5] * 3, _triple)
-    scale = _read(path, "rescale_factor", values.get("rescale_factor") or 1 / 255, _number)
-    keep = min(1.0, side / resized) if cropped and side and resized else 1.0
+class _HubConfig(msgspec.Struct):
+    """The keys of a `preprocessor_config.json` that are read."""
+
+    size: int | dict[str, int | None] | None = None
+    crop_size: int | dict[str, int | None] | None = None
+    do_center_crop: bool | None = None
+    do_rescale: bool | None = None
+    rescale_factor: float | None = None
+    do_normalize: bool | None = None
+    image_mean: Triple | None = None
+    image_std: Triple | None = None
+
+
+def _from_hub_config(file: Path) -> Settings:
+    """Read the settings of the image processors of CLIP, SigLIP, DINOv2, DINOv3, ViT and others."""
+    config = _convert(file, _read(file), _HubConfig)
+    cropped = bool(config.do_center_crop)
+    resized_side = _side(file, "size", config.size)
+    side = _side(file, "crop_size", config.crop_size) if cropped else resized_side
+    normalised = config.do_normalize is not False
     return Settings(
         sizes=((side, 1.0),) if side else None,
         fit="crop" if cropped else "squash",
-        keep=keep,
-        scale=scale if values.get("do_rescale") is not False else 1.0,
-        mean=mean if normalised else (0.0, 0.0, 0.0),
-        std=std if normalised else (1.0, 1.0, 1.0),
+        keep=min(1.0, side / resized_side) if cropped and side and resized_side else 1.0,
+        scale=1.0 if config.do_rescale is False else config.rescale_factor or 1 / 255,
+        mean=config.image_mean or (0.5, 0.5, 0.5) if normalised else (0.0, 0.0, 0.0),
+        std=config.image_std or (0.5, 0.5, 0.5) if normalised else (1.0, 1.0, 1.0),
     )
 
 
-def _read_object(path: Path) -> dict[str, object]:
+def _side(file: Path, key: str, size: int | dict[str, int | None] | None) -> int | None:
+    """Return the side of a size: 224, {"shortest_edge": 224} or {"height": 224, "width": 224}."""
+    if not isinstance(size, dict):
+        return size
+    sides = {side for edge, side in size.items() if edge != "longest_edge"}
+    if len(sides) != 1:
+        raise EncoderError(f"{readable(file)}: {key}: expected a square or a shortest edge")
+    return sides.pop()
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise EncoderError(f"{readable(path)}: not readable as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise EncoderError(f"{readable(path)}: a JSON object is wanted at the top")
-    return values
+        return read_json(file, dict[str, Any])
+    except (OSError, InvalidValue) as error:
+        raise EncoderError(f"{readable(file)}: the settings do not read ({error})") from error
 
 
-def _read(path: Path, key: str, value: object, reader: Callable[[object], T]) -> T:
+def _convert(file: Path, values: dict[str, Any], kind: type[T]) -> T:
     try:
-        return reader(value)
-    except (TypeError, ValueError) as error:
-        raise EncoderError(f"{readable(path)}: {key}: {error}, not {value!r}") from error
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("a number is wanted")
-    return float(value)
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError("a whole number is wanted")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a text is wanted")
-    return value
-
-
-def _one_of(value: object, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f"one of {', '.join(choices)} is wanted")
-    return str(value)
-
-
-def _triple(value: object) -> Triple:
-    if not isinstance(value, list) or len(value) != 3:
-        raise TypeError("a list of three numbers is wanted")
-    red, green, blue = (_number(part) for part in value)
-    return red, green, blue
-
-
-def _sizes(value: object) -> tuple[tuple[int, float], ...]:
-    if not isinstance(value, list):
-        raise TypeError("a list of sizes is wanted")
-    pairs = [part if isinstance(part, list) else [part, 1.0] for part in value]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError("each size must be pixels or [pixels, weight]")
-    return tuple((_whole(side), _number(weight)) for side, weight in pairs)
-
-
-def _side(value: object) -> int | None:
-    """The side of a hub's `size`: 224, {"shortest_edge": 224} or {"height": 224, "width": 224}."""
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        sides = {_whole(part) for key, part in value.items() if key != "longest_edge"}
-        if len(sides) != 1:
-            raise ValueError("a square size or a shortest edge is wanted")
-        return sides.pop()
-    return _whole(value)
+        return convert(values, kind)
+    except InvalidValue as error:
+        key = error.key
+        raise EncoderError(f"{readable(file)}: {key}: expected {expected(kind, key)}") from error

@@ -1,4 +1,4 @@
-"""From the name of an encoder to a model file on this machine."""
+"""From the name of an encoder to its model file on this machine."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from veduta.text import did_you_mean
 __all__ = ["RUN_MODEL", "resolve"]
 
 RUN_MODEL = "model.onnx"
-"""The encoder in the folder that `veduta train` leaves."""
+"""The file of the encoder in the folder of a run of `veduta train`."""
 
 
 def resolve(name: str) -> Source:
-    """Find the model that `name` stands for; fetch or export it where the name asks for that.
+    """Find the model of an encoder. Hub models are fetched and timm models exported if needed.
 
-    `name` is a preset ("fast", "accurate"), an embedded model ("efficientnet-lite0"), the path of
-    an `.onnx` file, the folder of a run of `veduta train`, `hub:owner/name[/file.onnx]` or
-    `timm:name`.
+    The source of a path is named by the absolute path. So an index that stores the name finds the
+    file again from any folder.
 
-    The source of a path is named by the absolute path, so that an index that remembers the name
-    finds the file again from any folder.
+    Args:
+        name: a preset ("fast", "accurate"), an embedded model ("efficientnet-lite0"), the path of
+            an `.onnx` file, the folder of a run of `veduta train`, `hub:owner/name[/file.onnx]` or
+            `timm:name`.
 
     Raises:
         UnknownEncoder: the name is none of these.
-        EncoderUnavailable: the model is neither on this machine nor to be had now.
+        EncoderUnavailable: the model is not on this machine and cannot be fetched now.
         EncoderError: the settings beside the model do not read.
     """
     if name in PRESETS:
@@ -55,10 +56,10 @@ def resolve(name: str) -> Source:
             )
         if not path.is_file():
             raise EncoderUnavailable(
-                f"{name}: there is no such file; {DEFAULT!r} is inside the package and always there"
+                f"{name}: there is no such file; {DEFAULT!r} is inside the package"
             )
         return Source(str(path), path, settings_beside(path))
-    raise UnknownEncoder(_unknown(name))
+    raise _unknown_encoder(name)
 
 
 def _run_source(run: Path) -> Source:
@@ -70,10 +71,10 @@ def _run_source(run: Path) -> Source:
     return Source(str(run), model, settings_beside(model))
 
 
-def _unknown(name: str) -> str:
+def _unknown_encoder(name: str) -> UnknownEncoder:
     names = [*PRESETS, *embedded_models()]
     advice = did_you_mean(name, names) or (
         f"known are {', '.join(names)}, a path to an .onnx file, the folder of a run of "
         "`veduta train`, hub:owner/name and timm:name"
     )
-    return f"no encoder is called {name!r}; {advice}"
+    return UnknownEncoder(f"no encoder is called {name!r}; {advice}")

@@ -1,4 +1,4 @@
-"""What decides an encoder's numbers: one frozen description, and its identity."""
+"""Everything that decides an encoder's descriptors: one frozen description, and its identity."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Layout = Literal["uint8-nhwc", "float-nchw", "float-nhwc"]
 Fit = Literal["aspect", "crop", "squash"]
 Pooling = Literal["graph", "gem", "average", "cls", "mean_tokens"]
 
-# Raised when the code changes what a photo's numbers are although no field below changes, so
-# that an index made before the change is refused.
-RECIPE = 1
+# Raise this when the code changes descriptors although no field of `EncoderSpec` changes. Then an
+# index from before the change is refused.
+CODE_VERSION = 1
 
 Triple = tuple[float, float, float]
 
@@ -30,23 +30,24 @@ class EncoderSpec:
     """Everything that decides a descriptor: weights, preprocessing, pooling.
 
     Attributes:
-        name: what the user asks for; no part of the identity.
-        model: the ONNX file; its place is no part of the identity, its bytes are.
+        name: what the user asks for. It is no part of the identity.
+        model: the ONNX file. Its path is no part of the identity; its bytes are.
         sha256: of the model file (and of the weights file beside it, if it has one), hex.
-        layout: what the graph takes. `uint8-nhwc`: RGB bytes (N, H, W, 3), normalised inside the
-            graph. `float-nchw`, `float-nhwc`: `(rgb * scale - mean) / std`.
+        layout: what the graph takes: `uint8-nhwc` is RGB bytes (N, H, W, 3), normalised inside the
+            graph; `float-nchw` and `float-nhwc` are `(rgb * scale - mean) / std`.
         sizes: pairs (pixels, weight). The unit descriptors of all sizes are added by weight.
-            Pixels are the long side for the fit `aspect`, the side of the square otherwise.
-        fit: `aspect` keeps the photo's shape, both sides rounded to a multiple of `stride`;
-            `crop` takes the centre square, `keep` of the short side; `squash` makes it square.
-        stride: multiple of pixels that both sides get under `aspect`.
+            Pixels are the long side for the fit `aspect`, else the side of the square.
+        fit: `aspect` keeps the shape of the photo, with both sides rounded to a multiple of
+            `stride`; `crop` takes the centre square, `keep` of the short side; `squash` makes the
+            photo square.
+        stride: multiple of pixels that both sides get with `aspect`.
         keep: share (0, 1] of the short side that `crop` keeps.
         scale: factor on the bytes (0-255), usually 1/255.
         mean: per channel RGB, subtracted after `scale`.
         std: per channel RGB, divided by.
-        pooling: how the output becomes a vector. `graph`: the output is the vector (N, D). On a
-            feature map (N, C, h, w): `gem` (Radenović, Tolias and Chum, 2018) or `average`. On
-            tokens (N, T, C): `cls`, the first one, or `mean_tokens`, the mean of all after it.
+        pooling: how the output becomes a vector: with `graph` the output is the vector (N, D); a
+            feature map (N, C, h, w) has `gem` (Radenović, Tolias and Chum, 2018) or `average`;
+            tokens (N, T, C) have `cls`, the first one, or `mean_tokens`, the mean of the others.
         gem_p: the power of `gem`.
         output: name of the graph's output.
 
@@ -89,15 +90,15 @@ class EncoderSpec:
 
     @cached_property
     def identity(self) -> str:
-        """16 hex digits: BLAKE3 over all that changes a descriptor, and nothing that does not."""
+        """16 hex digits: BLAKE3 over everything that changes a descriptor, and nothing else."""
         from blake3 import blake3
 
         total = sum(weight for _, weight in self.sizes)
         recipe: dict[str, object] = {
-            "recipe": RECIPE,
+            "recipe": CODE_VERSION,
             "sha256": self.sha256.lower(),
             "layout": self.layout,
-            # Only the ratio of the weights shows in a unit descriptor.
+            # Only the ratio of the weights has an effect on a unit descriptor.
             "sizes": [[int(side), float(weight) / total] for side, weight in self.sizes],
             "fit": self.fit,
             "pooling": self.pooling,

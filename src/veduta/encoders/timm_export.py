@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,21 @@ from typing import Any
 from veduta.encoders.presets import DEFAULT
 from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderError, EncoderUnavailable, UnknownEncoder
+from veduta.files import atomic_files, write_text
 
 __all__ = ["export_timm", "exported_path", "timm_source"]
 
 
 def timm_source(name: str) -> Source:
-    """Return the exported model `timm:name` from the user's cache folder; export it if missing.
+    """Return an exported model from the user's cache folder. It is exported first if needed.
+
+    Args:
+        name: `timm:name`.
 
     Raises:
         UnknownEncoder: timm has no such model.
-        EncoderUnavailable: not exported yet, and timm or torch is not installed or the
-            weights are not to be had.
+        EncoderUnavailable: the model is not exported yet, and timm or torch is not installed or
+            the weights cannot be fetched.
         EncoderError: the model cannot be exported.
     """
     model = name.removeprefix("timm:")
@@ -35,7 +38,7 @@ def timm_source(name: str) -> Source:
 
 
 def exported_path(model: str) -> Path:
-    """Return where the export of the timm model `model` is kept."""
+    """Return the path of the export of a timm model in the user's cache folder."""
     import platformdirs
 
     safe = re.sub(r"[^\w.-]+", "_", model)
@@ -43,12 +46,21 @@ def exported_path(model: str) -> Path:
 
 
 def export_timm(model: str, path: Path, *, pretrained: bool = True) -> None:
-    """Export a timm model to `path`, with its settings beside it as `.json`.
+    """Export a timm model to ONNX, with its settings beside it as `.json`.
 
-    A convolutional network gives its last feature map, which is pooled by GeM outside the graph
-    and takes photos of any shape; any other network gives its own pooled vector, at its own size.
+    The output of a convolutional network is its last feature map. It is pooled by GeM outside the
+    graph, and the network takes photos of any shape. The output of any other network is its own
+    pooled vector, at its own size.
 
-    Raises: as `timm_source`.
+    Args:
+        model: its name in timm.
+        path: the `.onnx` file to write.
+        pretrained: use the trained weights.
+
+    Raises:
+        UnknownEncoder: timm has no such model.
+        EncoderUnavailable: timm or torch is not installed, or the weights cannot be fetched.
+        EncoderError: the model cannot be exported.
     """
     try:
         import timm
@@ -59,16 +71,16 @@ def export_timm(model: str, path: Path, *, pretrained: bool = True) -> None:
         ) from error
     architecture = model.partition(".")[0]
     if not model.startswith(("hf-hub:", "hf_hub:")) and not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture[:8]}*")[:5]
-        advice = f"; near are {', '.join(near)}" if near else ""
+        similar = timm.list_models(f"*{architecture[:8]}*")[:5]
+        advice = f"; similar are {', '.join(similar)}" if similar else ""
         raise UnknownEncoder(f"timm:{model}: timm has no such model{advice}")
     try:
         network = timm.create_model(model, pretrained=pretrained, num_classes=0).eval()
-    # timm lets through whatever the download of the weights raises.
+    # The download of the weights may raise anything.
     except Exception as error:
         detail = " ".join(str(error).split())[:200]
         raise _unavailable(
-            model, f"its weights are not to be had ({type(error).__name__}: {detail})"
+            model, f"its weights cannot be fetched ({type(error).__name__}: {detail})"
         ) from error
     config = timm.data.resolve_model_data_config(network)
     side = int(config["input_size"][-1])
@@ -79,45 +91,48 @@ def export_timm(model: str, path: Path, *, pretrained: bool = True) -> None:
     if _is_feature_map(features, network):
         network.forward = network.forward_features
         axes = {"photos": {0: "N", 2: "H", 3: "W"}, "output": {0: "N", 2: "h", 3: "w"}}
-        # 176 pixels give 6 columns: padding hides the power of two between them.
+        # 176 pixels give 6 columns because of padding. The stride is the power of two between them.
         stride = 2 ** round(math.log2(side / int(features.shape[-1])))
         settings |= {"pooling": "gem", "fit": "aspect", "stride": stride}
-        # Twice the pixels that it was made for: places live by their detail.
+        # It runs at twice the pixels that it was trained for, because places differ in details.
         settings["sizes"] = [round(side * 2**0.5 / stride) * stride]
     else:
         axes = {"photos": {0: "N"}, "output": {0: "N"}}
         settings |= {"pooling": "graph", "fit": "squash", "sizes": [side]}
     settings["output"] = "output"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        draft = Path(folder) / "model.onnx"
-        try:
-            with warnings.catch_warnings():
-                # Of shapes that were constant in the trace: those that vary are named in `axes`.
-                warnings.simplefilter("ignore", torch.jit.TracerWarning)
-                warnings.simplefilter("ignore", DeprecationWarning)
-                torch.onnx.export(
-                    network,
-                    (sample,),
-                    os.fspath(draft),
-                    input_names=["photos"],
-                    output_names=["output"],
-                    dynamic_axes=axes,
-                    opset_version=17,
-                    dynamo=False,
-                )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            detail = " ".join(str(error).split())[:200]
-            raise EncoderError(f"timm:{model}: cannot be exported to ONNX ({detail})") from error
-        # The settings go first: an .onnx file without them would be taken for complete.
-        written = Path(folder) / "model.json"
-        written.write_text(json.dumps(settings), encoding="utf-8")
-        written.replace(path.with_suffix(".json"))
-        draft.replace(path)
+    # The model comes last: an .onnx file without its settings would be taken for complete.
+    with atomic_files(path.parent, last=path.name) as draft:
+        _export(network, sample, axes, draft / path.name, model)
+        write_text(draft / path.with_suffix(".json").name, json.dumps(settings))
+
+
+def _export(
+    network: Any, sample: Any, axes: dict[str, dict[int, str]], file: Path, model: str
+) -> None:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            # The trace warns about shapes that are constants in it. `axes` names those that vary.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                network,
+                (sample,),
+                os.fspath(file),
+                input_names=["photos"],
+                output_names=["output"],
+                dynamic_axes=axes,
+                opset_version=17,
+                dynamo=False,
+            )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise EncoderError(f"timm:{model}: cannot be exported to ONNX ({detail})") from error
 
 
 def _is_feature_map(features: Any, network: Any) -> bool:
-    """Say whether `features` is (N, C, h, w): some networks put the channels last."""
+    """Return whether `features` is (N, C, h, w). Some networks put the channels last."""
     return features.ndim == 4 and int(features.shape[1]) == int(network.num_features)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.encoders.fitting import long_side, place
+from veduta.encoders.placement import long_side, place
 from veduta.encoders.spec import EncoderSpec
 from veduta.errors import LearnError, PhotoError
 from veduta.keypoints.xfeat import LONG_SIDE
