@@ -171,8 +171,8 @@ class TestRefused:
         ("other", "said"),
         [
             (named(("arch", "arch")), "different tasks"),
-            ({"task": "retrieve"}, "no report: has no queries"),
-            ([1, 2], "and no report"),
+            ({"task": "retrieve"}, "no report: Object missing required field `queries`"),
+            ([1, 2], "no report: Expected `object`, got `array`"),
             ({"task": "guess", "queries": []}, "the task is 'guess'"),
         ],
     )
@@ -198,7 +198,7 @@ class TestRefused:
         assert "report.json: No such file" in capsys.readouterr().err
         (tmp_path / "page.html").write_text("<html>")
         assert run(["compare", file, str(tmp_path / "page.html")]) == 3
-        assert "page.html: no JSON" in capsys.readouterr().err
+        assert "page.html: no report: not valid JSON" in capsys.readouterr().err
 
     def test_a_wrong_call(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (file,) = saved(tmp_path, a=ranked(*LOW))

@@ -14,7 +14,7 @@ from veduta.errors import DatasetError
 from veduta.evaluation.bootstrap import paired_bootstrap
 from veduta.evaluation.comparison import compare, holm, read_report
 from veduta.evaluation.metrics import judge_ranked
-from veduta.evaluation.open_set import OPEN_SET_FIGURES, open_set_figures
+from veduta.evaluation.open_set import OPEN_SET_METRICS, open_set_figures
 from veduta.evaluation.summary import summarise
 
 
@@ -131,18 +131,21 @@ class TestRetrieval:
         assert done == compare([retrieval(1), retrieval(2)], ["a", "b"], seed=3)
 
 
+KEYS = [metric.key for metric in OPEN_SET_METRICS]
+
+
 class TestRecognition:
     def test_values_are_those_of_the_open_set(self) -> None:
         first, second = recognition(1), recognition(2, skill=0.95)
         done = compare([first, second], ["a", "b"])
-        assert [figure.metric for figure in done.figures[::2]] == list(OPEN_SET_FIGURES)
+        assert [figure.metric for figure in done.figures[::2]] == KEYS
         for name, report in (("a", first), ("b", second)):
             rows = report["queries"]
             columns = [
                 [row[key] for row in rows] for key in ("label", "guess", "named", "confidence")
             ]
             figures = open_set_figures(*columns)
-            for metric in OPEN_SET_FIGURES:
+            for metric in KEYS:
                 found = cell(done, metric, name)
                 assert found.value == pytest.approx(getattr(figures, metric), abs=1e-12)
                 assert found.interval == pytest.approx(getattr(figures, f"{metric}_interval"))
@@ -164,7 +167,9 @@ class TestRecognition:
     def test_rows_that_lack_something(self) -> None:
         first, second = recognition(1), recognition(2)
         del second["queries"][3]["guess"]
-        with pytest.raises(DatasetError, match=r"b: 3\.jpg has no guess; write one with"):
+        with pytest.raises(
+            DatasetError, match=r"b: 3\.jpg: .* missing required field `guess`; write one with"
+        ):
             compare([first, second], ["a", "b"])
         second["queries"][3].update(guess=None, named=True)
         with pytest.raises(DatasetError, match="b: query 3 is answered without a guess"):
@@ -194,13 +199,26 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("report", "message"),
         [
-            ([1, 2], r"b: list '\[1, 2\]' and no report; write one with `veduta evaluate"),
-            ({"top1": 1}, "b: no report: has no task and no queries, but top1"),
-            ({}, "b: no report: has no task and no queries, but nothing"),
+            (
+                [1, 2],
+                "b: no report: Expected `object`, got `array`; write one with `veduta evaluate",
+            ),
+            ({"top1": 1}, "b: no report: Object missing required field `task`; write one with"),
+            ({}, "b: no report: Object missing required field `task`; write one with"),
+            ({"task": "retrieve"}, "b: no report: .* field `queries`; write one with"),
             ({"task": "cook", "queries": []}, "b: the task is 'cook'; wanted 'retrieve'"),
-            ({"task": "retrieve", "queries": {}}, "b: queries is dict"),
-            ({"task": "retrieve", "queries": [{"ap": 1}]}, "b: query 0 is no object with a path"),
-            ({"task": "retrieve", "queries": [3]}, "b: query 0 is no object with a path"),
+            (
+                {"task": "retrieve", "queries": {}},
+                "b: no report: queries: Expected `array`, got `object`",
+            ),
+            (
+                {"task": "retrieve", "queries": [{"ap": 1}]},
+                r"b: no report: queries\[0\]: Object missing required field `path`; write one with",
+            ),
+            (
+                {"task": "retrieve", "queries": [{"path": "x"}, 3]},
+                r"b: no report: queries\[1\]: Expected `object`, got `int`",
+            ),
             (
                 {"task": "retrieve", "queries": [{"path": "x"}, {"path": "x"}]},
                 "b: has the query x twice",
@@ -212,7 +230,7 @@ class TestWhatIsRefused:
             ),
             (
                 {"task": "retrieve", "queries": [{"path": "0.jpg", "label": "arch", "ap": "high"}]},
-                r"b: ap of 0\.jpg is str 'high'; wanted a number",
+                r"b: 0\.jpg: ap: Expected `bool \| float \| null`, got `str`; write one with",
             ),
         ],
     )
@@ -246,17 +264,19 @@ class TestReading:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            (b"<html>", "no JSON"),
-            (b"", "no JSON"),
-            (b"\xff\xfe\x00", "no JSON"),
-            (b"[" * 100_000, "no JSON"),
-            (b"[1]", r"list '\[1\]' and no report"),
+            (b"<html>", "not valid JSON"),
+            (b"", "not valid JSON"),
+            (b"\xff\xfe\x00", "not valid JSON"),
+            (b"[" * 100_000, "not valid JSON"),
+            (b"[1]", "Expected `object`, got `array`"),
         ],
     )
     def test_what_is_no_report(self, tmp_path: Path, data: bytes, message: str) -> None:
         file = tmp_path / "report.json"
         file.write_bytes(data)
-        with pytest.raises(DatasetError, match=rf"report\.json: {message}"):
+        with pytest.raises(
+            DatasetError, match=rf"report\.json: no report: {message}.*; write one with"
+        ):
             read_report(file)
 
     def test_no_file(self, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import save
 
-from veduta.evaluation import report
+from veduta.evaluation import Evaluation
 from veduta.evaluation.metrics import judge
-from veduta.evaluation.summary import class_table, summarise
+from veduta.evaluation.report_retrieval import evenly_sampled, query_row
+from veduta.evaluation.summary import summarise
 from veduta.pages import contact_sheet
 from veduta.pages.contact_sheet import draw_sheet, write_sheet
 from veduta.pages.hit import HitTile
@@ -272,8 +274,8 @@ class TestSheet:
         assert contact_sheet._without_accents("Château Žižkov") == "Chateau Zizkov"
 
     def test_long_names_keep_both_ends_and_the_column(self) -> None:
-        assert contact_sheet._shortened("abcdefghij", 5) == "abc...ij"
-        assert contact_sheet._shortened("abcdefghij", 1) == "a..."
+        assert contact_sheet._shorten("abcdefghij", 5) == "abc...ij"
+        assert contact_sheet._shorten("abcdefghij", 1) == "a..."
 
     def test_only_ten_are_drawn_and_photos_missing_leave_a_box(self) -> None:
         ten = draw_sheet([ResultRow("q", None, jpeg(), [tile()] * 10)])
@@ -296,31 +298,36 @@ class TestSheet:
 
 
 class TestReport:
-    PATHS = ("g/0.jpg", "g/1.jpg", "g/2.jpg")
-    LABELS = ("dome", "tower", None)
     RESULTS = (
         judge("q/a.jpg", "dome", [0.9, 0.5, 0.1], [True, False, False]),
         judge("q/b.jpg", "tower", [0.9, 0.5, 0.1], [False, True, False]),
         judge("q/c.jpg", "arch", [0.9, 0.5, 0.1], [False, False, False]),
     )
 
-    def rows(self) -> list[ResultRow]:
-        return list(
-            report.result_rows(
-                self.RESULTS,
-                self.PATHS,
-                self.LABELS,
-                query_photo=lambda path: jpeg(80, 60),
-                thumbnail=lambda path: None if path == "g/2.jpg" else jpeg(),
-            )
+    @pytest.fixture
+    def evaluation(self, tmp_path: Path) -> Evaluation:
+        """Three queries against three gallery photos, of which one cannot be read."""
+        root = tmp_path / "places"
+        for number, name in enumerate(("q/a.jpg", "q/b.jpg", "q/c.jpg", "g/0.jpg", "g/1.jpg")):
+            save(root / name, number)
+        return Evaluation(
+            summary=summarise(self.RESULTS, gallery=2, distractors=1),
+            results=self.RESULTS,
+            settings={"encoder": "fast"},
+            problems=("one left out",),
+            gallery_paths=("g/0.jpg", "g/1.jpg", "g/2.jpg"),
+            gallery_labels=("dome", "tower", None),
+            root=root,
+            seconds=0.1,
         )
 
-    def test_rows(self) -> None:
-        first, second, third = self.rows()
+    def test_rows(self, evaluation: Evaluation) -> None:
+        first, second, third = (query_row(evaluation, result) for result in self.RESULTS)
         assert (first.name, first.label) == ("a.jpg", "dome")
         assert [t.name for t in first.tiles] == ["0.jpg", "1.jpg", "2.jpg"]
         assert [t.label for t in first.tiles] == ["dome", "tower", None]
         assert [t.correct for t in first.tiles] == [True, False, False]
+        assert first.photo is not None and first.tiles[0].thumbnail is not None
         assert first.tiles[2].thumbnail is None
         assert (
             second.note == "first right at rank 2 · 1 of the first 3 right · average precision 0.50"
@@ -328,41 +335,69 @@ class TestReport:
         assert third.note == "no right answer in the gallery"
         assert [t.correct for t in third.tiles] == [None, None, None]
 
-    def test_json_and_lists(self) -> None:
-        summary = summarise(self.RESULTS, gallery=2, distractors=1)
-        read = json.loads(json.dumps(report.as_json(summary, self.RESULTS, ["one left out"])))
+    def test_json_and_lists(self, evaluation: Evaluation) -> None:
+        read = json.loads(json.dumps(evaluation.as_json()))
         assert (read["top1"], read["map"], read["queries"], read["gallery"]) == (0.5, 0.75, 2, 2)
         assert read["classes"][0] == {"label": "dome", "queries": 1, "top1": 1.0, "map": 1.0}
         assert read["problems"] == ["one left out"]
-        lists = report.ranked_lists(self.RESULTS, self.PATHS)
+        lists = evaluation.ranked_lists()
         assert lists["q/a.jpg"] == ["g/0.jpg", "g/1.jpg", "g/2.jpg"]
         assert list(lists) == ["q/a.jpg", "q/b.jpg", "q/c.jpg"]
 
-    def test_page_and_picture(self, tmp_path: Path) -> None:
-        summary = summarise(self.RESULTS, gallery=2, distractors=1)
-        report.write_html(
-            tmp_path / "page.html",
-            title="places",
-            summary=summary,
-            classes=class_table(self.RESULTS),
-            rows=iter(self.rows()),
-            subtitle="encoder fast",
-            problems=["one left out"],
-        )
+    def test_keys_and_their_order(self, evaluation: Evaluation) -> None:
+        figures = ["top1", "top3", "top5", "top10", "map", "p10", "recall10", "map100"]
+        assert list(evaluation.as_json()) == [
+            "task",
+            *figures,
+            *(f"{name}_interval" for name in figures),
+            "queries",
+            "queries_without_positives",
+            "gallery",
+            "distractors",
+            "resamples",
+            "seed",
+            "classes",
+            "problems",
+            "notes",
+            "settings",
+        ]
+        assert list(self.RESULTS[0].as_json()) == [
+            "path",
+            "label",
+            "positives",
+            "ap",
+            "p10",
+            "recall10",
+            "ap100",
+            "right_at_1",
+            "right_at_3",
+            "right_at_5",
+            "right_at_10",
+            "first_correct_rank",
+        ]
+        assert self.RESULTS[2].as_json()["ap"] is None
+        assert self.RESULTS[2].as_json()["right_at_1"] is False
+
+    def test_page_and_picture(self, evaluation: Evaluation, tmp_path: Path) -> None:
+        evaluation.write_html(tmp_path / "page.html", command="veduta evaluate places")
         shown = Page((tmp_path / "page.html").read_text("utf-8"))
         assert "2 queries against 2 gallery photos and 1 distractor; 1 query without" in shown.text
         assert "encoder fast" in shown.text and "one left out" in shown.text
+        assert "veduta evaluate places" in shown.text
         assert shown.text.index("Top-1") < shown.text.index("mAP") < shown.text.index("q.jpg"[1:])
         # tower (AP 0.5) is weaker than dome (AP 1) and comes first.
         assert shown.text.index("tower") < shown.text.index("dome")
-        report.write_png(tmp_path / "p.png", title="places", summary=summary, rows=self.rows())
+        names = [a["alt"] for a in shown.every("img") if (a["alt"] or "").startswith("Query ")]
+        assert names == ["Query b.jpg", "Query a.jpg", "Query c.jpg"]
+        evaluation.write_png(tmp_path / "p.png")
         assert (tmp_path / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
     def test_sample_runs_from_the_worst_to_the_best(self) -> None:
         results = [judge(f"q{n:02}", "x", -np.arange(20.0), np.arange(20) == n) for n in range(20)]
-        picked = report.sample(results, 5)
+        picked = evenly_sampled(results, 5)
         assert [r.first_correct_rank for r in picked] == [20, 15, 10, 6, 1]
-        assert report.sample(results, 1)[0].first_correct_rank == 20
-        assert len(report.sample(results, 50)) == 20
-        assert [r.path for r in report.sample(self.RESULTS, 3)] == ["q/b.jpg", "q/a.jpg", "q/c.jpg"]
-        assert [r.path for r in report.sample(self.RESULTS, 2)] == ["q/b.jpg", "q/a.jpg"]
+        assert evenly_sampled(results, 1)[0].first_correct_rank == 20
+        assert len(evenly_sampled(results, 50)) == 20
+        paths = [r.path for r in evenly_sampled(self.RESULTS, 3)]
+        assert paths == ["q/b.jpg", "q/a.jpg", "q/c.jpg"]
+        assert [r.path for r in evenly_sampled(self.RESULTS, 2)] == ["q/b.jpg", "q/a.jpg"]

@@ -614,7 +614,7 @@ class TestOptions:
     def test_methods_are_those_of_the_rooms(self) -> None:
         from veduta.evaluation import METHODS as KEYPOINT_METHODS
 
-        assert tuple(METHODS) == cli.RECOGNITION
+        assert tuple(METHODS) == cli.RECOGNITION_METHODS
         assert tuple(KEYPOINT_METHODS) == cli.METHODS
 
     def test_help_fits_the_terminal(self) -> None:

@@ -23,6 +23,7 @@ from veduta.evaluation.bootstrap import (
 )
 from veduta.evaluation.metrics import (
     RECALL_LEVELS,
+    TOP_K,
     NearestPhoto,
     QueryResult,
     average_precision,
@@ -41,7 +42,9 @@ from veduta.evaluation.summary import ClassSummary, class_table, summarise
 
 def result(label: str, rank: int | None, ap: float, p10: float = 0.1) -> QueryResult:
     count = 0 if rank is None else 1
-    return QueryResult(f"{label}.jpg", label, count, ap, p10, p10 * 2, ap / 2, rank, ())
+    hits = [rank is not None and rank <= k for k in TOP_K]
+    values = (*hits, ap, p10, p10 * 2, ap / 2)
+    return QueryResult(f"{label}.jpg", label, count, values, rank, ())
 
 
 class TestRanking:
@@ -358,7 +361,7 @@ class TestBootstrap:
     def test_blocks_cover_all_resamples(self, monkeypatch: pytest.MonkeyPatch) -> None:
         values = np.random.default_rng(3).random((40, 1))
         whole = bootstrap_intervals(values, resamples=101)
-        monkeypatch.setattr("veduta.evaluation.bootstrap._COUNTS_AT_ONCE", 40 * 7)
+        monkeypatch.setattr("veduta.evaluation.bootstrap._MAX_COUNTS_IN_MEMORY", 40 * 7)
         assert np.array_equal(whole, bootstrap_intervals(values, resamples=101))
 
     def test_nothing_and_nan_are_refused(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from veduta.evaluation.open_set import (
-    OPEN_SET_FIGURES,
+    OPEN_SET_METRICS,
     global_average_precision,
     open_set_figures,
     open_set_statistic,
@@ -140,7 +140,7 @@ class TestOpenSetFigures:
     def test_intervals_and_json(self) -> None:
         figures = open_set_figures(LABELS * 20, GUESSES * 20, ANSWERED * 20, CONFIDENCES * 20)
         read = json.loads(json.dumps(figures.as_json(), allow_nan=False))
-        for name in OPEN_SET_FIGURES:
+        for name in (metric.key for metric in OPEN_SET_METRICS):
             low, high = read[f"{name}_interval"]
             assert low < read[name] < high
         assert read["known"] == 80

@@ -240,7 +240,7 @@ class TestAllMethods:
         from veduta.cli import evaluate as cli_evaluate
         from veduta.cli import recognize as cli_recognize
 
-        assert tuple(METHODS) == cli_recognize.METHODS == cli_evaluate.RECOGNITION
+        assert tuple(METHODS) == cli_recognize.METHODS == cli_evaluate.RECOGNITION_METHODS
         assert set(GEOMETRIC) < set(METHODS)
         assert set(json.loads(DEFAULTS_FILE.read_text("utf-8"))) == set(METHODS)
 

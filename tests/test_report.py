@@ -22,15 +22,15 @@ from tiny import pixels, save
 
 from veduta.errors import VedutaError
 from veduta.evaluation import Evaluation
-from veduta.evaluation.classification import classification_figures
+from veduta.evaluation.classification import classification_figures, classification_statistic
 from veduta.evaluation.comparison import compare, read_report
+from veduta.evaluation.figures import Measured
 from veduta.evaluation.metrics import NearestPhoto, judge
 from veduta.evaluation.open_set import open_set_figures
 from veduta.evaluation.recognition_run import RecognitionEvaluation, RecognitionResult
 from veduta.evaluation.report_environment import environment
-from veduta.evaluation.report_folder import report_folder, write_report
+from veduta.evaluation.report_folder import make_report_folder, write_report
 from veduta.evaluation.report_recognition import (
-    classification_statistic,
     classified,
     query_values,
     recognition_page,
@@ -199,9 +199,11 @@ class TestRetrieval:
         nothing = replace(
             evaluation.summary,
             queries=0,
-            top1=math.nan,
-            map=math.nan,
-            map_interval=(math.nan, math.nan),
+            figures={
+                **evaluation.summary.figures,
+                "top1": Measured(math.nan, (math.nan, math.nan)),
+                "map": Measured(math.nan, (math.nan, math.nan)),
+            },
         )
         page, data = written(replace(evaluation, summary=nothing, results=()), tmp_path / "out")
         assert "There is nothing to show." in page.text
@@ -439,7 +441,7 @@ class TestFolder:
         (tmp_path / "file").write_text("mine")
         for folder in (tmp_path / "file", tmp_path / "file" / "below"):
             with pytest.raises(VedutaError, match=r"file.*no report can be written there"):
-                report_folder(folder)
+                make_report_folder(folder)
             with pytest.raises(VedutaError, match="name a folder that can be written to"):
                 write_report(retrieval(root, ["arch"]), folder, command="")
         assert (tmp_path / "file").read_text() == "mine"

@@ -1,8 +1,9 @@
-"""`veduta evaluate`."""
+"""`veduta evaluate`: measure retrieval or recognition on a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,18 @@ from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
+    from veduta.evaluation.figures import Figures
 
-    Done = Evaluation | RecognitionEvaluation | RevisitedEvaluation
+    AnyEvaluation = Evaluation | RecognitionEvaluation | RevisitedEvaluation
 
-# As in veduta.evaluation, veduta.recognize and veduta.datasets, which are not loaded for `--help`;
-# tests keep them equal.
+# These are copies from veduta.evaluation, veduta.recognize and veduta.datasets, which are too slow
+# to load for `--help`. Tests keep them equal.
 METHODS = ("sift", "orb", "surf", "xfeat", "vlad-xfeat")
-RECOGNITION = ("evidence", "knn", "inliers", "prototypes", "linear")
+RECOGNITION_METHODS = ("evidence", "knn", "inliers", "prototypes", "linear")
 MAX_SCORED_PHOTOS = 100  # of a query in a submission
 
-# What each kind of evaluation has no use for.
-_UNUSED = {
+# The options that do not go with each kind of evaluation.
+_UNUSED_OPTIONS = {
     "retrieve": ("precision", "photos"),
     "retrieve with a keypoint method": (
         "encoder",
@@ -69,17 +71,8 @@ _UNUSED = {
     ),
 }
 
-_CLASSES = 40  # lines of the table; --json and --html have all
-_FIGURES = ("top1", "top3", "top5", "top10", "map", "p10", "recall10", "map100")
-_RECOGNITION_FIGURES = (
-    "gap",
-    "known_named",
-    "named_right",
-    "unknown_rejected",
-    "named_right_overall",
-    "guess_right",
-    "auroc",
-)
+_MAX_LISTED_CLASSES = 40
+_MAX_LABEL_LENGTH = 30
 
 Advance = Callable[[str, int, int], None]
 
@@ -132,10 +125,10 @@ Advance = Callable[[str, int, int], None]
 @rerank_options
 @click.option(
     "--method",
-    type=click.Choice((*METHODS, *RECOGNITION)),
+    type=click.Choice((*METHODS, *RECOGNITION_METHODS)),
     metavar="NAME",
     help=f"To rank by keypoints alone, without an encoder: {', '.join(METHODS)}. To recognise: "
-    f"{', '.join(RECOGNITION)}; {RECOGNITION[0]} if none is named.",
+    f"{', '.join(RECOGNITION_METHODS)}; {RECOGNITION_METHODS[0]} if none is named.",
 )
 @click.option(
     "--precision",
@@ -177,15 +170,15 @@ def command(
     where each photo is a query against all others, or a gnd_*.pkl of (revisited) Oxford or Paris.
     Or name --queries and --gallery.
     """
-    from veduta.evaluation.report_folder import report_folder, write_report
+    from veduta.evaluation.report_folder import make_report_folder, write_report
 
     if dataset is None and (options["queries"] is None or options["gallery"] is None):
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")
     kind = _kind(dataset, task, method)
     _check(kind, method)
-    # Before hours of measuring.
+    # An evaluation may take hours, so what it writes is checked first.
     if report is not None:
-        report_folder(report)
+        make_report_folder(report)
     if submission is not None:
         if not submission.absolute().parent.is_dir():
             raise click.UsageError(f"--submission: there is no folder {shown(submission.parent)}.")
@@ -193,20 +186,20 @@ def command(
             options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
     run = {"recognize": _recognition, "a published protocol": _revisited}.get(kind, _retrieval)
     with stages(quiet=as_json or as_dict) as advance:
-        done: Any = run(dataset or Path(), {**options, "method": method}, advance)
-    written = _pages(done, options["html"], options["png"], options["rows"])
+        evaluation: Any = run(dataset or Path(), {**options, "method": method}, advance)
+    written = _write_pages(evaluation, options["html"], options["png"], options["rows"])
     if report is not None:
-        write_report(done, report, command=command_line())
+        write_report(evaluation, report, command=command_line())
         written.append(report)
     if submission is not None:
-        done.write_submission(submission)
+        evaluation.write_submission(submission)
         written.append(submission)
     if as_dict:
-        print_json(done.ranked_lists())
+        print_json(evaluation.ranked_lists())
     elif as_json:
-        print_json(done.as_json())
+        print_json(evaluation.as_json())
     else:
-        _print(done)
+        _print(evaluation)
     for file in written:
         click.echo(f"wrote {shown(file)}", err=as_json or as_dict)
 
@@ -220,14 +213,14 @@ def _kind(dataset: Path | None, task: str, method: str | None) -> str:
 
 
 def _check(kind: str, method: str | None) -> None:
-    """Refuse options, even at their defaults, that this kind of evaluation has no use for."""
+    """Refuse options that do not go with this kind of evaluation, even at their defaults."""
     context = click.get_current_context()
     for parameter in context.command.params:
         name = str(parameter.name)
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and name in _UNUSED[kind]:
+        if given and name in _UNUSED_OPTIONS[kind]:
             raise click.UsageError(f"{parameter.opts[0]} does not go with: {kind}.")
-    fitting = RECOGNITION if kind == "recognize" else METHODS
+    fitting = RECOGNITION_METHODS if kind == "recognize" else METHODS
     if method is not None and method not in fitting:
         raise click.UsageError(
             f"--method {method} does not go with: {kind}. Choose one of {', '.join(fitting)}."
@@ -235,7 +228,7 @@ def _check(kind: str, method: str | None) -> None:
 
 
 def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return those of the options that have a value; the functions know the other defaults."""
+    """Return the options that have a value; the functions have defaults for the others."""
     return {name: options[name] for name in names if options[name] not in (None, ())}
 
 
@@ -296,54 +289,73 @@ def _revisited(dataset: Path, options: dict[str, Any], advance: Advance) -> Revi
     )
 
 
-def _pages(done: Done, html: Path | None, png: Path | None, rows: int | None) -> list[Path]:
-    written = []
-    for file, write in ((html, "write_html"), (png, "write_png")):
-        if file is not None:
-            getattr(done, write)(file, **({"rows": rows} if rows else {}))
-            written.append(file)
-    return written
+def _write_pages(
+    evaluation: Evaluation, html: Path | None, png: Path | None, rows: int | None
+) -> list[Path]:
+    """Write what is named, and return it. Without `rows` the functions have their defaults."""
+    number = {"rows": rows} if rows else {}
+    if html is not None:
+        evaluation.write_html(html, command=command_line(), **number)
+    if png is not None:
+        evaluation.write_png(png, **number)
+    return [file for file in (html, png) if file is not None]
 
 
-def _print(done: Done) -> None:
-    found = done.as_json()
-    if found["task"] == "retrieve":
-        _print_retrieval(found)
-    elif found["task"] == "recognize":
-        _print_recognition(found)
+def _print(evaluation: AnyEvaluation) -> None:
+    from veduta.evaluation import Evaluation, RecognitionEvaluation
+
+    notes: tuple[str, ...] = ()
+    if isinstance(evaluation, Evaluation):
+        _print_retrieval(evaluation)
+        notes = evaluation.notes
+    elif isinstance(evaluation, RecognitionEvaluation):
+        _print_recognition(evaluation)
+        notes = evaluation.notes
     else:
-        _print_revisited(found)
-    for note in found.get("notes", ()):
+        _print_revisited(evaluation)
+    for note in notes:
         click.echo(f"note: {note}", err=True)
-    for problem in done.problems:
+    for problem in evaluation.problems:
         click.echo(f"left out: {problem}", err=True)
 
 
-def _print_retrieval(found: dict[str, Any]) -> None:
-    distractors = f" + {found['distractors']:,} distractors" if found["distractors"] else ""
-    click.echo(f"{found['queries']:,} queries, {found['gallery']:,} gallery photos{distractors}")
-    if without := found["queries_without_positives"]:
+def _print_retrieval(evaluation: Evaluation) -> None:
+    from veduta.evaluation.metrics import METRICS
+    from veduta.evaluation.summary import class_table
+
+    summary = evaluation.summary
+    distractors = f" + {summary.distractors:,} distractors" if summary.distractors else ""
+    click.echo(f"{summary.queries:,} queries, {summary.gallery:,} gallery photos{distractors}")
+    if without := summary.queries_without_positives:
         click.echo(f"{without:,} queries without a right answer left out")
-    _print_figures(found, _FIGURES)
-    classes = sorted(found["classes"], key=lambda row: (row["map"], row["label"]))
+    _print_figures(summary, [metric.key for metric in METRICS])
+    classes = sorted(class_table(evaluation.results), key=lambda row: (row.map, row.label))
     if len(classes) > 1:
         click.echo("\n  class, weakest first            queries   top1    mAP")
-        for row in classes[:_CLASSES]:
-            name = row["label"] if len(row["label"]) <= 30 else row["label"][:29] + "…"
-            click.echo(f"  {name:30}  {row['queries']:7,}  {row['top1']:.3f}  {row['map']:.3f}")
-        if len(classes) > _CLASSES:
-            click.echo(f"  … and {len(classes) - _CLASSES:,} more: --json or --html list all.")
+        for row in classes[:_MAX_LISTED_CLASSES]:
+            label = row.label
+            if len(label) > _MAX_LABEL_LENGTH:
+                label = label[: _MAX_LABEL_LENGTH - 1] + "…"
+            click.echo(
+                f"  {label:{_MAX_LABEL_LENGTH}}  {row.queries:7,}  {row.top1:.3f}  {row.map:.3f}"
+            )
+        if len(classes) > _MAX_LISTED_CLASSES:
+            more = len(classes) - _MAX_LISTED_CLASSES
+            click.echo(f"  … and {more:,} more: --json or --report list all.")
 
 
-def _print_recognition(found: dict[str, Any]) -> None:
-    settings = found["settings"]
-    known, unknown = count(found["known"], "photo"), count(found["unknown"], "photo")
+def _print_recognition(evaluation: RecognitionEvaluation) -> None:
+    from veduta.evaluation.open_set import OPEN_SET_METRICS
+
+    summary, settings = evaluation.summary, evaluation.settings
+    known, unknown = count(summary.known, "photo"), count(summary.unknown, "photo")
     click.echo(f"{known} of known places, {unknown} of none")
-    _print_figures(found, _RECOGNITION_FIGURES)
-    click.echo(f"  {'calibration error':19} {found['calibration_error']:.3f}")
-    least = settings["threshold"]
-    threshold = "never" if least is None else f"from a confidence of {least:.2f} on"
-    click.echo(f"  named {threshold}, for a precision of {settings['precision']:.0%}")
+    ordered = sorted(OPEN_SET_METRICS, key=lambda metric: metric.display_order)
+    _print_figures(summary, [metric.key for metric in ordered])
+    click.echo(f"  {'calibration error':19} {evaluation.calibration_error:.3f}")
+    threshold = settings["threshold"]
+    named = "never" if threshold is None else f"from a confidence of {threshold:.2f} on"
+    click.echo(f"  named {named}, for a precision of {settings['precision']:.0%}")
     if settings["learned"]:
         learned = f"learned from {count(settings['learned_from'], 'question')} to the gallery"
     else:
@@ -351,18 +363,20 @@ def _print_recognition(found: dict[str, Any]) -> None:
     click.echo(f"  {learned}")
 
 
-def _print_revisited(found: dict[str, Any]) -> None:
-    click.echo("           mAP    mP@1   mP@5   mP@10   queries")
-    for setup in ("easy", "medium", "hard"):
-        row = found[setup]
-        if row["queries"]:
-            figures = "  ".join(f"{row[key]:.3f}" for key in ("map", "mp1", "mp5", "mp10"))
-            click.echo(f"  {setup:7}  {figures}  {row['queries']:8,}")
+def _print_revisited(evaluation: RevisitedEvaluation) -> None:
+    from veduta.evaluation.revisited import REVISITED_METRICS
+
+    titles = "  ".join(f"{metric.title:5}" for metric in REVISITED_METRICS)
+    click.echo(f"           {titles}  {'queries':>8}")
+    for name, setup in evaluation.setups.items():
+        if setup.queries:
+            values = "  ".join(f"{figure.value:.3f}" for figure in setup.figures.values())
+            click.echo(f"  {name:7}  {values}  {setup.queries:8,}")
 
 
-def _print_figures(found: dict[str, Any], names: tuple[str, ...]) -> None:
-    width = max(map(len, names))
-    for name in names:
-        value, (low, high) = found[name], found[f"{name}_interval"]
-        if value is not None:
-            click.echo(f"  {name:{width}} {value:.3f}   95 % [{low:.3f}, {high:.3f}]")
+def _print_figures(summary: Figures, keys: Sequence[str]) -> None:
+    width = max(map(len, keys))
+    for key in keys:
+        value, (low, high) = summary.figures[key]
+        if math.isfinite(value):
+            click.echo(f"  {key:{width}} {value:.3f}   95 % [{low:.3f}, {high:.3f}]")

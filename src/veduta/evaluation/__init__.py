@@ -1,4 +1,4 @@
-"""Honest measurement: protocols, metrics with intervals, and the pictures to judge them by."""
+"""Measure retrieval and recognition: metrics with intervals, and reports."""
 
 from veduta.evaluation.keypoint_methods import METHODS
 from veduta.evaluation.metrics import QueryResult

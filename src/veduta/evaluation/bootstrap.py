@@ -1,12 +1,12 @@
-"""Bootstrap over queries: how far a figure would move with other queries of the kind.
+"""Bootstrap over queries: how much a figure would differ with other queries of the same kind.
 
-Queries are drawn with replacement, as many as there are, again and again; each draw gives the
-figure once more, and the spread of those is its uncertainty (Efron and Tibshirani, "An Introduction
-to the Bootstrap", 1993, chapter 13, the percentile interval). Two systems that answered the same
-queries are compared on the same draws.
+Queries are drawn with replacement, as many as there are, again and again. Each draw gives the
+figure once more, and the range of these values is its uncertainty (Efron and Tibshirani, "An
+Introduction to the Bootstrap", 1993, chapter 13, the percentile interval). Two systems that
+answered the same queries are compared on the same draws.
 
-Queries count as independent. Those of one place are alike, so with few places the true interval is
-wider.
+Queries count as independent. Those of one place are similar, so with few places the true interval
+is wider.
 """
 
 from __future__ import annotations
@@ -31,24 +31,33 @@ __all__ = [
 
 RESAMPLES = 2000
 
-_COUNTS_AT_ONCE = 1_000_000
-"""Draw counts held at a time, so that memory stays flat however many queries there are."""
+_MAX_COUNTS_IN_MEMORY = 1_000_000
+"""Draws are made in blocks of this size, so that memory stays flat with many queries."""
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""From (B, N) float64, how often each of N queries is drawn in B draws, to (B, M): M figures of
-each draw, NaN where a draw leaves one undefined."""
+"""A function from (B, N) float64, how often each of N queries is drawn in B draws, to (B, M): M
+figures of each draw, NaN where a draw leaves a figure undefined."""
 
 
 def bootstrap_intervals(
     values: ArrayLike, *, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return (M, 2): the lower and upper end of the interval of each column's mean.
+    """Return the lower and upper end of the interval of each column's mean.
 
-    `values`: (N, M) finite, one row a query, one column a measure. N rows are drawn `resamples`
-    times, the same draw for all columns, and the interval runs between the quantiles that leave
-    (1 - level) / 2 on either side. The same seed gives the same interval.
+    N rows are drawn `resamples` times, the same draw for all columns. The interval runs between the
+    quantiles that leave (1 - level) / 2 on either side.
 
-    Raises `ValueError` without a row, and for NaN.
+    Args:
+        values: (N, M) finite, one row a query, one column a measure.
+        resamples: how many draws.
+        level: of the interval, such as 0.95.
+        seed: the same seed gives the same interval.
+
+    Returns:
+        (M, 2) float64.
+
+    Raises:
+        ValueError: there is no row, or a value is NaN.
     """
     table = _finite_table(values)
     means = bootstrap_statistic(means_of(table), len(table), resamples=resamples, seed=seed)
@@ -57,24 +66,33 @@ def bootstrap_intervals(
 
 def means_of(values: NDArray[np.float64]) -> Statistic:
     """Return the statistic that is the mean of each column of (N, M) `values`."""
-    # How often each query is drawn is all that a mean needs, and a product of matrices from there.
+    # A mean depends only on how often each query is drawn, so one matrix product gives it.
     return lambda counts: counts @ values / len(values)
 
 
 def bootstrap_statistic(
     statistic: Statistic, queries: int, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return (resamples, M): the figures of each draw of `queries` out of `queries`.
+    """Return the figures of each draw of `queries` out of `queries`.
 
-    The same seed gives the same draws, whatever the statistic. Memory stays flat: `statistic` is
-    called with a part of the draws at a time.
+    Memory stays flat: `statistic` is called with a part of the draws at a time.
 
-    Raises `ValueError` for no query and no draw.
+    Args:
+        statistic: of M figures.
+        queries: how many there are.
+        resamples: how many draws.
+        seed: the same seed gives the same draws, whatever the statistic.
+
+    Returns:
+        (resamples, M) float64.
+
+    Raises:
+        ValueError: there is no query or no draw.
     """
     if queries < 1 or resamples < 1:
         raise ValueError(f"{queries} queries drawn {resamples} times; wanted 1 or more of both")
     generator = np.random.default_rng(seed)
-    block = max(1, _COUNTS_AT_ONCE // queries)
+    block = max(1, _MAX_COUNTS_IN_MEMORY // queries)
     return np.concatenate(
         [
             statistic(_draw_counts(generator, min(block, resamples - start), queries))
@@ -84,10 +102,15 @@ def bootstrap_statistic(
 
 
 def percentile_intervals(figures: ArrayLike, *, level: float = 0.95) -> NDArray[np.float64]:
-    """Return (M, 2): between which ends the middle `level` of each column of (R, M) lies.
+    """Return the ends between which the middle `level` of each column lies.
 
-    Draws that leave a figure undefined (NaN) are left out of its interval; with nothing left, both
-    ends are NaN.
+    Args:
+        figures: (R, M), one row a draw. Draws that leave a figure undefined (NaN) are left out of
+            its interval.
+        level: of the interval, such as 0.95.
+
+    Returns:
+        (M, 2) float64; NaN if a figure is undefined in all draws.
     """
     tail = (1.0 - level) / 2.0
     ends = []
@@ -99,10 +122,12 @@ def percentile_intervals(figures: ArrayLike, *, level: float = 0.95) -> NDArray[
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """How far the second system is above the first, one entry a measure.
+    """The difference of two systems on the same queries, for M measures.
 
-    `difference`: (M,) second minus first. `interval`: (M, 2), its ends. `p_value`: (M,), two-sided,
-    see `two_sided_p_values`.
+    Attributes:
+        difference: (M,) second minus first.
+        interval: (M, 2), its ends.
+        p_value: (M,), two-sided, see `two_sided_p_values`.
     """
 
     difference: NDArray[np.float64]
@@ -120,32 +145,49 @@ def paired_bootstrap(
 ) -> PairedDifference:
     """Compare the means of two systems over the same queries.
 
-    `first`, `second`: (N, M) finite, row i of both is query i. For figures that are no means, draw
-    the difference itself with `bootstrap_statistic`.
+    For figures that are no means, draw the difference itself with `bootstrap_statistic`.
 
-    Raises `ValueError` for shapes that differ, without a row, and for NaN.
+    Args:
+        first: (N, M) finite, one row a query.
+        second: (N, M) finite, row i is the query of row i of `first`.
+        resamples: how many draws.
+        level: of the interval, such as 0.95.
+        seed: of the draws.
+
+    Returns:
+        The differences with their intervals and p-values.
+
+    Raises:
+        ValueError: shapes differ, there is no row, or a value is NaN.
     """
     tables = _finite_table(first), _finite_table(second)
     if tables[0].shape != tables[1].shape:
         raise ValueError(f"the values have the shapes {tables[0].shape} and {tables[1].shape}")
-    apart = tables[1] - tables[0]
-    drawn = bootstrap_statistic(means_of(apart), len(apart), resamples=resamples, seed=seed)
+    difference = tables[1] - tables[0]
+    drawn = bootstrap_statistic(
+        means_of(difference), len(difference), resamples=resamples, seed=seed
+    )
     return PairedDifference(
-        difference=apart.mean(axis=0),
+        difference=difference.mean(axis=0),
         interval=percentile_intervals(drawn, level=level),
         p_value=two_sided_p_values(drawn),
     )
 
 
 def two_sided_p_values(differences: ArrayLike) -> NDArray[np.float64]:
-    """Return (M,): how likely a difference as large would come of chance alone, in (0, 1].
+    """Return how likely a difference as large comes from chance alone, in (0, 1].
 
-    `differences`: (R, M) between two systems, one row a draw. With R draws of which L are ≤ 0 and U
-    are ≥ 0, p = min(1, 2 (1 + min(L, U)) / (R + 1)): the percentile interval turned round (Efron
-    and Tibshirani, 1993, section 15.4), so that, but for one draw in R, p is below 0.05 where the
-    95 % interval leaves out 0. The ones count what was observed as a draw, so that no p is 0
-    (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 4.2). Undefined
-    draws are left out; NaN when none is left.
+    With R draws of which L are ≤ 0 and U are ≥ 0, p = min(1, 2 (1 + min(L, U)) / (R + 1)). This
+    inverts the percentile interval (Efron and Tibshirani, 1993, section 15.4): except for one draw
+    in R, p is below 0.05 if the 95 % interval does not contain 0. The ones count the observation as
+    a draw, so that no p is 0 (Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
+    section 4.2).
+
+    Args:
+        differences: (R, M) between two systems, one row a draw. Undefined draws (NaN) are left out.
+
+    Returns:
+        (M,) float64; NaN if all draws are undefined.
     """
     drawn = np.asarray(differences, dtype=np.float64)
     defined = (~np.isnan(drawn)).sum(axis=0)

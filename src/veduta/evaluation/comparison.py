@@ -1,24 +1,26 @@
-"""Whether one system is better than another, or was lucky with the queries.
+"""Compare systems query by query: the difference of each figure, its interval and its p-value.
 
-Reports of the same task are compared on the queries that all of them share. The systems are drawn
-together (`veduta.evaluation.bootstrap`), so what makes a query hard for all of them cancels out.
-With more than two, the p-values of one figure are corrected for the number of comparisons (Holm, "A
-simple sequentially rejective multiple test procedure", 1979); across figures they are not.
+Reports of the same task are compared on the queries that all of them have. The systems are drawn
+together (`veduta.evaluation.bootstrap`), so a query that is hard for all of them adds nothing to
+the difference. With more than two systems, the p-values of one figure are corrected for the number
+of comparisons (Holm, "A simple sequentially rejective multiple test procedure", 1979). They are not
+corrected across figures.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from veduta.errors import DatasetError, readable
+from veduta.evaluation import metrics
 from veduta.evaluation.bootstrap import (
     RESAMPLES,
     Statistic,
@@ -27,37 +29,52 @@ from veduta.evaluation.bootstrap import (
     percentile_intervals,
     two_sided_p_values,
 )
-from veduta.evaluation.metrics import TOP_K
-from veduta.evaluation.open_set import OPEN_SET_FIGURES, open_set_statistic
-from veduta.evaluation.summary import Interval
+from veduta.evaluation.figures import Interval, json_value
+from veduta.evaluation.open_set import OPEN_SET_METRICS, open_set_statistic
 from veduta.text import count
+from veduta.validation import InvalidValue, convert, read_json
 
 __all__ = ["ComparedFigure", "Comparison", "compare", "holm", "read_report"]
-
-_RETRIEVAL = {
-    **{f"top{k}": f"right_at_{k}" for k in TOP_K},
-    "map": "ap",
-    "p10": "p10",
-    "recall10": "recall10",
-    "map100": "ap100",
-}
-"""From a figure to the value of each query that it is the mean of."""
-
-_RECOGNITION = ("label", "guess", "named", "confidence")
 
 _REMEDY = "write one with `veduta evaluate DATASET --report DIR` and name its report.json"
 
 _Row = Mapping[str, Any]
+_T = TypeVar("_T")
+
+
+class _Query(msgspec.Struct):
+    path: str
+    label: str | None = None
+
+
+class _ReportFile(msgspec.Struct):
+    """The part of a report that all tasks have; other keys are ignored."""
+
+    task: str
+    queries: list[_Query]
+
+
+class _RecognizedQuery(msgspec.Struct):
+    label: str | None
+    guess: str | None
+    named: bool
+    confidence: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedFigure:
     """One figure of one system: a row of the table.
 
-    `value`, `interval`: over the queries that are compared. `difference`: above the first system's
-    value, with `difference_interval` and the two-sided `p_value`; `p_holm` is corrected for the
-    number of systems. These four are None for the first system. Intervals are 95 %, from the
-    bootstrap. A figure that is undefined is NaN.
+    Attributes:
+        metric: the key of the figure.
+        system: the name of the system.
+        value: over the queries that are compared; NaN if it is undefined.
+        interval: 95 % bootstrap interval of the value.
+        difference: the value minus that of the first system; None for the first system, like the
+            three that follow.
+        difference_interval: 95 % bootstrap interval of the difference.
+        p_value: two-sided.
+        p_holm: the p-value corrected for the number of systems.
     """
 
     metric: str
@@ -74,10 +91,14 @@ class ComparedFigure:
 class Comparison:
     """Two or more systems on the same queries.
 
-    `task`: `retrieve` or `recognize`. `systems`: their names, the first is what the others are
-    compared to. `queries`: how many are compared. `figures`: one a metric and system, metric by
-    metric. `notes`: what was left out, and what makes the reports unlike each other. `resamples`,
-    `seed`: of the bootstrap.
+    Attributes:
+        task: `retrieve` or `recognize`.
+        systems: their names; the others are compared with the first one.
+        queries: how many are compared.
+        figures: one for each metric and system, metric by metric.
+        notes: what was left out, and how the reports differ besides the systems.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
     """
 
     task: str
@@ -89,15 +110,12 @@ class Comparison:
     seed: int
 
     def as_json(self) -> dict[str, object]:
-        """Return all of it for `json.dump`; NaN as null."""
+        """Return the comparison as JSON types; NaN as null."""
         return {
             "task": self.task,
             "systems": list(self.systems),
             "queries": self.queries,
-            "figures": [
-                {name: _plain(value) for name, value in asdict(figure).items()}
-                for figure in self.figures
-            ],
+            "figures": [json_value(asdict(figure)) for figure in self.figures],
             "notes": list(self.notes),
             "resamples": self.resamples,
             "seed": self.seed,
@@ -105,20 +123,23 @@ class Comparison:
 
 
 def read_report(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the JSON object in `file`.
+    """Read the JSON object in a file.
 
-    Raises `DatasetError` when it cannot be read or is no JSON object.
+    Args:
+        file: `report.json` of a report.
+
+    Returns:
+        Its content; `compare` checks it.
+
+    Raises:
+        DatasetError: the file cannot be read, or it holds no JSON object.
     """
     try:
-        with open(file, encoding="utf-8-sig") as text:
-            report = json.load(text)
+        return read_json(file, dict[str, Any])
     except OSError as error:
         raise DatasetError(f"{readable(file)}: {error.strerror or error}; {_REMEDY}") from None
-    except (ValueError, RecursionError) as error:  # what is no UTF-8 is a ValueError too
-        raise DatasetError(f"{readable(file)}: no JSON ({error}); {_REMEDY}") from None
-    if not isinstance(report, dict):
-        raise DatasetError(f"{readable(file)}: {_found(report)} and no report; {_REMEDY}")
-    return report
+    except InvalidValue as error:
+        raise DatasetError(f"{readable(file)}: no report: {error}; {_REMEDY}") from None
 
 
 def compare(
@@ -132,24 +153,29 @@ def compare(
 
     Args:
         reports: as `veduta evaluate --report` writes them: `task`, and `queries`, a list of
-            objects. Each has a `path` and a `label` (null for none). For `retrieve` also `ap`,
-            `p10`, `recall10`, `ap100`, `right_at_1`, `_3`, `_5`, `_10`, the numbers null where the
-            gallery has no right answer. For `recognize` also `guess` (null for none), `confidence`
-            in it, and `named`, whether it was given as the answer; a `label` is null when the
-            gallery does not have it.
+            objects. Each has a `path` and a `label` (null for none). For `retrieve` each also has
+            the `query_key` of all `veduta.evaluation.metrics.METRICS`, null if the gallery has no
+            right answer. For `recognize` each has `guess` (null for none), the `confidence` in it,
+            and `named`, whether it was given as the answer; `label` is null if the gallery does
+            not have it.
         names: one a report, such as its file; messages use them.
-        resamples, seed: of the bootstrap.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        The comparison of all reports with the first.
 
     Raises:
         DatasetError: something is no report, tasks differ, a query is in a report twice, labels of
             a query differ, no query is in all reports, or no figure is.
-        ValueError: fewer than two reports, or names that are not as many and different.
+        ValueError: there are fewer than two reports, or the names are not as many and different.
     """
     names = tuple(names or (f"report {number}" for number in range(1, len(reports) + 1)))
     if len(reports) < 2 or len(names) != len(reports) or len(set(names)) < len(names):
         raise ValueError(f"{len(reports)} reports with the names {names}; wanted 2 or more of both")
-    task = _shared_task(reports, names)
-    rows = [_queries(report, name) for report, name in zip(reports, names, strict=True)]
+    named_reports = list(zip(reports, names, strict=True))
+    task = _shared_task([_task(report, name) for report, name in named_reports], names)
+    rows = [_rows_by_path(report, name) for report, name in named_reports]
     paths = [path for path in rows[0] if all(path in others for others in rows[1:])]
     if not paths:
         raise DatasetError(
@@ -157,19 +183,19 @@ def compare(
         )
     _check_labels(paths, rows, names)
     notes = _differences(reports, rows, names, len(paths))
-    table = [[of_path[path] for path in paths] for of_path in rows]
+    table = [[by_path[path] for path in paths] for by_path in rows]
     if task == "retrieve":
-        metrics, statistic, queries = _retrieval(table, names, notes)
+        keys, statistic, queries = _retrieval(table, names, notes)
     else:
-        metrics, statistic, queries = _recognition(table, names)
-    shape = (-1, len(names), len(metrics))
+        keys, statistic, queries = _recognition(table, names)
+    shape = (-1, len(names), len(keys))
     values = statistic(np.ones((1, queries))).reshape(shape)[0]
     drawn = bootstrap_statistic(statistic, queries, resamples=resamples, seed=seed).reshape(shape)
     return Comparison(
         task=task,
         systems=names,
         queries=queries,
-        figures=tuple(_figures(metrics, names, values, drawn)),
+        figures=tuple(_figures(keys, names, values, drawn)),
         notes=tuple(notes),
         resamples=resamples,
         seed=seed,
@@ -177,10 +203,16 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values corrected for their number, in the same order.
+    """Return p-values corrected for their number.
 
-    Of m, the smallest is multiplied by m, the next by m - 1 and so on; none falls below a smaller
-    one's, none is above 1. NaN stays NaN and is not counted.
+    Of m p-values the smallest is multiplied by m, the next by m - 1 and so on. No corrected value
+    is below that of a smaller p-value, and none is above 1.
+
+    Args:
+        p_values: any number; NaN stays NaN and is not counted.
+
+    Returns:
+        The corrected p-values in the same order.
     """
     order = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     corrected = [math.nan] * len(p_values)
@@ -192,18 +224,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _figures(
-    metrics: Sequence[str],
+    keys: Sequence[str],
     names: Sequence[str],
     values: NDArray[np.float64],
     drawn: NDArray[np.float64],
 ) -> list[ComparedFigure]:
     """Return the rows from (S, M) values and (R, S, M) draws."""
     figures = []
-    for column, metric in enumerate(metrics):
+    for column, metric in enumerate(keys):
         ends = percentile_intervals(drawn[:, :, column]).tolist()
-        apart = drawn[:, 1:, column] - drawn[:, :1, column]
-        apart_ends = percentile_intervals(apart).tolist()
-        p_values: list[float] = two_sided_p_values(apart).tolist()
+        differences = drawn[:, 1:, column] - drawn[:, :1, column]
+        difference_ends = percentile_intervals(differences).tolist()
+        p_values: list[float] = two_sided_p_values(differences).tolist()
         corrected = holm(p_values)
         for row, name in enumerate(names):
             value = float(values[row, column])
@@ -218,7 +250,10 @@ def _figures(
                     value=value,
                     interval=interval,
                     difference=value - float(values[0, column]),
-                    difference_interval=(apart_ends[row - 1][0], apart_ends[row - 1][1]),
+                    difference_interval=(
+                        difference_ends[row - 1][0],
+                        difference_ends[row - 1][1],
+                    ),
                     p_value=p_values[row - 1],
                     p_holm=corrected[row - 1],
                 )
@@ -226,40 +261,31 @@ def _figures(
     return figures
 
 
-def _shared_task(reports: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    tasks = []
-    for report, name in zip(reports, names, strict=True):
-        if not isinstance(report, Mapping):
-            raise DatasetError(f"{name}: {_found(report)} and no report; {_REMEDY}")
-        missing = [key for key in ("task", "queries") if key not in report]
-        if missing:
-            found = ", ".join(map(str, list(report)[:8])) or "nothing"
-            raise DatasetError(
-                f"{name}: no report: has no {' and no '.join(missing)}, but {found}; {_REMEDY}"
-            )
-        if report["task"] not in ("retrieve", "recognize"):
-            raise DatasetError(
-                f"{name}: the task is {report['task']!r}; wanted 'retrieve' or 'recognize'"
-            )
-        tasks.append(report["task"])
+def _task(report: object, name: str) -> str:
+    """Check the part of a report that all tasks have, and return its task."""
+    try:
+        task = convert(report, _ReportFile).task
+    except InvalidValue as error:
+        raise DatasetError(f"{name}: no report: {error}; {_REMEDY}") from None
+    if task not in ("retrieve", "recognize"):
+        raise DatasetError(f"{name}: the task is {task!r}; wanted 'retrieve' or 'recognize'")
+    return task
+
+
+def _shared_task(tasks: Sequence[str], names: Sequence[str]) -> str:
     if len(set(tasks)) > 1:
         each = ", ".join(f"{name} is of {task}" for name, task in zip(names, tasks, strict=True))
         raise DatasetError(f"the reports are of different tasks: {each}; compare like with like")
-    return str(tasks[0])
+    return tasks[0]
 
 
-def _queries(report: Mapping[str, Any], name: str) -> dict[str, _Row]:
-    """Return the queries of a report by path."""
-    of_path: dict[str, _Row] = {}
-    if not isinstance(report["queries"], list):
-        raise DatasetError(f"{name}: queries is {_found(report['queries'])}; wanted a list")
-    for number, row in enumerate(report["queries"]):
-        if not isinstance(row, Mapping) or not isinstance(row.get("path"), str):
-            raise DatasetError(f"{name}: query {number} is no object with a path; {_REMEDY}")
-        if row["path"] in of_path:
+def _rows_by_path(report: Mapping[str, Any], name: str) -> dict[str, _Row]:
+    by_path: dict[str, _Row] = {}
+    for row in report["queries"]:
+        if row["path"] in by_path:
             raise DatasetError(f"{name}: has the query {readable(row['path'])} twice")
-        of_path[row["path"]] = row
-    return of_path
+        by_path[row["path"]] = row
+    return by_path
 
 
 def _check_labels(
@@ -267,8 +293,8 @@ def _check_labels(
 ) -> None:
     for path in paths:
         label = rows[0][path].get("label")
-        for of_path, name in zip(rows[1:], names[1:], strict=True):
-            if (other := of_path[path].get("label")) != label:
+        for by_path, name in zip(rows[1:], names[1:], strict=True):
+            if (other := by_path[path].get("label")) != label:
                 raise DatasetError(
                     f"{readable(path)} shows {label!r} in {names[0]} and {other!r} in {name}; "
                     "compare reports with the same labels"
@@ -281,10 +307,10 @@ def _differences(
     names: Sequence[str],
     shared: int,
 ) -> list[str]:
-    """Return what tells the reports apart besides the systems."""
+    """Return notes on how the reports differ besides the systems."""
     notes = []
-    for of_path, name in zip(rows, names, strict=True):
-        if left := len(of_path) - shared:
+    for by_path, name in zip(rows, names, strict=True):
+        if left := len(by_path) - shared:
             what = count(left, "query", "queries")
             notes.append(f"{name}: {what} left out that not every report has")
     for key, what in (("gallery", "gallery photos"), ("distractors", "distractors")):
@@ -298,79 +324,66 @@ def _differences(
 def _retrieval(
     table: Sequence[Sequence[_Row]], names: Sequence[str], notes: list[str]
 ) -> tuple[list[str], Statistic, int]:
-    """Return the metrics, the means of (S, M) and how many queries they are over."""
-    metrics = []
-    for metric, key in _RETRIEVAL.items():
+    """Return the keys of the metrics, the means of (S, M) and how many queries they are over."""
+    compared = []
+    for metric in metrics.METRICS:
         lacking = [
             name
             for rows, name in zip(table, names, strict=True)
-            if any(key not in row for row in rows)
+            if any(metric.query_key not in row for row in rows)
         ]
         if not lacking:
-            metrics.append(metric)
-        elif key == "ap":  # null there tells which queries are in no mean
+            compared.append(metric)
+        elif metric.query_key == "ap":  # without it the queries without a positive are not known
             raise DatasetError(f"{lacking[0]}: not every query has its ap; {_REMEDY}")
         else:
-            notes.append(f"no {metric}: {', '.join(lacking)} does not have {key} of each query")
-    values = np.array(
-        [
-            [_number(row, _RETRIEVAL[metric], name) for row in rows]
-            for rows, name in zip(table, names, strict=True)
-            for metric in metrics
-        ]
-    ).T
-    judged = ~np.isnan(values).any(axis=1)
+            notes.append(
+                f"no {metric.key}: {', '.join(lacking)} does not have {metric.query_key} of each "
+                "query"
+            )
+    value_types = [(metric.query_key, bool | float | None) for metric in compared]
+    query_type = msgspec.defstruct("_RankedQuery", value_types)
+    values = []
+    for rows, name in zip(table, names, strict=True):
+        checked = [msgspec.structs.astuple(_checked(row, query_type, name)) for row in rows]
+        values.append(np.array(checked, dtype=np.float64))  # None becomes NaN
+    judged = ~np.isnan(values).any(axis=(0, 2))
     if not judged.any():
         raise DatasetError("no query has a right answer in the gallery in all of the reports")
     if left := int((~judged).sum()):
         what = count(left, "query", "queries")
         notes.append(f"{what} left out that have no right answer in the gallery in some report")
-    return metrics, means_of(values[judged]), int(judged.sum())
+    columns = np.concatenate(values, axis=1)[judged]
+    return [metric.key for metric in compared], means_of(columns), int(judged.sum())
 
 
 def _recognition(
     table: Sequence[Sequence[_Row]], names: Sequence[str]
 ) -> tuple[list[str], Statistic, int]:
-    """Return the metrics, what gives (S, M) of them, and the number of queries."""
-    each = []
+    """Return the keys of the metrics, the statistic of (S, M), and the number of queries."""
+    statistics = []
     for rows, name in zip(table, names, strict=True):
-        for row in rows:
-            if missing := [key for key in _RECOGNITION if key not in row]:
-                raise DatasetError(
-                    f"{name}: {readable(row['path'])} has no {' and no '.join(missing)}; {_REMEDY}"
-                )
-        confidences = [_number(row, "confidence", name) for row in rows]
-        labels = [row["label"] for row in rows]
-        guesses = [row["guess"] for row in rows]
-        named = [bool(row["named"]) for row in rows]
+        queries = [_checked(row, _RecognizedQuery, name) for row in rows]
         try:
-            each.append(open_set_statistic(labels, guesses, named, confidences))
+            statistic = open_set_statistic(
+                [query.label for query in queries],
+                [query.guess for query in queries],
+                [query.named for query in queries],
+                [math.nan if q.confidence is None else q.confidence for q in queries],
+            )
         except ValueError as error:
             raise DatasetError(f"{name}: {error}") from None
+        statistics.append(statistic)
 
     def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([statistic(counts) for statistic in each], axis=1)
+        return np.concatenate([statistic(counts) for statistic in statistics], axis=1)
 
-    return list(OPEN_SET_FIGURES), figures, len(table[0])
-
-
-def _number(row: _Row, key: str, name: str) -> float:
-    """Return a number of a query, NaN for null."""
-    value = row[key]
-    if value is None:
-        return math.nan
-    if not isinstance(value, (int, float)):
-        raise DatasetError(
-            f"{name}: {key} of {readable(row['path'])} is {_found(value)}; wanted a number"
-        )
-    return float(value)
+    return [metric.key for metric in OPEN_SET_METRICS], figures, len(table[0])
 
 
-def _found(value: object) -> str:
-    return f"{type(value).__name__} {str(value)[:40]!r}"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_plain(end) for end in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _checked(row: _Row, kind: type[_T], name: str) -> _T:
+    """Return a query of a report as a declared type."""
+    try:
+        return convert(row, kind)
+    except InvalidValue as error:
+        raise DatasetError(f"{name}: {readable(row['path'])}: {error}; {_REMEDY}") from None

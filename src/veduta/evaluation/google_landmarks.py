@@ -1,4 +1,4 @@
-"""The two figures of the Google Landmarks Dataset v2, from a submission and its solution.
+"""Score submissions to the two tasks of the Google Landmarks Dataset v2.
 
 Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2: A Large-Scale Benchmark for Instance-Level
 Recognition and Retrieval", CVPR 2020, and the rules of its two competitions.
@@ -7,15 +7,15 @@ Retrieval, mAP@100:
 
 - Of each list the first 100 count. Precision at each right photo is summed, over the number of
   right photos or 100, whichever is less.
-- A photo listed again is no second answer, but keeps its rank.
+- A photo that is listed again counts as wrong and keeps its rank.
 - A query that the submission lacks, or has an empty list for, scores 0.
 
 Recognition, GAP:
 
 - A prediction is right if it is any of the landmarks of its query.
-- All predictions stand in one list by confidence, equal ones by the query's id; a prediction for a
-  query without a landmark is wrong there. The sum of the precision at the right ones is divided by
-  the number of queries that have a landmark, so that a query without a prediction scores 0.
+- All predictions go into one list by confidence, equal ones by the query's id. A prediction for a
+  query without a landmark is wrong. The sum of the precision at the right ones is divided by the
+  number of queries that have a landmark, so that a query without a prediction scores 0.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from veduta.evaluation.bootstrap import (
     bootstrap_statistic,
     percentile_intervals,
 )
+from veduta.evaluation.figures import Interval
 from veduta.evaluation.metrics import average_precision_at
 from veduta.evaluation.open_set import gap_statistic, global_average_precision
-from veduta.evaluation.summary import Interval
 
 __all__ = [
     "LandmarkRecognition",
@@ -48,17 +48,21 @@ __all__ = [
 
 _Truth = TypeVar("_Truth")
 
-_AT = 100
-_NAMED = 3  # unknown ids that a message lists
+_COUNTED_PHOTOS = 100
+_LISTED_IDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class LandmarkRetrieval:
-    """`map100` in [0, 1], and its 95 % bootstrap interval over queries.
+    """The score of a retrieval.
 
-    `queries`: how many the mean is over. `missing`: how many of those have no list in the
-    submission. `queries_without_positives`: how many more the solution has, with no right photo.
-    `ap100`: from query id to its value, for those in the mean.
+    Attributes:
+        map100: in [0, 1].
+        map100_interval: its 95 % bootstrap interval over queries.
+        queries: how many the mean is over.
+        missing: how many of these have no list in the submission.
+        queries_without_positives: how many more the solution has, with no right photo.
+        ap100: query id → its value, for those in the mean.
     """
 
     map100: float
@@ -69,7 +73,7 @@ class LandmarkRetrieval:
     ap100: Mapping[str, float] = field(repr=False)
 
     def as_json(self) -> dict[str, object]:
-        """Return the figures, without those of each query, for `json.dump`."""
+        """Return the figures, without those of each query, as JSON types."""
         return {
             "map100": self.map100,
             "map100_interval": list(self.map100_interval),
@@ -81,10 +85,15 @@ class LandmarkRetrieval:
 
 @dataclass(frozen=True, slots=True)
 class LandmarkRecognition:
-    """`gap` in [0, 1], and its 95 % bootstrap interval over queries.
+    """The score of a recognition.
 
-    `accuracy`: of the queries with a landmark, how many are predicted right. `queries`: all of the
-    solution. `with_landmark`: those that have one. `predicted`: those with a prediction.
+    Attributes:
+        gap: in [0, 1].
+        gap_interval: its 95 % bootstrap interval over queries.
+        accuracy: of the queries with a landmark, the share that is predicted right.
+        queries: how many the solution has.
+        with_landmark: how many of these have a landmark.
+        predicted: how many have a prediction.
     """
 
     gap: float
@@ -95,7 +104,7 @@ class LandmarkRecognition:
     predicted: int
 
     def as_json(self) -> dict[str, object]:
-        """Return the figures under these names, for `json.dump`."""
+        """Return the figures under these names, as JSON types."""
         return {
             "gap": self.gap,
             "gap_interval": list(self.gap_interval),
@@ -117,10 +126,14 @@ def landmark_retrieval(
     """Return the mAP@100 of a submission.
 
     Args:
-        submission: from query id to ids of index photos, best first.
-        solution: from query id to the ids of its right photos.
+        submission: query id → ids of index photos, best first.
+        solution: query id → the ids of its right photos.
         ignored: ids of queries that take no part, such as those of usage "Ignored".
-        resamples, seed: of the bootstrap.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        The score.
 
     Raises:
         DatasetError: the submission has a query that the solution lacks, or no query of the
@@ -128,27 +141,27 @@ def landmark_retrieval(
     """
     truths = _without(solution, ignored)
     _check_known(submission, truths, ignored)
-    of_query: dict[str, float] = {}
+    ap100: dict[str, float] = {}
     for query, photos in truths.items():
         if right := frozenset(photos):
-            listed = submission.get(query, ())[:_AT]
+            listed = submission.get(query, ())[:_COUNTED_PHOTOS]
             seen: set[str] = set()
             relevant = []
             for photo in listed:
                 relevant.append(photo in right and photo not in seen)
                 seen.add(photo)
-            of_query[query] = average_precision_at(relevant, _AT, len(right))
-    if not of_query:
+            ap100[query] = average_precision_at(relevant, _COUNTED_PHOTOS, len(right))
+    if not ap100:
         raise DatasetError(f"none of the {len(truths)} queries of the solution has a right photo")
-    values = np.array(list(of_query.values()))
+    values = np.array(list(ap100.values()))
     low, high = bootstrap_intervals(values[:, None], resamples=resamples, seed=seed)[0].tolist()
     return LandmarkRetrieval(
         map100=float(values.mean()),
         map100_interval=(low, high),
-        queries=len(of_query),
-        missing=sum(not submission.get(query) for query in of_query),
-        queries_without_positives=len(truths) - len(of_query),
-        ap100=of_query,
+        queries=len(ap100),
+        missing=sum(not submission.get(query) for query in ap100),
+        queries_without_positives=len(truths) - len(ap100),
+        ap100=ap100,
     )
 
 
@@ -163,10 +176,14 @@ def landmark_recognition(
     """Return the GAP of a submission.
 
     Args:
-        submission: from query id to the predicted landmark and the confidence in it, or None.
-        solution: from query id to its landmarks, none if the photo shows none.
+        submission: query id → the predicted landmark and the confidence in it, or None.
+        solution: query id → its landmarks, empty if the photo shows none.
         ignored: ids of queries that take no part, such as those of usage "Ignored".
-        resamples, seed: of the bootstrap.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        The score.
 
     Raises:
         DatasetError: the submission has a query that the solution lacks or a confidence that is
@@ -211,8 +228,8 @@ def _check_known(
 ) -> None:
     unknown = sorted(submission.keys() - solution.keys() - frozenset(ignored))
     if unknown:
-        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+        more = f" and {len(unknown) - _LISTED_IDS:,} more" if len(unknown) > _LISTED_IDS else ""
         raise DatasetError(
-            f"the submission answers {', '.join(unknown[:_NAMED])}{more}, which the solution does "
-            "not have; check that both are of the same set of queries"
+            f"the submission answers {', '.join(unknown[:_LISTED_IDS])}{more}, which the solution "
+            "does not have; check that both are of the same set of queries"
         )

@@ -1,8 +1,8 @@
-"""The keypoints of an evaluation's photos, extracted once and kept in the user's cache folder.
+"""Cache the keypoints of an evaluation's photos in the user's cache folder.
 
-One file for exactly these photos as they are now: its name follows from their paths, sizes and
-times and from the extractor's identity. It is an Arrow file that maps into memory, so a gallery
-takes no more of it than what is being matched.
+Each set of photos has one file. Its name follows from the paths, sizes and times of the photos and
+from the identity of the extractor. It is an Arrow file that is mapped into memory, so only the
+keypoints that are being matched take memory.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from veduta.keypoints import Extractor, Keypoints
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CachedKeypoints", "cached_keypoints", "in_order", "processors"]
+__all__ = ["CachedKeypoints", "cached_keypoints", "map_in_order", "processor_cores"]
 
-_ROWS = 256  # photos written at a time
+_BATCH_ROWS = 256
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class CachedKeypoints:
-    """The keypoints of some photos, read one at a time. Safe to use from several threads."""
+    """The keypoints of some photos, read one at a time. Several threads may use it."""
 
     def __init__(self, files: Sequence[str], table: pa.Table) -> None:
-        self._row = {file: row for row, file in enumerate(files)}
+        self._row_of = {file: row for row, file in enumerate(files)}
         self._table = table
 
     @property
     def problems(self) -> dict[str, str]:
-        """File → why it gives no keypoints, of those that do not decode."""
+        """File → reason, for the photos that do not decode."""
         reasons = self._table["problem"].to_pylist()
-        return {file: reasons[row] for file, row in self._row.items() if reasons[row]}
+        return {file: reasons[row] for file, row in self._row_of.items() if reasons[row]}
 
     def read(self, file: str) -> Keypoints:
         """Return the keypoints of a photo that has no problem."""
-        return _keypoints(self._table, self._row[file])
+        return _keypoints(self._table, self._row_of[file])
 
 
 def cached_keypoints(
@@ -56,22 +56,26 @@ def cached_keypoints(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CachedKeypoints:
-    """Return the keypoints of photos, from the cache if they are there.
+    """Return the keypoints of photos, from the cache if it has them.
+
+    A photo that does not decode is among the `problems`, and is not read again until it changes.
 
     Args:
         files: absolute paths of photos; one that is named twice is read once.
         extractor: finds the keypoints.
-        folder: of the cache; made if need be.
+        folder: of the cache; it is made if it is missing.
         on_progress: called with (done, total) while photos are read.
 
-    A photo that does not decode is among the `problems`, and is not read again until it changes.
+    Returns:
+        The keypoints.
 
     Raises:
-        CollectionError: the cache cannot be written; StorageFull if there is no room.
+        CollectionError: the cache cannot be written.
+        StorageFull: the disk is full.
     """
     files = list(dict.fromkeys(files))
     path = folder / f"{_key(files, extractor)}.keypoints"
-    table = _stored(path, len(files))
+    table = _read(path, len(files))
     if table is None:
         try:
             _write(path, files, extractor, on_progress)
@@ -79,15 +83,26 @@ def cached_keypoints(
         except OSError as error:
             kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else CollectionError
             raise kind(
-                f"{readable(folder)}: keypoints cannot be kept there ({error.strerror or error}); "
-                "the cache folder of the user must be writable and have room"
+                f"{readable(folder)}: keypoints cannot be written ({error.strerror or error}); the "
+                "cache folder of the user must be writable and have free space"
             ) from error
     return CachedKeypoints(files, table)
 
 
-def in_order(items: Iterable[Given], work: Callable[[Given], Made], workers: int) -> Iterator[Made]:
-    """Yield `work(item)` of each item in order, worked on by threads a few items ahead."""
-    waiting: deque[Future[Made]] = deque()
+def map_in_order(
+    items: Iterable[Item], work: Callable[[Item], Result], workers: int
+) -> Iterator[Result]:
+    """Yield `work(item)` of each item in order, computed by threads a few items ahead.
+
+    Args:
+        items: read only a few items ahead.
+        work: called in the threads.
+        workers: how many threads.
+
+    Yields:
+        The results.
+    """
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="veduta-keypoints") as pool:
         try:
             for item in items:
@@ -101,7 +116,7 @@ def in_order(items: Iterable[Given], work: Callable[[Given], Made], workers: int
                 future.cancel()
 
 
-def processors() -> int:
+def processor_cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -112,7 +127,7 @@ def _key(files: Sequence[str], extractor: Extractor) -> str:
         try:
             status = os.stat(file)
             size, time = status.st_size, status.st_mtime_ns
-        except OSError:  # reading it says what is the matter
+        except OSError:  # the error is reported when the photo is read
             size, time = -1, 0
         lines.append(b"%d %d %s" % (size, time, os.fsencode(file)))
     return photos.content_hash(b"\0".join(lines)).hex()[:20]
@@ -131,8 +146,9 @@ def _extracted(file: str, extractor: Extractor) -> dict[str, Any]:
         photo = photos.load(file, at_least=extractor.long_side)
     except PhotoError as error:
         return {"width": 0, "height": 0, "packed": b"", "problem": error.reason}
-    found = extractor.extract(photo.pixels, photo.width, photo.height)
-    return {"width": photo.width, "height": photo.height, "packed": found.pack(), "problem": None}
+    keypoints = extractor.extract(photo.pixels, photo.width, photo.height)
+    packed = keypoints.pack()
+    return {"width": photo.width, "height": photo.height, "packed": packed, "problem": None}
 
 
 def _write(
@@ -141,7 +157,7 @@ def _write(
     extractor: Extractor,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Extract and write everything; the file appears complete or not at all."""
+    """Extract all keypoints and write them; the file appears complete or not at all."""
     import pyarrow as pa
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,10 +167,10 @@ def _write(
         pa.ipc.new_file(out, _schema()) as writer,
     ):
         rows: list[dict[str, Any]] = []
-        extracted = in_order(files, lambda file: _extracted(file, extractor), processors())
+        extracted = map_in_order(files, lambda file: _extracted(file, extractor), processor_cores())
         for done, row in enumerate(extracted, 1):
             rows.append(row)
-            if len(rows) == _ROWS or done == len(files):
+            if len(rows) == _BATCH_ROWS or done == len(files):
                 writer.write(pa.RecordBatch.from_pylist(rows, _schema()))
                 rows = []
             if on_progress is not None:
@@ -168,19 +184,19 @@ def _mapped(path: Path) -> pa.Table:
         return reader.read_all()
 
 
-def _stored(path: Path, photos_wanted: int) -> pa.Table | None:
-    """Return what the cache has; None if it is not there, or does not read back as written."""
+def _read(path: Path, number: int) -> pa.Table | None:
+    """Return the table of a number of photos from the cache; None if it is missing or damaged."""
     import pyarrow as pa
 
     try:
         table = _mapped(path)
-        whole = table.schema == _schema() and len(table) == photos_wanted
-        for row in range(photos_wanted if whole else 0):
+        complete = table.schema == _schema() and len(table) == number
+        for row in range(number if complete else 0):
             if table["problem"][row].as_py() is None:
                 _keypoints(table, row)
-    except (OSError, ValueError, pa.ArrowException):  # extracting once more mends it
+    except (OSError, ValueError, pa.ArrowException):
         return None
-    return table if whole else None
+    return table if complete else None
 
 
 def _keypoints(table: pa.Table, row: int) -> Keypoints:

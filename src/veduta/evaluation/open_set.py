@@ -1,16 +1,18 @@
-"""Recognition where some queries show nothing that the gallery knows.
+"""Recognition where some queries show nothing that the gallery has.
 
-Each query has a label, or none when it shows no place of the gallery; a guess, which is the best
-label found, with the confidence in it; and an answer, which is the guess or "unknown". What ranks
-queries against each other (GAP, risk and coverage, the area under the ROC curve) goes by guesses
-and confidences, whatever was answered; the shares of named and rejected queries go by the answers.
+Each query has a label, or none if it shows no place of the gallery. It has a guess, the best label
+that was found, with the confidence in it. Its answer is the guess or "unknown". Figures that rank
+queries against each other (GAP, risk and coverage, the area under the ROC curve) use guesses and
+confidences, whatever was answered. The shares of named and rejected queries use the answers.
+
+A new figure is one entry of `OPEN_SET_METRICS`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,11 +23,12 @@ from veduta.evaluation.bootstrap import (
     bootstrap_statistic,
     percentile_intervals,
 )
-from veduta.evaluation.summary import Interval
+from veduta.evaluation.figures import Figures, Measured, measured
 
 __all__ = [
-    "OPEN_SET_FIGURES",
+    "OPEN_SET_METRICS",
     "OpenSetFigures",
+    "OpenSetMetric",
     "RiskCoverage",
     "gap_statistic",
     "global_average_precision",
@@ -34,16 +37,44 @@ __all__ = [
     "risk_coverage",
 ]
 
-OPEN_SET_FIGURES = (
-    "gap",
-    "known_named",
-    "named_right",
-    "named_right_overall",
-    "unknown_rejected",
-    "auroc",
-    "guess_right",
-)
-"""The figures that have an interval, in the order of the columns of `open_set_statistic`."""
+
+@dataclass(frozen=True, slots=True)
+class AnsweredQueries:
+    """Q queries with their guesses and answers; all arrays are (Q,).
+
+    Attributes:
+        known: bool, whether a query shows a place of the gallery.
+        guessed: bool, whether there is a guess.
+        right: bool, whether the guess is the label.
+        named: bool, whether the guess was given as the answer.
+        confidences: float64 in the guess, -inf without one.
+    """
+
+    known: NDArray[np.bool_]
+    guessed: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    named: NDArray[np.bool_]
+    confidences: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSetMetric:
+    """A figure of open-set recognition.
+
+    Attributes:
+        key: its name in JSON files, in `veduta compare` and on the command line.
+        title: its name on a page.
+        explanation: what it means, in a few words.
+        display_order: its place on a page and on the command line. In JSON files and in `veduta
+            compare` it has the place of the table.
+        statistic: returns the statistic of queries, for a bootstrap: (B, Q) counts to (B, 1).
+    """
+
+    key: str
+    title: str
+    explanation: str
+    display_order: int
+    statistic: Callable[[AnsweredQueries], Statistic]
 
 
 def global_average_precision(confidences: ArrayLike, right: ArrayLike, answerable: int) -> float:
@@ -67,7 +98,7 @@ def global_average_precision(confidences: ArrayLike, right: ArrayLike, answerabl
         answerable: how many queries show a landmark, predicted or not.
 
     Returns:
-        A number in [0, 1]; NaN when no query shows a landmark.
+        A number in [0, 1]; NaN if no query shows a landmark.
 
     Raises:
         ValueError: shapes that differ, NaN, more right predictions than answerable queries.
@@ -83,11 +114,15 @@ def global_average_precision(confidences: ArrayLike, right: ArrayLike, answerabl
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """What answering only the surest share of the queries costs.
+    """The price of answering more queries, from the surest to the least sure.
 
-    `confidence`: (N,) descending. `coverage`: (N,), i / N. `risk`: (N,), the share of wrong answers
-    among the first i. `area`: the mean risk (AURC). `optimal_area`: that of a confidence which puts
-    every right answer before every wrong one. `excess_area`: the first minus the second (E-AURC).
+    Attributes:
+        confidence: (N,) descending.
+        coverage: (N,), i / N.
+        risk: (N,), the share of wrong answers among the first i.
+        area: the mean risk (AURC).
+        optimal_area: that of a confidence which puts every right answer before every wrong one.
+        excess_area: `area` minus `optimal_area` (E-AURC).
     """
 
     confidence: NDArray[np.float64]
@@ -106,9 +141,15 @@ def risk_coverage(confidences: ArrayLike, right: ArrayLike) -> RiskCoverage:
     Within equal confidences the risk is the mean over all orders, so that the order of the rows
     does not matter.
 
-    `confidences`: (N,). `right`: (N,) bool.
+    Args:
+        confidences: (N,).
+        right: (N,) bool.
 
-    Raises `ValueError` for shapes that differ, for NaN and for no answer.
+    Returns:
+        The curve.
+
+    Raises:
+        ValueError: shapes that differ, NaN, or no answer.
     """
     values, correct = _checked(confidences, right)
     if not len(values):
@@ -117,58 +158,31 @@ def risk_coverage(confidences: ArrayLike, right: ArrayLike) -> RiskCoverage:
     values, wrong = values[order], ~correct[order]
     starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
     sizes = np.diff([*starts, len(values)])
-    spread = np.repeat(np.add.reduceat(wrong.astype(np.float64), starts) / sizes, sizes)
+    wrong_share = np.repeat(np.add.reduceat(wrong.astype(np.float64), starts) / sizes, sizes)
     answered = np.arange(1, len(values) + 1)
-    risk = np.cumsum(spread) / answered
+    risk = np.cumsum(wrong_share) / answered
     best = np.maximum(0, answered - int(correct.sum())) / answered
     area, optimal = float(risk.mean()), float(best.mean())
     return RiskCoverage(values, answered / len(values), risk, area, optimal, area - optimal)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenSetFigures:
-    """Shares in [0, 1]; NaN where there is nothing to take a share of.
+class OpenSetFigures(Figures):
+    """The figures of open-set recognition: shares in [0, 1]; NaN if a share is of nothing.
 
-    `gap`
-        Global Average Precision of the guesses, answered or not.
-    `known_named`
-        of the queries that show a place of the gallery, how many got a name, right or wrong.
-    `named_right`
-        of those, how many the right one.
-    `named_right_overall`
-        of all named queries, those that show no place of the gallery included, how many have the
-        right name: the precision that a user meets.
-    `unknown_rejected`
-        of the queries that show no place of the gallery, how many were answered "unknown".
-    `auroc`
-        how often a query that shows a place has more confidence in its guess than one that does
-        not; equal confidences count half.
-    `guess_right`
-        of the queries that show a place, how many are guessed right, answered or not.
-    `*_interval`
-        lower and upper end of the 95 % bootstrap interval over queries.
-    `known`, `unknown`
-        how many queries show a place of the gallery, and how many do not.
-    `named`
-        how many queries got a name.
-    `resamples`, `seed`
-        of the bootstrap.
+    Each metric of `OPEN_SET_METRICS` is an attribute by its key: `figures.gap`,
+    `figures.gap_interval`.
+
+    Attributes:
+        figures: of each metric, the value and the 95 % bootstrap interval over queries.
+        known: how many queries show a place of the gallery.
+        unknown: how many do not.
+        named: how many queries got a name.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
     """
 
-    gap: float
-    known_named: float
-    named_right: float
-    named_right_overall: float
-    unknown_rejected: float
-    auroc: float
-    guess_right: float
-    gap_interval: Interval
-    known_named_interval: Interval
-    named_right_interval: Interval
-    named_right_overall_interval: Interval
-    unknown_rejected_interval: Interval
-    auroc_interval: Interval
-    guess_right_interval: Interval
+    figures: Mapping[str, Measured]
     known: int
     unknown: int
     named: int
@@ -176,10 +190,14 @@ class OpenSetFigures:
     seed: int
 
     def as_json(self) -> dict[str, object]:
-        """Return the figures under these names, for `json.dump`; NaN as null."""
+        """Return all figures, intervals and counts by their names, as JSON types."""
         return {
-            name: [_plain(end) for end in value] if isinstance(value, tuple) else _plain(value)
-            for name, value in asdict(self).items()
+            **self.figures_as_json(),
+            "known": self.known,
+            "unknown": self.unknown,
+            "named": self.named,
+            "resamples": self.resamples,
+            "seed": self.seed,
         }
 
 
@@ -196,10 +214,14 @@ def open_set_figures(
 
     Args:
         labels: (Q,) what each query shows; None if it shows no place of the gallery.
-        guesses: (Q,) the best label found, whatever the confidence in it; None if there is none.
+        guesses: (Q,) the best label that was found, whatever the confidence in it; None without.
         answered: (Q,) bool: whether the guess was given as the answer; "unknown" otherwise.
-        confidences: (Q,) in the guess. Not looked at without a guess, which is ranked last.
-        resamples, seed: of the bootstrap.
+        confidences: (Q,) in the guess. Ignored without a guess, which is ranked last.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        The figures.
 
     Raises:
         ValueError: no query, lengths that differ, a confidence that is NaN, or a query answered
@@ -207,31 +229,13 @@ def open_set_figures(
     """
     statistic = open_set_statistic(labels, guesses, answered, confidences)
     drawn = bootstrap_statistic(statistic, len(labels), resamples=resamples, seed=seed)
-    figures = dict(
-        zip(OPEN_SET_FIGURES, statistic(np.ones((1, len(labels))))[0].tolist(), strict=True)
-    )
-    intervals: dict[str, Interval] = {
-        name: (low, high)
-        for name, (low, high) in zip(
-            OPEN_SET_FIGURES, percentile_intervals(drawn).tolist(), strict=True
-        )
-    }
     known = sum(label is not None for label in labels)
     return OpenSetFigures(
-        gap=figures["gap"],
-        known_named=figures["known_named"],
-        named_right=figures["named_right"],
-        named_right_overall=figures["named_right_overall"],
-        unknown_rejected=figures["unknown_rejected"],
-        auroc=figures["auroc"],
-        guess_right=figures["guess_right"],
-        gap_interval=intervals["gap"],
-        known_named_interval=intervals["known_named"],
-        named_right_interval=intervals["named_right"],
-        named_right_overall_interval=intervals["named_right_overall"],
-        unknown_rejected_interval=intervals["unknown_rejected"],
-        auroc_interval=intervals["auroc"],
-        guess_right_interval=intervals["guess_right"],
+        figures=measured(
+            [metric.key for metric in OPEN_SET_METRICS],
+            statistic(np.ones((1, len(labels))))[0].tolist(),
+            percentile_intervals(drawn).tolist(),
+        ),
         known=known,
         unknown=len(labels) - known,
         named=int(np.count_nonzero(answered)),
@@ -246,10 +250,19 @@ def open_set_statistic(
     answered: ArrayLike,
     confidences: ArrayLike,
 ) -> Statistic:
-    """Return what gives the `OPEN_SET_FIGURES` of draws of the queries, for a bootstrap.
+    """Return the statistic of all `OPEN_SET_METRICS`, for a bootstrap over queries.
 
-    The arguments and the errors are those of `open_set_figures`. The statistic takes (B, Q) counts
-    and returns (B, 7).
+    Args:
+        labels: as in `open_set_figures`.
+        guesses: as in `open_set_figures`.
+        answered: as in `open_set_figures`.
+        confidences: as in `open_set_figures`.
+
+    Returns:
+        A function from (B, Q) counts to (B, M), one column a metric.
+
+    Raises:
+        ValueError: as `open_set_figures`.
     """
     named = np.asarray(answered, dtype=np.bool_)
     values = np.array(confidences, dtype=np.float64)
@@ -270,26 +283,9 @@ def open_set_statistic(
     values[~guessed] = -math.inf
     if np.isnan(values).any():
         raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} confidences are NaN")
-
-    gap = gap_statistic(values, right, known, guessed)
-    # Of the queries in the second column, the share that is in the first too.
-    shares = {
-        "known_named": (known & named, known),
-        "named_right": (right & named, known & named),
-        "named_right_overall": (right & named, named),
-        "unknown_rejected": (~known & ~named, ~known),
-        "guess_right": (right, known),
-    }
-    over = np.stack([part for part, _ in shares.values()], axis=1).astype(np.float64)
-    under = np.stack([whole for _, whole in shares.values()], axis=1).astype(np.float64)
-
-    def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        columns = dict(zip(shares, _ratio(counts @ over, counts @ under).T, strict=True))
-        columns["gap"] = gap(counts)[:, 0]
-        columns["auroc"] = _auroc(counts, values, known)
-        return np.stack([columns[name] for name in OPEN_SET_FIGURES], axis=1)
-
-    return figures
+    queries = AnsweredQueries(known, guessed, right, named, values)
+    statistics = [metric.statistic(queries) for metric in OPEN_SET_METRICS]
+    return lambda counts: np.concatenate([figure(counts) for figure in statistics], axis=1)
 
 
 def gap_statistic(
@@ -298,50 +294,131 @@ def gap_statistic(
     answerable: NDArray[np.bool_],
     predicted: NDArray[np.bool_],
 ) -> Statistic:
-    """Return what gives the GAP of draws of Q queries, for a bootstrap: (B, Q) counts to (B, 1).
+    """Return the GAP of draws of Q queries, for a bootstrap.
 
-    `confidences`, `right`: (Q,), not looked at where nothing is predicted. `answerable`: (Q,),
-    which queries show a landmark. `predicted`: (Q,), which have a prediction. Equal confidences
-    keep the order of the rows, as in `global_average_precision`.
+    Equal confidences keep the order of the rows, as in `global_average_precision`.
+
+    Args:
+        confidences: (Q,), ignored where nothing is predicted.
+        right: (Q,), ignored where nothing is predicted.
+        answerable: (Q,), which queries show a landmark.
+        predicted: (Q,), which have a prediction.
+
+    Returns:
+        A function from (B, Q) counts to (B, 1).
     """
     rows = np.flatnonzero(predicted)
     rows = rows[np.argsort(-confidences[rows], kind="stable")]
     correct = right[rows]
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, len(predicted) + 1))])
 
-    def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def gap(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         drawn = counts[:, rows]
         # A right prediction drawn c times, after n others of which w are wrong, adds
         # Σ (n − w + t) / (n + t) over t = 1 … c, which is c − w (H(n + c) − H(n)).
-        upto = np.cumsum(drawn, axis=1)[:, correct].astype(np.int64)
+        up_to = np.cumsum(drawn, axis=1)[:, correct].astype(np.int64)
         wrong = np.cumsum(drawn * ~correct, axis=1)[:, correct]
         times = drawn[:, correct]
-        before = upto - times.astype(np.int64)
-        added = times - wrong * (harmonic[upto] - harmonic[before])
+        before = up_to - times.astype(np.int64)
+        added = times - wrong * (harmonic[up_to] - harmonic[before])
         return _ratio(added.sum(axis=1), counts @ answerable.astype(np.float64))[:, None]
 
-    return figures
+    return gap
 
 
-def _auroc(
-    counts: NDArray[np.float64], values: NDArray[np.float64], known: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return (B,): the probability that a known query outranks an unknown one, ties by half."""
-    order = np.argsort(values, kind="stable")
-    ascending = values[order]
+def _auroc_statistic(queries: AnsweredQueries) -> Statistic:
+    """Return the probability that a known query outranks an unknown one, ties by half."""
+    order = np.argsort(queries.confidences, kind="stable")
+    ascending = queries.confidences[order]
     starts = np.concatenate([[0], np.flatnonzero(ascending[1:] != ascending[:-1]) + 1])
-    drawn = counts[:, order]
-    ours = np.add.reduceat(drawn * known[order], starts, axis=1)
-    others = np.add.reduceat(drawn * ~known[order], starts, axis=1)
-    below = np.cumsum(others, axis=1) - others
-    pairs = ours.sum(axis=1) * others.sum(axis=1)
-    return _ratio((ours * (below + others / 2)).sum(axis=1), pairs)
+    known = queries.known[order]
+
+    def auroc(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        drawn = counts[:, order]
+        known_here = np.add.reduceat(drawn * known, starts, axis=1)
+        unknown_here = np.add.reduceat(drawn * ~known, starts, axis=1)
+        unknown_below = np.cumsum(unknown_here, axis=1) - unknown_here
+        pairs = known_here.sum(axis=1) * unknown_here.sum(axis=1)
+        outranked = known_here * (unknown_below + unknown_here / 2)
+        return _ratio(outranked.sum(axis=1), pairs)[:, None]
+
+    return auroc
 
 
-def _ratio(over: NDArray[np.float64], under: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `over` / `under`, NaN over 0."""
-    ratio = np.full(over.shape, np.nan)
-    np.divide(over, under, out=ratio, where=under > 0)
+def _share(
+    part: Callable[[AnsweredQueries], NDArray[np.bool_]],
+    whole: Callable[[AnsweredQueries], NDArray[np.bool_]],
+) -> Callable[[AnsweredQueries], Statistic]:
+    """Return the statistic of a share: of the queries in `whole`, those that are in `part` too."""
+
+    def statistic(queries: AnsweredQueries) -> Statistic:
+        below = whole(queries).astype(np.float64)
+        above = below * part(queries)
+        return lambda counts: _ratio(counts @ above, counts @ below)[:, None]
+
+    return statistic
+
+
+OPEN_SET_METRICS: tuple[OpenSetMetric, ...] = (
+    OpenSetMetric(
+        key="gap",
+        title="GAP",
+        explanation="global average precision of the guesses, surest first, in one list",
+        display_order=0,
+        statistic=lambda q: gap_statistic(q.confidences, q.right, q.known, q.guessed),
+    ),
+    OpenSetMetric(
+        key="known_named",
+        title="Known named",
+        explanation="of the queries that show a place of the gallery, those that got a name",
+        display_order=1,
+        statistic=_share(lambda q: q.named, lambda q: q.known),
+    ),
+    OpenSetMetric(
+        key="named_right",
+        title="Named right",
+        explanation="of those, the share that got the right one",
+        display_order=2,
+        statistic=_share(lambda q: q.right, lambda q: q.known & q.named),
+    ),
+    OpenSetMetric(
+        key="named_right_overall",
+        title="Precision of names",
+        explanation="of all names given, also to queries that show no place, the share that is "
+        "right",
+        display_order=4,
+        statistic=_share(lambda q: q.right, lambda q: q.named),
+    ),
+    OpenSetMetric(
+        key="unknown_rejected",
+        title="Unknown rejected",
+        explanation="of the queries that show no place of the gallery, those answered “unknown”",
+        display_order=3,
+        statistic=_share(lambda q: ~q.named, lambda q: ~q.known),
+    ),
+    OpenSetMetric(
+        key="auroc",
+        title="AUROC",
+        explanation="how often a query that shows a place is surer than one that does not",
+        display_order=6,
+        statistic=_auroc_statistic,
+    ),
+    OpenSetMetric(
+        key="guess_right",
+        title="Guessed right",
+        explanation="of the queries that show a place, those whose likeliest label is right, "
+        "named or not",
+        display_order=5,
+        statistic=_share(lambda q: q.right, lambda q: q.known),
+    ),
+)
+"""All metrics of open-set recognition, in the order of JSON files."""
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `above` / `below`, NaN over 0."""
+    ratio = np.full(above.shape, np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
     return ratio
 
 
@@ -355,7 +432,3 @@ def _checked(
     if np.isnan(values).any():
         raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} confidences are NaN")
     return values, correct
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Which queries two reports answer differently: where a difference of two figures comes from."""
+"""Find the queries that two reports answer differently: they explain a difference of figures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ __all__ = ["Change", "Changes", "changed_queries"]
 class Change:
     """One query in the first report and in another.
 
-    `before`, `after`: its average precision, or its answer, a name or None for "unknown". `gain`:
-    in average precision; of a recognition 1 (wrong, now right), -1 (right, now wrong) or 0 (wrong
-    in another way).
+    Attributes:
+        path: the query.
+        label: of the query, or None.
+        before: its average precision in the first report, or its answer: a name, or None for
+            "unknown".
+        after: the same in the other report.
+        gain: in average precision; of a recognition 1 (wrong, now right), -1 (right, now wrong) or
+            0 (wrong in another way).
     """
 
     path: str
@@ -25,15 +30,20 @@ class Change:
     gain: float
 
     def as_json(self) -> dict[str, object]:
-        """Return it for `json.dump`."""
+        """Return the change as JSON types."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How the queries that two reports share fared in the second one.
+    """The changes between the first report and another, on the queries that both have.
 
-    `better`, `worse`: how many. `gained`, `lost`: those that changed most, most first.
+    Attributes:
+        system: the name of the other report.
+        better: how many queries it answers better.
+        worse: how many queries it answers worse.
+        gained: the largest changes for the better, largest first.
+        lost: the largest changes for the worse, largest first.
     """
 
     system: str
@@ -43,7 +53,7 @@ class Changes:
     lost: tuple[Change, ...]
 
     def as_json(self) -> dict[str, object]:
-        """Return it for `json.dump`."""
+        """Return the changes as JSON types."""
         return {
             "system": self.system,
             "better": self.better,
@@ -56,22 +66,29 @@ class Changes:
 def changed_queries(
     reports: Sequence[Mapping[str, Any]], names: Sequence[str], *, most: int = 5
 ) -> tuple[Changes, ...]:
-    """Return for each report but the first what changed since that one, at most `most` either way.
+    """Return the changes between the first report and each of the others.
 
-    `reports`: of one task, as `veduta.evaluation.comparison.compare` has accepted them. `names`:
-    one a report. Queries that a report does not have, or without a right answer in the gallery, are
-    not compared. Equal changes keep the order of the first report.
+    Queries that a report does not have, or without a right answer in the gallery, are not compared.
+    Equal changes keep the order of the first report.
+
+    Args:
+        reports: of one task, checked by `veduta.evaluation.comparison.compare`.
+        names: one a report.
+        most: how many changes for the better, and for the worse, are listed.
+
+    Returns:
+        One entry for each report but the first.
     """
-    first = {row["path"]: row for row in reports[0]["queries"]}
-    retrieval = reports[0]["task"] == "retrieve"
-    found = []
+    first_rows = {row["path"]: row for row in reports[0]["queries"]}
+    change_of = _change_of_ranking if reports[0]["task"] == "retrieve" else _change_of_answer
+    result = []
     for report, name in zip(reports[1:], names[1:], strict=True):
         rows = {row["path"]: row for row in report["queries"]}
-        shared = [(row, rows[path]) for path, row in first.items() if path in rows]
-        changes = [_ranked(*pair) if retrieval else _answered(*pair) for pair in shared]
-        better = [change for change in changes if change is not None and change.gain > 0]
-        worse = [change for change in changes if change is not None and change.gain < 0]
-        found.append(
+        shared = [(row, rows[path]) for path, row in first_rows.items() if path in rows]
+        changes = [change for pair in shared if (change := change_of(*pair)) is not None]
+        better = [change for change in changes if change.gain > 0]
+        worse = [change for change in changes if change.gain < 0]
+        result.append(
             Changes(
                 system=name,
                 better=len(better),
@@ -80,17 +97,17 @@ def changed_queries(
                 lost=tuple(sorted(worse, key=lambda change: change.gain)[:most]),
             )
         )
-    return tuple(found)
+    return tuple(result)
 
 
-def _ranked(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
+def _change_of_ranking(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
     if before["ap"] is None or after["ap"] is None:
         return None
     gain = after["ap"] - before["ap"]
     return Change(before["path"], before.get("label"), before["ap"], after["ap"], gain)
 
 
-def _answered(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
+def _change_of_answer(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
     label = before["label"]
     answers = [row["guess"] if row["named"] else None for row in (before, after)]
     gain = float((answers[1] == label) - (answers[0] == label))

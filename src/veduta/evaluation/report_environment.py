@@ -1,4 +1,4 @@
-"""What an evaluation ran on, for those who want to get the same figures again."""
+"""The environment of an evaluation, for readers who want to reproduce its figures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from veduta._version import __version__
+from veduta.pages.report_page import Provenance
 
-__all__ = ["environment"]
+__all__ = ["environment", "provenance_of"]
 
 _PACKAGES = (
     "numpy",
@@ -30,13 +31,19 @@ _PACKAGES = (
     "torch",
     "timm",
 )
-"""Those that can move a figure or draw it; what is not installed is left out."""
+"""Packages that can change a figure or a page; those that are not installed are left out."""
+
+
+def provenance_of(command: str) -> Provenance:
+    """Return this environment, the current date and a command line, for a report."""
+    current = environment()
+    return Provenance(current, command, str(current["date"]))
 
 
 def environment() -> dict[str, object]:
     """Return the versions of Veduta, Python and the packages, the system, the CPU and the date.
 
-    The values are strings, but for `cores` (an int) and `packages` (name → version). Nothing in it
+    The values are strings, except `cores` (an int) and `packages` (name → version). Nothing in it
     names the user or the machine.
     """
     return {
@@ -55,28 +62,28 @@ def environment() -> dict[str, object]:
 def _system() -> str:
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except (OSError, KeyError):  # no Linux, or one that does not say
+    except (OSError, KeyError):  # not Linux, or without this file
         return f"{platform.system()} {platform.release()}"
 
 
 def _cpu() -> str:
-    """Return the processor's name as it gives it, or the family where the system hides it."""
+    """Return the name of the processor, or its family if the system hides the name."""
     if sys.platform == "linux":
         try:
             for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
                 field, _, value = line.partition(":")
                 if field.strip() == "model name" and value.strip():
                     return value.strip()
-        except OSError:  # not mounted
+        except OSError:  # /proc is not mounted
             pass
     return platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,9 +1,8 @@
-"""The report of an evaluation: a folder with a page for people and a JSON file for programs."""
+"""Write the report of an evaluation: a folder with a page and a JSON file."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from veduta.errors import VedutaError, readable
 from veduta.evaluation import report_recognition, report_retrieval, report_revisited
-from veduta.evaluation.report_environment import environment
+from veduta.evaluation.figures import json_value
+from veduta.evaluation.report_environment import provenance_of
 from veduta.evaluation.retrieval_run import Evaluation
 from veduta.evaluation.revisited_run import RevisitedEvaluation
 from veduta.files import write_text
@@ -21,15 +21,24 @@ from veduta.pages.report_page import write_report_page
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation
 
-__all__ = ["JSON_FILE", "PAGE_FILE", "report_folder", "write_report"]
+__all__ = ["JSON_FILE", "PAGE_FILE", "make_report_folder", "write_report"]
 
 PAGE_FILE, JSON_FILE = "report.html", "report.json"
 
 
-def report_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return `folder`, made if it is not there: so that hours of measuring are not for nothing.
+def make_report_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make the folder of a report if it is missing, and check that it can be written to.
 
-    Raises `VedutaError` when it cannot be made or written to.
+    Call it before an evaluation, which may take hours.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        VedutaError: the folder cannot be made or written to.
     """
     path = Path(folder)
     try:
@@ -48,43 +57,49 @@ def write_report(
     command: str,
     rows: int = 12,
 ) -> None:
-    """Write `report.html` and `report.json` into `folder`, which is made if it is not there.
+    """Write `report.html` and `report.json` into a folder, which is made if it is missing.
 
-    The page needs nothing else, neither scripts nor the photos. The JSON file holds what
-    `evaluation.as_json()` does, for recognition also accuracy, F1, the classes and the confusions
-    (`veduta.evaluation.classification`), and `task`, `queries` (a list of objects, one a query),
-    `environment`, `command` and `generated`; the number of the queries is `query_count`, NaN is
-    null. `veduta compare` reads it. An older report is replaced, file by file, only when the new
-    one is complete.
+    The page needs no other file, no scripts and no photos. The JSON file holds the keys of
+    `evaluation.as_json()`; for recognition also accuracy, F1, the classes and the confusions
+    (`veduta.evaluation.classification`). It also holds `task`, `queries` (a list of objects, one a
+    query), `environment`, `command` and `generated`. The number of queries is `query_count`, and
+    NaN is null. `veduta compare` reads it. An older file is replaced when the new one is complete.
 
     Args:
         evaluation: of retrieval, of recognition, or by a published protocol.
-        folder: where to.
-        command: what it was called with, as it can be called again.
+        folder: the folder.
+        command: the command line, so that the evaluation can be repeated.
         rows: queries with pictures on the page.
 
     Raises:
         VedutaError: the folder cannot be written to.
     """
-    path = report_folder(folder)
-    made = environment()
-    date = str(made["date"])
-    described = {"environment": made, "command": command, "generated": date}
+    path = make_report_folder(folder)
+    provenance = provenance_of(command)
     queries: Iterable[dict[str, object]]
-    more: dict[str, object] = {}
+    classification: dict[str, object] = {}
     if isinstance(evaluation, Evaluation):
         task, queries = "retrieve", report_retrieval.query_values(evaluation)
-        page = report_retrieval.retrieval_page(evaluation, rows=rows, **described)
+        page = report_retrieval.retrieval_page(evaluation, rows=rows, provenance=provenance)
     elif isinstance(evaluation, RevisitedEvaluation):
         task, queries = "revisited", report_revisited.query_values(evaluation)
-        page = report_revisited.revisited_page(evaluation, **described)
+        page = report_revisited.revisited_page(evaluation, provenance=provenance)
     else:
         task, queries = "recognize", report_recognition.query_values(evaluation)
         classes = report_recognition.classified(evaluation)
-        page = report_recognition.recognition_page(evaluation, classes, rows=rows, **described)
-        more = classes.as_json() if classes else {}
-    figures = {"task": task, **more, **evaluation.as_json(), **described}
-    if "queries" in figures:  # their number; the name is that of the list
+        page = report_recognition.recognition_page(
+            evaluation, classes, rows=rows, provenance=provenance
+        )
+        classification = classes.as_json() if classes else {}
+    figures = {
+        "task": task,
+        **classification,
+        **evaluation.as_json(),
+        "environment": provenance.environment,
+        "command": provenance.command,
+        "generated": provenance.generated,
+    }
+    if "queries" in figures:  # in a report this name is that of the list of queries
         figures["query_count"] = figures.pop("queries")
     try:
         write_text(path / JSON_FILE, _json(figures, queries))
@@ -94,26 +109,17 @@ def write_report(
 
 
 def _json(figures: dict[str, Any], queries: Iterable[dict[str, object]]) -> Iterator[str]:
-    """Yield the file, a line a query, so that memory does not hold it all as text.
+    """Yield the file, a line a query, so that memory never holds all of its text.
 
-    Letters beyond ASCII are escaped: names need not be UTF-8, and come back as they were.
+    Letters beyond ASCII are escaped, so that names that are not UTF-8 come back unchanged.
     """
-    whole = json.dumps(_without_nan(figures), indent=2, allow_nan=False)
-    yield whole.removesuffix("\n}") + ',\n  "queries": ['
-    between = "\n"
+    text = json.dumps(json_value(figures), indent=2, allow_nan=False)
+    yield text.removesuffix("\n}") + ',\n  "queries": ['
+    separator = "\n"
     for query in queries:
-        yield f"{between}    {json.dumps(_without_nan(query), allow_nan=False)}"
-        between = ",\n"
+        yield f"{separator}    {json.dumps(json_value(query), allow_nan=False)}"
+        separator = ",\n"
     yield "\n  ]\n}\n"
-
-
-def _without_nan(value: Any) -> Any:
-    """Return `value` with null for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _without_nan(of) for key, of in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(of) for of in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cannot_write(path: Path, error: OSError) -> VedutaError:

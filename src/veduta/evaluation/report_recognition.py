@@ -1,88 +1,67 @@
-"""What the report of a recognition says."""
+"""The content of a report of recognition."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.evaluation.bootstrap import Statistic, bootstrap_statistic, percentile_intervals
+from veduta.evaluation.bootstrap import bootstrap_statistic, percentile_intervals
 from veduta.evaluation.calibration_error import brier_score
-from veduta.evaluation.classification import Classification, classification_figures
-from veduta.evaluation.open_set import risk_coverage
-from veduta.evaluation.report_retrieval import calibration_plot
-from veduta.evaluation.summary import Interval
+from veduta.evaluation.classification import (
+    Classification,
+    classification_figures,
+    classification_statistic,
+)
+from veduta.evaluation.figures import Interval
+from veduta.evaluation.open_set import OPEN_SET_METRICS, risk_coverage
+from veduta.evaluation.report_parts import calibration_plot, method_line, page_figures, result_row
 from veduta.pages import charts
-from veduta.pages.hit import HitTile
 from veduta.pages.report_page import (
-    MOST_CLASSES,
+    MAX_TABLE_CLASSES,
     Plot,
+    Provenance,
     ReportPage,
     ReportRow,
     RowGroup,
     classes_title,
 )
-from veduta.pages.results_page import Figure, ResultRow, Table
-from veduta.photos import preview
+from veduta.pages.results_page import Figure, Table
 from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation, RecognitionResult
 
-__all__ = [
-    "Classified",
-    "classification_statistic",
-    "classified",
-    "query_values",
-    "recognition_page",
-]
+__all__ = ["Classified", "classified", "query_values", "recognition_page"]
 
-_FIGURES = (
-    ("GAP", "gap", "global average precision of the guesses, surest first, in one list"),
-    (
-        "Known named",
-        "known_named",
-        "of the queries that show a place of the gallery, those that got a name",
-    ),
-    ("Named right", "named_right", "of those, the share that got the right one"),
-    (
-        "Unknown rejected",
-        "unknown_rejected",
-        "of the queries that show no place of the gallery, those answered “unknown”",
-    ),
-    (
-        "Precision of names",
-        "named_right_overall",
-        "of all names given, also to queries that show no place, the share that is right",
-    ),
-    (
-        "Guessed right",
-        "guess_right",
-        "of the queries that show a place, those whose likeliest label is right, named or not",
-    ),
-    ("AUROC", "auroc", "how often a query that shows a place is surer than one that does not"),
-)
+_MAX_MATRIX_CLASSES = 60
+"""Classes of a confusion matrix; the names of more classes cannot be read."""
 
-_QUERY_SIDE, _TILE_SIDE = 480, 224  # pixels, long side
-_MOST_IN_MATRIX = 60  # classes; names of more cannot be read
-_MOST_CONFUSIONS = 30
-_MOST_POINTS = 400  # of a curve; more cannot be seen
-_BINS = 20
+_MAX_LISTED_MISTAKES = 30
+_MAX_CURVE_POINTS = 400
+_CONFIDENCE_BINS = 20
+_THRESHOLDS = 201
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """The figures of the classes, with the 95 % bootstrap intervals of two of them."""
+    """The figures of the classes, with the 95 % bootstrap intervals of two of them.
+
+    Attributes:
+        figures: the figures.
+        accuracy_interval: of the accuracy.
+        macro_f1_interval: of the mean F1 over the classes.
+    """
 
     figures: Classification
     accuracy_interval: Interval
     macro_f1_interval: Interval
 
     def as_json(self) -> dict[str, object]:
-        """Return what the JSON file has beside the evaluation's own figures."""
+        """Return the keys of the JSON file that the evaluation itself does not have."""
         figures = self.figures.as_json()
         return {
             "accuracy": self.figures.accuracy,
@@ -94,10 +73,10 @@ class Classified:
 
 
 def classified(evaluation: RecognitionEvaluation) -> Classified | None:
-    """Return the figures of the classes; None when no query shows one and none was named."""
+    """Return the figures of the classes; None if no query shows a class and none got a name."""
     summary = evaluation.summary
     labels = [r.label for r in evaluation.results]
-    answers = [r.guess if r.named else None for r in evaluation.results]
+    answers = [r.answer for r in evaluation.results]
     if not any(name is not None for name in (*labels, *answers)):
         return None
     drawn = bootstrap_statistic(
@@ -113,18 +92,26 @@ def classified(evaluation: RecognitionEvaluation) -> Classified | None:
 
 
 def recognition_page(
-    evaluation: RecognitionEvaluation, classes: Classified | None, *, rows: int, **made: Any
+    evaluation: RecognitionEvaluation,
+    classes: Classified | None,
+    *,
+    rows: int,
+    provenance: Provenance | None = None,
 ) -> ReportPage:
-    """Return the page, with `rows` queries: mistakes first, then what went well.
+    """Return the page of an evaluation.
 
-    `classes`: what `classified` returns. `made`: `environment`, `command` and `generated` of
-    `ReportPage`.
+    Args:
+        evaluation: the evaluation.
+        classes: the result of `classified`.
+        rows: queries with pictures: mistakes first, then right answers.
+        provenance: how the evaluation was made.
+
+    Returns:
+        The content of the page.
     """
     summary, results = evaluation.summary, evaluation.results
-    figures = [
-        Figure(name, getattr(summary, key), getattr(summary, f"{key}_interval"), explanation)
-        for name, key, explanation in _FIGURES
-    ]
+    shown = sorted(OPEN_SET_METRICS, key=lambda metric: metric.display_order)
+    figures = page_figures(shown, summary)
     tables: list[Table] = []
     plots: list[Plot] = []
     if classes is not None:
@@ -141,11 +128,7 @@ def recognition_page(
     return ReportPage(
         title=f"{evaluation.root.name}: recognition",
         counts=counts,
-        method=", ".join(
-            f"{name} {evaluation.settings[name]}"
-            for name in ("encoder", "method")
-            if evaluation.settings.get(name) is not None
-        ),
+        method=method_line(evaluation.settings, ("encoder", "method")),
         figures=figures,
         figures_note=f"{count(summary.named, 'query', 'queries')} got a name. Below each figure, "
         f"the 95 % interval of {summary.resamples:,} bootstrap draws of the queries (seed "
@@ -156,12 +139,12 @@ def recognition_page(
         answers="The gallery photos that decided, nearest first, with their scores:",
         left_out=(*evaluation.notes, *evaluation.problems),
         settings={**evaluation.settings, "time for recognising": f"{evaluation.seconds:.1f} s"},
-        **made,
+        provenance=provenance or Provenance(),
     )
 
 
 def query_values(evaluation: RecognitionEvaluation) -> Iterator[dict[str, object]]:
-    """Yield what the JSON file says of each query, as `veduta.evaluation.comparison` reads it."""
+    """Yield the object of each query in the JSON file; `compare` reads it."""
     for result in evaluation.results:
         yield {
             "path": result.path,
@@ -169,45 +152,8 @@ def query_values(evaluation: RecognitionEvaluation) -> Iterator[dict[str, object
             "guess": result.guess,
             "confidence": result.confidence,
             "named": result.named,
-            "right": _right(result),
+            "right": result.answered_right,
         }
-
-
-def classification_statistic(
-    labels: Sequence[str | None], answers: Sequence[str | None]
-) -> Statistic:
-    """Return what gives accuracy and macro F1 of draws of N photos: (B, N) counts to (B, 2).
-
-    `labels`, `answers`: (N,), as in `classification_figures`. A class that a draw neither shows nor
-    answers is in no mean of that draw.
-    """
-    names = sorted({name for name in (*labels, *answers) if name is not None})
-    number = {name: i for i, name in enumerate(names)}
-    right = np.array([a == b for a, b in zip(labels, answers, strict=True)], np.bool_)
-    # Every photo counts once for what it shows and once for what it was given.
-    shown = [(number[name], row) for row, name in enumerate(labels) if name is not None]
-    given = [(number[name], row) for row, name in enumerate(answers) if name is not None]
-    times = np.array(sorted(shown + given), np.int64).reshape(-1, 2)
-    starts = np.searchsorted(times[:, 0], np.arange(len(names)))
-    hits = np.array([(i, row) for i, row in sorted(shown) if right[row]], np.int64).reshape(-1, 2)
-    hit, hit_starts = np.unique(hits[:, 0], return_index=True)
-
-    def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        under = np.add.reduceat(counts[:, times[:, 1]], starts, axis=1)
-        over = np.zeros_like(under)
-        if len(hit):
-            over[:, hit] = 2 * np.add.reduceat(counts[:, hits[:, 1]], hit_starts, axis=1)
-        drawn = (under > 0).sum(axis=1)
-        f1 = np.divide(over, under, out=np.zeros_like(under), where=under > 0).sum(axis=1)
-        macro = np.divide(f1, drawn, out=np.full(len(counts), np.nan), where=drawn > 0)
-        return np.stack([counts @ right / counts.sum(axis=1), macro], axis=1)
-
-    return figures
-
-
-def _right(result: RecognitionResult) -> bool:
-    """Return whether the answer, a name or "unknown", is right."""
-    return (result.guess if result.named else None) == result.label
 
 
 def _classification_figures(classes: Classified) -> Iterator[Figure]:
@@ -253,8 +199,8 @@ def _curves(evaluation: RecognitionEvaluation) -> Iterator[Plot]:
         return
     yield _risk_coverage(results)
     yield _thresholds(evaluation)
-    yield calibration_plot(*_confidences(results), title="Calibration", of="guesses")
-    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    yield calibration_plot(*_confidences(results), title="Calibration", answers="guesses")
+    edges = np.linspace(0.0, 1.0, _CONFIDENCE_BINS + 1)
     groups = {
         "known, guessed right": [r.confidence for r in results if r.right],
         "known, guessed wrong": [
@@ -276,8 +222,8 @@ def _curves(evaluation: RecognitionEvaluation) -> Iterator[Plot]:
             steps=True,
             fill=True,
         ),
-        "How sure the guesses are, for queries that show a place of the gallery and for those that "
-        "do not.",
+        "The confidence in the guesses, for queries that show a place of the gallery and for "
+        "those that do not.",
     )
 
 
@@ -289,18 +235,18 @@ def _risk_coverage(results: Sequence[RecognitionResult]) -> Plot:
     best = np.maximum(0, answered - sum(right)) / answered
     named = [r for r in results if r.named]
     wrong = sum(not r.right for r in named)
-    marks, said = [], ""
+    marks, in_use = [], ""
     if named:
         share, risk = len(named) / len(results), wrong / len(named)
         marks = [(share, risk, "in use")]
-        said = f" In use: {share:.1%} of the queries are named, {risk:.1%} of these wrong."
-    some = _thinned(len(results))
+        in_use = f" In use: {share:.1%} of the queries are named, {risk:.1%} of these wrong."
+    points = _curve_points(len(results))
     return Plot(
         charts.lines(
             "Risk and coverage",
             {
-                "surest first": (curve.coverage[some], curve.risk[some]),
-                "best possible": (curve.coverage[some], best[some]),
+                "surest first": (curve.coverage[points], curve.risk[points]),
+                "best possible": (curve.coverage[points], best[points]),
             },
             x_label="coverage: share of the queries that are named",
             y_label="risk: share of those that is wrong",
@@ -308,38 +254,38 @@ def _risk_coverage(results: Sequence[RecognitionResult]) -> Plot:
             y_range=(0, max(0.02, float(curve.risk.max()) * 1.08)),
             marks=marks,
         ),
-        "What naming more of the queries costs, unknown ones among them. Area under the curve "
-        f"{curve.area:.4f}, of which {curve.excess_area:.4f} more than the best possible order of "
-        f"the same guesses.{said}",
+        "The share of wrong names if more of the queries are named, unknown queries among them. "
+        f"Area under the curve {curve.area:.4f}; this is {curve.excess_area:.4f} more than with "
+        f"the best possible order of the same guesses.{in_use}",
     )
 
 
 def _thresholds(evaluation: RecognitionEvaluation) -> Plot:
-    """Return what each threshold on the confidence would have done."""
-    thresholds = np.linspace(0.0, 1.0, 201)
+    """Return the shares of named and rejected queries at each threshold."""
+    thresholds = np.linspace(0.0, 1.0, _THRESHOLDS)
 
-    def reaching(results: Sequence[RecognitionResult]) -> NDArray[np.float64]:
-        reached = np.sort([r.confidence if r.guess is not None else -np.inf for r in results])
-        above = len(results) - np.searchsorted(reached, thresholds, side="left")
-        return np.asarray(above / len(results), np.float64)
+    def share_named(results: Sequence[RecognitionResult]) -> NDArray[np.float64]:
+        ascending = np.sort([r.confidence if r.guess is not None else -np.inf for r in results])
+        named = len(results) - np.searchsorted(ascending, thresholds, side="left")
+        return np.asarray(named / len(results), np.float64)
 
     known = [r for r in evaluation.results if r.label is not None]
     unknown = [r for r in evaluation.results if r.label is None]
     series = {}
     if known:
-        series["known: named"] = (thresholds, reaching(known))
-        rightly = [r for r in known if r.right]
-        share = len(rightly) / len(known)
-        named = reaching(rightly) * share if rightly else np.zeros(len(thresholds))
-        series["known: named right"] = (thresholds, named)
+        series["known: named"] = (thresholds, share_named(known))
+        right = [r for r in known if r.right]
+        share = len(right) / len(known)
+        named_right = share_named(right) * share if right else np.zeros(len(thresholds))
+        series["known: named right"] = (thresholds, named_right)
     if unknown:
-        series["unknown: rejected"] = (thresholds, 1.0 - reaching(unknown))
-    used = evaluation.settings.get("threshold")
-    marks, said = [], ""
-    if isinstance(used, float):
-        said = f" In use: {used:.3f}."
+        series["unknown: rejected"] = (thresholds, 1.0 - share_named(unknown))
+    threshold = evaluation.settings.get("threshold")
+    marks, in_use = [], ""
+    if isinstance(threshold, float):
+        in_use = f" In use: {threshold:.3f}."
         if known:
-            marks = [(used, sum(r.named for r in known) / len(known), "in use")]
+            marks = [(threshold, sum(r.named for r in known) / len(known), "in use")]
     return Plot(
         charts.lines(
             "Thresholds",
@@ -350,38 +296,38 @@ def _thresholds(evaluation: RecognitionEvaluation) -> Plot:
             y_range=(0, 1.02),
             marks=marks,
         ),
-        f"What other thresholds would have done with the same queries.{said}",
+        f"The result of other thresholds on the same queries.{in_use}",
     )
 
 
 def _confusion(classes: Classification) -> Plot:
-    """Return the confusion matrix; of very many classes, those that took part in most mistakes."""
+    """Return the confusion matrix; of many classes, those with the most mistakes."""
     names = [row.label for row in classes.classes]
-    outside = _outside(names)
+    unknown = _unknown_name(names)
     cells = classes.cells
     mistakes = cells[cells[:, 0] != cells[:, 1]]
     caption = "Rows: what the query shows; columns: what it was named as."
     chosen = np.arange(len(names) + 1)
-    if len(names) > _MOST_IN_MATRIX:
+    if len(names) > _MAX_MATRIX_CLASSES:
         errors = np.zeros(len(names) + 1, np.int64)
         for column in (0, 1):
             np.add.at(errors, mistakes[:, column], mistakes[:, 2])
-        most = np.argsort(-errors[:-1], kind="stable")[:_MOST_IN_MATRIX]
+        most = np.argsort(-errors[:-1], kind="stable")[:_MAX_MATRIX_CLASSES]
         chosen = np.append(np.sort(most), len(names))
         caption += (
-            f" {_MOST_IN_MATRIX} of {len(names):,} classes, those with most mistakes; the table "
-            "has all."
+            f" {_MAX_MATRIX_CLASSES} of {len(names):,} classes, those with most mistakes; the "
+            "table has all."
         )
-    place = np.full(len(names) + 1, -1)
-    place[chosen] = np.arange(len(chosen))
-    inside = (place[cells[:, 0]] >= 0) & (place[cells[:, 1]] >= 0)
+    position = np.full(len(names) + 1, -1)
+    position[chosen] = np.arange(len(chosen))
+    inside = (position[cells[:, 0]] >= 0) & (position[cells[:, 1]] >= 0)
     table = np.zeros((len(chosen), len(chosen)), np.int64)
-    table[place[cells[inside, 0]], place[cells[inside, 1]]] = cells[inside, 2]
-    shown = [*names, outside]
+    table[position[cells[inside, 0]], position[cells[inside, 1]]] = cells[inside, 2]
+    shown = [*names, unknown]
     if not table[-1].any() and not table[:, -1].any():
         table, chosen = table[:-1, :-1], chosen[:-1]
     else:
-        caption += f" “{outside}” as a row: shows none of the places; as a column: was not named."
+        caption += f" “{unknown}” as a row: shows none of the places; as a column: was not named."
     wide = len(chosen) > 12
     chart = charts.matrix("Confusion matrix", table, [shown[i] for i in chosen])
     return Plot(chart, caption, wide=wide)
@@ -401,30 +347,30 @@ def _tables(classes: Classification) -> Iterator[Table]:
                 row.recall if row.support else float("nan"),
                 row.f1,
             )
-            for row in weakest_first[:MOST_CLASSES]
+            for row in weakest_first[:MAX_TABLE_CLASSES]
         ],
     )
     cells = classes.cells
     mistakes = cells[cells[:, 0] != cells[:, 1]]
     if not len(mistakes):
         return
-    outside = [*names, _outside(names)]
+    shown = [*names, _unknown_name(names)]
     order = np.lexsort((mistakes[:, 1], mistakes[:, 0], -mistakes[:, 2]))
     title = "Most frequent mistakes"
-    if len(mistakes) > _MOST_CONFUSIONS:
-        title += f" ({_MOST_CONFUSIONS} of {len(mistakes):,} kinds)"
+    if len(mistakes) > _MAX_LISTED_MISTAKES:
+        title += f" ({_MAX_LISTED_MISTAKES} of {len(mistakes):,} kinds)"
     yield Table(
         title,
         ("shows", "named as", "queries"),
         [
-            (outside[shown], outside[given], times)
-            for shown, given, times in mistakes[order[:_MOST_CONFUSIONS]].tolist()
+            (shown[label], shown[answer], photos)
+            for label, answer, photos in mistakes[order[:_MAX_LISTED_MISTAKES]].tolist()
         ],
     )
 
 
-def _outside(names: Sequence[str]) -> str:
-    """Return what to call what is none of the classes, even if a class is called "unknown"."""
+def _unknown_name(names: Sequence[str]) -> str:
+    """Return a name for "none of the classes" that no class has: "unknown", or "(unknown)"."""
     name = "unknown"
     while name in names:
         name = f"({name})"
@@ -434,11 +380,11 @@ def _outside(names: Sequence[str]) -> str:
 def _groups(evaluation: RecognitionEvaluation, rows: int) -> list[RowGroup]:
     surest = sorted(evaluation.results, key=lambda r: (-r.confidence, r.path))
     groups = {
-        "Wrongly named": [r for r in surest if r.named and not _right(r)],
+        "Wrongly named": [r for r in surest if r.named and not r.answered_right],
         "Wrongly left unknown": [r for r in surest if r.label is not None and not r.named],
-        "Named right": [r for r in surest if r.named and _right(r)],
+        "Named right": [r for r in surest if r.named and r.answered_right],
     }
-    shares = _shares({title: len(chosen) for title, chosen in groups.items()}, rows)
+    shares = _share_out(rows, {title: len(chosen) for title, chosen in groups.items()})
     return [
         RowGroup(
             title,
@@ -450,14 +396,13 @@ def _groups(evaluation: RecognitionEvaluation, rows: int) -> list[RowGroup]:
     ]
 
 
-def _shares(sizes: Mapping[str, int], rows: int) -> dict[str, int]:
-    """Return how many of the rows each group gets: as many each, and what some do not need."""
+def _share_out(rows: int, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return how many of the rows each group gets: equal numbers, and never more than it has."""
     shares = dict.fromkeys(sizes, 0)
-    left = rows
-    while left and (wanting := [name for name in sizes if shares[name] < sizes[name]]):
-        for name in wanting[:left]:
+    while rows and (open_groups := [name for name in sizes if shares[name] < sizes[name]]):
+        for name in open_groups[:rows]:
             shares[name] += 1
-            left -= 1
+            rows -= 1
     return shares
 
 
@@ -465,35 +410,26 @@ def _rows(
     evaluation: RecognitionEvaluation, results: Sequence[RecognitionResult]
 ) -> Iterator[ReportRow]:
     for result in results:
-        tiles = [
-            HitTile(
-                name=evaluation.gallery_paths[near.row].rsplit("/", 1)[-1],
-                label=evaluation.gallery_labels[near.row],
-                score=near.score,
-                correct=near.correct if result.label is not None else None,
-                thumbnail=preview(evaluation.root / evaluation.gallery_paths[near.row], _TILE_SIDE),
-            )
-            for near in result.nearest
-        ]
-        row = ResultRow(
-            name=result.path.rsplit("/", 1)[-1],
+        row = result_row(
+            evaluation,
+            result.path,
+            result.nearest,
             label="shows none of the places" if result.label is None else f"shows {result.label}",
-            photo=preview(evaluation.root / result.path, _QUERY_SIDE),
-            tiles=tiles,
+            judged=result.label is not None,
         )
-        yield ReportRow(row, _answer(result), _right(result))
+        yield ReportRow(row, _answer(result), result.answered_right)
 
 
 def _answer(result: RecognitionResult) -> str:
     if result.guess is None:
-        return "unknown: nothing speaks for any label"
+        return "unknown: no labelled photo resembles it"
     if result.named:
         return f"named {result.guess}, confidence {result.confidence:.2f}"
     return f"unknown; the guess was {result.guess}, confidence {result.confidence:.2f}"
 
 
-def _thinned(points: int) -> NDArray[np.int64]:
-    """Return which points of a curve to draw."""
-    if points <= _MOST_POINTS:
+def _curve_points(points: int) -> NDArray[np.int64]:
+    """Return the points of a curve that are drawn; more of them cannot be seen."""
+    if points <= _MAX_CURVE_POINTS:
         return np.arange(points)
-    return np.unique(np.linspace(0, points - 1, _MOST_POINTS).round().astype(np.int64))
+    return np.unique(np.linspace(0, points - 1, _MAX_CURVE_POINTS).round().astype(np.int64))

@@ -1,50 +1,79 @@
-"""What the report of a retrieval says."""
+"""The content of a report of retrieval."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.evaluation.calibration_error import reliability
+from veduta.evaluation import metrics
 from veduta.evaluation.metrics import RECALL_LEVELS, QueryResult
-from veduta.evaluation.report import FIGURES, counts, result_rows
+from veduta.evaluation.report_environment import provenance_of
+from veduta.evaluation.report_parts import calibration_plot, method_line, page_figures, result_row
 from veduta.evaluation.summary import class_table
 from veduta.pages import charts
+from veduta.pages.contact_sheet import write_sheet
 from veduta.pages.report_page import (
-    MOST_CLASSES,
+    MAX_TABLE_CLASSES,
     Plot,
+    Provenance,
     ReportPage,
     ReportRow,
     RowGroup,
     classes_title,
+    write_report_page,
 )
-from veduta.pages.results_page import Figure, Table
-from veduta.photos import preview
+from veduta.pages.results_page import ResultRow, Table
 from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation.retrieval_run import Evaluation
+    from veduta.evaluation.summary import Summary
 
-__all__ = ["calibration_plot", "query_values", "retrieval_page"]
+__all__ = [
+    "evenly_sampled",
+    "query_row",
+    "query_values",
+    "retrieval_page",
+    "write_contact_sheet",
+    "write_sampled_page",
+]
 
-_PROBABILITIES = ("global", "geometry")
-"""The ways of ranking whose scores are probabilities."""
+_CALIBRATED_RERANK_MODES = ("global", "geometry")
+"""The re-ranking modes whose scores are probabilities."""
 
-_METHOD = ("encoder", "method", "distance", "project", "rerank")
-"""The settings that are named at the top."""
+_SETTINGS_AT_THE_TOP = ("encoder", "method", "distance", "project", "rerank")
 
-_QUERY_SIDE, _TILE_SIDE = 480, 224  # pixels, long side
-_MOST_RANKS = 100
+_MAX_RANKS = 100
 _AP_BINS = 20
 
+_SHEET_FIGURES = 6
+"""Figures in the title of a contact sheet; more do not fit."""
 
-def retrieval_page(evaluation: Evaluation, *, rows: int, **made: Any) -> ReportPage:
-    """Return the page, with `rows` queries: half of them the weakest, half the strongest.
+_SHEET_QUERY_SIDE_PIXELS, _SHEET_TILE_SIDE_PIXELS = 640, 256
 
-    `made`: `environment`, `command` and `generated` of `ReportPage`.
+
+def retrieval_page(
+    evaluation: Evaluation,
+    *,
+    rows: int,
+    evenly: bool = False,
+    provenance: Provenance | None = None,
+) -> ReportPage:
+    """Return the page of an evaluation.
+
+    Args:
+        evaluation: the evaluation.
+        rows: queries with pictures.
+        evenly: whether these queries are spread evenly from the weakest to the strongest. If not,
+            half of them are the weakest and half the strongest.
+        provenance: how the evaluation was made.
+
+    Returns:
+        The content of the page.
     """
     summary, results = evaluation.summary, evaluation.results
     judged = sorted((r for r in results if r.positives), key=lambda r: (r.ap, r.path))
@@ -52,63 +81,147 @@ def retrieval_page(evaluation: Evaluation, *, rows: int, **made: Any) -> ReportP
     table = Table(
         classes_title(len(classes)),
         ("class", "queries", "top-1", "mAP"),
-        [(row.label, row.queries, row.top1, row.map) for row in classes[:MOST_CLASSES]],
+        [(row.label, row.queries, row.top1, row.map) for row in classes[:MAX_TABLE_CLASSES]],
     )
+    groups = _weakest_and_strongest(judged, rows)
+    if evenly:
+        groups = [("Queries", "From the weakest to the strongest.", evenly_sampled(results, rows))]
     return ReportPage(
         title=f"{evaluation.root.name}: retrieval",
-        counts=counts(summary),
-        method=", ".join(
-            f"{name} {evaluation.settings[name]}"
-            for name in _METHOD
-            if evaluation.settings.get(name) is not None
-        ),
-        figures=[
-            Figure(name, getattr(summary, key), getattr(summary, f"{key}_interval"), explanation)
-            for name, key, explanation in FIGURES
-        ],
+        counts=_counts(summary),
+        method=method_line(evaluation.settings, _SETTINGS_AT_THE_TOP),
+        figures=page_figures(metrics.METRICS, summary),
         figures_note=f"Means over {count(summary.queries, 'query', 'queries')}. Below each, the "
         f"95 % interval of {summary.resamples:,} bootstrap draws of the queries (seed "
         f"{summary.seed}).",
         plots=list(_plots(evaluation, judged)),
         tables=[table] if classes else [],
-        groups=_groups(evaluation, judged, rows),
+        groups=[
+            RowGroup(title, note, _report_rows(evaluation, chosen))
+            for title, note, chosen in groups
+            if chosen
+        ],
         answers="The first answers, best first, with their scores:",
         left_out=list(_left_out(evaluation)),
         settings={**evaluation.settings, "time for ranking": f"{evaluation.seconds:.1f} s"},
-        **made,
+        provenance=provenance or Provenance(),
     )
 
 
+def write_sampled_page(
+    evaluation: Evaluation, file: str | os.PathLike[str], *, rows: int, command: str
+) -> None:
+    """Write the page with queries spread evenly from the weakest to the strongest.
+
+    Args:
+        evaluation: the evaluation.
+        file: the HTML file to write.
+        rows: queries with pictures.
+        command: the command line.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    provenance = provenance_of(command)
+    page = retrieval_page(evaluation, rows=rows, evenly=True, provenance=provenance)
+    write_report_page(file, page)
+
+
+def write_contact_sheet(evaluation: Evaluation, file: str | os.PathLike[str], *, rows: int) -> None:
+    """Write a contact sheet of queries spread evenly from the weakest to the strongest.
+
+    Args:
+        evaluation: the evaluation.
+        file: the PNG file to write.
+        rows: queries, at most `veduta.pages.contact_sheet.MAX_ROWS`.
+
+    Raises:
+        ValueError: there is no row, or there are too many.
+        OSError: the file cannot be written.
+    """
+    figures = ", ".join(
+        f"{metric.title} {evaluation.summary.figures[metric.key].value:.3f}"
+        for metric in metrics.METRICS[:_SHEET_FIGURES]
+    )
+    shown = [
+        query_row(
+            evaluation,
+            result,
+            query_side=_SHEET_QUERY_SIDE_PIXELS,
+            tile_side=_SHEET_TILE_SIDE_PIXELS,
+        )
+        for result in evenly_sampled(evaluation.results, rows)
+    ]
+    write_sheet(file, shown, title=f"{evaluation.root.name}: {figures}")
+
+
 def query_values(evaluation: Evaluation) -> Iterator[dict[str, object]]:
-    """Yield what the JSON file says of each query, as `veduta.evaluation.comparison` reads it."""
+    """Yield the object of each query in the JSON file; `compare` reads it."""
     for result in evaluation.results:
         yield result.as_json()
 
 
-def calibration_plot(
-    confidences: Sequence[float], right: Sequence[bool], *, title: str, of: str
-) -> Plot:
-    """Return the reliability diagram of N ≥ 1 answers, a dot a bin.
+def evenly_sampled(results: Sequence[QueryResult], number: int) -> list[QueryResult]:
+    """Return at most `number` results, spread evenly from the worst AP to the best, worst first.
 
-    `confidences`: (N,) in [0, 1]. `right`: (N,). `of`: what the answers are, for the caption.
+    Queries without a positive come last, and only if all results are returned.
+
+    Args:
+        results: of any queries.
+        number: 1 or more.
+
+    Returns:
+        The chosen results.
     """
-    bins = reliability(confidences, right)
-    filled = bins.counts > 0
-    chart = charts.points(
-        title,
-        bins.confidence[filled],
-        bins.share_right[filled],
-        np.sqrt(bins.counts[filled]),  # by the counts alone all but the fullest bins would vanish
-        x_label="confidence",
-        y_label="share that is right",
-        diagonal=True,
+    judged = sorted((r for r in results if r.positives), key=lambda r: (r.ap, r.path))
+    if len(results) <= number:
+        return judged + [r for r in results if not r.positives]
+    if len(judged) <= number:
+        return judged
+    if number < 2:
+        return judged[:number]
+    return [judged[round(i * (len(judged) - 1) / (number - 1))] for i in range(number)]
+
+
+def query_row(evaluation: Evaluation, result: QueryResult, **sides: int) -> ResultRow:
+    """Return a query with its first answers; `sides` are the sizes of `result_row`."""
+    return result_row(
+        evaluation,
+        result.path,
+        result.nearest,
+        label=result.label,
+        note=_note(result),
+        judged=bool(result.positives),
+        **sides,
     )
-    return Plot(
-        chart,
-        f"{len(confidences):,} {of} in {len(bins.counts)} bins of confidence; a larger dot stands "
-        "for more. On the dotted line a confidence of 0.8 is right eight times in ten. Expected "
-        f"calibration error {bins.expected_error:.3f}.",
+
+
+def _report_rows(evaluation: Evaluation, results: Iterable[QueryResult]) -> Iterator[ReportRow]:
+    for result in results:
+        yield ReportRow(query_row(evaluation, result))
+
+
+def _note(result: QueryResult) -> str:
+    if not result.positives:
+        return "no right answer in the gallery"
+    right = sum(near.correct for near in result.nearest[:10])
+    shown = min(10, len(result.nearest))
+    return (
+        f"first right at rank {result.first_correct_rank} · {right} of the first {shown} right · "
+        f"average precision {result.ap:.2f}"
     )
+
+
+def _counts(summary: Summary) -> str:
+    """Return how many queries and photos the figures are over, without a full stop."""
+    text = f"{count(summary.queries, 'query', 'queries')} against "
+    text += count(summary.gallery, "gallery photo")
+    if summary.distractors:
+        text += f" and {count(summary.distractors, 'distractor')}"
+    if summary.queries_without_positives:
+        left_out = count(summary.queries_without_positives, "query", "queries")
+        text += f"; {left_out} without a right answer in the gallery left out"
+    return text
 
 
 def _plots(evaluation: Evaluation, judged: Sequence[QueryResult]) -> Iterator[Plot]:
@@ -116,7 +229,7 @@ def _plots(evaluation: Evaluation, judged: Sequence[QueryResult]) -> Iterator[Pl
         return
     yield _precision_recall(judged)
     gallery = evaluation.summary.gallery + evaluation.summary.distractors
-    ranks = np.arange(1, min(_MOST_RANKS, max(gallery, 1)) + 1)
+    ranks = np.arange(1, min(_MAX_RANKS, max(gallery, 1)) + 1)
     first = np.sort([r.first_correct_rank or np.inf for r in judged])
     yield Plot(
         charts.lines(
@@ -135,15 +248,15 @@ def _plots(evaluation: Evaluation, judged: Sequence[QueryResult]) -> Iterator[Pl
         charts.histogram(
             "Average precision", heights, edges, x_label="average precision", y_label="queries"
         ),
-        "How the average precision of single queries is spread around the mean.",
+        "The distribution of the average precision of single queries.",
     )
-    if evaluation.settings.get("rerank") in _PROBABILITIES and judged[0].nearest:
+    if evaluation.settings.get("rerank") in _CALIBRATED_RERANK_MODES and judged[0].nearest:
         answers = [near for r in judged for near in r.nearest]
         yield calibration_plot(
             [near.score for near in answers],
             [near.correct for near in answers],
             title="Calibration of the scores",
-            of=f"answers, the first {max(len(r.nearest) for r in judged)} of each query,",
+            answers=f"answers, the first {max(len(r.nearest) for r in judged)} of each query,",
         )
 
 
@@ -163,37 +276,26 @@ def _precision_recall(judged: Sequence[QueryResult]) -> Plot:
     )
 
 
-def _groups(evaluation: Evaluation, judged: Sequence[QueryResult], rows: int) -> list[RowGroup]:
-    weak = judged[: -(-rows // 2)]
-    strong = _one_class_at_a_time(judged[len(weak) :])[: rows // 2]
-    groups = (
-        ("Weakest queries", "Lowest average precision first.", weak),
-        ("Strongest queries", "Highest average precision first.", strong),
-    )
+def _weakest_and_strongest(
+    judged: Sequence[QueryResult], rows: int
+) -> list[tuple[str, str, list[QueryResult]]]:
+    """Return titles, notes and results: half of the rows from either end of `judged`."""
+    weakest = list(judged[: -(-rows // 2)])
+    strongest = _varied_classes_first(judged[len(weakest) :])[: rows // 2]
     return [
-        RowGroup(title, said, _rows(evaluation, chosen)) for title, said, chosen in groups if chosen
+        ("Weakest queries", "Lowest average precision first.", weakest),
+        ("Strongest queries", "Highest average precision first.", strongest),
     ]
 
 
-def _one_class_at_a_time(results: Sequence[QueryResult]) -> list[QueryResult]:
-    """Return them best first; of those with one AP, each class once before any a second time."""
+def _varied_classes_first(results: Sequence[QueryResult]) -> list[QueryResult]:
+    """Return results best first; of equal AP, each class once before any class a second time."""
     seen: Counter[tuple[str | None, float]] = Counter()
-    turns = []
+    keys = []
     for result in results:
         seen[result.label, result.ap] += 1
-        turns.append((-result.ap, seen[result.label, result.ap], result.path))
-    return [results[i] for i in sorted(range(len(results)), key=turns.__getitem__)]
-
-
-def _rows(evaluation: Evaluation, results: Iterable[QueryResult]) -> Iterator[ReportRow]:
-    rows = result_rows(
-        results,
-        evaluation.gallery_paths,
-        evaluation.gallery_labels,
-        query_photo=lambda path: preview(evaluation.root / path, _QUERY_SIDE),
-        thumbnail=lambda path: preview(evaluation.root / path, _TILE_SIDE),
-    )
-    return map(ReportRow, rows)
+        keys.append((-result.ap, seen[result.label, result.ap], result.path))
+    return [results[i] for i in sorted(range(len(results)), key=keys.__getitem__)]
 
 
 def _left_out(evaluation: Evaluation) -> Iterator[str]:

@@ -1,15 +1,17 @@
-"""What the report of Oxford or Paris, classic or revisited, says."""
+"""The content of a report of Oxford or Paris, classic or revisited."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.evaluation.figures import json_value
+from veduta.evaluation.report_parts import method_line
+from veduta.evaluation.revisited import REVISITED_METRICS
 from veduta.pages import charts
-from veduta.pages.report_page import Plot, ReportPage
+from veduta.pages.report_page import Plot, Provenance, ReportPage
 from veduta.pages.results_page import Figure, Table
 from veduta.text import count
 
@@ -19,19 +21,27 @@ if TYPE_CHECKING:
 
 __all__ = ["query_values", "revisited_page"]
 
-_MEANS = (("mAP", "map"), ("mP@1", "mp1"), ("mP@5", "mp5"), ("mP@10", "mp10"))
-_BINS = 20
+_AP_BINS = 20
 
 
-def revisited_page(evaluation: RevisitedEvaluation, **made: Any) -> ReportPage:
-    """Return the page. `made`: `environment`, `command` and `generated` of `ReportPage`."""
+def revisited_page(
+    evaluation: RevisitedEvaluation, *, provenance: Provenance | None = None
+) -> ReportPage:
+    """Return the page of an evaluation.
+
+    Args:
+        evaluation: the evaluation.
+        provenance: how it was made.
+
+    Returns:
+        The content of the page.
+    """
     judged = {name: setup for name, setup in evaluation.setups.items() if setup.queries}
-    settings = evaluation.settings
     return ReportPage(
         title=f"{evaluation.name}: retrieval by its published protocol",
         counts=f"{count(len(evaluation.queries), 'query', 'queries')} against "
         f"{count(evaluation.gallery, 'gallery photo')}",
-        method=f"encoder {settings['encoder']}, rerank {settings['rerank']}",
+        method=method_line(evaluation.settings, ("encoder", "rerank")),
         figures=[
             Figure(
                 f"mAP, {name}",
@@ -43,13 +53,13 @@ def revisited_page(evaluation: RevisitedEvaluation, **made: Any) -> ReportPage:
             for name, setup in judged.items()
         ],
         figures_note="Below each, the 95 % bootstrap interval over queries.",
-        plots=[_spread(name, setup) for name, setup in judged.items()],
+        plots=[_ap_histogram(name, setup) for name, setup in judged.items()],
         tables=[
             Table(
                 "The setups",
-                ("setup", "queries", *(name for name, _ in _MEANS)),
+                ("setup", "queries", *(metric.title for metric in REVISITED_METRICS)),
                 [
-                    (name, setup.queries, *(getattr(setup, key) for _, key in _MEANS))
+                    (name, setup.queries, *(figure.value for figure in setup.figures.values()))
                     for name, setup in judged.items()
                 ],
             )
@@ -57,24 +67,24 @@ def revisited_page(evaluation: RevisitedEvaluation, **made: Any) -> ReportPage:
         groups=[],
         answers="",
         left_out=evaluation.problems,
-        settings={**settings, "time for ranking": f"{evaluation.seconds:.1f} s"},
-        **made,
+        settings={**evaluation.settings, "time for ranking": f"{evaluation.seconds:.1f} s"},
+        provenance=provenance or Provenance(),
     )
 
 
 def query_values(evaluation: RevisitedEvaluation) -> Iterator[dict[str, object]]:
-    """Yield what the JSON file says of each query: its AP in each setup, null without positives."""
+    """Yield the object of each query in the JSON file: its AP in each setup, or null."""
     for number, path in enumerate(evaluation.queries):
-        values = {name: float(setup.ap[number]) for name, setup in evaluation.setups.items()}
-        yield {
-            "path": path,
-            **{f"ap_{name}": None if math.isnan(ap) else ap for name, ap in values.items()},
+        values = {
+            f"ap_{name}": json_value(float(setup.ap[number]))
+            for name, setup in evaluation.setups.items()
         }
+        yield {"path": path, **values}
 
 
-def _spread(name: str, setup: RevisitedSetup) -> Plot:
-    counts, edges = np.histogram(setup.ap[np.isfinite(setup.ap)], bins=_BINS, range=(0, 1))
+def _ap_histogram(name: str, setup: RevisitedSetup) -> Plot:
+    counts, edges = np.histogram(setup.ap[np.isfinite(setup.ap)], bins=_AP_BINS, range=(0, 1))
     chart = charts.histogram(
         f"Average precision, {name}", counts, edges, x_label="average precision", y_label="queries"
     )
-    return Plot(chart, "How the average precision of single queries is spread around the mean.")
+    return Plot(chart, "The distribution of the average precision of single queries.")

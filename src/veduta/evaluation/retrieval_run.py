@@ -1,12 +1,11 @@
-"""Run a labelled dataset through the same index and the same search that users have."""
+"""Evaluate retrieval: run a labelled dataset through the index and search that users have."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from inspect import signature
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from veduta.datasets import Dataset, class_coverage, open_dataset, retrieval_pro
 from veduta.datasets.google_landmarks import photo_id, write_retrieval_submission
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import QueryError
-from veduta.evaluation import report
 from veduta.evaluation.dataset_index import (
     IndexedDataset,
     OnProgress,
@@ -29,7 +27,6 @@ from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
 from veduta.index import open_snapshot, set_projection
 from veduta.keypoints import load_extractor
-from veduta.photos import preview
 from veduta.search import VERIFIED_PHOTOS, exact
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
@@ -37,24 +34,26 @@ from veduta.search.expansion import ALTERNATIVES, rank_by
 from veduta.search.reranking import open_gallery, resolve_rerank
 from veduta.search.reranking import rerank as rerank_hits
 
-_QUERY_PHOTO = 640  # pixels, long side on the page
-_BLOCK = 64  # queries ranked at a time
+__all__ = ["Evaluation", "evaluate"]
+
+_BLOCK_QUERIES = 64
 
 Ranked = Iterator[tuple[int, int, NDArray[np.floating[Any]]]]
-"""(number, row in the dataset, (G,) scores) of each query, whatever ranks."""
+"""(number, row in the dataset, (G,) scores) of each query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of an evaluation.
+    """The result of an evaluation of retrieval.
 
     Attributes:
         summary: the figures, with intervals.
         results: one a query, in the order of the dataset.
         settings: the encoder, distance, projection and re-ranking; or the method.
         problems: what was left out and why.
-        notes: what else to know of the dataset: classes without an answer, photos set aside.
-        gallery_paths, gallery_labels: (G,), what `results` refer to by number.
+        notes: facts about the dataset: classes without a gallery photo, photos set aside.
+        gallery_paths: (G,) paths of the gallery, which `results` refer to by number.
+        gallery_labels: (G,) their labels.
         root: the folder that paths are relative to.
         seconds: time for ranking alone, without encoding.
     """
@@ -71,21 +70,37 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures, the classes, the problems and the settings as JSON types."""
-        figures = report.as_json(self.summary, self.results, self.problems)
-        return {"task": "retrieve", **figures, "notes": list(self.notes), "settings": self.settings}
+        classes = [
+            {"label": row.label, "queries": row.queries, "top1": row.top1, "map": row.map}
+            for row in class_table(self.results)
+        ]
+        return {
+            "task": "retrieve",
+            **self.summary.as_json(),
+            "classes": classes,
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "settings": self.settings,
+        }
 
     def ranked_lists(self) -> dict[str, list[str]]:
-        """Return the dictionary from query path to gallery paths, nearest first."""
-        return report.ranked_lists(self.results, self.gallery_paths)
+        """Return query path → gallery paths, nearest first."""
+        return {
+            result.path: [self.gallery_paths[near.row] for near in result.nearest]
+            for result in self.results
+        }
 
     def write_submission(self, file: str | os.PathLike[str]) -> None:
         """Write the ranked lists as a Google Landmarks retrieval submission.
 
-        A photo's id is its file name without the ending. Of each query as many gallery photos are
-        written as the results hold (`keep`), of which a hundred count.
+        The id of a photo is its file name without the ending. For each query the file lists as many
+        gallery photos as the results hold (`keep`), of which a hundred count.
+
+        Args:
+            file: the CSV file to write.
 
         Raises:
-            DatasetError: a name cannot stand in such a file, or the file cannot be written.
+            DatasetError: a name is not allowed in such a file, or the file cannot be written.
         """
         write_retrieval_submission(
             file,
@@ -98,32 +113,49 @@ class Evaluation:
             ),
         )
 
-    def write_html(self, file: str | os.PathLike[str], *, rows: int = 40) -> None:
-        """Write a page: the figures, the classes, and `rows` queries from worst to best."""
-        report.write_html(
-            file,
-            title=f"{self.root.name}: retrieval",
-            summary=self.summary,
-            classes=class_table(self.results),
-            rows=self._rows(rows),
-            subtitle=", ".join(f"{name} {value}" for name, value in self.settings.items() if value),
-            problems=self.problems,
-        )
+    def write_html(
+        self, file: str | os.PathLike[str], *, rows: int = 40, command: str = ""
+    ) -> None:
+        """Write the report page with `rows` queries from the worst to the best.
+
+        Args:
+            file: the HTML file to write.
+            rows: queries with pictures.
+            command: the command line, for the page.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from veduta.evaluation.report_retrieval import write_sampled_page
+
+        write_sampled_page(self, file, rows=rows, command=command)
 
     def write_png(self, file: str | os.PathLike[str], *, rows: int = 12) -> None:
-        """Write the reports' picture: `rows` queries, each with its ten nearest."""
-        report.write_png(
-            file, title=self.root.name, summary=self.summary, rows=list(self._rows(rows))
-        )
+        """Write a contact sheet: `rows` queries, each with its ten nearest photos.
 
-    def _rows(self, number: int) -> Iterator[report.ResultRow]:
-        return report.result_rows(
-            report.sample(self.results, number),
-            self.gallery_paths,
-            self.gallery_labels,
-            query_photo=lambda path: preview(self.root / path, _QUERY_PHOTO),
-            thumbnail=lambda path: preview(self.root / path, 256),
-        )
+        Args:
+            file: the PNG file to write.
+            rows: queries, at most `veduta.pages.contact_sheet.MAX_ROWS`.
+
+        Raises:
+            ValueError: too many rows, or none.
+            OSError: the file cannot be written.
+        """
+        from veduta.evaluation.report_retrieval import write_contact_sheet
+
+        write_contact_sheet(self, file, rows=rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _DescriptorOptions:
+    """How to rank by descriptors: the options of `evaluate` that keypoint methods do not have."""
+
+    encoder: str = DEFAULT
+    runtime: str | None = None
+    distance: str = "cosine"
+    project: int | None = None
+    rerank: str = "auto"
+    verify: int = VERIFIED_PHOTOS
 
 
 def evaluate(
@@ -146,45 +178,42 @@ def evaluate(
 ) -> Evaluation:
     """Measure retrieval on a labelled dataset.
 
-    The gallery is indexed as `veduta index` does it, into the user's cache, so a second run only
-    encodes what is new. Each query ranks the whole gallery, distractors included.
+    The gallery is indexed as `veduta index` does it, in the user's cache folder, so a second run
+    only encodes what is new. Each query ranks the whole gallery, distractors included.
 
     Args:
         dataset: a folder, see `veduta.datasets.open_dataset`, or a `Dataset`.
-        labels, queries, gallery, distractors, unknown: passed on to `open_dataset`.
+        labels: passed on to `open_dataset`.
+        queries: passed on to `open_dataset`.
+        gallery: passed on to `open_dataset`.
+        distractors: passed on to `open_dataset`.
+        unknown: passed on to `open_dataset`.
         encoder: name of the encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         distance: one of `veduta.search.DISTANCES`.
         project: dimension of a PCA fitted on the gallery, without labels.
         rerank: one of `veduta.search.RERANK_MODES`; `"auto"` is `"geometry"`, or `"none"` with
-            other distances than cosine. Or, to compare with, one of `"expansion"`,
-            `"augmentation"` and `"superglobal"`, see `veduta.search.expansion`: their scores are
-            no probabilities.
-        verify: how many of the nearest photos geometry is asked of.
+            other distances than cosine. For comparison also `"expansion"`, `"augmentation"` and
+            `"superglobal"`, see `veduta.search.expansion`; their scores are no probabilities.
+        verify: how many of the nearest photos are verified by geometry.
         method: one of `veduta.evaluation.METHODS`, which rank by keypoints alone, or None for the
-            global descriptor. With a method, the options from `encoder` to `verify` have no
-            meaning and must be left out.
+            global descriptor. The options from `encoder` to `verify` do not go with a method.
         keep: how many of the first answers each result holds.
-        on_progress: called with (what, done, total).
+        on_progress: called with (stage, done, total).
+
+    Returns:
+        The figures and the result of each query.
 
     Raises:
-        DatasetError: the dataset is not as its protocol wants it.
-        EncoderError: the encoder cannot be had.
-        QueryError: re-ranking by that name does not exist, or not with this distance; a method is
-            unknown, or named beside what it has no use for.
+        DatasetError: the dataset does not fit the protocol of retrieval.
+        EncoderError: the encoder is unknown or not available.
+        QueryError: a method or a re-ranking is unknown, or options do not go with each other.
     """
+    options = _DescriptorOptions(encoder, runtime, distance, project, rerank, verify)
     if method is not None:
         check_method(method)
-        _check_unused(
-            method,
-            encoder=encoder,
-            runtime=runtime,
-            distance=distance,
-            project=project,
-            rerank=rerank,
-            verify=verify,
-        )
-    mode = _mode(rerank, distance)
+        _check_defaults(options, method)
+    options = replace(options, rerank=_resolve_rerank(rerank, distance))
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(
             dataset,
@@ -197,9 +226,7 @@ def evaluate(
     if method is not None:
         dataset, settings, ranked = rank_by_keypoints(dataset, method, cache_folder(), on_progress)
     else:
-        dataset, settings, ranked = _rank_by_descriptors(
-            dataset, encoder, runtime, distance, project, mode, verify, on_progress
-        )
+        dataset, settings, ranked = _rank_by_descriptors(dataset, options, on_progress)
     protocol = retrieval_protocol(dataset)
     paths = dataset.table["path"].to_pylist()
     names = dataset.table["label"].to_pylist()
@@ -232,7 +259,7 @@ def evaluate(
     )
 
 
-def _mode(rerank: str, distance: str) -> str:
+def _resolve_rerank(rerank: str, distance: str) -> str:
     if rerank not in ALTERNATIVES:
         return resolve_rerank(rerank, distance, keypoints=True)
     if distance != "cosine":
@@ -240,74 +267,74 @@ def _mode(rerank: str, distance: str) -> str:
     return rerank
 
 
-def _check_unused(method: str, **given: object) -> None:
-    """Raise `QueryError` if one of the options of `evaluate` is not at its default."""
-    defaults = signature(evaluate).parameters
-    for name, value in given.items():
-        if value != defaults[name].default:
-            raise QueryError(f"the method {method!r} ranks by keypoints alone: leave out {name!r}")
+def _check_defaults(options: _DescriptorOptions, method: str) -> None:
+    """Raise `QueryError` if an option is not at its default."""
+    for field in fields(options):
+        if getattr(options, field.name) != field.default:
+            raise QueryError(
+                f"the method {method!r} ranks by keypoints alone: leave out {field.name!r}"
+            )
 
 
 def _rank_by_descriptors(
-    dataset: Dataset,
-    encoder: str,
-    runtime: str | None,
-    distance: str,
-    project: int | None,
-    mode: str,
-    verify: int,
-    on_progress: OnProgress | None,
+    dataset: Dataset, options: _DescriptorOptions, on_progress: OnProgress | None
 ) -> tuple[Dataset, dict[str, Any], Ranked]:
-    """Bring the indexes up to date; rank the gallery as `veduta search` does.
+    """Bring the indexes up to date, and rank the gallery as `veduta search` does.
 
-    Returns the dataset less what does not decode, the settings, and the scores of its queries.
+    Returns the dataset without photos that do not decode, the settings, and the scores of each
+    query.
     """
-    verifies = mode in {"geometry", "expansion"}
+    verifies = options.rerank in {"geometry", "expansion"}
     extractor = load_extractor() if verifies else None
-    network = load_encoder(encoder, runtime=runtime)
+    network = load_encoder(options.encoder, runtime=options.runtime)
     indexed = index_dataset(dataset, retrieval_protocol, network, extractor, on_progress)
-    set_projection(indexed.gallery_index, project)
-    ranked = (
-        _scores(indexed, distance) if mode == "none" else _reranked(indexed, mode, verify, verifies)
-    )
+    set_projection(indexed.gallery_index, options.project)
+    if options.rerank == "none":
+        ranked = _scores(indexed, options.distance)
+    else:
+        ranked = _reranked_scores(indexed, options, verifies=verifies)
     facts = network.describe()
     settings = {
         "encoder": network.name,
         "identity": network.identity,
         "runtime": facts["runtime"],
         "precision": facts["precision"],
-        "distance": distance,
-        "project": project,
-        "rerank": mode,
-        "verify": verify if verifies else None,
+        "distance": options.distance,
+        "project": options.project,
+        "rerank": options.rerank,
+        "verify": options.verify if verifies else None,
     }
     return indexed.dataset, settings, ranked
 
 
-def _reranked(indexed: IndexedDataset, mode: str, verify: int, verifies: bool) -> Ranked:
+def _reranked_scores(
+    indexed: IndexedDataset, options: _DescriptorOptions, *, verifies: bool
+) -> Ranked:
     protocol = indexed.protocol
     gallery = open_gallery(indexed.gallery_index)
     rows = indexed.gallery_rows(gallery.snapshot)
-    keypoints = indexed.query_keypoints() if verifies else None
-    everything = gallery.snapshot.photos
-    for number, query in enumerate(indexed.query_descriptors()):
-        itself = protocol.own_position(number)
-        without = None if itself is None else int(rows[itself])
+    keypoints_of = indexed.query_keypoints() if verifies else None
+    photos, verify = gallery.snapshot.photos, options.verify
+    for number, descriptor in enumerate(indexed.query_descriptors()):
+        own_position = protocol.own_position(number)
+        own_row = None if own_position is None else int(rows[own_position])
         keep = None
-        if without is not None:
-            keep = np.ones(everything, np.bool_)
-            keep[without] = False
-        nearest, similar = exact.nearest(gallery.snapshot, query, everything, keep)
-        asked = [keypoints(number)] if keypoints is not None else []
-        evidence = gallery, query, asked, nearest, similar
-        scores = np.zeros(everything)
-        if mode in ALTERNATIVES:
-            found, after = rank_by(mode, *evidence, verify=verify, keep=keep, without=without)
-            scores[found] = after
+        if own_row is not None:
+            keep = np.ones(photos, np.bool_)
+            keep[own_row] = False
+        nearest, similarity = exact.nearest(gallery.snapshot, descriptor, photos, keep)
+        keypoints = [keypoints_of(number)] if keypoints_of is not None else []
+        query = gallery, descriptor, keypoints, nearest, similarity
+        scores = np.zeros(photos)
+        if options.rerank in ALTERNATIVES:
+            ranked_rows, ranked_scores = rank_by(
+                options.rerank, *query, verify=verify, keep=keep, without=own_row
+            )
+            scores[ranked_rows] = ranked_scores
         else:
-            left_out = [] if without is None else [without]
-            ranking = rerank_hits(*evidence, verify=verify, keep=keep, without=left_out)
-            scores[ranking.rows] = ranking.probabilities
+            without = [] if own_row is None else [own_row]
+            reranked = rerank_hits(*query, verify=verify, keep=keep, without=without)
+            scores[reranked.rows] = reranked.probabilities
         yield number, int(protocol.queries[number]), scores[rows]
 
 
@@ -315,8 +342,8 @@ def _scores(indexed: IndexedDataset, distance: str) -> Ranked:
     snapshot = open_snapshot(indexed.gallery_index)
     rows = indexed.gallery_rows(snapshot)
     queries = indexed.query_descriptors()
-    for start in range(0, len(queries), _BLOCK):
-        block = queries[start : start + _BLOCK]
+    for start in range(0, len(queries), _BLOCK_QUERIES):
+        block = queries[start : start + _BLOCK_QUERIES]
         if distance == "cosine":
             scores = np.empty((len(block), snapshot.photos), np.float32)
             for part, values in similarities(snapshot, block):

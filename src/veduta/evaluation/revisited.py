@@ -10,8 +10,8 @@ Benchmarking", CVPR 2018. Each query has gallery photos that are easy, hard and 
 | hard | hard | easy, junk |
 
 - AP is the area under the precision-recall curve by trapezoids.
-- Precision at k divides by k, or by the rank of the last positive where that comes first: a query
-  with three positives, all in front, has a precision of 1 at 10.
+- Precision at k divides by k, or by the rank of the last positive if that is less: a query with
+  three positives, all at the front, has a precision of 1 at 10.
 - A query without a positive in a setup is in no mean of that setup.
 
 The protocol also crops each query to the box of its building before it is encoded; that is done
@@ -21,24 +21,28 @@ where photos are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from veduta.errors import DatasetError
 from veduta.evaluation.bootstrap import RESAMPLES, bootstrap_intervals
+from veduta.evaluation.figures import Figures, Measured, json_value, measured
 from veduta.evaluation.metrics import trapezoidal_average_precision
-from veduta.evaluation.summary import Interval
 
 __all__ = [
     "CUTOFFS",
+    "REVISITED_METRICS",
     "SETUPS",
+    "RevisitedMetric",
     "RevisitedQuery",
     "RevisitedSetup",
     "judge_revisited",
     "revisited_figures",
+    "summarise_revisited",
 ]
 
 SETUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -46,16 +50,25 @@ SETUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "medium": (("easy", "hard"), ("junk",)),
     "hard": (("hard",), ("easy", "junk")),
 }
-"""From a setup to the kinds that are right in it and the kinds that are taken out."""
+"""Setup → the kinds that are right in it, and the kinds that are taken out."""
 
 CUTOFFS = (1, 5, 10)
+"""The k of precision at k."""
 
 _KINDS = ("easy", "hard", "junk")
 
 
 @dataclass(frozen=True, slots=True)
 class RevisitedQuery:
-    """How one query fared in one setup: AP and precision at 1, 5 and 10, NaN without positives."""
+    """The result of one query in one setup; its values are NaN without positives.
+
+    Attributes:
+        positives: how many photos are right.
+        ap: average precision by trapezoids.
+        p1: precision at 1.
+        p5: precision at 5.
+        p10: precision at 10.
+    """
 
     positives: int
     ap: float
@@ -64,51 +77,76 @@ class RevisitedQuery:
     p10: float
 
 
-@dataclass(frozen=True, slots=True)
-class RevisitedSetup:
-    """The means of one setup over the queries that have a positive in it, in [0, 1]; NaN over none.
+class RevisitedMetric(NamedTuple):
+    """A figure of a setup: the mean of one value of each query.
 
-    `map`, `mp1`, `mp5`, `mp10`: mean AP and mean precision at 1, 5 and 10, with 95 % bootstrap
-    intervals over queries. `queries`: how many the means are over. `queries_without_positives`: how
-    many more there are. `ap`: (Q,) of each query, NaN without positives.
+    Attributes:
+        key: its name in JSON files.
+        title: its name on a page and on the command line.
+        query_key: the attribute of `RevisitedQuery`.
+    """
+
+    key: str
+    title: str
+    query_key: str
+
+
+REVISITED_METRICS = (
+    RevisitedMetric("map", "mAP", "ap"),
+    RevisitedMetric("mp1", "mP@1", "p1"),
+    RevisitedMetric("mp5", "mP@5", "p5"),
+    RevisitedMetric("mp10", "mP@10", "p10"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RevisitedSetup(Figures):
+    """The figures of one setup: means over the queries with a positive in it, in [0, 1].
+
+    Each of `REVISITED_METRICS` is an attribute by its key: `setup.map`, `setup.map_interval`.
+
+    Attributes:
+        setup: its name.
+        figures: of each metric, the mean and the 95 % bootstrap interval over queries; NaN if no
+            query has a positive.
+        queries: how many the means are over.
+        queries_without_positives: how many more there are.
+        ap: (Q,) of each query, NaN without positives.
     """
 
     setup: str
-    map: float
-    mp1: float
-    mp5: float
-    mp10: float
-    map_interval: Interval
-    mp1_interval: Interval
-    mp5_interval: Interval
-    mp10_interval: Interval
+    figures: Mapping[str, Measured]
     queries: int
     queries_without_positives: int
     ap: NDArray[np.float64]
 
     def as_json(self) -> dict[str, object]:
-        """Return the figures under these names, for `json.dump`; NaN as null."""
-        figures: dict[str, object] = {"setup": self.setup}
-        for name in ("map", "mp1", "mp5", "mp10"):
-            figures[name] = _plain(getattr(self, name))
-            figures[f"{name}_interval"] = [_plain(x) for x in getattr(self, f"{name}_interval")]
+        """Return the figures under these names, as JSON types; NaN as null."""
+        figures: dict[str, object] = {}
+        for name, (value, interval) in self.figures.items():
+            figures[name] = json_value(value)
+            figures[f"{name}_interval"] = json_value(interval)
         return {
+            "setup": self.setup,
             **figures,
             "queries": self.queries,
             "queries_without_positives": self.queries_without_positives,
-            "ap": [_plain(value) for value in self.ap.tolist()],
+            "ap": json_value(self.ap.tolist()),
         }
 
 
 def judge_revisited(
     ranking: ArrayLike, truth: Mapping[str, ArrayLike]
 ) -> dict[str, RevisitedQuery]:
-    """Return how one query fared in each setup.
+    """Return the result of one query in each setup.
 
     Args:
         ranking: (R,) int, row numbers of gallery photos, best first. It may stop early; a positive
-            that it lacks is never found.
-        truth: `easy`, `hard` and `junk`, each (n,) int row numbers; other keys are not looked at.
+            that it lacks counts as never ranked.
+        truth: `easy`, `hard` and `junk`, each (n,) int row numbers; other keys are ignored.
+
+    Returns:
+        Setup → result.
 
     Raises:
         ValueError: a photo is ranked twice or is of two kinds, or a kind is missing.
@@ -122,14 +160,14 @@ def judge_revisited(
     every = np.concatenate(list(rows.values()))
     if len(np.unique(every)) < len(every):
         raise ValueError("a photo is of two kinds among easy, hard and junk")
-    # Only what the truth names matters, and how much else stands before it.
-    places = np.flatnonzero(np.isin(order, every))
-    named = order[places]
+    # Only the positions of the photos of the truth matter.
+    positions = np.flatnonzero(np.isin(order, every))
+    named = order[positions]
     judged = {}
     for setup, (right_kinds, junk_kinds) in SETUPS.items():
         right = np.concatenate([rows[kind] for kind in right_kinds])
         junk = np.isin(named, np.concatenate([rows[kind] for kind in junk_kinds]))
-        without_junk = places - np.cumsum(junk)
+        without_junk = positions - np.cumsum(junk)
         judged[setup] = _judge(without_junk[np.isin(named, right)], len(right))
     return judged
 
@@ -143,15 +181,41 @@ def revisited_figures(
 ) -> dict[str, RevisitedSetup]:
     """Return the figures of each setup, by its name.
 
-    `rankings`, `truths`: one a query, in the same order, as `judge_revisited` takes them; they are
-    gone through one at a time.
+    Args:
+        rankings: one a query, as `judge_revisited` takes them; read one at a time.
+        truths: one a query, in the same order; read one at a time.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
 
-    Raises `ValueError` as `judge_revisited` does and when there are more of one than of the other,
-    `DatasetError` when no query has a positive in any setup.
+    Returns:
+        Setup → figures.
+
+    Raises:
+        ValueError: as `judge_revisited`, or the numbers of rankings and truths differ.
+        DatasetError: no query has a positive in any setup.
     """
     judged = [
         judge_revisited(ranking, truth) for ranking, truth in zip(rankings, truths, strict=True)
     ]
+    return summarise_revisited(judged, resamples=resamples, seed=seed)
+
+
+def summarise_revisited(
+    judged: Sequence[Mapping[str, RevisitedQuery]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, RevisitedSetup]:
+    """Return the figures of each setup, by its name.
+
+    Args:
+        judged: one a query, as `judge_revisited` returns it.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Setup → figures.
+
+    Raises:
+        DatasetError: no query has a positive in any setup.
+    """
     if not any(query[setup].positives for query in judged for setup in SETUPS):
         raise DatasetError(f"none of the {len(judged)} queries has an easy or a hard photo")
     return {
@@ -161,7 +225,7 @@ def revisited_figures(
 
 
 def _judge(positions: NDArray[np.int64], positives: int) -> RevisitedQuery:
-    """Judge from where the positives stand, from 0 and without junk, and how many there are."""
+    """Judge from the positions of the positives, from 0 without junk, and their number."""
     if not positives:
         return RevisitedQuery(0, *[math.nan] * 4)
     last = int(positions[-1]) + 1 if len(positions) else max(CUTOFFS)
@@ -174,30 +238,20 @@ def _judge(positions: NDArray[np.int64], positives: int) -> RevisitedQuery:
 
 
 def _means(setup: str, queries: list[RevisitedQuery], resamples: int, seed: int) -> RevisitedSetup:
-    values = np.array([[query.ap, query.p1, query.p5, query.p10] for query in queries])
+    keys = [metric.query_key for metric in REVISITED_METRICS]
+    values = np.array([[getattr(query, key) for key in keys] for query in queries])
     judged = values[~np.isnan(values[:, 0])]
-    means = np.full(4, math.nan)
-    ends = np.full((4, 2), math.nan)
+    means = np.full(len(keys), math.nan)
+    ends = np.full((len(keys), 2), math.nan)
     if len(judged):
         means = judged.mean(axis=0)
         ends = bootstrap_intervals(judged, resamples=resamples, seed=seed)
-    mean_ap, mp1, mp5, mp10 = means.tolist()
-    intervals: list[Interval] = [(low, high) for low, high in ends.tolist()]
     return RevisitedSetup(
         setup=setup,
-        map=mean_ap,
-        mp1=mp1,
-        mp5=mp5,
-        mp10=mp10,
-        map_interval=intervals[0],
-        mp1_interval=intervals[1],
-        mp5_interval=intervals[2],
-        mp10_interval=intervals[3],
+        figures=measured(
+            [metric.key for metric in REVISITED_METRICS], means.tolist(), ends.tolist()
+        ),
         queries=len(judged),
         queries_without_positives=len(queries) - len(judged),
-        ap=values[:, 0],
+        ap=np.array([query.ap for query in queries]),
     )
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -1,10 +1,10 @@
-"""Run Oxford or Paris, classic or revisited, through the same index and search that users have."""
+"""Evaluate Oxford or Paris, classic or revisited, with the index and search that users have."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.datasets import Dataset, RetrievalProtocol, RevisitedDataset, open_revisited
+from veduta.datasets import Dataset, RetrievalProtocol, open_revisited
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
-from veduta.evaluation.revisited import RevisitedSetup, revisited_figures
+from veduta.evaluation.revisited import RevisitedSetup, judge_revisited, summarise_revisited
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
-from veduta.search import VERIFIED_PHOTOS, Engine, exact
+from veduta.search import VERIFIED_PHOTOS, Box, Engine, exact
 from veduta.search.reranking import rerank as rerank_hits
 from veduta.search.reranking import resolve_rerank
 
@@ -28,12 +28,12 @@ __all__ = ["RevisitedEvaluation", "evaluate_revisited"]
 
 @dataclass(frozen=True, slots=True)
 class RevisitedEvaluation:
-    """What came of an evaluation.
+    """The result of an evaluation by a published protocol.
 
     Attributes:
         name: of the protocol's file, without its ending.
-        queries: paths of those that were asked, in the order of `RevisitedSetup.ap`.
-        gallery: how many photos answered.
+        queries: paths of the queries that could be read, in the order of `RevisitedSetup.ap`.
+        gallery: how many photos are ranked.
         setups: the figures of "easy", "medium" and "hard".
         settings: the encoder and the re-ranking.
         problems: what was left out and why.
@@ -71,38 +71,48 @@ def evaluate_revisited(
     """Measure retrieval on Oxford or Paris, each query cropped to the box of its building.
 
     Args:
-        file: `gnd_roxford5k.pkl` or one of its kind.
+        file: `gnd_roxford5k.pkl` or another file of this format.
         photos: the folder of photos; None: see `veduta.datasets.open_revisited`.
         encoder: name of the encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         rerank: one of `veduta.search.RERANK_MODES`.
-        verify: how many of the nearest photos geometry is asked of.
-        on_progress: called with (what, done, total).
+        verify: how many of the nearest photos are verified by geometry.
+        on_progress: called with (stage, done, total).
+
+    Returns:
+        The figures of each setup.
 
     Raises:
         DatasetError: the file is not such a protocol, or no query can be read.
-        EncoderError: the encoder cannot be had.
+        EncoderError: the encoder is unknown or not available.
     """
     mode = resolve_rerank(rerank, "cosine", keypoints=True)
     revisited = open_revisited(file, photos)
     network = load_encoder(encoder, runtime=runtime)
     extractor = load_extractor() if mode == "geometry" else None
-    indexed = index_dataset(revisited.dataset, _gallery, network, extractor, on_progress)
-    there = set(indexed.dataset.table["path"].to_pylist())
-    gone = {path: "does not decode" for path in revisited.gallery if path not in there}
-    revisited = revisited.without(gone) if gone else revisited
+    indexed = index_dataset(revisited.dataset, _gallery_protocol, network, extractor, on_progress)
+    decoded = set(indexed.dataset.table["path"].to_pylist())
+    undecodable = {path: "does not decode" for path in revisited.gallery if path not in decoded}
+    revisited = revisited.without(undecodable) if undecodable else revisited
     set_projection(indexed.gallery_index, None)
     started = time.monotonic()
-    unread: dict[str, str] = {}
-    answered: list[int] = []
-    rankings = _rankings(revisited, indexed, mode, verify, answered, unread, on_progress)
-    # One ranking at a time: `answered` grows with each, before its truth is asked for.
-    setups = revisited_figures(rankings, (revisited.truth(number) for number in answered))
+    rank = _ranking_function(indexed, mode, verify)
+    judged, queries, problems = [], [], []
+    for number, (path, box) in enumerate(zip(revisited.queries, revisited.boxes, strict=True)):
+        if on_progress is not None:
+            on_progress("Ranking", number, len(revisited.boxes))
+        try:
+            ranking = rank(Path(revisited.dataset.root) / path, box)
+        except PhotoError as error:
+            problems.append(str(error))
+            continue
+        judged.append(judge_revisited(ranking, revisited.truth(number)))
+        queries.append(path)
     return RevisitedEvaluation(
         name=Path(file).stem,
-        queries=tuple(revisited.queries[number] for number in answered),
+        queries=tuple(queries),
         gallery=len(revisited.gallery),
-        setups=setups,
+        setups=summarise_revisited(judged),
         settings={
             "encoder": network.name,
             "identity": network.identity,
@@ -110,52 +120,37 @@ def evaluate_revisited(
             "rerank": mode,
             "verify": verify if mode == "geometry" else None,
         },
-        problems=(*revisited.dataset.problems, *unread.values()),
+        problems=(*revisited.dataset.problems, *problems),
         seconds=time.monotonic() - started,
     )
 
 
-def _gallery(dataset: Dataset) -> RetrievalProtocol:
-    """Return the protocol in which only the gallery is described: queries are parts of photos."""
+def _gallery_protocol(dataset: Dataset) -> RetrievalProtocol:
+    """Return a protocol of the gallery alone: queries are crops and are encoded one by one."""
     rows = np.flatnonzero(dataset.table["split"].to_numpy() == "gallery")
-    nothing = np.full(len(rows), -1, np.int32)
-    return RetrievalProtocol(rows, rows, 0, True, nothing, nothing)
+    no_labels = np.full(len(rows), -1, np.int32)
+    return RetrievalProtocol(rows, rows, 0, True, no_labels, no_labels)
 
 
-def _rankings(
-    revisited: RevisitedDataset,
-    indexed: IndexedDataset,
-    mode: str,
-    verify: int,
-    answered: list[int],
-    unread: dict[str, str],
-    on_progress: OnProgress | None,
-) -> Iterator[NDArray[np.int64]]:
-    """Yield the whole gallery, nearest first, for each query that can be read.
-
-    Its number goes into `answered`; that of the others with the reason into `unread`.
-    """
+def _ranking_function(
+    indexed: IndexedDataset, mode: str, verify: int
+) -> Callable[[Path, Box | None], NDArray[np.int64]]:
+    """Return a function from a photo and a box in it to the whole gallery, nearest first."""
     engine = Engine(indexed.gallery_index)
     gallery = engine.state.gallery
     rows = indexed.gallery_rows(gallery.snapshot)
-    position = np.empty(gallery.snapshot.photos, np.int64)
-    position[rows] = np.arange(len(rows))
-    root = Path(revisited.dataset.root)
-    for number, (path, box) in enumerate(zip(revisited.queries, revisited.boxes, strict=True)):
-        if on_progress is not None:
-            on_progress("Ranking", number, len(revisited.boxes))
-        try:
-            asked = engine.encode_query([root / path], crop=box, rerank=mode)
-        except PhotoError as error:
-            unread[path] = str(error)
-            continue
-        nearest, similar = exact.nearest(
-            gallery.snapshot, asked.descriptor, gallery.snapshot.photos
+    position_of_row = np.empty(gallery.snapshot.photos, np.int64)
+    position_of_row[rows] = np.arange(len(rows))
+
+    def rank(photo: Path, box: Box | None) -> NDArray[np.int64]:
+        query = engine.encode_query([photo], crop=box, rerank=mode)
+        nearest, similarities = exact.nearest(
+            gallery.snapshot, query.descriptor, gallery.snapshot.photos
         )
         if mode != "none":
-            ranking = rerank_hits(
-                gallery, asked.descriptor, asked.keypoints, nearest, similar, verify=verify
-            )
-            nearest = ranking.rows
-        answered.append(number)
-        yield position[nearest]
+            nearest = rerank_hits(
+                gallery, query.descriptor, query.keypoints, nearest, similarities, verify=verify
+            ).rows
+        return position_of_row[nearest]
+
+    return rank

@@ -1,65 +1,41 @@
-"""The figures of a whole evaluation, and of each class."""
+"""Summarise the results of all queries: the mean of each metric, over all and of each class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from veduta.errors import DatasetError
+from veduta.evaluation import metrics
 from veduta.evaluation.bootstrap import RESAMPLES, bootstrap_intervals
-from veduta.evaluation.metrics import TOP_K, QueryResult, top_k_accuracy
+from veduta.evaluation.figures import Figures, Measured, measured
+from veduta.evaluation.metrics import QueryResult, top_k_accuracy
 
-__all__ = ["ClassSummary", "Interval", "Summary", "class_table", "summarise"]
-
-Interval = tuple[float, float]
+__all__ = ["ClassSummary", "Summary", "class_table", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """Means over the queries that have a positive; all in [0, 1].
+class Summary(Figures):
+    """The figures of a retrieval: means over the queries that have a positive, in [0, 1].
 
-    `top1` … `top10`
-        share of queries with a right answer among the first k.
-    `map`
-        mean average precision, non-interpolated, over the whole gallery.
-    `p10`
-        mean of (right answers among the first ten) / 10.
-    `recall10`
-        mean of (right answers among the first ten) / (all right answers).
-    `map100`
-        mean average precision at 100, as the Google Landmarks Dataset v2 has it.
-    `*_interval`
-        lower and upper end of the 95 % bootstrap interval over queries.
-    `queries`
-        how many queries the means are over.
-    `queries_without_positives`
-        how many more there were with no right answer in the gallery: in no mean.
-    `gallery`
-        photos that may be right answers (split `gallery`; in leave-one-out, all photos).
-    `distractors`
-        photos ranked along with the gallery that are never right.
-    `resamples`, `seed`
-        of the bootstrap.
+    Each metric of `veduta.evaluation.metrics.METRICS` is an attribute by its key: `summary.top1`,
+    `summary.map`, `summary.map_interval`.
+
+    Attributes:
+        figures: of each metric, the mean and the 95 % bootstrap interval over queries.
+        queries: how many queries the means are over.
+        queries_without_positives: how many more queries have no right answer in the gallery. They
+            are in no mean.
+        gallery: photos that may be right answers: those of the split `gallery`, or all photos in
+            leave-one-out.
+        distractors: photos ranked along with the gallery that are never right.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
     """
 
-    top1: float
-    top3: float
-    top5: float
-    top10: float
-    map: float
-    p10: float
-    recall10: float
-    map100: float
-    top1_interval: Interval
-    top3_interval: Interval
-    top5_interval: Interval
-    top10_interval: Interval
-    map_interval: Interval
-    p10_interval: Interval
-    recall10_interval: Interval
-    map100_interval: Interval
+    figures: Mapping[str, Measured]
     queries: int
     queries_without_positives: int
     gallery: int
@@ -68,16 +44,28 @@ class Summary:
     seed: int
 
     def as_json(self) -> dict[str, object]:
-        """Return the figures under these names, for `json.dump`; intervals as pairs."""
+        """Return all figures, intervals and counts by their names, as JSON types."""
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
+            **self.figures_as_json(),
+            "queries": self.queries,
+            "queries_without_positives": self.queries_without_positives,
+            "gallery": self.gallery,
+            "distractors": self.distractors,
+            "resamples": self.resamples,
+            "seed": self.seed,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary:
-    """`top1` and `map` over the queries of one label that have a positive."""
+    """The figures of one class, over its queries that have a positive.
+
+    Attributes:
+        label: the class.
+        queries: how many.
+        top1: share of them whose first answer is right.
+        map: mean average precision.
+    """
 
     label: str
     queries: int
@@ -95,7 +83,18 @@ def summarise(
 ) -> Summary:
     """Return the figures of all queries.
 
-    Raises `DatasetError` when no query has a positive.
+    Args:
+        results: one a query.
+        gallery: how many photos may be right answers.
+        distractors: how many photos are ranked with them and never right.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        The figures with their intervals.
+
+    Raises:
+        DatasetError: no query has a positive.
     """
     judged = [result for result in results if result.positives]
     if not judged:
@@ -103,39 +102,13 @@ def summarise(
             f"none of the {len(results)} queries has a photo with its label in the gallery; check "
             "that both spell the labels alike"
         )
-    values = np.array(
-        [
-            [
-                *(result.right_within(k) for k in TOP_K),
-                result.ap,
-                result.p10,
-                result.recall10,
-                result.ap100,
-            ]
-            for result in judged
-        ],
-        dtype=np.float64,
-    )
-    top1, top3, top5, top10, mean_ap, p10, recall10, map100 = values.mean(axis=0).tolist()
-    ends: list[list[float]] = bootstrap_intervals(values, resamples=resamples, seed=seed).tolist()
-    intervals: list[Interval] = [(low, high) for low, high in ends]
+    values = np.array([result.values for result in judged], dtype=np.float64)
     return Summary(
-        top1=top1,
-        top3=top3,
-        top5=top5,
-        top10=top10,
-        map=mean_ap,
-        p10=p10,
-        recall10=recall10,
-        map100=map100,
-        top1_interval=intervals[0],
-        top3_interval=intervals[1],
-        top5_interval=intervals[2],
-        top10_interval=intervals[3],
-        map_interval=intervals[4],
-        p10_interval=intervals[5],
-        recall10_interval=intervals[6],
-        map100_interval=intervals[7],
+        figures=measured(
+            [metric.key for metric in metrics.METRICS],
+            values.mean(axis=0).tolist(),
+            bootstrap_intervals(values, resamples=resamples, seed=seed).tolist(),
+        ),
         queries=len(judged),
         queries_without_positives=len(results) - len(judged),
         gallery=gallery,
@@ -146,7 +119,7 @@ def summarise(
 
 
 def class_table(results: Sequence[QueryResult]) -> list[ClassSummary]:
-    """Return one row a label that has a query with a positive, in the order of the labels."""
+    """Return one row for each label that has a query with a positive, sorted by label."""
     of_label: dict[str, list[QueryResult]] = {}
     for result in results:
         if result.positives and result.label is not None:

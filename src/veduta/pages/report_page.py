@@ -1,6 +1,6 @@
-"""The page of a report: figures, charts, tables and picture rows as one HTML file without scripts.
+"""The page of a report: figures, charts, tables and queries with photos, without scripts.
 
-What stands on it is said by `ReportPage`; `report_retrieval` and `report_recognition` fill one in.
+`ReportPage` is the content. `veduta.evaluation` fills it in for each task.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from veduta.pages.charts import Chart
 
 __all__ = [
-    "MOST_CLASSES",
+    "MAX_TABLE_CLASSES",
     "Plot",
+    "Provenance",
     "ReportPage",
     "ReportRow",
     "RowGroup",
@@ -26,13 +27,19 @@ __all__ = [
     "write_report_page",
 ]
 
-MOST_CLASSES = 1000
-"""Rows of a table of classes; the JSON file has them all."""
+MAX_TABLE_CLASSES = 1000
+"""Rows of a table of classes. The JSON file lists all classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A chart and the sentence below it. `wide`: too wide for a phone, scrolled sideways there."""
+    """A chart with a caption.
+
+    Attributes:
+        chart: the chart.
+        caption: the text below it.
+        wide: whether it is too wide for a phone, where it is scrolled sideways.
+    """
 
     chart: Chart
     caption: str = ""
@@ -41,7 +48,13 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """A query with its photos. `right`: the mark of its `answer`, None where there is none."""
+    """A query with its photos.
+
+    Attributes:
+        row: the query and its photos.
+        answer: the answer as text; "" for none.
+        right: whether the answer is right, shown as a mark; None for no mark.
+    """
 
     row: ResultRow
     answer: str = ""
@@ -50,7 +63,13 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Queries under a heading, with a sentence that says how they were chosen."""
+    """Queries under a heading.
+
+    Attributes:
+        title: the heading.
+        note: a sentence that says how the queries were chosen.
+        rows: the queries.
+    """
 
     title: str
     note: str
@@ -58,21 +77,37 @@ class RowGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportPage:
-    """All that the page says, from the top to the bottom.
+class Provenance:
+    """How and when a report was made.
 
-    `counts`, `method`
-        the lines under the title: on what, and with what.
-    `figures`
-        NaN is shown as a dash.
-    `tables`
-        the first column names the row; a float is a share in [0, 1], NaN a dash.
-    `answers`
-        what the photos of a row are.
-    `left_out`
-        sentences.
-    `settings`, `environment`
-        name → value; None, False and "" are not shown.
+    Attributes:
+        environment: name → value, such as versions; None, False and "" are not shown.
+        command: the command line.
+        generated: the date.
+    """
+
+    environment: Mapping[str, object] = field(default_factory=dict)
+    command: str = ""
+    generated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPage:
+    """The content of the page, from the top to the bottom.
+
+    Attributes:
+        title: the heading.
+        counts: the line below it: how many queries and gallery photos.
+        method: the line below that: the encoder or the method.
+        figures: NaN is shown as a dash.
+        figures_note: a sentence above the figures.
+        plots: the charts.
+        tables: the first column names the row; a float is a share in [0, 1], NaN a dash.
+        groups: queries with their photos.
+        answers: says what the photos of a row are.
+        left_out: sentences.
+        settings: name → value; None, False and "" are not shown.
+        provenance: how and when the report was made.
     """
 
     title: str
@@ -86,21 +121,24 @@ class ReportPage:
     answers: str
     left_out: Sequence[str]
     settings: Mapping[str, object] = field(default_factory=dict)
-    environment: Mapping[str, object] = field(default_factory=dict)
-    command: str = ""
-    generated: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 def classes_title(classes: int) -> str:
-    """Return the title of a table that has `classes` classes, or the first `MOST_CLASSES`."""
-    if classes > MOST_CLASSES:
-        return f"The {MOST_CLASSES:,} weakest of {classes:,} classes"
+    """Return the title of a table of all classes, or of the first `MAX_TABLE_CLASSES`."""
+    if classes > MAX_TABLE_CLASSES:
+        return f"The {MAX_TABLE_CLASSES:,} weakest of {classes:,} classes"
     return "1 class" if classes == 1 else f"{classes:,} classes, weakest first"
 
 
 def write_report_page(file: str | os.PathLike[str], page: ReportPage) -> None:
-    """Write the page to `file`, one row at a time; it appears complete or not at all.
+    """Write the page, one row at a time; it appears complete or not at all.
 
-    Raises `OSError` when it cannot be written.
+    Args:
+        file: the HTML file to write.
+        page: its content.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     write_page(file, "report.html", page)

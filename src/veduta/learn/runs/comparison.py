@@ -22,7 +22,7 @@ from veduta.evaluation.bootstrap import (
     two_sided_p_values,
 )
 from veduta.evaluation.comparison import holm
-from veduta.evaluation.summary import Interval
+from veduta.evaluation.figures import Interval
 from veduta.learn.runs.card import CARD_FILE, Card, read_card
 from veduta.learn.runs.prediction_files import ANSWERS_FILE, read_answers
 

@@ -1,0 +1,118 @@
+"""Parts that the reports of all tasks have: figures, rows of photos, and the calibration plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from veduta.evaluation.calibration_error import reliability
+from veduta.evaluation.metrics import NearestPhoto
+from veduta.pages import charts
+from veduta.pages.hit import HitTile
+from veduta.pages.report_page import Plot
+from veduta.pages.results_page import Figure, ResultRow
+from veduta.photos import preview
+
+if TYPE_CHECKING:
+    from veduta.evaluation.figures import Figures
+    from veduta.evaluation.metrics import Metric
+    from veduta.evaluation.open_set import OpenSetMetric
+    from veduta.evaluation.recognition_run import RecognitionEvaluation
+    from veduta.evaluation.retrieval_run import Evaluation
+
+__all__ = ["calibration_plot", "method_line", "page_figures", "result_row"]
+
+_QUERY_SIDE_PIXELS, _TILE_SIDE_PIXELS = 480, 224
+
+
+def page_figures(metrics: Iterable[Metric | OpenSetMetric], summary: Figures) -> list[Figure]:
+    """Return the figures of a page, in the order of the metrics."""
+    measured = [(metric, summary.figures[metric.key]) for metric in metrics]
+    return [
+        Figure(metric.title, value, interval, metric.explanation)
+        for metric, (value, interval) in measured
+    ]
+
+
+def method_line(settings: Mapping[str, object], names: Iterable[str]) -> str:
+    """Return the settings of these names as one line; those without a value are left out."""
+    return ", ".join(f"{name} {settings[name]}" for name in names if settings.get(name) is not None)
+
+
+def result_row(
+    evaluation: Evaluation | RecognitionEvaluation,
+    path: str,
+    nearest: Sequence[NearestPhoto],
+    *,
+    label: str | None,
+    note: str = "",
+    judged: bool = True,
+    query_side: int = _QUERY_SIDE_PIXELS,
+    tile_side: int = _TILE_SIDE_PIXELS,
+) -> ResultRow:
+    """Return a query with its nearest photos, read from their files.
+
+    Args:
+        evaluation: has the paths and labels of the gallery.
+        path: of the query.
+        nearest: the photos to show.
+        label: a line below the name of the query, or None.
+        note: another line.
+        judged: whether the photos are marked as right or wrong.
+        query_side: pixels of the long side of the query.
+        tile_side: pixels of the long side of the photos.
+
+    Returns:
+        The row. Photos that cannot be read have no picture.
+    """
+    tiles = [
+        HitTile(
+            name=_file_name(evaluation.gallery_paths[near.row]),
+            label=evaluation.gallery_labels[near.row],
+            score=near.score,
+            correct=near.correct if judged else None,
+            thumbnail=preview(evaluation.root / evaluation.gallery_paths[near.row], tile_side),
+        )
+        for near in nearest
+    ]
+    photo = preview(evaluation.root / path, query_side)
+    return ResultRow(_file_name(path), label, photo, tiles, note)
+
+
+def calibration_plot(
+    confidences: Sequence[float], right: Sequence[bool], *, title: str, answers: str
+) -> Plot:
+    """Return the reliability diagram of N ≥ 1 answers, with a dot for each bin.
+
+    Args:
+        confidences: (N,) in [0, 1].
+        right: (N,).
+        title: of the chart.
+        answers: what the answers are, for the caption.
+
+    Returns:
+        The chart with its caption.
+    """
+    bins = reliability(confidences, right)
+    filled = bins.counts > 0
+    chart = charts.points(
+        title,
+        bins.confidence[filled],
+        bins.share_right[filled],
+        np.sqrt(bins.counts[filled]),  # dots sized by the counts themselves would be too small
+        x_label="confidence",
+        y_label="share that is right",
+        diagonal=True,
+    )
+    return Plot(
+        chart,
+        f"{len(confidences):,} {answers} in {len(bins.counts)} bins of confidence; a larger dot "
+        "stands for more answers. On the dotted line a confidence of 0.8 is right eight times in "
+        f"ten. Expected calibration error {bins.expected_error:.3f}.",
+    )
+
+
+def _file_name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
