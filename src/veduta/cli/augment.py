@@ -252,7 +252,7 @@ def _some_photos(source: Path) -> tuple[list[Any], list[str]]:
 
 
 def _tell(done: Augmented, *, grouped: bool, as_json: bool) -> None:
-    from veduta.learn.data.splits import ORIGINAL
+    from veduta.datasets.dataset import ORIGINAL_PHOTO_COLUMN
 
     if as_json:
         print_json(
@@ -262,7 +262,7 @@ def _tell(done: Augmented, *, grouped: bool, as_json: bool) -> None:
                 "copied": done.chosen,
                 "copies": done.copies,
                 "kept": done.kept,
-                "group_column": ORIGINAL,
+                "group_column": ORIGINAL_PHOTO_COLUMN,
                 "problems": list(done.problems),
             }
         )
@@ -274,7 +274,8 @@ def _tell(done: Augmented, *, grouped: bool, as_json: bool) -> None:
     if done.kept:
         click.echo(f"  {count(done.kept, 'file')} of them by the run that was interrupted")
     if grouped:
-        click.echo(f"split it with: veduta split {shown(done.folder)} --group-column {ORIGINAL}")
+        options = f"--group-column {ORIGINAL_PHOTO_COLUMN}"
+        click.echo(f"split it with: veduta split {shown(done.folder)} {options}")
     _say(done.problems)
 
 

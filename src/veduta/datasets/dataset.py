@@ -14,7 +14,10 @@ from veduta.errors import DatasetError, readable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Dataset", "as_table", "some_of"]
+__all__ = ["ORIGINAL_PHOTO_COLUMN", "Dataset", "as_table", "some_of"]
+
+ORIGINAL_PHOTO_COLUMN = "original_photo"
+"""The column of a CSV file with the photo that a changed copy was made from (`veduta augment`)."""
 
 
 @dataclass(frozen=True)

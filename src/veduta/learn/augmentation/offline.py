@@ -29,9 +29,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from veduta.collect.file_names import case_folded, safe_name
+from veduta.datasets.dataset import ORIGINAL_PHOTO_COLUMN
 from veduta.datasets.split_names import split_named
 from veduta.errors import DatasetError, PhotoError, StorageFull, readable
-from veduta.learn.data.splits import ORIGINAL
 from veduta.photos import decode, read_bytes, resize
 from veduta.photos.formats import EXTENSIONS
 
@@ -159,16 +159,22 @@ def _plan(
     # Folder names give the splits of the new labels file, a column comes over as it is.
     splits = dataset.written_splits if dataset.labels_file else dataset.splits
     others = {
-        name: of for name, of in dataset.further_columns.items() if name.casefold() != ORIGINAL
+        name: of
+        for name, of in dataset.further_columns.items()
+        if name.casefold() != ORIGINAL_PHOTO_COLUMN
     }
-    header = ["path", "label", *([column] if any(splits) else []), *others, ORIGINAL]
+    header = ["path", "label", *([column] if any(splits) else []), *others, ORIGINAL_PHOTO_COLUMN]
     stems = _stems(dataset.paths)
     targets = {
         path: stem + (ending if (ending := PurePosixPath(path).suffix).lower() in _ENDINGS else "")
         for path, stem in zip(dataset.paths, stems, strict=True)
     }
     earlier = next(
-        (of for name, of in dataset.further_columns.items() if name.casefold() == ORIGINAL),
+        (
+            of
+            for name, of in dataset.further_columns.items()
+            if name.casefold() == ORIGINAL_PHOTO_COLUMN
+        ),
         dataset.paths,
     )
     rows = []
@@ -198,7 +204,7 @@ def _check_split(
             f"{root}: has no split (a column {column!r} in its labels file, or folders named after "
             "splits). Copies made now could end in another part than their photo: run `veduta "
             "split` first; or copy all photos with --all, and split the result with `veduta split "
-            f"--group-column {ORIGINAL}`"
+            f"--group-column {ORIGINAL_PHOTO_COLUMN}`"
         )
     if not any(chosen):
         found = Counter(split or "none" for split in dataset.splits).most_common(12)

@@ -1,4 +1,4 @@
-"""Batches for the training loop: loaded, and augmented, beside it where that takes time."""
+"""The batches of the training loop, loaded and augmented in processes beside it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchSampler", "make_dataloader"]
 
-_MOST_WORKERS = 8
+MAX_WORKERS = 8
 
 Augment = Callable[[Tensor], Tensor]
 
 
 class BatchSampler:
-    """The batches of an epoch as lists of (row, seed of its augmentation)."""
+    """The batches of an epoch, each a list of (row, seed of its augmentation)."""
 
     def __init__(
         self,
-        parts: DatasetSplits,
+        splits: DatasetSplits,
         rows: NDArray[np.intp],
         training: Training,
         epoch: Callable[[], int],
@@ -41,87 +41,107 @@ class BatchSampler:
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        """`epoch`: which one begins, from 1; 0: the same batches each time."""
-        self.parts, self.rows, self.training, self.epoch = parts, rows, training, epoch
+        """Sample batches.
+
+        Args:
+            splits: the examples.
+            rows: the rows that are shown.
+            training: the settings.
+            epoch: returns the number of the epoch that starts, from 1; 0 for the same batches every
+                time.
+            rank: the number of this process, from 0.
+            ranks: the number of processes that share each batch.
+        """
+        self.splits, self.rows, self.training, self.epoch = splits, rows, training, epoch
         self.rank, self.ranks = rank, ranks
 
     def __len__(self) -> int:
-        return len(self._order(self.epoch()))
+        return len(self._batches(self.epoch()))
 
     @property
     def photos(self) -> int:
-        """How many photos an epoch shows."""
-        return sum(map(len, self._order(self.epoch())))
+        """The number of photos in an epoch."""
+        return sum(map(len, self._batches(self.epoch())))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.epoch()
-        for number, batch in enumerate(self._order(epoch)):
+        for number, batch in enumerate(self._batches(epoch)):
             seeds = augmentation_seeds(self.training.seed, epoch, number, len(batch))
-            places = np.arange(len(batch))
-            mine = rank_share(places, self.rank, self.ranks, group_size(self.training))
-            yield list(zip(batch[mine].tolist(), seeds[mine].tolist(), strict=True))
+            share = rank_share(
+                np.arange(len(batch)), self.rank, self.ranks, group_size(self.training)
+            )
+            yield list(zip(batch[share].tolist(), seeds[share].tolist(), strict=True))
 
-    def _order(self, epoch: int) -> list[NDArray[np.intp]]:
-        return epoch_batches(self.rows, self.parts.class_ids[self.rows], self.training, epoch)
+    def _batches(self, epoch: int) -> list[NDArray[np.intp]]:
+        return epoch_batches(self.rows, self.splits.class_ids[self.rows], self.training, epoch)
 
 
-class _Photos:
-    """What a loader asks for a batch: photos (n, 3, size, size) uint8, and their classes."""
+class _BatchDataset:
+    """The dataset of a data loader: a batch is (examples, class ids)."""
 
-    def __init__(self, parts: DatasetSplits, examples: Examples, augment: Augment | None) -> None:
-        self.codes, self.examples, self.augment = parts.class_ids, examples, augment
+    def __init__(self, splits: DatasetSplits, examples: Examples, augment: Augment | None) -> None:
+        self.class_ids, self.examples, self.augment = splits.class_ids, examples, augment
 
-    def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        rows = np.array([row for row, _ in wanted], np.intp)
-        photos = self.examples.batch(rows)
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        rows = np.array([row for row, _ in items], np.intp)
+        batch = self.examples.batch(rows)
         if self.augment is not None:
-            done = torch.stack(self._augmented(photos, [seed for _, seed in wanted]))
-            # As `ImageCache` has them, with which convolutions on a processor take 0.7 of the time.
-            photos = done.contiguous(memory_format=torch.channels_last)
-        return photos, torch.from_numpy(self.codes[rows])
+            augmented = torch.stack(self._augmented(batch, [seed for _, seed in items]))
+            # Convolutions on a CPU take 0.7 of the time in this format, which `ImageCache` has.
+            batch = augmented.contiguous(memory_format=torch.channels_last)
+        return batch, torch.from_numpy(self.class_ids[rows])
 
     def _augmented(self, photos: Tensor, seeds: Sequence[int]) -> list[Tensor]:
-        # What is drawn for a photo depends on nothing else, and nothing else on it.
-        before = torch.get_rng_state()
-        done = []
+        """Augment each photo with its own seed, and leave torch's generator as it was."""
+        state = torch.get_rng_state()
+        augmented = []
         for photo, seed in zip(photos, seeds, strict=True):
             torch.default_generator.manual_seed(seed)
-            done.append(self.augment(photo))  # type: ignore[misc]
-        torch.set_rng_state(before)
-        return done
+            augmented.append(self.augment(photo))  # type: ignore[misc]
+        torch.set_rng_state(state)
+        return augmented
 
 
 def make_dataloader(
-    parts: DatasetSplits,
+    splits: DatasetSplits,
     examples: Examples,
     batches: BatchSampler,
     augment: Augment | None,
     *,
     on_gpu: bool,
 ) -> Any:
-    """Return a loader of (photos, classes); of photos that are augmented where `augment` is."""
-    photos = _Photos(parts, examples, augment)
-    workers = _workers(busy=augment is not None or not examples.in_memory, on_gpu=on_gpu)
+    """Make a data loader of (examples, class ids).
+
+    Args:
+        splits: the class of each row.
+        examples: the examples, in the rows of `splits`.
+        batches: the rows of each batch.
+        augment: changes each photo; None: photos stay unchanged.
+        on_gpu: the network is on a GPU.
+    """
+    must_work = augment is not None or not examples.in_memory
+    workers = _worker_count(must_work=must_work, on_gpu=on_gpu)
     return DataLoader(
-        photos,
+        _BatchDataset(splits, examples, augment),
         batch_sampler=batches,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         num_workers=workers,
         persistent_workers=workers > 0,
-        # Forked processes share the photos in memory instead of having them sent.
+        # Forked processes share the photos in memory, so that no photo is copied to them.
         multiprocessing_context="fork" if workers else None,
         pin_memory=on_gpu,
-        generator=torch.Generator(),  # otherwise its seed is drawn from the network's generator
+        # Without its own generator, the loader would draw a number from that of the network.
+        generator=torch.Generator(),
     )
 
 
-def _workers(*, busy: bool, on_gpu: bool) -> int:
-    """How many processes load; photos that only have to be copied need none."""
+def _worker_count(*, must_work: bool, on_gpu: bool) -> int:
+    """Return the number of processes that load; none if photos are only copied."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if not busy or sys.platform != "linux":
+    if not must_work or sys.platform != "linux":
         return 0
-    return min(_MOST_WORKERS, (cores or 1) - 1) if on_gpu else min(1, (cores or 1) - 1)
+    return min(MAX_WORKERS if on_gpu else 1, (cores or 1) - 1)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch

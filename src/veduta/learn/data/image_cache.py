@@ -1,4 +1,7 @@
-"""Photos at a network's input: the same pixels that an index gives the trained network later."""
+"""Photos as training sees them: decoded, resized and kept in memory as far as possible.
+
+The pixels are those that an index gives the trained network later.
+"""
 
 from __future__ import annotations
 
@@ -27,108 +30,131 @@ __all__ = ["ImageCache", "cache_images", "normalise", "read_image"]
 
 OnProgress = Callable[[str, int, int], None]
 
-_AT_ONCE = 64  # photos in work between two reports
+PHOTOS_PER_REPORT = 64
 
 
 class ImageCache:
-    """N photos as squares of bytes: those that fit are in memory, the others decoded when asked."""
+    """N square photos: `veduta.learn.data.examples.Examples`.
+
+    Photos that fit into memory are decoded once. The others are decoded for every batch.
+
+    Attributes:
+        files: (N,) the files of the photos.
+        size: the side of the photos in pixels.
+        settings: the input of the recipe.
+    """
 
     def __init__(
         self,
         files: Sequence[Path],
-        spec: EncoderSpec,
-        input: Input,  # noqa: A002 - as the recipe calls it
-        kept: NDArray[np.uint8],
-        slots: NDArray[np.intp],
+        settings: Input,
+        pixels: NDArray[np.uint8],
+        positions: NDArray[np.intp],
         workers: int,
     ) -> None:
-        """`kept`: (m, size, size, 3). `slots`: (N,) the place there of each photo, or -1."""
+        """Take decoded photos.
+
+        Args:
+            files: (N,) the files of the photos.
+            settings: the input of the recipe.
+            pixels: (m, size, size, 3), the decoded photos.
+            positions: (N,) the position of each photo in `pixels`; -1 for a photo that is not in
+                memory.
+            workers: threads that decode.
+        """
         self.files = tuple(files)
-        self.spec = spec
-        self.size = spec.sizes[0][0]
-        self.input = input
-        self._kept = kept
-        self._slots = slots
+        self.settings = settings
+        self.size = settings.size
+        self._spec = _encoder_spec(settings)
+        self._pixels = pixels
+        self._positions = positions
         self._workers = workers
 
     @cached_property
     def in_memory(self) -> bool:
-        """Whether no photo has to be decoded again."""
-        return bool((self._slots >= 0).all())
+        """Whether all photos are in memory."""
+        return bool((self._positions >= 0).all())
 
     def batch(self, rows: NDArray[np.intp] | Sequence[int]) -> Tensor:
-        """Return (n, 3, size, size) uint8 RGB; the pixels of a photo lie side by side in memory.
+        """Return the photos of some rows.
+
+        Args:
+            rows: (n,).
+
+        Returns:
+            (n, 3, size, size) uint8 RGB, in torch's memory format channels_last.
 
         Raises:
-            LearnError: a photo that is not in memory does not decode any more.
+            LearnError: a photo that is not in memory cannot be decoded any more.
         """
         import torch
 
         wanted = np.asarray(rows, np.intp)
-        slots = self._slots[wanted]
-        if (slots >= 0).all():
-            pixels = self._kept[slots]
+        positions = self._positions[wanted]
+        if (positions >= 0).all():
+            pixels = self._pixels[positions]
         else:
             pixels = np.empty((len(wanted), self.size, self.size, 3), np.uint8)
-            pixels[slots >= 0] = self._kept[slots[slots >= 0]]
-            absent = np.flatnonzero(slots < 0)
-            files = [self.files[row] for row in wanted[absent].tolist()]
-            for at, found in zip(absent, self._decoded(files), strict=True):
-                pixels[at] = found
+            pixels[positions >= 0] = self._pixels[positions[positions >= 0]]
+            missing = np.flatnonzero(positions < 0)
+            files = [self.files[row] for row in wanted[missing].tolist()]
+            for number, image in zip(missing, self._decode(files), strict=True):
+                pixels[number] = image
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
     def network_input(self, batch: Tensor) -> Tensor:
         """Return a batch with the mean and standard deviation of the recipe's input: float32."""
-        return normalise(batch, self.input)
+        return normalise(batch, self.settings)
 
-    def _decoded(self, files: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
+    def _decode(self, files: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
         from torch.utils.data import get_worker_info
 
-        # Each loading process decodes its own batch: they are as many as there are cores for them.
-        alone = get_worker_info() is not None or self._workers < 2 or len(files) < 2
+        # A data loader starts as many processes as there are cores, so each decodes in one thread.
+        in_loader_process = get_worker_info() is not None
         try:
-            if alone:
-                yield from (read_image(file, self.spec) for file in files)
+            if in_loader_process or self._workers < 2 or len(files) < 2:
+                yield from (read_image(file, self._spec) for file in files)
                 return
-            with ThreadPoolExecutor(self._workers, "veduta-pictures") as pool:
-                yield from pool.map(lambda file: read_image(file, self.spec), files)
+            with ThreadPoolExecutor(self._workers, "veduta-images") as pool:
+                yield from pool.map(lambda file: read_image(file, self._spec), files)
         except PhotoError as error:
             raise LearnError(
-                f"{error}. It did when training began: put it back, or begin anew without it"
+                f"{error}. It could be read when training started: restore it, or start again "
+                "without it"
             ) from error
 
 
 def cache_images(
-    parts: DatasetSplits,
-    input: Input,  # noqa: A002 - as the recipe calls it
+    splits: DatasetSplits,
+    settings: Input,
     *,
     workers: int,
     max_bytes: int,
     on_progress: OnProgress | None = None,
 ) -> tuple[ImageCache, DatasetSplits]:
-    """Decode the photos of all parts, and leave out those that do not.
+    """Decode the photos of all splits, and leave out unreadable ones.
 
     Args:
-        parts: which photos.
-        input: their size, and how they are brought to it.
+        splits: the photos.
+        settings: the input of the recipe.
         workers: threads that decode.
         max_bytes: the memory for decoded photos. Training photos are kept first and test photos,
             which are used only once, last.
         on_progress: called with (what, done, total).
 
     Returns:
-        the photos, and the parts without those that are unreadable, row by row the same.
+        The photos, and the splits without unreadable photos, in the same rows.
 
     Raises:
-        LearnError: fewer than two classes are left to train on.
+        LearnError: fewer than two classes have training photos left.
     """
-    spec = _spec(input)
-    files = [parts.root / path for path in parts.paths]
-    room = min(len(files), max_bytes // (input.size * input.size * 3))
-    kept = np.empty((room, input.size, input.size, 3), np.uint8)
-    slots = np.full(len(files), -1, np.intp)
-    order = np.concatenate([parts.train, parts.val, parts.test]).tolist()
-    broken: dict[int, str] = {}
+    spec = _encoder_spec(settings)
+    files = [splits.root / path for path in splits.paths]
+    capacity = min(len(files), max_bytes // (settings.size * settings.size * 3))
+    pixels = np.empty((capacity, settings.size, settings.size, 3), np.uint8)
+    positions = np.full(len(files), -1, np.intp)
+    order = np.concatenate([splits.train, splits.val, splits.test]).tolist()
+    unreadable: dict[int, str] = {}
     used = 0
 
     def read(row: int) -> NDArray[np.uint8] | str:
@@ -137,57 +163,73 @@ def cache_images(
         except PhotoError as error:
             return error.reason
 
-    with ThreadPoolExecutor(max(1, workers), "veduta-pictures") as pool:
-        for start in range(0, len(order), _AT_ONCE):
-            rows = order[start : start + _AT_ONCE]
-            for row, found in zip(rows, pool.map(read, rows), strict=True):
-                if isinstance(found, str):
-                    broken[row] = found
-                elif used < room:
-                    kept[used] = found
-                    slots[row] = used
+    with ThreadPoolExecutor(max(1, workers), "veduta-images") as pool:
+        for start in range(0, len(order), PHOTOS_PER_REPORT):
+            rows = order[start : start + PHOTOS_PER_REPORT]
+            for row, result in zip(rows, pool.map(read, rows), strict=True):
+                if isinstance(result, str):
+                    unreadable[row] = result
+                elif used < capacity:
+                    pixels[used] = result
+                    positions[row] = used
                     used += 1
             if on_progress:
                 on_progress("Reading photos", start + len(rows), len(order))
-    remaining = parts.without(broken)
-    # A class can leave with its last photo to train on, and its other photos with it.
-    row_of = {path: row for row, path in enumerate(parts.paths)}
-    same = np.array([row_of[path] for path in remaining.paths], np.intp)
-    pictures = ImageCache([files[row] for row in same], spec, input, kept, slots[same], workers)
-    return pictures, remaining
+    remaining = splits.without(unreadable)
+    # A class without training photos is left out with all of its photos, so rows can move.
+    row_of = {path: row for row, path in enumerate(splits.paths)}
+    rows_left = np.array([row_of[path] for path in remaining.paths], np.intp)
+    files_left = [files[row] for row in rows_left]
+    return ImageCache(files_left, settings, pixels, positions[rows_left], workers), remaining
 
 
 def read_image(file: Path, spec: EncoderSpec) -> NDArray[np.uint8]:
-    """Read a photo as `Encoder.prepare` brings it to a network: (size, size, 3) uint8, upright.
+    """Read a photo as `Encoder.prepare` prepares it.
+
+    Args:
+        file: the photo.
+        spec: an encoder of one size.
+
+    Returns:
+        (size, size, 3) uint8, upright.
 
     Raises:
-        PhotoError: it does not decode.
+        PhotoError: it cannot be decoded.
     """
     # An index decodes a photo once for its encoder and its keypoints, at the larger of both sizes.
     pixels = load(file, at_least=max(long_side(spec), LONG_SIDE)).pixels
     height, width = pixels.shape[:2]
-    to = place(width, height, spec.sizes[0][0], spec)
-    return resize(pixels[to.top : to.bottom, to.left : to.right], to.width, to.height)
+    target = place(width, height, spec.sizes[0][0], spec)
+    cut = pixels[target.top : target.bottom, target.left : target.right]
+    return resize(cut, target.width, target.height)
 
 
-def normalise(photos: Tensor, input: Input) -> Tensor:  # noqa: A002 - as the recipe calls it
-    """Return (N, 3, H, W) float32 (rgb / 255 - mean) / std of (N, 3, H, W) uint8."""
+def normalise(photos: Tensor, settings: Input) -> Tensor:
+    """Return (rgb / 255 - mean) / std.
+
+    Args:
+        photos: (N, 3, H, W) uint8.
+        settings: the input of the recipe.
+
+    Returns:
+        (N, 3, H, W) float32.
+    """
     import torch
 
-    std = torch.tensor(input.std, dtype=torch.float32, device=photos.device)
-    mean = torch.tensor(input.mean, dtype=torch.float32, device=photos.device)
-    # One multiplication and one subtraction a pixel, as the encoders do it.
+    std = torch.tensor(settings.std, dtype=torch.float32, device=photos.device)
+    mean = torch.tensor(settings.mean, dtype=torch.float32, device=photos.device)
+    # The encoders also multiply once and subtract once for each pixel.
     factor, offset = torch.tensor(1 / 255, device=photos.device) / std, mean / std
     return photos.float().mul_(factor[:, None, None]).sub_(offset[:, None, None])
 
 
-def _spec(input: Input) -> EncoderSpec:  # noqa: A002 - as the recipe calls it
+def _encoder_spec(settings: Input) -> EncoderSpec:
     return EncoderSpec(
         name="input",
         model=Path(),
         sha256="",
         layout="float-nchw",
-        sizes=((input.size, 1.0),),
+        sizes=((settings.size, 1.0),),
         output="",
-        fit=input.fit,
+        fit=settings.fit,
     )

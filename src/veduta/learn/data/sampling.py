@@ -1,4 +1,4 @@
-"""Which photos an epoch shows, and in which order: a function of the seed and the epoch alone."""
+"""Which photos an epoch shows and in which order. It depends only on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.errors import RecipeError
+from veduta.text import count as counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,72 +16,84 @@ if TYPE_CHECKING:
 
 __all__ = ["augmentation_seeds", "epoch_batches", "group_size", "network_seed", "rank_share"]
 
-# What is drawn from one seed and epoch, each from numbers of its own.
-_ORDER, _DRAWS, _NETWORK = 0, 1, 2
+# Each use of a seed has its own stream of random numbers.
+_ORDER_STREAM, _AUGMENTATION_STREAM, _NETWORK_STREAM = 0, 1, 2
 
 
 def epoch_batches(
-    rows: NDArray[np.intp], codes: NDArray[np.int64], training: Training, epoch: int
+    rows: NDArray[np.intp], class_ids: NDArray[np.int64], training: Training, epoch: int
 ) -> list[NDArray[np.intp]]:
     """Return the rows of each batch of an epoch.
 
+    By default every photo is shown once. With `balanced`, there are as many draws as photos, and
+    every class is drawn equally often. With `per_class`, a batch has `batch // per_class` classes
+    with `per_class` adjacent photos each, and every photo is shown at least once. With `pairs`,
+    this many pairs of adjacent photos are shown; every other pair is of one class, and the rest are
+    of different classes.
+
     Args:
-        rows: (n,) photos of the part.
-        codes: (n,) the class of each of them.
-        training: its `batch`, `balanced`, `per_class`, `pairs` and `seed` decide.
-        epoch: from 1; 0 is for photos that are shown in the same order each time.
+        rows: (n,) the photos.
+        class_ids: (n,) the class of each of them.
+        training: `batch`, `balanced`, `per_class`, `pairs` and `seed`.
+        epoch: from 1; 0 for photos that are shown in the same order every time.
 
     Returns:
-        Batches of at most `batch` rows. Plain: every photo once. `balanced`: as many as there are
-        photos, every class as often. `per_class`: batches of `batch // per_class` classes with so
-        many photos of each side by side; every photo at least once. `pairs`: so many pairs, side
-        by side, every other one of two photos of one class and the rest of different classes.
+        Batches of at most `batch` rows. A last batch of one photo joins the batch before it,
+        because one photo has no variance.
 
-    A single photo at the end goes into the batch before: a batch has no variance of one photo.
+    Raises:
+        RecipeError: the classes have too few photos for `per_class` or `pairs`.
     """
-    rng = _generator(training.seed, epoch, _ORDER)
+    rng = _generator(training.seed, epoch, _ORDER_STREAM)
     if training.pairs:
-        order = _pairs(rows, codes, training.pairs, rng).reshape(-1)
+        order = _pairs(rows, class_ids, training.pairs, rng).reshape(-1)
         return _cut(order, max(2, training.batch - training.batch % 2))
     if training.per_class:
-        return _by_class(rows, codes, training, rng)
+        return _batches_by_class(rows, class_ids, training, rng)
     if training.balanced:
-        order = np.concatenate(_dealt(rows, codes, len(rows), rng))
+        order = np.concatenate(_balanced_draws(rows, class_ids, len(rows), rng))
         return _cut(rng.permutation(order), training.batch)
     return _cut(rng.permutation(rows), training.batch)
 
 
 def group_size(training: Training) -> int:
-    """Return how many photos of a batch, side by side, must not be parted."""
+    """Return the number of adjacent photos of a batch that must stay together."""
     return 2 if training.pairs else max(1, training.per_class)
 
 
 def rank_share(batch: NDArray[np.intp], rank: int, ranks: int, group: int) -> NDArray[np.intp]:
-    """Return the photos of a batch that one of `ranks` processes gets, whole groups of them.
+    """Return the photos of a batch that one process gets, in whole groups.
 
-    Where there are fewer groups than processes, groups are shown more than once.
+    If there are fewer groups than processes, groups are repeated.
+
+    Args:
+        batch: (n,) photos.
+        rank: the number of the process, from 0.
+        ranks: the number of processes.
+        group: the number of adjacent photos that must stay together.
     """
     if ranks == 1:
         return batch
     groups = [batch[start : start + group] for start in range(0, len(batch), group)]
     while len(groups) < ranks:
         groups += groups
-    mine = np.array_split(np.arange(len(groups)), ranks)[rank]
-    return np.concatenate([groups[at] for at in mine])
+    share = np.array_split(np.arange(len(groups)), ranks)[rank]
+    return np.concatenate([groups[number] for number in share])
 
 
 def augmentation_seeds(seed: int, epoch: int, batch: int, count: int) -> NDArray[np.int64]:
-    """Return a seed for what is drawn for each of `count` photos of a batch."""
-    return _generator(seed, epoch, _DRAWS, batch).integers(0, 2**63 - 1, count)
+    """Return a seed for the augmentation of each of `count` photos of a batch."""
+    rng = _generator(seed, epoch, _AUGMENTATION_STREAM, batch)
+    return rng.integers(0, 2**63 - 1, count)
 
 
 def network_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """Return the seed for what a network draws during an epoch: dropout, noise, mix-up."""
-    return int(_generator(seed, epoch, _NETWORK, rank).integers(0, 2**63 - 1))
+    """Return the seed for what a network draws in an epoch: dropout, noise, mix-up."""
+    return int(_generator(seed, epoch, _NETWORK_STREAM, rank).integers(0, 2**63 - 1))
 
 
-def _generator(seed: int, epoch: int, *purpose: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, *purpose])))
+def _generator(seed: int, epoch: int, *stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, *stream])))
 
 
 def _cut(order: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
@@ -91,62 +104,63 @@ def _cut(order: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
     return batches
 
 
-def _dealt(
-    rows: NDArray[np.intp], codes: NDArray[np.int64], count: int, rng: np.random.Generator
+def _balanced_draws(
+    rows: NDArray[np.intp], class_ids: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> list[NDArray[np.intp]]:
-    """Draw `count` photos, of every class as many; a photo comes again when all others have."""
-    classes = np.unique(codes)
+    """Draw `count` photos, equally many of each class. A photo repeats after all others."""
+    classes = np.unique(class_ids)
     shares = np.full(len(classes), count // len(classes))
     shares[rng.permutation(len(classes))[: count % len(classes)]] += 1
     return [
-        _again(rows[codes == code], int(share), rng)
-        for code, share in zip(classes, shares, strict=True)
+        _draw(rows[class_ids == class_id], int(share), rng)
+        for class_id, share in zip(classes, shares, strict=True)
     ]
 
 
-def _again(members: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def _draw(members: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
     return np.concatenate([members[:0], *rounds])[:count]
 
 
-def _by_class(
+def _batches_by_class(
     rows: NDArray[np.intp],
-    codes: NDArray[np.int64],
+    class_ids: NDArray[np.int64],
     training: Training,
     rng: np.random.Generator,
 ) -> list[NDArray[np.intp]]:
     size = training.per_class
-    classes, numbers = np.unique(codes, return_counts=True)
-    wide = min(len(classes), training.batch // size)
-    if wide < 2:
+    classes, numbers = np.unique(class_ids, return_counts=True)
+    classes_per_batch = min(len(classes), training.batch // size)
+    if classes_per_batch < 2:
         raise RecipeError(
-            f"training.per_class: {size} photos of a class in a batch of {training.batch} leave no "
-            "room for a second class; raise training.batch or lower training.per_class"
+            f"training.per_class: with {size} photos of each class, a batch of {training.batch} "
+            "does not hold two classes; raise training.batch or lower training.per_class"
         )
     if training.balanced:
         numbers = np.full(len(classes), -(-len(rows) // len(classes)))
-    members = [rows[codes == code] for code in classes]
+    members = [rows[class_ids == class_id] for class_id in classes]
     queues = [
         _groups(own, -(-int(number) // size), size, rng)
         for own, number in zip(members, numbers, strict=True)
     ]
     batches = []
     while any(queues):
-        left = np.array([len(queue) for queue in queues])
-        # The classes with most to come first, so that none is left alone at the end.
-        order = np.lexsort((rng.random(len(queues)), -left))
+        remaining = np.array([len(queue) for queue in queues])
+        # The classes with the most remaining groups come first, so that no class is left alone at
+        # the end.
+        order = np.lexsort((rng.random(len(queues)), -remaining))
         chosen = [
-            queues[at].pop() if queues[at] else _groups(members[at], 1, size, rng)[0]
-            for at in order[:wide]
+            queues[number].pop() if queues[number] else _groups(members[number], 1, size, rng)[0]
+            for number in order[:classes_per_batch]
         ]
         batches.append(np.concatenate(chosen))
-    return [batches[at] for at in rng.permutation(len(batches))]
+    return [batches[number] for number in rng.permutation(len(batches))]
 
 
 def _groups(
     members: NDArray[np.intp], count: int, size: int, rng: np.random.Generator
 ) -> list[NDArray[np.intp]]:
-    """Draw `count` groups of `size` photos, different ones where the class has so many."""
+    """Draw `count` groups of `size` photos, all different if the class has enough photos."""
     groups: list[NDArray[np.intp]] = []
     while len(groups) < count:
         order = np.resize(rng.permutation(members), -(-len(members) // size) * size)
@@ -155,27 +169,28 @@ def _groups(
 
 
 def _pairs(
-    rows: NDArray[np.intp], codes: NDArray[np.int64], count: int, rng: np.random.Generator
+    rows: NDArray[np.intp], class_ids: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Draw (count, 2) rows: same class, different classes, same class…"""
-    members = {code: np.flatnonzero(codes == code) for code in np.unique(codes).tolist()}
-    several = np.flatnonzero(np.isin(codes, [c for c, own in members.items() if len(own) > 1]))
-    if not len(several) or len(members) < 2:
+    """Draw (count, 2) rows: the same class, different classes, the same class…"""
+    members = {one: np.flatnonzero(class_ids == one) for one in np.unique(class_ids).tolist()}
+    repeated = [class_id for class_id, own in members.items() if len(own) > 1]
+    with_partner = np.flatnonzero(np.isin(class_ids, repeated))
+    if not len(with_partner) or len(members) < 2:
         raise RecipeError(
-            "training.pairs: pairs of one class and of different ones are wanted, so two classes "
-            "or more, one of them with two photos, for training and for validation alike; here "
-            f"are {len(rows)} photos of {len(members)} classes"
+            "training.pairs: pairs of one class and of different classes need at least two "
+            "classes, one of them with two photos, for training and for validation; there are "
+            f"{counted(len(rows), 'photo')} of {counted(len(members), 'class', 'classes')}"
         )
-    same = _again(several, -(-count // 2), rng)
-    different = _again(np.arange(len(rows)), count // 2, rng)
+    same = _draw(with_partner, -(-count // 2), rng)
+    different = _draw(np.arange(len(rows)), count // 2, rng)
     pairs = np.empty((count, 2), np.intp)
-    for at, first in enumerate(same.tolist()):
-        own = members[int(codes[first])]
+    for number, first in enumerate(same.tolist()):
+        own = members[int(class_ids[first])]
         second = own[rng.integers(len(own) - 1)]
-        pairs[2 * at] = first, own[-1] if second == first else second
-    for at, first in enumerate(different.tolist()):
+        pairs[2 * number] = first, own[-1] if second == first else second
+    for number, first in enumerate(different.tolist()):
         second = first
-        while codes[second] == codes[first]:
+        while class_ids[second] == class_ids[first]:
             second = int(rng.integers(len(rows)))
-        pairs[2 * at + 1] = first, second
+        pairs[2 * number + 1] = first, second
     return rows[pairs]
