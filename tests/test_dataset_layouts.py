@@ -422,3 +422,48 @@ class TestColumns:
         assert dataset.column("note") == ("x", "")
         with pytest.raises(DatasetError, match="unknown split '3'"):
             read_dataset(tmp_path, split_column="fold")
+
+
+# What commands write is read alike.
+
+
+def test_the_labels_that_clean_writes(tmp_path: Path) -> None:
+    from veduta.curate.cleaned_labels import write_labels
+
+    put(tmp_path, "training/a/1.png", "training/b/2.png", "testing/a/3.png")
+    dataset = clean(tmp_path, only=("exact-copy",)).photos
+    file = write_labels(dataset, {"training/b/2.png"}, {"testing/a/3.png": "b"})
+    assert rows_of(read_dataset(file)) == {
+        "training/a/1.png": ("a", "train"),
+        "testing/a/3.png": ("b", "test"),
+    }
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_labels_that_clean_writes_keep_every_column(tmp_path: Path, separator: str) -> None:
+    from veduta.curate.cleaned_labels import write_labels
+
+    put(tmp_path, "1.png", "2.png")
+    lines = (("note", "Class", "File"), ("x", "a", "1.png"), ("y", "b", "./2.png"))
+    (tmp_path / "labels.csv").write_text("".join(separator.join(line) + "\n" for line in lines))
+    file = write_labels(read_dataset(tmp_path), {"1.png"}, {"2.png": "c"})
+    assert file.read_text() == "note,Class,File\ny,c,./2.png\n"
+
+
+def test_the_labels_that_a_review_writes(tmp_path: Path) -> None:
+    from veduta.curate.review_classes import arrange
+    from veduta.curate.review_decisions import Decision
+    from veduta.curate.review_files import ReviewFiles, write_results
+
+    put(tmp_path, "queries/a/1.png", "database/a/2.png", "database/b/3.png")
+    album = arrange(read_dataset(tmp_path), {})
+    decisions = {
+        ("database/a/2.png", "a"): Decision("relabel", "b"),
+        ("database/b/3.png", "b"): Decision("drop"),
+    }
+    files = ReviewFiles(tmp_path / "out.csv")
+    write_results(files, album, decisions, None)
+    assert rows_of(read_dataset(files.labels)) == {
+        "queries/a/1.png": ("a", "query"),
+        "database/a/2.png": ("b", "gallery"),
+    }

@@ -59,12 +59,14 @@ class LabelColumns:
     """Positions of the columns of a CSV file of labels.
 
     Attributes:
+        line: the line of the header, counted from 1.
         header: the names of all columns, as they are written.
         path: position of the path of the photo.
         label: position of the label.
         split: position of the split; None if the file has none.
     """
 
+    line: int
     header: tuple[str, ...]
     path: int
     label: int
@@ -100,7 +102,7 @@ def find_columns(file: Path, *, split_column: str = SPLIT_COLUMN) -> LabelColumn
         missing = [name for name, position in positions.items() if position is None]
         refuse_columns(file, line, missing, header, tuple(positions), (split_column,))
     check_once(file, line, header, (path, label, split))
-    return LabelColumns(tuple(header), path, label, split)
+    return LabelColumns(line, tuple(header), path, label, split)
 
 
 def match_columns(

@@ -208,7 +208,7 @@ def _check_names(file: Path, columns: LabelColumns) -> None:
     names = [name.strip().lower() for name in columns.header if name.strip()]
     for name in names:
         if names.count(name) > 1:
-            refuse(file, 1, f"the column {name!r} is there {names.count(name)} times")
+            refuse(file, columns.line, f"the column {name!r} is there {names.count(name)} times")
 
 
 def _path(file: Path, line: int, written: str, *, inside_root: bool) -> str:
