@@ -1,4 +1,4 @@
-"""The three layouts of a labelled collection, and what each mistake in them gets."""
+"""Labels files, class folders and folder pairs: what is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class TestLabelsCsv:
             "gallery",
         ]
 
-    def test_missing_files_are_dropped_and_told(self, tmp_path: Path) -> None:
+    def test_missing_files_are_left_out_and_listed(self, tmp_path: Path) -> None:
         names = [f"gone{number}.jpg" for number in range(7)]
         text = "path,label\n" + "".join(f"{name},x\n" for name in [*names, "a.jpg"])
         dataset = open_csv(tmp_path, text)
@@ -259,7 +259,7 @@ class TestClassFolders:
         monkeypatch.chdir(tmp_path / "set")
         assert rows_of(open_dataset(".")) == [("dome/a.jpg", "dome", "")]
 
-    def test_a_loose_photo_has_no_label_and_is_told(self, tmp_path: Path) -> None:
+    def test_a_photo_in_no_class_folder_has_no_label_and_is_listed(self, tmp_path: Path) -> None:
         put(tmp_path, "loose.jpg", "dome/a.jpg")
         dataset = open_dataset(tmp_path)
         assert ("loose.jpg", None, "") in rows_of(dataset)
@@ -267,14 +267,14 @@ class TestClassFolders:
         assert "loose.jpg" in dataset.problems[0]
 
     @pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses such names")
-    def test_a_name_that_is_not_utf8_is_left_out_and_told(self, tmp_path: Path) -> None:
+    def test_a_name_that_is_not_utf8_is_left_out_and_listed(self, tmp_path: Path) -> None:
         put(tmp_path, "dome/a.jpg")
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/dome/caf\xe9.jpg")).write_bytes(b"\xff\xd8\xff")
         dataset = open_dataset(tmp_path)
         assert rows_of(dataset) == [("dome/a.jpg", "dome", "")]
         assert "dome/caf\\xe9.jpg" in dataset.problems[0]
 
-    def test_a_broken_link_is_left_out_and_told(self, tmp_path: Path) -> None:
+    def test_a_broken_link_is_left_out_and_listed(self, tmp_path: Path) -> None:
         put(tmp_path, "dome/a.jpg")
         (tmp_path / "dome" / "b.jpg").symlink_to(tmp_path / "nowhere.jpg")
         dataset = open_dataset(tmp_path)
@@ -350,7 +350,7 @@ class TestFolderPair:
 
 
 class TestRetrievalProtocol:
-    def test_who_asks_who_answers_and_what_is_right(self, tmp_path: Path) -> None:
+    def test_queries_gallery_and_right_answers(self, tmp_path: Path) -> None:
         splits = {
             "q1": ("x", "query"),
             "j1": ("x", "junk"),
@@ -369,12 +369,12 @@ class TestRetrievalProtocol:
         assert protocol.gallery.tolist() == [2, 3, 5, 7, 8]
         assert protocol.distractors == 2
         assert not protocol.leave_one_out
-        # The distractor carries the query's label and is not right for all that.
+        # The distractor has the label of the query, and is not a right answer.
         assert protocol.relevant(0).tolist() == [True, False, False, False, False]
         assert protocol.relevant(1).tolist() == [False] * 5
         assert protocol.own_position(0) is None
 
-    def test_without_a_split_each_asks_the_others(self, tmp_path: Path) -> None:
+    def test_without_a_split_each_photo_is_a_query_against_the_others(self, tmp_path: Path) -> None:
         put(tmp_path, "x/1.jpg", "x/2.jpg", "y/3.jpg")
         protocol = retrieval_protocol(open_dataset(tmp_path))
         assert protocol.leave_one_out
@@ -397,8 +397,8 @@ class TestRetrievalProtocol:
         assert retrieval_protocol(dataset).relevant(1).tolist() == [True, False]
 
 
-class TestSideClasses:
-    """Class folders whose photos are of no class: distractors, and queries that show none."""
+class TestExcludedClasses:
+    """Folders of distractors and of unknown queries beside the class folders."""
 
     PAIR = (
         "q/dome/a.jpg",
@@ -415,7 +415,7 @@ class TestSideClasses:
         put(root, *self.PAIR)
         return open_dataset(root, queries=Path("q"), gallery=Path("g"), **sides)
 
-    def test_unnamed_they_are_classes(self, tmp_path: Path) -> None:
+    def test_without_names_they_are_classes(self, tmp_path: Path) -> None:
         coverage = class_coverage(self.pair(tmp_path))
         assert coverage.both == ("dome",)
         assert coverage.query_only == ("none", "only_asked")
@@ -424,7 +424,7 @@ class TestSideClasses:
         assert coverage.gallery_only_photos == 4
         assert (coverage.distractors, coverage.unknown) == (0, 0)
 
-    def test_named_they_are_none(self, tmp_path: Path) -> None:
+    def test_with_names_they_are_excluded(self, tmp_path: Path) -> None:
         dataset = self.pair(tmp_path, distractors=("confusion_classes",), unknown=("none",))
         assert rows_of(dataset) == [
             ("q/dome/a.jpg", "dome", "query"),
@@ -441,9 +441,10 @@ class TestSideClasses:
         assert protocol.gallery.tolist() == [3, 4, 5, 6, 7]
         assert protocol.distractors == 2
         assert protocol.relevant(0).tolist() == [False, False, True, False, False]
-        assert not protocol.relevant(1).any()  # its class has no photo in the gallery
+        # The class of this query has no photo in the gallery.
+        assert not protocol.relevant(1).any()
 
-    def test_the_counts_are_told(self, tmp_path: Path) -> None:
+    def test_the_counts_are_noted(self, tmp_path: Path) -> None:
         dataset = self.pair(tmp_path, distractors=("confusion_classes",), unknown=("none",))
         coverage = class_coverage(dataset)
         assert coverage.notes() == (
@@ -453,7 +454,7 @@ class TestSideClasses:
             "1 query with none of the classes",
         )
 
-    def test_nothing_to_tell(self, tmp_path: Path) -> None:
+    def test_nothing_to_note(self, tmp_path: Path) -> None:
         put(tmp_path, "q/dome/a.jpg", "g/dome/b.jpg")
         dataset = open_dataset(tmp_path, queries=Path("q"), gallery=Path("g"))
         assert class_coverage(dataset).notes() == ()
@@ -471,11 +472,11 @@ class TestSideClasses:
             "distractor": None,
         }
 
-    def test_a_class_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+    def test_a_class_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=r"no class Confusion \(found: confusion_classes, "):
             self.pair(tmp_path, distractors=("Confusion",))
 
-    def test_unsplit_distractors_answer_and_do_not_ask(self, tmp_path: Path) -> None:
+    def test_unsplit_distractors_are_in_the_gallery_and_no_queries(self, tmp_path: Path) -> None:
         put(tmp_path, "a_noise/1.jpg", "dome/2.jpg", "dome/3.jpg", "single/4.jpg", "zero/5.jpg")
         dataset = open_dataset(tmp_path, distractors=("a_noise",), unknown=("zero",))
         protocol = retrieval_protocol(dataset)
@@ -521,11 +522,11 @@ class TestSideClasses:
         names = [f"{number}.jpg" for number in range(len(rows))]
         table = as_table(names, [label for label, _ in rows], [split for _, split in rows])
         coverage = class_coverage(Dataset(Path(), table))
-        asks = [label for label, split in rows if split == "query"]
-        answers = [label for label, split in rows if split == "gallery"]
-        assert set(coverage.both) == set(asks) & set(answers)
-        assert coverage.query_only_photos == sum(label not in answers for label in asks)
-        assert coverage.gallery_only_photos == sum(label not in asks for label in answers)
+        queries = [label for label, split in rows if split == "query"]
+        gallery = [label for label, split in rows if split == "gallery"]
+        assert set(coverage.both) == set(queries) & set(gallery)
+        assert coverage.query_only_photos == sum(label not in gallery for label in queries)
+        assert coverage.gallery_only_photos == sum(label not in queries for label in gallery)
 
 
 @pytest.mark.parametrize(
