@@ -57,6 +57,31 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Return `open_page(file, width, height)`: an HTML file in the browser, without a network.
+
+    More options are those of a browser context. The page must not log a message.
+    """
+    contexts: list[Any] = []
+    messages: list[str] = []
+
+    def opened(file: Path, width: int, height: int, **options: Any) -> Any:
+        size = {"width": width, "height": height}
+        contexts.append(browser.new_context(viewport=size, offline=True, **options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.goto(file.as_uri())
+        assert messages == []
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert messages == []
+
+
 @pytest.fixture(scope="module")
 def one_torch_thread() -> Iterator[None]:
     """Let torch use one thread in the tests of a module."""

@@ -1,7 +1,8 @@
-"""The pages in a real browser: they show what they should, on a desk and on a phone."""
+"""Pages in a real browser: they show what they should on a desktop and on a phone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from tiny import pixels, save
 from veduta.curate.leaks_report import leaks_page
 from veduta.curate.splitting import Leak
 from veduta.datasets.dataset import Dataset, as_table
+from veduta.pages.findings_page import (
+    FindingKind,
+    FindingsPage,
+    FindingTile,
+    write_findings_page,
+)
 from veduta.pages.hit import HitTile, Outline
 from veduta.pages.leaks_page import write_leaks_page
 from veduta.pages.results_page import (
@@ -20,6 +27,8 @@ from veduta.pages.results_page import (
     write_results_page,
 )
 from veduta.photos import thumbnail
+
+OpenPage = Callable[..., Any]
 
 EVIL = "<script>document.title='owned'</script>\"'>\N{CASTLE}.jpg"
 
@@ -54,16 +63,8 @@ def page_file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page(browser: Any, page_file: Path, width: int, height: int, scheme: str) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
-    )
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(page_file.as_uri())
-    assert complaints == []
+def test_page(open_page: OpenPage, page_file: Path, width: int, height: int, scheme: str) -> None:
+    page = open_page(page_file, width, height, color_scheme=scheme)
     assert page.title() == "Results & <more>"
     images = page.locator("img")
     assert images.count() == 22
@@ -81,7 +82,6 @@ def test_page(browser: Any, page_file: Path, width: int, height: int, scheme: st
         "() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]; }"
     )
     assert contrast[0] != contrast[1]
-    context.close()
 
 
 @pytest.fixture
@@ -115,14 +115,8 @@ def evidence_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-def test_evidence(browser: Any, evidence_file: Path, width: int, height: int) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, java_script_enabled=False, offline=True
-    )
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.goto(evidence_file.as_uri())
+def test_evidence(open_page: OpenPage, evidence_file: Path, width: int, height: int) -> None:
+    page = open_page(evidence_file, width, height, java_script_enabled=False)
     lines = page.locator(".verdict").all_inner_texts()
     assert [line.split() for line in lines] == [
         ["same", "place", "143", "inliers"],
@@ -153,12 +147,10 @@ def test_evidence(browser: Any, evidence_file: Path, width: int, height: int) ->
     button.press("Enter")
     page.keyboard.press("Escape")
     assert not picture.is_visible()
-    assert complaints == []
-    context.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_leaks(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+def test_leaks(open_page: OpenPage, tmp_path: Path, width: int, scheme: str) -> None:
     save(tmp_path / "a.png", 1)
     save(tmp_path / EVIL.replace("/", "-"), 2)
     table = as_table(
@@ -168,15 +160,7 @@ def test_leaks(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
     leaks = [Leak(0, 1, "mirrored", 0.98), Leak(0, 2, "same bytes", 1.0)]
     file = tmp_path / "leaks.html"
     write_leaks_page(file, leaks_page(dataset, dataset.splits, leaks, "test and train: 2 leaks"))
-    context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
-    )
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(file.as_uri())
-    assert complaints == []
+    page = open_page(file, width, 800, color_scheme=scheme)
     assert page.title() == f"Leaks of {tmp_path.name}"
     assert page.locator(".pair").count() == 2
     sizes = page.evaluate("() => [...document.images].map(one => one.naturalWidth)")
@@ -187,4 +171,42 @@ def test_leaks(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     first, second = (page.locator(".pair").first.locator("figure").nth(at) for at in (0, 1))
     assert first.bounding_box()["y"] == second.bounding_box()["y"], "side by side"
-    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_findings(open_page: OpenPage, tmp_path: Path, width: int, scheme: str) -> None:
+    name = EVIL.replace("/", "-")
+    save(tmp_path / "a.png", 1)
+    save(tmp_path / name, 2)
+    copy = FindingTile(("a.png", name), 1.0, "drop", f"same bytes; {EVIL} stays")
+    wrong = FindingTile(("gone.png",), 0.75, "relabel", "looks like another", EVIL)
+    content = FindingsPage(
+        title="set",
+        root=tmp_path,
+        photos=1200,
+        readable=1199,
+        drops=61,
+        kinds=[
+            FindingKind("exact-copy", "drop", "the same bytes as another photo", 61, [copy]),
+            FindingKind("mislabelled", "relabel", "shows what another class shows", 1, [wrong]),
+        ],
+        notes=["blurred photos: too few"],
+    )
+    file = tmp_path / "findings.html"
+    write_findings_page(file, content)
+    page = open_page(file, width, 800, color_scheme=scheme)
+    assert page.title() == "set: what to clean"
+    body = page.inner_text("body")
+    assert "1,200 photos, 1,199 readable. 62 findings; 61 photos would go" in body
+    assert "61 found, the 1 surest are shown" in body and "no preview" in body
+    assert body.count("<script>document.title") == 3, "shown as text, not run"
+    sizes = page.evaluate("() => [...document.images].map(one => one.naturalWidth)")
+    assert len(sizes) == 2 and min(sizes) > 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    heading = page.get_by_role("link", name="mislabelled")
+    assert heading.bounding_box()["height"] < 40, "the name of a kind stays on one line"
+
+
+def test_a_page_without_findings(open_page: OpenPage, tmp_path: Path) -> None:
+    write_findings_page(tmp_path / "page.html", FindingsPage("set", tmp_path, 3, 3, 0, []))
+    assert "Nothing is odd." in open_page(tmp_path / "page.html", 360, 800).inner_text("body")

@@ -1,4 +1,4 @@
-"""`veduta`: run a command, and turn its errors into a message and an exit code."""
+"""The command line: run a command, and turn its errors into a message and an exit code."""
 
 from __future__ import annotations
 

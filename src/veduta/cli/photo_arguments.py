@@ -12,7 +12,10 @@ __all__ = ["named_photos"]
 
 
 def named_photos(arguments: Sequence[Path]) -> list[Path]:
-    """Return the photos in the order of the arguments: a file itself, or all photos of a folder.
+    """Return the photos in the order of the arguments.
+
+    Args:
+        arguments: files, and folders for all photos in them.
 
     Raises:
         QueryError: a folder has no photo.

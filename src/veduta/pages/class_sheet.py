@@ -20,7 +20,11 @@ _PAPER, _INK = "#f7f6f3", "#1c1b19"
 
 
 def write_class_sheet(file: Path, rows: Sequence[PhotoRow]) -> None:
-    """Draw a row of photos for each class and write the picture to `file` as PNG.
+    """Draw a row of photos for each class and write the picture as PNG.
+
+    Args:
+        file: it appears complete or not at all.
+        rows: one or more, each with a photo or more.
 
     Raises:
         OSError: the file cannot be written.

@@ -134,7 +134,11 @@ class DescriptionPage:
 
 
 def write_description_page(file: str | os.PathLike[str], page: DescriptionPage) -> None:
-    """Write the page to `file`, which appears complete or not at all.
+    """Write the page.
+
+    Args:
+        file: it appears complete or not at all.
+        page: what the page shows.
 
     Raises:
         OSError: the file cannot be written.

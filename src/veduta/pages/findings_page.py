@@ -86,7 +86,11 @@ class FindingsPage:
 
 
 def write_findings_page(file: str | os.PathLike[str], page: FindingsPage) -> None:
-    """Write the page to `file`, which appears complete or not at all.
+    """Write the page.
+
+    Args:
+        file: it appears complete or not at all.
+        page: what the page shows.
 
     Raises:
         OSError: the file cannot be written.

@@ -30,7 +30,11 @@ class LeaksPage:
 
 
 def write_leaks_page(file: str | os.PathLike[str], page: LeaksPage) -> None:
-    """Write the page to `file`, which appears complete or not at all.
+    """Write the page.
+
+    Args:
+        file: it appears complete or not at all.
+        page: what the page shows.
 
     Raises:
         OSError: the file cannot be written.

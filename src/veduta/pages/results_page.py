@@ -36,10 +36,16 @@ class ResultRow:
     note: str = ""
 
     def score_share(self, tile: HitTile) -> float | None:
-        """Return how much of its bar a tile fills, in [0, 1]; None where a bar makes no sense.
+        """Return how much of its bar a tile fills.
 
         The full length is 1, or the row's best score if that is more. Negated distances have no
         natural full length, so a row without a positive score has no bars.
+
+        Args:
+            tile: one of the row.
+
+        Returns:
+            The share in [0, 1]; None where there is no bar.
         """
         best = max(other.score for other in self.tiles)
         if not 0.0 < best < math.inf:
@@ -90,7 +96,11 @@ class ResultsPage:
 
 
 def write_results_page(file: str | os.PathLike[str], page: ResultsPage) -> None:
-    """Write the page to `file`, which appears complete or not at all.
+    """Write the page.
+
+    Args:
+        file: it appears complete or not at all.
+        page: what the page shows.
 
     Raises:
         OSError: the file cannot be written.

@@ -162,7 +162,11 @@ class StudyPage:
 
 
 def write_study_page(file: str | os.PathLike[str], page: StudyPage) -> None:
-    """Write the page to `file`, which appears complete or not at all.
+    """Write the page.
+
+    Args:
+        file: it appears complete or not at all.
+        page: what the page shows.
 
     Raises:
         OSError: the file cannot be written.
