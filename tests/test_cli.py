@@ -321,7 +321,7 @@ def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, (out, err)
-    assert "run the same command to go on" in err
+    assert "Run the same command to continue" in err
     assert "Traceback" not in err
     done = run_veduta(home, "index", *made, tmp_path / "photos", "--json")
     report = json.loads(done.stdout)
