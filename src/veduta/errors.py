@@ -2,29 +2,29 @@
 
 ```
 VedutaError
-├── PhotoError              one photo cannot be used; the others can
+├── PhotoError              one photo cannot be used; other photos can
 │   ├── UnsupportedFormat   its bytes are of no format on the allow-list
 │   ├── BrokenPhoto         its bytes do not decode
-│   ├── PhotoTooLarge       more pixels or bytes than the cap
-│   └── PhotoUnreadable     the operating system does not give its bytes
-├── EncoderError            a descriptor cannot be made
+│   ├── PhotoTooLarge       it has more pixels or bytes than the cap
+│   └── PhotoUnreadable     the operating system does not read it
+├── EncoderError            a descriptor cannot be computed
 │   ├── UnknownEncoder      no encoder has that name
-│   └── EncoderUnavailable  known, but not on this machine and not reachable
+│   └── EncoderUnavailable  the encoder is not on this machine and cannot be fetched
 ├── CollectionError         an index cannot be used
-│   ├── NotAnIndex          there is no index at that place
+│   ├── NotAnIndex          there is no index in that folder
 │   ├── IndexDamaged        its files do not read back
 │   ├── IndexLocked         another process is writing to it
-│   ├── EncoderMismatch     it holds another encoder's descriptors
-│   └── StorageFull         the disk has no room for it
-├── DatasetError            a labelled collection is not as its protocol wants it
-├── LearnError              a network cannot be trained
-│   └── RecipeError         its recipe does not read, or asks for what there is not
-└── QueryError              a question that cannot be asked
+│   ├── EncoderMismatch     it holds descriptors of another encoder
+│   └── StorageFull         the disk is full
+├── DatasetError            a labelled dataset does not have the expected form
+├── LearnError              a network cannot be trained, or a run cannot be used
+│   └── RecipeError         its recipe does not read, or asks for something unknown
+└── QueryError              a query or option that is not possible
 ```
 
-Each message names the file or the name at fault and what to do about it. `exit_code` is what the
-command line returns: 3 for input, 4 for an index, 5 for an encoder (1 is a check that found
-something, 2 a wrong call, 130 an interrupt).
+Each message names the file or the name at fault, and the remedy. `exit_code` is the exit code of
+the command line: 3 for input, 4 for an index, 5 for an encoder (1 is a check that found something,
+2 a wrong call, 130 an interrupt).
 """
 
 from __future__ import annotations
@@ -75,7 +75,12 @@ class VedutaError(Exception):
 
 
 class PhotoError(VedutaError):
-    """One photo cannot be used. `path` names it, `reason` says why in a few words."""
+    """One photo cannot be used.
+
+    Attributes:
+        path: the photo.
+        reason: why, in a few words.
+    """
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{readable(path)}: {reason}")
@@ -84,7 +89,7 @@ class PhotoError(VedutaError):
 
 
 class UnsupportedFormat(PhotoError):
-    """The bytes are of no format on the allow-list, whatever the name says."""
+    """The bytes are of no format on the allow-list, whatever the file name says."""
 
 
 class BrokenPhoto(PhotoError):
@@ -96,11 +101,11 @@ class PhotoTooLarge(PhotoError):
 
 
 class PhotoUnreadable(PhotoError):
-    """The operating system does not give the bytes: gone, no permission, not a regular file."""
+    """The file is missing, has no permission, or is not a regular file."""
 
 
 class EncoderError(VedutaError):
-    """A descriptor cannot be made."""
+    """A descriptor cannot be computed."""
 
     exit_code = 5
 
@@ -110,7 +115,7 @@ class UnknownEncoder(EncoderError):
 
 
 class EncoderUnavailable(EncoderError):
-    """The encoder is known, but its model is neither on this machine nor reachable."""
+    """The encoder is known, but its model is not on this machine and cannot be fetched."""
 
 
 class CollectionError(VedutaError):
@@ -120,7 +125,7 @@ class CollectionError(VedutaError):
 
 
 class NotAnIndex(CollectionError):
-    """There is no index at that place."""
+    """There is no index in that folder."""
 
 
 class IndexDamaged(CollectionError):
@@ -132,24 +137,24 @@ class IndexLocked(CollectionError):
 
 
 class EncoderMismatch(CollectionError):
-    """The index holds another encoder's descriptors."""
+    """The index holds descriptors or keypoints of another kind."""
 
 
 class StorageFull(CollectionError):
-    """The disk has no room for the index."""
+    """The disk is full."""
 
 
 class DatasetError(VedutaError):
-    """A labelled collection is not as its protocol wants it."""
+    """A labelled dataset does not have the expected form."""
 
 
 class LearnError(VedutaError):
-    """A network cannot be trained, or what a run left cannot be used."""
+    """A network cannot be trained, or the files of a run cannot be used."""
 
 
 class RecipeError(LearnError):
-    """A recipe does not read, or asks for what there is not."""
+    """A recipe does not read, or asks for something unknown."""
 
 
 class QueryError(VedutaError):
-    """A question that cannot be asked of this collection."""
+    """A query or an option that is not possible with this index."""

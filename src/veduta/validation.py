@@ -1,7 +1,8 @@
-"""Values that were read from a file, checked against a declared type by msgspec.
+"""Values from files, checked against a declared type by msgspec.
 
-Declare a type once, with ranges as `Annotated[int, msgspec.Meta(ge=1)]`: as a frozen dataclass, or
-as a `msgspec.Struct` with `forbid_unknown_fields=True` where unknown keys are wrong too.
+Declare the type as a frozen dataclass or as a `msgspec.Struct`, with ranges as
+`Annotated[int, msgspec.Meta(ge=1)]`. Unknown keys are ignored, unless a struct has
+`forbid_unknown_fields=True`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["InvalidValue", "choices", "convert", "expected", "read_json"]
 
 T = TypeVar("T")
 
-_PLACE = re.compile(r"^(?P<what>.*) - at `(?P<key>[^`]*)`(?P<rest>.*)$", re.DOTALL)
+_MESSAGE = re.compile(r"^(?P<what>.*) - at `(?P<key>[^`]*)`(?P<rest>.*)$", re.DOTALL)
 
 _WORDS = {
     inspect.BoolType: "true or false",
@@ -35,7 +36,8 @@ class InvalidValue(ValueError):
     """A value is not of the declared type. The message names the key and says what was expected.
 
     Attributes:
-        key: where the value is: `training.epochs`, `input.mean.1`; empty for the whole.
+        key: of the wrong value, such as `training.epochs` or `input.mean.1`; empty if the whole
+            value is wrong.
     """
 
     def __init__(self, message: str, key: str = "") -> None:
@@ -55,7 +57,7 @@ def read_json(file: str | os.PathLike[str], kind: type[T]) -> T:
 
     Raises:
         OSError: the file cannot be read.
-        InvalidValue: it is no JSON, or not of that type.
+        InvalidValue: it is not JSON, or not of that type.
     """
     with open(file, "rb") as stream:
         data = stream.read()
@@ -68,7 +70,7 @@ def read_json(file: str | os.PathLike[str], kind: type[T]) -> T:
 
 
 def convert(value: object, kind: type[T]) -> T:
-    """Return a value of builtin types, as `tomllib` and `json` make them, as a declared type.
+    """Convert a value of builtin types, as `tomllib` and `json` return it, to a declared type.
 
     Args:
         value: dictionaries, lists, texts, numbers, booleans or None.
@@ -91,7 +93,7 @@ def expected(kind: Any, key: str = "") -> str:
 
     Args:
         kind: the declared type of the whole value.
-        key: the place in the value, as `InvalidValue.key` has it.
+        key: of a part of the value, as in `InvalidValue.key`.
     """
     return _words(_declared(kind, key))
 
@@ -101,7 +103,7 @@ def choices(kind: Any, key: str = "") -> tuple[str, ...]:
 
     Args:
         kind: the declared type of the whole value.
-        key: the place in the value, as `InvalidValue.key` has it.
+        key: of a part of the value, as in `InvalidValue.key`.
     """
     declared = _declared(kind, key)
     one_or_more = declared.types if isinstance(declared, inspect.UnionType) else (declared,)
@@ -153,7 +155,7 @@ def _words(kind: inspect.Type) -> str:
 
 def _invalid(error: msgspec.ValidationError) -> InvalidValue:
     """Return the error with the key in front: `training.epochs: Expected …`."""
-    match = _PLACE.match(str(error))
+    match = _MESSAGE.match(str(error))
     if match is None:
         return InvalidValue(str(error))
     key = match["key"].removeprefix("$").removeprefix(".")
