@@ -1,4 +1,4 @@
-"""`veduta compare`."""
+"""`veduta compare`: compare reports of evaluations, or runs of training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from veduta.cli.options import json_option
 from veduta.cli.printing import print_json, shown
 from veduta.errors import QueryError, readable
-from veduta.text import count, duration
+from veduta.text import count, duration, printable
 
 if TYPE_CHECKING:
     from veduta.evaluation.comparison import ComparedFigure, Comparison
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from veduta.learn.runs.card import Card
     from veduta.learn.runs.comparison import RunComparison
 
-# As in veduta.evaluation.report_folder and veduta.learn, which are not loaded for `--help`; tests
-# keep them equal.
+# These are copies from veduta.evaluation.report_folder and veduta.learn, which are too slow to load
+# for `--help`. Tests keep them equal.
 REPORT = "report.json"
 CARD, RECIPE = "card.json", "recipe.toml"
 SORTED_BY = (
@@ -37,8 +37,9 @@ SORTED_BY = (
     "seconds",
     "recipe",
 )
-_SURE = 0.05
-_WIDE = 36  # characters of a query's path
+_SIGNIFICANCE_LEVEL = 0.05
+_PATH_WIDTH = 36
+_ANSWER_WIDTH = 16
 
 
 @click.command("compare")
@@ -94,23 +95,24 @@ def _is_run(path: Path) -> bool:
     return path.name == CARD
 
 
-def _compare_reports(reports: Sequence[Path], *, as_json: bool) -> None:
+def _compare_reports(paths: Sequence[Path], *, as_json: bool) -> None:
     from veduta.evaluation.comparison import compare, read_report
     from veduta.evaluation.report_changes import changed_queries
 
-    if not 2 <= len(reports) <= len(ascii_uppercase):
+    if not 2 <= len(paths) <= len(ascii_uppercase):
         raise click.UsageError(f"Name 2 to {len(ascii_uppercase)} reports.")
-    files = [report / REPORT if report.is_dir() else report for report in reports]
+    files = [path / REPORT if path.is_dir() else path for path in paths]
     if len({file.resolve() for file in files}) < len(files):
         raise click.UsageError("One report is named twice.")
     names = [shown(file) for file in files]
-    read = [read_report(file) for file in files]
-    done = compare(read, names)
-    changes = changed_queries(read, names)
+    reports = [read_report(file) for file in files]
+    comparison = compare(reports, names)
+    changes = changed_queries(reports, names)
     if as_json:
-        print_json({**done.as_json(), "changed": [each.as_json() for each in changes]})
+        changed = [change.as_json() for change in changes]
+        print_json({**comparison.as_json(), "changed": changed})
     else:
-        _print(done, changes, _short_names(files))
+        _print_reports(comparison, changes, _short_names(files))
 
 
 def _compare_runs(
@@ -187,17 +189,17 @@ def _print_runs(comparison: RunComparison) -> None:
     widths[0] = max(8, min(widths[0], 80 - sum(widths[1:]) - len(widths) + 1))
     for row in [header, *rows]:
         cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        click.echo(" ".join([f"{_end(row[0], widths[0]):{widths[0]}}", *cells]))
+        click.echo(" ".join([f"{_cut_start(row[0], widths[0]):{widths[0]}}", *cells]))
     if comparison.differences:
-        click.echo(f"\naccuracy minus that of {_end(comparison.names[0], 50)}")
+        click.echo(f"\naccuracy minus that of {_cut_start(comparison.names[0], 50)}")
         for each in comparison.differences:
-            line = f"{_end(each.run, widths[0]):{widths[0]}} {_number(each.difference, '+')}"
-            line += f" {_between(each.interval, '+')}  p {_number(each.p_holm)}"
-            click.echo(f"{line}{' *' if each.p_holm < _SURE else ''}")
+            line = f"{_cut_start(each.run, widths[0]):{widths[0]}} {_number(each.difference, '+')}"
+            line += f" {_interval(each.interval, '+')}  p {_number(each.p_holm)}"
+            click.echo(f"{line}{' *' if each.p_holm < _SIGNIFICANCE_LEVEL else ''}")
         several = len(comparison.runs) > 2
         corrected = ", corrected for the number of runs (Holm)" if several else ""
         resamples = f"{comparison.resamples:,} draws"
-        click.echo(f"\n* p < {_SURE}{corrected}; paired bootstrap, {resamples}")
+        click.echo(f"\n* p < {_SIGNIFICANCE_LEVEL}{corrected}; paired bootstrap, {resamples}")
     click.echo("\nacc: accuracy; top-1 to mAP: search for the test photos in the training photos")
 
 
@@ -212,13 +214,14 @@ def _print_runs_markdown(comparison: RunComparison) -> None:
 
 
 def _in_markdown(text: str) -> str:
-    from veduta.text import printable
-
     return printable(text).replace("|", "\\|")
 
 
 def _short_names(files: Sequence[Path]) -> list[str]:
-    """Return a short name for each file: its folder or its own, the whole path if two are alike."""
+    """Return a short name for each file, or the whole paths if two short names are equal.
+
+    The short name is that of the folder, or of a file with a name of its own.
+    """
     names = [
         shown(file.resolve().parent.name) if file.name in {REPORT, CARD} else shown(file.stem)
         for file in files
@@ -228,64 +231,67 @@ def _short_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def _print(done: Comparison, changes: Sequence[Changes], names: Sequence[str]) -> None:
-    task = "retrieval" if done.task == "retrieve" else "recognition"
-    click.echo(f"{task}, {count(done.queries, 'query', 'queries')} compared")
+def _print_reports(
+    comparison: Comparison, changes: Sequence[Changes], names: Sequence[str]
+) -> None:
+    task = "retrieval" if comparison.task == "retrieve" else "recognition"
+    click.echo(f"{task}, {count(comparison.queries, 'query', 'queries')} compared")
     for letter, name in zip(ascii_uppercase, names, strict=False):
         click.echo(f"  {letter}  {name}")
-    letters = dict(zip(done.systems, ascii_uppercase, strict=False))
-    width = max(len(figure.metric) for figure in done.figures)
+    letters = dict(zip(comparison.systems, ascii_uppercase, strict=False))
+    width = max(len(figure.metric) for figure in comparison.figures)
     click.echo(f"\n  {'':{width}}   value 95 % interval   minus A 95 % interval        p")
-    for figure in done.figures:
+    for figure in comparison.figures:
         click.echo(_line(figure, letters[figure.system], width))
     corrected = ", corrected for the number of reports (Holm)" if len(names) > 2 else ""
-    click.echo(f"\n  * p < {_SURE}{corrected}")
-    click.echo(f"  paired bootstrap, {done.resamples:,} draws of the queries, seed {done.seed}")
-    for each in changes:
-        _print_changes(each, letters[each.system], done.task)
-    for note in done.notes:
+    click.echo(f"\n  * p < {_SIGNIFICANCE_LEVEL}{corrected}")
+    click.echo(
+        f"  paired bootstrap, {comparison.resamples:,} draws of the queries, seed {comparison.seed}"
+    )
+    for system_changes in changes:
+        _print_changes(system_changes, letters[system_changes.system], comparison.task)
+    for note in comparison.notes:
         click.echo(f"note: {note}", err=True)
 
 
 def _line(figure: ComparedFigure, letter: str, width: int) -> str:
     """Return one system's figure in at most 80 columns."""
     metric = figure.metric if figure.difference is None else ""
-    line = f"  {metric:{width}} {letter} {_number(figure.value)} {_between(figure.interval)}"
+    line = f"  {metric:{width}} {letter} {_number(figure.value)} {_interval(figure.interval)}"
     if figure.difference is None or figure.difference_interval is None:
         return line
     p = figure.p_holm if figure.p_holm is not None else math.nan
-    line += f"  {_number(figure.difference, '+')} {_between(figure.difference_interval, '+')}"
-    return f"{line} {_number(p)}{' *' if p < _SURE else ''}"
+    line += f"  {_number(figure.difference, '+')} {_interval(figure.difference_interval, '+')}"
+    return f"{line} {_number(p)}{' *' if p < _SIGNIFICANCE_LEVEL else ''}"
 
 
 def _number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.3f}" if math.isfinite(value) else f"{'–':>{5 + len(sign)}}"
 
 
-def _between(ends: tuple[float, float], sign: str = "") -> str:
+def _interval(ends: tuple[float, float], sign: str = "") -> str:
     return f"[{_number(ends[0], sign)}, {_number(ends[1], sign)}]"
 
 
 def _print_changes(changes: Changes, letter: str, task: str) -> None:
     better = count(changes.better, "query", "queries")
     click.echo(f"\n{letter} against A: {better} better, {changes.worse:,} worse")
-    for sign, some in (("+", changes.gained), ("-", changes.lost)):
-        for change in some:
-            click.echo(f"  {sign} {_end(change.path, _WIDE):{_WIDE}} {_from_to(change, task)}")
+    for sign, listed in (("+", changes.gained), ("-", changes.lost)):
+        for change in listed:
+            path = _cut_start(change.path, _PATH_WIDTH)
+            click.echo(f"  {sign} {path:{_PATH_WIDTH}} {_before_and_after(change, task)}")
 
 
-def _from_to(change: Change, task: str) -> str:
+def _before_and_after(change: Change, task: str) -> str:
     if task == "retrieve":
         return f"{change.before:.3f} → {change.after:.3f}"
     return " → ".join(
-        "unknown" if answer is None else _end(str(answer), 16)
+        "unknown" if answer is None else _cut_start(str(answer), _ANSWER_WIDTH)
         for answer in (change.before, change.after)
     )
 
 
-def _end(name: str, width: int) -> str:
-    """Return a name without its beginning where it is too long."""
-    from veduta.text import printable
-
+def _cut_start(name: str, width: int) -> str:
+    """Return a name; if it is too long, without its beginning."""
     text = printable(name)
     return text if len(text) <= width else "…" + text[1 - width :]

@@ -1,4 +1,4 @@
-"""`veduta recognize`."""
+"""`veduta recognize`: name what photos show, or say that it is unknown."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.recognize import Recognition, Recognizer
 
-# As in veduta.recognize, which is not loaded for `--help`; a test keeps the two equal.
+# A copy from veduta.recognize, which is too slow to load for `--help`. A test keeps the two equal.
 METHODS = ("evidence", "knn", "inliers", "prototypes", "linear")
 
 Recognize = Callable[[Path], "Recognition"]
 
 
+_MAX_PRINTED_HITS = 3
+_MIN_PRINTED_CONFIDENCE = 0.01
+
+
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One photo and what it was recognised as; `problem` says why it could not be."""
+class PhotoResult:
+    """One photo and its recognition, or the `problem` why it has none."""
 
     photo: Path
     recognition: Recognition | None
@@ -113,20 +117,20 @@ def command(
         _export(index_path, export, outsiders=outsiders, quiet=as_json)
     if not photos and folder is None:
         return 0
-    named = named_photos([folder] if folder is not None else photos)
+    paths = named_photos([folder] if folder is not None else photos)
     recognize, names = _recognizer(
         index_path, model, method, precision, outsiders=outsiders, quiet=as_json
     )
     _check_known(labels, names)
-    found = list(_recognized(named, recognize, quiet=as_json or len(named) < 10))
-    whole = all(one.problem is None for one in found)
+    results = list(_recognized(paths, recognize, quiet=as_json or len(paths) < 10))
+    complete = all(result.problem is None for result in results)
     if folder is not None:
-        whole &= _print_kept(found, labels, list_file, as_json=as_json)
+        complete &= _print_kept(results, labels, list_file, as_json=as_json)
     elif as_json:
-        print_json([_as_json(one) for one in found])
+        print_json([_as_json(result) for result in results])
     else:
-        _print(found)
-    return 0 if whole else 3
+        _print(results)
+    return 0 if complete else 3
 
 
 def _check(
@@ -156,7 +160,7 @@ def _check(
 
 
 def _check_known(labels: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse a label that nothing can be recognised as: it would keep no photo."""
+    """Refuse a label that no photo of the index has: it would keep no photo."""
     for label in labels:
         if label not in names:
             near = get_close_matches(label, names, 3, 0) or names[:3]
@@ -186,32 +190,33 @@ def _recognizer(
     outsiders: bool,
     quiet: bool,
 ) -> tuple[Recognize, Sequence[str]]:
-    """Return what recognises one photo, and the labels; learning is done before it comes back."""
+    """Return a function that recognises one photo, and the labels. Learning is done before."""
     from veduta.recognize import open_model
     from veduta.recognize.unknown import check_precision
 
-    check_precision(precision)  # before minutes of learning; NaN is in any range to click
+    # Learning takes minutes, so the precision is checked first. click accepts NaN in any range.
+    check_precision(precision)
     if model is not None:
-        opened = open_model(model)
-        if not opened.confidence.examples:
+        loaded = open_model(model)
+        if not loaded.confidence.examples:
             click.echo(
-                "veduta: the run had too few validation photos to learn from how far answers can "
-                "be trusted; confidences are the network's own.",
+                "veduta: the run had too few validation photos to calibrate the confidence; "
+                "confidences are the network's own.",
                 err=True,
             )
-        return lambda photo: opened.recognize(photo, precision=precision), opened.names
+        return lambda photo: loaded.recognize(photo, precision=precision), loaded.names
     from veduta import api
 
     index = api.open(index_path)
     with progress("Learning", "questions", quiet=quiet) as advance:
-        learned = index.recognizer(method, outsiders=outsiders, on_progress=advance)
+        recognizer = index.recognizer(method, outsiders=outsiders, on_progress=advance)
     print_notice(index)
-    _warn(learned)
+    _warn(recognizer)
 
     def recognize(photo: Path) -> Recognition:
         return index.recognize(photo, method=method, precision=precision, outsiders=outsiders)
 
-    return recognize, learned.labelled.names
+    return recognize, recognizer.labelled.names
 
 
 def _warn(recognizer: Recognizer) -> None:
@@ -223,65 +228,80 @@ def _warn(recognizer: Recognizer) -> None:
         )
 
 
-def _recognized(photos: Sequence[Path], recognize: Recognize, *, quiet: bool) -> Iterator[Found]:
+def _recognized(
+    photos: Sequence[Path], recognize: Recognize, *, quiet: bool
+) -> Iterator[PhotoResult]:
     with progress("Recognising", quiet=quiet) as advance:
         for done, photo in enumerate(photos):
             advance(done, len(photos))
             try:
-                yield Found(photo, recognize(photo))
+                yield PhotoResult(photo, recognize(photo))
             except PhotoError as error:
                 click.echo(f"veduta: {error}", err=True)
-                yield Found(photo, None, str(error))
+                yield PhotoResult(photo, None, str(error))
 
 
-def _as_json(found: Found) -> dict[str, object]:
-    name = os.fspath(found.photo)
-    if found.recognition is None:
-        return {"photo": name, "problem": found.problem}
-    return {"photo": name, **found.recognition.as_json()}
+def _as_json(result: PhotoResult) -> dict[str, object]:
+    name = os.fspath(result.photo)
+    if result.recognition is None:
+        return {"photo": name, "problem": result.problem}
+    return {"photo": name, **result.recognition.as_json()}
 
 
-def _print(found: Sequence[Found]) -> None:
-    for one in found:
-        if one.recognition is None:
-            continue  # said already
-        seen = one.recognition
-        name = click.style(seen.label or "unknown", bold=True)
-        sure = f"  {seen.confidence:.2f}" if seen.label else f": {seen.reason}"
-        click.echo(f"{shown(one.photo)}\n  {name}{sure}")
-        if seen.label and seen.runners_up:
-            others = (f"{other} {value:.2f}" for other, value in seen.runners_up if value >= 0.01)
-            if also := ", ".join(others):
-                click.echo(f"  else {also}")
-        for hit in seen.hits[:3]:
-            agree = hit.evidence.inliers if hit.evidence else None
-            inliers = f", {count(agree, 'inlier')}" if agree is not None else ""
-            label = f"  [{hit.label}]" if hit.label and not seen.label else ""
-            click.echo(f"  {hit.score:6.3f}{inliers}  {shown(hit.path)}{label}")
+def _print(results: Sequence[PhotoResult]) -> None:
+    for result in results:
+        if result.recognition is None:
+            continue  # the problem was printed when the photo was read
+        recognition = result.recognition
+        name = click.style(recognition.label or "unknown", bold=True)
+        why = f"  {recognition.confidence:.2f}" if recognition.label else f": {recognition.reason}"
+        click.echo(f"{shown(result.photo)}\n  {name}{why}")
+        if recognition.label:
+            others = [
+                f"{label} {confidence:.2f}"
+                for label, confidence in recognition.runners_up
+                if confidence >= _MIN_PRINTED_CONFIDENCE
+            ]
+            if others:
+                click.echo(f"  else {', '.join(others)}")
+        for hit in recognition.hits[:_MAX_PRINTED_HITS]:
+            inliers = hit.evidence.inliers if hit.evidence else None
+            agreeing = f", {count(inliers, 'inlier')}" if inliers is not None else ""
+            label = f"  [{hit.label}]" if hit.label and not recognition.label else ""
+            click.echo(f"  {hit.score:6.3f}{agreeing}  {shown(hit.path)}{label}")
 
 
 def _print_kept(
-    found: Sequence[Found], labels: Sequence[str], list_file: Path | None, *, as_json: bool
+    results: Sequence[PhotoResult],
+    labels: Sequence[str],
+    list_file: Path | None,
+    *,
+    as_json: bool,
 ) -> bool:
-    """Print or list the photos with one of the labels; tell whether all of them could be."""
-    keep = [one.recognition is not None and one.recognition.label in labels for one in found]
-    kept = [one.photo for one, kept in zip(found, keep, strict=True) if kept]
-    odd = [photo for photo in kept if "\n" in os.fspath(photo)]  # would read as two photos
-    lines = b"".join(os.fsencode(photo) + b"\n" for photo in kept if photo not in odd)
+    """Print or list the photos with one of the labels; return whether all of them could be."""
+    keep = [
+        result.recognition is not None and result.recognition.label in labels for result in results
+    ]
+    kept = [result.photo for result, kept in zip(results, keep, strict=True) if kept]
+    # A line break in a name would make two lines, which read as two photos.
+    unlisted = [photo for photo in kept if "\n" in os.fspath(photo)]
+    lines = b"".join(os.fsencode(photo) + b"\n" for photo in kept if photo not in unlisted)
     if list_file is not None:
         try:
-            list_file.write_bytes(lines)
+            list_file.write_bytes(lines)  # in place, since it may be a pipe or a device
         except OSError as error:
             why = error.strerror or error
             raise QueryError(f"{readable(list_file)}: cannot be written: {why}") from error
     if as_json:
-        print_json([{**_as_json(one), "kept": kept} for one, kept in zip(found, keep, strict=True)])
+        print_json(
+            [{**_as_json(result), "kept": kept} for result, kept in zip(results, keep, strict=True)]
+        )
     elif list_file is None:
         click.echo(lines, nl=False)
     if list_file is None and as_json:
         return True
-    for photo in odd:
+    for photo in unlisted:
         click.echo(f"veduta: kept, but not listed, for a line break in it: {photo!a}", err=True)
     where = f", listed in {readable(list_file)}" if list_file is not None else ""
-    click.echo(f"kept {len(kept):,} of {count(len(found), 'photo')}{where}", err=True)
-    return not odd
+    click.echo(f"kept {len(kept):,} of {count(len(results), 'photo')}{where}", err=True)
+    return not unlisted

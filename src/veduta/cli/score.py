@@ -1,4 +1,4 @@
-"""`veduta score`."""
+"""`veduta score`: score a Google Landmarks submission."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.evaluation.google_landmarks import LandmarkRecognition, LandmarkRetrieval
 
-# As in veduta.datasets.google_landmarks, which is not loaded for `--help`; a test keeps them equal.
+# A copy from veduta.datasets.google_landmarks, which is too slow to load for `--help`. A test keeps
+# the two equal.
 USAGES = ("Public", "Private", "all")
 
 
@@ -77,27 +78,27 @@ def command(submission: Path, solution: Path, usage: str, as_json: bool) -> None
         click.echo(f"  {summary['ignored']:,} more in the solution are not scored")
 
 
-def _retrieval(done: LandmarkRetrieval, cut: int) -> list[str]:
+def _retrieval(score: LandmarkRetrieval, cut: int) -> list[str]:
     lines = [
-        f"retrieval, queries: {done.queries:,}",
-        _figure("mAP@100", done.map100, done.map100_interval),
+        f"retrieval, queries: {score.queries:,}",
+        _figure("mAP@100", score.map100, score.map100_interval),
     ]
-    if done.missing:
-        lines.append(f"  {done.missing:,} of them not answered, each scores 0")
+    if score.missing:
+        lines.append(f"  {score.missing:,} of them not answered, each scores 0")
     if cut:
         lines.append(f"  {count(cut, 'row')} with more than 100 photos, the first 100 count")
-    if done.queries_without_positives:
-        lines.append(f"  {done.queries_without_positives:,} more without a right photo, left out")
+    if score.queries_without_positives:
+        lines.append(f"  {score.queries_without_positives:,} more without a right photo, left out")
     return lines
 
 
-def _recognition(done: LandmarkRecognition) -> list[str]:
-    without = done.queries - done.with_landmark
+def _recognition(score: LandmarkRecognition) -> list[str]:
+    without = score.queries - score.with_landmark
     return [
-        f"recognition, queries: {done.with_landmark:,} with a landmark, {without:,} without",
-        _figure("GAP", done.gap, done.gap_interval),
-        f"  named right  {done.accuracy:.5f} of those with a landmark",
-        f"  {done.predicted:,} queries answered",
+        f"recognition, queries: {score.with_landmark:,} with a landmark, {without:,} without",
+        _figure("GAP", score.gap, score.gap_interval),
+        f"  named right  {score.accuracy:.5f} of those with a landmark",
+        f"  {score.predicted:,} queries answered",
     ]
 
 

@@ -44,9 +44,13 @@ class LinearClassifier:
     bias: Scores
 
     def scores(self, descriptors: NDArray[np.floating]) -> Scores:
-        """Return (m, C): the score of each of m descriptors (m, d) for each label.
+        """Return the scores of descriptors for each label: about 1 for their own, 0 for others.
 
-        A photo of a label scores about 1 for it, other photos about 0.
+        Args:
+            descriptors: (m, d) of any float type.
+
+        Returns:
+            (m, C) float64.
         """
         scores: Scores = (self._centred(descriptors) @ self.weights).astype(np.float64) + self.bias
         return scores
