@@ -1,4 +1,4 @@
-"""Charts: the same bytes each time, at home in a page, and honest about what they draw."""
+"""Charts: the same bytes every time, safe inside a page, and true to their data."""
 
 from __future__ import annotations
 

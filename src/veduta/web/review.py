@@ -1,4 +1,4 @@
-"""The review from end to end: read the dataset, serve the page, write what was decided."""
+"""The whole review: read the dataset, serve the page, write the decisions."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ HOST = "127.0.0.1"
 
 
 def default_out(dataset: Path) -> Path:
-    """Return the file of decisions when none is named: in this folder, called by the dataset."""
-    whole = Path(os.path.abspath(dataset))
-    return Path(f"{(whole.parent if whole.is_file() else whole).name or 'dataset'}-decisions.csv")
+    """Return the default file of decisions: in the current folder, named after the dataset."""
+    path = Path(os.path.abspath(dataset))
+    folder = path.parent if path.is_file() else path
+    return Path(f"{folder.name or 'dataset'}-decisions.csv")
 
 
 def review(
