@@ -200,7 +200,9 @@ paths = fields.filter(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
+)
 @given(
     rows=st.lists(
         st.tuples(paths, fields),
@@ -506,7 +508,9 @@ class TestExcludedClasses:
         dataset = open_dataset(tmp_path, distractors=("odd",))
         assert rows_of(dataset)[2:] == [("c.jpg", None, "distractor"), ("d.jpg", "odd", "train")]
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+    @settings(
+        suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+    )
     @given(
         rows=st.lists(
             st.tuples(st.sampled_from("xyz"), st.sampled_from(["query", "gallery", "junk"])),

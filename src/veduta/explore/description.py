@@ -1,4 +1,4 @@
-"""`describe`: what a labelled collection holds, without a network."""
+"""Describing what a labelled collection holds, without a network."""
 
 from __future__ import annotations
 
