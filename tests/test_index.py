@@ -14,7 +14,19 @@ import numpy as np
 import pytest
 from tiny import TinyEncoder, TinyExtractor, photo_folder, save
 
-from veduta import errors, index
+from veduta import errors
+from veduta.index import (
+    Manifest,
+    UpdateProgress,
+    check_index,
+    create_index,
+    open_snapshot,
+    read_status,
+    read_thumbnails,
+    repair_index,
+    set_projection,
+    update_index,
+)
 from veduta.index.table import newest_version, open_table
 from veduta.index.updating import COMMIT_ROWS
 
@@ -31,15 +43,15 @@ def encoder() -> TinyEncoder:
 
 
 @pytest.fixture
-def made(tmp_path: Path, photos: Path, encoder: TinyEncoder) -> Path:
+def index_folder(tmp_path: Path, photos: Path, encoder: TinyEncoder) -> Path:
     path = tmp_path / "index"
-    index.create_index(path, encoder)
-    index.update_index(path, [photos], encoder)
+    create_index(path, encoder)
+    update_index(path, [photos], encoder)
     return path
 
 
-def paths(made: Path) -> list[str]:
-    snapshot = index.open_snapshot(made)
+def paths(index_folder: Path) -> list[str]:
+    snapshot = open_snapshot(index_folder)
     rows = snapshot.rows["path"].to_pylist()[: snapshot.photos]
     return sorted(os.fsdecode(path) for path in rows)
 
@@ -48,16 +60,16 @@ def on_disk(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*") if path.is_file())
 
 
-def row(made: Path, path: Path) -> dict[str, Any]:
-    for found in index.open_snapshot(made).rows.to_pylist():
+def row(index_folder: Path, path: Path) -> dict[str, Any]:
+    for found in open_snapshot(index_folder).rows.to_pylist():
         if found["path"] == os.fsencode(path):
             return found
     raise AssertionError(f"{path} has no row")
 
 
-def test_each_photo_has_its_own_row(made: Path, photos: Path, encoder: TinyEncoder) -> None:
-    assert paths(made) == on_disk(photos)
-    snapshot = index.open_snapshot(made)
+def test_each_photo_has_its_own_row(index_folder: Path, photos: Path, encoder: TinyEncoder) -> None:
+    assert paths(index_folder) == on_disk(photos)
+    snapshot = open_snapshot(index_folder)
     for found, stored in zip(snapshot.rows.to_pylist(), snapshot.descriptors, strict=True):
         from veduta.photos import content_hash, load
 
@@ -68,106 +80,116 @@ def test_each_photo_has_its_own_row(made: Path, photos: Path, encoder: TinyEncod
         assert (found["width"], found["height"], found["format"]) == (48, 32, "PNG")
 
 
-def test_second_run_does_nothing(made: Path, photos: Path, encoder: TinyEncoder) -> None:
-    before, version = encoder.encoded, newest_version(made)
-    report = index.update_index(made, [photos], encoder)
+def test_second_run_does_nothing(index_folder: Path, photos: Path, encoder: TinyEncoder) -> None:
+    before, version = encoder.encoded, newest_version(index_folder)
+    report = update_index(index_folder, [photos], encoder)
     assert (report.unchanged, report.added, report.removed) == (12, 0, 0)
     assert encoder.encoded == before
-    assert newest_version(made) == version, "an idle run writes nothing"
+    assert newest_version(index_folder) == version, "an idle run writes nothing"
 
 
 def test_without_folders_the_known_ones_are_updated(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     save(photos / "new.png", 99)
-    assert index.update_index(made, [], encoder).added == 1
-    assert paths(made) == on_disk(photos)
+    assert update_index(index_folder, [], encoder).added == 1
+    assert paths(index_folder) == on_disk(photos)
 
 
-def test_new_changed_deleted(made: Path, photos: Path, encoder: TinyEncoder) -> None:
-    kept = row(made, photos / "class1/photo0001.png")
+def test_new_changed_deleted(index_folder: Path, photos: Path, encoder: TinyEncoder) -> None:
+    kept = row(index_folder, photos / "class1/photo0001.png")
     save(photos / "class0/photo0000.png", 500)
     (photos / "class2/photo0002.png").unlink()
     save(photos / "class2/photo9000.jpg", 501)
-    report = index.update_index(made, [photos], encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert (report.added, report.changed, report.removed, report.unchanged) == (1, 1, 1, 10)
-    assert paths(made) == on_disk(photos)
-    assert row(made, photos / "class1/photo0001.png") == kept
-    assert list(index.check_index(made)) == []
+    assert paths(index_folder) == on_disk(photos)
+    assert row(index_folder, photos / "class1/photo0001.png") == kept
+    assert list(check_index(index_folder)) == []
 
 
-def test_moved_photo_is_not_encoded_again(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+def test_moved_photo_is_not_encoded_again(
+    index_folder: Path, photos: Path, encoder: TinyEncoder
+) -> None:
     before = encoder.encoded
-    old = row(made, photos / "class0/photo0000.png")
+    old = row(index_folder, photos / "class0/photo0000.png")
     shutil.move(photos / "class0", photos / "renamed")
-    report = index.update_index(made, [photos], encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert (report.moved, report.added, report.removed, report.encoded) == (4, 0, 0, 0)
     assert encoder.encoded == before
-    assert row(made, photos / "renamed/photo0000.png")["id"] == old["id"]
-    assert paths(made) == on_disk(photos)
+    assert row(index_folder, photos / "renamed/photo0000.png")["id"] == old["id"]
+    assert paths(index_folder) == on_disk(photos)
 
 
 def test_photo_moved_out_of_the_folders_named(
-    made: Path, photos: Path, encoder: TinyEncoder, tmp_path: Path
+    index_folder: Path, photos: Path, encoder: TinyEncoder, tmp_path: Path
 ) -> None:
     shutil.move(photos / "class0", tmp_path / "elsewhere")
-    report = index.update_index(made, [tmp_path / "elsewhere"], encoder)
+    report = update_index(index_folder, [tmp_path / "elsewhere"], encoder)
     assert (report.moved, report.encoded) == (4, 0)
-    assert paths(made) == sorted(on_disk(photos) + on_disk(tmp_path / "elsewhere"))
+    assert paths(index_folder) == sorted(on_disk(photos) + on_disk(tmp_path / "elsewhere"))
 
 
 def test_copies_are_rows_of_their_own_and_not_encoded(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     for name in ("copy1.png", "copy2.png"):
         shutil.copy(photos / "class0/photo0000.png", photos / name)
-    report = index.update_index(made, [photos], encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert (report.copied, report.moved, report.encoded) == (2, 0, 0)
-    assert paths(made) == on_disk(photos)
-    assert list(index.check_index(made)) == []
+    assert paths(index_folder) == on_disk(photos)
+    assert list(check_index(index_folder)) == []
 
 
-def test_a_photo_moved_and_copied_at_once(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+def test_a_photo_moved_and_copied_at_once(
+    index_folder: Path, photos: Path, encoder: TinyEncoder
+) -> None:
     shutil.copy(photos / "class0/photo0000.png", photos / "b.png")
     shutil.move(photos / "class0/photo0000.png", photos / "a.png")
-    report = index.update_index(made, [photos], encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert (report.moved, report.copied, report.removed) == (1, 1, 0)
-    assert index.update_index(made, [photos], encoder).removed == 0
-    assert paths(made) == on_disk(photos)
+    assert update_index(index_folder, [photos], encoder).removed == 0
+    assert paths(index_folder) == on_disk(photos)
 
 
 @pytest.mark.parametrize("rows", [1, 512])
 def test_two_photos_swap_names(
-    made: Path, photos: Path, encoder: TinyEncoder, rows: int, monkeypatch: pytest.MonkeyPatch
+    index_folder: Path,
+    photos: Path,
+    encoder: TinyEncoder,
+    rows: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", rows)
     a, b = photos / "class0/photo0000.png", photos / "class1/photo0001.png"
-    content_a, content_b = row(made, a)["content"], row(made, b)["content"]
+    content_a, content_b = row(index_folder, a)["content"], row(index_folder, b)["content"]
     first, second = a.read_bytes(), b.read_bytes()
     a.write_bytes(second)
     b.write_bytes(first)
-    index.update_index(made, [photos], encoder)
-    assert row(made, a)["content"] == content_b
-    assert row(made, b)["content"] == content_a
-    assert list(index.check_index(made)) == []
+    update_index(index_folder, [photos], encoder)
+    assert row(index_folder, a)["content"] == content_b
+    assert row(index_folder, b)["content"] == content_a
+    assert list(check_index(index_folder)) == []
 
 
-def test_touched_photo_is_not_encoded(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+def test_touched_photo_is_not_encoded(
+    index_folder: Path, photos: Path, encoder: TinyEncoder
+) -> None:
     before = encoder.encoded
     os.utime(photos / "class0/photo0000.png", (1, 1))
-    report = index.update_index(made, [photos], encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert (report.unchanged, report.changed) == (12, 0)
     assert encoder.encoded == before
-    assert row(made, photos / "class0/photo0000.png")["mtime_ns"] == 10**9
+    assert row(index_folder, photos / "class0/photo0000.png")["mtime_ns"] == 10**9
 
 
-def test_a_broken_photo_shifts_nobody(photos: Path, encoder: TinyEncoder, tmp_path: Path) -> None:
+def test_a_broken_photo_shifts_no_other(photos: Path, encoder: TinyEncoder, tmp_path: Path) -> None:
     (photos / "class0/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
     (photos / "class0/empty.jpg").write_bytes(b"")
     (photos / "page.jpg").write_text("<html></html>")
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
-    report = index.update_index(made, [photos], encoder)
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert report.added == 12
     assert sorted(Path(path).name for path, _ in report.unreadable) == [
         "broken.jpg",
@@ -175,22 +197,22 @@ def test_a_broken_photo_shifts_nobody(photos: Path, encoder: TinyEncoder, tmp_pa
         "page.jpg",
     ]
     assert all(reason for _, reason in report.unreadable)
-    assert list(index.check_index(made)) == []
-    again = index.update_index(made, [photos], encoder)
+    assert list(check_index(index_folder)) == []
+    again = update_index(index_folder, [photos], encoder)
     assert again.unreadable and again.encoded == 0, "still reported, not tried again"
     save(photos / "class0/broken.jpg", 7)
-    mended = index.update_index(made, [photos], encoder)
+    mended = update_index(index_folder, [photos], encoder)
     assert mended.changed == 1 and len(mended.unreadable) == 2
-    assert index.open_snapshot(made).photos == 13
+    assert open_snapshot(index_folder).photos == 13
 
 
 def test_a_photo_that_breaks_leaves_the_search(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     (photos / "class0/photo0000.png").write_bytes(b"")
-    report = index.update_index(made, [photos], encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert len(report.unreadable) == 1
-    assert index.open_snapshot(made).photos == 11
+    assert open_snapshot(index_folder).photos == 11
 
 
 def test_odd_names(encoder: TinyEncoder, tmp_path: Path) -> None:
@@ -199,12 +221,12 @@ def test_odd_names(encoder: TinyEncoder, tmp_path: Path) -> None:
     for number, name in enumerate(names):
         target = photos / os.fsdecode(name)
         save(photos / "x.png", number).rename(target)
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
-    assert index.update_index(made, [photos], encoder).added == 4
-    found = {os.path.basename(p) for p in index.open_snapshot(made).rows["path"].to_pylist()}
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
+    assert update_index(index_folder, [photos], encoder).added == 4
+    found = {os.path.basename(p) for p in open_snapshot(index_folder).rows["path"].to_pylist()}
     assert found == set(names)
-    assert list(index.check_index(made)) == []
+    assert list(check_index(index_folder)) == []
 
 
 def test_links(encoder: TinyEncoder, tmp_path: Path) -> None:
@@ -213,66 +235,74 @@ def test_links(encoder: TinyEncoder, tmp_path: Path) -> None:
     (photos / "broken.png").symlink_to(photos / "nowhere.png")
     (photos / "loop.png").symlink_to(photos / "loop.png")
     (photos / "round").symlink_to(photos)
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
-    report = index.update_index(made, [photos], encoder)
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert report.added == 1
     assert {Path(path).name for path, _ in report.unreadable} == {"broken.png", "loop.png"}
 
 
-def test_labels_from_folders_then_csv(made: Path, photos: Path, encoder: TinyEncoder) -> None:
-    assert row(made, photos / "class1/photo0001.png")["label"] is None
-    report = index.update_index(made, [photos], encoder, labels="folders")
+def test_labels_from_folders_then_csv(
+    index_folder: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    assert row(index_folder, photos / "class1/photo0001.png")["label"] is None
+    report = update_index(index_folder, [photos], encoder, labels="folders")
     assert report.relabelled == 12 and report.encoded == 0
-    assert row(made, photos / "class1/photo0001.png")["label"] == "class1"
+    assert row(index_folder, photos / "class1/photo0001.png")["label"] == "class1"
     save(photos / "class2/new.png", 77)
-    index.update_index(made, [photos], encoder)
-    assert row(made, photos / "class2/new.png")["label"] == "class2", "the rule is remembered"
+    update_index(index_folder, [photos], encoder)
+    assert row(index_folder, photos / "class2/new.png")["label"] == "class2", (
+        "the rule is remembered"
+    )
     table = photos / "labels.csv"
     table.write_text("path,label\nclass1/photo0001.png,tower\n")
-    index.update_index(made, [photos], encoder, labels=table)
-    assert row(made, photos / "class1/photo0001.png")["label"] == "tower"
-    assert row(made, photos / "class1/photo0004.png")["label"] is None
+    update_index(index_folder, [photos], encoder, labels=table)
+    assert row(index_folder, photos / "class1/photo0001.png")["label"] == "tower"
+    assert row(index_folder, photos / "class1/photo0004.png")["label"] is None
 
 
-def test_labels_stay_when_photos_move(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+def test_labels_stay_when_photos_move(
+    index_folder: Path, photos: Path, encoder: TinyEncoder
+) -> None:
     table = photos / "labels.csv"
     table.write_text("path,label\nclass1/photo0001.png,tower\n")
-    index.update_index(made, [photos], encoder, labels=table)
+    update_index(index_folder, [photos], encoder, labels=table)
     save(photos / "class1/photo0001.png", 300)
-    index.update_index(made, [photos], encoder)
-    assert row(made, photos / "class1/photo0001.png")["label"] == "tower"
+    update_index(index_folder, [photos], encoder)
+    assert row(index_folder, photos / "class1/photo0001.png")["label"] == "tower"
 
 
-def test_unmounted_disk_removes_nothing(made: Path, photos: Path, encoder: TinyEncoder) -> None:
-    rows = paths(made)
+def test_unmounted_disk_removes_nothing(
+    index_folder: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    rows = paths(index_folder)
     moved = photos.rename(photos.with_name("away"))
     with pytest.raises(errors.PhotoUnreadable, match="not there"):
-        index.update_index(made, [photos], encoder)
+        update_index(index_folder, [photos], encoder)
     photos.mkdir()  # an empty mount point
     with pytest.raises(errors.PhotoUnreadable, match="mounted"):
-        index.update_index(made, [photos], encoder)
-    assert paths(made) == rows
-    assert index.update_index(made, [photos], encoder, allow_empty=True).removed == 12
-    assert paths(made) == []
+        update_index(index_folder, [photos], encoder)
+    assert paths(index_folder) == rows
+    assert update_index(index_folder, [photos], encoder, allow_empty=True).removed == 12
+    assert paths(index_folder) == []
     assert moved.is_dir()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
 def test_folder_without_permission_keeps_its_rows(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     (photos / "class0").chmod(0)
     try:
-        report = index.update_index(made, [photos], encoder)
+        report = update_index(index_folder, [photos], encoder)
     finally:
         (photos / "class0").chmod(0o755)
     assert report.removed == 0
-    assert len(paths(made)) == 12
+    assert len(paths(index_folder)) == 12
 
 
 def test_unlistable_folder_keeps_its_rows(
-    made: Path, photos: Path, encoder: TinyEncoder, monkeypatch: pytest.MonkeyPatch
+    index_folder: Path, photos: Path, encoder: TinyEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.scandir
 
@@ -282,9 +312,9 @@ def test_unlistable_folder_keeps_its_rows(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    report = index.update_index(made, [photos], encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert report.removed == 0
-    assert len(paths(made)) == 12
+    assert len(paths(index_folder)) == 12
     assert any("class0" in path for path, _ in report.unreadable)
 
 
@@ -301,13 +331,13 @@ def test_file_that_vanishes_between_listing_and_reading(
         return real(path)
 
     monkeypatch.setattr(room, "read_bytes", vanish)
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
-    report = index.update_index(made, [photos], encoder)
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
+    report = update_index(index_folder, [photos], encoder)
     assert report.added == 11
     assert [Path(path).name for path, _ in report.unreadable] == ["photo0003.png"]
     monkeypatch.undo()
-    assert index.update_index(made, [photos], encoder).unreadable == []
+    assert update_index(index_folder, [photos], encoder).unreadable == []
 
 
 def test_file_replaced_between_listing_and_reading(
@@ -324,42 +354,42 @@ def test_file_replaced_between_listing_and_reading(
         return real(path)
 
     monkeypatch.setattr(room, "read_bytes", replace)
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
-    index.update_index(made, [photos], encoder)
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
+    update_index(index_folder, [photos], encoder)
     monkeypatch.undo()
-    assert list(index.check_index(made)) == [], "the row is of the bytes that were read"
-    index.update_index(made, [photos], encoder)
+    assert list(check_index(index_folder)) == [], "the row is of the bytes that were read"
+    update_index(index_folder, [photos], encoder)
     status = replaced.stat()
-    found = row(made, replaced)
+    found = row(index_folder, replaced)
     assert (found["size"], found["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
-    assert list(index.check_index(made)) == []
+    assert list(check_index(index_folder)) == []
 
 
 def test_empty_folder(tmp_path: Path, encoder: TinyEncoder) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/notes.txt").write_text("no photo")
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
-    report = index.update_index(made, [tmp_path / "photos"], encoder)
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
+    report = update_index(index_folder, [tmp_path / "photos"], encoder)
     assert (report.total, report.unreadable) == (0, [])
-    assert index.open_snapshot(made).photos == 0
+    assert open_snapshot(index_folder).photos == 0
 
 
-def test_another_encoder_is_refused(made: Path, photos: Path) -> None:
+def test_another_encoder_is_refused(index_folder: Path, photos: Path) -> None:
     other = TinyEncoder("other", "fedcba9876543210")
     with pytest.raises(errors.EncoderMismatch, match=r"'tiny'.*'other'"):
-        index.update_index(made, [photos], other)
+        update_index(index_folder, [photos], other)
 
 
 def test_keypoints_are_part_of_what_an_index_is(tmp_path: Path, encoder: TinyEncoder) -> None:
-    plain = index.create_index(tmp_path / "plain", encoder)
+    plain = create_index(tmp_path / "plain", encoder)
     assert plain.keypoints is None
     plain.require_extractor(None, tmp_path)
     with pytest.raises(errors.EncoderMismatch, match=r"no keypoints.*'tiny' \(00000000feedbeef\)"):
         plain.require_extractor(TinyExtractor(), tmp_path)
-    index.create_index(tmp_path / "with", encoder, TinyExtractor())
-    manifest = index.Manifest.read(tmp_path / "with")
+    create_index(tmp_path / "with", encoder, TinyExtractor())
+    manifest = Manifest.read(tmp_path / "with")
     assert manifest.keypoints == {"name": "tiny", "identity": "00000000feedbeef", "count": 60}
     manifest.require_extractor(TinyExtractor(), tmp_path)
     with pytest.raises(errors.EncoderMismatch, match=r"feedbeef\); this run uses: none"):
@@ -370,37 +400,37 @@ def test_keypoints_are_part_of_what_an_index_is(tmp_path: Path, encoder: TinyEnc
 
 def test_not_an_index(tmp_path: Path, encoder: TinyEncoder) -> None:
     with pytest.raises(errors.NotAnIndex, match="does not exist"):
-        index.open_snapshot(tmp_path / "nothing")
+        open_snapshot(tmp_path / "nothing")
     with pytest.raises(errors.NotAnIndex, match="is not an index"):
-        index.open_snapshot(tmp_path)
+        open_snapshot(tmp_path)
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(errors.CollectionError, match="not empty"):
-        index.create_index(tmp_path, encoder)
+        create_index(tmp_path, encoder)
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(
         errors.IndexDamaged, match=r"index\.json does not read \(not valid JSON.*another folder"
     ):
-        index.open_snapshot(tmp_path)
+        open_snapshot(tmp_path)
 
 
-def test_index_of_a_newer_version_is_refused(made: Path) -> None:
-    file = made / "index.json"
+def test_index_of_a_newer_version_is_refused(index_folder: Path) -> None:
+    file = index_folder / "index.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
     with pytest.raises(errors.IndexDamaged, match="newer"):
-        index.open_snapshot(made)
+        open_snapshot(index_folder)
 
 
-def test_index_of_an_older_version_is_refused(made: Path) -> None:
-    file = made / "index.json"
+def test_index_of_an_older_version_is_refused(index_folder: Path) -> None:
+    file = index_folder / "index.json"
     fields = {**json.loads(file.read_text()), "format": 1}
     del fields["keypoints"]
     file.write_text(json.dumps(fields))
     with pytest.raises(errors.IndexDamaged, match=r"older.*reads 2.*another folder"):
-        index.open_snapshot(made)
+        open_snapshot(index_folder)
 
 
-def test_a_wrong_value_in_the_manifest_is_named(made: Path) -> None:
-    file = made / "index.json"
+def test_a_wrong_value_in_the_manifest_is_named(index_folder: Path) -> None:
+    file = index_folder / "index.json"
     fields = json.loads(file.read_text())
     for change, message in (
         ({"folders": None}, r"index\.json does not read \(folders: Expected.*another folder"),
@@ -411,73 +441,73 @@ def test_a_wrong_value_in_the_manifest_is_named(made: Path) -> None:
     ):
         file.write_text(json.dumps({**fields, **change}))
         with pytest.raises(errors.IndexDamaged, match=message):
-            index.open_snapshot(made)
+            open_snapshot(index_folder)
     file.write_text(json.dumps({**fields, "written_by": "another program"}))
-    assert index.open_snapshot(made).photos == 12, "an unknown key does no harm"
+    assert open_snapshot(index_folder).photos == 12, "an unknown key does no harm"
 
 
-def newest_manifest(made: Path) -> Path:
-    return min((made / "photos.lance/_versions").glob("*.manifest"))
+def newest_manifest(index_folder: Path) -> Path:
+    return min((index_folder / "photos.lance/_versions").glob("*.manifest"))
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "half"])
 def test_damaged_manifest_falls_back_and_says_so(
-    made: Path, photos: Path, encoder: TinyEncoder, damage: str
+    index_folder: Path, photos: Path, encoder: TinyEncoder, damage: str
 ) -> None:
     save(photos / "late.png", 44)
-    index.update_index(made, [photos], encoder)
-    file = newest_manifest(made)
+    update_index(index_folder, [photos], encoder)
+    file = newest_manifest(index_folder)
     data = file.read_bytes()
     file.write_bytes({"empty": b"", "garbage": b"\0" * 500, "half": data[: len(data) // 2]}[damage])
-    snapshot = index.open_snapshot(made)
+    snapshot = open_snapshot(index_folder)
     assert snapshot.photos == 12
     assert "last good version" in (snapshot.notice or "")
     assert "veduta repair" in (snapshot.notice or "")
     with pytest.raises(errors.IndexDamaged, match="veduta repair"):
-        index.update_index(made, [photos], encoder)
-    assert index.repair_index(made).went_back
-    assert index.open_snapshot(made).notice is None
-    assert index.update_index(made, [photos], encoder).added == 1
-    assert paths(made) == on_disk(photos)
-    assert list(index.check_index(made)) == []
+        update_index(index_folder, [photos], encoder)
+    assert repair_index(index_folder).went_back
+    assert open_snapshot(index_folder).notice is None
+    assert update_index(index_folder, [photos], encoder).added == 1
+    assert paths(index_folder) == on_disk(photos)
+    assert list(check_index(index_folder)) == []
 
 
 def test_damaged_data_file_costs_only_its_rows(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     late = [save(photos / f"late{i}.png", 100 + i) for i in range(5)]
-    index.update_index(made, [photos], encoder)
-    fragments = open_table(made).dataset.get_fragments()
+    update_index(index_folder, [photos], encoder)
+    fragments = open_table(index_folder).dataset.get_fragments()
     assert len(fragments) == 2
     (file,) = fragments[1].data_files()
-    with (made / "photos.lance/data" / file.path).open("r+b") as stream:
+    with (index_folder / "photos.lance/data" / file.path).open("r+b") as stream:
         stream.truncate(100)
-    shutil.rmtree(made / "snapshot")
+    shutil.rmtree(index_folder / "snapshot")
     with pytest.raises(errors.IndexDamaged, match="veduta repair"):
-        index.open_snapshot(made)
-    repaired = index.repair_index(made)
+        open_snapshot(index_folder)
+    repaired = repair_index(index_folder)
     assert (repaired.lost_fragments, repaired.photos) == (1, 12)
-    assert index.update_index(made, [photos], encoder).added == len(late)
-    assert list(index.check_index(made)) == []
+    assert update_index(index_folder, [photos], encoder).added == len(late)
+    assert list(check_index(index_folder)) == []
 
 
-def test_repair_finds_nothing_to_do(made: Path) -> None:
-    done = index.repair_index(made)
+def test_repair_finds_nothing_to_do(index_folder: Path) -> None:
+    done = repair_index(index_folder)
     assert (done.went_back, done.lost_fragments, done.removed_rows) == (False, 0, 0)
     assert done.photos == 12
 
 
-def test_all_versions_damaged(made: Path) -> None:
-    for file in (made / "photos.lance/_versions").glob("*.manifest"):
+def test_all_versions_damaged(index_folder: Path) -> None:
+    for file in (index_folder / "photos.lance/_versions").glob("*.manifest"):
         file.write_bytes(b"")
     with pytest.raises(errors.IndexDamaged, match="no version"):
-        index.open_snapshot(made)
+        open_snapshot(index_folder)
 
 
-def test_check_finds_each_kind(made: Path, photos: Path) -> None:
+def test_check_finds_each_kind(index_folder: Path, photos: Path) -> None:
     (photos / "class0/photo0000.png").unlink()
     save(photos / "class0/photo0003.png", 1234)
-    table = open_table(made)
+    table = open_table(index_folder)
     (found,) = table.take([5], ["descriptor", "path"])
     import pyarrow as pa
 
@@ -488,17 +518,17 @@ def test_check_finds_each_kind(made: Path, photos: Path) -> None:
         }
     )
     table.update(wrong)
-    kinds = {finding.path: finding.kind for finding in index.check_index(made)}
+    kinds = {finding.path: finding.kind for finding in check_index(index_folder)}
     assert kinds == {
         os.fsencode(photos / "class0/photo0000.png"): "photo missing",
         os.fsencode(photos / "class0/photo0003.png"): "photo changed",
         found["path"]: "descriptor damaged",
     }
-    assert index.repair_index(made).removed_rows == 1
+    assert repair_index(index_folder).removed_rows == 1
 
 
 def test_second_writer_is_refused_and_readers_are_not(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     code = (
         "import sys, pathlib\n"
@@ -507,7 +537,7 @@ def test_second_writer_is_refused_and_readers_are_not(
         "    print('held', flush=True); sys.stdin.read()\n"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(made)],
+        [sys.executable, "-c", code, str(index_folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -515,49 +545,51 @@ def test_second_writer_is_refused_and_readers_are_not(
     try:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         with pytest.raises(errors.IndexLocked, match="another process"):
-            index.update_index(made, [photos], encoder)
-        assert index.open_snapshot(made).photos == 12
-        assert index.read_status(made)["locked"]
+            update_index(index_folder, [photos], encoder)
+        assert open_snapshot(index_folder).photos == 12
+        assert read_status(index_folder)["locked"]
     finally:
         holder.kill()
         holder.communicate()
-    assert index.update_index(made, [photos], encoder).unchanged == 12, (
+    assert update_index(index_folder, [photos], encoder).unchanged == 12, (
         "the lock went with its process"
     )
 
 
-def test_snapshot_survives_being_cut_off_or_removed(made: Path) -> None:
+def test_snapshot_survives_being_cut_off_or_removed(index_folder: Path) -> None:
     for name in ("descriptors.f16", "rows.arrow", "snapshot.json"):
-        (folder,) = (made / "snapshot").iterdir()
+        (folder,) = (index_folder / "snapshot").iterdir()
         with (folder / name).open("r+b") as stream:
             stream.truncate(10)
-        assert index.open_snapshot(made).photos == 12
-    shutil.rmtree(made / "snapshot")
-    assert index.open_snapshot(made).photos == 12
+        assert open_snapshot(index_folder).photos == 12
+    shutil.rmtree(index_folder / "snapshot")
+    assert open_snapshot(index_folder).photos == 12
 
 
 def test_reader_keeps_its_snapshot_while_the_writer_moves_on(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
-    old = index.open_snapshot(made)
+    old = open_snapshot(index_folder)
     save(photos / "late.png", 44)
-    index.update_index(made, [photos], encoder)
+    update_index(index_folder, [photos], encoder)
     assert old.photos == 12
     assert float(np.abs(old.descriptors.astype(np.float32)).sum()) > 0
-    assert index.open_snapshot(made).photos == 13
+    assert open_snapshot(index_folder).photos == 13
 
 
-def test_read_only_index_can_be_searched(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.rmtree(made / "snapshot")
+def test_read_only_index_can_be_searched(
+    index_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(index_folder / "snapshot")
     real = Path.mkdir
 
     def refuse(self: Path, *args: Any, **options: Any) -> None:
-        if self == made / "snapshot":
+        if self == index_folder / "snapshot":
             raise PermissionError(13, "Permission denied", str(self))
         real(self, *args, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert index.open_snapshot(made).photos == 12
+    assert open_snapshot(index_folder).photos == 12
 
 
 def test_interrupt_keeps_what_was_read(photos: Path, tmp_path: Path) -> None:
@@ -569,16 +601,16 @@ def test_interrupt_keeps_what_was_read(photos: Path, tmp_path: Path) -> None:
                 _thread.interrupt_main()
             return super().encode(prepared)
 
-    made = tmp_path / "index"
+    index_folder = tmp_path / "index"
     encoder = Interrupting()
-    index.create_index(made, encoder)
+    create_index(index_folder, encoder)
     photo_folder(photos, 200)
-    report = index.update_index(made, [photos], encoder, workers=1)
+    report = update_index(index_folder, [photos], encoder, workers=1)
     assert report.interrupted
     assert 0 < report.total < 200
-    assert list(index.check_index(made)) == []
+    assert list(check_index(index_folder)) == []
     quiet = TinyEncoder()
-    done = index.update_index(made, [photos], quiet)
+    done = update_index(index_folder, [photos], quiet)
     assert quiet.encoded == 200 - report.total
     assert done.total == 200
 
@@ -586,17 +618,17 @@ def test_interrupt_keeps_what_was_read(photos: Path, tmp_path: Path) -> None:
 def test_progress_acknowledges_only_what_is_committed(
     photos: Path, encoder: TinyEncoder, tmp_path: Path
 ) -> None:
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
     photo_folder(photos, COMMIT_ROWS + 50)
     acknowledged: set[bytes] = set()
 
-    def note(state: index.UpdateProgress) -> None:
+    def note(state: UpdateProgress) -> None:
         if state.paths:
             acknowledged.update(state.paths)
-            assert open_table(made).count() == state.committed == len(acknowledged)
+            assert open_table(index_folder).count() == state.committed == len(acknowledged)
 
-    index.update_index(made, [photos], encoder, on_progress=note)
+    update_index(index_folder, [photos], encoder, on_progress=note)
     assert len(acknowledged) == COMMIT_ROWS + 50
 
 
@@ -604,50 +636,50 @@ def test_many_small_commits_do_not_pile_up(
     photos: Path, encoder: TinyEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 1)
-    made = tmp_path / "index"
-    index.create_index(made, encoder)
+    index_folder = tmp_path / "index"
+    create_index(index_folder, encoder)
     photo_folder(photos, 150)
-    index.update_index(made, [photos], encoder)
-    assert len(open_table(made).dataset.get_fragments()) < 80
-    assert len(list((made / "photos.lance/_versions").glob("*.manifest"))) < 80
-    assert paths(made) == on_disk(photos)
-    assert list(index.check_index(made)) == []
+    update_index(index_folder, [photos], encoder)
+    assert len(open_table(index_folder).dataset.get_fragments()) < 80
+    assert len(list((index_folder / "photos.lance/_versions").glob("*.manifest"))) < 80
+    assert paths(index_folder) == on_disk(photos)
+    assert list(check_index(index_folder)) == []
 
 
 def test_projection_is_fitted_and_taken_away(
-    made: Path, photos: Path, encoder: TinyEncoder
+    index_folder: Path, photos: Path, encoder: TinyEncoder
 ) -> None:
     photo_folder(photos, 60)
-    index.update_index(made, [photos], encoder)
-    index.set_projection(made, 16)
-    snapshot = index.open_snapshot(made)
+    update_index(index_folder, [photos], encoder)
+    set_projection(index_folder, 16)
+    snapshot = open_snapshot(index_folder)
     assert snapshot.descriptors.shape == (60, 16)
     lengths = np.linalg.norm(snapshot.descriptors.astype(np.float32), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=2e-3)
     save(photos / "late.png", 400)
-    index.update_index(made, [photos], encoder)
-    assert index.open_snapshot(made).descriptors.shape == (61, 16)
-    index.set_projection(made, None)
-    assert index.open_snapshot(made).dimension == 192
-    assert not list(made.glob("projection-*"))
+    update_index(index_folder, [photos], encoder)
+    assert open_snapshot(index_folder).descriptors.shape == (61, 16)
+    set_projection(index_folder, None)
+    assert open_snapshot(index_folder).dimension == 192
+    assert not list(index_folder.glob("projection-*"))
     with pytest.raises(errors.EncoderError, match="too few"):
-        index.set_projection(made, 150)
+        set_projection(index_folder, 150)
 
 
-def test_status(made: Path, photos: Path, encoder: TinyEncoder) -> None:
+def test_status(index_folder: Path, photos: Path, encoder: TinyEncoder) -> None:
     (photos / "broken.jpg").write_bytes(b"")
-    index.update_index(made, [photos], encoder, labels="folders")
-    state = index.read_status(made)
+    update_index(index_folder, [photos], encoder, labels="folders")
+    state = read_status(index_folder)
     assert (state["photos"], state["classes"], state["labels"]) == (12, 3, "folders")
     assert [Path(bad["path"]).name for bad in state["unreadable"]] == ["broken.jpg"]
     assert not state["locked"]
     json.dumps(state)
 
 
-def test_thumbnails_outlive_the_photos(made: Path, photos: Path) -> None:
+def test_thumbnails_outlive_the_photos(index_folder: Path, photos: Path) -> None:
     shutil.rmtree(photos)
-    ids = index.open_snapshot(made).rows["id"].to_pylist()
-    thumbnails = index.read_thumbnails(made, [*ids, 10**6])
+    ids = open_snapshot(index_folder).rows["id"].to_pylist()
+    thumbnails = read_thumbnails(index_folder, [*ids, 10**6])
     assert all(data.startswith(b"\xff\xd8") for data in thumbnails[:-1])
     assert thumbnails[-1] == b""
 

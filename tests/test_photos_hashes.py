@@ -1,4 +1,4 @@
-"""Hashes, resizing, thumbnails, and the room's names."""
+"""Hashes, resizing, thumbnails, and the names of the package."""
 
 from __future__ import annotations
 

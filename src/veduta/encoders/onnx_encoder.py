@@ -100,7 +100,7 @@ class OnnxEncoder:
     ) -> NDArray[np.float32]:
         """Return another output of the graph for N prepared photos, (N, C) float32.
 
-        If the encoder has several sizes, this is the mean over them, weighted as they are.
+        If the encoder has several sizes, this is the mean over them, with the weights of the sizes.
 
         Args:
             prepared: results of `prepare`.

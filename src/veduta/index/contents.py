@@ -46,13 +46,13 @@ class IndexedPhoto:
 
 
 class Descriptors(NamedTuple):
-    """The descriptors of an index with the photos they belong to.
+    r"""The descriptors of an index with the photos they belong to.
 
     Attributes:
         vectors: (n, d) float16, unit rows, mapped into memory and read-only. If the index has a
             projection, they are projected.
         photos: n rows in the same order. Columns: `id` (int64), `path` (string; bytes that are not
-            UTF-8 are escaped as `\\xNN`), `label`, `width`, `height`, `taken`.
+            UTF-8 are escaped as `\xNN`), `label`, `width`, `height`, `taken`.
     """
 
     vectors: NDArray[np.float16]
