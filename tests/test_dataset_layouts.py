@@ -273,7 +273,7 @@ def test_train(layout: Layout, source: Path) -> None:
 
 def test_augment(layout: Layout, source: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from veduta.learn.augmentation.offline import augment_dataset
+    from veduta.learn.augmentation.augmented_dataset import CopyOptions, augment_dataset
     from veduta.learn.augmentation.steps import REPORTED, read_steps
 
     splits = {split for _, split in layout.rows.values()}
@@ -281,9 +281,10 @@ def test_augment(layout: Layout, source: Path, tmp_path: Path) -> None:
     dataset = read_dataset(source, keep_columns=True)
     out = tmp_path / "out"
     steps = read_steps(REPORTED)
-    done = augment_dataset(dataset, steps, out, part=part, every=splits == {""}, copies=1)
+    options = CopyOptions(split=part, all_photos=splits == {""}, copies=1)
+    done = augment_dataset(dataset, steps, out, options)
     copied = [path for path, (_, split) in layout.rows.items() if split == (part or "")]
-    assert (done.photos, done.chosen) == (len(layout.rows), len(copied))
+    assert (done.photos, done.copied) == (len(layout.rows), len(copied))
     # The labels file that it writes is read alike.
     again = rows_of(read_dataset(out, keep_columns=True))
     assert {path: again[path] for path in layout.rows} == layout.rows

@@ -15,11 +15,12 @@ from veduta.cli.progress import progress
 from veduta.text import count
 
 if TYPE_CHECKING:
+    from veduta.learn.augmentation.augmented_dataset import AugmentedDataset
     from veduta.learn.augmentation.catalogue import Word
-    from veduta.learn.augmentation.offline import Augmented
     from veduta.learn.augmentation.steps import Step
 
-_LISTED = 10  # photos left out; --json has all
+# --json lists all photos that were left out.
+MAX_PROBLEMS_LISTED = 10
 
 
 @click.command("augment")
@@ -40,10 +41,12 @@ _LISTED = 10  # photos left out; --json has all
 @click.option(
     "--steps",
     metavar="STEPS",
-    help="What is done: rotation=40,flip=horizontal,canny=0.8@0.1 (the last: to a tenth of the "
-    "photos).  [default: with --out rotation, shift, shear, zoom and flip; each with --preview]",
+    help="Steps, such as rotation=40,flip=horizontal,canny=0.8@0.1 (the last one changes a tenth "
+    "of the photos).  [default: rotation, shift, shear, zoom, flip with --out; all with --preview]",
 )
-@click.option("--recipe", metavar="NAME", help="What a recipe does: its name or its .toml file.")
+@click.option(
+    "--recipe", metavar="NAME", help="Take the steps of a recipe: its name or its .toml file."
+)
 @click.option(
     "--copies",
     type=click.IntRange(1, 1000),
@@ -55,9 +58,7 @@ _LISTED = 10  # photos left out; --json has all
 @click.option(
     "--column", default="split", show_default=True, metavar="NAME", help="Column of the split."
 )
-@click.option(
-    "--part", metavar="WORD", help="Part of the split whose photos are copied.  [default: train]"
-)
+@click.option("--part", metavar="WORD", help="Split whose photos are copied.  [default: train]")
 @click.option("--all", "every", is_flag=True, help="Copy all photos of a dataset without a split.")
 @click.option(
     "--side",
@@ -65,14 +66,14 @@ _LISTED = 10  # photos left out; --json has all
     default=1024,
     show_default=True,
     metavar="PIXELS",
-    help="Long side of a copy at most.",
+    help="Maximal long side of a copy.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Another seed, other draws.",
+    help="Decides the random draws.",
 )
 @json_option
 def command(
@@ -98,17 +99,17 @@ def command(
     veduta augment photo.jpg --preview sheet.png
     veduta augment DATASET --out DIR --copies 5 --steps rotation=40,zoom=0.2
 
-    Only training photos are copied; those of other parts (validation, test, query, gallery…) come
-    over as they are, so that nothing leaks. DIR gets a labels.csv with the columns of DATASET's own
-    and one more: original_photo, the photo that a row is, or is a copy of. A dataset without a
-    split is refused: split it first, or copy --all and then split the result with
-    `veduta split DIR --group-column original_photo`. DATASET is not changed. An interrupted run
-    goes on where it was.
+    Only training photos are copied. Photos of other splits (validation, test, query, gallery…) stay
+    unchanged, so no copy of a test photo is trained on. DIR gets a labels.csv with the columns of
+    DATASET and one more: original_photo, the photo that a row is, or is a copy of. A dataset
+    without a split is refused: split it first, or copy --all and then split the result with
+    `veduta split DIR --group-column original_photo`. DATASET is not changed. After an interruption,
+    the same command continues.
     """
     if listed + (preview is not None) + (out is not None) != 1:
-        raise click.UsageError("Wanted is one of --list, --preview FILE and --out DIR.")
+        raise click.UsageError("Give one of --list, --preview FILE and --out DIR.")
     if listed:
-        _list(as_json)
+        _print_words(as_json=as_json)
         return
     if source is None:
         raise click.UsageError("Name a photo or a dataset.")
@@ -116,33 +117,29 @@ def command(
         raise click.UsageError("Either --steps or --recipe.")
     if every and part is not None:
         raise click.UsageError("Either --all or --part.")
-    chosen = _steps(steps, recipe)
+    chosen_steps = _steps(steps, recipe)
     if preview is not None:
-        _preview(source, preview, chosen, seed, as_json)
+        _write_preview(source, preview, chosen_steps, seed, as_json=as_json)
     elif out is not None:
         from veduta.datasets import read_dataset
-        from veduta.learn.augmentation.offline import augment_dataset
+        from veduta.learn.augmentation.augmented_dataset import CopyOptions, augment_dataset
         from veduta.learn.augmentation.steps import REPORTED, read_steps
 
-        table = read_dataset(source, labels=labels, split_column=column, keep_columns=True)
+        options = CopyOptions(column, part, every, copies, side, seed)
+        dataset = read_dataset(source, labels=labels, split_column=column, keep_columns=True)
         with progress("Augmenting", quiet=as_json) as advance:
-            done = augment_dataset(
-                table,
-                chosen or read_steps(REPORTED),
+            augmented = augment_dataset(
+                dataset,
+                chosen_steps or read_steps(REPORTED),
                 out,
-                column=column,
-                part=part,
-                every=every,
-                copies=copies,
-                side=side,
-                seed=seed,
+                options,
                 on_progress=advance,
             )
-        _tell(done, grouped=every, as_json=as_json)
+        _print_result(augmented, advise_split=every, as_json=as_json)
 
 
 def _steps(text: str | None, recipe: str | None) -> tuple[Step, ...]:
-    """Return the steps that the call names; none where it names none."""
+    """Return the steps of --steps or --recipe, or none without these options."""
     from veduta.errors import RecipeError, readable
     from veduta.learn.augmentation.steps import parse_steps, read_steps
 
@@ -154,11 +151,11 @@ def _steps(text: str | None, recipe: str | None) -> tuple[Step, ...]:
 
         tables = open_recipe(recipe).augment
         if not tables:
-            raise RecipeError(f"the recipe {readable(recipe)!r} augments nothing; name --steps")
+            raise RecipeError(f"the recipe {readable(recipe)!r} has no augment; use --steps")
     return read_steps(tables)
 
 
-def _list(as_json: bool) -> None:
+def _print_words(*, as_json: bool) -> None:
     from veduta.learn.augmentation import catalogue
 
     if as_json:
@@ -166,15 +163,15 @@ def _list(as_json: bool) -> None:
         return
     for kind in catalogue.KINDS:
         click.echo(kind)
-        for word in catalogue.named(kind):
+        for word in catalogue.words_of(kind):
             for line in _word_lines(word):
                 click.echo(line)
         click.echo()
     click.echo(
         fill(
-            "A photo's strength is drawn evenly: from 0 to the value, or (±) from -value to value; "
-            "(=) it is the value. Probability 1 but where another is said; @ sets one: "
-            "canny=0.8@0.1.",
+            "The strength for a photo is drawn uniformly from 0 to the value, or (±) from -value "
+            "to value; (=) it is the value. The probability is 1 unless another one is named; @ "
+            "sets it: canny=0.8@0.1.",
             80,
         )
     )
@@ -183,31 +180,33 @@ def _list(as_json: bool) -> None:
 def _word_lines(word: Word) -> Iterator[str]:
     value = word.default if isinstance(word.default, str) else f"{word.default:g}"
     sign = {"both ways": "±", "up to": " ", "exactly": "="}[word.drawn]
-    chance = "" if word.probability == 1 else f"; probability {word.probability:g}"
-    head = f"  {f'{word.name}={value}':21} {sign} "
-    yield fill(word.about, 80, initial_indent=head, subsequent_indent=" " * len(head))
-    facts = f"{word.range} ({word.unit}){chance}; {', '.join(word.source)}"
+    probability = "" if word.probability == 1 else f"; probability {word.probability:g}"
+    start = f"  {f'{word.name}={value}':21} {sign} "
+    yield fill(word.about, 80, initial_indent=start, subsequent_indent=" " * len(start))
+    facts = f"{word.range} ({word.unit}){probability}; {', '.join(word.source)}"
     yield fill(facts, 80, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
-def _preview(source: Path, file: Path, steps: Sequence[Step], seed: int, as_json: bool) -> None:
+def _write_preview(
+    source: Path, file: Path, steps: Sequence[Step], seed: int, *, as_json: bool
+) -> None:
     if file.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise click.BadParameter(f"{shown(file)}: wanted a .png or a .jpg file.")
+        raise click.BadParameter(f"{shown(file)}: expected a .png or a .jpg file.")
     from veduta.learn.augmentation import compose
     from veduta.learn.augmentation.catalogue import WORDS
     from veduta.learn.augmentation.steps import read_steps
 
-    photos, left_out = _some_photos(source)
-    each = steps or read_steps([{name: True} for name in WORDS])
-    # Alone, a step is shown at work; together, they are as likely as they say.
-    rows = [(step.text, compose([{**step.as_json(), "probability": 1}])) for step in each]
+    photos, problems = _sample_photos(source)
+    shown_steps = steps or read_steps([{name: True} for name in WORDS])
+    # In a row of its own, a step changes every photo. All steps together have their probabilities.
+    rows = [(step.text, compose([{**step.as_json(), "probability": 1}])) for step in shown_steps]
     if steps:
         rows.append(("all of them", compose([step.as_json() for step in steps])))
-    from veduta.learn.augmentation.sheet import draw_sheet, write_sheet
+    from veduta.learn.augmentation.preview import draw_preview, write_preview
 
-    sheet = draw_sheet(photos, rows, seed=seed)
+    sheet = draw_preview(photos, rows, seed=seed)
     try:
-        write_sheet(file, sheet)
+        write_preview(file, sheet)
     except OSError as error:
         raise click.BadParameter(f"{shown(file)}: {error.strerror or error}.") from error
     if as_json:
@@ -217,72 +216,73 @@ def _preview(source: Path, file: Path, steps: Sequence[Step], seed: int, as_json
                 "photos": len(photos),
                 "rows": [name for name, _ in rows],
                 "seed": seed,
-                "problems": left_out,
+                "problems": problems,
             }
         )
         return
     click.echo(f"wrote {shown(file)}: {count(len(rows), 'row')}, seed {seed}")
-    _say(left_out)
+    _print_problems(problems)
 
 
-def _some_photos(source: Path) -> tuple[list[Any], list[str]]:
-    """Return the pixels of a photo, or of some from all over a folder; and what did not decode."""
+def _sample_photos(source: Path) -> tuple[list[Any], list[str]]:
+    """Return the pixels of a photo, or of some from all over a folder; and those that failed."""
     from veduta.cli.photo_arguments import named_photos
     from veduta.errors import PhotoError
-    from veduta.learn.augmentation.sheet import DRAWS
+    from veduta.learn.augmentation.preview import PHOTOS_IN_ROW
     from veduta.photos import load
 
-    names = named_photos([source])
+    files = named_photos([source])
     if source.is_dir():
-        # Spread first, then the others, should some of those not decode.
-        spread = names[:: max(1, len(names) // DRAWS)]
-        names = list(dict.fromkeys([*spread, *names]))
+        # Photos at equal distances come first. The others follow in case these do not decode.
+        spread = files[:: max(1, len(files) // PHOTOS_IN_ROW)]
+        files = list(dict.fromkeys([*spread, *files]))
     photos: list[Any] = []
-    left_out: list[str] = []
-    for name in names:
+    problems: list[str] = []
+    for file in files:
         try:
-            photos.append(load(name, at_least=320).pixels)
+            photos.append(load(file, at_least=320).pixels)
         except PhotoError as error:
-            if len(left_out) + 1 == len(names):
+            if len(problems) + 1 == len(files):
                 raise
-            left_out.append(str(error))
-        if len(photos) == DRAWS:
+            problems.append(str(error))
+        if len(photos) == PHOTOS_IN_ROW:
             break
-    return photos, left_out
+    return photos, problems
 
 
-def _tell(done: Augmented, *, grouped: bool, as_json: bool) -> None:
+def _print_result(augmented: AugmentedDataset, *, advise_split: bool, as_json: bool) -> None:
     from veduta.datasets.dataset import ORIGINAL_PHOTO_COLUMN
 
+    folder = shown(augmented.folder)
     if as_json:
         print_json(
             {
-                "folder": str(done.folder),
-                "photos": done.photos,
-                "copied": done.chosen,
-                "copies": done.copies,
-                "kept": done.kept,
+                "folder": str(augmented.folder),
+                "photos": augmented.photos,
+                "copied": augmented.copied,
+                "copies": augmented.copies,
+                "kept": augmented.kept,
                 "group_column": ORIGINAL_PHOTO_COLUMN,
-                "problems": list(done.problems),
+                "problems": list(augmented.problems),
             }
         )
         return
     click.echo(
-        f"wrote {shown(done.folder)}: {count(done.photos, 'photo')} as they were, "
-        f"{done.copies:,} changed copies of {done.chosen:,} of them"
+        f"wrote {folder}: {count(augmented.photos, 'unchanged photo')}, and "
+        f"{augmented.copies:,} changed copies of {augmented.copied:,} of them"
     )
-    if done.kept:
-        click.echo(f"  {count(done.kept, 'file')} of them by the run that was interrupted")
-    if grouped:
-        options = f"--group-column {ORIGINAL_PHOTO_COLUMN}"
-        click.echo(f"split it with: veduta split {shown(done.folder)} {options}")
-    _say(done.problems)
+    if augmented.kept:
+        click.echo(f"  the interrupted run had written {count(augmented.kept, 'file')} of them")
+    if advise_split:
+        click.echo(f"split it with: veduta split {folder} --group-column {ORIGINAL_PHOTO_COLUMN}")
+    _print_problems(augmented.problems)
 
 
-def _say(problems: Sequence[str]) -> None:
+def _print_problems(problems: Sequence[str]) -> None:
     from veduta.errors import readable
 
-    for problem in problems[:_LISTED]:
+    for problem in problems[:MAX_PROBLEMS_LISTED]:
         click.echo(f"veduta: {readable(problem)}", err=True)
-    if len(problems) > _LISTED:
-        click.echo(f"veduta: and {len(problems) - _LISTED:,} more; --json lists all", err=True)
+    if len(problems) > MAX_PROBLEMS_LISTED:
+        hidden = len(problems) - MAX_PROBLEMS_LISTED
+        click.echo(f"veduta: and {hidden:,} more; --json lists all", err=True)

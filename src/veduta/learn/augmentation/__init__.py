@@ -1,8 +1,8 @@
-"""Changed copies of training photos: what a recipe's `augment` and `veduta augment` name.
+"""Changed copies of training photos: the steps of a recipe's `augment` and of `veduta augment`.
 
-`catalogue` has the words, `steps` reads them, `geometry`, `framing`, `colour`, `noise`, `blur`,
-`morphology` and `edges` do them, `composing` strings them together as a torchvision transform;
-`sheet` shows them, `offline` writes copies into a new dataset.
+`catalogue` lists the words, and `steps` reads them. `geometry`, `cropping`, `colour`, `noise`,
+`blur`, `morphology` and `edges` change photos, and `composing` makes one torchvision transform of
+them. `preview` draws a contact sheet, and `augmented_dataset` writes copies into a new dataset.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ __all__ = ["compose"]
 
 
 def compose(steps: Sequence[Mapping[str, Any]]) -> Callable[[Tensor], Tensor]:
-    """Return a torchvision transform that takes the steps in order.
+    """Return a torchvision transform that applies the steps in order.
 
-    It maps a photo, a uint8 tensor (3, H, W), to another of that shape and type, and never writes
-    into the one it is given. All chance comes from torch's default generator: `torch.manual_seed`
-    repeats it.
+    It maps a photo, a uint8 tensor (3, H, W), to another of the same shape and type, and never
+    changes the photo that it is given. All random numbers come from torch's default generator, so
+    `torch.manual_seed` repeats them.
 
     Args:
-        steps: tables of one word and its value, such as {"rotation": 40}, as `catalogue` lists
-            them; True for its usual value. `probability` beside it: how often it is done.
+        steps: tables of one word of the `catalogue` and its value, such as {"rotation": 40}; True
+            stands for its usual value. `probability` beside it is the share of photos that it
+            changes.
 
     Raises:
-        RecipeError: there is no such word (the nearest is named), or the value is out of range.
+        RecipeError: there is no such word (a similar one is named), or a value is out of range.
         LearnError: torch or torchvision is not installed.
     """
     from veduta.learn.augmentation.steps import read_steps
 
     read = read_steps(steps)
-    from veduta.learn.augmentation.composing import composed
+    from veduta.learn.augmentation.composing import compose_steps
 
-    made: Callable[[Tensor], Tensor] = composed(read)
-    return made
+    transform: Callable[[Tensor], Tensor] = compose_steps(read)
+    return transform

@@ -1,4 +1,4 @@
-"""Colours: functions of a uint8 photo (3, H, W) and a strength; 0 leaves the photo as it is."""
+"""Colours: functions of a uint8 photo (3, H, W) and a strength; 0 changes nothing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from veduta.learn.augmentation.pixels import Pixels, of_pixels
+from veduta.learn.augmentation.pixels import Pixels, on_pixels
 
 __all__ = ["brightness", "contrast", "grey", "light", "saturation", "sharpness"]
 
-# Of Pillow's filter SMOOTH, which torchvision's sharpness uses too, in ten times the time.
-_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+# Pillow's filter SMOOTH. torchvision uses it too for sharpness, but takes ten times as long.
+_SMOOTHING_KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
 
 def brightness(photo: Tensor, strength: float) -> Tensor:
     """Multiply all values by 1 + `strength`, which is in [-1, 1]."""
-    # A whole number as the factor would overflow within torchvision.
+    # With an integer factor torchvision would overflow.
     changed: Tensor = functional.adjust_brightness(photo, 1.0 + strength)
     return changed
 
@@ -41,13 +41,13 @@ def saturation(photo: Tensor, strength: float) -> Tensor:
     return changed
 
 
-@of_pixels
+@on_pixels
 def sharpness(pixels: Pixels, strength: float) -> Pixels:
     """Multiply the distance from a smoothed photo by 1 + `strength`, in [-1, 1].
 
-    The outermost pixels stay as they are.
+    The outermost pixels are not changed.
     """
-    smooth = cv2.filter2D(pixels, -1, _SMOOTH)
+    smooth = cv2.filter2D(pixels, -1, _SMOOTHING_KERNEL)
     sharper: Pixels = cv2.addWeighted(pixels, 1 + strength, smooth, -strength, 0)
     inside = (slice(1, -1), slice(1, -1))
     changed = pixels.copy()
@@ -56,5 +56,5 @@ def sharpness(pixels: Pixels, strength: float) -> Pixels:
 
 
 def grey(photo: Tensor, strength: float) -> Tensor:
-    """Take a share of the colour away, in [0, 1]; with 1 the three values of a pixel are equal."""
+    """Remove a share of the colour, in [0, 1]; with 1 the three values of a pixel are equal."""
     return saturation(photo, -strength)

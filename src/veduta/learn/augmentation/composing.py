@@ -18,11 +18,11 @@ except ImportError as error:
         f"augmentation needs torch and torchvision ({error}): pip install 'veduta[train]'"
     ) from error
 
-from veduta.learn.augmentation import blur, colour, edges, framing, morphology, noise
-from veduta.learn.augmentation.chance import both_ways, happens, up_to
+from veduta.learn.augmentation import blur, colour, cropping, edges, morphology, noise
 from veduta.learn.augmentation.geometry import Warp
+from veduta.learn.augmentation.random_draws import happens, symmetric, up_to
 
-__all__ = ["FUNCTIONS", "Effect", "composed"]
+__all__ = ["FUNCTIONS", "Effect", "compose_steps"]
 
 Function = Callable[[Tensor, float], Tensor]
 
@@ -51,16 +51,16 @@ FUNCTIONS: dict[str, Function] = {
         morphology.gradient,
         edges.canny,
         edges.edges,
-        framing.crop,
-        framing.pad,
-        framing.resize,
-        framing.superpixels,
+        cropping.crop,
+        cropping.pad,
+        cropping.resize,
+        cropping.superpixels,
     )
 }
-"""Of every word but the geometric ones: uint8 (3, H, W) and a strength to uint8 (3, H, W)."""
+"""Word → function from uint8 (3, H, W) and a strength to uint8 (3, H, W), except for geometry."""
 
 _DRAWS: dict[str, Callable[[float], float]] = {
-    "both ways": both_ways,
+    "both ways": symmetric,
     "up to": up_to,
     "exactly": float,
 }
@@ -85,21 +85,21 @@ class Effect(v2.Transform):  # type: ignore[misc]
         return inpt if params["strength"] is None else self.function(inpt, params["strength"])
 
 
-class _Photo(v2.Transform):  # type: ignore[misc]
-    """Lets photos pass and refuses anything else; at the end, lays out planes again."""
+class _ContiguousPhoto(v2.Transform):  # type: ignore[misc]
+    """Refuses anything but a photo, and returns it contiguous."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not isinstance(inpt, Tensor) or inpt.dtype != torch.uint8 or inpt.ndim != 3:
-            raise TypeError("a photo is wanted: a uint8 tensor of shape (3, H, W)")
+            raise TypeError("expected a photo: a uint8 tensor of shape (3, H, W)")
         if inpt.shape[0] != 3 or not inpt.numel():
-            raise TypeError(f"a photo of shape (3, H, W) is wanted, not {tuple(inpt.shape)}")
+            raise TypeError(f"expected a photo of shape (3, H, W), not {tuple(inpt.shape)}")
         return inpt.contiguous()
 
 
-def composed(steps: Sequence[Step]) -> v2.Transform:
-    """Return the steps as one transform, geometric ones that stand together as one warp."""
-    made: list[v2.Transform] = [_Photo()]
-    for geometric, group in groupby(steps, key=lambda step: step.word.kind == "geometry"):
-        together = list(group)
-        made += [Warp(together)] if geometric else map(Effect, together)
-    return v2.Compose([*made, _Photo()])
+def compose_steps(steps: Sequence[Step]) -> v2.Transform:
+    """Return the steps as one transform. Neighbouring geometric steps become one warp."""
+    transforms: list[v2.Transform] = [_ContiguousPhoto()]
+    for is_geometry, group in groupby(steps, key=lambda step: step.word.kind == "geometry"):
+        neighbours = list(group)
+        transforms += [Warp(neighbours)] if is_geometry else map(Effect, neighbours)
+    return v2.Compose([*transforms, _ContiguousPhoto()])

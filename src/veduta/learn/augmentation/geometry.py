@@ -1,8 +1,9 @@
-"""Turns, moves, shears, stretches and mirrorings: one warp for all that stand next to each other.
+"""Rotation, shift, shear, zoom and flip: neighbouring steps become one warp.
 
-Places are (x, y, 1) in pixels from the photo's centre, x to the right, y down. A matrix (3, 3) says
-from which place of the photo each place of the result is taken, as in Keras' ImageDataGenerator,
-whose draws and order these are. Beyond the border the nearest pixel repeats (Keras' "nearest").
+Points are (x, y, 1) in pixels from the photo's centre, x to the right, y down. A matrix (3, 3) maps
+each point of the result to the point of the photo that it is taken from, as in Keras'
+ImageDataGenerator, which also has the same draws and the same order. Beyond the border the nearest
+pixel repeats (Keras' "nearest").
 """
 
 from __future__ import annotations
@@ -19,53 +20,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import v2
 
-from veduta.learn.augmentation.chance import both_ways, happens
 from veduta.learn.augmentation.pixels import as_photo, as_pixels
+from veduta.learn.augmentation.random_draws import happens, symmetric
 from veduta.learn.augmentation.steps import Step
 
-__all__ = ["Warp", "flipped", "rotated", "sheared", "shifted", "warp", "zoomed"]
+__all__ = ["Warp", "flip", "rotation", "shear", "shift", "warp", "zoom"]
 
 Matrix = NDArray[np.float64]
 
 
-def rotated(degrees: float) -> Matrix:
-    """Turn the photo anticlockwise."""
-    turn = radians(degrees)
-    return np.array([[cos(turn), -sin(turn), 0], [sin(turn), cos(turn), 0], [0, 0, 1]])
+def rotation(degrees: float) -> Matrix:
+    """Return the matrix that turns the photo anticlockwise."""
+    angle = radians(degrees)
+    return np.array([[cos(angle), -sin(angle), 0], [sin(angle), cos(angle), 0], [0, 0, 1]])
 
 
-def shifted(left: float, up: float) -> Matrix:
-    """Move the photo by pixels."""
+def shift(left: float, up: float) -> Matrix:
+    """Return the matrix that moves the photo by pixels."""
     return np.array([[1, 0, left], [0, 1, up], [0, 0, 1]], np.float64)
 
 
-def sheared(degrees: float) -> Matrix:
-    """Shear the photo: what is level slopes by the angle, and is as long as before."""
-    slope = radians(degrees)
-    return np.array([[cos(slope), 0, 0], [-sin(slope), 1, 0], [0, 0, 1]])
+def shear(degrees: float) -> Matrix:
+    """Return the matrix that tilts horizontal lines by an angle and keeps their length."""
+    angle = radians(degrees)
+    return np.array([[cos(angle), 0, 0], [-sin(angle), 1, 0], [0, 0, 1]])
 
 
-def zoomed(across: float, down: float) -> Matrix:
-    """Show so many times the photo's width and height: below 1 enlarges it."""
-    return np.diag([across, down, 1.0])
+def zoom(horizontal: float, vertical: float) -> Matrix:
+    """Return the matrix that shows multiples of the photo's sides; below 1 it enlarges."""
+    return np.diag([horizontal, vertical, 1.0])
 
 
-def flipped(across: bool, down: bool) -> Matrix:
-    """Mirror the photo left to right, top to bottom."""
-    return np.diag([-1.0 if across else 1.0, -1.0 if down else 1.0, 1.0])
+def flip(*, horizontal: bool, vertical: bool) -> Matrix:
+    """Return the matrix that mirrors the photo left to right, top to bottom, or both."""
+    return np.diag([-1.0 if horizontal else 1.0, -1.0 if vertical else 1.0, 1.0])
 
 
 def warp(photo: Tensor, matrix: Matrix) -> Tensor:
-    """Return a uint8 photo (3, H, W) taken from where the matrix says, bilinearly."""
+    """Return a uint8 photo (3, H, W) with the bilinear value of the point of each pixel."""
     if np.array_equal(np.abs(matrix), np.eye(3)):
         mirrored = [axis for axis, sign in ((2, matrix[0, 0]), (1, matrix[1, 1])) if sign < 0]
         return photo.flip(mirrored) if mirrored else photo
     _, height, width = photo.shape
-    to_centre = shifted(-(width - 1) / 2, -(height - 1) / 2)
-    whole = shifted((width - 1) / 2, (height - 1) / 2) @ matrix @ to_centre
+    to_centre = shift(-(width - 1) / 2, -(height - 1) / 2)
+    to_corner = shift((width - 1) / 2, (height - 1) / 2)
     warped = cv2.warpAffine(
         as_pixels(photo),
-        whole[:2],
+        (to_corner @ matrix @ to_centre)[:2],
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
@@ -83,27 +84,29 @@ class Warp(v2.Transform):  # type: ignore[misc]
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw the matrix."""
         _, height, width = flat_inputs[0].shape
-        drawn = [_draw(step, width, height) for step in self.steps if happens(step.probability)]
-        return {"matrix": reduce(np.matmul, drawn, np.eye(3))}
+        matrices = [
+            _random_matrix(step, width, height) for step in self.steps if happens(step.probability)
+        ]
+        return {"matrix": reduce(np.matmul, matrices, np.eye(3))}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Warp one photo."""
         return warp(inpt, params["matrix"])
 
 
-def _draw(step: Step, width: int, height: int) -> Matrix:
+def _random_matrix(step: Step, width: int, height: int) -> Matrix:
     if isinstance(step.value, str):
         if step.value == "both":
-            across, down = (torch.rand(2) < 0.5).tolist()
-            return flipped(across, down)
-        return flipped(step.value == "horizontal", step.value == "vertical")
-    most = step.value
+            horizontal, vertical = (torch.rand(2) < 0.5).tolist()
+            return flip(horizontal=horizontal, vertical=vertical)
+        return flip(horizontal=step.value == "horizontal", vertical=step.value == "vertical")
+    limit = step.value
     match step.word.name:
         case "rotation":
-            return rotated(both_ways(most))
+            return rotation(symmetric(limit))
         case "shift":
-            return shifted(both_ways(most) * width, both_ways(most) * height)
+            return shift(symmetric(limit) * width, symmetric(limit) * height)
         case "shear":
-            return sheared(both_ways(most))
+            return shear(symmetric(limit))
         case _:
-            return zoomed(1 + both_ways(most), 1 + both_ways(most))
+            return zoom(1 + symmetric(limit), 1 + symmetric(limit))

@@ -1,7 +1,6 @@
 """Grey-scale morphology of each channel, with a square whose side is a share of the shorter side.
 
-The square's side is odd and 3 pixels at least; beyond the border there is nothing to be brighter or
-darker.
+The side is odd and at least 3 pixels. Places beyond the border of the photo do not count.
 """
 
 from __future__ import annotations
@@ -9,49 +8,48 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from veduta.learn.augmentation.pixels import Pixels, odd_side, of_pixels
+from veduta.learn.augmentation.pixels import Pixels, odd_side, on_pixels
 
 __all__ = ["black_hat", "dilation", "erosion", "gradient", "opening", "top_hat"]
 
 
-def _morphed(pixels: Pixels, operation: int, strength: float) -> Pixels:
+def _morphology(pixels: Pixels, operation: int, strength: float) -> Pixels:
     side = odd_side(pixels, strength)
-    square = np.ones((side, side), np.uint8)
-    morphed: Pixels = cv2.morphologyEx(pixels, operation, square)
-    return morphed
+    changed: Pixels = cv2.morphologyEx(pixels, operation, np.ones((side, side), np.uint8))
+    return changed
 
 
-@of_pixels
+@on_pixels
 def erosion(pixels: Pixels, strength: float) -> Pixels:
     """Take the darkest value of the square."""
-    return _morphed(pixels, cv2.MORPH_ERODE, strength)
+    return _morphology(pixels, cv2.MORPH_ERODE, strength)
 
 
-@of_pixels
+@on_pixels
 def dilation(pixels: Pixels, strength: float) -> Pixels:
     """Take the brightest value of the square."""
-    return _morphed(pixels, cv2.MORPH_DILATE, strength)
+    return _morphology(pixels, cv2.MORPH_DILATE, strength)
 
 
-@of_pixels
+@on_pixels
 def opening(pixels: Pixels, strength: float) -> Pixels:
-    """Erode, then dilate: bright details go."""
-    return _morphed(pixels, cv2.MORPH_OPEN, strength)
+    """Erode, then dilate, which removes bright details."""
+    return _morphology(pixels, cv2.MORPH_OPEN, strength)
 
 
-@of_pixels
+@on_pixels
 def gradient(pixels: Pixels, strength: float) -> Pixels:
-    """Take the dilation less the erosion: outlines on black."""
-    return _morphed(pixels, cv2.MORPH_GRADIENT, strength)
+    """Subtract the erosion from the dilation: outlines on black."""
+    return _morphology(pixels, cv2.MORPH_GRADIENT, strength)
 
 
-@of_pixels
+@on_pixels
 def black_hat(pixels: Pixels, strength: float) -> Pixels:
-    """Take the closing less the photo: dark details, bright on black."""
-    return _morphed(pixels, cv2.MORPH_BLACKHAT, strength)
+    """Subtract the photo from its closing: dark details become bright, on black."""
+    return _morphology(pixels, cv2.MORPH_BLACKHAT, strength)
 
 
-@of_pixels
+@on_pixels
 def top_hat(pixels: Pixels, strength: float) -> Pixels:
-    """Take the photo less its opening: bright details on black."""
-    return _morphed(pixels, cv2.MORPH_TOPHAT, strength)
+    """Subtract its opening from the photo: bright details on black."""
+    return _morphology(pixels, cv2.MORPH_TOPHAT, strength)

@@ -9,22 +9,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from veduta.learn.augmentation.pixels import Pixels, of_pixels
+from veduta.learn.augmentation.pixels import Pixels, on_pixels
 
 __all__ = ["gaussian_noise", "paper_noise", "pepper", "salt_and_pepper"]
 
 _WHITE = 255
 
+# Amplitude and size of the grain, fibres and blots of paper, in pixels of a photo whose shorter
+# side has 256.
+_PAPER_TEXTURE = ((0.5, 0.6), (0.6, 2.0), (0.6, 16.0))
+
 
 def gaussian_noise(photo: Tensor, strength: float) -> Tensor:
-    """Add normal noise to every value; `strength`: standard deviation in parts of white."""
+    """Add normal noise to every value; `strength` is its standard deviation as a share of white."""
     noisy: Tensor = functional.gaussian_noise(photo, mean=0.0, sigma=strength, clip=True)
     return noisy
 
 
-@of_pixels
+@on_pixels
 def salt_and_pepper(pixels: Pixels, strength: float) -> Pixels:
-    """Make a share of the pixels white or black, each as often."""
+    """Make a share of the pixels white or black, each with the same probability."""
     drawn = torch.rand(pixels.shape[:2]).numpy()
     noisy = pixels.copy()
     noisy[drawn < strength] = _WHITE
@@ -32,7 +36,7 @@ def salt_and_pepper(pixels: Pixels, strength: float) -> Pixels:
     return noisy
 
 
-@of_pixels
+@on_pixels
 def pepper(pixels: Pixels, strength: float) -> Pixels:
     """Make a share of the pixels black."""
     noisy = pixels.copy()
@@ -40,30 +44,29 @@ def pepper(pixels: Pixels, strength: float) -> Pixels:
     return noisy
 
 
-@of_pixels
+@on_pixels
 def paper_noise(pixels: Pixels, strength: float) -> Pixels:
-    """Darken by the texture of paper: grain, fibres and blots, alike in all channels.
+    """Darken the photo by the texture of paper, the same in all channels.
 
-    `strength`: how much of its light a pixel in the deepest hollow loses.
+    The strength is the share of light that a pixel in the deepest hollow loses.
     """
     height, width = pixels.shape[:2]
     unit = max(1.0, min(height, width) / 256)
     relief = sum(
-        share * _bumps(height, width, size * unit)
-        for share, size in ((0.5, 0.6), (0.6, 2.0), (0.6, 16.0))
+        amplitude * _smooth_noise(height, width, size * unit) for amplitude, size in _PAPER_TEXTURE
     )
     kept = 1 - strength * np.clip(0.5 + relief / 4, 0, 1)
     darkened: Pixels = np.rint(pixels * kept[..., None]).astype(np.uint8)
     return darkened
 
 
-def _bumps(height: int, width: int, size: float) -> NDArray[np.float32]:
-    """Return smooth noise (H, W) of mean 0 and variance 1 whose bumps are about `size` pixels."""
-    # Drawn coarsely and enlarged: the blur of a large bump would take most of the time.
+def _smooth_noise(height: int, width: int, size: float) -> NDArray[np.float32]:
+    """Return noise (H, W) of mean 0 and variance 1 with bumps of about `size` pixels."""
+    # The blur of large bumps would take most of the time, so they are drawn small and enlarged.
     step = max(1, int(size / 2))
     rows, columns = -(-height // step) + 1, -(-width // step) + 1
     bumps = cv2.GaussianBlur(torch.randn(rows, columns).numpy(), (0, 0), size / step)
     bumps = cv2.resize(bumps, (columns * step, rows * step), interpolation=cv2.INTER_LINEAR)
     bumps = bumps[:height, :width]
-    normed: NDArray[np.float32] = (bumps - bumps.mean()) / max(float(bumps.std()), 1e-6)
-    return normed
+    scaled: NDArray[np.float32] = (bumps - bumps.mean()) / max(float(bumps.std()), 1e-6)
+    return scaled

@@ -1,4 +1,4 @@
-"""Steps as recipes and command lines write them, checked against the catalogue; without torch."""
+"""Steps from recipes and command lines, checked against the catalogue. Does not need torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ REPORTED: tuple[Mapping[str, Any], ...] = (
     {"zoom": 0.2},
     {"flip": "horizontal"},
 )
-"""What the image search competition's report does to its photos, five times each."""
+"""The augmentation of the image search competition's report, which makes five copies of a photo."""
 
 _PROBABILITY = "probability"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A word with its value, and the probability that a photo is changed by it."""
+    """One step of an augmentation.
+
+    Attributes:
+        word: the transform.
+        value: its strength, or the direction of a flip.
+        probability: of a photo to be changed.
+    """
 
     word: Word
     value: float | str
@@ -35,7 +41,7 @@ class Step:
 
     @property
     def text(self) -> str:
-        """The step as a command line has it."""
+        """The step as on a command line."""
         value = self.value if isinstance(self.value, str) else f"{self.value:g}"
         return f"{self.word.name}={value}"
 
@@ -47,34 +53,46 @@ class Step:
 def read_steps(steps: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
     """Check the tables of a recipe's `augment`.
 
+    Args:
+        steps: tables of one word and its value, and perhaps a probability.
+
+    Returns:
+        The steps in their order.
+
     Raises:
-        RecipeError: a table has not one word; there is no such word (the nearest is named); a value
-            is out of range (which is said).
+        RecipeError: a table does not have exactly one word; there is no such word (a similar one is
+            named); or a value is out of range (which is named).
     """
-    return tuple(_step(step, f"augment.{place}") for place, step in enumerate(steps))
+    return tuple(_step(step, f"augment.{number}") for number, step in enumerate(steps))
 
 
 def parse_steps(text: str) -> list[dict[str, Any]]:
     """Read steps from a command line: "rotation=40,flip=horizontal@0.3,grey".
 
-    A word without a value has its usual one; `@` is followed by the probability. What the words and
-    values are is for `read_steps` to check.
+    A word without a value gets its usual one. The probability follows after `@`. `read_steps`
+    checks the words and values.
+
+    Args:
+        text: the steps, with commas between them.
+
+    Returns:
+        The tables for `read_steps`.
 
     Raises:
-        RecipeError: a step is empty, or a probability is no number.
+        RecipeError: a step is empty, or a value or probability is missing after its sign.
     """
     steps = []
     for part in text.split(","):
-        written, at, chance = part.strip().partition("@")
-        name, equals, value = (piece.strip() for piece in written.partition("="))
-        if not name or (equals and not value) or (at and not chance.strip()):
+        word, at_sign, probability = part.strip().partition("@")
+        name, equals_sign, value = (piece.strip() for piece in word.partition("="))
+        if not name or (equals_sign and not value) or (at_sign and not probability.strip()):
             raise RecipeError(
-                f"--steps: {part.strip()!r} is no step; wanted is WORD, WORD=VALUE or "
+                f"--steps: {part.strip()!r} is not a step; expected WORD, WORD=VALUE or "
                 "WORD=VALUE@PROBABILITY, with commas between steps"
             )
-        step: dict[str, Any] = {name: _number_or_text(value) if equals else True}
-        if at:
-            step[_PROBABILITY] = _number_or_text(chance.strip())
+        step: dict[str, Any] = {name: _number_or_text(value) if equals_sign else True}
+        if at_sign:
+            step[_PROBABILITY] = _number_or_text(probability.strip())
         steps.append(step)
     return steps
 
@@ -86,41 +104,41 @@ def _number_or_text(text: str) -> float | str:
         return text
 
 
-def _step(step: Mapping[str, Any], at: str) -> Step:
+def _step(step: Mapping[str, Any], place: str) -> Step:
     if not isinstance(step, Mapping):
-        raise RecipeError(f"{at}: a table such as {{rotation = 40}} is wanted, not {step!r}")
+        raise RecipeError(f"{place}: expected a table such as {{rotation = 40}}, not {step!r}")
     names = [name for name in step if name != _PROBABILITY]
     for name in names:
         if name not in WORDS:
             advice = did_you_mean(str(name), WORDS) or f"known are {', '.join(WORDS)}"
-            raise RecipeError(f"{at}: no augmentation is called {str(name)!r}; {advice}")
+            raise RecipeError(f"{place}: unknown augmentation {str(name)!r}; {advice}")
     if len(names) != 1:
         found = " and ".join(names) or "none"
         raise RecipeError(
-            f"{at}: one word a table is wanted, such as {{rotation = 40}}, and beside it at most "
+            f"{place}: expected one word in each table, such as {{rotation = 40}}, and perhaps "
             f"{_PROBABILITY}; found {found}"
         )
     word = WORDS[names[0]]
-    value = _value(word, step[word.name], f"{at}.{word.name}")
-    chance = step.get(_PROBABILITY, word.probability)
-    if not _is_number(chance) or not 0 <= chance <= 1:
+    value = _value(word, step[word.name], f"{place}.{word.name}")
+    probability = step.get(_PROBABILITY, word.probability)
+    if not _is_number(probability) or not 0 <= probability <= 1:
         raise RecipeError(
-            f"{at}.{_PROBABILITY}: a number from 0 to 1 is wanted, not {_said(chance)}"
+            f"{place}.{_PROBABILITY}: expected a number from 0 to 1, not {_as_text(probability)}"
         )
-    return Step(word, value, float(chance))
+    return Step(word, value, float(probability))
 
 
-def _value(word: Word, value: Any, at: str) -> float | str:
+def _value(word: Word, value: Any, place: str) -> float | str:
     if value is True:
         return word.default
     if word.name == "flip":
         if value not in FLIPS:
-            raise RecipeError(f"{at}: {_said(value)} is none of {', '.join(FLIPS)}")
+            raise RecipeError(f"{place}: expected one of {', '.join(FLIPS)}, not {_as_text(value)}")
         return str(value)
     if not _is_number(value) or not word.low <= value <= word.high:
         raise RecipeError(
-            f"{at}: a number from {word.low:g} to {word.high:g} ({word.unit}) is wanted, "
-            f"not {_said(value)}"
+            f"{place}: expected a number from {word.low:g} to {word.high:g} ({word.unit}), "
+            f"not {_as_text(value)}"
         )
     return float(value)
 
@@ -129,5 +147,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else repr(value)
