@@ -357,10 +357,10 @@ def _print_recognition(evaluation: RecognitionEvaluation) -> None:
     named = "never" if threshold is None else f"from a confidence of {threshold:.2f} on"
     click.echo(f"  named {named}, for a precision of {settings['precision']:.0%}")
     if settings["learned"]:
-        learned = f"learned from {count(settings['learned_from'], 'question')} to the gallery"
+        held_out = count(settings["learned_from"], "held-out photo")
+        click.echo(f"  confidence calibrated on {held_out} of the gallery")
     else:
-        learned = "too few labelled photos to learn that from: as on other collections"
-    click.echo(f"  {learned}")
+        click.echo("  confidence of other collections: too few labelled photos to calibrate it")
 
 
 def _print_revisited(evaluation: RevisitedEvaluation) -> None:

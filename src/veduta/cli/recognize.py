@@ -107,9 +107,9 @@ def command(
 ) -> int:
     """Name what each PHOTO shows, by the labelled photos of an index, or say that it is unknown.
 
-    A PHOTO that is a folder stands for the photos in it. One that cannot be read is reported and
-    the others are recognised (exit code 3). The first run on an index learns how far answers can be
-    trusted, from the index itself.
+    A PHOTO that is a folder stands for the photos in it. A photo that cannot be read is reported,
+    and the others are recognised (exit code 3). The first run on an index trains a recogniser and
+    calibrates its confidence on the photos of the index, which takes a while.
     """
     _check(photos, folder, labels, list_file, export, model)
     outsiders = not ignore_unlabelled
@@ -175,7 +175,7 @@ def _export(index_path: Path, export: Path, *, outsiders: bool, quiet: bool) -> 
     from veduta import api
 
     index = api.open(index_path)
-    with progress("Learning", "questions", quiet=quiet) as advance:
+    with progress("Learning", quiet=quiet) as advance:
         index.export_model(export, outsiders=outsiders, on_progress=advance)
     _warn(index.recognizer("linear", outsiders=outsiders))
     click.echo(f"wrote {shown(export)}", err=True)
@@ -201,14 +201,14 @@ def _recognizer(
         if not loaded.confidence.examples:
             click.echo(
                 "veduta: the run had too few validation photos to calibrate the confidence; "
-                "confidences are the network's own.",
+                "it is that of the network itself.",
                 err=True,
             )
         return lambda photo: loaded.recognize(photo, precision=precision), loaded.names
     from veduta import api
 
     index = api.open(index_path)
-    with progress("Learning", "questions", quiet=quiet) as advance:
+    with progress("Learning", quiet=quiet) as advance:
         recognizer = index.recognizer(method, outsiders=outsiders, on_progress=advance)
     print_notice(index)
     _warn(recognizer)
@@ -222,8 +222,8 @@ def _recognizer(
 def _warn(recognizer: Recognizer) -> None:
     if not recognizer.learned:
         click.echo(
-            "veduta: too few labelled photos to learn from how far answers can be trusted; "
-            "confidences are those of other collections.",
+            "veduta: too few labelled photos to calibrate the confidence; it is that of other "
+            "collections.",
             err=True,
         )
 
