@@ -130,3 +130,19 @@ def autoencoder_run(run_home: Path) -> RunAndCard:
 def copied_run(class_run: RunAndCard, tmp_path: Path) -> Path:
     """Return a copy of the run on five classes in another place."""
     return Path(shutil.copytree(class_run[0], tmp_path / "moved"))
+
+
+@pytest.fixture(scope="session")
+def coloured_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of three classes of eight photos; no test may change it."""
+    from tiny_training import coloured_photos
+
+    return coloured_photos(tmp_path_factory.mktemp("coloured"))
+
+
+@pytest.fixture
+def seeded_torch() -> None:
+    """Let torch draw the same numbers in each run of a test."""
+    import torch
+
+    torch.manual_seed(0)
