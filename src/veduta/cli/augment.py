@@ -202,11 +202,12 @@ def _write_preview(
     rows = [(step.text, compose([{**step.as_json(), "probability": 1}])) for step in shown_steps]
     if steps:
         rows.append(("all of them", compose([step.as_json() for step in steps])))
-    from veduta.learn.augmentation.preview import draw_preview, write_preview
+    from veduta.learn.augmentation.preview import draw_preview
+    from veduta.pages.transform_sheet import write_transform_sheet
 
     sheet = draw_preview(photos, rows, seed=seed)
     try:
-        write_preview(file, sheet)
+        write_transform_sheet(file, sheet)
     except OSError as error:
         raise click.BadParameter(f"{shown(file)}: {error.strerror or error}.") from error
     if as_json:
@@ -228,7 +229,7 @@ def _sample_photos(source: Path) -> tuple[list[Any], list[str]]:
     """Return the pixels of a photo, or of some from all over a folder; and those that failed."""
     from veduta.cli.photo_arguments import named_photos
     from veduta.errors import PhotoError
-    from veduta.learn.augmentation.preview import PHOTOS_IN_ROW
+    from veduta.pages.transform_sheet import PHOTOS_IN_ROW
     from veduta.photos import load
 
     files = named_photos([source])
