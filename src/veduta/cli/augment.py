@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import json_option, labels_option
 from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress
 from veduta.text import count
@@ -54,7 +54,7 @@ MAX_PROBLEMS_LISTED = 10
     show_default=True,
     help="Copies of a training photo.",
 )
-@click.option("--labels", metavar="FILE", help="CSV in SOURCE instead of labels.csv.")
+@labels_option
 @click.option(
     "--column", default="split", show_default=True, metavar="NAME", help="Column of the split."
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import html_option, json_option, labels_option
 from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -32,7 +32,7 @@ BAR_WIDTH = 24
 
 @click.command("describe")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
-@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
+@labels_option
 @click.option("--queries", type=click.Path(path_type=Path), help="Folder of query photos.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of gallery photos.")
 @click.option(
@@ -42,9 +42,9 @@ BAR_WIDTH = 24
     help="Read the photos, or count the classes alone.",
 )
 @json_option
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
+@html_option
 @click.option(
-    "--png", type=click.Path(path_type=Path), metavar="DIR", help="Write one picture a chart."
+    "--png", type=click.Path(path_type=Path), metavar="DIR", help="Write each chart as a picture."
 )
 def command(
     dataset: Path | None,

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option, rerank_options, runtime_option
+from veduta.cli.options import (
+    html_option,
+    json_option,
+    labels_option,
+    rerank_options,
+    runtime_option,
+)
 from veduta.cli.printing import command_line, print_json, shown
 from veduta.cli.progress import stages
 from veduta.search.options import DISTANCES
@@ -81,7 +87,7 @@ Advance = Callable[[str, int, int], None]
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
 @click.option("--queries", type=click.Path(path_type=Path), help="Folder of query photos.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of gallery photos.")
-@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
+@labels_option
 @click.option(
     "--distractors",
     multiple=True,
@@ -138,8 +144,8 @@ Advance = Callable[[str, int, int], None]
 )
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
-@click.option("-k", default=10, show_default=True, metavar="N", help="Answers kept a query.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
+@click.option("-k", default=10, show_default=True, metavar="N", help="Hits to keep per query.")
+@html_option
 @click.option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Write a picture.")
 @click.option(
     "--report",
@@ -166,9 +172,9 @@ def command(
 ) -> None:
     """Measure retrieval or recognition on DATASET, with 95 % intervals.
 
-    DATASET is a folder with a labels.csv (path,label,split), or a folder of one folder a class,
-    where each photo is a query against all others, or a gnd_*.pkl of (revisited) Oxford or Paris.
-    Or name --queries and --gallery.
+    DATASET is a folder with a labels.csv (path,label,split), a folder with one folder for each
+    class, where each photo is a query against all others, or a gnd_*.pkl of (revisited) Oxford or
+    Paris. Or name --queries and --gallery.
     """
     from veduta.evaluation.report_folder import make_report_folder, write_report
 

@@ -39,6 +39,20 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def labels_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--labels FILE` of a dataset, passed as `labels`."""
+    return click.option(
+        "--labels", metavar="FILE", help="CSV file in the dataset, instead of labels.csv."
+    )(function)
+
+
+def html_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--html FILE`, passed as `html`."""
+    return click.option(
+        "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page."
+    )(function)
+
+
 def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--runtime NAME`."""
     return click.option(
@@ -100,13 +114,13 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME",
             help="Column of the labels file with train, val or test.",
         ),
-        click.option("--labels", metavar="FILE", help="CSV file in DATASET instead of labels.csv."),
+        labels_option,
         click.option(
             "--set",
             "changes",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Change the recipe, such as training.epochs=3; repeatable.",
+            help="Change the recipe, such as training.epochs=3 (repeatable).",
         ),
     ):
         function = option(function)
