@@ -345,8 +345,8 @@ def test_held_out_is_training_again_without(places: Path, tmp_path: Path) -> Non
     scores = held.scores(places_)
     every = np.arange(len(members.rows))
     linear = held._training.linear
-    away = members.descriptors(every).astype(np.float64) - linear.middle
-    centred = away / np.linalg.norm(away, axis=1, keepdims=True) - linear.shift
+    away = members.descriptors(every).astype(np.float64) - linear.mean
+    centred = away / np.linalg.norm(away, axis=1, keepdims=True) - linear.centred_mean
     table = np.column_stack([centred, np.ones(len(every))])
     targets = (members.codes[:, None] == classes).astype(float)
     ridge = np.eye(table.shape[1]) * RIDGE * (centred**2).sum() / len(every)
