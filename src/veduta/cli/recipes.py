@@ -11,20 +11,25 @@ import click
 
 from veduta.cli.options import json_option
 from veduta.cli.printing import print_json
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
 
-_OWN = "Veduta"  # whose recipes come first
-_REPORT = re.compile(r" ?[(,.:]")  # what ends its name
-_NAME = 18  # characters
+# Recipes of this source are listed first.
+_OWN_SOURCE = "Veduta"
+
+# The name of a report ends before one of these.
+_END_OF_REPORT_NAME = re.compile(r" ?[(,.:]")
+
+NAME_CHARACTERS = 18
 
 
 @click.command("recipes")
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the recipes that `veduta train` knows, or print the one called NAME.
+    """List the recipes of `veduta train`, or print the one called NAME.
 
     \b
     veduta recipes
@@ -33,7 +38,7 @@ def command(name: str | None, as_json: bool) -> None:
     from veduta.learn.recipe import open_recipe, recipe_file, recipe_names
 
     if name is None:
-        recipes = [open_recipe(one) for one in recipe_names()]
+        recipes = [open_recipe(recipe_name) for recipe_name in recipe_names()]
         if as_json:
             print_json([_facts(recipe) for recipe in recipes])
         else:
@@ -43,7 +48,8 @@ def command(name: str | None, as_json: bool) -> None:
         recipe = open_recipe(name)
         print_json({"name": recipe.name, "digest": recipe.digest(), **recipe.as_json()})
     else:
-        click.echo(recipe_file(name).read_bytes(), nl=False)  # as it is, to copy
+        # The file itself, with its comments, is the one to copy.
+        click.echo(recipe_file(name).read_bytes(), nl=False)
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:
@@ -52,8 +58,8 @@ def _facts(recipe: Recipe) -> dict[str, Any]:
         "about": recipe.about,
         "source": recipe.source,
         "network": _network(recipe),
-        # An encoder has a size of its own.
-        "size": None if _of_encoder(recipe) else recipe.input.size,
+        # An encoder decides the size itself.
+        "size": None if recipe.network.encoder else recipe.input.size,
         "loss": recipe.loss.name,
         "tunable": sorted(recipe.tune.space),
         "digest": recipe.digest(),
@@ -61,36 +67,36 @@ def _facts(recipe: Recipe) -> dict[str, Any]:
 
 
 def _lines(recipes: list[Recipe]) -> Iterator[str]:
-    groups: dict[str, list[Recipe]] = {}
+    by_report: dict[str, list[Recipe]] = {}
     for recipe in recipes:
-        groups.setdefault(_report(recipe)[0], []).append(recipe)
-    for report in sorted(groups, key=lambda one: (one != _OWN, one)):
+        by_report.setdefault(_report(recipe)[0], []).append(recipe)
+    for report in sorted(by_report, key=lambda name: (name != _OWN_SOURCE, name)):
         yield click.style(report, bold=True)
-        for recipe in groups[report]:
-            yield _line(recipe)
+        for recipe in by_report[report]:
+            yield _recipe_lines(recipe)
         yield ""
     yield "`veduta recipes NAME` prints one, to copy and change."
     yield "`veduta train NAME DATASET` trains it; --summary shows its layers."
 
 
 def _report(recipe: Recipe) -> tuple[str, str]:
-    """Return the report that a source names, and what else it says."""
-    name = _REPORT.split(recipe.source, maxsplit=1)[0]
+    """Return the name of the report in a recipe's source, and the rest of the source."""
+    name = _END_OF_REPORT_NAME.split(recipe.source, maxsplit=1)[0]
     rest = recipe.source[len(name) :]
     return name or "Others", re.sub(r"^ ?\([^)]*\)", "", rest).lstrip(",.: ")
 
 
-def _line(recipe: Recipe) -> str:
-    first = f"  {recipe.name:{_NAME}}  "
-    if len(recipe.name) > _NAME:
-        first = f"  {recipe.name}\n{' ' * (_NAME + 4)}"
+def _recipe_lines(recipe: Recipe) -> str:
+    first = f"  {recipe.name:{NAME_CHARACTERS}}  "
+    if len(recipe.name) > NAME_CHARACTERS:
+        first = f"  {recipe.name}\n{' ' * (NAME_CHARACTERS + 4)}"
     text = f"{recipe.about.rstrip('.')}. " if recipe.about else ""
     if rest := _report(recipe)[1].rstrip("."):
         text += f"{rest[0].upper()}{rest[1:]}. "
-    side = "" if _of_encoder(recipe) else f", {recipe.input.size} pixels"
-    indent = " " * (_NAME + 4)
+    size = "" if recipe.network.encoder else f", {recipe.input.size} pixels"
+    indent = " " * (NAME_CHARACTERS + 4)
     wrapped = fill(
-        f"{text}[{_network(recipe)}{side}]",
+        f"{text}[{_network(recipe)}{size}]",
         80,
         initial_indent=indent,
         subsequent_indent=indent,
@@ -100,17 +106,12 @@ def _line(recipe: Recipe) -> str:
     return first + wrapped[len(indent) :]
 
 
-def _of_encoder(recipe: Recipe) -> bool:
-    return bool(recipe.network.encoder)
-
-
 def _network(recipe: Recipe) -> str:
-    """Say in a few words what the network is made of."""
+    """Return the parts of the network in a few words."""
     network = recipe.network
-    layers = len(network.layers)
     parts = [network.backbone.partition(":")[2]] if network.backbone else []
-    if layers:
-        parts.append(f"{layers} layer{'s' if layers > 1 else ''}")
+    if network.layers:
+        parts.append(count(len(network.layers), "layer"))
     if network.decoder:
         parts.append("decoder")
     return " + ".join(parts) or "no layers"
