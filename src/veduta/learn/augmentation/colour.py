@@ -45,7 +45,9 @@ def saturation(photo: Tensor, strength: float) -> Tensor:
 def sharpness(pixels: Pixels, strength: float) -> Pixels:
     """Multiply the distance from a smoothed photo by 1 + `strength`, in [-1, 1].
 
-    The outermost pixels are not changed.
+    Args:
+        pixels: the photo. Its outermost pixels are not changed.
+        strength: 0 changes nothing.
     """
     smooth = cv2.filter2D(pixels, -1, _SMOOTHING_KERNEL)
     sharper: Pixels = cv2.addWeighted(pixels, 1 + strength, smooth, -strength, 0)

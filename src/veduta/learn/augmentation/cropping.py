@@ -48,9 +48,11 @@ def resize(pixels: Pixels, strength: float) -> Pixels:
 
 @on_pixels
 def superpixels(pixels: Pixels, strength: float) -> Pixels:
-    """Give each superpixel its mean colour; `strength` is about their number.
+    """Give each superpixel its mean colour (SLIC; Achanta and others, PAMI 2012).
 
-    They come from SLIC (Achanta and others, PAMI 2012), which runs on a smaller photo.
+    Args:
+        pixels: the photo. Superpixels are computed on a smaller one.
+        strength: about their number.
     """
     from skimage.segmentation import slic
 

@@ -48,7 +48,9 @@ def pepper(pixels: Pixels, strength: float) -> Pixels:
 def paper_noise(pixels: Pixels, strength: float) -> Pixels:
     """Darken the photo by the texture of paper, the same in all channels.
 
-    The strength is the share of light that a pixel in the deepest hollow loses.
+    Args:
+        pixels: the photo.
+        strength: share of its light that a pixel in the deepest hollow loses.
     """
     height, width = pixels.shape[:2]
     unit = max(1.0, min(height, width) / 256)

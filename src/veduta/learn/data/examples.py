@@ -23,6 +23,9 @@ class Examples(Protocol):
     def batch(self, rows: NDArray[np.intp] | Sequence[int]) -> Tensor:
         """Return the examples of n rows: (n, 3, H, W) uint8 photos or (n, D) float32 descriptors.
 
+        Args:
+            rows: numbers of the examples.
+
         Raises:
             LearnError: an example cannot be read.
         """
