@@ -35,12 +35,13 @@ from benchmarks.photo_sets import QUALITY, SOURCES, made_up, small
 from benchmarks.report import ROOT, number, parser, publish, status, table, verdict
 from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.cleaning import clean
-from veduta.curate.copies import _candidates, copies_among, groups
-from veduta.curate.example_likeness import LIKE, likeness
+from veduta.curate.copies import _candidates, copies_among
+from veduta.curate.described_photos import DescribedPhotos, describe_photos
+from veduta.curate.example_likeness import MIN_KEPT_LIKENESS, example_likeness
 from veduta.curate.findings import KINDS
-from veduta.curate.mislabelled import _HeldOut, _softmax, find_mislabelled, sharpness
+from veduta.curate.groups import copy_groups
+from veduta.curate.mislabelled import HeldOutScores, find_mislabelled, fit_sharpness, softmax
 from veduta.curate.off_topic import find_off_topic
-from veduta.curate.photo_index import DescribedPhotos, describe_photos
 from veduta.curate.photo_scan import scan_photos
 from veduta.datasets import Dataset, read_dataset
 from veduta.evaluation.metrics import average_precision
@@ -109,7 +110,7 @@ def labelled(folder: Path) -> Labelled:
     photos = read_dataset(folder, every_photo=True)
     known = describe_photos(photos.files)
     group_of = np.full(len(photos.paths), -1)
-    for place, group in enumerate(groups(copies_among(known), len(photos.paths))):
+    for place, group in enumerate(copy_groups(copies_among(known), len(photos.paths))):
         group_of[list(group)] = place
     members = class_members(known.snapshot, known.rows, photos.labels, group_of)
     return Labelled(photos, known, members)
@@ -118,14 +119,14 @@ def labelled(folder: Path) -> Labelled:
 def flipped(members: ClassMembers, rate: float, seed: int) -> tuple[ClassMembers, Flags]:
     """Give a share of the labelled photos another class, any with the same chance."""
     rng = np.random.default_rng(seed)
-    named = np.flatnonzero(members.codes != UNLABELLED)
+    named = np.flatnonzero(members.class_ids != UNLABELLED)
     chosen = rng.choice(named, round(rate * len(named)), replace=False)
-    codes = members.codes.copy()
+    class_ids = members.class_ids.copy()
     away = rng.integers(1, len(members.names), len(chosen))
-    codes[chosen] = (codes[chosen] + away) % len(members.names)
-    truth = np.zeros(len(codes), np.bool_)
+    class_ids[chosen] = (class_ids[chosen] + away) % len(members.names)
+    truth = np.zeros(len(class_ids), np.bool_)
     truth[chosen] = True
-    return replace(members, codes=codes), truth
+    return replace(members, class_ids=class_ids), truth
 
 
 def wrong_labels(sets: dict[str, Labelled]) -> str:
@@ -135,7 +136,7 @@ def wrong_labels(sets: dict[str, Labelled]) -> str:
             for seed in SEEDS:
                 members, truth = flipped(one.members, rate, seed)
                 print(name, rate, seed, flush=True)
-                for way, flags, right in answers(members, one.known.index, one.members.codes):
+                for way, flags, right in answers(members, one.known.index, one.members.class_ids):
                     found = scores.setdefault(way, {}).setdefault((name, rate), [])
                     found.append((*precision_recall(flags, truth), right))
     columns = [(name, rate) for name in sets for rate in RATES]
@@ -176,22 +177,22 @@ OURS = "Veduta: confident joint, ridge in closed form"
 
 
 def answers(
-    members: ClassMembers, index: Path, codes: NDArray[np.int32]
+    members: ClassMembers, index: Path, class_ids: NDArray[np.int32]
 ) -> Iterator[tuple[str, Flags, float]]:
     """Yield what each way flags, and the share of right suggestions among right flags."""
     found = find_mislabelled(members, index)
     flags = np.zeros(len(members.rows), np.bool_)
-    flags[[one.place for one in found]] = True
+    flags[[one.member for one in found]] = True
     right = [
-        one.suggested == codes[one.place]
+        one.suggested == class_ids[one.member]
         for one in found
-        if codes[one.place] != members.codes[one.place]
+        if class_ids[one.member] != members.class_ids[one.member]
     ]
     yield OURS, flags, float(np.mean(right)) if right else np.nan
     places = np.flatnonzero(members.judged)
-    labels = members.codes[places]
-    held = _HeldOut(members, index, np.arange(len(members.names))).scores(places)
-    ours = _softmax(sharpness(held, labels)[0] * held)
+    labels = members.class_ids[places]
+    held = HeldOutScores(members, index, np.arange(len(members.names))).scores(places)
+    ours = softmax(fit_sharpness(held, labels)[0] * held)
     yield "another label is more probable", _among(places, ours.argmax(axis=1) != labels, flags), 0
     yield from peers("the same", ours, labels, places, flags)
     if find_spec("sklearn") is not None:
@@ -241,7 +242,7 @@ def precision_recall(flags: Flags, truth: Flags) -> tuple[float, float]:
 def strays(sets: dict[str, Labelled]) -> str:
     rows = []
     for name, one in sets.items():
-        named = one.members.codes != UNLABELLED
+        named = one.members.class_ids != UNLABELLED
         others = np.flatnonzero(~named)
         untouched = len(find_off_topic(one.members))
         wanted = round(_STRAYS * np.count_nonzero(named))
@@ -251,12 +252,12 @@ def strays(sets: dict[str, Labelled]) -> str:
             for seed in SEEDS:
                 rng = np.random.default_rng(seed)
                 chosen = rng.choice(others, wanted, replace=False)
-                codes = one.members.codes.copy()
-                codes[chosen] = rng.integers(0, len(one.members.names), wanted)
-                flags = np.zeros(len(codes), np.bool_)
-                members = replace(one.members, codes=codes)
-                flags[[stray.place for stray in find_off_topic(members)]] = True
-                truth = np.zeros(len(codes), np.bool_)
+                class_ids = one.members.class_ids.copy()
+                class_ids[chosen] = rng.integers(0, len(one.members.names), wanted)
+                flags = np.zeros(len(class_ids), np.bool_)
+                members = replace(one.members, class_ids=class_ids)
+                flags[[stray.member for stray in find_off_topic(members)]] = True
+                truth = np.zeros(len(class_ids), np.bool_)
                 truth[chosen] = True
                 found.append(precision_recall(flags, truth))
             cells = ["{:.2f} / {:.2f}".format(*np.mean(found, axis=0))]
@@ -280,17 +281,18 @@ def piles(sets: dict[str, Labelled]) -> str:
                 figures = []
                 for code in range(len(one.members.names)):
                     rng = np.random.default_rng(code)
-                    own = rng.permutation(np.flatnonzero(one.members.codes == code))
-                    others = np.flatnonzero(one.members.codes != code)
+                    own = rng.permutation(np.flatnonzero(one.members.class_ids == code))
+                    others = np.flatnonzero(one.members.class_ids != code)
                     good, shown = own[:count], own[count:]
                     if len(shown) < count:
                         continue
                     wanted = min(round(len(shown) * noise / (1 - noise)), len(others))
                     pile = np.concatenate([shown, rng.choice(others, wanted, replace=False)])
-                    alike = likeness(one.members.descriptors(good), one.members.descriptors(pile))
+                    good_rows, pile_rows = map(one.members.descriptors, (good, pile))
+                    alike = example_likeness(good_rows, pile_rows)
                     truth = np.arange(len(pile)) < len(shown)
                     precise = average_precision(truth[np.argsort(-alike, kind="stable")])
-                    figures.append((precise, *precision_recall(alike >= LIKE, truth)))
+                    figures.append((precise, *precision_recall(alike >= MIN_KEPT_LIKENESS, truth)))
                 mean = np.mean(figures, axis=0)
                 rows.append(
                     [

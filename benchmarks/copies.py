@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from benchmarks.report import number, parser, publish, table, verdict
-from veduta.curate.copies import copies_among, groups
-from veduta.curate.photo_index import describe_photos
+from veduta.curate.copies import copies_among
+from veduta.curate.described_photos import describe_photos
+from veduta.curate.groups import copy_groups
 from veduta.curate.splitting import bound_together, split
 from veduta.datasets import open_dataset
 from veduta.errors import PhotoError
@@ -63,7 +64,7 @@ def messy(folder: Path, work: Path) -> str:
     seen = within([better[row["path"]] for row in rows], photos.problems)
     ours = {
         pair
-        for group in groups(copies_among(photos), len(files))
+        for group in copy_groups(copies_among(photos), len(files))
         for pair in combinations(group, 2)
     }
     lines: list[list[object]] = [["Veduta", "", *scores(ours, told), *scores(ours, seen)]]

@@ -29,12 +29,17 @@ from veduta.curate import quarantine as moves
 from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.cleaning import Cleaning, clean
 from veduta.curate.copies import CopyPair
-from veduta.curate.example_likeness import likeness
-from veduta.curate.findings import KINDS, by_doubt, doubt, write_findings
-from veduta.curate.mislabelled import _HeldOut, confident, find_mislabelled, sharpness
-from veduta.curate.off_topic import FENCE, find_off_topic
+from veduta.curate.described_photos import DescribedPhotos, OnProgress, describe_photos
+from veduta.curate.example_likeness import example_likeness
+from veduta.curate.findings import KINDS, doubt, most_certain_first, write_findings
+from veduta.curate.mislabelled import (
+    HeldOutScores,
+    confident_classes,
+    find_mislabelled,
+    fit_sharpness,
+)
+from veduta.curate.off_topic import MIN_OUTLIER_RANGES, find_off_topic
 from veduta.curate.photo_faults import MIN_SIDE_PIXELS, detail_count
-from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
 from veduta.curate.photo_scan import scan_photos
 from veduta.curate.quarantine import UNDO_FILE, quarantine, undo
 from veduta.datasets import open_dataset, read_dataset
@@ -217,7 +222,7 @@ def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.Mo
         ]
 
     monkeypatch.setattr(cleaning_module, "copies_among", near)
-    found = cleaned(data, "exact-copy", "near-copy", described=tiny_described(tmp_path))
+    found = cleaned(data, "exact-copy", "near-copy", describe=tiny_described(tmp_path))
     told = {one.path: (one.kind, one.other, one.group) for one in found.findings}
     assert told == {
         "a/alias.jpg": ("exact-copy", "a/best.jpg", 1),
@@ -242,7 +247,7 @@ def test_what_a_link_that_stays_leads_to_stays(tmp_path: Path) -> None:
     found = cleaned(tmp_path, "blank")
     assert sorted(found.drops()) == ["b.png", "blank.png"]
     kept = tuple(one for one in found.findings if one.path == "blank.png")
-    fewer = Cleaning(found.photos, found.readable, kept, (), 0.0)
+    fewer = Cleaning(found.dataset, found.readable, kept, (), 0.0)
     assert fewer.drops() == ()
 
 
@@ -261,7 +266,7 @@ def test_findings_are_written_and_read_back(tmp_path: Path) -> None:
         (data / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (90, 90)).save(data / path)
     found = cleaned(data, "blank", "exact-copy").findings
-    assert found == by_doubt(reversed(found)) and len(found) == 3
+    assert found == most_certain_first(reversed(found)) and len(found) == 3
     write_findings(tmp_path / "f.csv", found)
     with (tmp_path / "f.csv").open(encoding="utf-8", newline="") as rows:
         read = list(csv.DictReader(rows))
@@ -310,7 +315,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wrong_labels_and_strays_are_found(places: Path, tmp_path: Path) -> None:
-    found = cleaned(places, "mislabelled", "off-topic", described=tiny_described(tmp_path))
+    found = cleaned(places, "mislabelled", "off-topic", describe=tiny_described(tmp_path))
     wrong = {one.path: one for one in found.findings if one.kind == "mislabelled"}
     assert set(wrong) == {"place2/wrong1.png", "place4/wrong3.png"}
     one = wrong["place2/wrong1.png"]
@@ -323,7 +328,7 @@ def test_wrong_labels_and_strays_are_found(places: Path, tmp_path: Path) -> None
 
 def test_one_class_has_nothing_to_compare(places: Path, tmp_path: Path) -> None:
     found = cleaned(
-        places / "place1", "mislabelled", "off-topic", described=tiny_described(tmp_path)
+        places / "place1", "mislabelled", "off-topic", describe=tiny_described(tmp_path)
     )
     assert not found.findings and "two classes of 5" in found.notes[0]
 
@@ -340,7 +345,7 @@ def test_held_out_is_training_again_without(places: Path, tmp_path: Path) -> Non
     """Against ridge regression with an intercept, solved anew for each photo left out."""
     members, index = members_of(places, tmp_path)
     classes = np.arange(len(members.names))
-    held = _HeldOut(members, index, classes)
+    held = HeldOutScores(members, index, classes)
     places_ = np.array([0, 3, 17, 40])
     scores = held.scores(places_)
     every = np.arange(len(members.rows))
@@ -348,7 +353,7 @@ def test_held_out_is_training_again_without(places: Path, tmp_path: Path) -> Non
     away = members.descriptors(every).astype(np.float64) - linear.mean
     centred = away / np.linalg.norm(away, axis=1, keepdims=True) - linear.centred_mean
     table = np.column_stack([centred, np.ones(len(every))])
-    targets = (members.codes[:, None] == classes).astype(float)
+    targets = (members.class_ids[:, None] == classes).astype(float)
     ridge = np.eye(table.shape[1]) * RIDGE * (centred**2).sum() / len(every)
     ridge[-1, -1] = 0
     for at, place in enumerate(places_):
@@ -362,9 +367,9 @@ def test_held_out_is_training_again_without(places: Path, tmp_path: Path) -> Non
 def test_confident_classes_by_hand() -> None:
     """Means of the own class: 0.6 and 0.5; the third photo reaches neither."""
     probability = np.array([[0.9, 0.1], [0.3, 0.7], [0.55, 0.45], [0.35, 0.65]])
-    assert confident(probability, np.array([0.6, 0.5])).tolist() == [0, 1, -1, 1]
+    assert confident_classes(probability, np.array([0.6, 0.5])).tolist() == [0, 1, -1, 1]
     both = np.array([[0.48, 0.52]])
-    assert confident(both, np.array([0.4, 0.5])).tolist() == [1], "the more probable one"
+    assert confident_classes(both, np.array([0.4, 0.5])).tolist() == [1], "the more probable one"
 
 
 @settings(max_examples=40, deadline=None)
@@ -382,7 +387,7 @@ def test_sharpness_and_noise_are_the_most_likely(seed: int) -> None:
         prior = 0.5e-3 * (scale * scores.std()) ** 2
         return float(np.log((1 - wrong) * own + wrong / 3).mean() - prior)
 
-    scale, wrong = sharpness(scores, labels)
+    scale, wrong = fit_sharpness(scores, labels)
     best = likelihood(scale, wrong) + 1e-6
     assert all(best >= likelihood(scale * f, wrong) for f in (0.5, 0.9, 0.99, 1.01, 1.1, 2))
     # Towards a share of none the steps become ever shorter, and worth ever less.
@@ -394,9 +399,9 @@ def test_share_of_wrong_labels_is_estimated() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 4000)
     scores = 0.3 * rng.normal(size=(4000, 10)) + np.eye(10)[labels]
-    true_scale, _ = sharpness(scores, labels)
+    true_scale, _ = fit_sharpness(scores, labels)
     labels[:400] = rng.integers(0, 10, 400)
-    scale, wrong = sharpness(scores, labels)
+    scale, wrong = fit_sharpness(scores, labels)
     assert wrong == pytest.approx(0.1, abs=0.015)
     assert scale == pytest.approx(true_scale, rel=0.15), "wrong labels do not make it softer"
 
@@ -408,21 +413,23 @@ def test_off_topic_against_the_formula(places: Path, tmp_path: Path) -> None:
     for place in np.flatnonzero(members.judged):
         copies = next((group for group in members.copies if place in group), (place,))
         others = [
-            p for p in np.flatnonzero(members.codes == members.codes[place]) if p not in copies
+            p
+            for p in np.flatnonzero(members.class_ids == members.class_ids[place])
+            if p not in copies
         ]
         mean = rows[others].mean(axis=0)
         of_class[place] = rows[place] @ mean / np.linalg.norm(rows[place]) / np.linalg.norm(mean)
     usual = {
-        code: np.median([v for p, v in of_class.items() if members.codes[p] == code])
-        for code in set(members.codes[members.judged].tolist())
+        code: np.median([v for p, v in of_class.items() if members.class_ids[p] == code])
+        for code in set(members.class_ids[members.judged].tolist())
     }
-    away = {place: value - usual[members.codes[place]] for place, value in of_class.items()}
+    away = {place: value - usual[members.class_ids[place]] for place, value in of_class.items()}
     lower, upper = np.quantile(list(away.values()), [0.25, 0.75])
-    wanted = {p for p, v in away.items() if v < lower - FENCE * (upper - lower)}
+    wanted = {p for p, v in away.items() if v < lower - MIN_OUTLIER_RANGES * (upper - lower)}
     found = find_off_topic(members)
-    assert {one.place for one in found} == wanted and wanted
+    assert {one.member for one in found} == wanted and wanted
     for one in found:
-        assert one.similarity == pytest.approx(of_class[one.place], abs=1e-5)
+        assert one.similarity == pytest.approx(of_class[one.member], abs=1e-5)
 
 
 def test_copies_do_not_vouch_for_each_other(tmp_path: Path) -> None:
@@ -433,14 +440,14 @@ def test_copies_do_not_vouch_for_each_other(tmp_path: Path) -> None:
             save_view(root / f"place{scene}/{number}.png", scene, number, noise=0.3)
     for number in range(5):
         save_view(root / f"place0/copy{number}.png", 1, 99, noise=0.3)
-    found = cleaned(root, "mislabelled", described=tiny_described(tmp_path))
+    found = cleaned(root, "mislabelled", describe=tiny_described(tmp_path))
     assert {one.path for one in found.findings} == {f"place0/copy{n}.png" for n in range(5)}
 
 
 def test_classes_of_few_photos_are_left_alone(places: Path, tmp_path: Path) -> None:
     members, index = members_of(places, tmp_path)
     few = members.names.index("few")
-    assert not members.judged[members.codes == few].any()
+    assert not members.judged[members.class_ids == few].any()
     assert all(one.suggested != few for one in find_mislabelled(members, index))
 
 
@@ -832,18 +839,18 @@ def test_likeness_is_the_mean_cosine_in_units_of_that_among_the_examples() -> No
     among = (0.8 + 0.6 + 0.96) / 3
     photos = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], np.float32)
     expected = [(1 + 0.8 + 0.6) / 3 / among, (0.6 + 0.8) / 3 / among, 0.0]
-    np.testing.assert_allclose(likeness(examples, photos), expected, rtol=1e-6)
+    np.testing.assert_allclose(example_likeness(examples, photos), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few_examples_are_refused(count: int) -> None:
     with pytest.raises(QueryError, match=f"{count} of the examples"):
-        likeness(np.eye(3, dtype=np.float32)[:count], np.eye(3, dtype=np.float32))
+        example_likeness(np.eye(3, dtype=np.float32)[:count], np.eye(3, dtype=np.float32))
 
 
 def test_examples_without_anything_in_common_are_refused() -> None:
     with pytest.raises(QueryError, match="nothing in common"):
-        likeness(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
+        example_likeness(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
 
 
 def test_a_pile_is_ranked_by_examples(

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny import pixels
 
-from veduta.curate.copies import KINDS, CopyPair, copies_among, find_copies, groups
+from veduta.curate.copies import COPY_KINDS, CopyPair, copies_among, find_copies
+from veduta.curate.described_photos import describe_photos
+from veduta.curate.groups import connected_groups, copy_groups
 from veduta.curate.hash_pairs import MAX_COPY_BITS, copy_candidates, mirrored_hashes
-from veduta.curate.photo_index import describe_photos
 from veduta.photos import hamming, perceptual_hash
 
 Photo = NDArray[np.uint8]
@@ -96,11 +97,11 @@ def by_name(files: list[Path], pairs: list[CopyPair]) -> dict[frozenset[str], st
 def test_every_copy_and_nothing_else(collection: tuple[list[Path], Path]) -> None:
     files, cache = collection
     pairs = find_copies(files, folder=cache)
-    assert all(pair.first < pair.second and pair.kind in KINDS for pair in pairs)
+    assert all(pair.first < pair.second and pair.kind in COPY_KINDS for pair in pairs)
     assert all(0 < pair.score <= 1 for pair in pairs)
     found = by_name(files, pairs)
     assert found[frozenset(("original", "same bytes"))] == "same bytes"
-    joined = {files[at].stem for group in groups(pairs, len(files), chains=True) for at in group}
+    joined = {files[at].stem for group in chained(pairs, len(files)) for at in group}
     assert joined == {"original", "same bytes", *MADE}
 
 
@@ -117,8 +118,8 @@ def test_the_kind_of_a_copy(collection: tuple[list[Path], Path], name: str) -> N
 def test_the_order_of_the_files_does_not_matter(collection: tuple[list[Path], Path]) -> None:
     files, cache = collection
     turned = files[::-1]
-    straight = groups(find_copies(files, folder=cache), len(files))
-    again = groups(find_copies(turned, folder=cache), len(files))
+    straight = copy_groups(find_copies(files, folder=cache), len(files))
+    again = copy_groups(find_copies(turned, folder=cache), len(files))
     assert {frozenset(files[at] for at in group) for group in straight} == {
         frozenset(turned[at] for at in group) for group in again
     }
@@ -193,17 +194,26 @@ def pair(first: int, second: int, score: float = 0.95) -> CopyPair:
     return CopyPair(first, second, "cut", score)
 
 
+def chained(pairs: list[CopyPair], count: int) -> list[tuple[int, ...]]:
+    """Return the groups that any pair joins."""
+    members: dict[int, list[int]] = {}
+    first_of = connected_groups(count, ((one.first, one.second) for one in pairs))
+    for position, first in enumerate(first_of):
+        members.setdefault(first, []).append(position)
+    return [tuple(group) for group in members.values() if len(group) > 1]
+
+
 def test_groups_are_connected_components() -> None:
-    assert groups([pair(0, 1), pair(1, 2), pair(4, 3)], 6) == [(0, 1, 2), (3, 4)]
-    assert groups([], 3) == []
+    assert copy_groups([pair(0, 1), pair(1, 2), pair(4, 3)], 6) == [(0, 1, 2), (3, 4)]
+    assert copy_groups([], 3) == []
 
 
 def test_one_doubtful_pair_does_not_join_two_groups() -> None:
     two = [pair(0, 1, 0.99), pair(2, 3, 0.99), pair(1, 2, 0.91)]
-    assert groups(two, 4) == [(0, 1), (2, 3)]
-    assert groups(two, 4, chains=True) == [(0, 1, 2, 3)]
-    assert groups([*two, pair(0, 3, 0.9)], 4) == [(0, 1, 2, 3)]  # two say so
-    assert groups([*two[:2], pair(1, 2, 0.98)], 4) == [(0, 1, 2, 3)]  # one that is sure
+    assert copy_groups(two, 4) == [(0, 1), (2, 3)]
+    assert chained(two, 4) == [(0, 1, 2, 3)]
+    assert copy_groups([*two, pair(0, 3, 0.9)], 4) == [(0, 1, 2, 3)]  # two say so
+    assert copy_groups([*two[:2], pair(1, 2, 0.98)], 4) == [(0, 1, 2, 3)]  # one that is sure
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -217,7 +227,7 @@ def test_groups_with_chains_against_scipy(seed: int) -> None:
     graph = sparse.coo_matrix((np.ones(len(drawn)), ends), shape=(40, 40))
     _, component = csgraph.connected_components(graph, directed=False)
     wanted = {tuple(np.flatnonzero(component == at)) for at in set(component.tolist())}
-    assert set(groups(pairs, 40, chains=True)) == {group for group in wanted if len(group) > 1}
+    assert set(chained(pairs, 40)) == {group for group in wanted if len(group) > 1}
 
 
 @pytest.mark.slow
@@ -228,7 +238,8 @@ def test_messy(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
         rows = [row for row in csv.DictReader(source) if row["path"].startswith("files/dedup")]
     files = [folder / row["path"] for row in rows]
     photos = describe_photos(files, folder=tmp_path)
-    group_of = {at: group for group in groups(copies_among(photos), len(files)) for at in group}
+    groups = copy_groups(copies_among(photos), len(files))
+    group_of = {at: group for group in groups for at in group}
     for a, b in combinations(range(len(files)), 2):
         if {a, b} & photos.problems.keys():
             continue

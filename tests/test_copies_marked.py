@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from test_copies import scene
 
-from veduta.curate.alignment import Agreement, Sight, agreement
+from veduta.curate.alignment import CopyAgreement, ReducedPhoto, copy_agreement
 from veduta.curate.copies import find_copies
 from veduta.keypoints import Extractor, load_extractor
 
@@ -24,19 +24,20 @@ def extractor() -> Extractor:
     return load_extractor()
 
 
-def sight(photo: Image.Image) -> Sight:
+def reduced(photo: Image.Image) -> ReducedPhoto:
     pixels = np.asarray(photo)
     scale = 256 / max(photo.size)
     size = round(photo.width * scale), round(photo.height * scale)
     luma = np.asarray(photo.convert("L").resize(size, Image.Resampling.LANCZOS))
-    return Sight(luma, extractor().extract(pixels, photo.width, photo.height))
+    return ReducedPhoto(luma, extractor().extract(pixels, photo.width, photo.height))
 
 
-def compared(first: Image.Image, second: Image.Image) -> Agreement | None:
+def compared(first: Image.Image, second: Image.Image) -> CopyAgreement | None:
     """Both ways round give the same answer."""
-    there, back = agreement(sight(first), sight(second)), agreement(sight(second), sight(first))
-    assert (there is None) == (back is None)
-    return there
+    forward = copy_agreement(reduced(first), reduced(second))
+    backward = copy_agreement(reduced(second), reduced(first))
+    assert (forward is None) == (backward is None)
+    return forward
 
 
 def picture(seed: int, shift: int = 0) -> Image.Image:

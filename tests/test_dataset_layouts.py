@@ -223,7 +223,7 @@ def test_describe(layout: Layout, source: Path, photos: bool) -> None:
 
 
 def test_clean(layout: Layout, source: Path) -> None:
-    assert rows_of(clean(source, only=("exact-copy",)).photos) == layout.rows
+    assert rows_of(clean(source, only=("exact-copy",)).dataset) == layout.rows
 
 
 def test_split(layout: Layout, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,7 +249,7 @@ def test_review(
     def stop(dataset: Dataset, *_: object) -> None:
         raise Stopped(dataset)
 
-    monkeypatch.setattr(module, "arrange", stop)
+    monkeypatch.setattr(module, "make_review_set", stop)
     out = tmp_path / "decisions.csv"
     assert stopped(lambda: module.review(source, out=out)) == layout.rows
 
@@ -335,7 +335,7 @@ def test_folders_of_splits_without_classes_have_no_labels(tmp_path: Path) -> Non
     for read in (open_dataset, read_dataset, describe):
         with pytest.raises(DatasetError, match=r"its folders \(test, train\) are splits, not cl"):
             read(tmp_path)
-    assert clean(tmp_path, only=("blurred",)).photos.splits == ("test", "train")
+    assert clean(tmp_path, only=("blurred",)).dataset.splits == ("test", "train")
     assert list(labels_from_folders([tmp_path / "train/1.png"], tmp_path)) == [None]
 
 
@@ -429,11 +429,11 @@ class TestColumns:
 
 
 def test_the_labels_that_clean_writes(tmp_path: Path) -> None:
-    from veduta.curate.cleaned_labels import write_labels
+    from veduta.curate.cleaned_labels import write_cleaned_labels
 
     put(tmp_path, "training/a/1.png", "training/b/2.png", "testing/a/3.png")
-    dataset = clean(tmp_path, only=("exact-copy",)).photos
-    file = write_labels(dataset, {"training/b/2.png"}, {"testing/a/3.png": "b"})
+    dataset = clean(tmp_path, only=("exact-copy",)).dataset
+    file = write_cleaned_labels(dataset, {"training/b/2.png"}, {"testing/a/3.png": "b"})
     assert rows_of(read_dataset(file)) == {
         "training/a/1.png": ("a", "train"),
         "testing/a/3.png": ("b", "test"),
@@ -442,28 +442,28 @@ def test_the_labels_that_clean_writes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_the_labels_that_clean_writes_keep_every_column(tmp_path: Path, separator: str) -> None:
-    from veduta.curate.cleaned_labels import write_labels
+    from veduta.curate.cleaned_labels import write_cleaned_labels
 
     put(tmp_path, "1.png", "2.png")
     lines = (("note", "Class", "File"), ("x", "a", "1.png"), ("y", "b", "./2.png"))
     (tmp_path / "labels.csv").write_text("".join(separator.join(line) + "\n" for line in lines))
-    file = write_labels(read_dataset(tmp_path), {"1.png"}, {"2.png": "c"})
+    file = write_cleaned_labels(read_dataset(tmp_path), {"1.png"}, {"2.png": "c"})
     assert file.read_text() == "note,Class,File\ny,c,./2.png\n"
 
 
 def test_the_labels_that_a_review_writes(tmp_path: Path) -> None:
-    from veduta.curate.review_classes import arrange
     from veduta.curate.review_decisions import Decision
     from veduta.curate.review_files import ReviewFiles, write_results
+    from veduta.curate.review_set import make_review_set
 
     put(tmp_path, "queries/a/1.png", "database/a/2.png", "database/b/3.png")
-    album = arrange(read_dataset(tmp_path), {})
+    review_set = make_review_set(read_dataset(tmp_path), {})
     decisions = {
         ("database/a/2.png", "a"): Decision("relabel", "b"),
         ("database/b/3.png", "b"): Decision("drop"),
     }
     files = ReviewFiles(tmp_path / "out.csv")
-    write_results(files, album, decisions, None)
+    write_results(files, review_set, decisions, None)
     assert rows_of(read_dataset(files.labels)) == {
         "queries/a/1.png": ("a", "query"),
         "database/a/2.png": ("b", "gallery"),

@@ -26,11 +26,11 @@ from tiny import pixels, save
 
 from veduta.cli.main import run
 from veduta.curate.findings import Finding
-from veduta.curate.review_classes import arrange
 from veduta.curate.review_files import write_results
+from veduta.curate.review_set import make_review_set
 from veduta.datasets import open_dataset
 from veduta.errors import DatasetError, VedutaError
-from veduta.web import Decision, Journal, ReviewFiles, read_suspicions, review, suspicions_of
+from veduta.web import Decision, ReviewFiles, ReviewJournal, read_suspicions, review, suspicions_of
 from veduta.web.access_control import ReviewAccess
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
@@ -44,8 +44,8 @@ STATIC = Path(__file__).parents[1] / "src/veduta/pages/static"
 # ---- the journal
 
 
-def opened(folder: Path, paths: tuple[str, ...] = ("a", "b", "c")) -> Journal:
-    return Journal(folder / "x.journal", folder, paths)
+def opened(folder: Path, paths: tuple[str, ...] = ("a", "b", "c")) -> ReviewJournal:
+    return ReviewJournal(folder / "x.journal", folder, paths)
 
 
 def test_journal_continues_where_it_was(tmp_path: Path) -> None:
@@ -148,11 +148,11 @@ def test_another_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
 
 def test_journal_knows_its_dataset(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    Journal(tmp_path / "j", one, ["a", "b"]).close()
-    Journal(tmp_path / "j", one, ["a", "b", "c"]).close()  # it grew
-    Journal(tmp_path / "j", other, ["b", "a"]).close()  # it moved
+    ReviewJournal(tmp_path / "j", one, ["a", "b"]).close()
+    ReviewJournal(tmp_path / "j", one, ["a", "b", "c"]).close()  # it grew
+    ReviewJournal(tmp_path / "j", other, ["b", "a"]).close()  # it moved
     with pytest.raises(DatasetError, match=r"one, not of .*other; name another file with --out"):
-        Journal(tmp_path / "j", other, ["a", "z"])
+        ReviewJournal(tmp_path / "j", other, ["a", "z"])
 
 
 def test_one_review_at_a_time(tmp_path: Path) -> None:
@@ -289,20 +289,20 @@ def test_the_most_doubtful_come_first(tmp_path: Path) -> None:
         "t/gone.png,dark,0.9,r,keep,",
     ]
     found = read_suspicions(findings_file(tmp_path, *lines))
-    album = arrange(open_dataset(tmp_path), found)
-    assert [group.label for group in album.classes] == ["g", "t"]
-    order = [album.photos[number].path for number in album.classes[1].photos]
+    review_set = make_review_set(open_dataset(tmp_path), found)
+    assert [group.label for group in review_set.classes] == ["g", "t"]
+    order = [review_set.photos[number].path for number in review_set.classes[1].photos]
     assert order == ["t/f.png", "t/e.png", "t/d.png", "t/b.png", "t/a.png", "t/c.png"]
-    by_path = {photo.path: photo for photo in album.photos}
+    by_path = {photo.path: photo for photo in review_set.photos}
     assert by_path["t/f.png"].suggestion == DROP, "what wants a change goes before what does not"
     assert any(
         "1 photos of the findings are not in the dataset (t/gone.png)" in problem
-        for problem in album.problems
+        for problem in review_set.problems
     )
-    only = arrange(open_dataset(tmp_path), found, "g")
+    only = make_review_set(open_dataset(tmp_path), found, "g")
     assert [group.label for group in only.classes] == ["g"] and list(only.labels) == ["g", "t"]
     with pytest.raises(DatasetError, match="no photo is labelled 'x'; it has g, t"):
-        arrange(open_dataset(tmp_path), found, "x")
+        make_review_set(open_dataset(tmp_path), found, "x")
 
 
 def rows_of(file: Path) -> list[list[str]]:
@@ -325,7 +325,7 @@ def test_results_keep_the_other_columns(tmp_path: Path) -> None:
                 for number, name in enumerate(names)
             ]
         )
-    album = arrange(open_dataset(tmp_path), {})
+    review_set = make_review_set(open_dataset(tmp_path), {})
     decisions = {
         (EVIL, "t"): Decision("relabel", "g, h"),
         ("b.png", "t"): DROP,
@@ -333,7 +333,7 @@ def test_results_keep_the_other_columns(tmp_path: Path) -> None:
         ("d.png", "another"): DROP,
     }
     files = ReviewFiles(tmp_path / "out.csv")
-    outcome = write_results(files, album, decisions, source)
+    outcome = write_results(files, review_set, decisions, source)
     assert (outcome.photos, outcome.undecided) == (5, 2)
     assert (outcome.kept, outcome.dropped, outcome.relabelled) == (1, 1, 1)
     assert rows_of(files.decisions) == [

@@ -1,9 +1,10 @@
-"""`veduta clean`."""
+"""The command `veduta clean`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,13 @@ from veduta.text import count, duration
 
 if TYPE_CHECKING:
     from veduta.curate.cleaning import Cleaning
+    from veduta.curate.findings import Finding
     from veduta.curate.quarantine import Moved
 
-_LISTED = 5  # findings of a kind; --json, --out and --html have more
+# Of each kind. --json, --out and --html have all findings.
+_MAX_LISTED = 5
 
-# As in veduta.curate.findings, which is not loaded for `--help`; tests keep them equal.
+# As in veduta.curate.findings, which is not imported for `--help`. A test keeps the two equal.
 KINDS = (
     "corrupt",
     "truncated",
@@ -42,12 +45,57 @@ KINDS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The options of the command, under the names that click gives them."""
+
+    dataset: Path | None
+    labels: str | None
+    only: tuple[str, ...]
+    examples: Path | None
+    out: Path | None
+    html: Path | None
+    apply: bool
+    folder: Path | None
+    undo_file: Path | None
+    review: bool
+    as_json: bool
+
+    def check(self) -> None:
+        """Refuse options that contradict each other."""
+        if self.undo_file is not None:
+            if any(
+                (
+                    self.dataset,
+                    self.labels,
+                    self.only,
+                    self.examples,
+                    self.out,
+                    self.html,
+                    self.apply,
+                    self.folder,
+                    self.review,
+                )
+            ):
+                raise click.UsageError("--undo FILE stands alone: FILE knows its dataset.")
+            return
+        if self.dataset is None:
+            raise click.UsageError("Name a DATASET, or --undo FILE.")
+        if self.review and (self.apply or self.as_json):
+            raise click.UsageError("--review decides by hand: leave out --apply and --json.")
+        if self.folder is not None and not self.apply:
+            raise click.UsageError("--quarantine DIR goes with --apply.")
+        if self.out is not None and self.out.suffix.lower() not in (".csv", ".parquet"):
+            raise click.BadParameter(f"{shown(self.out)}: wanted a .csv or a .parquet file.")
+        if "unlike" in self.only and self.examples is None:
+            raise click.UsageError("--only unlike goes with --like EXAMPLES.")
+
+
 @click.command("clean")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
 @click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
 @click.option(
     "--only",
-    "only",
     multiple=True,
     type=click.Choice(KINDS),
     metavar="KIND",
@@ -70,7 +118,6 @@ KINDS = (
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
 @click.option(
     "--apply",
-    "applied",
     is_flag=True,
     help="Move what is suggested to be dropped to a folder beside DATASET.",
 )
@@ -90,24 +137,11 @@ KINDS = (
 )
 @click.option(
     "--review",
-    "reviewed",
     is_flag=True,
     help="Then decide on a page in the browser, most doubtful first; see `veduta review`.",
 )
 @json_option
-def command(
-    dataset: Path | None,
-    labels: str | None,
-    only: tuple[str, ...],
-    examples: Path | None,
-    out: Path | None,
-    html: Path | None,
-    applied: bool,
-    folder: Path | None,
-    undo_file: Path | None,
-    reviewed: bool,
-    as_json: bool,
-) -> int:
+def command(**options: Any) -> int:
     """Find what DATASET is better without: broken, blurred, doubled, mislabelled photos.
 
     DATASET is a folder of one folder a class, with a labels.csv, of splits, or of photos without
@@ -118,169 +152,173 @@ def command(
     Exit code 1 when something was found, 0 when nothing was, or after --review; with --apply or
     --undo 1 when something could not be moved.
     """
-    if undo_file is not None:
-        if any((dataset, applied, only, examples, out, html, folder, labels, reviewed)):
-            raise click.UsageError("--undo FILE stands alone: FILE knows its dataset.")
-        return _undo(undo_file, as_json)
-    if dataset is None:
-        raise click.UsageError("Name a DATASET, or --undo FILE.")
-    if reviewed and (applied or as_json):
-        raise click.UsageError("--review decides by hand: leave out --apply and --json.")
-    if folder is not None and not applied:
-        raise click.UsageError("--quarantine DIR goes with --apply.")
-    if out is not None and out.suffix.lower() not in (".csv", ".parquet"):
-        raise click.BadParameter(f"{shown(out)}: wanted a .csv or a .parquet file.")
-    if "unlike" in only and examples is None:
-        raise click.UsageError("--only unlike goes with --like EXAMPLES.")
+    checked = _Options(**options)
+    checked.check()
+    if checked.undo_file is not None:
+        return _undo(checked.undo_file, checked.as_json)
+    assert checked.dataset is not None  # noqa: S101  # `check` refuses this.
+    return _clean(checked.dataset, checked)
+
+
+def _clean(dataset: Path, options: _Options) -> int:
     from veduta.curate.cleaning import clean
 
-    with stages(quiet=as_json) as advance:
-        found = clean(dataset, labels=labels, only=only, examples=examples, on_progress=advance)
-    _write(found, out, html)
-    facts = found.as_json()
-    code = 1 if found.findings else 0
-    if not as_json:
-        _print(found, [file for file in (out, html) if file is not None])
-    if reviewed:
+    with stages(quiet=options.as_json) as advance:
+        cleaning = clean(
+            dataset,
+            labels=options.labels,
+            only=options.only,
+            examples=options.examples,
+            on_progress=advance,
+        )
+    _write(cleaning, options.out, options.html)
+    facts = cleaning.as_json()
+    code = 1 if cleaning.findings else 0
+    if not options.as_json:
+        _print(cleaning, [file for file in (options.out, options.html) if file is not None])
+    if options.review:
         from veduta.cli.review import print_outcome, run_review
 
-        print_outcome(run_review(dataset, findings=found.findings))
+        print_outcome(run_review(dataset, findings=cleaning.findings))
         return 0
-    if applied:
-        done, new_labels = _apply(found, folder, as_json)
-        facts |= {"moved": _moved(done), "labels": shown(new_labels) if new_labels else None}
-        failed = (done and done.left) or (new_labels is None and found.relabels())
-        code = 130 if done and done.interrupted else 1 if failed else 0
-    elif found.drops() and not as_json:
-        click.echo(f"{count(len(found.drops()), 'photo')} would go; --apply moves them.")
-    if as_json:
+    if options.apply:
+        moved, new_labels = _apply(cleaning, options.folder, options.as_json)
+        facts |= {"moved": _moved_json(moved), "labels": shown(new_labels) if new_labels else None}
+        failed = (moved and moved.left) or (new_labels is None and cleaning.relabels())
+        code = 130 if moved and moved.interrupted else 1 if failed else 0
+    elif cleaning.drops() and not options.as_json:
+        click.echo(f"{count(len(cleaning.drops()), 'photo')} would go; --apply moves them.")
+    if options.as_json:
         print_json(facts)
     return code
 
 
-def _write(found: Cleaning, out: Path | None, html: Path | None) -> None:
+def _write(cleaning: Cleaning, out: Path | None, html: Path | None) -> None:
     from veduta.curate.findings import write_findings
     from veduta.curate.findings_report import findings_page
     from veduta.pages.findings_page import write_findings_page
 
     try:
         if out is not None:
-            write_findings(out, found.findings)
+            write_findings(out, cleaning.findings)
         if html is not None:
-            write_findings_page(html, findings_page(found))
+            write_findings_page(html, findings_page(cleaning))
     except OSError as error:
-        place = shown(error.filename or html or out or "")
-        raise click.BadParameter(f"{place}: {error.strerror}.") from error
+        file = shown(error.filename or html or out or "")
+        raise click.BadParameter(f"{file}: {error.strerror}.") from error
 
 
-def _print(found: Cleaning, written: Sequence[Path]) -> None:
-    for line in _lines(found):
+def _print(cleaning: Cleaning, written: Sequence[Path]) -> None:
+    for line in _lines(cleaning):
         click.echo(line)
     for file in written:
         click.echo(f"wrote {shown(file)}")
-    for problem in found.photos.problems:
+    for problem in cleaning.dataset.problems:
         click.echo(f"left out: {problem}", err=True)
 
 
-def _apply(found: Cleaning, folder: Path | None, as_json: bool) -> tuple[Moved | None, Path | None]:
-    from veduta.curate.cleaned_labels import write_labels
+def _apply(
+    cleaning: Cleaning, folder: Path | None, as_json: bool
+) -> tuple[Moved | None, Path | None]:
+    from veduta.curate.cleaned_labels import write_cleaned_labels
     from veduta.curate.quarantine import quarantine
 
-    drops, relabels, done = found.drops(), found.relabels(), None
+    drops, relabels, moved = cleaning.drops(), cleaning.relabels(), None
     if drops:
         with progress("Moving", quiet=as_json) as advance:
-            done = quarantine(found.photos.root, drops, folder=folder, on_progress=advance)
+            moved = quarantine(cleaning.dataset.root, drops, folder=folder, on_progress=advance)
         if not as_json:
-            _tell(done, "moved")
+            _print_moved(moved, "moved")
     new_labels = None
-    if relabels and not (done and done.interrupted):
-        gone = set(done.moved) if done else set()
+    if relabels and not (moved and moved.interrupted):
+        removed = set(moved.moved) if moved else set()
         try:
-            new_labels = write_labels(found.photos, gone, relabels)
+            new_labels = write_cleaned_labels(cleaning.dataset, removed, relabels)
         except OSError as error:
             click.echo(f"the new labels cannot be written: {error.strerror}", err=True)
         else:
             if not as_json:
-                some = count(len(relabels), "suggested label")
-                click.echo(f"{some} in {shown(new_labels)} (for --labels)")
+                labels = count(len(relabels), "suggested label")
+                click.echo(f"{labels} in {shown(new_labels)} (for --labels)")
     if not as_json and not drops and not relabels:
         click.echo("Nothing to move.")
-    return done, new_labels
+    return moved, new_labels
 
 
 def _undo(undo_file: Path, as_json: bool) -> int:
     from veduta.curate.quarantine import undo
 
     with progress("Moving back", quiet=as_json) as advance:
-        done = undo(undo_file, on_progress=advance)
+        moved = undo(undo_file, on_progress=advance)
     if as_json:
-        print_json(_moved(done))
+        print_json(_moved_json(moved))
     else:
-        _tell(done, "put back")
-    return 130 if done.interrupted else 1 if done.left else 0
+        _print_moved(moved, "put back")
+    return 130 if moved.interrupted else 1 if moved.left else 0
 
 
-def _tell(done: Moved, verb: str) -> None:
-    click.echo(f"{count(len(done.moved), 'photo')} {verb}.")
+def _print_moved(moved: Moved, verb: str) -> None:
+    click.echo(f"{count(len(moved.moved), 'photo')} {verb}.")
     if verb == "moved":
-        click.echo(f"To put them back: veduta clean --undo {shown(done.undo_file)}")
-    for path, why in list(done.left.items())[:_LISTED]:
-        click.echo(f"stays where it is: {shown(path)}: {why}", err=True)
-    if len(done.left) > _LISTED:
-        click.echo(f"… and {len(done.left) - _LISTED:,} more", err=True)
-    if done.interrupted:
+        click.echo(f"To put them back: veduta clean --undo {shown(moved.undo_file)}")
+    for path, reason in list(moved.left.items())[:_MAX_LISTED]:
+        click.echo(f"stays where it is: {shown(path)}: {reason}", err=True)
+    if len(moved.left) > _MAX_LISTED:
+        click.echo(f"… and {len(moved.left) - _MAX_LISTED:,} more", err=True)
+    if moved.interrupted:
         click.echo("Interrupted; the others have not moved.", err=True)
 
 
-def _moved(done: Moved | None) -> dict[str, Any] | None:
-    if done is None:
+def _moved_json(moved: Moved | None) -> dict[str, Any] | None:
+    if moved is None:
         return None
     return {
-        "undo_file": str(done.undo_file),
-        "moved": list(done.moved),
-        "left": dict(done.left),
-        "interrupted": done.interrupted,
+        "undo_file": str(moved.undo_file),
+        "moved": list(moved.moved),
+        "left": dict(moved.left),
+        "interrupted": moved.interrupted,
     }
 
 
-def _lines(found: Cleaning) -> Iterator[str]:
-    from veduta.curate.findings import KINDS as MEANINGS
+def _lines(cleaning: Cleaning) -> Iterator[str]:
+    from veduta.curate.findings import KINDS as KIND_OF_NAME
 
     yield (
-        f"{shown(found.photos.root)}: {count(len(found.photos.paths), 'photo')}, "
-        f"{found.readable:,} readable, in {duration(found.seconds)}"
+        f"{shown(cleaning.dataset.root)}: {count(len(cleaning.dataset.paths), 'photo')}, "
+        f"{cleaning.readable:,} readable, in {duration(cleaning.seconds)}"
     )
-    if not found.findings:
+    if not cleaning.findings:
         yield "Nothing is odd."
-    for name, number in found.counts.items():
-        kind = MEANINGS[name]
-        some = [one for one in found.findings if one.kind == name]
-        yield f"\n{name}: {number:,}  {kind.meaning} ({_suggestions(some)})"
-        yield from _listed(some)
-    if found.findings:
+    for name, number in cleaning.counts.items():
+        findings = [finding for finding in cleaning.findings if finding.kind == name]
+        meaning = KIND_OF_NAME[name].meaning
+        yield f"\n{name}: {number:,}  {meaning} ({_suggestions(findings)})"
+        yield from _finding_lines(findings)
+    if cleaning.findings:
         yield ""
-    for note in found.notes:
+    for note in cleaning.notes:
         yield fill(f"not looked for: {note}", 80, subsequent_indent="  ")
 
 
-def _suggestions(findings: Sequence[Any]) -> str:
-    """Return what is suggested, with numbers where it is not the same for all."""
-    numbers = Counter(str(one.suggestion) for one in findings)
+def _suggestions(findings: Sequence[Finding]) -> str:
+    """Return the suggestions, with their numbers if they differ."""
+    numbers = Counter(str(finding.suggestion) for finding in findings)
     if len(numbers) == 1:
         return next(iter(numbers))
-    return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+    return ", ".join(f"{suggestion} {number:,}" for suggestion, number in numbers.items())
 
 
-def _listed(findings: Sequence[Any]) -> Iterator[str]:
+def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     from veduta.text import printable
 
-    for one in findings[:_LISTED]:
+    for finding in findings[:_MAX_LISTED]:
         yield fill(
-            f"{one.score:.2f}  {printable(one.path)}: {printable(one.reason)}",
+            f"{finding.score:.2f}  {printable(finding.path)}: {printable(finding.reason)}",
             80,
             initial_indent="  ",
             subsequent_indent="        ",
             break_on_hyphens=False,
         )
-    if len(findings) > _LISTED:
-        yield f"        … and {len(findings) - _LISTED:,} more: --out, --html and --json have them"
+    if len(findings) > _MAX_LISTED:
+        more = len(findings) - _MAX_LISTED
+        yield f"        … and {more:,} more: --out, --html and --json have them"

@@ -1,4 +1,4 @@
-"""`veduta review`."""
+"""The command `veduta review`."""
 
 from __future__ import annotations
 
@@ -77,20 +77,32 @@ def run_review(
     port: int = 0,
     browse: bool = True,
 ) -> ReviewOutcome:
-    """Serve the review, telling on standard error where it is, until it is ended."""
+    """Serve the review until the user ends it. Its address goes to standard error.
+
+    Args:
+        dataset: the photos.
+        findings: a CSV file of findings, or the findings.
+        label: the only class to review.
+        out: the file of decisions.
+        port: port on 127.0.0.1; 0 means any free port.
+        browse: open a browser.
+
+    Raises:
+        click.ClickException: a file cannot be written.
+    """
     from veduta.web import review
 
     try:
         return review(
-            dataset, findings=findings, label=label, out=out, port=port, on_ready=_tell(browse)
+            dataset, findings=findings, label=label, out=out, port=port, on_ready=_announce(browse)
         )
     except OSError as error:
-        place = shown(error.filename or out or dataset)
-        raise click.ClickException(f"{place}: {error.strerror or error}.") from error
+        file = shown(error.filename or out or dataset)
+        raise click.ClickException(f"{file}: {error.strerror or error}.") from error
 
 
 def print_outcome(outcome: ReviewOutcome) -> None:
-    """Print what a review came to."""
+    """Print the outcome of a review."""
     click.echo(
         f"{count(outcome.photos, 'photo')}: {outcome.kept:,} kept, {outcome.dropped:,} dropped, "
         f"{outcome.relabelled:,} relabelled, {outcome.undecided:,} undecided"
@@ -101,8 +113,8 @@ def print_outcome(outcome: ReviewOutcome) -> None:
         click.echo(f"note: {problem}", err=True)
 
 
-def _tell(browse: bool) -> Callable[[ReviewAccess, ReviewFiles], None]:
-    def tell(access: ReviewAccess, files: ReviewFiles) -> None:
+def _announce(browse: bool) -> Callable[[ReviewAccess, ReviewFiles], None]:
+    def announce(access: ReviewAccess, files: ReviewFiles) -> None:
         click.echo(f"Review at {access.url}", err=True)
         click.echo(f"Progress is in {shown(files.journal)}. Ctrl-C ends it.", err=True)
         if browse and _has_screen():
@@ -110,11 +122,11 @@ def _tell(browse: bool) -> Callable[[ReviewAccess, ReviewFiles], None]:
 
             webbrowser.open(access.single_use_url())
 
-    return tell
+    return announce
 
 
 def _has_screen() -> bool:
-    """Whether a browser would open a window, not take over the terminal."""
+    """Return whether a browser would open a window instead of taking over the terminal."""
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

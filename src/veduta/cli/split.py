@@ -1,4 +1,4 @@
-"""`veduta split`."""
+"""The command `veduta split`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,67 @@ from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.curate.copies import CopyPair
-    from veduta.curate.splitting import Leak
+    from veduta.curate.splitting import Leak, ShortClass
     from veduta.datasets import Dataset
 
-_LISTED = 10  # of a kind; --json has all
-_DEFAULT = "train=0.8,val=0.1,test=0.1"
+# Leaks, classes and problems. --json has all of them.
+_MAX_LISTED = 10
+_DEFAULT_PARTS = "train=0.8,val=0.1,test=0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What holds photos together: copies, sources, and what could not be looked at."""
+class _Options:
+    """The options of the command, under the names that click gives them."""
+
+    dataset: Path
+    labels: str | None
+    into: str | None
+    folds: int | None
+    seed: int
+    group_column: str | None
+    find_copies: bool
+    check: bool
+    column: str | None
+    out: Path | None
+    overwrite: bool
+    folders: Path | None
+    links: bool
+    html: Path | None
+    cache: Path | None
+    as_json: bool
+
+    def refuse_contradictions(self) -> None:
+        """Refuse options that contradict each other."""
+        if self.check and (self.into or self.folds or self.out or self.folders):
+            raise click.UsageError("--check looks at the split that is there: no --into, no --out.")
+        if self.into and self.folds:
+            raise click.UsageError("Either --into or --folds.")
+        if self.html and not self.check:
+            raise click.UsageError("--html goes with --check.")
+
+    @property
+    def split_column(self) -> str:
+        """The column of the split."""
+        return self.column or ("fold" if self.folds else "split")
+
+    def parts(self) -> dict[str, float]:
+        """Return name → share."""
+        from veduta.curate.splitting import parse_parts
+
+        if self.folds:
+            return {str(fold): 1 / self.folds for fold in range(self.folds)}
+        return parse_parts(self.into or _DEFAULT_PARTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Related:
+    """Which photos belong together.
+
+    Attributes:
+        pairs: copies.
+        sources: (N,) where each photo comes from; None if this is not known.
+        problems: photos that were left out or not compared.
+    """
 
     pairs: Sequence[CopyPair]
     sources: Sequence[str] | None
@@ -37,7 +88,9 @@ class _Found:
 @click.command("split")
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
 @click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
-@click.option("--into", metavar="PARTS", help=f"Parts and their shares.  [default: {_DEFAULT}]")
+@click.option(
+    "--into", metavar="PARTS", help=f"Parts and their shares.  [default: {_DEFAULT_PARTS}]"
+)
 @click.option(
     "--folds", type=click.IntRange(min=2), metavar="K", help="K equal parts instead, 0 to K-1."
 )
@@ -86,27 +139,10 @@ class _Found:
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Keep what is known of the photos there.  [default: the user's cache folder]",
+    help="Keep descriptors and keypoints of the photos there.  [default: the user's cache folder]",
 )
 @json_option
-def command(
-    dataset: Path,
-    labels: str | None,
-    into: str | None,
-    folds: int | None,
-    seed: int,
-    group_column: str | None,
-    find_copies: bool,
-    check: bool,
-    column: str | None,
-    out: Path | None,
-    overwrite: bool,
-    folders: Path | None,
-    links: bool,
-    html: Path | None,
-    cache: Path | None,
-    as_json: bool,
-) -> int:
+def command(**options: Any) -> int:
     """Split DATASET into parts that share no photo, nor copies of one, or check the split it has.
 
     \b
@@ -118,213 +154,213 @@ def command(
     part gets its share of each class. `distractor` takes the photos without a label. Nothing in
     DATASET is changed. A check that finds leaks ends with exit code 1.
     """
+    return _run(_Options(**options))
+
+
+def _run(options: _Options) -> int:
     from veduta.datasets import read_dataset
 
-    if check and (into or folds or out or folders):
-        raise click.UsageError("--check looks at the split that is there: no --into, no --out.")
-    if into and folds:
-        raise click.UsageError("Either --into or --folds.")
-    if html and not check:
-        raise click.UsageError("--html goes with --check.")
-    column = column or ("fold" if folds else "split")
-    table = read_dataset(dataset, labels=labels, split_column=column, keep_columns=True)
-    sources = table.column(group_column) if group_column else None
-    pairs, problems = _copies(table, cache, quiet=as_json) if find_copies else ([], [])
-    found = _Found(pairs, sources, [*table.problems, *problems])
-    if check:
-        return _check(table, found, column, html, as_json=as_json)
-    parts = _parts(into or _DEFAULT, folds)
-    _split(
-        table,
-        found,
-        parts,
-        seed,
-        column,
-        out,
-        folders,
-        overwrite=overwrite,
-        links=links,
-        as_json=as_json,
+    options.refuse_contradictions()
+    dataset = read_dataset(
+        options.dataset,
+        labels=options.labels,
+        split_column=options.split_column,
+        keep_columns=True,
     )
+    sources = dataset.column(options.group_column) if options.group_column else None
+    pairs, problems = _copies(dataset, options) if options.find_copies else ([], [])
+    related = _Related(pairs, sources, [*dataset.problems, *problems])
+    if options.check:
+        return _check(dataset, related, options)
+    _split(dataset, related, options)
     return 0
 
 
-def _parts(into: str, folds: int | None) -> dict[str, float]:
-    from veduta.curate.splitting import parse_parts
-
-    return {str(fold): 1 / folds for fold in range(folds)} if folds else parse_parts(into)
-
-
-def _copies(table: Dataset, cache: Path | None, *, quiet: bool) -> tuple[list[CopyPair], list[str]]:
-    """Return the copies among the photos, and which of them could not be looked at."""
+def _copies(dataset: Dataset, options: _Options) -> tuple[list[CopyPair], list[str]]:
+    """Return the copies among the photos, and a sentence for each photo that was not compared."""
     from veduta.curate.copies import copies_among
-    from veduta.curate.photo_index import describe_photos
+    from veduta.curate.described_photos import describe_photos
 
-    with stages(quiet=quiet) as advance:
-        photos = describe_photos(table.files, folder=cache, on_progress=advance)
+    with stages(quiet=options.as_json) as advance:
+        photos = describe_photos(dataset.files, folder=options.cache, on_progress=advance)
         pairs = copies_among(photos, on_progress=advance)
     return pairs, [
-        f"{table.paths[at]}: not compared, {reason}" for at, reason in photos.problems.items()
+        f"{dataset.paths[position]}: not compared, {reason}"
+        for position, reason in photos.problems.items()
     ]
 
 
-def _check(table: Dataset, found: _Found, column: str, html: Path | None, *, as_json: bool) -> int:
+def _check(dataset: Dataset, related: _Related, options: _Options) -> int:
     from veduta.curate.leaks_report import leaks_page
     from veduta.curate.splitting import find_leaks
     from veduta.errors import DatasetError, readable
     from veduta.pages.leaks_page import write_leaks_page
 
-    if not any(table.splits):
+    if not any(dataset.splits):
         raise DatasetError(
-            f"{readable(table.root)}: has no split to check: wanted a column {column!r} in its "
-            "labels file (--column names another), or folders named after splits"
+            f"{readable(dataset.root)}: has no split to check: wanted a column "
+            f"{options.split_column!r} in its labels file (--column names another), or folders "
+            "named after splits"
         )
-    leaks = find_leaks(table.splits, found.pairs, found.sources)
-    between = _between(table.splits, leaks)
+    leaks = find_leaks(dataset.splits, related.pairs, related.sources)
+    between = _leaks_between(dataset.splits, leaks)
     lines = [f"{one} and {other}: {count(n, 'leak')}" for (one, other), n in between]
-    if html:
+    if options.html:
         summary = f"{count(len(leaks), 'leak')}. " + "; ".join(lines)
         try:
-            write_leaks_page(html, leaks_page(table, table.splits, leaks, summary))
+            write_leaks_page(options.html, leaks_page(dataset, dataset.splits, leaks, summary))
         except OSError as error:
-            raise click.BadParameter(f"{shown(html)}: {error.strerror}.") from error
-    if as_json:
+            raise click.BadParameter(f"{shown(options.html)}: {error.strerror}.") from error
+    if options.as_json:
         print_json(
             {
-                "dataset": str(table.root),
-                "photos": len(table.paths),
-                "parts": dict(Counter(table.splits)),
-                "problems": list(found.problems),
-                "leaks": [_leak_json(table, table.splits, leak) for leak in leaks],
+                "dataset": str(dataset.root),
+                "photos": len(dataset.paths),
+                "parts": dict(Counter(dataset.splits)),
+                "problems": list(related.problems),
+                "leaks": [_leak_json(dataset, leak) for leak in leaks],
             }
         )
     else:
-        sizes = ", ".join(f"{name or 'none'} {n:,}" for name, n in Counter(table.splits).items())
-        click.echo(f"{shown(table.root)}: {count(len(table.paths), 'photo')}\n  {sizes}")
+        sizes = Counter(dataset.splits).items()
+        parts = ", ".join(f"{name or 'none'} {photos:,}" for name, photos in sizes)
+        click.echo(f"{shown(dataset.root)}: {count(len(dataset.paths), 'photo')}\n  {parts}")
         for line in lines or ["no leaks"]:
             click.echo(f"  {line}")
-        for line in _listed(_leak_line(table, table.splits, leak) for leak in leaks):
-            click.echo(line)
-        if html:
-            click.echo(f"wrote {shown(html)}")
-        _tell(found.problems)
+        _print_list([_leak_line(dataset, leak) for leak in leaks])
+        if options.html:
+            click.echo(f"wrote {shown(options.html)}")
+        _print_problems(related.problems)
     return 1 if leaks else 0
 
 
-def _between(chosen: Sequence[str], leaks: Sequence[Leak]) -> list[tuple[tuple[str, str], int]]:
+def _leaks_between(
+    part_of: Sequence[str], leaks: Sequence[Leak]
+) -> list[tuple[tuple[str, str], int]]:
+    """Return ((part, other part), number of leaks), the largest number first."""
     pairs: Counter[tuple[str, str]] = Counter()
     for leak in leaks:
-        one, other = sorted((chosen[leak.first], chosen[leak.second]))
+        one, other = sorted((part_of[leak.first], part_of[leak.second]))
         pairs[one, other] += 1
     return pairs.most_common()
 
 
-def _split(
-    table: Dataset,
-    found: _Found,
-    parts: dict[str, float],
-    seed: int,
-    column: str,
-    out: Path | None,
-    folders: Path | None,
-    *,
-    overwrite: bool,
-    links: bool,
-    as_json: bool,
-) -> None:
+def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
     from veduta.curate.splitting import bound_together, short_classes, split
     from veduta.curate.write_split import write_folders, write_labels
 
-    groups = bound_together(len(table.paths), found.pairs, found.sources)
-    chosen = split(table.paths, table.labels, groups, parts, seed=seed)
-    short = short_classes(table.labels, groups, chosen)
-    if out:
-        write_labels(table, chosen, out, column=column, overwrite=overwrite)
-    if folders:
-        write_folders(table, chosen, folders, links=links)
-    sizes = Counter(chosen)
-    together = [size for size in Counter(groups).values() if size > 1]
-    if as_json:
+    parts = options.parts()
+    groups = bound_together(len(dataset.paths), related.pairs, related.sources)
+    part_of = split(dataset.paths, dataset.labels, groups, parts, seed=options.seed)
+    short = short_classes(dataset.labels, groups, part_of)
+    if options.out:
+        write_labels(
+            dataset,
+            part_of,
+            options.out,
+            column=options.split_column,
+            overwrite=options.overwrite,
+        )
+    if options.folders:
+        write_folders(dataset, part_of, options.folders, links=options.links)
+    part_sizes = Counter(part_of)
+    group_sizes = [size for size in Counter(groups).values() if size > 1]
+    if options.as_json:
         print_json(
             {
-                "dataset": str(table.root),
-                "photos": len(chosen),
-                "seed": seed,
-                "parts": {name: sizes[name] for name in parts},
-                "groups": len(together),
-                "photos_in_groups": sum(together),
+                "dataset": str(dataset.root),
+                "photos": len(part_of),
+                "seed": options.seed,
+                "parts": {name: part_sizes[name] for name in parts},
+                "groups": len(group_sizes),
+                "photos_in_groups": sum(group_sizes),
                 "copies": [
                     {
-                        "paths": [table.paths[pair.first], table.paths[pair.second]],
+                        "paths": [dataset.paths[pair.first], dataset.paths[pair.second]],
                         "kind": pair.kind,
                         "score": pair.score,
                     }
-                    for pair in found.pairs
+                    for pair in related.pairs
                 ],
                 "short_classes": [
-                    {"label": label, "photos": photos, "groups": apart, "not_in": list(lacking)}
-                    for label, photos, apart, lacking in short
+                    {
+                        "label": one.label,
+                        "photos": one.photos,
+                        "groups": one.groups,
+                        "not_in": list(one.missing_in),
+                    }
+                    for one in short
                 ],
-                "problems": list(found.problems),
+                "problems": list(related.problems),
                 "rows": [
-                    {"path": path, "label": label, column: part}
-                    for path, label, part in zip(table.paths, table.labels, chosen, strict=True)
+                    {"path": path, "label": label, options.split_column: part}
+                    for path, label, part in zip(
+                        dataset.paths, dataset.labels, part_of, strict=True
+                    )
                 ],
             }
         )
         return
-    labelled = sum(label is not None for label in table.labels)
-    classes = len({label for label in table.labels if label is not None})
+    labelled = sum(label is not None for label in dataset.labels)
+    classes = len({label for label in dataset.labels if label is not None})
     click.echo(
-        f"{shown(table.root)}: {count(len(chosen), 'photo')}, {labelled:,} of them in "
+        f"{shown(dataset.root)}: {count(len(part_of), 'photo')}, {labelled:,} of them in "
         f"{count(classes, 'class', 'classes')}"
     )
     for name in parts:
-        click.echo(f"  {name:12} {sizes[name]:7,}  {100 * sizes[name] / len(chosen):5.1f} %")
-    kinds = Counter(pair.kind for pair in found.pairs)
-    told = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common())
+        percent = 100 * part_sizes[name] / len(part_of)
+        click.echo(f"  {name:12} {part_sizes[name]:7,}  {percent:5.1f} %")
+    kinds = Counter(pair.kind for pair in related.pairs)
+    copies = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common())
     click.echo(
-        f"  {count(sum(together), 'photo')} in {count(len(together), 'group')} that stay together"
-        + (f" ({told})" if told else "")
+        f"  {count(sum(group_sizes), 'photo')} in {count(len(group_sizes), 'group')} that stay "
+        "together" + (f" ({copies})" if copies else "")
     )
     if short:
         click.echo(f"\n  too few photos for every part: {len(short):,}")
-    for line in _listed(_short_line(*row) for row in short):
-        click.echo(line)
-    for place in (out, folders):
-        if place:
-            click.echo(f"wrote {shown(place)}")
-    if not (out or folders):
+    _print_list([_short_line(one) for one in short])
+    for written in (options.out, options.folders):
+        if written:
+            click.echo(f"wrote {shown(written)}")
+    if not (options.out or options.folders):
         click.echo("nothing written: name a file with --out, or a folder with --folders")
-    _tell(found.problems)
+    _print_problems(related.problems)
 
 
-def _short_line(label: str, photos: int, apart: int, lacking: Sequence[str]) -> str:
-    held = f" in {count(apart, 'group')}" if apart < photos else ""
-    return f"{label}: {count(photos, 'photo')}{held}, none in {', '.join(lacking)}"
+def _short_line(short: ShortClass) -> str:
+    groups = f" in {count(short.groups, 'group')}" if short.groups < short.photos else ""
+    missing = ", ".join(short.missing_in)
+    return f"{short.label}: {count(short.photos, 'photo')}{groups}, none in {missing}"
 
 
-def _leak_json(table: Dataset, chosen: Sequence[str], leak: Leak) -> dict[str, Any]:
+def _leak_json(dataset: Dataset, leak: Leak) -> dict[str, Any]:
     both = (leak.first, leak.second)
     return {
-        "paths": [table.paths[at] for at in both],
-        "labels": [table.labels[at] for at in both],
-        "parts": [chosen[at] for at in both],
+        "paths": [dataset.paths[position] for position in both],
+        "labels": [dataset.labels[position] for position in both],
+        "parts": [dataset.splits[position] for position in both],
         "kind": leak.kind,
         "score": leak.score,
     }
 
 
-def _leak_line(table: Dataset, chosen: Sequence[str], leak: Leak) -> str:
-    one, other = (f"{chosen[at]} {table.paths[at]}" for at in (leak.first, leak.second))
+def _leak_line(dataset: Dataset, leak: Leak) -> str:
+    one, other = (
+        f"{dataset.splits[position]} {dataset.paths[position]}"
+        for position in (leak.first, leak.second)
+    )
     return f"{one} = {other} ({leak.kind})"
 
 
-def _listed(lines: Iterator[str]) -> Iterator[str]:
+def _print_list(lines: Sequence[str]) -> None:
+    for line in _wrapped(lines):
+        click.echo(line)
+
+
+def _wrapped(lines: Sequence[str]) -> Iterator[str]:
     from veduta.text import printable
 
-    every = list(lines)
-    for line in every[:_LISTED]:
+    for line in lines[:_MAX_LISTED]:
         yield fill(
             printable(line),
             80,
@@ -332,14 +368,14 @@ def _listed(lines: Iterator[str]) -> Iterator[str]:
             subsequent_indent="      ",
             break_on_hyphens=False,
         )
-    if len(every) > _LISTED:
-        yield f"    … and {len(every) - _LISTED:,} more: --json lists all"
+    if len(lines) > _MAX_LISTED:
+        yield f"    … and {len(lines) - _MAX_LISTED:,} more: --json lists all"
 
 
-def _tell(problems: Sequence[str]) -> None:
+def _print_problems(problems: Sequence[str]) -> None:
     from veduta.errors import readable
 
-    for problem in problems[:_LISTED]:
+    for problem in problems[:_MAX_LISTED]:
         click.echo(f"veduta: {readable(problem)}", err=True)
-    if len(problems) > _LISTED:
-        click.echo(f"veduta: and {len(problems) - _LISTED:,} more; --json lists all", err=True)
+    if len(problems) > _MAX_LISTED:
+        click.echo(f"veduta: and {len(problems) - _MAX_LISTED:,} more; --json lists all", err=True)

@@ -1,8 +1,8 @@
-"""Curation of a dataset: what is broken, doubled or wrong goes out; splits keep copies together.
+"""Curate a dataset: find bad photos and copies, move them away, split, and keep decisions.
 
-- `cleaning.clean` finds what is odd about the photos of a dataset; `quarantine` moves it aside.
-- `copies.find_copies` finds the photos that are one photo, however it was saved, cut or turned.
-- `splitting.split` splits a dataset so that copies stay together; `splitting.find_leaks` checks a
+- `cleaning.clean` finds broken, doubled and mislabelled photos. `quarantine` moves them away.
+- `copies.find_copies` finds the copies of a photo, also if it was saved again, cut or mirrored.
+- `splitting.split` splits a dataset so that copies stay together. `splitting.find_leaks` checks a
   split.
-- `review_journal` and `review_files` keep what a person decided in `veduta review`.
+- `review_journal` and `review_files` keep the decisions of `veduta review`.
 """

@@ -1,18 +1,18 @@
-"""Is one picture a copy of another? Laid over each other, copies agree in every detail.
+"""Decide whether one photo is a copy of another: copies agree in every detail when aligned.
 
-The keypoints that two pictures have in common tell the affine map between them: cutting, turning
-and squeezing a photo are affine, walking around a building is not. The map is refined on the pixels
-(G. Evangelidis, E. Psarakis, Parametric image alignment using enhanced correlation coefficient
-maximization, PAMI 2008). Then a window of the one is compared with the same window of the other
-everywhere: in a copy they correlate, whatever was done to brightness and colours; in another photo
-of the same thing shadows, people and depth have moved.
+The keypoints that two photos have in common give the affine map between them. Cutting, rotating and
+stretching a photo are affine changes. A walk around a building is not. The map is refined on the
+pixels (G. Evangelidis, E. Psarakis, Parametric image alignment using enhanced correlation
+coefficient maximization, PAMI 2008). Then each window of one photo is compared with the same window
+of the other. In a copy they correlate, even if brightness and colours were changed. In another
+photo of the same object, shadows, people and depth have moved.
 
-A copy with a bar, a logo or writing over it does not agree everywhere. But what is left of it does
-so exactly, in the positions of its keypoints and in its windows, and the edges of the one picture
-are found again in most parts of the other, in the middle too. Nearly the same view agrees nowhere
-exactly; two photos with the same frame or the same stamp agree in those, and nowhere else.
+A copy with a bar, a logo or a text over it does not agree everywhere. But its uncovered part agrees
+exactly, in the positions of the keypoints and in the windows. Most parts of one photo, including
+the middle, have the same edges as the other. Two photos of nearly the same view agree exactly
+nowhere. Two photos with the same frame or stamp agree only there.
 
-Positions and sizes in here are pixels of reduced pictures, about 256 at their longer side.
+Positions and lengths are in pixels of reduced photos, whose long side has about 256 pixels.
 """
 
 from __future__ import annotations
@@ -27,60 +27,102 @@ if TYPE_CHECKING:
 
     from veduta.keypoints import Keypoints
 
-__all__ = ["Agreement", "Sight", "agreement"]
+__all__ = ["CopyAgreement", "ReducedPhoto", "copy_agreement"]
 
-_SIDE = 256.0
-_NEAR = 1.5  # pixels within which matches agree on a map
-_NEAR_PIXELS = 1.4  # the same in pixels of the whole photo, for very small ones
-_FEWEST = 10  # matches that agree
-_LEAST_SHARE = 0.42  # of the matches
-_TRIES = 300  # of three matches each; where so many agree, 90 find the map at 99.9 %
-_ALIKE = 0.95  # mean correlation of the windows of a copy
-_NEARLY_ALIKE = 0.9  # of one of whose matches agree
-_CLEAR_SHARE = 0.6  # or of whose windows are alike
-_ALL_WINDOWS = 0.97
-_FEW_KEYPOINTS = 40  # a photo with fewer is compared as a whole
-_FULL = 0.9  # overlap of such photos
-_SOFT = 1.0  # standard deviation
-_WINDOW = 4.0  # standard deviation of a window
-_LIKE_WINDOW = 0.8  # correlation of a window that is not painted over
-_EXACT_WINDOW = 0.97
-_LEAST_PAINTED = 0.5  # share of the matches that agree, in a copy that is painted over
-_EXACTLY = 0.3  # of the distance within which matches agree
-_CLOSING_IN = (0.6, 0.4, 0.3, 0.3)  # on the map of those that agree exactly
-_EVIDENCE = 0.15  # least product of its three shares, see `_unpainted`
-_EDGE = 2.0  # levels a pixel, of 255: weaker ones are grain
-_SAME_WAY = 0.87  # cosine of the angle between edges that are one, 30 degrees
-_CELLS = 6  # of a side
-_SAYING = 0.03  # least share of a cell's pixels on edges
-_FOUND_AGAIN = 0.6  # share of a cell's edges, where it is not painted over
-_UNPAINTED = 0.5  # least share of such cells
-_FLAT = 4.0  # standard deviation of the luma, of 255, in a window that shows nothing
-_LEAST_TEXTURE = 0.02  # share of windows that show something
-_LEAST_OVERLAP = 0.6  # of the picture that has more of it
-_LEAST_OF_OTHER = 0.25  # of the picture that has less of it
-_GROWTH = 5.0  # a copy is not scaled further, either way
-_SQUEEZE = 2.2  # nor the one side more than the other
+_LONG_SIDE_PIXELS = 256.0
+
+# Photos with fewer keypoints, such as pictures of the sky, are compared as a whole.
+_MIN_KEYPOINTS = 40
+# Such photos must show the same section, because no keypoints tell how they were cut.
+_MIN_WHOLE_OVERLAP = 0.9
+
+# Matches within this distance agree on an affine map. The second limit is in pixels of the whole
+# photo and counts for very small photos, whose keypoints are not more accurate than their pixels.
+_MAX_MATCH_DISTANCE_PIXELS = 1.5
+_MAX_MATCH_DISTANCE_WHOLE_PIXELS = 1.4
+# Three matches define a map, so that a few more can agree by chance.
+_MIN_AGREEING_MATCHES = 10
+# In copies most matches agree. Two photos of one object share fewer on any single affine map.
+_MIN_AGREEING_SHARE = 0.42
+# 90 samples of three matches find the map with a confidence of 99.9 % if 42 % of them agree.
+_MAX_RANSAC_SAMPLES = 300
+_RANSAC_CONFIDENCE = 0.999
+# The map is fitted first to the matches of RANSAC, then to all matches near it.
+_FITS = 3
+# Copies are seldom scaled by more than this, or stretched to other proportions by more than this.
+_MAX_SCALE = 5.0
+_MAX_STRETCH = 2.2
+# The parts of the two photos that lie in their overlap: the larger part, and the smaller one.
+# Smaller overlaps agree by chance.
+_MIN_LARGER_OVERLAP = 0.6
+_MIN_SMALLER_OVERLAP = 0.25
+
+# The windows. The blur removes grain and differences in sharpness.
+_BLUR_PIXELS = 1.0
+_WINDOW_PIXELS = 4.0
+# Pixels at the border of the overlap are partly interpolated or belong to a frame.
+_BORDER_KERNEL_PIXELS = 7
+# Standard deviation of the luma, of 255. A window with less contrast shows nothing to compare.
+_MIN_WINDOW_CONTRAST = 4.0
+# If fewer windows than this share have contrast, they are too few to decide.
+_MIN_CONTRAST_SHARE = 0.02
+# The mean correlation of windows in a copy. It may be lower if the other evidence is clear: many
+# matches agree, or nearly all windows are alike.
+_MIN_CORRELATION = 0.95
+_MIN_CORRELATION_IF_CLEAR = 0.9
+_CLEAR_MATCH_SHARE = 0.6
+_CLEAR_WINDOW_SHARE = 0.97
+
+# Copies with something painted over them. A window correlates at least like this where it is not
+# covered, and at least like that where it is an exact copy.
+_MIN_UNCOVERED_CORRELATION = 0.8
+_MIN_EXACT_CORRELATION = 0.97
+# Paint adds keypoints, but at least half of the matches still agree.
+_MIN_AGREEING_SHARE_IF_PAINTED = 0.5
+# The map is fitted again to ever nearer matches, so that only exact ones remain. Distances are
+# parts of the distance within which matches agree.
+_EXACT_FIT_DISTANCES = (0.6, 0.4, 0.3, 0.3)
+_EXACT_DISTANCE = 0.3
+# The least product of three shares: exact matches, exact windows and cells with the same edges.
+_MIN_EXACT_EVIDENCE = 0.15
+# Grey levels in a pixel. Weaker edges are grain.
+_MIN_EDGE_SLOPE = 2.0
+# Cosine of 30 degrees, the largest angle between the directions of the same edge.
+_MIN_EDGE_COSINE = 0.87
+_CELLS_PER_SIDE = 6
+# A cell with fewer edge pixels than this share shows too little to compare.
+_MIN_EDGE_SHARE = 0.03
+# Share of the edges of a cell that the other photo also has, if the cell is not covered.
+_MIN_SAME_EDGE_SHARE = 0.6
+_MIN_UNCOVERED_CELL_SHARE = 0.5
+
+# Iterations and precision of the refinement on the pixels, and the size of its blur in pixels.
+_REFINE_ITERATIONS = 30
+_REFINE_PRECISION = 1e-4
+_REFINE_BLUR_PIXELS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
-    """One picture: `luma` (h, w) uint8, reduced; `keypoints` of the whole photo."""
+class ReducedPhoto:
+    """What is compared of one photo.
+
+    Attributes:
+        luma: (h, w) uint8, reduced to a long side of about 256 pixels.
+        keypoints: of the whole photo.
+    """
 
     luma: NDArray[np.uint8]
     keypoints: Keypoints
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """How two pictures that are copies agree.
+class CopyAgreement:
+    """How well two copies agree.
 
-    `correlation`
-        mean correlation of their windows in [-1, 1], those with more contrast counting more.
-    `matches`
-        the share of matching keypoints that agree on the map, in [0, 1].
-    `overlap`
-        how much of the picture with more around it the other one shows, a share in [0, 1].
+    Attributes:
+        correlation: mean correlation of their windows in [-1, 1], weighted by contrast.
+        matches: share of the matching keypoints that agree on the map, in [0, 1].
+        overlap: the part of the larger section of the scene that the other photo shows, in [0, 1].
     """
 
     correlation: float
@@ -88,346 +130,412 @@ class Agreement:
     overlap: float
 
 
-def agreement(first: Sight, second: Sight) -> Agreement | None:
-    """Compare two pictures; None when they are not copies. A mirrored one has to be turned first.
+def copy_agreement(first: ReducedPhoto, second: ReducedPhoto) -> CopyAgreement | None:
+    """Compare two photos.
 
-    Two overlapping cuts of one photo are copies when the overlap is 60 % of one of them.
+    Two sections of one photo are copies if they overlap in 60 % of one of them.
+
+    Args:
+        first: a photo.
+        second: another photo. To find a mirrored copy, mirror one of the two before.
+
+    Returns:
+        How well they agree; None if they are not copies.
     """
-    if min(len(first.keypoints), len(second.keypoints)) < _FEW_KEYPOINTS:
-        return _whole(first, second)
-    found = _map(first, second)
-    if found is None:
+    if min(len(first.keypoints), len(second.keypoints)) < _MIN_KEYPOINTS:
+        return _whole_agreement(first, second)
+    affine = _find_affine(first, second)
+    if affine is None:
         return None
-    # The coarser of the two sets the grid, so that no detail is asked of it that it cannot have.
-    if abs(np.linalg.det(found.there[:, :2])) < 1:
-        grid, other, there = second.luma, first.luma, _inverse(found.there)
+    # The coarser photo defines the pixel grid, so that it is not compared in details that it lacks.
+    if abs(np.linalg.det(affine.matrix[:, :2])) < 1:
+        grid, other, matrix = second.luma, first.luma, _inverse(affine.matrix)
     else:
-        grid, other, there = first.luma, second.luma, found.there
-    other = _as_coarse(other, there)
-    laid = _lay_refined(grid, other, there)
-    if laid is None or not _alike(found, laid):
-        laid = _unpainted(found, grid, other, there, laid)
-    if laid is None:
+        grid, other, matrix = first.luma, second.luma, affine.matrix
+    other = _blurred_to_scale(other, matrix)
+    aligned = _refine_and_align(grid, other, matrix)
+    if aligned is None or not _is_plain_copy(affine, aligned):
+        aligned = _align_painted_copy(affine, grid, other, matrix, aligned)
+    if aligned is None:
         return None
-    less, more = sorted((laid.of_grid, laid.of_other))
-    if more < _LEAST_OVERLAP or less < _LEAST_OF_OTHER:
+    smaller, larger = sorted((aligned.grid_overlap, aligned.other_overlap))
+    if larger < _MIN_LARGER_OVERLAP or smaller < _MIN_SMALLER_OVERLAP:
         return None
-    return Agreement(laid.correlation, found.share, less)
+    return CopyAgreement(aligned.correlation, affine.agreeing_share, smaller)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Map:
-    """`there` (2, 3): first → second; shares of the matches that say so, roughly and exactly."""
+class _Affine:
+    """An affine map between two photos, and the matches that support it.
 
-    there: NDArray[np.float64]
-    share: float
-    exact: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Laid:
-    """`picture` (h, w): the other one as it lies on the grid by the map `there`; `inside` of it.
-
-    `windows`: where they are alike. `alike`: their share of those that show something. `exact`: the
-    share of them that are more than alike. `of_grid`, `of_other`: the pictures' overlap.
+    Attributes:
+        matrix: (2, 3), from the first photo to the second.
+        agreeing_share: share of the matches that agree on it.
+        exact_share: share of the matches that agree exactly on a map close to it.
     """
 
-    there: NDArray[np.float32]
-    picture: NDArray[np.uint8]
+    matrix: NDArray[np.float64]
+    agreeing_share: float
+    exact_share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Aligned:
+    """A photo that was warped onto the pixel grid of another one.
+
+    Attributes:
+        matrix: (2, 3), from the grid to the other photo.
+        warped: (h, w) uint8, the other photo on the grid, blurred.
+        inside: (h, w) float32, 1 inside the overlap without its border, and 0 outside.
+        uncovered: (h, w) bool, where windows have contrast and are alike.
+        correlation: mean of the windows, weighted by contrast.
+        alike_share: share of the windows with contrast that are alike.
+        exact_share: share of the alike windows that are exact copies.
+        grid_overlap: part of the grid that the other photo covers.
+        other_overlap: part of the other photo that covers the grid.
+    """
+
+    matrix: NDArray[np.float32]
+    warped: NDArray[np.uint8]
     inside: NDArray[np.float32]
-    windows: NDArray[np.bool_]
+    uncovered: NDArray[np.bool_]
     correlation: float
-    alike: float
-    exact: float
-    of_grid: float
-    of_other: float
+    alike_share: float
+    exact_share: float
+    grid_overlap: float
+    other_overlap: float
 
 
-def _whole(first: Sight, second: Sight) -> Agreement | None:
-    """Compare two pictures with hardly any keypoints: whole ones only, stretched to one shape."""
+def _whole_agreement(first: ReducedPhoto, second: ReducedPhoto) -> CopyAgreement | None:
+    """Compare two photos with hardly any keypoints, as wholes stretched to the same shape."""
     scale = np.array(second.luma.shape) / first.luma.shape
-    stretch = np.array([[scale[1], 0, (scale[1] - 1) / 2], [0, scale[0], (scale[0] - 1) / 2]])
-    other = _as_coarse(second.luma, stretch)
-    laid = _lay_refined(first.luma, other, stretch)
-    if laid is None or laid.correlation < _ALIKE or min(laid.of_grid, laid.of_other) < _FULL:
+    matrix = np.array([[scale[1], 0, (scale[1] - 1) / 2], [0, scale[0], (scale[0] - 1) / 2]])
+    aligned = _refine_and_align(first.luma, _blurred_to_scale(second.luma, matrix), matrix)
+    if aligned is None or aligned.correlation < _MIN_CORRELATION:
         return None
-    return Agreement(laid.correlation, 0.0, min(laid.of_grid, laid.of_other))
+    overlap = min(aligned.grid_overlap, aligned.other_overlap)
+    if overlap < _MIN_WHOLE_OVERLAP:
+        return None
+    return CopyAgreement(aligned.correlation, 0.0, overlap)
 
 
-def _map(first: Sight, second: Sight) -> _Map | None:
-    """Return the map on which most matches agree; None if no copy is made like that.
+def _find_affine(first: ReducedPhoto, second: ReducedPhoto) -> _Affine | None:
+    """Return the map on which most matches agree; None if no copy has such a map.
 
-    Nearness is measured in the picture that shows things smaller, whichever comes first.
+    Distances are measured in the photo that shows the scene smaller, so that the order of the two
+    photos does not matter.
     """
     from veduta.keypoints import mutual
 
     matches = mutual(first.keypoints, second.keypoints)
-    if len(matches) < _FEWEST:
+    if len(matches) < _MIN_AGREEING_MATCHES:
         return None
-    a, b = _placed(first)[matches[:, 0]], _placed(second)[matches[:, 1]]
-    longer = min(max(one.keypoints.width, one.keypoints.height) for one in (first, second))
-    near = max(_NEAR, _NEAR_PIXELS * _SIDE / longer)
-    there = _affine(a, b, near)
-    if there is not None and np.linalg.det(there[:, :2]) > 1:
-        back = _affine(b, a, near)
-        there = back if back is None else _inverse(back)
-    if there is None:
+    a, b = _positions(first)[matches[:, 0]], _positions(second)[matches[:, 1]]
+    long_side = min(max(one.keypoints.width, one.keypoints.height) for one in (first, second))
+    max_distance = max(
+        _MAX_MATCH_DISTANCE_PIXELS,
+        _MAX_MATCH_DISTANCE_WHOLE_PIXELS * _LONG_SIDE_PIXELS / long_side,
+    )
+    matrix = _ransac_affine(a, b, max_distance)
+    if matrix is not None and np.linalg.det(matrix[:, :2]) > 1:
+        backward = _ransac_affine(b, a, max_distance)
+        matrix = backward if backward is None else _inverse(backward)
+    if matrix is None:
         return None
-    large, small = np.linalg.svd(there[:, :2], compute_uv=False)
-    if large > _GROWTH or small < 1 / _GROWTH or large / small > _SQUEEZE:
+    large, small = np.linalg.svd(matrix[:, :2], compute_uv=False)
+    if large > _MAX_SCALE or small < 1 / _MAX_SCALE or large / small > _MAX_STRETCH:
         return None
-    near *= max(1.0, float(np.sqrt(large * small)))
-    for _ in range(3):  # the map of a few matches, then of all that it finds near
-        agree = _apart(a, b, there) <= near
-        if agree.sum() < _FEWEST:
+    max_distance *= max(1.0, float(np.sqrt(large * small)))
+    for _ in range(_FITS):
+        agree = _distances(a, b, matrix) <= max_distance
+        if agree.sum() < _MIN_AGREEING_MATCHES:
             return None
-        there = _fitted(a[agree], b[agree])
+        matrix = _fitted_affine(a[agree], b[agree])
     share = float(agree.mean())
-    if share < _LEAST_SHARE:
+    if share < _MIN_AGREEING_SHARE:
         return None
-    return _Map(_in_pixels(there, first, second), share, _exact(a, b, there, near))
+    exact_share = _exact_match_share(a, b, matrix, max_distance)
+    return _Affine(_in_luma_pixels(matrix, first, second), share, exact_share)
 
 
-def _exact(
-    a: NDArray[np.float32], b: NDArray[np.float32], there: NDArray[np.float64], near: float
+def _exact_match_share(
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    matrix: NDArray[np.float64],
+    max_distance: float,
 ) -> float:
-    """Return the share of matches that agree exactly on a map close to `there`."""
-    for part in _CLOSING_IN:
-        agree = _apart(a, b, there) <= part * near
-        if agree.sum() < _FEWEST:
+    """Return the share of matches that agree exactly on a map close to `matrix`."""
+    for part in _EXACT_FIT_DISTANCES:
+        agree = _distances(a, b, matrix) <= part * max_distance
+        if agree.sum() < _MIN_AGREEING_MATCHES:
             return 0.0
-        there = _fitted(a[agree], b[agree])
-    return float((_apart(a, b, there) <= _EXACTLY * near).mean())
+        matrix = _fitted_affine(a[agree], b[agree])
+    return float((_distances(a, b, matrix) <= _EXACT_DISTANCE * max_distance).mean())
 
 
-def _apart(
-    a: NDArray[np.float32], b: NDArray[np.float32], there: NDArray[np.float64]
+def _distances(
+    a: NDArray[np.float32], b: NDArray[np.float32], matrix: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return how far (n,) the map takes places `a` from places `b`."""
-    apart: NDArray[np.float64] = np.linalg.norm(a @ there[:, :2].T + there[:, 2] - b, axis=1)
-    return apart
+    """Return the distance (n,) of each mapped position of `a` from that of `b`."""
+    mapped = a @ matrix[:, :2].T + matrix[:, 2]
+    distances: NDArray[np.float64] = np.linalg.norm(mapped - b, axis=1)
+    return distances
 
 
-def _fitted(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+def _fitted_affine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     fitted: NDArray[np.float64] = np.linalg.lstsq(
         np.column_stack([a, np.ones(len(a))]), b, rcond=None
     )[0].T
     return fitted
 
 
-def _placed(sight: Sight) -> NDArray[np.float32]:
-    """Return the keypoints' positions (n, 2) where the longer side measures `_SIDE`."""
-    scale = _SIDE / max(sight.keypoints.width, sight.keypoints.height)
-    placed: NDArray[np.float32] = ((sight.keypoints.xy + 0.5) * scale).astype(np.float32)
-    return placed
+def _positions(photo: ReducedPhoto) -> NDArray[np.float32]:
+    """Return the positions (n, 2) of the keypoints in a photo with a long side of 256 pixels."""
+    scale = _LONG_SIDE_PIXELS / max(photo.keypoints.width, photo.keypoints.height)
+    positions: NDArray[np.float32] = ((photo.keypoints.xy + 0.5) * scale).astype(np.float32)
+    return positions
 
 
-def _affine(
-    a: NDArray[np.float32], b: NDArray[np.float32], near: float
+def _ransac_affine(
+    a: NDArray[np.float32], b: NDArray[np.float32], max_distance: float
 ) -> NDArray[np.float64] | None:
     import cv2
 
-    there, agree = cv2.estimateAffine2D(
-        a, b, method=cv2.RANSAC, ransacReprojThreshold=near, maxIters=_TRIES, confidence=0.999
+    matrix, agree = cv2.estimateAffine2D(
+        a,
+        b,
+        method=cv2.RANSAC,
+        ransacReprojThreshold=max_distance,
+        maxIters=_MAX_RANSAC_SAMPLES,
+        confidence=_RANSAC_CONFIDENCE,
     )
-    if there is None or agree.sum() < _FEWEST or np.linalg.det(there[:, :2]) <= 0:
+    if matrix is None or agree.sum() < _MIN_AGREEING_MATCHES:
         return None
-    return np.asarray(there, np.float64)
+    return None if np.linalg.det(matrix[:, :2]) <= 0 else np.asarray(matrix, np.float64)
 
 
-def _in_pixels(there: NDArray[np.float64], first: Sight, second: Sight) -> NDArray[np.float64]:
-    """Return the map between the pixels of the reduced pictures, (0, 0) the first one's middle."""
-    to_placed, to_pixels = (_SIDE / max(one.luma.shape) for one in (first, second))
-    matrix = there[:, :2] * (to_placed / to_pixels)
-    shift = (matrix.sum(axis=1) - 1) / 2 + there[:, 2] / to_pixels
-    return np.column_stack([matrix, shift])
+def _in_luma_pixels(
+    matrix: NDArray[np.float64], first: ReducedPhoto, second: ReducedPhoto
+) -> NDArray[np.float64]:
+    """Return the map between the pixels of `luma`; (0, 0) is the middle of the first pixel."""
+    first_scale, second_scale = (
+        _LONG_SIDE_PIXELS / max(photo.luma.shape) for photo in (first, second)
+    )
+    linear = matrix[:, :2] * (first_scale / second_scale)
+    shift = (linear.sum(axis=1) - 1) / 2 + matrix[:, 2] / second_scale
+    return np.column_stack([linear, shift])
 
 
-def _inverse(there: NDArray[np.float64]) -> NDArray[np.float64]:
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     import cv2
 
-    back: NDArray[np.float64] = cv2.invertAffineTransform(there)
-    return back
+    inverse: NDArray[np.float64] = cv2.invertAffineTransform(matrix)
+    return inverse
 
 
-def _as_coarse(other: NDArray[np.uint8], there: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Take out of `other` what does not show at the scale it is to be laid at."""
+def _blurred_to_scale(other: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Remove the details of `other` that are too small for the grid that it is warped to."""
     import cv2
 
-    growth = float(np.sqrt(abs(np.linalg.det(there[:, :2]))))
-    return np.asarray(cv2.GaussianBlur(other, (0, 0), max(0.5, 0.6 * growth)), np.uint8)
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    return np.asarray(cv2.GaussianBlur(other, (0, 0), max(0.5, 0.6 * scale)), np.uint8)
 
 
-def _lay_refined(
+def _refine_and_align(
     grid: NDArray[np.uint8],
     other: NDArray[np.uint8],
-    there: NDArray[np.floating[Any]],
-    where: NDArray[np.bool_] | None = None,
-) -> _Laid | None:
-    """Lay `other` over `grid` by the map refined on the pixels, of `where` (of the grid) only.
+    matrix: NDArray[np.floating[Any]],
+    region: NDArray[np.bool_] | None = None,
+) -> _Aligned | None:
+    """Refine a map on the pixels, and warp `other` onto `grid` with it.
 
-    None if it does not converge, since nothing is alike, or if there is nothing to see.
+    Args:
+        grid: (h, w) luma of one photo.
+        other: luma of the other photo.
+        matrix: (2, 3) map from `grid` to `other`.
+        region: (h, w) the pixels of `grid` to refine on; None means all.
+
+    Returns:
+        None if the refinement does not converge, because nothing is alike, or without contrast.
     """
     import cv2
 
-    start = there.astype(np.float32, order="C")
+    start = matrix.astype(np.float32, order="C")
     mask = None
-    if where is not None:
+    if region is not None:
         size = other.shape[::-1]
-        mask = cv2.warpAffine(where.astype(np.uint8), start, size, flags=cv2.INTER_NEAREST)
-    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
+        mask = cv2.warpAffine(region.astype(np.uint8), start, size, flags=cv2.INTER_NEAREST)
+    criteria = (
+        cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS,
+        _REFINE_ITERATIONS,
+        _REFINE_PRECISION,
+    )
     try:
-        _, exact = cv2.findTransformECC(grid, other, start, cv2.MOTION_AFFINE, stop, mask, 3)
+        _, refined = cv2.findTransformECC(
+            grid, other, start, cv2.MOTION_AFFINE, criteria, mask, _REFINE_BLUR_PIXELS
+        )
     except cv2.error:
         return None
-    return _lay(grid, other, np.asarray(exact, np.float32))
+    return _align(grid, other, np.asarray(refined, np.float32))
 
 
-def _lay(
-    grid: NDArray[np.uint8], other: NDArray[np.uint8], there: NDArray[np.float32]
-) -> _Laid | None:
-    """Lay `other` over `grid` by the map from grid to other; None if there is nothing to see."""
+def _align(
+    grid: NDArray[np.uint8], other: NDArray[np.uint8], matrix: NDArray[np.float32]
+) -> _Aligned | None:
+    """Warp `other` onto `grid` by the map from grid to other; None without contrast."""
     import cv2
 
     rows, columns = grid.shape
-    how = cv2.WARP_INVERSE_MAP
-    laid = cv2.warpAffine(other, there, (columns, rows), flags=cv2.INTER_LINEAR | how)
-    seen = cv2.warpAffine(
-        np.ones(other.shape, np.uint8), there, (columns, rows), flags=cv2.INTER_NEAREST | how
+    inverse = cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(other, matrix, (columns, rows), flags=cv2.INTER_LINEAR | inverse)
+    covered = cv2.warpAffine(
+        np.ones(other.shape, np.uint8), matrix, (columns, rows), flags=cv2.INTER_NEAREST | inverse
     )
-    area = float(seen.sum())
-    of_other = area * abs(float(np.linalg.det(there[:, :2]))) / other.size
-    # At the border of the overlap pixels are half interpolated, or half frame.
-    inside = cv2.erode(seen, np.ones((7, 7), np.uint8), borderValue=0).astype(np.float32)
-    if inside.sum() < _WINDOW**2:
+    area = float(covered.sum())
+    other_overlap = area * abs(float(np.linalg.det(matrix[:, :2]))) / other.size
+    kernel = np.ones((_BORDER_KERNEL_PIXELS, _BORDER_KERNEL_PIXELS), np.uint8)
+    inside = cv2.erode(covered, kernel, borderValue=0).astype(np.float32)
+    if inside.sum() < _WINDOW_PIXELS**2:
         return None
-    picture = _soft(laid)
-    correlation, contrast = _windows(_soft(grid), picture, inside)
-    where = (inside > 0) & (contrast > _FLAT)
-    if where.sum() < _LEAST_TEXTURE * inside.sum():
+    warped = _blurred(warped)
+    correlation, contrast = _window_correlation(_blurred(grid), warped, inside)
+    compared = (inside > 0) & (contrast > _MIN_WINDOW_CONTRAST)
+    if compared.sum() < _MIN_CONTRAST_SHARE * inside.sum():
         return None
-    windows = where & (correlation > _LIKE_WINDOW)
-    correlation, contrast = correlation[where], contrast[where]
-    mean = float((correlation * contrast).sum() / contrast.sum())
-    alike = int(windows.sum())
-    exact = int((correlation > _EXACT_WINDOW).sum()) / max(1, alike)
-    return _Laid(
-        there,
-        picture,
-        inside,
-        windows,
-        mean,
-        alike / len(correlation),
-        exact,
-        area / grid.size,
-        of_other,
+    uncovered = compared & (correlation > _MIN_UNCOVERED_CORRELATION)
+    correlation, contrast = correlation[compared], contrast[compared]
+    alike = int(uncovered.sum())
+    exact = int((correlation > _MIN_EXACT_CORRELATION).sum())
+    return _Aligned(
+        matrix=matrix,
+        warped=warped,
+        inside=inside,
+        uncovered=uncovered,
+        correlation=float((correlation * contrast).sum() / contrast.sum()),
+        alike_share=alike / len(correlation),
+        exact_share=exact / max(1, alike),
+        grid_overlap=area / grid.size,
+        other_overlap=other_overlap,
     )
 
 
-def _alike(found: _Map, laid: _Laid) -> bool:
-    """Whether the windows are alike, as in a copy that is not painted over."""
-    clear = found.share >= _CLEAR_SHARE or laid.alike >= _ALL_WINDOWS
-    return laid.correlation >= (_NEARLY_ALIKE if clear else _ALIKE)
+def _is_plain_copy(affine: _Affine, aligned: _Aligned) -> bool:
+    """Return whether the windows are alike as in a copy that nothing covers."""
+    clear = (
+        affine.agreeing_share >= _CLEAR_MATCH_SHARE or aligned.alike_share >= _CLEAR_WINDOW_SHARE
+    )
+    return aligned.correlation >= (_MIN_CORRELATION_IF_CLEAR if clear else _MIN_CORRELATION)
 
 
-def _unpainted(
-    found: _Map,
+def _align_painted_copy(
+    affine: _Affine,
     grid: NDArray[np.uint8],
     other: NDArray[np.uint8],
-    there: NDArray[np.float64],
-    refined: _Laid | None,
-) -> _Laid | None:
-    """Lay a copy that is painted over by what is left of it; None if that is too little.
+    matrix: NDArray[np.float64],
+    refined: _Aligned | None,
+) -> _Aligned | None:
+    """Align a copy that is partly covered by its uncovered part; None if that is too small.
 
-    A bar or a logo has drawn the `refined` map to itself, so the map is refined once more without
-    what does not agree. Three shares then speak together: of the matches that are exact, of the
-    windows that are, and of the cells whose edges are found again.
+    A bar or a logo attracts the refined map. So the map is refined once more on the windows that
+    are alike. Three shares decide together: of the exact matches, of the exact windows, and of the
+    cells with the same edges.
     """
-    if found.share < _LEAST_PAINTED or found.exact < _EVIDENCE:
+    if affine.agreeing_share < _MIN_AGREEING_SHARE_IF_PAINTED:
         return None
-    tries = [_lay(grid, other, there.astype(np.float32)), refined]
-    best = max((laid for laid in tries if laid), key=_precision, default=None)
+    if affine.exact_share < _MIN_EXACT_EVIDENCE:
+        return None
+    candidates = [_align(grid, other, matrix.astype(np.float32)), refined]
+    best = max((one for one in candidates if one), key=_exact_window_share, default=None)
     if best is None:
         return None
-    anew = _lay_refined(grid, other, best.there, best.windows)
-    if anew is not None and _precision(anew) > _precision(best):
-        best = anew
-    again = _found_again(_soft(grid), best)
-    enough = again >= _UNPAINTED and found.exact * best.exact * again >= _EVIDENCE
+    again = _refine_and_align(grid, other, best.matrix, best.uncovered)
+    if again is not None and _exact_window_share(again) > _exact_window_share(best):
+        best = again
+    cell_share = _same_edge_cell_share(_blurred(grid), best)
+    evidence = affine.exact_share * best.exact_share * cell_share
+    enough = cell_share >= _MIN_UNCOVERED_CELL_SHARE and evidence >= _MIN_EXACT_EVIDENCE
     return best if enough else None
 
 
-def _precision(laid: _Laid) -> float:
-    """Return the share of windows that are exactly alike, which the better map makes larger."""
-    return laid.alike * laid.exact
+def _exact_window_share(aligned: _Aligned) -> float:
+    """Return the share of windows that are exact copies. It is larger for a better map."""
+    return aligned.alike_share * aligned.exact_share
 
 
-def _found_again(grid: NDArray[np.uint8], laid: _Laid) -> float:
-    """Return the share of cells in which one picture has the edges of the other, of two the less.
+def _same_edge_cell_share(grid: NDArray[np.uint8], aligned: _Aligned) -> float:
+    """Return the share of cells in which both photos have the same edges.
 
-    The two: of all cells and of those in the middle. Paint only adds edges to a picture, or hides
-    some, so it is enough that one of the pictures is found in the other.
+    The share is that of all cells or that of the cells in the middle, whichever is smaller. Paint
+    adds edges to a photo or hides some. So it is enough if the edges of one photo are found in the
+    other.
     """
     import cv2
 
     across, down = (
-        [cv2.Scharr(picture, cv2.CV_32F, *axis, scale=1 / 32) for picture in (grid, laid.picture)]
+        [cv2.Scharr(luma, cv2.CV_32F, *axis, scale=1 / 32) for luma in (grid, aligned.warped)]
         for axis in ((1, 0), (0, 1))
     )
-    strength = [np.hypot(*both) for both in zip(across, down, strict=True)]
-    together = across[0] * across[1] + down[0] * down[1]
-    same = together > _SAME_WAY * strength[0] * strength[1]
-    box = cv2.boundingRect(laid.inside.astype(np.uint8))
-    overlap = np.s_[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]
+    slopes = [np.hypot(*both) for both in zip(across, down, strict=True)]
+    product = across[0] * across[1] + down[0] * down[1]
+    same_direction = product > _MIN_EDGE_COSINE * slopes[0] * slopes[1]
+    left, top, width, height = cv2.boundingRect(aligned.inside.astype(np.uint8))
+    overlap = np.s_[top : top + height, left : left + width]
 
-    def of_cells(pixels: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def cell_shares(pixels: NDArray[np.bool_]) -> NDArray[np.float32]:
         shares: NDArray[np.float32] = cv2.resize(
-            pixels[overlap].astype(np.float32), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA
+            pixels[overlap].astype(np.float32),
+            (_CELLS_PER_SIDE, _CELLS_PER_SIDE),
+            interpolation=cv2.INTER_AREA,
         )
         return shares
 
-    found = []
-    for one in strength:
-        edges = (one > _EDGE) & (laid.inside > 0)
-        of_all = of_cells(edges)
-        saying = of_all >= _SAYING
-        again = of_cells(edges & same) >= _FOUND_AGAIN * of_all
-        found.append(
+    all_cells, middle_cells = np.s_[:, :], np.s_[1:-1, 1:-1]
+    shares = []
+    for slope in slopes:
+        edges = (slope > _MIN_EDGE_SLOPE) & (aligned.inside > 0)
+        edge_shares = cell_shares(edges)
+        compared = edge_shares >= _MIN_EDGE_SHARE
+        same = cell_shares(edges & same_direction) >= _MIN_SAME_EDGE_SHARE * edge_shares
+        shares.append(
             min(
-                float(again[part][saying[part]].mean()) if saying[part].any() else 0.0
-                for part in (np.s_[:, :], np.s_[1:-1, 1:-1])
+                float(same[cells][compared[cells]].mean()) if compared[cells].any() else 0.0
+                for cells in (all_cells, middle_cells)
             )
         )
-    return max(found)
+    return max(shares)
 
 
-def _soft(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take out the grain, and what a loss of sharpness takes out of a copy."""
+def _blurred(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Remove grain and differences in sharpness."""
     import cv2
 
-    return np.asarray(cv2.GaussianBlur(luma, (0, 0), _SOFT), np.uint8)
+    return np.asarray(cv2.GaussianBlur(luma, (0, 0), _BLUR_PIXELS), np.uint8)
 
 
-def _windows(
+def _window_correlation(
     first: NDArray[np.uint8], second: NDArray[np.uint8], inside: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return at each pixel (h, w) the correlation of the windows around it, and their contrast.
+    """Return the correlation (h, w) of the windows around each pixel, and their contrast (h, w).
 
-    Windows are Gaussian; what is not `inside` has no weight. The contrast is the greater one.
+    Windows are Gaussian. Pixels that are not `inside` have no weight. The contrast is that of the
+    window with more of it.
     """
     import cv2
 
-    def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        blurred: NDArray[np.float32] = cv2.GaussianBlur(values * inside, (0, 0), _WINDOW)
+    def window_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        blurred: NDArray[np.float32] = cv2.GaussianBlur(values * inside, (0, 0), _WINDOW_PIXELS)
         blurred /= weight
         return blurred
 
-    weight: NDArray[np.float32] = cv2.GaussianBlur(inside, (0, 0), _WINDOW) + np.float32(1e-6)
+    weight: NDArray[np.float32] = cv2.GaussianBlur(inside, (0, 0), _WINDOW_PIXELS)
+    weight += np.float32(1e-6)
     a, b = first.astype(np.float32), second.astype(np.float32)
-    mean_a, mean_b = around(a), around(b)
-    of_a = np.maximum(around(a * a) - mean_a**2, 0)
-    of_b = np.maximum(around(b * b) - mean_b**2, 0)
-    together = around(a * b) - mean_a * mean_b
-    contrast: NDArray[np.float32] = np.sqrt(np.maximum(of_a, of_b))
-    correlation: NDArray[np.float32] = together / np.sqrt(of_a * of_b + np.float32(1e-6))
+    mean_a, mean_b = window_mean(a), window_mean(b)
+    variance_a = np.maximum(window_mean(a * a) - mean_a**2, 0)
+    variance_b = np.maximum(window_mean(b * b) - mean_b**2, 0)
+    covariance = window_mean(a * b) - mean_a * mean_b
+    contrast: NDArray[np.float32] = np.sqrt(np.maximum(variance_a, variance_b))
+    correlation: NDArray[np.float32] = covariance / np.sqrt(
+        variance_a * variance_b + np.float32(1e-6)
+    )
     return correlation, contrast

@@ -1,4 +1,4 @@
-"""Descriptors, the class that each is said to be of, and which of them are copies."""
+"""The photos of classes with their descriptors, and which of them are copies of each other."""
 
 from __future__ import annotations
 
@@ -17,55 +17,61 @@ if TYPE_CHECKING:
 
     from veduta.index import Snapshot
 
-__all__ = ["ENOUGH", "ClassMembers", "class_members"]
+__all__ = ["MIN_CLASS_PHOTOS", "ClassMembers", "class_members"]
 
-ENOUGH = 5  # photos of a class, copies counted once; fewer say nothing about one of them
-_BLOCK = 4096  # rows in memory at a time
+MIN_CLASS_PHOTOS = 5
+"""Classes with fewer photos, copies counted once, say too little to judge one of their photos."""
+
+_BLOCK_PHOTOS = 4096
 
 
 @dataclass(frozen=True)
 class ClassMembers:
-    """M photos of C classes, and others that are known to be of none.
+    """M photos: those of C classes, and others that are known to belong to none.
 
     Attributes:
-        snapshot: holds their descriptors, and maybe those of further photos.
+        snapshot: has their descriptors, and may have those of other photos.
         rows: (M,) int64 rows of the snapshot.
         names: (C,) the classes, in alphabetical order.
-        codes: (M,) int32 places in `names`, or `UNLABELLED`.
-        copies: tuples of places of photos that are copies of one another.
+        class_ids: (M,) int32, the position of each photo's class in `names`, or `UNLABELLED`.
+        copies: groups of photos that are copies of each other, as positions among the M photos.
     """
 
     snapshot: Snapshot
     rows: NDArray[np.int64]
     names: tuple[str, ...]
-    codes: NDArray[np.int32]
+    class_ids: NDArray[np.int32]
     copies: tuple[tuple[int, ...], ...]
 
     @cached_property
     def judged(self) -> NDArray[np.bool_]:
-        """(M,): the photos of classes with `ENOUGH` photos, copies counted once."""
+        """(M,): the photos of classes with `MIN_CLASS_PHOTOS` photos, copies counted once."""
         counted = np.ones(len(self.rows), np.bool_)
         for group in self.copies:
             seen: set[int] = set()
-            for place in group:
-                code = int(self.codes[place])
-                counted[place] = code not in seen
-                seen.add(code)
-        named = self.codes != UNLABELLED
-        sizes = np.bincount(self.codes[named & counted], minlength=len(self.names))
-        judged: NDArray[np.bool_] = named.copy()
-        judged[named] = sizes[self.codes[named]] >= ENOUGH
+            for member in group:
+                class_id = int(self.class_ids[member])
+                counted[member] = class_id not in seen
+                seen.add(class_id)
+        labelled = self.class_ids != UNLABELLED
+        sizes = np.bincount(self.class_ids[labelled & counted], minlength=len(self.names))
+        judged: NDArray[np.bool_] = labelled.copy()
+        judged[labelled] = sizes[self.class_ids[labelled]] >= MIN_CLASS_PHOTOS
         return judged
 
-    def descriptors(self, places: NDArray[np.integer] | Sequence[int]) -> NDArray[np.float32]:
-        """Return (m, d) float32, of unit length."""
-        taken = self.snapshot.take(self.rows[np.asarray(places, np.intp)].astype(np.intp))
-        return taken.astype(np.float32)
+    def descriptors(self, members: NDArray[np.integer] | Sequence[int]) -> NDArray[np.float32]:
+        """Return the descriptors (m, d) of some photos, of unit length.
+
+        Args:
+            members: (m,) positions among the M photos.
+        """
+        rows = self.rows[np.asarray(members, np.intp)].astype(np.intp)
+        return self.snapshot.take(rows).astype(np.float32)
 
     def blocks(self) -> Iterator[NDArray[np.intp]]:
-        """Yield the places of all photos, some thousands at a time."""
-        for start in range(0, len(self.rows), _BLOCK):
-            yield np.arange(start, min(start + _BLOCK, len(self.rows)))
+        """Yield the positions of all photos, some thousands at a time."""
+        for start in range(0, len(self.rows), _BLOCK_PHOTOS):
+            yield np.arange(start, min(start + _BLOCK_PHOTOS, len(self.rows)))
 
 
 def class_members(
@@ -74,21 +80,21 @@ def class_members(
     labels: Sequence[str | None],
     groups: NDArray[np.int64],
 ) -> ClassMembers:
-    """Put the photos of classes together.
+    """Make the `ClassMembers` of some photos.
 
     Args:
-        snapshot: holds their descriptors.
+        snapshot: has their descriptors.
         rows: (M,) rows of it.
-        labels: (M,) None: of no class.
-        groups: (M,) the group of copies that a photo is in; -1: in none.
+        labels: (M,) the class of each photo; None for no class.
+        groups: (M,) the group of copies of each photo; -1 for none.
     """
     names = tuple(sorted({label for label in labels if label is not None}))
-    code_of = {name: code for code, name in enumerate(names)}
-    codes = np.array(
-        [UNLABELLED if label is None else code_of[label] for label in labels], np.int32
+    class_id_of = {name: class_id for class_id, name in enumerate(names)}
+    class_ids = np.array(
+        [UNLABELLED if label is None else class_id_of[label] for label in labels], np.int32
     )
-    together: dict[int, list[int]] = defaultdict(list)
-    for place in np.flatnonzero(groups >= 0).tolist():
-        together[int(groups[place])].append(place)
-    copies = tuple(tuple(places) for places in together.values() if len(places) > 1)
-    return ClassMembers(snapshot, rows, names, codes, copies)
+    members_of: dict[int, list[int]] = defaultdict(list)
+    for member in np.flatnonzero(groups >= 0).tolist():
+        members_of[int(groups[member])].append(member)
+    copies = tuple(tuple(members) for members in members_of.values() if len(members) > 1)
+    return ClassMembers(snapshot, rows, names, class_ids, copies)

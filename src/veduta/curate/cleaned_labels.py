@@ -1,4 +1,4 @@
-"""The labels of a dataset as they would be after cleaning, in a new file beside the old one."""
+"""Write the labels of a dataset after cleaning, to a new file beside the old one."""
 
 from __future__ import annotations
 
@@ -10,50 +10,58 @@ from veduta.datasets import Dataset
 from veduta.datasets.labels_csv import read_relabelled
 from veduta.errors import readable
 
-__all__ = ["write_labels"]
+__all__ = ["write_cleaned_labels"]
 
-_NAME = "labels.cleaned"
+_FILE_STEM = "labels.cleaned"
 
 
-def write_labels(photos: Dataset, gone: Collection[str], labels: Mapping[str, str]) -> Path:
-    """Write what `veduta evaluate DATASET --labels` reads; nothing is overwritten.
+def write_cleaned_labels(
+    dataset: Dataset, removed: Collection[str], new_labels: Mapping[str, str]
+) -> Path:
+    """Write a file for `veduta evaluate DATASET --labels`. No file is overwritten.
 
-    A labels file keeps its columns and their order. Photos of class folders get the columns `path`,
-    `label` and, of folders of splits, `split`; names that are not UTF-8 have no place in such a
-    file and are left out.
+    The rows of a labels file keep their columns and their order. For class folders, the columns are
+    `path`, `label` and, if there are splits, `split`. Such a file cannot hold names that are not
+    UTF-8, so these are left out.
 
     Args:
-        photos: the dataset.
-        gone: paths that are left out.
-        labels: path → another label.
+        dataset: the photos.
+        removed: paths that are left out.
+        new_labels: path → new label.
+
+    Returns:
+        The new file.
 
     Raises:
-        DatasetError: the labels file does not read any more.
+        DatasetError: the labels file cannot be read any more.
         OSError: the new file cannot be written.
     """
-    file = photos.labels_file
-    rows: _Rows = read_relabelled(file, labels) if file else _listed(photos, labels)
+    file = dataset.labels_file
+    rows: _Rows = read_relabelled(file, new_labels) if file else _folder_rows(dataset, new_labels)
+    folder = file.parent if file else dataset.root
     number = 1
     while True:
-        name = f"{_NAME}.csv" if number == 1 else f"{_NAME}-{number}.csv"
-        folder = file.parent if file else photos.root
+        name = f"{_FILE_STEM}.csv" if number == 1 else f"{_FILE_STEM}-{number}.csv"
         try:
-            out = (folder / name).open("x", encoding="utf-8", newline="")
+            stream = (folder / name).open("x", encoding="utf-8", newline="")
         except FileExistsError:
             number += 1
             continue
-        with out:
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerows(row for path, row in rows if path not in gone)
+        with stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerows(row for path, row in rows if path not in removed)
         return folder / name
 
 
 _Rows = Iterable[tuple[str, Sequence[str]]]
 
 
-def _listed(photos: Dataset, labels: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str]]]:
-    split = any(photos.splits)
-    yield "", ("path", "label", *(("split",) if split else ()))
-    for path, label, part in zip(photos.paths, photos.labels, photos.splits, strict=True):
+def _folder_rows(
+    dataset: Dataset, new_labels: Mapping[str, str]
+) -> Iterator[tuple[str, Sequence[str]]]:
+    has_splits = any(dataset.splits)
+    yield "", ("path", "label", *(("split",) if has_splits else ()))
+    for path, label, split in zip(dataset.paths, dataset.labels, dataset.splits, strict=True):
         if readable(path) == path:
-            yield path, (path, labels.get(path) or label or "", *((part,) if split else ()))
+            new_label = new_labels.get(path) or label or ""
+            yield path, (path, new_label, *((split,) if has_splits else ()))

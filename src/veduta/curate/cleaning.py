@@ -1,4 +1,4 @@
-"""From a dataset to the table of what is odd in it, and from that to what should go."""
+"""Find the photos that a dataset is better without, and suggest what to do with them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from veduta.curate.class_members import ENOUGH, class_members
-from veduta.curate.copies import CopyPair, copies_among, groups
-from veduta.curate.example_likeness import LIKE, likeness
-from veduta.curate.findings import KINDS, Finding, by_doubt, doubt
+from veduta.curate.class_members import MIN_CLASS_PHOTOS, class_members
+from veduta.curate.copies import SAME_BYTES, CopyPair, copies_among
+from veduta.curate.described_photos import DescribedPhotos, OnProgress, describe_photos
+from veduta.curate.example_likeness import MIN_KEPT_LIKENESS, example_likeness
+from veduta.curate.findings import KINDS, Finding, doubt, most_certain_first
+from veduta.curate.groups import copy_groups
 from veduta.curate.mislabelled import Mislabelled, find_mislabelled
-from veduta.curate.off_topic import FENCE, OffTopic, find_off_topic
-from veduta.curate.photo_index import DescribedPhotos, OnProgress, describe_photos
+from veduta.curate.off_topic import MIN_OUTLIER_RANGES, OffTopic, find_off_topic
 from veduta.curate.photo_scan import PhotoScan, scan_photos
 from veduta.datasets import Dataset, read_dataset
 from veduta.errors import QueryError, readable
@@ -27,44 +28,30 @@ from veduta.photos import find_photos
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Cleaning", "Described", "clean"]
+__all__ = ["Cleaning", "Describe", "clean"]
 
-_BY_CLASS = frozenset(("off-topic", "mislabelled"))
-_DESCRIBED = _BY_CLASS | {"near-copy", "unlike"}
-_COPIES = ("exact-copy", "near-copy")
-_WORTH = (
-    "its label is not in doubt",
-    "it is a file and no link",
-    "its name is UTF-8",
-    "it has a label",
-    "it is larger",
-    "it is less compressed",
-    "its name is shorter",
-    "its name comes first",
-)
-_BLOCK = 4096  # photos whose descriptors are in memory at a time
-_OF_NO_CLASS = frozenset(("distractor", "unknown"))
+_CLASS_KINDS = frozenset(("off-topic", "mislabelled"))
+_DESCRIPTOR_KINDS = _CLASS_KINDS | {"near-copy", "unlike"}
+_COPY_KINDS = frozenset(("exact-copy", "near-copy"))
+_SPLITS_WITHOUT_CLASS = frozenset(("distractor", "unknown"))
+_BLOCK_PHOTOS = 4096
 
-Described = Callable[[Sequence[Path], OnProgress | None], DescribedPhotos]
+Describe = Callable[[Sequence[Path], OnProgress | None], DescribedPhotos]
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """What was found.
+    """What `clean` found.
 
-    `photos`
-        the dataset.
-    `readable`
-        how many photos decode.
-    `findings`
-        the surest first.
-    `notes`
-        what could not be looked for, and why.
-    `seconds`
-        that it took.
+    Attributes:
+        dataset: the photos.
+        readable: number of photos that decode.
+        findings: the most certain first.
+        notes: what was not looked for, and why.
+        seconds: duration.
     """
 
-    photos: Dataset
+    dataset: Dataset
     readable: int
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -72,53 +59,53 @@ class Cleaning:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings of each kind there are, in the order of `KINDS`."""
-        found = Counter(finding.kind for finding in self.findings)
-        return {name: found[name] for name in KINDS if found[name]}
+        """Number of findings by kind, in the order of `KINDS`."""
+        counts = Counter(finding.kind for finding in self.findings)
+        return {name: counts[name] for name in KINDS if counts[name]}
 
     def drops(self) -> tuple[str, ...]:
-        """Return the photos that should go, in the order of the dataset.
+        """Return the photos to remove, in the order of the dataset.
 
-        A file stays when a link that stays leads to it.
+        A file stays if a link that stays leads to it.
         """
-        gone = {finding.path for finding in self.findings if finding.suggestion == "drop"}
-        staying = [path for path in self.photos.paths if path not in gone]
+        root = self.dataset.root
+        dropped = {finding.path for finding in self.findings if finding.suggestion == "drop"}
         needed = {
-            os.path.realpath(self.photos.root / path)
-            for path in staying
-            if os.path.islink(self.photos.root / path)
+            os.path.realpath(root / path)
+            for path in self.dataset.paths
+            if path not in dropped and os.path.islink(root / path)
         }
         return tuple(
             path
-            for path in self.photos.paths
-            if path in gone
+            for path in self.dataset.paths
+            if path in dropped
             and (
-                os.path.islink(self.photos.root / path)
+                os.path.islink(root / path)
                 or not needed
-                or os.path.realpath(self.photos.root / path) not in needed
+                or os.path.realpath(root / path) not in needed
             )
         )
 
     def relabels(self) -> dict[str, str]:
-        """Return path → the label that it should have, of photos that stay."""
-        gone = set(self.drops())
+        """Return path → suggested label, for the photos that stay."""
+        dropped = set(self.drops())
         return {
             finding.path: finding.suggested_label
             for finding in self.findings
-            if finding.suggested_label is not None and finding.path not in gone
+            if finding.suggested_label is not None and finding.path not in dropped
         }
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
         return {
-            "dataset": os.fspath(self.photos.root),
-            "photos": len(self.photos.paths),
+            "dataset": os.fspath(self.dataset.root),
+            "photos": len(self.dataset.paths),
             "readable": self.readable,
             "counts": self.counts,
             "drops": len(self.drops()),
             "findings": [finding.as_json() for finding in self.findings],
             "notes": list(self.notes),
-            "problems": list(self.photos.problems),
+            "problems": list(self.dataset.problems),
             "seconds": round(self.seconds, 2),
         }
 
@@ -129,81 +116,99 @@ def clean(
     labels: str | None = None,
     only: Collection[str] = (),
     examples: Path | None = None,
-    described: Described | None = None,
+    describe: Describe | None = None,
     on_progress: OnProgress | None = None,
 ) -> Cleaning:
-    """Look for photos that a dataset is better without. Nothing in it changes.
+    """Find broken, blurred, doubled and mislabelled photos in a dataset. Nothing is changed.
 
     Args:
         path: a folder of class folders, with a `labels.csv`, of splits, or of photos without
             labels; or a CSV file.
         labels: the CSV file to read, relative to the folder.
-        only: kinds to look for, by the names in `KINDS`; empty: all. Photos are described by the
-            encoder only where a kind needs it.
-        examples: a folder of photos of one thing; every photo of the dataset then gets a finding
-            of the kind "unlike", which together rank it.
-        described: how to; None: `describe_photos`, kept in the user's cache folder.
-        on_progress: called with (what, done, total).
+        only: names of `KINDS` to look for; empty means all. Photos are described by the encoder
+            only if a kind needs it.
+        examples: a folder of good photos of one thing. Each photo of the dataset then gets a
+            finding of the kind "unlike". Their scores rank the dataset.
+        describe: describes photos. None means `describe_photos` with its folder in the user's
+            cache.
+        on_progress: called with the step, the number done and the total.
 
     Raises:
-        DatasetError: there are no photos, or the labels are not as they should be.
+        DatasetError: there are no photos, or the labels are not valid.
         QueryError: there is no such kind, or the examples are too few or have nothing in common.
         CollectionError: the cache cannot be used.
     """
     unknown = sorted(set(only) - set(KINDS))
     if unknown:
         raise QueryError(f"There is no kind {unknown[0]!r}; there are {', '.join(KINDS)}.")
-    wanted = set(only or KINDS)
+    kinds = set(only or KINDS)
     if examples is None:
-        wanted.discard("unlike")
+        kinds.discard("unlike")
     started = time.monotonic()
-    photos = read_dataset(path, labels=labels, every_photo=True)
-    photos = replace(photos, root=Path(os.path.realpath(photos.root)))
-    files = photos.files
-    tell = on_progress or _silent
-    scan = scan_photos(
-        files, faults=True, on_progress=lambda done, total: tell("Looking", done, total)
-    )
+    dataset = read_dataset(path, labels=labels, every_photo=True)
+    dataset = replace(dataset, root=Path(os.path.realpath(dataset.root)))
+    files = dataset.files
+
+    def on_scan(done: int, total: int) -> None:
+        if on_progress:
+            on_progress("Reading", done, total)
+
+    scan = scan_photos(files, faults=True, on_progress=on_scan)
     findings = [
-        _finding(photos, fault.position, fault.kind, fault.score, fault.reason)
+        _finding(dataset, fault.position, fault.kind, fault.score, fault.reason)
         for fault in scan.faults
-        if fault.kind in wanted
+        if fault.kind in kinds
     ]
     notes: list[str] = []
-    at = scan.positions
+    readable_positions = scan.positions
     pairs = _same_bytes(scan)
-    by_class: list[Finding] = []
-    if wanted & _DESCRIBED and len(at):
-        describe = described or _describe
-        known = describe([files[place] for place in at], on_progress)
-        if examples is not None and "unlike" in wanted:
-            good = describe(_photos_in(examples), on_progress)
-            findings += _unlike(photos, known, at, good)
-        # A photo that went away since it was looked at has no row, and is judged by nothing more.
-        if "near-copy" in wanted and len(at) > 1:
+    class_findings: list[Finding] = []
+    if kinds & _DESCRIPTOR_KINDS and len(readable_positions):
+        describe = describe or _describe
+        photos = describe([files[position] for position in readable_positions], on_progress)
+        described = _Described(dataset, photos, readable_positions)
+        if examples is not None and "unlike" in kinds:
+            findings += _unlike_findings(described, describe(_photos_in(examples), on_progress))
+        # A photo that was removed after the scan has no row, and gets no more findings.
+        if "near-copy" in kinds and len(readable_positions) > 1:
             pairs += [
-                CopyPair(int(at[pair.first]), int(at[pair.second]), pair.kind, pair.score)
-                for pair in copies_among(known, on_progress=on_progress)
-                if pair.kind != "same bytes"
+                replace(
+                    pair,
+                    first=int(readable_positions[pair.first]),
+                    second=int(readable_positions[pair.second]),
+                )
+                for pair in copies_among(photos, on_progress=on_progress)
+                if pair.kind != SAME_BYTES
             ]
-        if wanted & _BY_CLASS:
-            by_class = _by_class(photos, known, at, pairs, notes, wanted)
-    if wanted.intersection(_COPIES):
-        doubted = {finding.path for finding in by_class}
-        copies = _copies(photos, scan, pairs, doubted)
-        findings += [finding for finding in copies if finding.kind in wanted]
-    findings += by_class
+        if kinds & _CLASS_KINDS:
+            class_findings, class_notes = _class_findings(described, pairs, kinds)
+            notes += class_notes
+    if kinds & _COPY_KINDS:
+        suspected = {finding.path for finding in class_findings}
+        copies = _copy_findings(dataset, scan, pairs, suspected)
+        findings += [finding for finding in copies if finding.kind in kinds]
+    findings += class_findings
     return Cleaning(
-        photos,
-        len(at),
-        by_doubt(findings),
+        dataset,
+        len(readable_positions),
+        most_certain_first(findings),
         tuple(notes),
         time.monotonic() - started,
     )
 
 
-def _silent(_what: str, _done: int, _total: int) -> None:
-    pass
+class _Described(NamedTuple):
+    """The readable photos of a dataset with their descriptors.
+
+    Attributes:
+        dataset: all photos.
+        photos: the readable ones, described.
+        positions: (P,) positions of the readable photos in the dataset.
+    """
+
+    dataset: Dataset
+    photos: DescribedPhotos
+    positions: NDArray[np.int64]
 
 
 def _describe(files: Sequence[Path], on_progress: OnProgress | None) -> DescribedPhotos:
@@ -211,185 +216,237 @@ def _describe(files: Sequence[Path], on_progress: OnProgress | None) -> Describe
 
 
 def _finding(
-    photos: Dataset, place: int, kind: str, score: float, reason: str, **more: Any
+    dataset: Dataset, position: int, kind: str, score: float, reason: str, **more: Any
 ) -> Finding:
-    suggestion, label = KINDS[kind].suggestion, photos.labels[place]
-    return Finding(photos.paths[place], kind, float(score), reason, suggestion, label=label, **more)
+    return Finding(
+        dataset.paths[position],
+        kind,
+        float(score),
+        reason,
+        KINDS[kind].suggestion,
+        label=dataset.labels[position],
+        **more,
+    )
 
 
 def _photos_in(folder: Path) -> list[Path]:
-    return [Path(os.fsdecode(found.path)) for found in find_photos([folder])]
+    return [Path(os.fsdecode(candidate.path)) for candidate in find_photos([folder])]
 
 
-def _unlike(
-    photos: Dataset, known: DescribedPhotos, at: NDArray[np.int64], good: DescribedPhotos
-) -> list[Finding]:
+def _unlike_findings(described: _Described, examples: DescribedPhotos) -> list[Finding]:
     """Return a finding for each photo that has a descriptor."""
-    examples = good.snapshot.take(good.rows[good.rows >= 0].astype(np.intp))
-    there = np.flatnonzero(known.rows >= 0)
-    found = []
-    for start in range(0, len(there), _BLOCK):
-        some = there[start : start + _BLOCK]
-        rows = known.snapshot.take(known.rows[some].astype(np.intp))
-        for place, alike in zip(some, likeness(examples, rows).tolist(), strict=True):
-            kept = alike >= LIKE
-            # 0.5 at the threshold, and falling with the likeness on both sides of it.
-            score = 0.5 * LIKE / alike if kept else doubt(LIKE / max(alike, 1e-9))
-            one = _finding(
-                photos,
-                int(at[place]),
-                "unlike",
-                score,
-                f"likeness {alike:.2f} to the examples, where 1 is usual among them",
-            )
-            found.append(replace(one, suggestion="keep") if kept else one)
-    return found
-
-
-def _same_bytes(scan: PhotoScan) -> list[CopyPair]:
-    first: dict[bytes, int] = {}
-    pairs = []
-    for row, place in enumerate(scan.positions.tolist()):
-        same = first.setdefault(scan.digests[row].tobytes(), place)
-        if same != place:
-            pairs.append(CopyPair(same, place, "same bytes", 1.0))
-    return pairs
-
-
-def _copies(
-    photos: Dataset, scan: PhotoScan, pairs: Sequence[CopyPair], doubted: Collection[str]
-) -> list[Finding]:
-    """Return a finding for each photo of a group of copies but the best."""
-    of: dict[int, list[CopyPair]] = {}
-    for pair in pairs:
-        of.setdefault(pair.first, []).append(pair)
-        of.setdefault(pair.second, []).append(pair)
-    found = []
-    for number, group in enumerate(groups(pairs, len(photos.paths)), start=1):
-        worth = {place: _worth(photos, scan, place, doubted) for place in group}
-        ranked = sorted(group, key=worth.__getitem__)
-        best = ranked[0]
-        twins: dict[bytes, list[int]] = {}
-        for place in ranked:
-            twins.setdefault(scan.digests[scan.row(place)].tobytes(), []).append(place)
-        for place in ranked[1:]:
-            same = twins[scan.digests[scan.row(place)].tobytes()]
-            if place != same[0]:
-                kind, what, score, other = "exact-copy", "same bytes", 1.0, same[0]
-            else:
-                # What is known of the bytes may be known of another file with the same.
-                pair, at = max(
-                    (
-                        (pair, one)
-                        for one in same
-                        for pair in of[one]
-                        if {pair.first, pair.second} <= set(group) - (set(same) - {one})
-                    ),
-                    key=lambda found: (best in (found[0].first, found[0].second), found[0].score),
-                )
-                kind, what, score = "near-copy", pair.kind, pair.score
-                other = pair.first + pair.second - at
-            reason = f"{what}; {photos.paths[best]} stays: {_why(worth[best], worth[place])}"
-            if photos.labels[place] != photos.labels[best]:
-                reason += f"; the two have different labels ({photos.labels[best]})"
-            if photos.splits[place] != photos.splits[best]:
-                reason += f"; in different splits ({photos.splits[best]})"
-            found.append(
-                _finding(
-                    photos, place, kind, score, reason, group=number, other=photos.paths[other]
-                )
-            )
-    return found
-
-
-def _worth(
-    photos: Dataset, scan: PhotoScan, place: int, doubted: Collection[str]
-) -> tuple[Any, ...]:
-    """Return what sorts the copy to keep first; `_WORTH` has it in words."""
-    path = photos.paths[place]
-    linked = os.path.islink(photos.root / path)
-    without = photos.labels[place] is None
-    row = scan.row(place)
-    pixels, size = int(scan.widths[row]) * int(scan.heights[row]), int(scan.sizes[row])
-    odd = readable(path) != path
-    return path in doubted, linked, odd, without, -pixels, -size, len(path), path
-
-
-def _why(best: Sequence[Any], other: Sequence[Any]) -> str:
-    """Say what the best of a group has over another."""
-    pairs = zip(_WORTH, best, other, strict=True)
-    return next(words for words, one, other in pairs if one != other)
-
-
-def _by_class(
-    photos: Dataset,
-    known: DescribedPhotos,
-    at: NDArray[np.int64],
-    pairs: Sequence[CopyPair],
-    notes: list[str],
-    wanted: Collection[str],
-) -> list[Finding]:
-    """Return what the photos of the classes say of one another."""
-    labels = [photos.labels[place] for place in at]
-    apart = [photos.splits[place] in _OF_NO_CLASS for place in at]
-    used = np.array(
-        [
-            row >= 0 and (label is not None or is_apart)
-            for row, label, is_apart in zip(known.rows, labels, apart, strict=True)
-        ],
-        np.bool_,
-    )
-    chosen = np.flatnonzero(used)
-    group_of = np.full(len(photos.paths), -1, np.int64)
-    for number, group in enumerate(groups(pairs, len(photos.paths))):
-        group_of[list(group)] = number
-    members = class_members(
-        known.snapshot,
-        known.rows[chosen],
-        [labels[place] for place in chosen],
-        group_of[at[chosen]],
-    )
-    if len(set(members.codes[members.judged].tolist())) < 2:
-        notes.append(
-            f"off-topic and mislabelled photos: wanted two classes of {ENOUGH} photos or more"
-        )
-        return []
-    wrong = find_mislabelled(members, known.index)
+    dataset, photos, positions = described
+    example_rows = examples.snapshot.take(examples.rows[examples.rows >= 0].astype(np.intp))
+    with_descriptor = np.flatnonzero(photos.rows >= 0)
     findings = []
-    if "mislabelled" in wanted:
-        findings += [
-            _of_wrong(photos, int(at[chosen[one.place]]), one, members.names) for one in wrong
-        ]
-    if "off-topic" in wanted:
-        named = {one.place for one in wrong}
-        findings += [
-            _of_strange(photos, int(at[chosen[one.place]]), one)
-            for one in find_off_topic(members)
-            if one.place not in named
-        ]
+    for start in range(0, len(with_descriptor), _BLOCK_PHOTOS):
+        block = with_descriptor[start : start + _BLOCK_PHOTOS]
+        rows = photos.snapshot.take(photos.rows[block].astype(np.intp))
+        for number, likeness in zip(
+            block, example_likeness(example_rows, rows).tolist(), strict=True
+        ):
+            keep = likeness >= MIN_KEPT_LIKENESS
+            # 0.5 at the threshold. The score falls with the likeness on both sides of it.
+            score = (
+                0.5 * MIN_KEPT_LIKENESS / likeness
+                if keep
+                else doubt(MIN_KEPT_LIKENESS / max(likeness, 1e-9))
+            )
+            reason = f"likeness {likeness:.2f} to the examples, where 1 is usual among them"
+            finding = _finding(dataset, int(positions[number]), "unlike", score, reason)
+            findings.append(replace(finding, suggestion="keep") if keep else finding)
     return findings
 
 
-def _of_wrong(photos: Dataset, place: int, one: Mislabelled, names: Sequence[str]) -> Finding:
-    suggested = names[one.suggested]
+def _same_bytes(scan: PhotoScan) -> list[CopyPair]:
+    first_of: dict[bytes, int] = {}
+    pairs = []
+    for row, position in enumerate(scan.positions.tolist()):
+        first = first_of.setdefault(scan.digests[row].tobytes(), position)
+        if first != position:
+            pairs.append(CopyPair(first, position, SAME_BYTES, 1.0))
+    return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A photo of a group of copies; `suspected` tells whether its label may be wrong."""
+
+    path: str
+    label: str | None
+    suspected: bool
+    is_link: bool
+    pixels: int
+    size: int
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """The photo with the smallest rank stays."""
+        return tuple(key(self) for _, key in _PREFERENCES)
+
+    def advantage_over(self, other: _Copy) -> str:
+        """Return why this photo stays rather than another one."""
+        return next(reason for reason, key in _PREFERENCES if key(self) != key(other))
+
+
+_PREFERENCES: tuple[tuple[str, Callable[[_Copy], Any]], ...] = (
+    ("its label is not in doubt", lambda copy: copy.suspected),
+    ("it is a file and no link", lambda copy: copy.is_link),
+    ("its name is UTF-8", lambda copy: readable(copy.path) != copy.path),
+    ("it has a label", lambda copy: copy.label is None),
+    ("it is larger", lambda copy: -copy.pixels),
+    ("it is less compressed", lambda copy: -copy.size),
+    ("its name is shorter", lambda copy: len(copy.path)),
+    ("its name comes first", lambda copy: copy.path),
+)
+
+
+def _copy_findings(
+    dataset: Dataset, scan: PhotoScan, pairs: Sequence[CopyPair], suspected: Collection[str]
+) -> list[Finding]:
+    """Return a finding for each photo of a group of copies except the best."""
+    pairs_of: dict[int, list[CopyPair]] = {}
+    for pair in pairs:
+        pairs_of.setdefault(pair.first, []).append(pair)
+        pairs_of.setdefault(pair.second, []).append(pair)
+    findings = []
+    for number, group in enumerate(copy_groups(pairs, len(dataset.paths)), start=1):
+        copies = {position: _copy(dataset, scan, position, suspected) for position in group}
+        ranked = sorted(group, key=lambda position: copies[position].rank)
+        best = ranked[0]
+        digest_of = {position: scan.digests[scan.row(position)].tobytes() for position in group}
+        with_bytes: dict[bytes, list[int]] = {}
+        for position in ranked:
+            with_bytes.setdefault(digest_of[position], []).append(position)
+        for position in ranked[1:]:
+            same_bytes = with_bytes[digest_of[position]]
+            if position != same_bytes[0]:
+                kind, what, score, other = "exact-copy", SAME_BYTES, 1.0, same_bytes[0]
+            else:
+                pair, other = _best_pair(same_bytes, group, best, pairs_of)
+                kind, what, score = "near-copy", pair.kind, pair.score
+            advantage = copies[best].advantage_over(copies[position])
+            reason = f"{what}; {dataset.paths[best]} stays: {advantage}"
+            if dataset.labels[position] != dataset.labels[best]:
+                reason += f"; the two have different labels ({dataset.labels[best]})"
+            if dataset.splits[position] != dataset.splits[best]:
+                reason += f"; in different splits ({dataset.splits[best]})"
+            findings.append(
+                _finding(
+                    dataset,
+                    position,
+                    kind,
+                    score,
+                    reason,
+                    group=number,
+                    other=dataset.paths[other],
+                )
+            )
+    return findings
+
+
+def _copy(dataset: Dataset, scan: PhotoScan, position: int, suspected: Collection[str]) -> _Copy:
+    path, row = dataset.paths[position], scan.row(position)
+    return _Copy(
+        path,
+        dataset.labels[position],
+        path in suspected,
+        os.path.islink(dataset.root / path),
+        int(scan.widths[row]) * int(scan.heights[row]),
+        int(scan.sizes[row]),
+    )
+
+
+def _best_pair(
+    same_bytes: Sequence[int],
+    group: Collection[int],
+    best: int,
+    pairs_of: dict[int, list[CopyPair]],
+) -> tuple[CopyPair, int]:
+    """Return the pair that says why a photo is in a group, and the other photo of that pair.
+
+    The pair may be one of any file with the same bytes. Pairs with the best photo come first.
+    """
+    candidates = []
+    for position in same_bytes:
+        allowed = set(group) - (set(same_bytes) - {position})
+        for pair in pairs_of[position]:
+            if {pair.first, pair.second} <= allowed:
+                candidates.append((pair, pair.first + pair.second - position))
+    return max(
+        candidates, key=lambda found: (best in (found[0].first, found[0].second), found[0].score)
+    )
+
+
+def _class_findings(
+    described: _Described, pairs: Sequence[CopyPair], kinds: Collection[str]
+) -> tuple[list[Finding], list[str]]:
+    """Return the findings from comparing photos with their classes, and notes."""
+    dataset, photos, positions = described
+    labels = [dataset.labels[position] for position in positions]
+    compared = np.array(
+        [
+            row >= 0 and (label is not None or dataset.splits[position] in _SPLITS_WITHOUT_CLASS)
+            for row, label, position in zip(photos.rows, labels, positions, strict=True)
+        ],
+        np.bool_,
+    )
+    chosen = np.flatnonzero(compared)
+    group_of = np.full(len(dataset.paths), -1, np.int64)
+    for number, group in enumerate(copy_groups(pairs, len(dataset.paths))):
+        group_of[list(group)] = number
+    members = class_members(
+        photos.snapshot,
+        photos.rows[chosen],
+        [labels[number] for number in chosen],
+        group_of[positions[chosen]],
+    )
+    if len(set(members.class_ids[members.judged].tolist())) < 2:
+        note = (
+            "off-topic and mislabelled photos: wanted two classes of "
+            f"{MIN_CLASS_PHOTOS} photos or more"
+        )
+        return [], [note]
+    wrong = find_mislabelled(members, photos.index)
+    findings = []
+    if "mislabelled" in kinds:
+        findings += [
+            _mislabelled_finding(dataset, int(positions[chosen[one.member]]), one, members.names)
+            for one in wrong
+        ]
+    if "off-topic" in kinds:
+        already = {one.member for one in wrong}
+        findings += [
+            _off_topic_finding(dataset, int(positions[chosen[one.member]]), one)
+            for one in find_off_topic(members)
+            if one.member not in already
+        ]
+    return findings, []
+
+
+def _mislabelled_finding(
+    dataset: Dataset, position: int, photo: Mislabelled, names: Sequence[str]
+) -> Finding:
+    suggested = names[photo.suggested]
     reason = (
-        f"{100 * one.probability:.0f} % {suggested}, {100 * one.own:.0f} % {photos.labels[place]}, "
-        "says a recogniser that has not seen it"
+        f"{100 * photo.probability:.0f} % {suggested}, {100 * photo.own_probability:.0f} % "
+        f"{dataset.labels[position]}, says a recogniser that has not seen it"
     )
     return _finding(
-        photos,
-        place,
+        dataset,
+        position,
         "mislabelled",
-        1 - one.own,
+        1 - photo.own_probability,
         reason,
         suggested_label=suggested,
-        probability=one.probability,
+        probability=photo.probability,
     )
 
 
-def _of_strange(photos: Dataset, place: int, one: OffTopic) -> Finding:
+def _off_topic_finding(dataset: Dataset, position: int, photo: OffTopic) -> Finding:
     reason = (
-        f"similarity {one.similarity:.2f} to the rest of {photos.labels[place]}, where "
-        f"{one.usual:.2f} is usual"
+        f"similarity {photo.similarity:.2f} to the rest of {dataset.labels[position]}, where "
+        f"{photo.median_similarity:.2f} is usual"
     )
-    return _finding(photos, place, "off-topic", 1 - 0.5 * FENCE / one.beyond, reason)
+    score = 1 - 0.5 * MIN_OUTLIER_RANGES / photo.ranges
+    return _finding(dataset, position, "off-topic", score, reason)

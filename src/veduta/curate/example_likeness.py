@@ -1,4 +1,4 @@
-"""How much photos look like a few good examples: search as a filter for a noisy pile."""
+"""How similar photos are to a few good examples: a filter for a collection with many bad photos."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from veduta.errors import QueryError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ENOUGH_EXAMPLES", "LIKE", "likeness"]
+__all__ = ["MIN_EXAMPLES", "MIN_KEPT_LIKENESS", "example_likeness"]
 
-ENOUGH_EXAMPLES = 3
-LIKE = 0.6
-"""The likeness from which a photo is proposed to be kept; docs/clean.md has what that gives."""
+MIN_EXAMPLES = 3
+
+MIN_KEPT_LIKENESS = 0.6
+"""The likeness from which on keeping a photo is suggested. docs/clean.md has the results."""
 
 
-def likeness(examples: NDArray[np.floating], photos: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return (N,) how much each photo looks like the examples: 1 is as they look like each other.
+def example_likeness(
+    examples: NDArray[np.floating], photos: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the likeness (N,) of photos to examples; 1 is the likeness among the examples.
 
-    It is the mean cosine to the examples over the mean cosine among them, at least 0. Measured in
-    that unit, one threshold serves a class of uniform photos and a varied one.
+    The likeness is the mean cosine similarity to the examples, divided by the mean similarity among
+    the examples, and at least 0. So one threshold fits both a uniform and a varied class.
 
     Args:
-        examples: (E, d) descriptors of unit length, of at least `ENOUGH_EXAMPLES` photos.
-        photos: (N, d) likewise.
+        examples: (E, d) descriptors of unit length, of at least `MIN_EXAMPLES` photos.
+        photos: (N, d) descriptors of unit length.
 
     Raises:
         QueryError: there are too few examples, or they have nothing in common.
     """
     count = len(examples)
-    if count < ENOUGH_EXAMPLES:
+    if count < MIN_EXAMPLES:
         raise QueryError(
-            f"{count} of the examples can be read, which is too few: "
-            f"give at least {ENOUGH_EXAMPLES}"
+            f"{count} of the examples can be read, which is too few: give at least {MIN_EXAMPLES}"
         )
     among = examples.astype(np.float64) @ examples.T
-    usual = (among.sum() - np.trace(among)) / (count * (count - 1))
-    if usual <= 0:
+    mean_among = (among.sum() - np.trace(among)) / (count * (count - 1))
+    if mean_among <= 0:
         raise QueryError("The examples have nothing in common: give photos of one thing.")
-    cosines = (photos.astype(np.float64) @ examples.T).mean(axis=1)
-    return np.asarray(np.maximum(cosines, 0.0) / usual)
+    similarities = (photos.astype(np.float64) @ examples.T).mean(axis=1)
+    return np.asarray(np.maximum(similarities, 0.0) / mean_among)

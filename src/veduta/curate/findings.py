@@ -1,4 +1,4 @@
-"""What cleaning finds: one table, a row for each thing that is odd about a photo."""
+"""The findings of `veduta clean`: a table with a row for each problem of a photo."""
 
 from __future__ import annotations
 
@@ -6,20 +6,36 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from veduta.errors import DatasetError, readable
 from veduta.files import atomic_file
 
-__all__ = ["KINDS", "Finding", "Kind", "by_doubt", "doubt", "write_findings"]
+__all__ = [
+    "KINDS",
+    "Finding",
+    "Kind",
+    "Suggestion",
+    "doubt",
+    "most_certain_first",
+    "write_findings",
+]
+
+Suggestion = Literal["drop", "keep", "relabel"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of finding: what `--only` calls it, what to do about it, and what it means."""
+    """A kind of finding.
+
+    Attributes:
+        name: as the option `--only` has it.
+        suggestion: what to do with such a photo.
+        meaning: in a few words.
+    """
 
     name: str
-    suggestion: str
+    suggestion: Suggestion
     meaning: str
 
 
@@ -44,40 +60,31 @@ KINDS = {
         Kind("unlike", "drop", "does not look like the examples"),
     )
 }
-"""By name, in the order in which they are told."""
+"""All kinds by name, in the order in which they are listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is odd about one photo.
+    """One problem of one photo.
 
-    `path`
-        relative to the dataset, with forward slashes.
-    `kind`
-        a name of `KINDS`.
-    `score`
-        how sure it is, in [0, 1]; of what a threshold decides 0.5 is just over it.
-    `reason`
-        why, in words.
-    `suggestion`
-        "drop", "keep" or "relabel".
-    `label`
-        of the photo; None: it has none.
-    `suggested_label`
-        what a mislabelled photo shows.
-    `probability`
-        of the suggested label.
-    `group`
-        number of the group of copies; the photo that stays has no finding.
-    `other`
-        path of the photo that it is a copy of.
+    Attributes:
+        path: relative to the dataset, with forward slashes.
+        kind: a name of `KINDS`.
+        score: in [0, 1]. A photo that just passes the threshold of a rule has 0.5; 1 is certain.
+        reason: in words.
+        suggestion: what to do.
+        label: of the photo; None if it has none.
+        suggested_label: the class that a mislabelled photo shows.
+        probability: of the suggested label, in [0, 1].
+        group: number of the group of copies. The photo of a group that stays has no finding.
+        other: path of the photo that it is a copy of.
     """
 
     path: str
     kind: str
     score: float
     reason: str
-    suggestion: str
+    suggestion: Suggestion
     label: str | None = None
     suggested_label: str | None = None
     probability: float | None = None
@@ -85,41 +92,53 @@ class Finding:
     other: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+        """Return all fields as plain values."""
         return asdict(self)
 
 
 def doubt(ratio: float) -> float:
-    """Return the score in [0.5, 1] of a photo that is `ratio` >= 1 times beyond a threshold."""
+    """Return the score, in [0.5, 1], of a photo that is beyond the threshold of a rule.
+
+    Args:
+        ratio: how many times it is beyond the threshold; 1 is at the threshold.
+    """
     return 1.0 - 0.5 / max(ratio, 1.0)
 
 
-def by_doubt(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Sort findings, the surest first, ties by kind and path."""
-    order = {name: place for place, name in enumerate(KINDS)}
-    return tuple(sorted(findings, key=lambda one: (-one.score, order[one.kind], one.path)))
+def most_certain_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings by falling score, then by kind and path."""
+    order = {name: number for number, name in enumerate(KINDS)}
+    return tuple(
+        sorted(findings, key=lambda finding: (-finding.score, order[finding.kind], finding.path))
+    )
 
 
 def write_findings(file: Path, findings: Sequence[Finding]) -> None:
-    """Write the table as CSV or Parquet, as the name of `file` says.
+    """Write the table as CSV or Parquet, depending on the extension of `file`.
 
-    The file appears whole or not at all. Bytes of names that are not UTF-8 become `\\xNN`.
+    Bytes of file names that are not UTF-8 become `\\xNN`.
 
-    Raises `DatasetError` for another extension, OSError when it cannot be written.
+    Args:
+        file: the table. It is replaced as a whole.
+        findings: its rows.
+
+    Raises:
+        DatasetError: the extension is another one.
+        OSError: the file cannot be written.
     """
-    kind = file.suffix.lower()
-    if kind not in (".csv", ".parquet"):
+    extension = file.suffix.lower()
+    if extension not in (".csv", ".parquet"):
         raise DatasetError(f"{readable(file)}: findings go to a .csv or a .parquet file")
     with atomic_file(file) as draft:
-        if kind == ".csv":
+        if extension == ".csv":
             _write_csv(draft, findings)
         else:
             _write_parquet(draft, findings)
 
 
 def _write_csv(file: Path, findings: Sequence[Finding]) -> None:
-    with file.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(field.name for field in fields(Finding))
         for finding in findings:
             row = finding.as_json()

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 __all__ = ["findings_page"]
 
-_MAX_SHOWN = 60  # findings of one kind
+_MAX_SHOWN_PER_KIND = 60
 
 
 def findings_page(cleaning: Cleaning) -> FindingsPage:
-    """Return what the page shows: of each kind the 60 surest findings."""
+    """Return the content of the page, with the 60 most certain findings of each kind."""
     by_kind: dict[str, list[Finding]] = {name: [] for name in cleaning.counts}
     for finding in cleaning.findings:
         by_kind[finding.kind].append(finding)
     return FindingsPage(
-        title=cleaning.photos.root.name,
-        root=cleaning.photos.root,
-        photos=len(cleaning.photos.paths),
+        title=cleaning.dataset.root.name,
+        root=cleaning.dataset.root,
+        photos=len(cleaning.dataset.paths),
         readable=cleaning.readable,
         drops=len(cleaning.drops()),
         kinds=[
@@ -32,7 +32,7 @@ def findings_page(cleaning: Cleaning) -> FindingsPage:
                 suggestion=KINDS[name].suggestion,
                 meaning=KINDS[name].meaning,
                 findings=len(findings),
-                shown=[_tile(finding) for finding in findings[:_MAX_SHOWN]],
+                shown=[_tile(finding) for finding in findings[:_MAX_SHOWN_PER_KIND]],
             )
             for name, findings in by_kind.items()
         ],

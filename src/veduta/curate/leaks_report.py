@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["leaks_page"]
 
-_MAX_SHOWN = 300  # leaks
-_PHOTO_SIDE = 256  # pixels
+_MAX_SHOWN_LEAKS = 300
+_PHOTO_SIDE_PIXELS = 256
 
 
 def leaks_page(
     dataset: Dataset, parts: Sequence[str], leaks: Sequence[Leak], summary: str
 ) -> LeaksPage:
-    """Return what the page shows.
+    """Return the content of the page.
 
     Args:
         dataset: the photos.
@@ -34,7 +34,7 @@ def leaks_page(
         return load_photo(
             dataset.root,
             dataset.paths[row],
-            side=_PHOTO_SIDE,
+            side=_PHOTO_SIDE_PIXELS,
             label=dataset.labels[row],
             split=parts[row],
         )
@@ -44,6 +44,6 @@ def leaks_page(
             (photo(leak.first), photo(leak.second)),
             note=leak.kind if leak.score == 1.0 else f"{leak.kind}, {leak.score:.3f}",
         )
-        for leak in leaks[:_MAX_SHOWN]
+        for leak in leaks[:_MAX_SHOWN_LEAKS]
     ]
     return LeaksPage(f"Leaks of {dataset.root.resolve().name}", summary, rows, len(leaks))

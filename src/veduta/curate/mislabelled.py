@@ -1,13 +1,14 @@
 """Photos whose label is probably wrong: confident learning (C. Northcutt, L. Jiang, I. Chuang,
 Confident learning: estimating uncertainty in dataset labels, 2021).
 
-What each photo shows is asked of the linear recogniser trained on all others: ridge regression
-gives the answer without a photo, and without its copies, in closed form, so there are no folds. A
-softmax, whose sharpness is fitted by maximum likelihood on these answers together with the share of
-wrong labels, makes probabilities of the scores. A photo shows a class when its probability is at
-least the mean that photos with that label have; the most probable of such classes is the
-suggestion, and where it is not the label, the label is probably wrong: the confident joint's
-off-diagonal. Nothing is tuned.
+The class of each photo is predicted by the linear recogniser trained on all other photos. Ridge
+regression has a closed form for the prediction without a photo and its copies, so no folds are
+needed. A softmax turns the scores into probabilities. Its sharpness and the share of wrong labels
+are fitted together by maximum likelihood on these predictions.
+
+A photo confidently shows a class if its probability reaches the mean probability of the photos with
+that label. The most probable of such classes is suggested. If it is not the label, the label is
+probably wrong: the photo is off the diagonal of the confident joint. Nothing is tuned.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.curate.class_members import ENOUGH
+from veduta.curate.class_members import MIN_CLASS_PHOTOS
 from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
 
 if TYPE_CHECKING:
@@ -29,30 +30,43 @@ if TYPE_CHECKING:
     from veduta.curate.class_members import ClassMembers
     from veduta.recognize.linear import LinearTraining
 
-__all__ = ["Mislabelled", "confident", "find_mislabelled", "sharpness"]
+__all__ = [
+    "HeldOutScores",
+    "Mislabelled",
+    "confident_classes",
+    "find_mislabelled",
+    "fit_sharpness",
+    "softmax",
+]
 
-_FITTED, _FITTED_SCORES = 4000, 1_000_000  # photos and scores that the sharpness is fitted on
-_STEPS = 500  # of expectation and maximisation, which need about fifty
-_WRONG_AT_FIRST = 0.05
-_PRIOR = 1e-3  # weight of a normal prior on the sharpness of standardised scores, a photo
+# The sharpness is fitted on a sample of the photos, which keeps the table of scores small.
+_MAX_FITTED_PHOTOS = 4000
+_MAX_FITTED_SCORES = 1_000_000
+_MIN_FITTED_PHOTOS = 100 * MIN_CLASS_PHOTOS
+# Of expectation and maximisation, which need about fifty.
+_MAX_STEPS = 500
+_MAX_LAST_STEP = 1e-7
+_MAX_LAST_SHARE_CHANGE = 1e-9
+_FIRST_WRONG_SHARE = 0.05
+# Weight, for each photo, of a normal prior on the sharpness of standardised scores.
+_PRIOR_WEIGHT = 1e-3
+# A probability may miss its threshold by a rounding error.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Mislabelled:
     """A photo whose label is probably wrong.
 
-    `place`
-        among the members.
-    `own`
-        probability in [0, 1] of the label that it has.
-    `suggested`
-        place of another class among the names.
-    `probability`
-        of that class, in [0, 1].
+    Attributes:
+        member: position of the photo among the members.
+        own_probability: of its label, in [0, 1].
+        suggested: class id of another label.
+        probability: of that label, in [0, 1].
     """
 
-    place: int
-    own: float
+    member: int
+    own_probability: float
     suggested: int
     probability: float
 
@@ -60,163 +74,185 @@ class Mislabelled:
 def find_mislabelled(members: ClassMembers, index: Path) -> list[Mislabelled]:
     """Find the photos whose label is probably wrong, in the order of the members.
 
-    Classes with fewer than `ENOUGH` photos are neither judged nor suggested. Three passes over the
-    descriptors; memory is that of the weights and of a block of scores.
+    Classes with fewer than `MIN_CLASS_PHOTOS` photos are neither judged nor suggested. There are
+    three passes over the descriptors. Memory is that of the weights and of a block of scores.
 
     Args:
-        members: the photos; those of no class are examples of none.
-        index: the folder that their snapshot belongs to.
+        members: the photos. Those without a class are examples of no class.
+        index: the folder of the index that their snapshot is of.
 
     Returns:
-        Empty where there are fewer than two classes to tell apart.
+        The photos; none if there are fewer than two classes to compare.
     """
     judged = members.judged
-    classes = np.unique(members.codes[judged]).astype(np.intp)
+    classes = np.unique(members.class_ids[judged]).astype(np.intp)
     if len(classes) < 2:
         return []
-    held_out = _HeldOut(members, index, classes)
-    fitted = min(_FITTED, max(ENOUGH * 100, _FITTED_SCORES // len(classes)))
+    held_out = HeldOutScores(members, index, classes)
+    fitted = min(_MAX_FITTED_PHOTOS, max(_MIN_FITTED_PHOTOS, _MAX_FITTED_SCORES // len(classes)))
     step = max(1, int(np.count_nonzero(judged)) // fitted)
     sample = np.flatnonzero(judged)[::step]
-    place_of = np.full(len(members.names), -1)
-    place_of[classes] = np.arange(len(classes))
-    own_class = place_of[members.codes]
-    scale, _ = sharpness(held_out.scores(sample), own_class[sample])
+    column_of = np.full(len(members.names), -1)
+    column_of[classes] = np.arange(len(classes))
+    own_column = column_of[members.class_ids]
+    sharpness, _ = fit_sharpness(held_out.scores(sample), own_column[sample])
 
     def probabilities() -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
         for block in members.blocks():
-            some = block[judged[block]]
-            if len(some):
-                yield some, _softmax(scale * held_out.scores(some))
+            judged_block = block[judged[block]]
+            if len(judged_block):
+                yield judged_block, softmax(sharpness * held_out.scores(judged_block))
 
     sums, counts = np.zeros(len(classes)), np.zeros(len(classes))
-    for some, probability in probabilities():
-        own = probability[np.arange(len(some)), own_class[some]]
-        np.add.at(sums, own_class[some], own)
-        np.add.at(counts, own_class[some], 1)
+    for block, probability in probabilities():
+        own = probability[np.arange(len(block)), own_column[block]]
+        np.add.at(sums, own_column[block], own)
+        np.add.at(counts, own_column[block], 1)
     found = []
-    for some, probability in probabilities():
-        shown = confident(probability, sums / counts)
-        for at in np.flatnonzero((shown >= 0) & (shown != own_class[some])).tolist():
-            suggested = int(shown[at])
-            own = float(probability[at, own_class[some[at]]])
+    for block, probability in probabilities():
+        shown = confident_classes(probability, sums / counts)
+        wrong = (shown >= 0) & (shown != own_column[block])
+        for row in np.flatnonzero(wrong).tolist():
+            column = int(shown[row])
             found.append(
                 Mislabelled(
-                    int(some[at]), own, int(classes[suggested]), float(probability[at, suggested])
+                    member=int(block[row]),
+                    own_probability=float(probability[row, own_column[block[row]]]),
+                    suggested=int(classes[column]),
+                    probability=float(probability[row, column]),
                 )
             )
     return found
 
 
-def confident(probability: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return (n,) the class that each photo shows, -1 where none reaches its threshold.
+def confident_classes(
+    probability: NDArray[np.float64], thresholds: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Return the class (n,) that each photo confidently shows, -1 for none.
 
     Args:
         probability: (n, C) in [0, 1].
-        least: (C,) the mean probability of each class among the photos with that label.
+        thresholds: (C,) the mean probability of each class among the photos with that label.
     """
-    reached = np.where(probability >= least - 1e-12, probability, -1.0)
+    reached = np.where(probability >= thresholds - _ROUNDING, probability, -1.0)
     shown: NDArray[np.intp] = reached.argmax(axis=1)
     shown[reached.max(axis=1) < 0] = -1
     return shown
 
 
-def sharpness(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> tuple[float, float]:
-    """Return the sharpness s > 0 and the share of wrong labels in [0, 1] that are most likely.
+def fit_sharpness(scores: NDArray[np.float64], labels: NDArray[np.intp]) -> tuple[float, float]:
+    """Fit the sharpness of a softmax and the share of wrong labels by maximum likelihood.
 
-    A label is what softmax(s · scores) draws, or, for the share that is wrong, any class. Without
-    that share each wrong label would make all probabilities softer, and so harder to be confident
-    in. Fitted by expectation and maximisation, with a step of Newton's method for s.
+    The model draws a label from softmax(sharpness · scores), or, for the wrong share, any class
+    with the same probability. Without that share, each wrong label would make all probabilities
+    softer. The fit alternates expectation and maximisation, with a Newton step for the sharpness.
 
     Args:
         scores: (n, C).
         labels: (n,) in [0, C).
+
+    Returns:
+        The sharpness, above 0, and the share of wrong labels, in [0, 1].
     """
-    spread = float(scores.std()) or 1.0
-    table = scores / spread
-    rows, classes = np.arange(len(table)), scores.shape[1]
-    own = table[rows, labels]
-    found, wrong = 1.0, _WRONG_AT_FIRST
-    for _ in range(_STEPS):
-        probability = _softmax(found * table)
-        right = (1 - wrong) * probability[rows, labels]
-        meant = right / (right + wrong / classes)
-        mean = (probability * table).sum(axis=1)
-        slope = float((meant * (own - mean)).mean()) - _PRIOR * found
-        spreads = (probability * table * table).sum(axis=1) - mean**2
-        curve = float((meant * spreads).mean()) + _PRIOR
-        step = float(np.clip(slope / curve, -found / 2, found))
-        before, wrong = wrong, float(1 - meant.mean())
-        found += step
-        if abs(step) < 1e-7 * found and abs(wrong - before) < 1e-9:
+    std = float(scores.std()) or 1.0
+    standardised = scores / std
+    rows, classes = np.arange(len(scores)), scores.shape[1]
+    own = standardised[rows, labels]
+    sharpness, wrong_share = 1.0, _FIRST_WRONG_SHARE
+    for _ in range(_MAX_STEPS):
+        probability = softmax(sharpness * standardised)
+        right = (1 - wrong_share) * probability[rows, labels]
+        right_share = right / (right + wrong_share / classes)
+        mean = (probability * standardised).sum(axis=1)
+        gradient = float((right_share * (own - mean)).mean()) - _PRIOR_WEIGHT * sharpness
+        variance = (probability * standardised * standardised).sum(axis=1) - mean**2
+        curvature = float((right_share * variance).mean()) + _PRIOR_WEIGHT
+        step = float(np.clip(gradient / curvature, -sharpness / 2, sharpness))
+        before, wrong_share = wrong_share, float(1 - right_share.mean())
+        sharpness += step
+        converged = abs(step) < _MAX_LAST_STEP * sharpness
+        if converged and abs(wrong_share - before) < _MAX_LAST_SHARE_CHANGE:
             break
-    return found / spread, wrong
+    return sharpness / std, wrong_share
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the softmax (n, C) of each row."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
 
-class _HeldOut:
-    """What the linear recogniser says of a photo when neither it nor its copies were there."""
+class HeldOutScores:
+    """Scores of photos by the linear recogniser, trained without the photo and its copies."""
 
     def __init__(self, members: ClassMembers, index: Path, classes: NDArray[np.intp]) -> None:
+        """Train the recogniser.
+
+        Args:
+            members: the photos.
+            index: the folder of the index that their snapshot is of.
+            classes: ids of the C classes to return scores for.
+        """
         from veduta.recognize.linear import train
         from veduta.search.reranking import open_gallery
 
-        codes = np.full(members.snapshot.photos, UNLABELLED, np.int32)
-        codes[members.rows] = members.codes
-        outsiders = members.rows[members.codes == UNLABELLED].astype(np.intp)
+        class_ids = np.full(members.snapshot.photos, UNLABELLED, np.int32)
+        class_ids[members.rows] = members.class_ids
+        outsiders = members.rows[members.class_ids == UNLABELLED].astype(np.intp)
         self._members = members
         self._classes = classes
         self._training: LinearTraining = train(
-            LabelledGallery(open_gallery(index), members.names, codes, outsiders)
+            LabelledGallery(open_gallery(index), members.names, class_ids, outsiders)
         )
         self._examples = int(np.count_nonzero(self._training.labelled.examples))
-        self._copies = {place: group for group in members.copies for place in group}
+        self._copies_of = {member: group for group in members.copies for member in group}
 
-    def scores(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return (m, C) for `places` (m,), C of them the classes asked for."""
-        told, inverse = self._answers(places), self._training.inverse
-        centred = self._centred(places)
-        hat = np.einsum("nd,nd->n", centred @ inverse, centred) + 1 / self._examples
-        targets = self._targets(places)
-        held = targets - (targets - told) / (1 - hat.astype(np.float64))[:, np.newaxis]
-        at = {int(place): row for row, place in enumerate(places)}
-        groups = {self._copies[place] for place in at if place in self._copies}
+    def scores(self, members: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the scores (m, C) of some photos.
+
+        Args:
+            members: (m,) positions among the members.
+        """
+        predicted, inverse = self._predicted(members), self._training.inverse
+        centred = self._centred(members)
+        leverage = np.einsum("nd,nd->n", centred @ inverse, centred) + 1 / self._examples
+        targets = self._targets(members)
+        residuals = targets - predicted
+        held_out = targets - residuals / (1 - leverage.astype(np.float64))[:, np.newaxis]
+        row_of = {int(member): row for row, member in enumerate(members)}
+        groups = {self._copies_of[member] for member in row_of if member in self._copies_of}
         for group in groups:
-            together = self._together(np.array(group, np.intp))
-            for place, scores in zip(group, together, strict=True):
-                if place in at:
-                    held[at[place]] = scores
-        chosen: NDArray[np.float64] = held[:, self._classes]
+            group_scores = self._group_scores(np.array(group, np.intp))
+            for member, scores in zip(group, group_scores, strict=True):
+                if member in row_of:
+                    held_out[row_of[member]] = scores
+        chosen: NDArray[np.float64] = held_out[:, self._classes]
         return chosen
 
-    def _together(self, group: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return (g, C) without any of a group: their residuals e follow from (I - H) e = r."""
+    def _group_scores(self, group: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the scores of a group, trained without it: the residuals e solve (I - H) e = r."""
         centred, targets = self._centred(group), self._targets(group)
         hat = centred @ self._training.inverse @ centred.T + 1 / self._examples
-        residuals = targets - self._answers(group)
-        left: NDArray[np.float64] = targets - np.linalg.solve(
+        residuals = targets - self._predicted(group)
+        scores: NDArray[np.float64] = targets - np.linalg.solve(
             np.eye(len(group)) - hat.astype(np.float64), residuals
         )
-        return left
+        return scores
 
-    def _answers(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
-        return self._training.linear.scores(self._members.descriptors(places))
+    def _predicted(self, members: NDArray[np.intp]) -> NDArray[np.float64]:
+        return self._training.linear.scores(self._members.descriptors(members))
 
-    def _centred(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
+    def _centred(self, members: NDArray[np.intp]) -> NDArray[np.float32]:
         linear = self._training.linear
-        away = self._members.descriptors(places) - linear.mean
-        lengths = np.linalg.norm(away, axis=1, keepdims=True)
-        centred: NDArray[np.float32] = away / np.maximum(lengths, 1e-12) - linear.centred_mean
+        difference = self._members.descriptors(members) - linear.mean
+        lengths = np.linalg.norm(difference, axis=1, keepdims=True)
+        centred: NDArray[np.float32] = difference / np.maximum(lengths, 1e-12) - linear.centred_mean
         return centred
 
-    def _targets(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
-        targets = np.zeros((len(places), len(self._members.names)))
-        codes = self._members.codes[places]
-        named = codes != UNLABELLED
-        targets[np.flatnonzero(named), codes[named]] = 1
+    def _targets(self, members: NDArray[np.intp]) -> NDArray[np.float64]:
+        targets = np.zeros((len(members), len(self._members.names)))
+        class_ids = self._members.class_ids[members]
+        labelled = class_ids != UNLABELLED
+        targets[np.flatnonzero(labelled), class_ids[labelled]] = 1
         return targets

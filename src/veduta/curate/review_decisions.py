@@ -1,4 +1,4 @@
-"""What can be decided about a photo."""
+"""What can be decided about a photo in a review."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["LONGEST_LABEL", "Decision", "Verdict"]
+__all__ = ["MAX_LABEL_LETTERS", "Decision", "Verdict"]
 
 Verdict = Literal["keep", "drop", "relabel"]
 
-LONGEST_LABEL = 300
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+MAX_LABEL_LETTERS = 300
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`verdict`, and for a relabelled photo its new label; None otherwise.
+    """A decision about one photo.
 
-    Raises ValueError for another verdict, a missing label or one too many, and for a label that is
-    empty, longer than `LONGEST_LABEL` characters, or holds control characters.
+    Attributes:
+        verdict: keep, drop or relabel.
+        label: the new label of a relabelled photo; None otherwise.
+
+    Raises:
+        ValueError: the verdict is another one; the label is missing or not needed; or it is empty,
+            longer than `MAX_LABEL_LETTERS`, or has control characters.
     """
 
     verdict: Verdict
@@ -34,11 +39,16 @@ class Decision:
             return
         if not self.label.strip() or self.label != self.label.strip():
             raise ValueError(f"{self.label!r}: a label is not empty and has no space at either end")
-        if len(self.label) > LONGEST_LABEL or _CONTROL.search(self.label):
+        if len(self.label) > MAX_LABEL_LETTERS or _CONTROL_CHARACTERS.search(self.label):
             raise ValueError(
-                f"a label has at most {LONGEST_LABEL} characters, none of them a control character"
+                f"a label has at most {MAX_LABEL_LETTERS} characters, none of them a control "
+                "character"
             )
 
     def label_after(self, before: str | None) -> str | None:
-        """Return the label of a photo that had `before`; None for one that is dropped."""
+        """Return the label of the photo after the decision; None if it is dropped.
+
+        Args:
+            before: its label before the decision.
+        """
         return {"keep": before, "drop": None, "relabel": self.label}[self.verdict]

@@ -1,9 +1,9 @@
-"""The journal of a review: each step as a line, on the disk before it is acknowledged.
+"""The journal of a review: each step is a line that is on the disk before it is acknowledged.
 
-A step sets, or clears, the decisions on some photos at once; an undo takes back the last step that
-is not taken back yet. Reading the lines again gives the decisions and all steps that can be undone.
-A process that is killed leaves at worst the half of a line that nobody was told of, which the next
-one cuts off.
+A step sets or clears the decisions about some photos together. An undo reverts the last step that
+was not reverted yet. The lines of the file give the decisions and all steps that can be undone. A
+killed process leaves at most a part of a line that was not acknowledged. The next process cuts it
+off.
 """
 
 from __future__ import annotations
@@ -15,36 +15,82 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from veduta.curate.review_decisions import Decision
+import msgspec
+
+from veduta.curate.review_decisions import Decision, Verdict
 from veduta.errors import DatasetError, VedutaError, readable
+from veduta.files import AppendOnlyFile, sync
+from veduta.validation import convert
 
-__all__ = ["Change", "Journal"]
+__all__ = ["Change", "Key", "ReviewJournal"]
 
-_FORM = 1
-_HEAD = b'{"veduta review":'
+_VERSION = 1
+_HEADER_START = b'{"veduta review":'
 
 Key = tuple[str, str | None]
-"""A photo and the label that it was judged under: under another one it has to be judged again."""
+"""The path of a photo and the label that it was reviewed with. Under another label it is another
+photo, which has to be reviewed again."""
 
 Change = tuple[Key, Decision | None]
-"""What is decided of a photo now; None for nothing."""
+"""A photo and the new decision about it; None for no decision."""
 
 
-class Journal:
-    """Open, set, undo, close. One process at a time; calls must not overlap."""
+class _Header(msgspec.Struct):
+    """The first line: the dataset of the review."""
+
+    version: int = msgspec.field(name="veduta review")
+    root: str
+    photos: str
+
+
+class _ChangeFields(msgspec.Struct, array_like=True):
+    """A change as it is written: a list of three or four values."""
+
+    path: str
+    label_before: str | None
+    verdict: Verdict | None
+    label: str | None = None
+
+    def change(self) -> Change:
+        """Return the change."""
+        decision = None if self.verdict is None else Decision(self.verdict, self.label)
+        return (self.path, self.label_before), decision
+
+
+class _Step(msgspec.Struct):
+    """Each other line: the changes of a step, or an undo."""
+
+    set: list[_ChangeFields] | None = None
+    undo: int | None = None
+
+
+class ReviewJournal:
+    """The journal of one review, for one process. Its calls must not overlap.
+
+    Attributes:
+        file: the file.
+        decisions: the present decisions.
+        last: the photo that was changed last, where the user continues.
+    """
 
     def __init__(self, file: Path, root: Path, paths: Iterable[str]) -> None:
-        """Open the journal in `file`, or begin one, for the photos `paths` of the folder `root`.
+        """Open the journal of a dataset, or begin one.
 
-        Raises `DatasetError` when it is of another dataset or is none, `VedutaError` when another
-        process has it open, OSError when it cannot be read or written.
+        Args:
+            file: the file.
+            root: the folder of the dataset.
+            paths: its photos.
+
+        Raises:
+            DatasetError: the journal is of another dataset, or the file is not a journal.
+            VedutaError: another process has it open.
+            OSError: it cannot be read or written.
         """
         from filelock import FileLock, Timeout
 
         self.file = file
         self.decisions: dict[Key, Decision] = {}
         self.last: Key | None = None
-        """The photo that the last step was about: where the reader was."""
         self._steps: list[list[Change]] = []
         self._lock = FileLock(f"{file}.lock")
         try:
@@ -55,63 +101,68 @@ class Journal:
                 "another file with --out"
             ) from error
         try:
-            self._descriptor = os.open(
-                file, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
-            )
+            self._lines = self._open(_Header(_VERSION, os.path.abspath(root), _digest(paths)))
         except BaseException:
             self._lock.release()
-            raise
-        try:
-            self._end = self._read({"root": os.path.abspath(root), "photos": _digest(paths)})
-        except BaseException:
-            self.close()
             raise
 
     @property
     def steps(self) -> int:
-        """How many steps can be undone."""
+        """Number of steps that can be undone."""
         return len(self._steps)
 
     def set(self, changes: Sequence[Change]) -> None:
-        """Make one step. What it changes nothing about is left out; an empty step is none.
+        """Make one step.
 
-        Of several changes of one photo the last counts.
+        Changes that change nothing are left out. Without any other change, there is no step.
 
-        Raises OSError when it cannot be written; nothing has changed then.
+        Args:
+            changes: if several are about one photo, the last one counts.
+
+        Raises:
+            OSError: the step cannot be written. Then nothing has changed.
         """
-        real = [(key, new) for key, new in dict(changes).items() if self.decisions.get(key) != new]
-        if real:
-            self._append({"set": [_written(change) for change in real]})
-            self._apply(real)
+        effective = [
+            (key, decision)
+            for key, decision in dict(changes).items()
+            if self.decisions.get(key) != decision
+        ]
+        if effective:
+            self._append({"set": [_fields(change) for change in effective]})
+            self._apply(effective)
 
     def undo(self) -> list[Change]:
-        """Take back the last step and return what it changed, as it is now; [] at the beginning.
+        """Revert the last step.
 
-        Raises OSError when it cannot be written; nothing has changed then.
+        Returns:
+            The changes that this made; none if there is no step.
+
+        Raises:
+            OSError: the undo cannot be written. Then nothing has changed.
         """
         if not self._steps:
             return []
         self._append({"undo": 1})
-        return self._take_back()
+        return self._revert_last_step()
 
     def close(self) -> None:
-        """Close the file and let others have it."""
+        """Close the file and release the lock."""
         try:
-            os.close(self._descriptor)
+            self._lines.close()
         finally:
             self._lock.release()
 
     def _apply(self, changes: Sequence[Change]) -> None:
         self._steps.append([(key, self.decisions.get(key)) for key, _ in changes])
-        self._put(changes)
+        self._change_decisions(changes)
 
-    def _take_back(self) -> list[Change]:
-        # Backwards, so that `last` is the first photo of the step: there the reader goes on.
+    def _revert_last_step(self) -> list[Change]:
+        # In reverse order, so that `last` is the first photo of the step. The page goes there.
         changes = self._steps.pop()[::-1]
-        self._put(changes)
+        self._change_decisions(changes)
         return changes
 
-    def _put(self, changes: Sequence[Change]) -> None:
+    def _change_decisions(self, changes: Sequence[Change]) -> None:
         for key, decision in changes:
             if decision is None:
                 self.decisions.pop(key, None)
@@ -120,71 +171,68 @@ class Journal:
             self.last = key
 
     def _append(self, step: dict[str, Any]) -> None:
-        data = json.dumps(step, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        os.lseek(self._descriptor, self._end, os.SEEK_SET)
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-            os.fsync(self._descriptor)
-        except OSError:
-            os.ftruncate(self._descriptor, self._end)
-            raise
-        self._end += len(data)
+        line = json.dumps(step, ensure_ascii=False, separators=(",", ":"))
+        self._lines.append(line.encode() + b"\n", durable=True)
 
-    def _read(self, dataset: dict[str, str]) -> int:
-        """Apply all whole lines and cut off the rest. Returns where the last one ends."""
-        self._end = end = 0
+    def _open(self, header: _Header) -> AppendOnlyFile:
+        """Apply all whole lines of the file, cut off the rest, and write the header if needed."""
+        lines = AppendOnlyFile(self.file, end=self._read(header) if self.file.exists() else 0)
+        if lines.end == 0:
+            self._lines = lines
+            try:
+                self._append(msgspec.to_builtins(header))
+                sync(self.file.parent)
+            except BaseException:
+                lines.close()
+                raise
+        return lines
+
+    def _read(self, header: _Header) -> int:
+        """Apply all whole lines, and return the position of the end of the last one."""
+        end = 0
         with self.file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if not line.endswith(b"\n") and (
-                    number > 1 or _HEAD.startswith(line[: len(_HEAD)])
-                ):
+                is_header_start = _HEADER_START.startswith(line[: len(_HEADER_START)])
+                if not line.endswith(b"\n") and (number > 1 or is_header_start):
                     break
                 try:
-                    self._replay(number, json.loads(line), dataset)
-                except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+                    self._replay(number, json.loads(line), header)
+                except (ValueError, IndexError) as error:
                     if number > 1 and not lines.read(1):
-                        break  # the last line, damaged by a power failure: nobody was told of it
+                        break  # A power failure damaged the last line. It was not acknowledged.
                     raise DatasetError(
                         f"{readable(self.file)}, line {number}: not a journal of `veduta review`; "
                         "name another file with --out"
                     ) from error
                 end += len(line)
-        os.ftruncate(self._descriptor, end)
-        self._end = end
-        if end == 0:
-            self._append({"veduta review": _FORM, **dataset})
-            _sync_folder(self.file.parent)
-        return self._end
+        return end
 
-    def _replay(self, number: int, line: dict[str, Any], dataset: dict[str, str]) -> None:
+    def _replay(self, number: int, line: object, header: _Header) -> None:
         if number == 1:
-            if line["veduta review"] != _FORM:
-                raise ValueError(line["veduta review"])
-            # A folder that moved holds the same photos; one that grew is at the same place.
-            if line["root"] != dataset["root"] and line["photos"] != dataset["photos"]:
+            written = convert(line, _Header)
+            if written.version != _VERSION:
+                raise ValueError(written.version)
+            # The dataset may have moved, with the same photos, or have got other photos.
+            if written.root != header.root and written.photos != header.photos:
                 raise DatasetError(
-                    f"{readable(self.file)}: the journal of a review of {readable(line['root'])}, "
-                    f"not of {readable(dataset['root'])}; name another file with --out"
+                    f"{readable(self.file)}: the journal of a review of {readable(written.root)}, "
+                    f"not of {readable(header.root)}; name another file with --out"
                 )
-        elif "undo" in line:
-            self._take_back()
+            return
+        step = convert(line, _Step)
+        if step.undo is not None:
+            self._revert_last_step()
+        elif step.set is not None:
+            self._apply([fields.change() for fields in step.set])
         else:
-            self._apply([_read_change(*change) for change in line["set"]])
+            raise ValueError("neither a step nor an undo")
 
 
-def _written(change: Change) -> list[str | None]:
+def _fields(change: Change) -> list[str | None]:
     (path, before), decision = change
     if decision is None:
         return [path, before, None]
     return [path, before, decision.verdict, *([decision.label] if decision.label else [])]
-
-
-def _read_change(
-    path: str, before: str | None, verdict: Any, label: str | None = None, /
-) -> Change:
-    return (path, before), None if verdict is None else Decision(verdict, label)
 
 
 def _digest(paths: Iterable[str]) -> str:
@@ -192,13 +240,3 @@ def _digest(paths: Iterable[str]) -> str:
     for path in sorted(paths):
         digest.update(path.encode() + b"\0")
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

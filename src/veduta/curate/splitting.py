@@ -1,10 +1,10 @@
-"""Train, validation and test; query and gallery; folds: so that no photo knows its answer.
+"""Split a dataset into parts, such as train, validation and test, so that no copy is in two parts.
 
-Every photo goes into exactly one part. Photos that belong together, since one is a copy of another
-or since they come from one source, go there together. The parts get their shares of each class to
-within one photo, or to within one group of it; where rounding leaves a choice, it goes to the part
-that is furthest behind over all classes. The result depends on the seed and on the photos' names,
-not on their order.
+Each photo goes into exactly one part. Photos that belong together go there together: copies of one
+photo, and photos from one source. Each part gets its share of each class, to within one photo or
+one group of photos. If rounding leaves a choice, the part that has the fewest photos so far,
+compared with its share of all classes, gets the group. The result depends on the seed and on the
+names of the photos, but not on their order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from veduta.curate.groups import connected_groups
 from veduta.errors import DatasetError
@@ -22,19 +22,34 @@ from veduta.errors import DatasetError
 if TYPE_CHECKING:
     from veduta.curate.copies import CopyPair
 
-__all__ = ["Leak", "bound_together", "find_leaks", "parse_parts", "short_classes", "split"]
+__all__ = [
+    "Leak",
+    "ShortClass",
+    "bound_together",
+    "find_leaks",
+    "parse_parts",
+    "short_classes",
+    "split",
+]
 
-_UNLABELLED = "distractor"  # takes what has no label
-_NO_PART = frozenset(("", "junk"))
-_EXACT = 1e-9
+# The part that takes the photos without a label.
+_UNLABELLED_PART = "distractor"
+_PARTS_WITHOUT_LEAKS = frozenset(("", "junk"))
+# Sums of shares are exact to within rounding errors like these.
+_SHARE_ROUNDING = 1e-6
+_COUNT_ROUNDING = 1e-9
+_EXAMPLE = "wanted for example train=0.8,val=0.1,test=0.1 or query=0.2,gallery=0.8,distractor"
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two photos that belong together and are in different parts, by their places.
+    """Two photos that belong together and are in different parts.
 
-    `kind` is that of the `CopyPair`, "copies of another" or "same source"; `score` is that of the
-    pair, and 1 where there is none.
+    Attributes:
+        first: position of a photo.
+        second: position of the other photo.
+        kind: that of their `CopyPair`, "copies of another" or "same source".
+        score: that of their `CopyPair`, or 1.
     """
 
     first: int
@@ -43,37 +58,59 @@ class Leak:
     score: float
 
 
-def parse_parts(text: str) -> dict[str, float]:
-    """Return name → share of `train=0.8,val=0.1,test=0.1`.
+class ShortClass(NamedTuple):
+    """A class that some parts lack.
 
-    Parts without a number share what is left. `distractor` without a number gets the share 0: it
-    takes the photos without a label. Shares may be per cent.
+    Attributes:
+        label: the class.
+        photos: their number.
+        groups: number of groups of photos that stay together.
+        missing_in: the parts without a photo of it.
+    """
+
+    label: str
+    photos: int
+    groups: int
+    missing_in: tuple[str, ...]
+
+
+def parse_parts(text: str) -> dict[str, float]:
+    """Return name → share of a text like `train=0.8,val=0.1,test=0.1`.
+
+    Shares may be fractions or per cent. Parts without a number share the rest. `distractor` without
+    a number has the share 0: it takes the photos without a label.
+
+    Args:
+        text: the parts.
 
     Raises:
-        DatasetError: the text says something else, or the shares do not add up to 1.
+        DatasetError: the text has another form, or the shares do not add up to 1.
     """
-    wanted = "wanted for example train=0.8,val=0.1,test=0.1 or query=0.2,gallery=0.8,distractor"
     shares: dict[str, float | None] = {}
     for part in text.split(","):
         name, equals, number = (piece.strip() for piece in part.partition("="))
         if not name or name in shares or "/" in name or name.startswith("."):
-            raise DatasetError(f"{text!r}: {name!r} is no name for a part; {wanted}")
+            raise DatasetError(f"{text!r}: {name!r} is no name for a part; {_EXAMPLE}")
         try:
             shares[name] = float(number) if equals else None
         except ValueError:
-            raise DatasetError(f"{text!r}: {number!r} is no number; {wanted}") from None
+            raise DatasetError(f"{text!r}: {number!r} is no number; {_EXAMPLE}") from None
     given = [share for share in shares.values() if share is not None]
     if any(not 0 < share < math.inf for share in given):
-        raise DatasetError(f"{text!r}: a share must be more than 0; {wanted}")
-    open_parts = [name for name, share in shares.items() if share is None and name != _UNLABELLED]
-    whole = 100.0 if sum(given) > 1 + 1e-6 and abs(sum(given) - 100) < 1e-6 else 1.0
-    left = whole - sum(given)
-    if left < -1e-6 or (left > 1e-6) != bool(open_parts):
-        raise DatasetError(f"{text!r}: the shares add up to {sum(given):g}, not to 1; {wanted}")
+        raise DatasetError(f"{text!r}: a share must be more than 0; {_EXAMPLE}")
+    total = sum(given)
+    open_parts = [
+        name for name, share in shares.items() if share is None and name != _UNLABELLED_PART
+    ]
+    in_percent = total > 1 + _SHARE_ROUNDING and abs(total - 100) < _SHARE_ROUNDING
+    whole = 100.0 if in_percent else 1.0
+    rest = whole - total
+    if rest < -_SHARE_ROUNDING or (rest > _SHARE_ROUNDING) != bool(open_parts):
+        raise DatasetError(f"{text!r}: the shares add up to {total:g}, not to 1; {_EXAMPLE}")
     return {
         name: share / whole
         if share is not None
-        else (0.0 if name == _UNLABELLED else left / whole / len(open_parts))
+        else (0.0 if name == _UNLABELLED_PART else rest / whole / len(open_parts))
         for name, share in shares.items()
     }
 
@@ -81,12 +118,15 @@ def parse_parts(text: str) -> dict[str, float]:
 def bound_together(
     count: int, pairs: Iterable[CopyPair], sources: Sequence[str | None] | None = None
 ) -> list[int]:
-    """Return for each of `count` photos the number of its group: the smallest place in it.
+    """Return the group of each photo, which is the smallest position in it.
 
     Args:
         count: number of photos.
-        pairs: copies, as from `find_copies`; chains of them are one group.
-        sources: what each photo comes from; None or "" is no source.
+        pairs: copies, as from `find_copies`. Photos that a chain of pairs connects are one group.
+        sources: where each photo comes from; None or "" is no source.
+
+    Returns:
+        `count` positions.
     """
     first_of_source: dict[str, int] = {}
     same_source = (
@@ -106,49 +146,53 @@ def split(
     *,
     seed: int = 0,
 ) -> list[str]:
-    """Return the part of each of N photos.
+    """Return the part of each photo.
+
+    If one part is larger than all others, it gets the first photo of each class. So a class with
+    one photo can be learned, though not tested.
 
     Args:
-        names: (N,) different names; with the seed they decide what goes where.
-        labels: (N,); None goes into the part `distractor` if there is one, and is a class of its
-            own otherwise.
-        groups: (N,) photos with the same value stay together.
-        parts: name → share, as from `parse_parts`; the shares add up to 1.
-        seed: another seed, another split.
+        names: (N,) different names. With the seed, they decide where a photo goes.
+        labels: (N,) labels. Photos without one go to the part `distractor`, or are a class of their
+            own if there is no such part.
+        groups: (N,) photos with equal values stay together.
+        parts: name → share, as from `parse_parts`. The shares add up to 1.
+        seed: another seed gives another split.
 
-    The largest part, where there is one, gets a photo of every class before the others do: a class
-    with one photo can be learned from, though not be tested.
+    Returns:
+        N names of parts.
     """
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for place, group in enumerate(groups):
-        members[group].append(place)
-    chosen = [""] * len(names)
+    positions_of: dict[Hashable, list[int]] = defaultdict(list)
+    for position, group in enumerate(groups):
+        positions_of[group].append(position)
+    part_of = [""] * len(names)
     counted: list[tuple[list[int], Counter[str | None]]] = []
-    for places in members.values():
-        of_label = Counter(labels[place] for place in places)
-        if _UNLABELLED in parts and set(of_label) == {None}:
-            for place in places:
-                chosen[place] = _UNLABELLED
+    for positions in positions_of.values():
+        label_counts = Counter(labels[position] for position in positions)
+        if _UNLABELLED_PART in parts and set(label_counts) == {None}:
+            for position in positions:
+                part_of[position] = _UNLABELLED_PART
         else:
-            counted.append((places, of_label))
-    state = _State({name: share for name, share in parts.items() if share > 0}, counted)
+            counted.append((positions, label_counts))
+    filling = _Filling({name: share for name, share in parts.items() if share > 0}, counted)
     drawn = {label: _draw(seed, f"class {label}") for label in set(labels)}
 
-    def turn(item: tuple[list[int], Counter[str | None]]) -> tuple[object, ...]:
-        places, of_label = item
-        # Several labels first: the others can make up for what they do to the shares.
-        first = min(drawn[label] for label in of_label)
-        return (-len(of_label), first, -len(places), _draw(seed, min(names[p] for p in places)))
+    def order(group: tuple[list[int], Counter[str | None]]) -> tuple[object, ...]:
+        positions, label_counts = group
+        # Groups with several labels come first. Later groups can correct the shares.
+        first_class = min(drawn[label] for label in label_counts)
+        own = _draw(seed, min(names[position] for position in positions))
+        return -len(label_counts), first_class, -len(positions), own
 
-    for places, of_label in sorted(counted, key=turn):
-        part = state.place(of_label)
-        for place in places:
-            chosen[place] = part
-    return chosen
+    for positions, label_counts in sorted(counted, key=order):
+        part = filling.place(label_counts)
+        for position in positions:
+            part_of[position] = part
+    return part_of
 
 
-class _State:
-    """How much of each class every part has, and should have."""
+class _Filling:
+    """How many photos of each class each part has, and how many it should have."""
 
     def __init__(
         self,
@@ -157,112 +201,130 @@ class _State:
     ) -> None:
         self._shares = shares
         total: Counter[str | None] = Counter()
-        for _, of_label in counted:
-            total += of_label
+        for _, label_counts in counted:
+            total += label_counts
         self._target = {
             (part, label): share * number
             for part, share in shares.items()
             for label, number in total.items()
         }
-        self._has: Counter[tuple[str, str | None]] = Counter()
-        self._behind = dict.fromkeys(shares, 0.0)  # over the classes that had their turn
+        self._actual: Counter[tuple[str, str | None]] = Counter()
+        # Photos that each part lacks, over all classes that were begun.
+        self._lacking = dict.fromkeys(shares, 0.0)
         self._begun: set[str | None] = set()
         most = max(shares.values())
-        largest = [part for part, share in shares.items() if share > most - _EXACT]
+        largest = [part for part, share in shares.items() if share > most - _COUNT_ROUNDING]
         self._largest = largest[0] if len(largest) == 1 else None
 
-    def place(self, group: Counter[str | None]) -> str:
-        """Choose the part of a group with so many photos of each label, and count it there."""
-        new = group.keys() - self._begun
+    def place(self, label_counts: Counter[str | None]) -> str:
+        """Choose the part of a group with these labels, and count it there."""
+        new = label_counts.keys() - self._begun
         self._begun |= new
         for part in self._shares:
-            self._behind[part] += sum(self._target[part, label] for label in new)
+            self._lacking[part] += sum(self._target[part, label] for label in new)
         if new and self._largest is not None:
             part = self._largest
         else:
-            part = min(self._shares, key=lambda part: self._rank(part, group))
-        for label, number in group.items():
-            self._has[part, label] += number
-        self._behind[part] -= group.total()
+            part = min(self._shares, key=lambda part: self._rank(part, label_counts))
+        for label, number in label_counts.items():
+            self._actual[part, label] += number
+        self._lacking[part] -= label_counts.total()
         return part
 
-    def _rank(self, part: str, group: Counter[str | None]) -> tuple[int, float, int]:
-        """Return what is smallest for the part that should have the group."""
+    def _rank(self, part: str, label_counts: Counter[str | None]) -> tuple[int, float, int]:
+        """Return a rank that is smallest for the part that should get the group."""
         order = list(self._shares).index(part)
-        after = {label: self._has[part, label] + number for label, number in group.items()}
-        target = {label: self._target[part, label] for label in group}
-        if all(after[label] <= math.floor(target[label] + _EXACT) for label in group):
+        after = {
+            label: self._actual[part, label] + number for label, number in label_counts.items()
+        }
+        target = {label: self._target[part, label] for label in label_counts}
+        if all(after[label] <= math.floor(target[label] + _COUNT_ROUNDING) for label in after):
             tier = 0
-        elif all(after[label] <= math.ceil(target[label] - _EXACT) for label in group):
-            return 1, -self._behind[part], order
+        elif all(after[label] <= math.ceil(target[label] - _COUNT_ROUNDING) for label in after):
+            return 1, -self._lacking[part], order
         else:
             tier = 2
         lacking = sum(
-            number * (target[label] - self._has[part, label]) for label, number in group.items()
+            number * (target[label] - self._actual[part, label])
+            for label, number in label_counts.items()
         )
         return tier, -lacking, order
 
 
 def short_classes(
-    labels: Sequence[str | None], groups: Sequence[Hashable], chosen: Sequence[str]
-) -> list[tuple[str, int, int, tuple[str, ...]]]:
-    """Return (label, photos, groups, parts without it) of each class that some part lacks.
+    labels: Sequence[str | None], groups: Sequence[Hashable], part_of: Sequence[str]
+) -> list[ShortClass]:
+    """Return the classes that some part lacks, by label.
 
-    Parts that hold no labelled photo at all are none that a class can lack.
+    Parts without any labelled photo do not count.
+
+    Args:
+        labels: (N,) labels or None.
+        groups: (N,) photos with equal values stay together.
+        part_of: (N,) the part of each photo.
     """
-    parts = sorted({part for part, label in zip(chosen, labels, strict=True) if label is not None})
+    parts = sorted({part for part, label in zip(part_of, labels, strict=True) if label is not None})
     photos: Counter[str] = Counter()
-    of_class: dict[str, set[Hashable]] = defaultdict(set)
-    found: dict[str, set[str]] = defaultdict(set)
-    for label, group, part in zip(labels, groups, chosen, strict=True):
+    groups_of: dict[str, set[Hashable]] = defaultdict(set)
+    parts_of: dict[str, set[str]] = defaultdict(set)
+    for label, group, part in zip(labels, groups, part_of, strict=True):
         if label is not None:
             photos[label] += 1
-            of_class[label].add(group)
-            found[label].add(part)
+            groups_of[label].add(group)
+            parts_of[label].add(part)
     return [
-        (label, photos[label], len(of_class[label]), lacking)
+        ShortClass(label, photos[label], len(groups_of[label]), missing)
         for label in sorted(photos)
-        if (lacking := tuple(part for part in parts if part not in found[label]))
+        if (missing := tuple(part for part in parts if part not in parts_of[label]))
     ]
 
 
 def find_leaks(
-    chosen: Sequence[str],
+    part_of: Sequence[str],
     pairs: Iterable[CopyPair],
     sources: Sequence[str | None] | None = None,
 ) -> list[Leak]:
-    """Return what belongs together and is not in one part; `junk` and no part are none.
+    """Return the photos that belong together and are in different parts.
 
-    Where two parts share only copies of a photo that is in neither of them, and of a source, the
-    first photo of the one part beside the first one of the other.
+    The part `junk` and photos without a part have no leaks. Two parts may share only copies of a
+    third photo that is in neither of them, or only a source. Then the leak has the first photo of
+    each part.
+
+    Args:
+        part_of: (N,) the part of each photo; "" for none.
+        pairs: copies.
+        sources: (N,) where each photo comes from; None or "" is no source.
     """
     pairs = list(pairs)
     leaks = [
         Leak(pair.first, pair.second, pair.kind, pair.score)
         for pair in pairs
-        if chosen[pair.first] != chosen[pair.second]
-        and not {chosen[pair.first], chosen[pair.second]} & _NO_PART
+        if part_of[pair.first] != part_of[pair.second]
+        and not {part_of[pair.first], part_of[pair.second]} & _PARTS_WITHOUT_LEAKS
     ]
-    copies = bound_together(len(chosen), pairs)
-    told = {
-        (copies[leak.first], frozenset((chosen[leak.first], chosen[leak.second]))) for leak in leaks
+    groups = bound_together(len(part_of), pairs)
+    known = {
+        (groups[leak.first], frozenset((part_of[leak.first], part_of[leak.second])))
+        for leak in leaks
     }
-    for one, other in _first_of_parts(chosen, copies):
-        if (copies[one], frozenset((chosen[one], chosen[other]))) not in told:
+    for one, other in _first_in_parts(part_of, groups):
+        if (groups[one], frozenset((part_of[one], part_of[other]))) not in known:
             leaks.append(Leak(one, other, "copies of another", 1.0))
-    for one, other in _first_of_parts(chosen, sources or ()):
+    for one, other in _first_in_parts(part_of, sources or ()):
         leaks.append(Leak(one, other, "same source", 1.0))
     return sorted(leaks, key=lambda leak: (leak.first, leak.second, leak.kind))
 
 
-def _first_of_parts(chosen: Sequence[str], groups: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
-    """Yield the first photos of every two parts that a group is in; None and "" are no group."""
-    first: dict[Hashable, dict[str, int]] = defaultdict(dict)
-    for place, group in enumerate(groups):
-        if group not in (None, "") and chosen[place] not in _NO_PART:
-            first[group].setdefault(chosen[place], place)
-    for places in first.values():
-        yield from combinations(sorted(places.values()), 2)
+def _first_in_parts(
+    part_of: Sequence[str], groups: Sequence[Hashable]
+) -> Iterator[tuple[int, int]]:
+    """Yield the first photos of each two parts that share a group; None and "" are no group."""
+    first_of: dict[Hashable, dict[str, int]] = defaultdict(dict)
+    for position, group in enumerate(groups):
+        if group not in (None, "") and part_of[position] not in _PARTS_WITHOUT_LEAKS:
+            first_of[group].setdefault(part_of[position], position)
+    for positions in first_of.values():
+        yield from combinations(sorted(positions.values()), 2)
 
 
 def _draw(seed: int, name: str) -> bytes:

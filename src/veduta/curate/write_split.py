@@ -1,4 +1,4 @@
-"""Writing a split: a labels file beside the photos, or a folder for each part."""
+"""Write a split: as a labels file beside the photos, or as a folder for each part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from veduta.files import atomic_file
 
 __all__ = ["write_folders", "write_labels"]
 
-UNLABELLED_FOLDER = "_unlabelled"
+_UNLABELLED_FOLDER = "_unlabelled"
 
 
 def write_labels(
@@ -29,7 +29,7 @@ def write_labels(
     """Write a labels file with the part of each photo.
 
     The file has the columns `path`, `label`, the part, and the further columns of the dataset.
-    Paths are relative to its folder. It appears complete or not at all.
+    Paths are relative to its folder. The file is replaced as a whole.
 
     Args:
         dataset: the photos.
@@ -53,8 +53,8 @@ def write_labels(
     prefix = Path(os.path.relpath(root, folder)).as_posix()
     further = {name: values for name, values in dataset.further_columns.items() if name != column}
     try:
-        with atomic_file(file) as draft, draft.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out, lineterminator="\n")
+        with atomic_file(file) as draft, draft.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["path", "label", column, *further])
             for path, label, *others in zip(
                 dataset.paths, dataset.labels, parts, *further.values(), strict=True
@@ -76,7 +76,7 @@ def write_folders(
         dataset: the photos.
         parts: (N,) the part of each photo.
         folder: a new or empty folder.
-        links: write links to the photos; False: copies.
+        links: write links to the photos instead of copies.
 
     Raises:
         DatasetError: `folder` is not empty or cannot be written, or two labels give the same folder
@@ -116,6 +116,6 @@ def write_folders(
 
 def _folder_name(label: str | None) -> str:
     if label is None:
-        return UNLABELLED_FOLDER
+        return _UNLABELLED_FOLDER
     name = label.replace("/", "_").replace("\0", "_")
     return f"_{name}" if name.startswith(".") else name

@@ -6,14 +6,14 @@ both are loaded only when `review` is called.
 
 from veduta.curate.review_decisions import Decision
 from veduta.curate.review_files import ReviewFiles, ReviewOutcome
-from veduta.curate.review_journal import Journal
+from veduta.curate.review_journal import ReviewJournal
 from veduta.curate.suspicions import Suspicion, read_suspicions, suspicions_of
 from veduta.web.review import review
 
 __all__ = [
     "Decision",
-    "Journal",
     "ReviewFiles",
+    "ReviewJournal",
     "ReviewOutcome",
     "Suspicion",
     "read_suspicions",

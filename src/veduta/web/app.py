@@ -17,10 +17,10 @@ from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from veduta.curate.review_classes import Album, AlbumClass, AlbumPhoto
 from veduta.curate.review_decisions import Decision, Verdict
 from veduta.curate.review_files import ReviewFiles, ReviewOutcome, count_decisions
-from veduta.curate.review_journal import Change, Journal
+from veduta.curate.review_journal import Change, ReviewJournal
+from veduta.curate.review_set import ReviewClass, ReviewPhoto, ReviewSet
 from veduta.errors import PhotoError, readable
 from veduta.pages.review_page import ReviewPage, review_page, static_files
 from veduta.text import printable
@@ -85,23 +85,23 @@ class _ReviewState:
     """What all routes share.
 
     Attributes:
-        album: the photos.
+        review_set: the photos.
         journal: the decisions.
         lock: held while decisions are read or changed.
         numbers: (path, label) → number of the photo and of its class.
         photo_of_path: path → number of the photo.
     """
 
-    album: Album
-    journal: Journal
+    review_set: ReviewSet
+    journal: ReviewJournal
     lock: Lock
     numbers: Mapping[tuple[str, str | None], tuple[int, int]]
     photo_of_path: Mapping[str, int]
 
 
 def review_app(
-    album: Album,
-    journal: Journal,
+    review_set: ReviewSet,
+    journal: ReviewJournal,
     files: ReviewFiles,
     access: ReviewAccess,
     *,
@@ -111,7 +111,7 @@ def review_app(
     """Return the application.
 
     Args:
-        album: the photos to review.
+        review_set: the photos to review.
         journal: takes the decisions.
         files: the results are written to.
         access: the secrets of the server.
@@ -119,15 +119,15 @@ def review_app(
         stop: ends the server.
     """
     state = _ReviewState(
-        album,
+        review_set,
         journal,
         Lock(),
         numbers={
-            (album.photos[photo].path, album.photos[photo].label): (photo, group)
-            for group, members in enumerate(album.classes)
+            (review_set.photos[photo].path, review_set.photos[photo].label): (photo, group)
+            for group, members in enumerate(review_set.classes)
             for photo in members.photos
         },
-        photo_of_path={photo.path: number for number, photo in enumerate(album.photos)},
+        photo_of_path={photo.path: number for number, photo in enumerate(review_set.photos)},
     )
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry=_NO_TELEMETRY)
     _serve_page(app, state, access)
@@ -153,7 +153,7 @@ def review_app(
 
 
 def _serve_page(app: FastAPI, state: _ReviewState, access: ReviewAccess) -> None:
-    root = printable(readable(os.path.abspath(state.album.root)))
+    root = printable(readable(os.path.abspath(state.review_set.root)))
     page = review_page(ReviewPage(os.path.basename(root) or root, access.page_key))
     static = static_files()
 
@@ -180,7 +180,9 @@ def _serve_photos(app: FastAPI, state: _ReviewState) -> None:
         side = PHOTO_SIDES[size]
         try:
             with decoders:
-                jpeg = thumbnail(load(state.album.root / photo.path, at_least=side).pixels, side)
+                jpeg = thumbnail(
+                    load(state.review_set.root / photo.path, at_least=side).pixels, side
+                )
         except PhotoError as error:
             raise HTTPException(422, printable(error.reason)) from error
         # The address is valid for this run only, and photos seldom change during a run.
@@ -189,7 +191,7 @@ def _serve_photos(app: FastAPI, state: _ReviewState) -> None:
 
 
 def _serve_steps(app: FastAPI, state: _ReviewState) -> None:
-    album, journal = state.album, state.journal
+    review_set, journal = state.review_set, state.journal
 
     # Both return a ready JSONResponse: the conversion of FastAPI takes ten times as long over
     # 5,000 photos.
@@ -197,9 +199,9 @@ def _serve_steps(app: FastAPI, state: _ReviewState) -> None:
     def read_classes() -> JSONResponse:
         with state.lock:
             answer = {
-                "classes": [_class_json(state, group) for group in album.classes],
-                "labels": album.labels,
-                "problems": [printable(problem) for problem in album.problems],
+                "classes": [_class_json(state, group) for group in review_set.classes],
+                "labels": review_set.labels,
+                "problems": [printable(problem) for problem in review_set.problems],
                 "steps": journal.steps,
                 **_last_decided(state),
             }
@@ -207,10 +209,10 @@ def _serve_steps(app: FastAPI, state: _ReviewState) -> None:
 
     @app.get("/api/classes/{number}")
     def read_class(number: int) -> JSONResponse:
-        if not 0 <= number < len(album.classes):
+        if not 0 <= number < len(review_set.classes):
             raise HTTPException(404, "There is no such class.")
         with state.lock:
-            photos = [_photo_json(state, photo) for photo in album.classes[number].photos]
+            photos = [_photo_json(state, photo) for photo in review_set.classes[number].photos]
             answer = {"steps": journal.steps, "photos": photos}
         return JSONResponse(answer)
 
@@ -241,10 +243,10 @@ def _serve_steps(app: FastAPI, state: _ReviewState) -> None:
             return {"steps": journal.steps, "changed": changed}
 
 
-def _photo(state: _ReviewState, number: int) -> AlbumPhoto:
-    if not 0 <= number < len(state.album.photos):
+def _photo(state: _ReviewState, number: int) -> ReviewPhoto:
+    if not 0 <= number < len(state.review_set.photos):
         raise HTTPException(404, "There is no such photo.")
-    return state.album.photos[number]
+    return state.review_set.photos[number]
 
 
 def _change(state: _ReviewState, requested: _PhotoDecision) -> Change:
@@ -265,10 +267,10 @@ def _last_decided(state: _ReviewState) -> dict[str, int | None]:
     return {"class": group, "photo": photo}
 
 
-def _class_json(state: _ReviewState, group: AlbumClass) -> dict[str, Any]:
+def _class_json(state: _ReviewState, group: ReviewClass) -> dict[str, Any]:
     decisions = state.journal.decisions
-    counts = count_decisions(state.album, decisions, group.photos)
-    photos = (state.album.photos[number] for number in group.photos)
+    counts = count_decisions(state.review_set, decisions, group.photos)
+    photos = (state.review_set.photos[number] for number in group.photos)
     return {
         "label": group.label,
         "shown": printable(group.label or "no label"),
@@ -284,7 +286,7 @@ def _class_json(state: _ReviewState, group: AlbumClass) -> dict[str, Any]:
 
 
 def _photo_json(state: _ReviewState, number: int) -> dict[str, Any]:
-    photo = state.album.photos[number]
+    photo = state.review_set.photos[number]
     return {
         "number": number,
         "name": printable(photo.path),

@@ -9,9 +9,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.curate.review_classes import arrange
 from veduta.curate.review_files import ReviewFiles, ReviewOutcome, write_results
-from veduta.curate.review_journal import Journal
+from veduta.curate.review_journal import ReviewJournal
+from veduta.curate.review_set import make_review_set
 from veduta.curate.suspicions import read_suspicions, suspicions_of
 from veduta.datasets import read_dataset
 from veduta.datasets.reading import find_labels_file
@@ -81,22 +81,24 @@ def review(
         suspicions = read_suspicions(findings)
     else:
         suspicions = suspicions_of(findings or ())
-    album = arrange(collection, suspicions, label)
+    review_set = make_review_set(collection, suspicions, label)
     with (
         closing(_listen(port)) as listener,
         closing(
-            Journal(files.journal, album.root, (photo.path for photo in album.photos))
+            ReviewJournal(
+                files.journal, review_set.root, (photo.path for photo in review_set.photos)
+            )
         ) as journal,
     ):
 
         def write() -> ReviewOutcome:
-            return write_results(files, album, journal.decisions, labels_file)
+            return write_results(files, review_set, journal.decisions, labels_file)
 
         def stop() -> None:
             server.should_exit = True
 
         access = ReviewAccess(listener.getsockname()[1])
-        app = review_app(album, journal, files, access, write=write, stop=stop)
+        app = review_app(review_set, journal, files, access, write=write, stop=stop)
         config = uvicorn.Config(
             app,
             log_level="warning",
