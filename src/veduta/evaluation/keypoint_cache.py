@@ -19,11 +19,12 @@ from veduta import photos
 from veduta.errors import CollectionError, PhotoError, StorageFull, readable
 from veduta.files import atomic_file
 from veduta.keypoints import Extractor, Keypoints
+from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CachedKeypoints", "cached_keypoints", "map_in_order", "processor_cores"]
+__all__ = ["CachedKeypoints", "cached_keypoints", "map_in_order"]
 
 _BATCH_ROWS = 256
 
@@ -114,11 +115,6 @@ def map_in_order(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def processor_cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _key(files: Sequence[str], extractor: Extractor) -> str:

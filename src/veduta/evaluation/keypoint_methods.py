@@ -42,10 +42,10 @@ from veduta.evaluation.keypoint_cache import (
     CachedKeypoints,
     cached_keypoints,
     map_in_order,
-    processor_cores,
 )
 from veduta.keypoints import LEAST, Keypoints, load_extractor, mutual, verify
 from veduta.keypoints.vlad import aggregate, fit_centroids
+from veduta.processor_cores import processor_cores
 from veduta.text import did_you_mean
 
 __all__ = ["METHODS", "agreeing_matches", "check_method", "good_matches", "rank_by_keypoints"]

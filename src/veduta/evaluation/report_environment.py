@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from veduta._version import __version__
 from veduta.pages.report_page import Provenance
+from veduta.processor_cores import processor_cores
 
 __all__ = ["environment", "provenance_of"]
 
@@ -51,9 +51,7 @@ def environment() -> dict[str, object]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{_system()}, {platform.machine()}",
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        "cores": processor_cores(),
         "packages": _versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

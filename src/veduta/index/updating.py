@@ -34,6 +34,7 @@ from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.table import Table, create_table, open_table, writer_lock
 from veduta.keypoints import Extractor
+from veduta.processor_cores import processor_cores
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
@@ -188,7 +189,7 @@ def update_index(
         )
         files = update.files_to_read(folders, allow_empty)
         try:
-            update.read(files, workers or _cores())
+            update.read(files, workers or processor_cores())
             update.remove_missing()
             update.relabel()
         except KeyboardInterrupt:
@@ -473,7 +474,3 @@ def _with_sources(
         folders=tuple(sorted({*manifest.folders, *map(os.fsdecode, new)})),
         labels=manifest.labels if labels is None else os.fsdecode(labels),
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

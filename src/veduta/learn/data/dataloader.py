@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from veduta.learn.data.sampling import augmentation_seeds, epoch_batches, group_size, rank_share
+from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,10 +137,9 @@ def make_dataloader(
 
 def _worker_count(*, must_work: bool, on_gpu: bool) -> int:
     """Return the number of processes that load; none if photos are only copied."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if not must_work or sys.platform != "linux":
         return 0
-    return min(MAX_WORKERS if on_gpu else 1, (cores or 1) - 1)
+    return min(MAX_WORKERS if on_gpu else 1, processor_cores() - 1)
 
 
 def _unchanged(batch: Any) -> Any:
