@@ -199,5 +199,5 @@ class TestCompare:
         assert cli(["compare", str(copied_run), "--csv", str(copied_run / "no" / "t.csv")]) == 3
 
     def test_words_of_the_command_line(self) -> None:
-        assert tuple(SORT_KEYS) == cli_compare.SORTED_BY
-        assert cli_compare.CARD == CARD_FILE
+        assert tuple(SORT_KEYS) == cli_compare.SORT_KEYS
+        assert cli_compare.CARD_FILE == CARD_FILE

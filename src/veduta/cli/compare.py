@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # These are copies from veduta.evaluation.report_folder and veduta.learn, which are too slow to load
 # for `--help`. Tests keep them equal.
 REPORT = "report.json"
-CARD, RECIPE = "card.json", "recipe.toml"
-SORTED_BY = (
+CARD_FILE, RECIPE_FILE = "card.json", "recipe.toml"
+SORT_KEYS = (
     "accuracy",
     "balanced-accuracy",
     "top-1",
@@ -48,7 +48,7 @@ _ANSWER_WIDTH = 16
 )
 @click.option(
     "--sort",
-    type=click.Choice(SORTED_BY),
+    type=click.Choice(SORT_KEYS),
     help="Order of runs, best or least first. Otherwise as named.",
 )
 @click.option(
@@ -91,8 +91,10 @@ def command(
 
 def _is_run(path: Path) -> bool:
     if path.is_dir():
-        return not (path / REPORT).exists() and any((path / f).exists() for f in (CARD, RECIPE))
-    return path.name == CARD
+        return not (path / REPORT).exists() and any(
+            (path / f).exists() for f in (CARD_FILE, RECIPE_FILE)
+        )
+    return path.name == CARD_FILE
 
 
 def _compare_reports(paths: Sequence[Path], *, as_json: bool) -> None:
@@ -125,7 +127,7 @@ def _compare_runs(
 ) -> None:
     from veduta.learn.runs.comparison import compare_runs, read_run
 
-    cards = [path / CARD if path.is_dir() else path for path in paths]
+    cards = [path / CARD_FILE if path.is_dir() else path for path in paths]
     if len({card.resolve() for card in cards}) < len(cards):
         raise click.UsageError("One run is named twice.")
     runs = [read_run(path) for path in paths]
@@ -223,7 +225,7 @@ def _short_names(files: Sequence[Path]) -> list[str]:
     The short name is that of the folder, or of a file with a name of its own.
     """
     names = [
-        shown(file.resolve().parent.name) if file.name in {REPORT, CARD} else shown(file.stem)
+        shown(file.resolve().parent.name) if file.name in {REPORT, CARD_FILE} else shown(file.stem)
         for file in files
     ]
     if len(set(names)) < len(names) or not all(names):
