@@ -142,15 +142,15 @@ class _Options:
 )
 @json_option
 def command(**options: Any) -> int:
-    """Find what DATASET is better without: broken, blurred, doubled, mislabelled photos.
+    """Find broken, blurred, doubled and mislabelled photos in DATASET.
 
     DATASET is a folder of one folder a class, with a labels.csv, of splits, or of photos without
-    labels; or a CSV file. Nothing changes without --apply, and nothing is deleted with it: photos
-    move to a folder beside DATASET, and new labels go to a new file. Descriptors are kept in the
-    user's cache folder, so an interrupted run goes on from there.
+    labels; or a CSV file. Without --apply nothing changes. With it, photos move to a folder beside
+    DATASET, new labels go to a new file, and nothing is deleted. Descriptors are kept in the user's
+    cache folder, so that a run can continue after an interruption.
 
-    Exit code 1 when something was found, 0 when nothing was, or after --review; with --apply or
-    --undo 1 when something could not be moved.
+    The exit code is 1 if something was found, and 0 if not or after --review. With --apply and
+    --undo it is 1 if something could not be moved.
     """
     checked = _Options(**options)
     checked.check()

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--findings",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="CSV of `veduta clean`: what is suspected, and why.",
+    help="CSV of findings, as `veduta clean --out` writes it.",
 )
 @click.option("--label", metavar="NAME", help="Review this class only.")
 @click.option(
@@ -44,24 +44,16 @@ if TYPE_CHECKING:
 )
 @click.option("--open/--no-open", "browse", default=True, help="Open a browser.  [default: open]")
 @json_option
-def command(
-    dataset: Path,
-    findings: Path | None,
-    label: str | None,
-    out: Path | None,
-    port: int,
-    browse: bool,
-    as_json: bool,
-) -> None:
+def command(as_json: bool, **options: Any) -> None:
     """Keep, drop or relabel the photos of DATASET on a page in your browser.
 
-    Each key that you press is on the disk before the page says so; call it again and it goes on
-    where you were. No photo is touched: decisions go to a CSV file, and the labels of the photos
-    that stay to another one, which `veduta evaluate DATASET --labels` and its like read.
+    Each decision is on the disk before the page says so. The same command continues where you
+    stopped. No photo is changed. The decisions go to a CSV file. The labels of the photos that stay
+    go to another one, for `veduta evaluate DATASET --labels` and other commands.
 
     DATASET is a folder of one folder a class or with a labels.csv, or a CSV file.
     """
-    outcome = run_review(dataset, findings=findings, label=label, out=out, port=port, browse=browse)
+    outcome = run_review(**options)
     if as_json:
         print_json(outcome.as_json())
     else:

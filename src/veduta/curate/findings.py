@@ -114,9 +114,9 @@ def most_certain_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def write_findings(file: Path, findings: Sequence[Finding]) -> None:
-    """Write the table as CSV or Parquet, depending on the extension of `file`.
+    r"""Write the table as CSV or Parquet, depending on the extension of `file`.
 
-    Bytes of file names that are not UTF-8 become `\\xNN`.
+    Bytes of file names that are not UTF-8 become `\xNN`.
 
     Args:
         file: the table. It is replaced as a whole.

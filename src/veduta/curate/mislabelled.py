@@ -1,5 +1,7 @@
-"""Photos whose label is probably wrong: confident learning (C. Northcutt, L. Jiang, I. Chuang,
-Confident learning: estimating uncertainty in dataset labels, 2021).
+"""Find the photos whose label is probably wrong, by confident learning.
+
+The method is that of C. Northcutt, L. Jiang and I. Chuang (Confident learning: estimating
+uncertainty in dataset labels, 2021).
 
 The class of each photo is predicted by the linear recogniser trained on all other photos. Ridge
 regression has a closed form for the prediction without a photo and its copies, so no folds are

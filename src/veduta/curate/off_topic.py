@@ -50,6 +50,9 @@ def find_off_topic(members: ClassMembers) -> list[OffTopic]:
     """Find the photos that are off the topic of their class, in the order of the members.
 
     Photos of classes with fewer than `MIN_CLASS_PHOTOS` photos are not judged.
+
+    Args:
+        members: the photos of all classes.
     """
     judged = np.flatnonzero(members.judged)
     if not len(judged):
