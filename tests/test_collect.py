@@ -763,7 +763,9 @@ class TestResuming:
         running.send_signal(signal.SIGINT)
         text, errors = running.communicate(timeout=10)
         assert running.returncode == 130
-        assert "Interrupted. What was collected is kept; the same command goes on." in errors
+        assert (
+            "Interrupted. What was collected is kept. Run the same command to continue." in errors
+        )
         assert "Traceback" not in errors
         kept = len(list(out.glob("place/*")))
         assert f"{kept:,} collected, 0 failed" in text

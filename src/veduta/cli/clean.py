@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import html_option, json_option, labels_option
 from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import progress, stages
 from veduta.text import count, duration
@@ -93,13 +93,13 @@ class _Options:
 
 @click.command("clean")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
-@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
+@labels_option
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice(KINDS),
     metavar="KIND",
-    help="Look for this kind only; may be given several times: " + ", ".join(KINDS) + ".",
+    help="Look for this kind only (repeatable): " + ", ".join(KINDS) + ".",
 )
 @click.option(
     "--like",
@@ -115,7 +115,7 @@ class _Options:
     metavar="FILE",
     help="Write the findings as .csv or .parquet.",
 )
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
+@html_option
 @click.option(
     "--apply",
     is_flag=True,
@@ -138,16 +138,17 @@ class _Options:
 @click.option(
     "--review",
     is_flag=True,
-    help="Then decide on a page in the browser, most doubtful first; see `veduta review`.",
+    help="Then decide on a page in the browser, the most doubtful photos first, as with "
+    "`veduta review`.",
 )
 @json_option
 def command(**options: Any) -> int:
-    """Find broken, blurred, doubled and mislabelled photos in DATASET.
+    """Find broken, blurred, duplicate, off-topic and mislabelled photos in DATASET.
 
-    DATASET is a folder of one folder a class, with a labels.csv, of splits, or of photos without
-    labels; or a CSV file. Without --apply nothing changes. With it, photos move to a folder beside
-    DATASET, new labels go to a new file, and nothing is deleted. Descriptors are kept in the user's
-    cache folder, so that a run can continue after an interruption.
+    DATASET is a folder with one folder for each class, with a labels.csv, with splits, or with
+    photos without labels; or a CSV file. Without --apply nothing changes. With it, photos move to a
+    folder beside DATASET, new labels go to a new file, and nothing is deleted. Descriptors are kept
+    in the user's cache folder, so that a run can continue after an interruption.
 
     The exit code is 1 if something was found, and 0 if not or after --review. With --apply and
     --undo it is 1 if something could not be moved.

@@ -126,7 +126,7 @@ def _seconds_option(name: str, default: float, text: str) -> Callable[[Any], Any
     required=True,
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Folder for the photos, one folder a label inside it.",
+    help="Folder for the photos, with one folder for each label.",
 )
 @click.option("--url-column", metavar="NAME", help="Column of the URLs.  [default: url]")
 @click.option(
@@ -180,11 +180,11 @@ def command(**options: Any) -> int:
 
     \b
     photos.csv     id,url,landmark_id as in Google Landmarks, or any CSV
-    eiffel.txt     URLs, one a line; the file's name is the label
+    eiffel.txt     URLs, one per line; the file's name is the label
 
-    Photos that were collected before are not fetched again, so the same command goes on after an
-    interruption. DIR/collected.parquet has the outcome of each row. Exits with 1 when there is no
-    photo at all.
+    Photos that were collected before are not fetched again, so the same command continues after
+    an interruption. DIR/collected.parquet has the outcome of each row. The exit code is 1 if there
+    is no photo at all.
     """
     return _collect(_Options(**options))
 
@@ -245,7 +245,9 @@ def _print(summary: Summary, folder: Path) -> None:
         same = "is a copy" if summary.same_content == 1 else "are copies"
         click.echo(f"{count(summary.same_content, 'photo')} {same} of another, byte for byte.")
     if summary.interrupted:
-        click.echo("Interrupted. What was collected is kept; the same command goes on.", err=True)
+        click.echo(
+            "Interrupted. What was collected is kept. Run the same command to continue.", err=True
+        )
         return
     labels = f" of {count(summary.labels, 'label')}" if summary.labels else ""
     click.echo(f"{count(summary.rows, 'row')}{labels}: {shown(folder / 'collected.parquet')}")

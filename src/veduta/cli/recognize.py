@@ -83,7 +83,7 @@ class PhotoResult:
     "list_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write the names of the kept photos there, one a line.",
+    help="Write the names of the kept photos there, one per line.",
 )
 @click.option(
     "--export",

@@ -51,7 +51,7 @@ def command(as_json: bool, **options: Any) -> None:
     stopped. No photo is changed. The decisions go to a CSV file. The labels of the photos that stay
     go to another one, for `veduta evaluate DATASET --labels` and other commands.
 
-    DATASET is a folder of one folder a class or with a labels.csv, or a CSV file.
+    DATASET is a folder with one folder for each class or with a labels.csv, or a CSV file.
     """
     outcome = run_review(**options)
     if as_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import CropType, index_option, json_option, rerank_options
+from veduta.cli.options import CropType, html_option, index_option, json_option, rerank_options
 from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import bounds, file_url, print_json, print_notice, shown
 from veduta.errors import PhotoError
@@ -49,7 +49,7 @@ class Answer:
 @click.command("search")
 @click.argument("queries", nargs=-1, required=True, type=click.Path(path_type=Path))
 @index_option
-@click.option("-k", default=10, show_default=True, metavar="N", help="Hits a query.")
+@click.option("-k", default=10, show_default=True, metavar="N", help="Hits per query.")
 @click.option("--together", is_flag=True, help="Take all queries as photos of one thing.")
 @click.option("--crop", type=CropType(), help="Search for a region of the query, in pixels.")
 @click.option("--label", "labels", multiple=True, help="Only photos with this label (repeatable).")
@@ -74,7 +74,7 @@ class Answer:
 @click.option("--regions", is_flag=True, help="Print which region of a hit matches: x,y,w,h.")
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page.")
+@html_option
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 def command(
     queries: tuple[Path, ...],
@@ -97,10 +97,10 @@ def command(
     html: Path | None,
     open_page: bool,
 ) -> int:
-    """Rank the photos of an index by their likeness to each QUERY photo.
+    """Rank the photos of an index by their similarity to each QUERY photo.
 
-    A QUERY that is a folder stands for the photos in it. A QUERY that cannot be read is reported
-    and the others are answered (exit code 3).
+    A QUERY that is a folder stands for the photos in it. A QUERY that cannot be read is reported,
+    the others are answered, and the exit code is 3.
     """
     from veduta import api
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import json_option, labels_option
 from veduta.cli.printing import print_json, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -87,7 +87,7 @@ class _Related:
 
 @click.command("split")
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
-@click.option("--labels", metavar="FILE", help="CSV in DATASET instead of labels.csv.")
+@labels_option
 @click.option(
     "--into", metavar="PARTS", help=f"Parts and their shares.  [default: {_DEFAULT_PARTS}]"
 )
@@ -150,9 +150,9 @@ def command(**options: Any) -> int:
     veduta split DATASET --into query=0.2,gallery=0.8,distractor --folders DIR
     veduta split DATASET --check --html leaks.html
 
-    DATASET is a folder with a labels.csv, of one folder a class, or of splits, or a CSV file. Each
-    part gets its share of each class. `distractor` takes the photos without a label. Nothing in
-    DATASET is changed. A check that finds leaks ends with exit code 1.
+    DATASET is a folder with a labels.csv, with one folder for each class, or with splits; or a CSV
+    file. Each part gets its share of each class. `distractor` takes the photos without a label.
+    Nothing in DATASET is changed. A check that finds leaks ends with exit code 1.
     """
     return _run(_Options(**options))
 
