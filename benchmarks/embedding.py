@@ -167,7 +167,7 @@ def unseen(places: Places) -> str:
     return (
         f"{table(head, rows)}\n\nGain of the learned projection, {judged}. Chosen by "
         f"{INSIDE}-fold cross-validation inside the twenty places (ridge / centre / stretch): "
-        f"{'; '.join(notes)}. The package has {learned.RIDGE:g} / {learned.CENTRE:g} / "
+        f"{'; '.join(notes)}. The package has {learned.RIDGE:g} / {learned.CENTRE_SHARE:g} / "
         f"{learned.STRETCH:g}."
     )
 

@@ -202,8 +202,8 @@ def step(recipe: Recipe) -> float:
     """Return the seconds a photo of a step, the median of three after a first one."""
     classes = recipe.network.classes
     net = build_network(recipe, classes).train()
-    goal = build_loss(recipe, net)
-    weights = [one for one in (*net.parameters(), *goal.parameters()) if one.requires_grad]
+    loss_function = build_loss(recipe, net)
+    weights = [one for one in (*net.parameters(), *loss_function.parameters()) if one.requires_grad]
     optimizer = torch.optim.SGD(weights, 1e-4)
     size = recipe.input.size
     photos = (255 * torch.rand(4, 3, size, size)).byte()
@@ -211,7 +211,7 @@ def step(recipe: Recipe) -> float:
     times = []
     for _ in range(4):
         started = time.perf_counter()
-        loss = goal(net(normalise(photos, recipe.input)), codes, photos)
+        loss = loss_function(net(normalise(photos, recipe.input)), codes, photos)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.runs.encoder_with_head import write_encoder_with_head
 from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, train_frozen
 from veduta.learn.runs.train import train
-from veduta.learn.training.checkpoint import State, origin, read_checkpoint, write_checkpoint
+from veduta.learn.training.checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    run_identity,
+    write_checkpoint,
+)
 from veduta.recognize import open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -303,14 +309,15 @@ def test_the_encoder_of_the_caller_stays_as_it_was(home: Path) -> None:
 
 def test_an_older_checkpoint_has_an_input_that_is_not_used(home: Path, tmp_path: Path) -> None:
     recipe, parts = recipe_of(home), read_splits(home / "photos")
-    state = State((), {}, {}, {"w": torch.zeros(1)})
-    now = origin(recipe, parts)
-    assert not any(key.startswith("input.") for key in now["values"])
-    before = {**now, "values": {**now["values"], "input.size": 1, "input.fit": "squash"}}
+    state = Checkpoint((), {}, {}, {}, {"w": torch.zeros(1)})
+    now = run_identity(recipe, parts)
+    assert not any(key.startswith("input.") for key in now.values)
+    before = replace(now, values={**now.values, "input.size": 1, "input.fit": "squash"})
     write_checkpoint(tmp_path, state, before, 1)
     assert read_checkpoint(tmp_path, now) is not None
     with pytest.raises(LearnError, match=r"another recipe, frozen-arcface:\s+loss.margin"):
-        read_checkpoint(tmp_path, origin(recipe_of(home, "frozen-arcface", "loss.margin=2"), parts))
+        other = recipe_of(home, "frozen-arcface", "loss.margin=2")
+        read_checkpoint(tmp_path, run_identity(other, parts))
 
 
 def labelled(
@@ -378,7 +385,7 @@ def test_it_brings_new_places_closer_to_themselves() -> None:
     [[None] * 6, ["a"] * 6, ["a", "b", "c", "d", "e", "f"], ["a", "a", "b", "c", "d", "e"]],
 )
 def test_too_little_to_learn_from(labels: list[str | None]) -> None:
-    with pytest.raises(LearnError, match="two classes or more that have two photos"):
+    with pytest.raises(LearnError, match="at least two classes with two photos or more"):
         learn_projection(unit(np.random.default_rng(0).normal(size=(6, 4))), labels)
 
 

@@ -262,7 +262,7 @@ class TestFigures:
         net = build_network(recipe, 5).train()
         whole = scoring.run_network(net, pictures, parts.test)
         assert net.training
-        monkeypatch.setattr(scoring, "BATCH", 7)
+        monkeypatch.setattr(scoring, "BATCH_SIZE", 7)
         again = scoring.run_network(net, pictures, parts.test)
         for one, other in zip(whole, again, strict=True):
             assert one is not None and other is not None
