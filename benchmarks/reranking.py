@@ -75,7 +75,7 @@ def open_set(dataset: Dataset) -> PhotoSet:
     network, extractor = load_encoder(DEFAULT), load_extractor()
     indexed = index_dataset(dataset, retrieval_protocol, network, extractor, None)
     assert not indexed.protocol.leave_one_out
-    set_projection(indexed.gallery, None)
+    set_projection(indexed.gallery_index, None)
     gallery = open_gallery(indexed.gallery_index)
     return PhotoSet(
         indexed.dataset,
