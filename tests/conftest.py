@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collecting import Collector
+    from photo_server import PhotoServer
+    from review_server import ReviewServer
     from tiny_runs import RunAndCard
 
 CHROMIUM = shutil.which("chromium")
@@ -146,3 +149,63 @@ def seeded_torch() -> None:
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def server() -> Iterator[PhotoServer]:
+    """Return a running Web server that serves photos, and misbehaves where a path asks for it."""
+    from photo_server import serving
+
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def gather(server: PhotoServer, tmp_path: Path) -> Collector:
+    """Return a collector of the photos of `server`."""
+    from collecting import Collector
+
+    return Collector(server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes of ten views, a class of two, and for the photos of one class another label."""
+    from tiny import save_view
+
+    root = tmp_path_factory.mktemp("places")
+    for scene in range(6):
+        for number in range(10):
+            save_view(root / f"place{scene}/{scene}-{number}.png", scene, number, noise=0.3)
+    for number in range(2):
+        save_view(root / f"few/{number}.png", 9, number)
+    for scene in (1, 3):
+        (root / f"place{scene}/{scene}-4.png").rename(root / f"place{scene + 1}/wrong{scene}.png")
+    save_view(root / "place0/stray.png", 77, 1)
+    return root
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Callable[..., ReviewServer]]:
+    """Return `served(dataset, …)`, which serves a review until the test ends."""
+    from review_server import review_servers
+
+    with review_servers(tmp_path) as serve:
+        yield serve
+
+
+@pytest.fixture
+def hostile_dataset(tmp_path: Path) -> Path:
+    """Two classes, one with a hostile name, a photo that is none, and one with Exif."""
+    from PIL import Image
+    from review_server import EVIL
+    from tiny import save
+
+    folder = tmp_path / "small"
+    for number, name in enumerate(("a.png", EVIL, "c.png")):
+        save(folder / "tower" / name, number, format="png")
+    (folder / "tower/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
+    exif = Image.Exif()
+    exif[0x010E] = "where the secret garden is"
+    save(folder / "gate/g.jpg", 9, exif=exif)
+    return folder

@@ -1,0 +1,103 @@
+"""The table of findings: which copy stays, what is dropped, and the file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_cleaning import cleaned, photo, tiny_described
+
+from veduta.cli import clean as cli
+from veduta.curate import cleaning as cleaning_module
+from veduta.curate.cleaning import Cleaning, clean
+from veduta.curate.copies import CopyPair
+from veduta.curate.findings import KINDS, most_certain_first, write_findings
+from veduta.datasets import read_dataset
+from veduta.errors import DatasetError, QueryError
+
+
+def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    for label in ("a", "b"):
+        (data / label).mkdir(parents=True)
+    photo(1).save(data / "a/best.jpg", quality=95)
+    photo(1).save(data / "a/squeezed.jpg", quality=40)
+    photo(1).resize((160, 120)).save(data / "b/small.jpg", quality=95)
+    for copy in ("a/copy.jpg", "b/twin.jpg"):
+        (data / copy).write_bytes((data / "a/squeezed.jpg").read_bytes())
+    (data / "a/alias.jpg").symlink_to("best.jpg")
+    photo(2).save(data / "b/other.jpg")
+    names = [path.name for path in read_dataset(data, every_photo=True).files]
+    place = {name: names.index(name) for name in names}
+
+    def near(*_: object, **__: object) -> list[CopyPair]:
+        def pair(one: str, other: str, kind: str, score: float) -> CopyPair:
+            first, second = sorted((place[one], place[other]))
+            return CopyPair(first, second, kind, score)
+
+        return [
+            pair("best.jpg", "squeezed.jpg", "same picture", 0.99),
+            pair("best.jpg", "small.jpg", "cut", 0.98),
+        ]
+
+    monkeypatch.setattr(cleaning_module, "copies_among", near)
+    found = cleaned(data, "exact-copy", "near-copy", describe=tiny_described(tmp_path))
+    told = {one.path: (one.kind, one.other, one.group) for one in found.findings}
+    assert told == {
+        "a/alias.jpg": ("exact-copy", "a/best.jpg", 1),
+        "a/copy.jpg": ("near-copy", "a/best.jpg", 1),
+        "a/squeezed.jpg": ("exact-copy", "a/copy.jpg", 1),
+        "b/twin.jpg": ("exact-copy", "a/copy.jpg", 1),
+        "b/small.jpg": ("near-copy", "a/best.jpg", 1),
+    }
+    reasons = {one.path: one.reason for one in found.findings}
+    assert "best.jpg stays: it is a file and no link" in reasons["a/alias.jpg"]
+    assert "different labels (a)" in reasons["b/twin.jpg"]
+    assert reasons["b/small.jpg"] == (
+        "cut; a/best.jpg stays: it is larger; the two have different labels (a)"
+    )
+    assert len(found.drops()) == 5 and "a/best.jpg" not in found.drops()
+
+
+def test_what_a_link_that_stays_leads_to_stays(tmp_path: Path) -> None:
+    photo(1).save(tmp_path / "a.png")
+    Image.new("RGB", (90, 90)).save(tmp_path / "blank.png")
+    (tmp_path / "b.png").symlink_to("blank.png")
+    found = cleaned(tmp_path, "blank")
+    assert sorted(found.drops()) == ["b.png", "blank.png"]
+    kept = tuple(one for one in found.findings if one.path == "blank.png")
+    fewer = Cleaning(found.dataset, found.readable, kept, (), 0.0)
+    assert fewer.drops() == ()
+
+
+def test_rank_by_doubt_and_kinds() -> None:
+    assert tuple(KINDS) == cli.KINDS
+    with pytest.raises(QueryError, match="no kind 'fuzzy'"):
+        clean(Path(), only=["fuzzy"])
+
+
+def test_findings_are_written_and_read_back(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    odd = os.fsdecode(b"a/\xff,\n.png")
+    data = tmp_path / "data"
+    for path in (odd, "b/x.png"):
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (90, 90)).save(data / path)
+    found = cleaned(data, "blank", "exact-copy").findings
+    assert found == most_certain_first(reversed(found)) and len(found) == 3
+    write_findings(tmp_path / "f.csv", found)
+    with (tmp_path / "f.csv").open(encoding="utf-8", newline="") as rows:
+        read = list(csv.DictReader(rows))
+    assert {row["path"] for row in read} == {"a/\\xff,\n.png", "b/x.png"}
+    assert [row["kind"] for row in read] == [one.kind for one in found]
+    write_findings(tmp_path / "f.parquet", found)
+    table = parquet.read_table(tmp_path / "f.parquet")
+    assert table["score"].to_pylist() == [one.score for one in found]
+    assert "a/\\xff,\n.png" in table["path"].to_pylist()
+    with pytest.raises(DatasetError, match=r"\.csv or a \.parquet"):
+        write_findings(tmp_path / "f.xlsx", found)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "f.csv", "f.parquet"]
