@@ -76,12 +76,12 @@ def test_variants_learn(name: str, photos: Path, tmp_path: Path) -> None:
         f"{name.removesuffix('-full').removesuffix('-not-pretrained')}-last-layer" in recipe_names()
     )
     recipe = open_recipe(name, changes(name))
-    pictures, parts = cache_images(
+    images, splits = cache_images(
         read_splits(photos), recipe.input, workers=1, max_bytes=2**20, on_progress=None
     )
     net = build_network(recipe, 2)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    done = fit(recipe, net, parts, pictures, tmp_path)
+    done = fit(recipe, net, splits, images, tmp_path)
     assert len(done.history) == 1
     # All of the network has moved, its first layer too.
     first = next(key for key, value in net.named_parameters() if value.ndim == 4)

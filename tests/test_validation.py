@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from veduta.validation import InvalidValue, convert, expected, read_json
+from veduta.validation import InvalidValue, choices, convert, expected, read_json
 
 
 @dataclass(frozen=True)
@@ -110,3 +110,44 @@ class TestReadJson:
 )
 def test_expected_says_in_words_what_is_wanted(key: str, words: str) -> None:
     assert expected(Strict, key) == words
+
+
+@dataclass
+class Inner:
+    rate: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    fit: Literal["squash", "crop"]
+    units: Annotated[int, msgspec.Meta(ge=1)] | Literal["classes"]
+    shape: tuple[int, int, int]
+    means: tuple[float, ...]
+    names: dict[str, bool]
+
+
+@dataclass
+class Outer:
+    inner: Inner
+
+
+def test_declared_types_in_words() -> None:
+    words = {
+        "": "a table",
+        "inner": "a table",
+        "inner.rate": "a number of at least 0 and less than 1",
+        "inner.fit": "one of crop, squash",
+        "inner.units": "a whole number of at least 1 or classes",
+        "inner.shape": "a list of 3 values",
+        "inner.shape.2": "a whole number",
+        "inner.means": "a list",
+        "inner.means.7": "a number",
+        "inner.names": "a table",
+        "inner.names.any": "true or false",
+    }
+    assert {key: expected(Outer, key) for key in words} == words
+    assert choices(Outer, "inner.fit") == ("crop", "squash")
+    assert choices(Outer, "inner.units") == ("classes",)
+    assert choices(Outer, "inner.rate") == ()
+
+
+def test_an_error_has_the_key_of_the_wrong_value() -> None:
+    with pytest.raises(InvalidValue) as error:
+        convert({"a": [1, "x"]}, dict[str, list[int]])
+    assert error.value.key.endswith(".1")

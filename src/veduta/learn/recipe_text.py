@@ -12,10 +12,13 @@ __all__ = ["recipe_toml", "toml_value"]
 
 
 def recipe_toml(recipe: Recipe) -> str:
-    """Return the text of a file that `open_recipe` reads as `recipe`; only the name is not in it.
+    """Return the text of a file that `open_recipe` reads as the same recipe, except for its name.
 
     Defaults are written too, so that the file keeps its meaning if a default changes. Empty values
     are left out where empty is the default.
+
+    Args:
+        recipe: the recipe.
     """
     import tomli_w
 

@@ -1,1 +1,1 @@
-"""The photos of a training run: who learns, who is tested, and the batches they arrive in."""
+"""The data of a training run: the splits of a dataset, decoded photos, and batches."""

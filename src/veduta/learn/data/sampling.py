@@ -171,7 +171,7 @@ def _groups(
 def _pairs(
     rows: NDArray[np.intp], class_ids: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Draw (count, 2) rows: the same class, different classes, the same class…"""
+    """Draw (count, 2) rows: one of the same class, one of different classes, and so on."""
     members = {one: np.flatnonzero(class_ids == one) for one in np.unique(class_ids).tolist()}
     repeated = [class_id for class_id, own in members.items() if len(own) > 1]
     with_partner = np.flatnonzero(np.isin(class_ids, repeated))

@@ -1,1 +1,1 @@
-"""Networks: their layers, their backbones, and how a recipe describes them."""
+"""Networks: their layers, backbones and summaries, and a projection of descriptors."""

@@ -1,1 +1,1 @@
-"""The training loop: losses, schedule, checkpoints and scores."""
+"""Training: losses, schedule, the training loop, checkpoints and scores."""
