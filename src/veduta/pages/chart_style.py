@@ -144,8 +144,8 @@ def set_scales(
             if len(positive) and positive.max() < 300 * positive.min():
                 axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         else:
-            whole = bool((finite == np.rint(finite)).all()) and finite.max(initial=0) > 1
-            axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=whole))
+            integers = bool((finite == np.rint(finite)).all()) and finite.max(initial=0) > 1
+            axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=integers))
         axis.set_major_formatter(_format_tick)
 
 

@@ -56,14 +56,14 @@ def environment() -> Environment:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader([PAGES / "templates", PAGES / "static"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    templates.filters |= {
         "breakable": _breakable,
         "data_uri": _data_uri,
         "duration": duration,
@@ -74,8 +74,8 @@ def environment() -> Environment:
         "setting": _setting,
         "svg": _svg,
     }
-    made.tests["finite"] = math.isfinite
-    return made
+    templates.tests["finite"] = math.isfinite
+    return templates
 
 
 def _breakable(text: str) -> Markup:
