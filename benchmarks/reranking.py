@@ -32,8 +32,8 @@ from veduta.index.graph import NEIGHBOURS, sample_rows
 from veduta.keypoints import Keypoints, load_extractor, verify_many
 from veduta.search import Evidence, exact
 from veduta.search.diffusion import DAMPING
-from veduta.search.expansion import expanded
-from veduta.search.reranking import Gallery, gather, open_gallery, rerank
+from veduta.search.expansion import expanded_query
+from veduta.search.reranking import Gallery, gather_evidence, open_gallery, rerank
 from veduta.search.verdict import SAME_PLACE
 
 SETS = ("landmarks30", "same_place", "objects20", "domains4")
@@ -103,7 +103,7 @@ class Asked:
 
     descriptor: NDArray[np.float32]
     pair: Values  # log-odds, geometry included
-    best: float  # log-odds of the best hit, see `Findings`
+    best: float  # log-odds of the best hit, see `CandidateEvidence`
     tied: NDArray[np.bool_]  # to the query by a geometric model
     nearest: Rows
 
@@ -114,7 +114,7 @@ def ask(photos: PhotoSet) -> Iterator[Asked]:
     n = alone.snapshot.photos
     for number, descriptor in enumerate(photos.queries):
         rows, similar = exact.nearest(alone.snapshot, descriptor, n)
-        found = gather(alone, descriptor, [photos.keypoints(number)], rows, similar)
+        found = gather_evidence(alone, descriptor, [photos.keypoints(number)], rows, similar)
         tied = np.zeros(n, np.bool_)
         for row, seen in found.geometry.items():
             tied[row] = seen.verification.model is not None
@@ -136,12 +136,12 @@ def link(photos: PhotoSet) -> Links:
     """Compare and verify the gallery with itself."""
     gallery = photos.gallery
     snapshot, calibration, stored = gallery.snapshot, gallery.calibration, gallery.keypoints
-    assert stored is not None
+    assert stored is not None and gallery.matching is not None
     n = snapshot.photos
     descriptors = snapshot.descriptors.astype(np.float32)
     near = descriptors @ descriptors.T
-    mean, spread = calibration.background.measured(near[:, sample_rows(n)])
-    own = (near - mean[:, None]) / spread[:, None]
+    mean, std = calibration.background.estimate(near[:, sample_rows(n)])
+    own = (near - mean[:, None]) / std[:, None]
     deviations = (own + own.T) / 2
     np.fill_diagonal(near, -2)
     place = np.argsort(np.argsort(-near, axis=1, kind="stable"), axis=1)
@@ -150,11 +150,11 @@ def link(photos: PhotoSet) -> Links:
     keypoints = [stored.read(row) for row in range(n)]
     for low in range(n):
         others = low + 1 + np.flatnonzero((linked | linked.T)[low, low + 1 :])
-        seen = verify_many(keypoints[low], [keypoints[row] for row in others])
-        agreeing[low, others] = agreeing[others, low] = [v.agreeing for v in seen]
+        seen = verify_many(keypoints[low], [keypoints[row] for row in others], gallery.matching)
+        agreeing[low, others] = agreeing[others, low] = [v.consistent_matches for v in seen]
     return Links(
         probability(calibration.pair_logit(deviations, agreeing)),
-        probability(calibration.alike_logit(deviations)),
+        probability(calibration.pair_logit(deviations)),
         place,
     )
 
@@ -197,7 +197,7 @@ def by_graph(
         for asked in bench.asked:
             best = np.argsort(-asked.pair, kind="stable")[:seeds]
             near = np.maximum(spread[:, best] @ probability(asked.pair[best]), 0)
-            yield calibration.found_logit(asked.pair, near / near.max(), asked.best, geometry=True)
+            yield calibration.hit_logit(asked.pair, near / near.max(), asked.best, geometry=True)
 
     return rank
 
@@ -207,7 +207,7 @@ def by_unverified_expansion(bench: Bench) -> Iterator[Values]:
     snapshot = bench.photos.gallery.snapshot
     descriptors = snapshot.descriptors.astype(np.float32)
     for asked in bench.asked:
-        query = expanded(snapshot, asked.descriptor, asked.nearest[:UNVERIFIED])
+        query = expanded_query(snapshot, asked.descriptor, asked.nearest[:UNVERIFIED])
         yield (descriptors @ query).astype(np.float64)
 
 
@@ -216,7 +216,7 @@ def by_verification_then_expansion(bench: Bench) -> Iterator[Values]:
     snapshot = bench.photos.gallery.snapshot
     descriptors = snapshot.descriptors.astype(np.float32)
     for asked in bench.asked:
-        query = expanded(snapshot, asked.descriptor, np.flatnonzero(asked.tied))
+        query = expanded_query(snapshot, asked.descriptor, np.flatnonzero(asked.tied))
         after = descriptors @ query
         yield np.where(asked.tied, 2 + probability(asked.pair), after)
 
@@ -414,7 +414,7 @@ def judged(photos: PhotoSet) -> tuple[Judged, list[list[str]]]:
         own = names[photos.protocol.queries[number]]
         for place, row in enumerate(ranking.rows[:SEEN].tolist()):
             seen = ranking.geometry.get(row)
-            certain = float(ranking.probabilities[place])
+            certain = float(ranking.scores[place])
             same = Evidence.of(certain, seen).verdict == SAME_PLACE
             label = label_of_row[row]
             right = own is not None and label == own

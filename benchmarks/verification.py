@@ -20,9 +20,11 @@ from benchmarks.report import Spread, parser, publish, ratios, table, verdict
 from veduta import photos
 from veduta.datasets import open_dataset, retrieval_protocol
 from veduta.encoders import load_encoder
-from veduta.keypoints import ENOUGH, Keypoints, load_extractor, mutual, verify, verify_many
+from veduta.keypoints import MIN_INLIERS, Keypoints, load_extractor, verify, verify_many
+from veduta.keypoints.xfeat import XFeat
 
 SETS = ("landmarks30", "same_place")
+MATCHING = XFeat.matching
 SIDE = 640  # pixels
 # Labels of landmarks30 that stand in one courtyard: photos of one show the others, so a pair of
 # them is neither right nor wrong.
@@ -143,8 +145,8 @@ def measure(keypoints: dict[int, Keypoints], pairs: list[Pair]) -> Measured:
 
     def ours(pair: Pair) -> tuple[int, int, bool]:
         a, b = keypoints[pair.query], keypoints[pair.other]
-        found = verify(a, b, mutual(a, b))
-        return found.agreeing, found.support, found.model is not None
+        found = verify(a, b, MATCHING.pairs(a, b))
+        return found.consistent_matches, found.support, found.model is not None
 
     ours(pairs[0])
     theirs(pairs[0])
@@ -186,12 +188,12 @@ def learned(name: str, keypoints: dict[int, Keypoints], pairs: list[Pair]) -> st
 
     right = np.array([pair.right for pair in pairs])
     lines = []
-    for who, matcher in (("mutual nearest neighbours", mutual), ("LighterGlue", match)):
+    for who, matcher in (("mutual nearest neighbours", MATCHING.pairs), ("LighterGlue", match)):
         took, agreeing = [], []
         for pair in pairs:
             a, b = keypoints[pair.query], keypoints[pair.other]
             started = time.perf_counter()
-            agreeing.append(verify(a, b, matcher(a, b)).agreeing)
+            agreeing.append(verify(a, b, matcher(a, b)).consistent_matches)
             took.append((time.perf_counter() - started) * 1e3)
         scores = np.array(agreeing)
         lines.append(
@@ -204,7 +206,7 @@ def learned(name: str, keypoints: dict[int, Keypoints], pairs: list[Pair]) -> st
 def whole_query(keypoints: dict[int, Keypoints], pairs: list[Pair], query: int) -> float:
     others = [keypoints[pair.other] for pair in pairs if pair.query == query]
     started = time.perf_counter()
-    verify_many(keypoints[query], others, threads=min(2, os.cpu_count() or 1))
+    verify_many(keypoints[query], others, MATCHING, threads=min(2, os.cpu_count() or 1))
     return time.perf_counter() - started
 
 
@@ -289,7 +291,7 @@ def page(speed: list[list[object]], accuracy: list[list[object]], nearest: int) 
                     "average precision",
                     "found at precision 0.95",
                     "at 0.99",
-                    f"verified ({ENOUGH} inliers), right / wrong",
+                    f"verified ({MIN_INLIERS} inliers), right / wrong",
                 ],
                 accuracy,
             ),

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from tiny import scene_keypoints
+from tiny import TinyExtractor, scene_keypoints
 
-from veduta.index.calibration import GENERIC, calibration_of
+from veduta.index.calibration import calibration_of
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints
 from veduta.recognize import LabelledGallery
@@ -46,7 +46,11 @@ def gallery_of(rows: Any, *, content: Sequence[bytes] = (), scenes: Sequence[int
     )
     files: Any = Stored(scenes) if scenes else None
     return Gallery(
-        Snapshot(1, None, table, kept, *quantise(kept)), calibration_of(GENERIC), files, None
+        Snapshot(1, None, table, kept, *quantise(kept)),
+        calibration_of("unknown", "xfeat"),
+        files,
+        None,
+        TinyExtractor.matching,
     )
 
 

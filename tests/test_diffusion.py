@@ -124,7 +124,7 @@ def test_weak_links_carry_little() -> None:
 @pytest.mark.parametrize("limit", [1, 2, 9, 25, 39])
 def test_no_more_than_the_limit_is_looked_at(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole rings around the seed, as many as fit; among them the solution is exact."""
-    monkeypatch.setattr(diffusion, "_LARGEST", limit)
+    monkeypatch.setattr(diffusion, "_MAX_PHOTOS", limit)
     path = np.zeros((100, 100))
     for i in range(99):
         path[i, i + 1] = path[i + 1, i] = 1
@@ -143,7 +143,7 @@ def test_large_graph_is_not_made_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = np.stack([np.roll(np.arange(n), 1), np.roll(np.arange(n), -1)], axis=1)
     ring = Graph(np.arange(n + 1) * 2, ends.ravel().astype(np.int32), np.full(2 * n, 0.5, "f4"))
     rows, near = nearness(ring, 7)
-    assert len(rows) <= diffusion._LARGEST
+    assert len(rows) <= diffusion._MAX_PHOTOS
     assert rows[near.argmax()] == 7
 
 

@@ -46,7 +46,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for module in (recognition_run, revisited_run, retrieval_run):
         monkeypatch.setattr(module, "load_encoder", lambda *_, **__: Described())
-        monkeypatch.setattr(module, "load_extractor", TinyExtractor)
+        monkeypatch.setattr(module, "load_extractor", lambda *_: TinyExtractor())
     for name in ("load_encoder", "load_extractor"):
         made = Described if name == "load_encoder" else TinyExtractor
         monkeypatch.setattr(f"veduta.search.engine.{name}", lambda *_, made=made, **__: made())

@@ -105,14 +105,14 @@ def by_hand(collection: Collection, *, verified: bool = False) -> Any:
     rows = np.stack([row for row, _, _ in collection.photos.values()]).astype(np.float16)
     similar = rows.astype(np.float64) @ rows.astype(np.float64).T
     n = len(rows)
-    calibration = calibration_of(str(collection.manifest.encoder["identity"]))
+    calibration = calibration_of(str(collection.manifest.encoder["identity"]), "xfeat")
     prior = calibration.background
-    sample = sorted(set(np.linspace(0, n - 1, min(n, graph.SAMPLE)).astype(int).tolist()))
+    sample = sorted(set(np.linspace(0, n - 1, min(n, graph.SAMPLE_PHOTOS)).astype(int).tolist()))
     deviations = np.zeros((n, n))
     for i in range(n):
         values = similar[i, sample]
         mean = (values.sum() + 8 * prior.mean) / (len(values) + 8)
-        square = ((values - mean) ** 2).sum() + 8 * (prior.spread**2 + (prior.mean - mean) ** 2)
+        square = ((values - mean) ** 2).sum() + 8 * (prior.std**2 + (prior.mean - mean) ** 2)
         deviations[i] = (similar[i] - mean) / np.sqrt(square / (len(values) + 8))
     seen = [(scene, i % 16) for i, (_, scene, _) in collection.photos.items()]
     weights = np.zeros((n, n))
@@ -123,7 +123,7 @@ def by_hand(collection: Collection, *, verified: bool = False) -> Any:
             if verified:
                 logit = calibration.pair_logit(middle, np.array([agreeing(seen[i], seen[j])]))
             else:
-                logit = calibration.alike_logit(middle)
+                logit = calibration.pair_logit(middle)
             weights[i, j] = weights[j, i] = float(probability(logit)[0])
     degrees = weights.sum(axis=1)
     scale = np.sqrt(np.maximum(degrees, np.finfo(np.float32).tiny))
@@ -137,7 +137,10 @@ def same(a: Any, b: Any) -> None:
 
 @cache
 def agreeing(a: tuple[int, int], b: tuple[int, int]) -> float:
-    return float(verify_many(scene_keypoints(*a), [scene_keypoints(*b)])[0].agreeing)
+    (verification,) = verify_many(
+        scene_keypoints(*a), [scene_keypoints(*b)], TinyExtractor.matching
+    )
+    return float(verification.consistent_matches)
 
 
 @pytest.fixture
@@ -203,8 +206,8 @@ class TestLinks:
     def test_the_size_of_the_blocks_does_not_matter(
         self, empty: Collection, rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_ROWS", rows)
-        monkeypatch.setattr(graph, "_COLUMNS", columns)
+        monkeypatch.setattr(graph, "_BLOCK_ROWS", rows)
+        monkeypatch.setattr(graph, "_BLOCK_COLUMNS", columns)
         empty.add(31)
         same(dense(empty.link()), by_hand(empty))
         empty.add(5)
@@ -214,8 +217,8 @@ class TestLinks:
     def test_never_all_against_all(
         self, empty: Collection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_ROWS", 16)
-        monkeypatch.setattr(graph, "_COLUMNS", 32)
+        monkeypatch.setattr(graph, "_BLOCK_ROWS", 16)
+        monkeypatch.setattr(graph, "_BLOCK_COLUMNS", 32)
         real, shapes = graph._merge, []
 
         def note(links: Any, rows: Any, ends: Any, near: Any) -> None:
@@ -234,11 +237,11 @@ class TestLinks:
     ) -> None:
         import tracemalloc
 
-        monkeypatch.setattr(graph, "_ROWS", 64)
-        monkeypatch.setattr(graph, "_COLUMNS", 256)
+        monkeypatch.setattr(graph, "_BLOCK_ROWS", 64)
+        monkeypatch.setattr(graph, "_BLOCK_COLUMNS", 256)
         empty.add(3000)
         snapshot = empty.snapshot()
-        links = graph._empty(snapshot)
+        links = graph._empty_links(snapshot)
         tracemalloc.start()
         graph._find_neighbours(snapshot, links, *np.ones((2, 3000), np.bool_))
         _, peak = tracemalloc.get_traced_memory()
@@ -384,11 +387,11 @@ class Counting:
         self._lock = threading.Lock()
 
     def __call__(
-        self, query: Keypoints, others: Sequence[Keypoints], **options: Any
+        self, query: Keypoints, others: Sequence[Keypoints], matching: Any, **options: Any
     ) -> list[Verification]:
         with self._lock:
             self.pairs.update(frozenset((query.pack(), o.pack())) for o in others)
-        return verify_many(query, others, **options)
+        return verify_many(query, others, matching, **options)
 
     @property
     def calls(self) -> int:
@@ -465,7 +468,7 @@ class TestVerification:
     def test_progress_ends_at_the_total(
         self, verifying: Collection, counting: Counting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_PAIRS_AT_ONCE", 3)
+        monkeypatch.setattr(graph, "_QUERIES_PER_REPORT", 3)
         verifying.add(30)
         seen: list[tuple[int, int]] = []
         made = verifying.link(on_progress=lambda done, total: seen.append((done, total)))
@@ -476,7 +479,7 @@ class TestVerification:
     def test_interrupted_it_goes_on_where_it_was(
         self, verifying: Collection, counting: Counting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_PAIRS_AT_ONCE", 3)
+        monkeypatch.setattr(graph, "_QUERIES_PER_REPORT", 3)
         verifying.add(30)
 
         def stop(done: int, total: int) -> None:
@@ -532,7 +535,7 @@ class TestSizes:
         assert not (empty.folder / "graph").exists(), "that of before is gone"
 
     def test_too_many(self, empty: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(graph, "LARGEST", 20)
+        monkeypatch.setattr(graph, "MAX_PHOTOS", 20)
         empty.add(20)
         empty.link()
         empty.add(1)
@@ -543,7 +546,7 @@ class TestSizes:
     @pytest.mark.parametrize("photos", [0, 1, 2, 511, 512, 513, 10**6])
     def test_sample(self, photos: int) -> None:
         rows = sample_rows(photos)
-        assert len(rows) == min(photos, graph.SAMPLE)
+        assert len(rows) == min(photos, graph.SAMPLE_PHOTOS)
         assert (np.diff(rows) > 0).all()
         if photos:
             assert (rows[0], rows[-1]) == (0, photos - 1)
@@ -657,7 +660,7 @@ class TestInAnIndex:
         counting: Counting,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(graph, "_PAIRS_AT_ONCE", 2)
+        monkeypatch.setattr(graph, "_QUERIES_PER_REPORT", 2)
         for number in range(8):
             save_view(photos / f"late/{number}.png", 400, number, 0.4)
 

@@ -58,7 +58,7 @@ class TestFiles:
     def test_each_run_has_a_file_of_its_own(self, tmp_path: Path) -> None:
         (first,) = KeypointWriter(tmp_path).append(PACKED[:1])
         (second,) = KeypointWriter(tmp_path).append(PACKED[1:2])
-        assert (first.file, second.file, second.at) == (0, 1, 0)
+        assert (first.file, second.file, second.offset) == (0, 1, 0)
         keypoint_files.remove_unused(tmp_path, {1})
         (third,) = KeypointWriter(tmp_path).append(PACKED[2:3])
         assert third.file == 2, "a number in use is not given again"
@@ -118,7 +118,7 @@ class TestFiles:
         place = second
         match damage:
             case "flipped":
-                data[second.at + 200] ^= 1
+                data[second.offset + 200] ^= 1
                 file.write_bytes(data)
                 assert reads(tmp_path, first) == PACKED[0], "the other photo's are as they were"
             case "cut":
@@ -126,7 +126,7 @@ class TestFiles:
             case "gone":
                 file.unlink()
             case "shifted":
-                place = Place(0, second.at - 1, second.size)
+                place = Place(0, second.offset - 1, second.size)
             case "folder":
                 file.unlink()
                 file.mkdir()
@@ -345,13 +345,13 @@ class TestInAnIndex:
         file = file_of(made, 0)
         data = bytearray(file.read_bytes())
         if damage == "flipped":
-            data[where["scene2/1.png"].at + 30] ^= 1
+            data[where["scene2/1.png"].offset + 30] ^= 1
             file.write_bytes(data)
             expected = {"scene2/1.png"}
         elif damage == "cut":
-            cut = sorted(place.at for place in where.values() if place.file == 0)[7]
+            cut = sorted(place.offset for place in where.values() if place.file == 0)[7]
             file.write_bytes(data[: cut + 5])
-            expected = {n for n, p in where.items() if p.file == 0 and p.at >= cut}
+            expected = {n for n, p in where.items() if p.file == 0 and p.offset >= cut}
             assert len(expected) == 5
         else:
             file.unlink()

@@ -20,8 +20,9 @@ from veduta.errors import CollectionError, QueryError
 from veduta.evaluation import METHODS, Evaluation, keypoint_cache
 from veduta.evaluation.keypoint_cache import cached_keypoints
 from veduta.evaluation.keypoint_methods import agreeing_matches, good_matches
-from veduta.keypoints import LEAST, Keypoints, load_extractor, mutual, ratio, verify
+from veduta.keypoints import Keypoints, load_extractor, mutual, ratio, verify
 from veduta.keypoints.vlad import aggregate, fit_centroids
+from veduta.keypoints.xfeat import MIN_SIMILARITY
 
 
 def keypoints(descriptors: Any, kind: type = np.int8) -> Keypoints:
@@ -121,7 +122,7 @@ class TestGoodMatches:
         a[:same] = b[:same]
         a[:5] += rng.integers(-1, 2, (5, 8), dtype=np.int8)
         query, other = keypoints(a.astype(kind), kind), keypoints(b.astype(kind), kind)
-        wanted = len(set(ratio(query, other, most=0.75)[:, 1].tolist()))
+        wanted = len(set(ratio(query, other, max_ratio=0.75)[:, 1].tolist()))
         assert math.floor(good_matches(query, other)) == wanted
 
     def test_a_keypoint_that_many_find_counts_once(self) -> None:
@@ -156,7 +157,7 @@ class TestAgreeingMatches:
         scattered = Keypoints(rng.uniform(0, 100, (60, 2)).astype(np.float32), rows, 100, 100)
         unlike = Keypoints(xy, random_rows(1, 60, width=64), 100, 100)
         for other in (moved, scattered, unlike):
-            pairs = mutual(query, other, least=LEAST)
+            pairs = mutual(query, other, min_similarity=MIN_SIMILARITY)
             inliers = len(verify(query, other, pairs).inliers)
             score = agreeing_matches(query, other)
             assert math.floor(score) == inliers

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from veduta.keypoints.resizing import full_size, grey
 
 from veduta.errors import EncoderUnavailable, QueryError
 from veduta.keypoints import KINDS, Keypoints, load_extractor
 from veduta.keypoints import xfeat as xfeat_module
 from veduta.keypoints.features import quantised
-from veduta.keypoints.resizing import full_size, grey
 from veduta.keypoints.xfeat import network_size
 from veduta.photos import load
 
@@ -165,15 +165,15 @@ class TestNetwork:
         assert network_size(width, height) == wanted
 
     def test_a_damaged_or_missing_model_is_named(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(xfeat_module, "FOLDER", tmp_path)
+        monkeypatch.setattr(xfeat_module, "_FOLDER", tmp_path)
         with pytest.raises(EncoderUnavailable, match=r"xfeat\.onnx.*install veduta again"):
-            xfeat_module.load_xfeat(8, 1)
+            xfeat_module.XFeat.load(8, 1)
         (tmp_path / "manifest.json").write_bytes((MODELS / "manifest.json").read_bytes())
         data = bytearray((MODELS / "xfeat.onnx").read_bytes())
         data[len(data) // 2] ^= 1
         (tmp_path / "xfeat.onnx").write_bytes(data)
         with pytest.raises(EncoderUnavailable, match=r"not the one that belongs here"):
-            xfeat_module.load_xfeat(8, 1)
+            xfeat_module.XFeat.load(8, 1)
 
 
 class TestPositions:

@@ -15,6 +15,7 @@ import pytest
 from command_line import run_veduta
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from walls import ASIDE, scene, seen_aside
 
 import veduta
 from veduta.cli import options
@@ -23,36 +24,15 @@ from veduta.errors import QueryError
 from veduta.index.calibration import calibration_of, probability
 from veduta.search import RERANK_MODES, VERIFIED_PHOTOS
 from veduta.search.hit import Evidence
-from veduta.search.verdict import DIFFERENT, SAME, SAME_VIEW, verdict_on
+from veduta.search.verdict import (
+    MAX_DIFFERENT_PROBABILITY,
+    MIN_SAME_COVERAGE,
+    MIN_SAME_PROBABILITY,
+    verdict_on,
+)
 
 Pixels = NDArray[np.uint8]
 BOX = (100, 60, 400, 300)  # the region of a photo that is searched for
-
-
-def scene(seed: int, width: int = 640, height: int = 480) -> Pixels:
-    """A wall of many small things that no other seed has."""
-    rng = np.random.default_rng(seed)
-    image = Image.new("RGB", (width, height), tuple(rng.integers(60, 200, 3).tolist()))
-    pen = ImageDraw.Draw(image)
-    for _ in range(260):
-        x, y = rng.integers((0, 0), (width, height)).tolist()
-        w, h = rng.integers(6, 60, 2).tolist()
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        corners = rng.integers((x, y), (x + w, y + h), (int(rng.integers(3, 6)), 2))
-        pen.polygon([tuple(corner) for corner in corners.tolist()], fill=colour)
-    return np.asarray(image)
-
-
-# Output pixel → input pixel, as Pillow wants it: a view from the side, scaled by about 0.8.
-ASIDE = (1.22, 0.12, -40.0, 0.05, 1.18, -30.0, 0.00018, 0.00006)
-
-
-def seen_aside(pixels: Pixels) -> Pixels:
-    image = Image.fromarray(pixels)
-    turned = image.transform(
-        image.size, Image.Transform.PERSPECTIVE, ASIDE, Image.Resampling.BICUBIC, fillcolor="grey"
-    )
-    return np.asarray(turned.point(lambda value: round(value * 0.8 + 20)))
 
 
 def stamped(pixels: Pixels, x: int, y: int, size: int = 26) -> Pixels:
@@ -104,14 +84,19 @@ def box(corners: list[list[float]]) -> tuple[float, float, float, float]:
     ("likely", "model", "spread", "said"),
     [
         (1.0, "homography", 0.1, "same place"),
-        (SAME, "fundamental", 0.1, "same place"),
-        (np.nextafter(SAME, 0), "homography", 0.1, "unsure"),
-        (0.05, "homography", SAME_VIEW, "same place"),
-        (np.nextafter(SAME, 0), "homography", np.nextafter(SAME_VIEW, 0), "unsure"),
+        (MIN_SAME_PROBABILITY, "fundamental", 0.1, "same place"),
+        (np.nextafter(MIN_SAME_PROBABILITY, 0), "homography", 0.1, "unsure"),
+        (0.05, "homography", MIN_SAME_COVERAGE, "same place"),
+        (
+            np.nextafter(MIN_SAME_PROBABILITY, 0),
+            "homography",
+            np.nextafter(MIN_SAME_COVERAGE, 0),
+            "unsure",
+        ),
         (1.0, None, 0.9, "unsure"),
         (1.0, None, None, "unsure"),
-        (np.nextafter(DIFFERENT, 1), None, None, "unsure"),
-        (DIFFERENT, None, None, "different"),
+        (np.nextafter(MAX_DIFFERENT_PROBABILITY, 1), None, None, "unsure"),
+        (MAX_DIFFERENT_PROBABILITY, None, None, "different"),
         (0.0, "homography", 0.1, "different"),
         (None, "homography", 0.1, "same place"),
         (None, None, 0.1, "unsure"),
@@ -153,10 +138,10 @@ def test_another_view(home: Path) -> None:
 
 def test_probability_is_that_of_the_calibration(home: Path) -> None:
     found = veduta.match(home / "wall/a.png", home / "wall/c.png", encoder="fast")
-    calibration = calibration_of(load_encoder("fast").identity)
-    deviations = (found.similarity - calibration.background.mean) / calibration.background.spread
-    agreeing = found._verification.agreeing
-    expected = probability(calibration.pair_logit(np.array(deviations), np.array(agreeing)))
+    calibration = calibration_of(load_encoder("fast").identity, "xfeat")
+    deviations = (found.similarity - calibration.background.mean) / calibration.background.std
+    consistent = found._verification.consistent_matches
+    expected = probability(calibration.pair_logit(np.array(deviations), np.array(consistent)))
     assert found.probability == pytest.approx(float(expected))
     assert found.verdict != "same place" and found.model is None and found.regions is None
 
@@ -236,13 +221,36 @@ def test_text(home: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("kind", ["sift", "orb", "surf"])
-def test_other_keypoints_have_no_probability(home: Path, kind: str) -> None:
-    found = matched(home, "wall/a.png", "b.png", "--keypoints", kind)
+def test_surf_keypoints_have_no_probability(home: Path) -> None:
+    found = matched(home, "wall/a.png", "b.png", "--keypoints", "surf")
     assert (found["verdict"], found["probability"]) == ("same place", None)
     assert found["model"] is not None
-    assert kind in found["notes"][0] and "geometry alone" in found["notes"][0]
+    assert "surf" in found["notes"][0] and "geometry alone" in found["notes"][0]
+    done = run_veduta(home, "match", "wall/a.png", "b.png", "--keypoints", "surf")
+    assert done.stdout.startswith("same place\n")
+    other = veduta.match(scene(1), scene(2), encoder="fast", keypoints="surf")
+    assert (other.verdict, other.model) == ("unsure", None)
+
+
+@pytest.mark.parametrize("kind", ["sift", "orb"])
+def test_other_keypoints_have_a_calibration_of_their_own(home: Path, kind: str) -> None:
+    found = matched(home, "wall/a.png", "b.png", "--keypoints", kind)
+    assert found["verdict"] == "same place" and found["probability"] > 0.9
+    assert found["model"] is not None and found["notes"] == []
     other = veduta.match(scene(1), scene(2), encoder="fast", keypoints=kind)
+    assert other.verdict != "same place" and other.model is None
+    assert other.probability is not None and other.probability < 0.5
+
+
+def test_an_encoder_without_a_calibration_has_no_probability(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("veduta.search.pair.has_own_calibration", lambda identity: False)
+    same = veduta.match(scene(1), seen_aside(scene(1)), encoder="fast")
+    assert (same.verdict, same.probability) == ("same place", None)
+    assert same.model is not None
+    assert "'fast'" in same.notes[0] and "geometry alone" in same.notes[0]
+    other = veduta.match(scene(1), scene(2), encoder="fast")
     assert (other.verdict, other.model) == ("unsure", None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from veduta import photos
-from veduta.keypoints import Keypoints, Verification, draw_matches, load_extractor, mutual, verify
+from veduta.keypoints import Keypoints, Verification, draw_matches, load_extractor, verify
 from veduta.keypoints.drawing import _caption
+from veduta.keypoints.xfeat import XFeat
+
+MATCHING = XFeat.matching
 
 
 def grey(width: int, height: int, level: int = 90) -> NDArray[np.uint8]:
@@ -27,8 +31,17 @@ def grid(width: int, height: int, columns: int = 8, rows: int = 6) -> Keypoints:
     return Keypoints(xy, np.rint(codes).astype(np.int8), width, height)
 
 
+def drawn(
+    first: Any, second: Any, a: Keypoints, b: Keypoints, found: Verification, **options: Any
+) -> Image.Image:
+    """Draw two photos, with the matches of their keypoints unless others are given."""
+    matches = options.pop("matches", None)
+    matches = MATCHING.pairs(a, b) if matches is None else matches
+    return draw_matches(first, second, a, b, found, matches=matches, **options)
+
+
 def same(a: Keypoints, b: Keypoints) -> Verification:
-    found = verify(a, b, mutual(a, b))
+    found = verify(a, b, MATCHING.pairs(a, b))
     assert found.model == "homography"
     return found
 
@@ -44,7 +57,7 @@ def coloured(picture: Image.Image) -> NDArray[np.bool_]:
 
 def test_both_photos_lie_side_by_side_with_lines_between() -> None:
     a, b = grid(800, 600), grid(400, 300)
-    picture = draw_matches(grey(400, 300), grey(800, 600, 150), a, b, same(a, b))
+    picture = drawn(grey(400, 300), grey(800, 600, 150), a, b, same(a, b))
     assert picture.mode == "RGB"
     assert picture.width == 1600
     pixels = array(picture)
@@ -62,7 +75,7 @@ def test_both_photos_lie_side_by_side_with_lines_between() -> None:
 
 def test_wide_photos_are_stacked() -> None:
     a, b = grid(2000, 300), grid(2000, 400)
-    picture = draw_matches(grey(1000, 150), grey(1000, 200, 150), a, b, same(a, b))
+    picture = drawn(grey(1000, 150), grey(1000, 200, 150), a, b, same(a, b))
     assert picture.size[0] <= 1600
     pixels = array(picture)
     assert (pixels[3, 3] == 90).all()
@@ -75,8 +88,11 @@ def test_wide_photos_are_stacked() -> None:
 )
 def test_any_two_shapes_make_a_picture(first: tuple[int, int], second: tuple[int, int]) -> None:
     a, b = grid(*first), grid(*second)
-    for found in (verify(a, b, mutual(a, b)), verify(b, a, np.empty((0, 2), np.intp))):
-        picture = draw_matches(grey(*first), grey(*second), a, b, found)
+    for found in (
+        verify(a, b, MATCHING.pairs(a, b)),
+        verify(b, a, np.empty((0, 2), np.intp)),
+    ):
+        picture = drawn(grey(*first), grey(*second), a, b, found)
         assert 200 <= picture.width <= 1600
         assert 44 < picture.height <= 844
 
@@ -84,41 +100,46 @@ def test_any_two_shapes_make_a_picture(first: tuple[int, int], second: tuple[int
 def test_the_width_is_a_limit() -> None:
     a = grid(800, 600)
     found = same(a, a)
-    assert draw_matches(grey(80, 60), grey(80, 60), a, a, found, width=500).width == 500
-    assert draw_matches(grey(80, 60), grey(80, 60), a, a, found, width=10).width == 200
+    assert drawn(grey(80, 60), grey(80, 60), a, a, found, width=500).width == 500
+    assert drawn(grey(80, 60), grey(80, 60), a, a, found, width=10).width == 200
 
 
 def test_unverified_photos_get_faint_lines_only() -> None:
     a, b = grid(800, 600), grid(800, 600)
     rng = np.random.default_rng(1)
     b = Keypoints(rng.permutation(b.xy), b.descriptors, 800, 600)
-    matches = mutual(a, b)
+    matches = MATCHING.pairs(a, b)
     found = verify(a, b, matches)
     assert found.model is None
     for given in (None, matches):
-        picture = draw_matches(grey(80, 60), grey(80, 60), a, b, found, matches=given)
+        picture = drawn(grey(80, 60), grey(80, 60), a, b, found, matches=given)
         assert not coloured(picture).any()
         assert (array(picture)[:590, :790] != 90).any()
-    bare = draw_matches(grey(80, 60), grey(80, 60), a, b, found, matches=matches[:0])
+    bare = drawn(grey(80, 60), grey(80, 60), a, b, found, matches=matches[:0])
     assert (array(bare)[:590, :790] == 90).all()
 
 
 def test_only_some_of_many_lines_are_drawn_evenly() -> None:
     a = grid(800, 600, 16, 12)
     found = same(a, a)
-    many = coloured(draw_matches(grey(80, 60), grey(80, 60), a, a, found, lines=300))
-    few = coloured(draw_matches(grey(80, 60), grey(80, 60), a, a, found, lines=3))
+    many = coloured(drawn(grey(80, 60), grey(80, 60), a, a, found, lines=300))
+    few = coloured(drawn(grey(80, 60), grey(80, 60), a, a, found, lines=3))
     assert 0 < few.sum() < many.sum() / 4
     reach = [np.flatnonzero(drawn.any(axis=1))[[0, -1]] for drawn in (many, few)]
     assert reach[0].tolist() == reach[1].tolist()  # the highest and the lowest are among them
-    assert not coloured(draw_matches(grey(80, 60), grey(80, 60), a, a, found, lines=0)).any()
+    assert not coloured(drawn(grey(80, 60), grey(80, 60), a, a, found, lines=0)).any()
 
 
 def test_caption_says_what_was_found() -> None:
     def caption(model: str | None, agree: int, matches: int, drawn: int = 100) -> str:
         inliers = np.zeros((agree, 2), np.intp)
         found = Verification(
-            model=model, matrix=None, inliers=inliers, matches=matches, agreeing=agree, spread=0.5
+            model=model,
+            matrix=None,
+            inliers=inliers,
+            matches=matches,
+            consistent_matches=agree,
+            inlier_coverage=0.5,
         )
         return _caption(found, drawn)
 
@@ -134,7 +155,7 @@ def test_caption_says_what_was_found() -> None:
 
 def test_a_caption_is_written_below(tmp_path: Path) -> None:
     a = grid(800, 600)
-    picture = draw_matches(grey(80, 60), grey(80, 60), a, a, same(a, a))
+    picture = drawn(grey(80, 60), grey(80, 60), a, a, same(a, a))
     bar = array(picture)[-44:]
     ink = (bar < 128).all(axis=2)
     assert 300 < ink.sum() < 0.2 * ink.size
@@ -147,8 +168,8 @@ def test_photos_are_left_as_they_are() -> None:
     pixels = grey(80, 60)
     pixels.setflags(write=False)
     found = same(a, a)
-    first = draw_matches(pixels, pixels, a, a, found)
-    assert first.tobytes() == draw_matches(pixels, pixels, a, a, found).tobytes()
+    first = drawn(pixels, pixels, a, a, found)
+    assert first.tobytes() == drawn(pixels, pixels, a, a, found).tobytes()
 
 
 def test_real_photos_of_one_place(shared_data: Callable[[str], Path]) -> None:
@@ -157,10 +178,10 @@ def test_real_photos_of_one_place(shared_data: Callable[[str], Path]) -> None:
     names = ("scene0_0.jpg", "scene0_1.jpg", "scene3_0.jpg")
     read = [photos.load(folder / name, at_least=extractor.long_side) for name in names]
     points = [extractor.extract(photo.pixels, photo.width, photo.height) for photo in read]
-    found = verify(points[0], points[1], mutual(points[0], points[1]))
+    found = verify(points[0], points[1], MATCHING.pairs(points[0], points[1]))
     assert found.model is not None
-    assert found.spread > 0.3
-    assert draw_matches(read[0].pixels, read[1].pixels, points[0], points[1], found).width > 800
-    other = verify(points[0], points[2], mutual(points[0], points[2]))
+    assert found.inlier_coverage > 0.3
+    assert drawn(read[0].pixels, read[1].pixels, points[0], points[1], found).width > 800
+    other = verify(points[0], points[2], MATCHING.pairs(points[0], points[2]))
     assert other.model is None
-    assert other.spread < 0.3
+    assert other.inlier_coverage < 0.3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from veduta.keypoints import Keypoints, mutual, mutual_many, ratio
+from veduta.keypoints import Keypoints, MutualMatching, RatioMatching, mutual, ratio
 
 
 def rows(seed: int, count: int, width: int = 64) -> NDArray[np.int8]:
@@ -61,7 +61,7 @@ PAIRS = {
 def test_mutual_is_what_the_rule_says(name: str, least: float) -> None:
     a, b = PAIRS[name]
     expected = plain_mutual(a, b, least)
-    found = mutual(a, b, least=least)
+    found = mutual(a, b, min_similarity=least)
     assert found.dtype == np.intp
     assert found.shape == (len(expected), 2)
     assert found.tolist() == expected
@@ -72,17 +72,17 @@ def test_mutual_is_what_the_rule_says(name: str, least: float) -> None:
 def test_pairs_on_the_limit_are_kept() -> None:
     a = keypoints(np.array([[0b11111111], [0]], np.uint8))
     b = keypoints(np.array([[0b11111100]], np.uint8))
-    assert mutual(a, b, least=0.75).tolist() == [[0, 0]]
-    assert mutual(a, b, least=0.76).tolist() == []
+    assert mutual(a, b, min_similarity=0.75).tolist() == [[0, 0]]
+    assert mutual(a, b, min_similarity=0.76).tolist() == []
     unit = keypoints(np.array([[127, 0]], np.int8))
-    assert mutual(unit, unit, least=1.0).tolist() == [[0, 0]]
+    assert mutual(unit, unit, min_similarity=1.0).tolist() == [[0, 0]]
 
 
 def test_of_equals_the_first_is_taken_in_both_directions() -> None:
     one, two = [100, 0], [0, 100]
     a = keypoints(np.array([one, one, two], np.int8))
     b = keypoints(np.array([two, one, one, two], np.int8))
-    assert mutual(a, b, least=0.5).tolist() == [[0, 1], [2, 0]]
+    assert mutual(a, b, min_similarity=0.5).tolist() == [[0, 1], [2, 0]]
     # Row 1's nearest is column 0. To column 0 both rows are equally near, so row 0 is its nearest,
     # whose own nearest is column 1: nobody is mutual with column 0.
     a = keypoints(np.array([[50, 90], [50, 10]], np.int8))
@@ -90,7 +90,7 @@ def test_of_equals_the_first_is_taken_in_both_directions() -> None:
     table = similarity(a, b)
     assert table[0, 0] == table[1, 0]
     assert table[1].argmax() == 0 and table[0].argmax() == 1
-    assert mutual(a, b, least=0.0).tolist() == [[0, 1]]
+    assert mutual(a, b, min_similarity=0.0).tolist() == [[0, 1]]
 
 
 def test_mutual_agrees_with_opencv() -> None:
@@ -105,23 +105,27 @@ def test_mutual_agrees_with_opencv() -> None:
         )
         norm = cv2.NORM_HAMMING if a.binary else cv2.NORM_L2
         theirs = {(m.queryIdx, m.trainIdx) for m in cv2.BFMatcher(norm, True).match(left, right)}
-        ours = set(map(tuple, mutual(a, b, least=-1.0).tolist()))
+        ours = set(map(tuple, mutual(a, b, min_similarity=-1.0).tolist()))
         # Rounding to whole numbers and ties may decide a few pairs differently.
         assert len(ours & theirs) >= 0.85 * len(ours | theirs), name
         assert len(ours) > 5
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_many_is_one_by_one(name: str) -> None:
+def test_matching_of_extractors(name: str) -> None:
     a, b = PAIRS[name]
     empty = keypoints(b.descriptors[:0])
-    found = mutual_many(a, [b, empty, a], least=0.2)
-    assert [part.tolist() for part in found] == [
-        plain_mutual(a, b, 0.2),
-        [],
-        plain_mutual(a, a, 0.2),
-    ]
-    assert mutual_many(a, [], least=0.2) == []
+    matching = MutualMatching(min_similarity=0.2)
+    assert matching.pairs(a, b).tolist() == plain_mutual(a, b, 0.2)
+    assert matching.pairs(a, empty).tolist() == []
+    assert matching.pairs(a, a).tolist() == plain_mutual(a, a, 0.2)
+    both = set(map(tuple, plain_mutual(a, b, -1.0)))
+    for limit in (0.6, 0.85):
+        by_ratio = ratio(a, b, max_ratio=limit).tolist()
+        expected = [pair for pair in by_ratio if tuple(pair) in both]
+        assert RatioMatching(max_ratio=limit).pairs(a, b).tolist() == expected
+    assert RatioMatching(max_ratio=0.85).pairs(a, empty).tolist() == []
+    assert RatioMatching(max_ratio=0.85).pairs(empty, a).tolist() == []
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -138,7 +142,7 @@ def test_ratio_is_lowes(name: str) -> None:
             first, second = np.argsort(row, kind="stable")[:2]
             if row[first] < most * row[second]:
                 expected.append([i, int(first)])
-        assert ratio(a, b, most=most).tolist() == expected
+        assert ratio(a, b, max_ratio=most).tolist() == expected
     if name == "related":
         assert len(ratio(a, b)) > 80
 
@@ -152,7 +156,7 @@ def test_ratio_agrees_with_opencv() -> None:
         )
         pairs = cv2.BFMatcher(norm).knnMatch(left, right, k=2)
         theirs = [[m.queryIdx, m.trainIdx] for m, n in pairs if m.distance < 0.9 * n.distance]
-        assert ratio(a, b, most=0.9).tolist() == theirs
+        assert ratio(a, b, max_ratio=0.9).tolist() == theirs
         assert theirs
 
 
@@ -160,15 +164,15 @@ def test_ratio_agrees_with_opencv() -> None:
 def test_few_or_no_keypoints(make: Callable[[int, int], NDArray[np.generic]]) -> None:
     none, one, many = (keypoints(make(1, count)) for count in (0, 1, 9))
     for a, b in ((none, many), (many, none), (none, none)):
-        assert mutual(a, b).shape == ratio(a, b).shape == (0, 2)
-    assert mutual(one, many, least=-1.0).tolist() == plain_mutual(one, many, -1.0)
+        assert mutual(a, b, min_similarity=0.8).shape == ratio(a, b).shape == (0, 2)
+    assert mutual(one, many, min_similarity=-1.0).tolist() == plain_mutual(one, many, -1.0)
     assert ratio(many, one).shape == (0, 2)  # nothing to compare the nearest with
 
 
 def test_descriptors_of_two_methods_are_refused() -> None:
     with pytest.raises(ValueError, match="64 × int8 and 32 × uint8"):
-        mutual(keypoints(rows(1, 4)), keypoints(bits(1, 4)))
+        mutual(keypoints(rows(1, 4)), keypoints(bits(1, 4)), min_similarity=0.8)
     with pytest.raises(ValueError, match="two methods"):
         ratio(keypoints(rows(1, 4)), keypoints(rows(1, 4, 128)))
     with pytest.raises(ValueError, match="two methods"):
-        mutual(keypoints(rows(1, 0)), keypoints(bits(1, 4)))
+        mutual(keypoints(rows(1, 0)), keypoints(bits(1, 4)), min_similarity=0.8)

@@ -123,7 +123,7 @@ class TestLinearMethod:
         found = METHODS["linear"](labelled, query_of(unit(*[1.0] * 8), scores))
         assert found.class_ids.tolist() == [1, 3, 4, 6, 7]
         assert found.features.tolist() == [[0.9], [0.4], [0.4], [0.3], [0.2]]
-        assert len(found.ranking.rows) == 8 and not found.ranking.weighed
+        assert len(found.ranking.rows) == 8 and found.ranking.score_kind == "similarity"
 
     def test_every_label_is_hidden(self) -> None:
         labelled = LabelledGallery.of(gallery_of([EAST, NORTH]), ["a", None])
@@ -133,7 +133,7 @@ class TestLinearMethod:
 
 def scenes_gallery() -> tuple[LabelledGallery, NDArray[np.float64]]:
     """Return twelve labels of six photos each and six of none, with keypoints of their scenes."""
-    rows, labels = crowd(classes=12, each=6, others=6, spread=0.5)
+    rows, labels = crowd(classes=12, each=6, others=6, inlier_coverage=0.5)
     scenes = [row % 12 for row in range(72)] + [100 + row for row in range(6)]
     return LabelledGallery.of(gallery_of(rows, scenes=scenes), labels), rows
 
@@ -182,10 +182,10 @@ class TestEvidence:
         assert {labelled.names.index("place 2"), labelled.names.index("place 5")} <= candidates
         for code, features in zip(found.class_ids.tolist(), found.features, strict=True):
             hits = [at for at, other in enumerate(codes) if other == code]
-            likely = [float(ranking.probabilities[at]) for at in hits]
+            likely = [float(ranking.scores[at]) for at in hits]
             logits = [math.log(p / (1 - p)) for p in likely if 0 < p < 1]
             agreeing = [
-                ranking.geometry[int(ranking.rows[at])].verification.agreeing
+                ranking.geometry[int(ranking.rows[at])].verification.consistent_matches
                 for at in hits
                 if int(ranking.rows[at]) in ranking.geometry
             ]

@@ -16,13 +16,20 @@ from tiny import CentredEncoder, TinyExtractor, save_view, scene_keypoints, view
 
 from veduta import errors, index
 from veduta.index import graph as graphs
-from veduta.index.calibration import GENERIC, Calibration, calibration_of
+from veduta.index.calibration import Calibration, calibration_of
 from veduta.index.graph import Graph, build_graph, open_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints
 from veduta.search import RERANK_MODES, VERIFIED_PHOTOS, Engine, SearchOptions, exact
-from veduta.search.reranking import Gallery, Ranking, gather, open_gallery, rerank, resolve_rerank
+from veduta.search.reranking import (
+    Gallery,
+    Ranking,
+    gather_evidence,
+    open_gallery,
+    rerank,
+    resolve_rerank,
+)
 
 SCENES, EACH, D = 12, 6, 96
 
@@ -62,12 +69,14 @@ def made(tmp_path: Path) -> Callable[..., Gallery]:
         snapshot = Snapshot(1, None, table, stored, *quantise(stored))
         made = None
         if graph:
-            manifest = Manifest(encoder={"name": "x", "identity": GENERIC, "dimension": D})
+            manifest = Manifest(encoder={"name": "x", "identity": "unknown", "dimension": D})
             build_graph(tmp_path, manifest, snapshot)
             made = open_graph(tmp_path, manifest)
             assert made is not None
         files: Any = Stored(scenes) if keypoints else None
-        return Gallery(snapshot, calibration_of(GENERIC), files, made)
+        return Gallery(
+            snapshot, calibration_of("unknown", "xfeat"), files, made, TinyExtractor.matching
+        )
 
     return build
 
@@ -108,25 +117,25 @@ class TestRanking:
             # By descriptors alone a photo of another scene comes between in one of twelve.
             assert len(found) >= (EACH if keypoints or graph else EACH - 1)
             if keypoints:
-                assert ranking.probabilities[0] > 0.8
+                assert ranking.scores[0] > 0.8
             if keypoints or graph:
-                assert ranking.probabilities[EACH - 1] > 1.5 * ranking.probabilities[EACH]
+                assert ranking.scores[EACH - 1] > 1.5 * ranking.scores[EACH]
 
     def test_a_ranking_is_in_order_and_names_no_row_twice(
         self, made: Callable[..., Gallery]
     ) -> None:
         for scene in range(SCENES):
             ranking = ask(made(), scene)
-            assert (np.diff(ranking.probabilities) <= 0).all()
+            assert (np.diff(ranking.scores) <= 0).all()
             assert len(set(ranking.rows.tolist())) == len(ranking.rows)
-            assert (ranking.probabilities >= 0).all() and (ranking.probabilities <= 1).all()
+            assert (ranking.scores >= 0).all() and (ranking.scores <= 1).all()
             expected = exact.score(made().snapshot, towards(scene, 999), ranking.rows)
             np.testing.assert_array_equal(ranking.similarities, expected)
 
     def test_the_same_question_has_the_same_answer(self, made: Callable[..., Gallery]) -> None:
         first, second = ask(made(), 4), ask(made(), 4)
         assert first.rows.tolist() == second.rows.tolist()
-        assert first.probabilities.tolist() == second.probabilities.tolist()
+        assert first.scores.tolist() == second.scores.tolist()
 
     def test_geometry_outweighs_likeness(self, made: Callable[..., Gallery]) -> None:
         """What looks like scene 4 and shows scene 7 is of scene 7."""
@@ -169,7 +178,7 @@ class TestRanking:
         for keypoints in ([wrong, right], [right, wrong], [wrong, right, right]):
             both = rerank(gallery, query, keypoints, rows, similar)
             assert both.rows.tolist() == alone.rows.tolist()
-            assert both.probabilities.tolist() == alone.probabilities.tolist()
+            assert both.scores.tolist() == alone.scores.tolist()
             assert both.geometry[of_scene(5).pop()].query is right
 
     def test_a_query_photo_without_keypoints(self, made: Callable[..., Gallery]) -> None:
@@ -187,17 +196,17 @@ class TestRanking:
         rows = np.array([[1, 0], [0.6, 0.8]], np.float16)
         snapshot = Snapshot(1, None, pa.table({"id": [0, 1]}), rows, *quantise(rows))
         graph = Graph(np.array([0, 1, 2]), np.array([1, 0], np.int32), np.ones(2, np.float32))
-        generic = calibration_of(GENERIC)
+        generic = calibration_of("unknown", "xfeat")
         known = Calibration(
             generic.background, (2.0, -3.0), (0, 0, 0, 0), (0.5, 1.5, 0.25, 1.0), (0, 0, 0, 0)
         )
         query = np.array([1, 0], np.float32)
-        gallery = Gallery(snapshot, known, None, graph)
+        gallery = Gallery(snapshot, known, None, graph, None)
         ranking = rerank(gallery, query, [], np.array([0]), np.array([1], np.float32))
         prior = generic.background
         mean = (1 + 0.6 + 8 * prior.mean) / 10
         square = (1 - mean) ** 2 + (0.6 - mean) ** 2
-        square += 8 * (prior.spread**2 + (prior.mean - mean) ** 2)
+        square += 8 * (prior.std**2 + (prior.mean - mean) ** 2)
         spread = math.sqrt(square / 10)
         best, other = (2 * (x - mean) / spread - 3 for x in (1, 0.6))
         logits = [
@@ -206,12 +215,12 @@ class TestRanking:
         ]
         assert ranking.rows.tolist() == [0, 1]
         expected = [1 / (1 + math.exp(-logit)) for logit in logits]
-        assert ranking.probabilities == pytest.approx(expected, abs=2e-3)
+        assert ranking.scores == pytest.approx(expected, abs=2e-3)
 
     def test_nothing_near(self, made: Callable[..., Gallery]) -> None:
         none = np.empty(0, np.intp)
         ranking = rerank(made(), towards(1, 1), [], none, np.empty(0, np.float32))
-        assert len(ranking.rows) == len(ranking.probabilities) == 0
+        assert len(ranking.rows) == len(ranking.scores) == 0
 
 
 class TestStrangers:
@@ -221,8 +230,8 @@ class TestStrangers:
         gallery = made()
         known = [ask(gallery, scene) for scene in range(SCENES)]
         strangers = [ask(gallery, scene) for scene in range(1000, 1030)]
-        worst = min(r.probabilities[EACH - 1] for r in known)
-        best = np.array([r.probabilities[0] for r in strangers])
+        worst = min(r.scores[EACH - 1] for r in known)
+        best = np.array([r.scores[0] for r in strangers])
         assert (best < worst).all(), "the best of a stranger is below all of a scene's own"
         assert (best < 0.75).all()
         assert np.median(best) < 0.35
@@ -231,9 +240,9 @@ class TestStrangers:
         self, made: Callable[..., Gallery]
     ) -> None:
         gallery = made(keypoints=False)
-        best = np.array([ask(gallery, scene).probabilities[0] for scene in range(1000, 1030)])
+        best = np.array([ask(gallery, scene).scores[0] for scene in range(1000, 1030)])
         assert (best < 0.9).all()
-        hits = np.array([ask(gallery, scene).probabilities[0] for scene in range(SCENES)])
+        hits = np.array([ask(gallery, scene).scores[0] for scene in range(SCENES)])
         assert np.median(best) < np.median(hits) - 0.1
 
     def test_neighbours_of_a_wrong_hit_do_not_rise_above_it(
@@ -243,7 +252,7 @@ class TestStrangers:
         for scene in range(1000, 1010):
             query = towards(scene, 999)
             rows, similar = exact.nearest(gallery.snapshot, query, 20)
-            found = gather(gallery, query, [scene_keypoints(scene, 0)], rows, similar)
+            found = gather_evidence(gallery, query, [scene_keypoints(scene, 0)], rows, similar)
             ranking = rerank(gallery, query, [scene_keypoints(scene, 0)], rows, similar)
             assert ranking.rows[0] == found.rows[found.pair.argmax()]
 
@@ -266,7 +275,7 @@ class TestLeftOut:
         keep[sorted(of_scene(5))] = False
         ranking = ask(made(), 5, keep=keep)
         assert keep[ranking.rows].all()
-        assert ranking.probabilities[0] < 0.5
+        assert ranking.scores[0] < 0.5
 
     def test_everything_forbidden(self, made: Callable[..., Gallery]) -> None:
         assert len(ask(made(), 5, keep=np.zeros(SCENES * EACH, np.bool_)).rows) == 0
@@ -281,10 +290,10 @@ class TestLeftOut:
         ranking = rerank(gallery, query, [], rows, similar, keep=keep, without=[31])
         assert 31 not in ranking.rows
         # Its own similarity of one is no part of what is usual.
-        found = gather(gallery, query, [], rows, similar, keep=keep, without=[31])
+        found = gather_evidence(gallery, query, [], rows, similar, keep=keep, without=[31])
         others = np.delete(np.arange(SCENES * EACH), 31)
         usual = exact.score(gallery.snapshot, query, others)
-        mean, spread = gallery.calibration.background.measured(usual[None])
+        mean, spread = gallery.calibration.background.estimate(usual[None])
         expected = (found.similarities - mean[0]) / spread[0]
         np.testing.assert_allclose(found.deviations, expected, rtol=1e-5)
 
@@ -311,7 +320,7 @@ def test_modes(rerank: str, distance: str, keypoints: bool, mode: str) -> None:
     ("rerank", "distance", "keypoints", "message"),
     [
         ("best", "cosine", True, "'best'.*auto, none, global, geometry"),
-        ("", "cosine", True, "no way to rank"),
+        ("", "cosine", True, "no way to rerank"),
         ("geometry", "cosine", False, "no keypoints"),
         ("geometry", "euclidean", True, "cosine distance only"),
         ("global", "manhattan", False, "cosine distance only"),
@@ -510,7 +519,7 @@ class TestEngine:
     def test_a_collection_too_large_for_a_graph(
         self, engine: Engine, photos: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graphs, "LARGEST", 10)
+        monkeypatch.setattr(graphs, "MAX_PHOTOS", 10)
         save_view(photos / "late.png", 900)
         encoder: Any = CentredEncoder()
         index.update_index(engine.index, [photos], encoder, TinyExtractor())

@@ -100,7 +100,9 @@ def test_similarities_stream_all_rows() -> None:
     rng = np.random.default_rng(0)
     snapshot = snapshot_of(unit(rng.standard_normal((100, 16))))
     queries = unit(rng.standard_normal((3, 16)))
-    got = np.concatenate([part for _, part in similarities(snapshot, queries, rows=7)], axis=1)
+    got = np.concatenate(
+        [part for _, part in similarities(snapshot, queries, block_rows=7)], axis=1
+    )
     np.testing.assert_allclose(got, queries @ snapshot.descriptors.astype(np.float32).T, atol=1e-6)
 
 
@@ -111,7 +113,7 @@ def test_distances_match_scipy(name: str) -> None:
     query = unit(rng.standard_normal(20))
     metric = {"manhattan": "cityblock"}.get(name, name)
     theirs = cdist(query[None].astype(np.float64), rows.astype(np.float64), metric)[0]
-    np.testing.assert_allclose(distances(rows, query, name, rows=7), theirs, atol=1e-5)
+    np.testing.assert_allclose(distances(rows, query, name, block_rows=7), theirs, atol=1e-5)
 
 
 def test_unknown_distance_names_the_known() -> None:
@@ -123,7 +125,7 @@ def test_command_line_knows_every_distance() -> None:
     from veduta.cli.search import command
 
     (offered,) = [option for option in command.params if option.name == "distance"]
-    assert tuple(offered.type.choices) == DISTANCES == tuple(distance_functions._DISTANCES)
+    assert tuple(offered.type.choices) == DISTANCES == tuple(distance_functions._FUNCTIONS)
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_query_as_array_or_bytes_path(engine: Engine, photos: Path) -> None:
 
 def test_keyword_arguments_replace_single_options(engine: Engine, photos: Path) -> None:
     collection = veduta.open(engine.index)
-    collection._engine = engine
+    collection._engines[0] = engine
     photo = photos / "class0/photo0000.png"
     options = SearchOptions(k=3, labels=("class1",), rerank="none")
     hits = collection.search(photo, options=options)

@@ -10,17 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from veduta.keypoints import (
-    CLEARLY_MORE,
-    ENOUGH,
+    MIN_FUNDAMENTAL_GAIN,
+    MIN_INLIERS,
     Keypoints,
     Verification,
-    mutual,
     overlap,
     verify,
     verify_many,
 )
+from veduta.keypoints.xfeat import XFeat
 
 WIDTH, HEIGHT = 1200, 900
+MATCHING = XFeat.matching
 Points = NDArray[np.float64]
 
 
@@ -82,7 +83,7 @@ def test_sizes_of_the_photos_do_not_matter() -> None:
     found = verify(large, small, matches)
     assert found.model == "homography"
     assert found.inliers.tolist() == reference.inliers.tolist()
-    assert found.spread == pytest.approx(reference.spread, abs=0.06)
+    assert found.inlier_coverage == pytest.approx(reference.inlier_coverage, abs=0.06)
     assert found.matrix is not None
     middle = np.array([[600.0, 450]])
     assert np.abs(through(found.matrix, middle * 4) * 3 - through(TILTED, middle)).max() < 3
@@ -107,7 +108,7 @@ def test_depth_needs_a_fundamental_matrix() -> None:
     found = check(a, b)
     assert found.model == "fundamental"
     assert len(found.inliers) > 0.85 * len(a)
-    assert found.support == len(found.inliers) - CLEARLY_MORE
+    assert found.support == len(found.inliers) - MIN_FUNDAMENTAL_GAIN
     assert found.matrix is not None
     # x_otherᵀ F x_query = 0: the distance from each point to its line, in pixels.
     lines = np.c_[a, np.ones(len(a))] @ found.matrix.T
@@ -130,7 +131,7 @@ def test_identical_photos() -> None:
     assert found.matrix is not None
     assert np.allclose(found.matrix, np.eye(3), atol=1e-4)
     assert len(found.inliers) > 250  # all, but for those that nearly share a place
-    assert found.spread == 1.0
+    assert found.inlier_coverage == 1.0
 
 
 def test_a_close_up_is_verified() -> None:
@@ -143,7 +144,7 @@ def test_a_close_up_is_verified() -> None:
     assert whole.model == "homography"
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 8, ENOUGH - 1])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 8, MIN_INLIERS - 1])
 def test_few_matches_verify_nothing(count: int) -> None:
     a = anywhere(9, count)
     found = check(a, a)
@@ -151,22 +152,22 @@ def test_few_matches_verify_nothing(count: int) -> None:
     assert found.matrix is None
     assert found.matches == count
     assert found.inliers.shape[1] == 2
-    assert 0 <= found.spread <= 1
+    assert 0 <= found.inlier_coverage <= 1
 
 
 def test_from_enough_on_they_are_verified() -> None:
     a = np.stack(np.meshgrid(np.arange(5), np.arange(5)), axis=-1).reshape(-1, 2) * 150.0 + 80
-    assert check(a[: ENOUGH - 1], a[: ENOUGH - 1]).model is None
-    found = check(a[:ENOUGH], a[:ENOUGH])
+    assert check(a[: MIN_INLIERS - 1], a[: MIN_INLIERS - 1]).model is None
+    found = check(a[:MIN_INLIERS], a[:MIN_INLIERS])
     assert found.model == "homography"
-    assert len(found.inliers) == ENOUGH
+    assert len(found.inliers) == MIN_INLIERS
 
 
 def test_random_matches_verify_nothing() -> None:
     for seed in range(40):
         found = check(anywhere(seed, 60), anywhere(seed + 1000, 60))
         assert found.model is None
-        assert len(found.inliers) < ENOUGH
+        assert len(found.inliers) < MIN_INLIERS
 
 
 def test_a_line_supports_no_model() -> None:
@@ -193,8 +194,8 @@ def test_a_stamp_does_not_decide(place: tuple[float, float]) -> None:
     b = np.r_[stamp, anywhere(3, 40)]
     found = check(a, b)
     assert found.model is None
-    assert len(found.inliers) < ENOUGH
-    assert found.spread < 0.3
+    assert len(found.inliers) < MIN_INLIERS
+    assert found.inlier_coverage < 0.3
 
 
 def test_behind_a_stamp_the_scene_is_found() -> None:
@@ -204,7 +205,7 @@ def test_behind_a_stamp_the_scene_is_found() -> None:
     # By a fundamental matrix the stamp may agree, too: a plane in front of another.
     assert found.model is not None
     assert (found.inliers[:, 0] >= 70).sum() > 40
-    assert found.spread > 0.5
+    assert found.inlier_coverage > 0.5
 
 
 def test_many_points_onto_one_do_not_count() -> None:
@@ -212,7 +213,7 @@ def test_many_points_onto_one_do_not_count() -> None:
     b = np.full_like(a, 500) + np.random.default_rng(1).normal(0, 1, a.shape)
     found = check(a, b)
     assert found.model is None
-    assert len(found.inliers) < ENOUGH
+    assert len(found.inliers) < MIN_INLIERS
     # Nor does a scene that shrinks to a thirtieth.
     assert check(a, a / 30 + 400).model is None
 
@@ -256,20 +257,20 @@ def test_odd_sizes_do_not_raise(width: int, height: int) -> None:
     b = keypoints(anywhere(2, 50))
     matches = np.repeat(np.arange(50)[:, None], 2, axis=1)
     for found in (verify(a, b, matches), verify(b, a, matches), verify(a, a, matches)):
-        assert 0 <= found.spread <= 1
+        assert 0 <= found.inlier_coverage <= 1
 
 
 def test_no_keypoints() -> None:
     none = keypoints(np.empty((0, 2)))
     some = keypoints(anywhere(1, 30))
     for a, b in ((none, some), (some, none), (none, none)):
-        found = verify_many(a, [b])[0]
-        assert (found.model, found.matches, found.spread) == (None, 0, 0.0)
+        found = verify_many(a, [b], MATCHING)[0]
+        assert (found.model, found.matches, found.inlier_coverage) == (None, 0, 0.0)
         assert found.inliers.shape == (0, 2)
         assert overlap(a, b, found) is None
 
 
-def test_spread_is_the_share_of_cells() -> None:
+def test_inlier_coverage_is_the_share_of_cells() -> None:
     # One keypoint in the middle of each cell of the 8 × 8 grid; the matched ones are the left 4
     # columns in both photos, but the other photo has keypoints in the left 6 columns only.
     grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2)
@@ -279,8 +280,10 @@ def test_spread_is_the_share_of_cells() -> None:
     matches = np.c_[inside, np.searchsorted(np.flatnonzero(grid[:, 0] < 6), inside)]
     found = verify(keypoints(a), keypoints(b), matches)
     assert len(found.inliers) == 32
-    assert found.spread == 32 / 64
-    assert verify(keypoints(b), keypoints(b), matches[:, [1, 1]]).spread == pytest.approx(32 / 48)
+    assert found.inlier_coverage == 32 / 64
+    assert verify(keypoints(b), keypoints(b), matches[:, [1, 1]]).inlier_coverage == pytest.approx(
+        32 / 48
+    )
 
 
 def test_many_is_one_by_one_on_any_number_of_threads() -> None:
@@ -292,19 +295,19 @@ def test_many_is_one_by_one_on_any_number_of_threads() -> None:
         xy[wrong] = anywhere(seed, len(wrong))
         others.append(Keypoints(xy.astype(np.float32), query.descriptors, WIDTH, HEIGHT))
     others.append(keypoints(anywhere(3, 50), seed=9))
-    expected = [verify(query, other, mutual(query, other)) for other in others]
+    expected = [verify(query, other, MATCHING.pairs(query, other)) for other in others]
     assert [found.model for found in expected][:2] == ["homography"] * 2
     assert expected[-1].model is None
     for threads in (1, 2, 5, None):
-        found = verify_many(query, others, threads=threads)
-        assert [(f.model, f.matches, f.spread) for f in found] == [
-            (e.model, e.matches, e.spread) for e in expected
+        found = verify_many(query, others, MATCHING, threads=threads)
+        assert [(f.model, f.matches, f.inlier_coverage) for f in found] == [
+            (e.model, e.matches, e.inlier_coverage) for e in expected
         ]
         for f, e in zip(found, expected, strict=True):
             assert f.inliers.tolist() == e.inliers.tolist()
             assert (f.matrix is None) == (e.matrix is None)
             assert f.matrix is None or np.array_equal(f.matrix, e.matrix)
-    assert verify_many(query, []) == []
+    assert verify_many(query, [], MATCHING) == []
 
 
 def test_overlap_is_the_grown_hull_of_the_inliers() -> None:

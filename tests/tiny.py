@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from veduta.keypoints import Keypoints
+from veduta.keypoints import Keypoints, MutualMatching, loading
 from veduta.keypoints.features import quantised
 from veduta.photos import resize
 
@@ -56,12 +56,26 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return scaled
 
 
+class DescribedEncoder(CentredEncoder):
+    """The same encoder with all that evaluations note of one."""
+
+    def describe(self) -> dict[str, object]:
+        return {**super().describe(), "runtime": "none", "precision": "float32"}
+
+
 class TinyExtractor:
     """Keypoints of the scene that the first pixel names: 60 points, moved a little by the view."""
 
     name = "tiny"
     count = 60
     long_side = 64
+    matching = MutualMatching(min_similarity=0.82)
+    calibration = "xfeat"
+
+    @classmethod
+    def load(cls, count: int, threads: int) -> TinyExtractor:
+        del count, threads
+        return cls()
 
     def __init__(self, identity: str = "00000000feedbeef") -> None:
         self.identity = identity
@@ -73,6 +87,10 @@ class TinyExtractor:
             self.extracted += 1
         red, green, blue = (int(value) for value in pixels[0, 0])
         return scene_keypoints(256 * red + green, blue, width, height)
+
+
+# Indexes of the tests name it in their manifest.
+loading._EXTRACTORS[TinyExtractor.name] = TinyExtractor
 
 
 def scene_keypoints(scene: int, view: int, width: int = 48, height: int = 32) -> Keypoints:

@@ -517,8 +517,7 @@ def match(
         a: a path, or an (H, W, 3) uint8 RGB array, upright.
         b: the other photo, likewise.
         encoder: see `veduta models`.
-        keypoints: one of `veduta.keypoints.KINDS`. With others than "xfeat" no probability is
-            known, and geometry alone decides.
+        keypoints: one of `veduta.keypoints.KINDS`.
 
     Raises:
         PhotoError: a photo cannot be read.

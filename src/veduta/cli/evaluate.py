@@ -43,6 +43,7 @@ _UNUSED_OPTIONS = {
         "project",
         "rerank",
         "verify",
+        "keypoints",
         "precision",
         "photos",
     ),
@@ -51,6 +52,7 @@ _UNUSED_OPTIONS = {
         "project",
         "rerank",
         "verify",
+        "keypoints",
         "photos",
         "as_dict",
         "html",
@@ -66,6 +68,7 @@ _UNUSED_OPTIONS = {
         "unknown",
         "distance",
         "project",
+        "keypoints",
         "method",
         "precision",
         "as_dict",
@@ -129,6 +132,11 @@ Advance = Callable[[str, int, int], None]
     help="Search through a PCA to DIM dimensions, fitted on the gallery.",
 )
 @rerank_options
+@click.option(
+    "--keypoints",
+    metavar="NAME",
+    help="Keypoints that verify photos: xfeat (the default), sift, orb or surf.",
+)
 @click.option(
     "--method",
     type=click.Choice((*METHODS, *RECOGNITION_METHODS)),
@@ -256,6 +264,7 @@ def _retrieval(dataset: Path, options: dict[str, Any], advance: Advance) -> Eval
             "project",
             "rerank",
             "verify",
+            "keypoints",
             "method",
         ),
         keep=options["k"],

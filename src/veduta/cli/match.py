@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from veduta.search.pair import Match
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_QUALITY = 92  # of a JPEG: thin coloured lines
+
+_JPEG_QUALITY = 92
+"""High, because JPEG blurs thin coloured lines."""
 
 
 class _PictureFile(click.Path):
-    """A file whose name says PNG or JPEG."""
+    """A file with the ending of PNG or JPEG."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)
@@ -31,7 +33,7 @@ class _PictureFile(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> str | bytes | os.PathLike[str]:
-        """Check the end of the name."""
+        """Check the ending of the name."""
         if not os.fspath(value).lower().endswith(_SUFFIXES):
             self.fail(f"'{shown(value)}' does not end in {', '.join(_SUFFIXES)}.", param, ctx)
         return super().convert(value, param, ctx)
@@ -49,7 +51,7 @@ class _PictureFile(click.Path):
     metavar="NAME",
     default="xfeat",
     show_default=True,
-    help="xfeat, sift, orb or surf; a probability is known for xfeat only.",
+    help="xfeat, sift, orb or surf.",
 )
 def command(
     a: Path,
@@ -68,50 +70,50 @@ def command(
     from veduta import api
     from veduta.encoders import DEFAULT
 
-    found = api.match(a, b, encoder=encoder or DEFAULT, keypoints=keypoints)
+    match = api.match(a, b, encoder=encoder or DEFAULT, keypoints=keypoints)
     if as_json:
-        print_json({"a": os.fspath(a), "b": os.fspath(b), **found.as_json()})
+        print_json({"a": os.fspath(a), "b": os.fspath(b), **match.as_json()})
     else:
-        _print(found, a, b)
+        _print(match, a, b)
     if picture or open_picture:
-        _write(found, picture, open_picture)
+        _write_picture(match, picture, open_picture)
 
 
-def _print(found: Match, a: Path, b: Path) -> None:
-    likely = "" if found.probability is None else f", probability {found.probability:.3f}"
-    click.echo(click.style(found.verdict, bold=True) + likely)
-    click.echo(f"  similarity  {found.similarity:.3f}")
-    if found.matches:
-        agree = f"{found.inliers} of {found.matches} matches agree"
-        on = f" on a {_called(found.model)}" if found.model else ", too few for a model"
-        spread = f", over {found.spread:.0%} of the photos" if found.model else ""
-        click.echo(f"  geometry    {agree}{on}{spread}")
-    else:
-        click.echo("  geometry    no keypoints match")
-    for path, region in zip((a, b), found.regions or (), strict=False):
+def _print(match: Match, a: Path, b: Path) -> None:
+    probability = "" if match.probability is None else f", probability {match.probability:.3f}"
+    click.echo(click.style(match.verdict, bold=True) + probability)
+    click.echo(f"  similarity  {match.similarity:.3f}")
+    click.echo(f"  geometry    {_geometry(match)}")
+    for path, region in zip((a, b), match.regions or (), strict=False):
         click.echo(f"  both show   {bounds(region)} of {shown(path)}")
-    for note in found.notes:
+    for note in match.notes:
         click.echo(f"  {note}")
 
 
-def _called(model: str) -> str:
-    return "fundamental matrix" if model == "fundamental" else model
+def _geometry(match: Match) -> str:
+    if not match.matches:
+        return "no keypoints match"
+    agree = f"{match.inliers} of {match.matches} matches agree"
+    if match.model is None:
+        return f"{agree}, too few for a model"
+    model = "fundamental matrix" if match.model == "fundamental" else match.model
+    return f"{agree} on a {model}, over {match.spread:.0%} of the photos"
 
 
-def _write(found: Match, file: Path | None, show: bool) -> None:
-    """Write the picture to `file`, or to a temporary file that outlives us; open it if asked."""
+def _write_picture(match: Match, file: Path | None, open_picture: bool) -> None:
+    """Write the picture to `file`, or to a temporary file that stays, and open it if wanted."""
     if file is None:
         handle, name = tempfile.mkstemp(prefix="veduta-", suffix=".png")
         os.close(handle)
         file = Path(name)
-    image = found.picture()
+    image = match.picture()
     try:
         if file.suffix.lower() == ".png":
             image.save(file, "PNG")
         else:
-            image.save(file, "JPEG", quality=_QUALITY, subsampling=0)
+            image.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     except OSError as error:
         raise click.BadParameter(f"{shown(file)}: {error.strerror}.") from error
     click.echo(f"wrote {shown(file)}", err=True)
-    if show:
+    if open_picture:
         click.launch(file_url(file))

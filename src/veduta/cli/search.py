@@ -26,24 +26,28 @@ if TYPE_CHECKING:
 
 _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y")
 
-_QUERY_PHOTO = 640  # pixels, long side on the page
-_PICTURED = 5  # hits of a query whose matches can be looked at on the page
-_JOIN = " + "
+_QUERY_SIDE = 640
+"""Long side of a query photo on the page, in pixels."""
+
+_MATCH_PICTURES = 5
+"""How many hits of a query have a picture of their matches on the page."""
+
+_EXIT_UNREADABLE = 3
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was asked for and what was found."""
+    """The photos of one query and their hits."""
 
     photos: list[Path]
     hits: list[Hit]
 
     @property
     def query(self) -> str:
-        """The query's paths as one name."""
-        return _JOIN.join(os.fspath(photo) for photo in self.photos)
+        """The paths of the query as one name."""
+        return " + ".join(os.fspath(photo) for photo in self.photos)
 
 
 @click.command("search")
@@ -54,13 +58,15 @@ class Answer:
 @click.option("--crop", type=CropType(), help="Search for a region of the query, in pixels.")
 @click.option("--label", "labels", multiple=True, help="Only photos with this label (repeatable).")
 @click.option("--under", type=click.Path(path_type=Path), help="Only photos in this folder.")
-@click.option("--after", type=click.DateTime(_DATES), help="Only photos taken then or later.")
+@click.option(
+    "--after", type=click.DateTime(_DATES), help="Only photos taken at this time or later."
+)
 @click.option("--before", type=click.DateTime(_DATES), help="Only photos taken earlier.")
 @click.option(
     "--min-score",
     type=float,
     metavar="S",
-    help="Only hits with at least this score: a probability, unless --rerank none.",
+    help="Only hits with at least this score: a probability, or the cosine with --rerank none.",
 )
 @rerank_options
 @click.option(
@@ -117,7 +123,7 @@ def command(
         rerank=rerank,
         verify=verify,
     )
-    failed = False
+    all_read = True
     answers: list[Answer] = []
     photos = named_photos(queries)
     for group in [photos] if together else [[photo] for photo in photos]:
@@ -127,10 +133,16 @@ def command(
             if together:
                 raise
             click.echo(f"veduta: {error}", err=True)
-            failed = True
+            all_read = False
             continue
         answers.append(Answer(group, hits))
     print_notice(index)
+    if any(hit.score_kind == "evidence" for answer in answers for hit in answer.hits):
+        click.echo(
+            "veduta: the scores order the hits and are no probabilities, because no calibration "
+            "was fitted for the keypoints of this index.",
+            err=True,
+        )
     if as_dict:
         print_json({answer.query: [hit.path for hit in answer.hits] for answer in answers})
     elif as_json:
@@ -144,7 +156,7 @@ def command(
         _print(answers, regions=regions)
     if html or open_page:
         _write_page(index, answers, crop, html, open_page)
-    return 3 if failed else 0
+    return 0 if all_read else _EXIT_UNREADABLE
 
 
 def _print(answers: Sequence[Answer], *, regions: bool) -> None:
@@ -153,11 +165,11 @@ def _print(answers: Sequence[Answer], *, regions: bool) -> None:
             click.echo(("\n" if number else "") + click.style(shown(answer.query), bold=True))
         if not answer.hits:
             click.echo("No photo fits.")
-        inliers = [_inliers(hit) for hit in answer.hits]
-        width = max(map(len, inliers), default=0)
-        for rank, (hit, agree) in enumerate(zip(answer.hits, inliers, strict=True), 1):
+        inlier_texts = [_inliers(hit) for hit in answer.hits]
+        width = max(map(len, inlier_texts), default=0)
+        for rank, (hit, inliers) in enumerate(zip(answer.hits, inlier_texts, strict=True), 1):
             label = f"  [{hit.label}]" if hit.label else ""
-            column = f"{agree:>{width}}  " if width else ""
+            column = f"{inliers:>{width}}  " if width else ""
             click.echo(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
             if regions and hit.evidence and hit.evidence.region:
                 click.echo(f"{'':13}{bounds(hit.evidence.region)}")
@@ -170,9 +182,9 @@ def _inliers(hit: Hit) -> str:
 
 
 def _write_page(
-    index: Index, answers: Sequence[Answer], crop: Box | None, html: Path | None, show: bool
+    index: Index, answers: Sequence[Answer], crop: Box | None, html: Path | None, open_page: bool
 ) -> None:
-    """Write the page to `html`, or to a temporary file that outlives us, and open it if asked."""
+    """Write the page to `html`, or to a temporary file that stays, and open it if wanted."""
     from veduta.pages.results_page import ResultsPage, write_results_page
 
     if html is None:
@@ -186,7 +198,7 @@ def _write_page(
     )
     write_results_page(html, page)
     click.echo(f"wrote {shown(html)}", err=True)
-    if show:
+    if open_page:
         click.launch(file_url(html))
 
 
@@ -195,11 +207,11 @@ def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
     from veduta.pages.hit import hit_tiles
     from veduta.pages.results_page import ResultRow
 
-    photo = photos.load(answer.photos[0], at_least=_QUERY_PHOTO)
+    photo = photos.load(answer.photos[0], at_least=_QUERY_SIDE)
     several = len(answer.photos) > 1
     return ResultRow(
         name=answer.query if several else os.path.basename(answer.query),
         label=None,
-        photo=photos.thumbnail(photo.pixels, _QUERY_PHOTO),
-        tiles=hit_tiles(index, answer.photos, answer.hits, pictures=_PICTURED, crop=crop),
+        photo=photos.thumbnail(photo.pixels, _QUERY_SIDE),
+        tiles=hit_tiles(index, answer.photos, answer.hits, pictures=_MATCH_PICTURES, crop=crop),
     )

@@ -225,9 +225,9 @@ def _find_affine(first: ReducedPhoto, second: ReducedPhoto) -> _Affine | None:
     Distances are measured in the photo that shows the scene smaller, so that the order of the two
     photos does not matter.
     """
-    from veduta.keypoints import mutual
+    from veduta.keypoints.xfeat import XFeat
 
-    matches = mutual(first.keypoints, second.keypoints)
+    matches = XFeat.matching.pairs(first.keypoints, second.keypoints)
     if len(matches) < _MIN_AGREEING_MATCHES:
         return None
     a, b = _positions(first)[matches[:, 0]], _positions(second)[matches[:, 1]]

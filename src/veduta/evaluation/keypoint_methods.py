@@ -43,8 +43,9 @@ from veduta.evaluation.keypoint_cache import (
     cached_keypoints,
     map_in_order,
 )
-from veduta.keypoints import LEAST, Keypoints, load_extractor, mutual, verify
+from veduta.keypoints import Keypoints, load_extractor, mutual, verify
 from veduta.keypoints.vlad import aggregate, fit_centroids
+from veduta.keypoints.xfeat import MIN_SIMILARITY
 from veduta.processor_cores import processor_cores
 from veduta.text import did_you_mean
 
@@ -142,7 +143,7 @@ def rank_by_keypoints(
         settings |= {"centroids": CENTROIDS}
         scores = _vlad_scores(queries, *_aggregate(gallery, on_progress))
     elif method == "xfeat":
-        settings |= {"least_similarity": LEAST}
+        settings |= {"least_similarity": MIN_SIMILARITY}
         scores = _match_scores(queries, gallery, agreeing_matches, on_progress)
     else:
         settings |= {"ratio": RATIO}
@@ -186,9 +187,9 @@ def good_matches(query: Keypoints, other: Keypoints) -> float:
 def agreeing_matches(query: Keypoints, other: Keypoints) -> float:
     """Return how many mutual nearest neighbours agree on one geometry: the inliers of `verify`.
 
-    Only neighbours with a similarity of `LEAST` or more count. A fraction below one is added. It is
-    larger if there are more such neighbours, and for equal numbers if the mean similarity of all
-    mutual nearest neighbours is larger.
+    Only neighbours with a similarity of `MIN_SIMILARITY` or more count. A fraction below one is
+    added. It is larger if there are more such neighbours, and for equal numbers if the mean
+    similarity of all mutual nearest neighbours is larger.
 
     Args:
         query: keypoints of a query.
@@ -199,10 +200,10 @@ def agreeing_matches(query: Keypoints, other: Keypoints) -> float:
     """
     if len(query) == 0 or len(other) == 0:
         return 0.0
-    pairs = mutual(query, other, least=-1)
+    pairs = mutual(query, other, min_similarity=-1)
     a, b = query.descriptors[pairs[:, 0]], other.descriptors[pairs[:, 1]]
     similarities = np.einsum("nd,nd->n", a, b, dtype=np.int32) / 127**2
-    verification = verify(query, other, pairs[similarities >= LEAST])
+    verification = verify(query, other, pairs[similarities >= MIN_SIMILARITY])
     mean = min(max(float(similarities.mean()), 0.0), 0.999) if len(similarities) else 0.0
     return len(verification.inliers) + (verification.matches + mean) / (len(query) + 1)
 

@@ -289,11 +289,11 @@ def _results(
         nearest = tuple(
             NearestPhoto(
                 position_of_row[gallery_row],
-                float(probability),
+                float(score),
                 bool(labelled.class_ids[gallery_row] == class_id_of.get(label)),
             )
-            for gallery_row, probability in zip(
-                ranking.rows[:keep].tolist(), ranking.probabilities[:keep].tolist(), strict=True
+            for gallery_row, score in zip(
+                ranking.rows[:keep].tolist(), ranking.scores[:keep].tolist(), strict=True
             )
         )
         results.append(

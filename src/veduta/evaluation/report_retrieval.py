@@ -250,7 +250,9 @@ def _plots(evaluation: Evaluation, judged: Sequence[QueryResult]) -> Iterator[Pl
         ),
         "The distribution of the average precision of single queries.",
     )
-    if evaluation.settings.get("rerank") in _CALIBRATED_RERANK_MODES and judged[0].nearest:
+    calibrated = evaluation.settings.get("score_kind", "probability") == "probability"
+    reranked = evaluation.settings.get("rerank") in _CALIBRATED_RERANK_MODES
+    if calibrated and reranked and judged[0].nearest:
         answers = [near for r in judged for near in r.nearest]
         yield calibration_plot(
             [near.score for near in answers],

@@ -26,11 +26,11 @@ from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.summary import Summary, class_table, summarise
 from veduta.index import open_snapshot, set_projection
-from veduta.keypoints import load_extractor
+from veduta.keypoints import DEFAULT_KEYPOINTS, load_extractor
 from veduta.search import VERIFIED_PHOTOS, exact
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
-from veduta.search.expansion import ALTERNATIVES, rank_by
+from veduta.search.expansion import EXPANSIONS, rank_by_expansion
 from veduta.search.reranking import open_gallery, resolve_rerank
 from veduta.search.reranking import rerank as rerank_hits
 
@@ -156,6 +156,7 @@ class _DescriptorOptions:
     project: int | None = None
     rerank: str = "auto"
     verify: int = VERIFIED_PHOTOS
+    keypoints: str = DEFAULT_KEYPOINTS
 
 
 def evaluate(
@@ -172,6 +173,7 @@ def evaluate(
     project: int | None = None,
     rerank: str = "auto",
     verify: int = VERIFIED_PHOTOS,
+    keypoints: str = DEFAULT_KEYPOINTS,
     method: str | None = None,
     keep: int = 10,
     on_progress: OnProgress | None = None,
@@ -196,8 +198,9 @@ def evaluate(
             other distances than cosine. For comparison also `"expansion"`, `"augmentation"` and
             `"superglobal"`, see `veduta.search.expansion`; their scores are no probabilities.
         verify: how many of the nearest photos are verified by geometry.
+        keypoints: by which photos are verified, one of `veduta.keypoints.KINDS`.
         method: one of `veduta.evaluation.METHODS`, which rank by keypoints alone, or None for the
-            global descriptor. The options from `encoder` to `verify` do not go with a method.
+            global descriptor. The options from `encoder` to `keypoints` do not go with a method.
         keep: how many of the first answers each result holds.
         on_progress: called with (stage, done, total).
 
@@ -209,7 +212,7 @@ def evaluate(
         EncoderError: the encoder is unknown or not available.
         QueryError: a method or a re-ranking is unknown, or options do not go with each other.
     """
-    options = _DescriptorOptions(encoder, runtime, distance, project, rerank, verify)
+    options = _DescriptorOptions(encoder, runtime, distance, project, rerank, verify, keypoints)
     if method is not None:
         check_method(method)
         _check_defaults(options, method)
@@ -260,7 +263,7 @@ def evaluate(
 
 
 def _resolve_rerank(rerank: str, distance: str) -> str:
-    if rerank not in ALTERNATIVES:
+    if rerank not in EXPANSIONS:
         return resolve_rerank(rerank, distance, keypoints=True)
     if distance != "cosine":
         raise QueryError(f"--rerank {rerank} goes with the cosine distance only.")
@@ -285,7 +288,7 @@ def _rank_by_descriptors(
     query.
     """
     verifies = options.rerank in {"geometry", "expansion"}
-    extractor = load_extractor() if verifies else None
+    extractor = load_extractor(options.keypoints) if verifies else None
     network = load_encoder(options.encoder, runtime=options.runtime)
     indexed = index_dataset(dataset, retrieval_protocol, network, extractor, on_progress)
     set_projection(indexed.gallery_index, options.project)
@@ -304,6 +307,13 @@ def _rank_by_descriptors(
         "rerank": options.rerank,
         "verify": options.verify if verifies else None,
     }
+    if verifies and options.keypoints != DEFAULT_KEYPOINTS:
+        calibration = open_gallery(indexed.gallery_index).calibration
+        calibrated = calibration.geometry_is_calibrated
+        settings |= {
+            "keypoints": options.keypoints,
+            "score_kind": "probability" if calibrated else "evidence",
+        }
     return indexed.dataset, settings, ranked
 
 
@@ -326,15 +336,15 @@ def _reranked_scores(
         keypoints = [keypoints_of(number)] if keypoints_of is not None else []
         query = gallery, descriptor, keypoints, nearest, similarity
         scores = np.zeros(photos)
-        if options.rerank in ALTERNATIVES:
-            ranked_rows, ranked_scores = rank_by(
+        if options.rerank in EXPANSIONS:
+            ranked_rows, ranked_scores = rank_by_expansion(
                 options.rerank, *query, verify=verify, keep=keep, without=own_row
             )
             scores[ranked_rows] = ranked_scores
         else:
             without = [] if own_row is None else [own_row]
             reranked = rerank_hits(*query, verify=verify, keep=keep, without=without)
-            scores[reranked.rows] = reranked.probabilities
+            scores[reranked.rows] = reranked.scores
         yield number, int(protocol.queries[number]), scores[rows]
 
 

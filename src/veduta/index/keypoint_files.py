@@ -1,14 +1,13 @@
-"""The keypoints of an index: files that only grow, one a run that added photos.
+"""The keypoints of an index: files that only grow, one for each run that added photos.
 
-Some 35 kB a photo are too much to be copied into each snapshot, and a search wants those of fifty
-photos at once without opening the table. So a row holds a place: the number of a file, an offset
-and a size. The file is on the disk before the row is committed; a file that no row points into is
-removed.
+The keypoints of a photo take about 35 kB, too much to be copied into each snapshot, and a search
+reads those of fifty photos without opening the table. So a row holds a place: the number of a file,
+an offset and a size. The file is on the disk before the row is committed. A file to which no row
+points is removed.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,61 +15,78 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from veduta.errors import IndexDamaged, readable
-from veduta.files import sync
+from veduta.files import AppendOnlyFile, sync
 from veduta.index.table import storage_error
-from veduta.keypoints import Keypoints
+from veduta.keypoints import Extractor, Keypoints, extractor_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from veduta.index.manifest import Manifest
     from veduta.index.snapshot import Snapshot
 
 FOLDER = "keypoints"
 COLUMNS = ("keypoints_file", "keypoints_at", "keypoints_size")
+"""The columns of a row with its place."""
 
 
 class Place(NamedTuple):
-    """Where the keypoints of one photo are. `size` is in bytes."""
+    """Where the keypoints of one photo are stored.
+
+    Attributes:
+        file: the number of the file.
+        offset: in bytes.
+        size: in bytes.
+    """
 
     file: int
-    at: int
+    offset: int
     size: int
 
 
 class KeypointWriter:
-    """Appends to a new file, which is made at the first photo."""
+    """Appends to a new file, which is made for the first photo."""
 
     def __init__(self, index: Path) -> None:
         self._index = index
-        self._number = max(_numbers(index), default=-1) + 1
-        self._at = 0
+        self._number = max(_file_numbers(index), default=-1) + 1
+        self._end = 0
 
     def append(self, packed: Sequence[bytes]) -> list[Place]:
-        """Write the keypoints of some photos; they are on the disk when this returns.
+        """Write the keypoints of some photos. They are on the disk when this returns.
+
+        Args:
+            packed: one entry for each photo, from `Keypoints.pack`.
+
+        Returns:
+            The place of each photo.
 
         Raises:
-            StorageFull, CollectionError: the disk does not take them.
+            StorageFull: the disk has no room for them.
+            CollectionError: they cannot be written.
         """
         if not packed:
             return []
-        path = _path(self._index, self._number)
+        path = _file_path(self._index, self._number)
         try:
-            new = not path.exists()
+            is_new = not path.exists()
             path.parent.mkdir(exist_ok=True)
-            with path.open("ab") as file:
-                file.truncate(self._at)  # what a failed commit may have left
-                places = []
-                for data in packed:
-                    places.append(Place(self._number, self._at, len(data)))
-                    file.write(data)
-                    self._at += len(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if new:
+            # What a failed append may have left is cut off.
+            file = AppendOnlyFile(path, end=self._end)
+            try:
+                file.append(b"".join(packed), durable=True)
+            finally:
+                file.close()
+            if is_new:
                 sync(path.parent)
         except OSError as error:
             raise storage_error(error, self._index, "write") from error
-        return places
+        offsets = np.cumsum([self._end, *map(len, packed)]).tolist()
+        self._end = offsets.pop()
+        return [
+            Place(self._number, offset, len(data))
+            for offset, data in zip(offsets, packed, strict=True)
+        ]
 
 
 class KeypointReader:
@@ -80,20 +96,25 @@ class KeypointReader:
         self._index = index
 
     def read(self, place: Place, width: int, height: int) -> Keypoints:
-        """Return the keypoints of one photo of `width` × `height` pixels.
+        """Return the keypoints of one photo.
+
+        Args:
+            place: where they are stored.
+            width: of the upright photo, in pixels.
+            height: of the upright photo, in pixels.
 
         Raises:
-            IndexDamaged: they do not read back.
+            IndexDamaged: they cannot be read.
         """
-        path = _path(self._index, place.file)
+        path = _file_path(self._index, place.file)
         try:
             with path.open("rb", buffering=0) as file:
-                file.seek(place.at)
+                file.seek(place.offset)
                 data = file.read(place.size)
             return Keypoints.unpack(data, width, height)
         except (OSError, ValueError) as error:
             raise IndexDamaged(
-                f"{readable(path)}: the keypoints at {place.at:,} do not read ({error}). "
+                f"{readable(path)}: the keypoints at {place.offset:,} cannot be read ({error}). "
                 f"Mend it with: veduta repair --index {readable(self._index)}"
             ) from error
 
@@ -108,12 +129,20 @@ class StoredKeypoints:
         self._places = np.stack([rows[name].to_numpy() for name in columns], axis=1)
 
     def shared(self, row: int, others: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Return which of the rows `others` (m,) are copies of the file in `row`, (m,) bool."""
+        """Return which photos are copies of the same file.
+
+        Args:
+            row: of one photo.
+            others: (m,) rows of the other photos.
+
+        Returns:
+            (m,) bool.
+        """
         copies: NDArray[np.bool_] = (self._places[others] == self._places[row]).all(axis=1)
         return copies
 
     def read(self, row: int) -> Keypoints:
-        """Return the keypoints of the photo in `row`.
+        """Return the keypoints of one photo.
 
         Args:
             row: of the snapshot.
@@ -121,22 +150,39 @@ class StoredKeypoints:
         Raises:
             IndexDamaged: they cannot be read.
         """
-        file, at, size, width, height = self._places[row].tolist()
-        return self._reader.read(Place(file, at, size), width, height)
+        file, offset, size, width, height = self._places[row].tolist()
+        return self._reader.read(Place(file, offset, size), width, height)
+
+
+def extractor_of_index(manifest: Manifest) -> type[Extractor] | None:
+    """Return the class of the extractor that made the keypoints of an index.
+
+    Args:
+        manifest: of the index.
+
+    Returns:
+        None if the index has no keypoints, or a kind that this version of Veduta does not know.
+    """
+    return extractor_class(manifest.keypoints["name"]) if manifest.keypoints else None
 
 
 def remove_unused(index: Path, used: set[int]) -> None:
-    """Remove the files that no row points into."""
-    for number in set(_numbers(index)) - used:
-        _path(index, number).unlink(missing_ok=True)
+    """Remove the files to which no row points.
+
+    Args:
+        index: the folder of the index.
+        used: the numbers of the files that stay.
+    """
+    for number in set(_file_numbers(index)) - used:
+        _file_path(index, number).unlink(missing_ok=True)
 
 
-def _numbers(index: Path) -> list[int]:
+def _file_numbers(index: Path) -> list[int]:
     folder = index / FOLDER
     if not folder.is_dir():
         return []
     return [int(file.stem) for file in folder.glob("*.bin") if file.stem.isdecimal()]
 
 
-def _path(index: Path, number: int) -> Path:
+def _file_path(index: Path, number: int) -> Path:
     return index / FOLDER / f"{number:08}.bin"

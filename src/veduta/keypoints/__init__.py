@@ -1,30 +1,46 @@
 """Photo → keypoints: places in a photo that other photos of the same thing show too.
 
-`load_extractor` opens a method by name (XFeat, SIFT, ORB, SURF); `Extractor.extract` gives the
-`Keypoints` of a photo, which `pack` into about 35 kB for storage. `mutual` and `ratio` match the
-keypoints of two photos, `verify` looks for the geometric model on which the matches agree,
-`overlap` says which regions they cover, and `draw_matches` shows it.
+`load_extractor` opens an extractor by its name (XFeat, SIFT, ORB, SURF). `Extractor.extract` finds
+the `Keypoints` of a photo, and `Keypoints.pack` makes about 35 kB of them for storage.
+`Extractor.matching` matches the keypoints of two photos, `verify` looks for the geometric model on
+which the matches agree, `overlap` returns the regions that the matches cover, and `draw_matches`
+draws them.
 """
 
 from veduta.keypoints.drawing import draw_matches
 from veduta.keypoints.features import Keypoints
-from veduta.keypoints.loading import KINDS, Extractor, load_extractor
-from veduta.keypoints.matching import LEAST, mutual, mutual_many, ratio
+from veduta.keypoints.loading import (
+    DEFAULT_KEYPOINTS,
+    KINDS,
+    Extractor,
+    extractor_class,
+    load_extractor,
+)
+from veduta.keypoints.matching import Matching, MutualMatching, RatioMatching, mutual, ratio
 from veduta.keypoints.regions import overlap
-from veduta.keypoints.verification import CLEARLY_MORE, ENOUGH, Verification, verify, verify_many
+from veduta.keypoints.verification import (
+    MIN_FUNDAMENTAL_GAIN,
+    MIN_INLIERS,
+    Verification,
+    verify,
+    verify_many,
+)
 
 __all__ = [
-    "CLEARLY_MORE",
-    "ENOUGH",
+    "DEFAULT_KEYPOINTS",
     "KINDS",
-    "LEAST",
+    "MIN_FUNDAMENTAL_GAIN",
+    "MIN_INLIERS",
     "Extractor",
     "Keypoints",
+    "Matching",
+    "MutualMatching",
+    "RatioMatching",
     "Verification",
     "draw_matches",
+    "extractor_class",
     "load_extractor",
     "mutual",
-    "mutual_many",
     "overlap",
     "ratio",
     "verify",

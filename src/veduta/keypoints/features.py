@@ -14,26 +14,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Keypoints", "quantised"]
 
-# Version, kind of descriptor, descriptor's width in bytes, count, CRC-32 of all that follows.
+# Version, kind of descriptor, its width in bytes, number of keypoints, CRC-32 of all that follows.
 _HEADER = struct.Struct("<BBHII")
 _VERSION = 1
-_KINDS: dict[int, type[np.generic]] = {0: np.int8, 1: np.uint8}
-_STEPS = 65535
+_DESCRIPTOR_DTYPES: dict[int, type[np.generic]] = {0: np.int8, 1: np.uint8}
+_POSITION_STEPS = 65535
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
-    """The keypoints of one photo, best score first."""
+    """The keypoints of one photo, best score first.
+
+    Attributes:
+        xy: (n, 2) float32: x, y in pixels of the upright photo at its full size. (0, 0) is the
+            middle of the first pixel, (width - 1, height - 1) that of the last.
+        descriptors: (n, d) int8: rows of length one times 127, rounded. Or (n, bytes) uint8: bits,
+            compared by their Hamming distance.
+        width: of the upright photo, in pixels.
+        height: of the upright photo, in pixels.
+    """
 
     xy: NDArray[np.float32]
-    """(n, 2): x, y in pixels of the upright photo at its full size; (0, 0) is the middle of the
-    first pixel, (width - 1, height - 1) that of the last."""
     descriptors: NDArray[Any]
-    """(n, d) int8: unit rows times 127, rounded. Or (n, bytes) uint8: bits, compared by Hamming."""
     width: int
-    """Of the upright photo, in pixels."""
     height: int
-    """Of the upright photo, in pixels."""
 
     def __len__(self) -> int:
         return len(self.xy)
@@ -44,12 +48,13 @@ class Keypoints:
         return bool(self.descriptors.dtype == np.uint8)
 
     def pack(self) -> bytes:
-        """Return the compact form: 12 bytes, then 4 + d a keypoint.
+        """Return the compact form: 12 bytes, then 4 + d for each keypoint.
 
-        Positions are kept in steps of max(width, height) / 65535 pixels, descriptors as they are.
+        Positions are rounded to steps of max(width, height) / 65535 pixels. Descriptors lose
+        nothing.
         """
-        steps = np.rint(self.xy / _step(self.width, self.height))
-        positions = np.clip(steps, 0, _STEPS).astype("<u2")
+        steps = np.rint(self.xy / _step_pixels(self.width, self.height))
+        positions = np.clip(steps, 0, _POSITION_STEPS).astype("<u2")
         body: bytes = positions.tobytes() + self.descriptors.tobytes()
         columns = self.descriptors.shape[1]
         header = _HEADER.pack(_VERSION, self.binary, columns, len(self), zlib.crc32(body))
@@ -57,12 +62,17 @@ class Keypoints:
 
     @staticmethod
     def unpack(data: bytes, width: int, height: int) -> Keypoints:
-        """Read what `pack` wrote of a photo of `width` × `height` pixels.
+        """Read the compact form that `pack` returns.
 
-        The descriptors share the memory of `data` and are not to be written to.
+        The descriptors share the memory of `data`. Do not write to them.
+
+        Args:
+            data: the compact form.
+            width: of the upright photo, in pixels.
+            height: of the upright photo, in pixels.
 
         Raises:
-            ValueError: the bytes are not whole and unchanged.
+            ValueError: the bytes are incomplete or changed, or of another version.
         """
         if len(data) < _HEADER.size:
             raise ValueError(
@@ -74,29 +84,31 @@ class Keypoints:
                 f"stored keypoints: written in format {version}, this version of veduta reads "
                 f"format {_VERSION}"
             )
-        if kind not in _KINDS:
+        if kind not in _DESCRIPTOR_DTYPES:
             raise ValueError(f"stored keypoints: damaged, {kind} is no kind of descriptor")
-        whole = _HEADER.size + count * (4 + columns)
-        if len(data) != whole:
+        expected = _HEADER.size + count * (4 + columns)
+        if len(data) != expected:
             raise ValueError(
                 f"stored keypoints: {len(data)} bytes, but {count} keypoints with {columns} bytes "
-                f"of descriptor take {whole}"
+                f"of descriptor take {expected}"
             )
         if zlib.crc32(memoryview(data)[_HEADER.size :]) != checksum:
             raise ValueError("stored keypoints: damaged, the checksum differs")
         steps = np.frombuffer(data, "<u2", 2 * count, _HEADER.size).reshape(count, 2)
-        descriptors = np.frombuffer(data, _KINDS[kind], count * columns, _HEADER.size + 4 * count)
-        xy = steps * np.float32(_step(width, height))
+        descriptors = np.frombuffer(
+            data, _DESCRIPTOR_DTYPES[kind], count * columns, _HEADER.size + 4 * count
+        )
+        xy = steps * np.float32(_step_pixels(width, height))
         return Keypoints(xy, descriptors.reshape(count, columns), width, height)
 
 
 def quantised(rows: NDArray[np.floating[Any]]) -> NDArray[np.int8]:
-    """Return rows (n, d), brought to length one, as int8: times 127, rounded. Zero rows stay."""
+    """Return rows (n, d), scaled to length one, as int8: times 127, rounded. Zero rows stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
     rounded: NDArray[np.int8] = np.rint(rows * (127 / lengths)).astype(np.int8)
     return rounded
 
 
-def _step(width: int, height: int) -> float:
-    return max(width, height) / _STEPS
+def _step_pixels(width: int, height: int) -> float:
+    return max(width, height) / _POSITION_STEPS

@@ -1,4 +1,4 @@
-"""What sets the keypoints of one extractor apart from those of another."""
+"""The identity of an extractor, which tells its keypoints from those of other settings."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Opening an extractor of keypoints by name."""
+"""Every kind of keypoints by its name. A new extractor is one more entry of `_EXTRACTORS`."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from veduta.errors import QueryError
-from veduta.keypoints.orb import load_orb
-from veduta.keypoints.sift import load_sift
-from veduta.keypoints.surf import load_surf
-from veduta.keypoints.xfeat import load_xfeat
+from veduta.keypoints.orb import Orb
+from veduta.keypoints.sift import Sift
+from veduta.keypoints.surf import Surf
+from veduta.keypoints.xfeat import XFeat
 from veduta.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -17,18 +17,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.keypoints.features import Keypoints
+    from veduta.keypoints.matching import Matching
 
-__all__ = ["KINDS", "Extractor", "load_extractor"]
-
-KINDS = ("xfeat", "sift", "orb", "surf")
+__all__ = ["DEFAULT_KEYPOINTS", "KINDS", "Extractor", "extractor_class", "load_extractor"]
 
 
 class Extractor(Protocol):
-    """Photo → keypoints. `extract` may be called from several threads at once."""
+    """Finds keypoints of one kind in photos, and says how they are matched and calibrated.
 
-    @property
-    def name(self) -> str:
-        """One of `KINDS`."""
+    Several threads may call `extract` at the same time.
+
+    Attributes:
+        name: one of `KINDS`.
+        long_side: a photo that is decoded to at least this long side, in pixels, loses nothing.
+        matching: how the keypoints of two photos are matched.
+        calibration: the name of the weights in `veduta.index.calibration` that were fitted on
+            these keypoints with this matching. None: there are none, and hits that are verified
+            with these keypoints have no probability.
+    """
+
+    name: ClassVar[str]
+    long_side: ClassVar[int]
+    matching: ClassVar[Matching]
+    calibration: ClassVar[str | None]
+
+    @classmethod
+    def load(cls, count: int, threads: int) -> Self:
+        """Return an extractor.
+
+        Args:
+            count: the largest number of keypoints of a photo.
+            threads: processor threads for one call of `extract`.
+
+        Raises:
+            EncoderUnavailable: something that it needs is not on this machine.
+        """
         ...
 
     @property
@@ -38,40 +61,54 @@ class Extractor(Protocol):
 
     @property
     def count(self) -> int:
-        """At most so many keypoints a photo."""
-        ...
-
-    @property
-    def long_side(self) -> int:
-        """Pixels: a photo decoded to at least this long side loses nothing."""
+        """The largest number of keypoints of a photo."""
         ...
 
     def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
         """Return the keypoints of one photo, best first, in pixels of its full size.
 
-        Args:
-            pixels: (H, W, 3) RGB, upright, maybe scaled down at decode.
-            width, height: of the upright photo at its full size, in pixels.
+        A photo without features, with few pixels or with an extreme shape has few keypoints or
+        none.
 
-        A photo without features, of few pixels or of an extreme shape has few keypoints or none.
+        Args:
+            pixels: (H, W, 3) uint8 RGB, upright. It may have been decoded at a reduced size.
+            width: of the upright photo at its full size, in pixels.
+            height: of the upright photo at its full size, in pixels.
         """
         ...
 
 
-def load_extractor(name: str = "xfeat", *, count: int = 512, threads: int = 1) -> Extractor:
-    """Return the extractor `name`; for the same arguments the same one.
+_EXTRACTORS: dict[str, type[Extractor]] = {
+    extractor.name: extractor for extractor in (XFeat, Sift, Orb, Surf)
+}
+
+KINDS = tuple(_EXTRACTORS)
+"""The names of all kinds of keypoints."""
+
+DEFAULT_KEYPOINTS = XFeat.name
+
+
+def extractor_class(name: str) -> type[Extractor] | None:
+    """Return the class of the extractor `name` without loading it; None if no kind has the name."""
+    return _EXTRACTORS.get(name)
+
+
+def load_extractor(
+    name: str = DEFAULT_KEYPOINTS, *, count: int = 512, threads: int = 1
+) -> Extractor:
+    """Return the extractor `name`. Equal arguments return the same object.
 
     Args:
         name: one of `KINDS`.
-        count: at most so many keypoints a photo, >= 1.
-        threads: processor threads for one call of `extract`, >= 1. For "xfeat" only: "surf" uses
-            one, "sift" and "orb" as many as OpenCV is set to.
+        count: the largest number of keypoints of a photo, at least 1.
+        threads: processor threads for one call of `extract`, at least 1. Only "xfeat" uses it:
+            "surf" uses one thread, "sift" and "orb" use as many as OpenCV is set to.
 
     Raises:
-        QueryError: no extractor has that name, or an argument is out of range.
-        EncoderUnavailable: what it needs is not on this machine.
+        QueryError: no kind of keypoints has that name, or an argument is out of range.
+        EncoderUnavailable: something that the extractor needs is not on this machine.
     """
-    if name not in KINDS:
+    if name not in _EXTRACTORS:
         advice = did_you_mean(name, KINDS) or f"known are {', '.join(KINDS)}"
         raise QueryError(f"no keypoints are called {name!r}; {advice}")
     if count < 1:
@@ -83,12 +120,4 @@ def load_extractor(name: str = "xfeat", *, count: int = 512, threads: int = 1) -
 
 @cache
 def _load(name: str, count: int, threads: int) -> Extractor:
-    match name:
-        case "sift":
-            return load_sift(count)
-        case "orb":
-            return load_orb(count)
-        case "surf":
-            return load_surf(count)
-        case _:
-            return load_xfeat(count, threads)
+    return _EXTRACTORS[name].load(count, threads)

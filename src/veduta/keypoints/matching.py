@@ -1,38 +1,88 @@
-"""Which keypoint of one photo is which of another: mutual nearest neighbours, and the ratio test.
+"""Which keypoint of one photo is which of another: mutual nearest neighbours and the ratio test.
 
-All products of two sets of descriptors are whole numbers (int8 rows, or counts of equal bits), so
-results are the same on every machine, and equal similarities are really equal: the lower index
-wins.
+All products of two sets of descriptors are whole numbers (int8 rows, or counts of equal bits). So
+results are the same on every machine, and of equal similarities the one with the lower index wins.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from veduta.keypoints.features import Keypoints
 
-__all__ = ["LEAST", "mutual", "mutual_many", "ratio"]
+__all__ = ["Matching", "MutualMatching", "RatioMatching", "mutual", "ratio"]
 
-LEAST = 0.82  # of XFeat's authors
-_UNIT = 127 * 127  # the product of an int8 row with itself
+_SQUARED_LENGTH = 127 * 127
+"""The product of an int8 row with itself."""
 
 
-def mutual(a: Keypoints, b: Keypoints, *, least: float = LEAST) -> NDArray[np.intp]:
+class Matching(Protocol):
+    """How keypoints of one kind are matched. Its `repr` names the method and its limits.
+
+    An index stores the `repr` with its graph: the links are verified again when it changes.
+    """
+
+    def pairs(self, query: Keypoints, other: Keypoints) -> NDArray[np.intp]:
+        """Return the matching keypoints of two photos.
+
+        Args:
+            query: n keypoints.
+            other: m keypoints of the same kind.
+
+        Returns:
+            (k, 2) indices into `query` and `other`.
+
+        Raises:
+            ValueError: the descriptors are of different kinds or widths.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MutualMatching:
+    """Keypoints that are nearest to each other in both directions, see `mutual`.
+
+    Attributes:
+        min_similarity: as in `mutual`.
+    """
+
+    min_similarity: float
+
+    def pairs(self, query: Keypoints, other: Keypoints) -> NDArray[np.intp]:
+        """Return `mutual` of two photos."""
+        return mutual(query, other, min_similarity=self.min_similarity)
+
+
+@dataclass(frozen=True, slots=True)
+class RatioMatching:
+    """Keypoints that are nearest to each other and pass the ratio test, see `ratio`.
+
+    Attributes:
+        max_ratio: as in `ratio`.
+    """
+
+    max_ratio: float
+
+    def pairs(self, query: Keypoints, other: Keypoints) -> NDArray[np.intp]:
+        """Return the symmetric `ratio` of two photos."""
+        return ratio(query, other, max_ratio=self.max_ratio, symmetric=True)
+
+
+def mutual(a: Keypoints, b: Keypoints, *, min_similarity: float) -> NDArray[np.intp]:
     """Return the pairs that are nearest to each other in both directions.
 
     Args:
         a: n keypoints.
         b: m keypoints with descriptors of the same kind.
-        least: the smallest similarity of a pair, in [-1, 1]: the cosine; of binary descriptors
-            the share of equal bits.
+        min_similarity: the smallest similarity of a pair, in [-1, 1]: the cosine; of binary
+            descriptors the share of equal bits.
 
     Returns:
         (k, 2) indices into `a` and `b`, in the order of `a`. Of several nearest ones that are
@@ -41,97 +91,97 @@ def mutual(a: Keypoints, b: Keypoints, *, least: float = LEAST) -> NDArray[np.in
     Raises:
         ValueError: the descriptors are of different kinds or widths.
     """
-    similar, unit = _similarities(a, b)
-    if not similar.size:
-        return _none()
-    best = similar.argmax(axis=1)
-    reached = similar[np.arange(len(best)), best]
-    highest = similar.max(axis=0)
-    # Less a hair, lest least * unit = 230.40000000000003 refuse what is exactly at the limit.
-    floor = math.ceil(least * unit - 1e-6)
-    rows = np.flatnonzero((reached >= floor) & (reached == highest[best]))
-    # Another row may reach the same maximum of the column. This is looked at only for the few
-    # columns that are left: a search of all columns takes longer than all products.
-    first = similar[:, best[rows]].argmax(axis=0)
+    similarities, one = _similarities(a, b)
+    if not similarities.size:
+        return _no_pairs()
+    nearest = similarities.argmax(axis=1)
+    reached = similarities[np.arange(len(nearest)), nearest]
+    column_maxima = similarities.max(axis=0)
+    # The small number keeps a product such as 230.40000000000003 from excluding the limit itself.
+    limit = math.ceil(min_similarity * one - 1e-6)
+    rows = np.flatnonzero((reached >= limit) & (reached == column_maxima[nearest]))
+    # Another row may reach the same maximum of the column. Only the columns that are left are
+    # searched for it, because a search of all columns takes longer than all products.
+    first = similarities[:, nearest[rows]].argmax(axis=0)
     rows = rows[first == rows]
-    return np.stack([rows, best[rows]], axis=1)
+    return np.stack([rows, nearest[rows]], axis=1)
 
 
-def mutual_many(
-    query: Keypoints, others: Sequence[Keypoints], *, least: float = LEAST
-) -> list[NDArray[np.intp]]:
-    """Return `mutual(query, other, least=least)` for each of `others`."""
-    return [mutual(query, other, least=least) for other in others]
-
-
-def ratio(a: Keypoints, b: Keypoints, *, most: float = 0.75) -> NDArray[np.intp]:
+def ratio(
+    a: Keypoints, b: Keypoints, *, max_ratio: float = 0.75, symmetric: bool = False
+) -> NDArray[np.intp]:
     """Return the pairs whose nearest neighbour is clearly nearer than the second nearest.
 
     The ratio test of D. Lowe, Distinctive image features from scale-invariant keypoints, IJCV
-    2004, in the direction from `a` to `b`; the distance is Euclidean, or Hamming for binary
+    2004, in the direction from `a` to `b`. The distance is Euclidean, or Hamming for binary
     descriptors.
 
     Args:
         a: n keypoints.
-        b: m keypoints with descriptors of the same kind; fewer than two give no pairs.
-        most: the distance to the nearest is smaller than this share of that to the second.
+        b: m keypoints with descriptors of the same kind. Fewer than two give no pairs.
+        max_ratio: the distance to the nearest is smaller than this share of the distance to the
+            second nearest.
+        symmetric: take only pairs that are nearest to each other in both directions.
 
     Returns:
-        (k, 2) indices into `a` and `b`, in the order of `a`; several of `a` may have the same
-        of `b`.
+        (k, 2) indices into `a` and `b`, in the order of `a`. Unless the pairs are symmetric,
+        several of `a` may have the same of `b`.
 
     Raises:
         ValueError: the descriptors are of different kinds or widths.
     """
     distances = _distances(a, b)
     if len(a) == 0 or len(b) < 2:
-        return _none()
+        return _no_pairs()
     rows = np.arange(len(a))
-    best = distances.argmin(axis=1)
-    nearest = distances[rows, best].copy()
-    distances[rows, best] = np.iinfo(distances.dtype).max
+    nearest = distances.argmin(axis=1)
+    smallest = distances[rows, nearest].copy()
+    distances[rows, nearest] = np.iinfo(distances.dtype).max
     second = distances.min(axis=1)
-    # int8 distances are squared.
-    share = most if a.binary else most * most
-    rows = np.flatnonzero(nearest < share * second)
-    return np.stack([rows, best[rows]], axis=1)
+    # The distances of int8 rows are squared.
+    share = max_ratio if a.binary else max_ratio * max_ratio
+    rows = np.flatnonzero(smallest < share * second)
+    if symmetric:
+        distances[np.arange(len(a)), nearest] = smallest
+        rows = rows[distances[:, nearest[rows]].argmin(axis=0) == rows]
+    return np.stack([rows, nearest[rows]], axis=1)
 
 
-def _none() -> NDArray[np.intp]:
+def _no_pairs() -> NDArray[np.intp]:
     return np.empty((0, 2), np.intp)
 
 
 def _similarities(a: Keypoints, b: Keypoints) -> tuple[NDArray[Any], int]:
-    """Return (n, m) similarities as whole numbers, and the number that stands for 1."""
+    """Return (n, m) similarities as whole numbers, and the number that means a similarity of 1."""
     if a.binary:
         bits = 8 * a.descriptors.shape[1]
         return bits - _distances(a, b), bits
-    return _products(a, b), _UNIT
+    return _products(a, b), _SQUARED_LENGTH
 
 
 def _distances(a: Keypoints, b: Keypoints) -> NDArray[Any]:
     """Return (n, m) Hamming distances, or squared Euclidean distances of int8 rows."""
     if not a.binary:
         products = _products(a, b)
-        return _squares(a)[:, None] + _squares(b) - 2 * products
-    _check(a, b)
+        return _squared_lengths(a)[:, None] + _squared_lengths(b) - 2 * products
+    _check_same_kind(a, b)
     if len(a) == 0 or len(b) == 0:
         return np.zeros((len(a), len(b)), np.int32)
     import numkong
 
     packed = numkong.hammings_pack(np.ascontiguousarray(b.descriptors))
-    counts = numkong.hammings_packed(np.ascontiguousarray(a.descriptors), packed)
-    return np.asarray(counts).astype(np.int32)
+    distances = numkong.hammings_packed(np.ascontiguousarray(a.descriptors), packed)
+    return np.asarray(distances).astype(np.int32)
 
 
-def _squares(keypoints: Keypoints) -> NDArray[np.int32]:
+def _squared_lengths(keypoints: Keypoints) -> NDArray[np.int32]:
     wide = keypoints.descriptors.astype(np.int32)
     squares: NDArray[np.int32] = np.einsum("nd,nd->n", wide, wide)
     return squares
 
 
 def _products(a: Keypoints, b: Keypoints) -> NDArray[np.int32]:
-    _check(a, b)
+    _check_same_kind(a, b)
     if len(a) == 0 or len(b) == 0:
         return np.zeros((len(a), len(b)), np.int32)
     import numkong
@@ -140,7 +190,7 @@ def _products(a: Keypoints, b: Keypoints) -> NDArray[np.int32]:
     return np.asarray(numkong.dots_packed(np.ascontiguousarray(a.descriptors), packed))
 
 
-def _check(a: Keypoints, b: Keypoints) -> None:
+def _check_same_kind(a: Keypoints, b: Keypoints) -> None:
     if a.binary != b.binary or a.descriptors.shape[1] != b.descriptors.shape[1]:
         kinds = [f"{k.descriptors.shape[1]} × {k.descriptors.dtype}" for k in (a, b)]
         raise ValueError(

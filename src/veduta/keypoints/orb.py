@@ -6,59 +6,71 @@ Rublee et al., "ORB: an efficient alternative to SIFT or SURF", ICCV 2011.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from veduta.keypoints.features import Keypoints
 from veduta.keypoints.identity import identity
-from veduta.keypoints.resizing import full_size, grey
+from veduta.keypoints.matching import Matching, RatioMatching
+from veduta.keypoints.working_size import grey_photo, to_full_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Orb", "load_orb"]
+__all__ = ["Orb"]
 
-LONG_SIDE = 640
-BYTES = 32
-BORDER = 31  # pixels from each edge where OpenCV takes no keypoint
+_DESCRIPTOR_BYTES = 32
+_BORDER_PIXELS = 31
+"""OpenCV finds no keypoint this near to an edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orb:
-    """ORB and its settings. Descriptors: 256 bits."""
+    """ORB and its settings. Descriptors have 256 bits."""
+
+    name: ClassVar[str] = "orb"
+    long_side: ClassVar[int] = 640
+    matching: ClassVar[Matching] = RatioMatching(max_ratio=0.85)
+    calibration: ClassVar[str | None] = "orb"
 
     identity: str
     count: int
-    name: str = "orb"
-    long_side: int = LONG_SIDE
 
-    def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
-        """Return at most `count` keypoints, strongest corner first.
+    @classmethod
+    def load(cls, count: int, threads: int) -> Self:
+        """Return the extractor.
 
         Args:
-            pixels: (H, W, 3) RGB, upright, maybe scaled down at decode.
-            width, height: of the upright photo at its full size, in pixels.
+            count: the largest number of keypoints of a photo.
+            threads: not used. OpenCV has a setting of its own.
+        """
+        del threads
+        return cls(identity("orb", version=1, count=count, long_side=cls.long_side), count)
+
+    def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
+        """Return the keypoints of one photo, strongest corner first.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB, upright. It may have been decoded at a reduced size.
+            width: of the upright photo at its full size, in pixels.
+            height: of the upright photo at its full size, in pixels.
         """
         import cv2
 
-        photo = grey(pixels, self.long_side)
+        photo = grey_photo(pixels, self.long_side)
         # OpenCV raises on a photo of few pixels, because its smallest copy would have none.
-        if min(photo.shape) > 2 * BORDER:
-            detector = cv2.ORB_create(nfeatures=self.count, edgeThreshold=BORDER)
-            found, rows = detector.detectAndCompute(photo, None)
+        if min(photo.shape) > 2 * _BORDER_PIXELS:
+            detector = cv2.ORB_create(nfeatures=self.count, edgeThreshold=_BORDER_PIXELS)
+            points, rows = detector.detectAndCompute(photo, None)
         else:
-            found = ()
-        if not found:
-            none = np.empty((0, BYTES), np.uint8)
-            return Keypoints(np.empty((0, 2), np.float32), none, width, height)
-        xy = cv2.KeyPoint.convert(found)
-        response = np.array([keypoint.response for keypoint in found])
-        octave = np.array([keypoint.octave for keypoint in found])
+            points = ()
+        if not points:
+            no_rows = np.empty((0, _DESCRIPTOR_BYTES), np.uint8)
+            return Keypoints(np.empty((0, 2), np.float32), no_rows, width, height)
+        xy = cv2.KeyPoint.convert(points)
+        response = np.array([point.response for point in points])
+        octave = np.array([point.octave for point in points])
         best = np.lexsort((octave, xy[:, 0], xy[:, 1], -response))[: self.count]
-        return Keypoints(full_size(xy[best], photo.shape, width, height), rows[best], width, height)
-
-
-def load_orb(count: int) -> Orb:
-    """Return the extractor."""
-    return Orb(identity("orb", version=1, count=count, long_side=LONG_SIDE), count)
+        positions = to_full_size(xy[best], photo.shape, width, height)
+        return Keypoints(positions, rows[best], width, height)

@@ -1,4 +1,4 @@
-"""Where two verified photos show the same: the region around their inliers."""
+"""Which region two verified photos both show: the surroundings of their inliers."""
 
 from __future__ import annotations
 
@@ -14,39 +14,44 @@ if TYPE_CHECKING:
 
 __all__ = ["overlap"]
 
-_MARGIN = 0.02  # of the longer side: a keypoint describes its surroundings too
+_MARGIN_SHARE = 0.02
+"""The margin around an inlier, as a share of the longer side. A keypoint describes its surroundings
+too."""
+
+_CIRCLE_CORNERS = 16
 
 
 def overlap(
-    query: Keypoints, other: Keypoints, found: Verification
+    query: Keypoints, other: Keypoints, verification: Verification
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Return the region that both photos show, as a convex polygon in each.
 
-    It is the convex hull of the inliers, grown by 2 % of the photo's longer side and cut at the
-    photo's edges: what the matches vouch for. The photos may share more.
+    It is the convex hull of the inliers, enlarged by 2 % of the photo's longer side and cut at the
+    photo's edges. The photos may share more than this region.
 
     Args:
-        query: the keypoints that were verified.
-        other: those of the other photo.
-        found: what `verify` said of them.
+        query: the keypoints of the query.
+        other: the keypoints of the other photo.
+        verification: the result of `verify` for the two photos.
 
     Returns:
         Two arrays (p, 2) float32 of corners in order, in pixels of the query and of the other
-        photo; None if the photos are not verified.
+        photo. None if the photos are not verified.
     """
-    if found.model is None:
+    if verification.model is None:
         return None
-    return _region(query, found.inliers[:, 0]), _region(other, found.inliers[:, 1])
+    inliers = verification.inliers
+    return _region(query, inliers[:, 0]), _region(other, inliers[:, 1])
 
 
-def _region(keypoints: Keypoints, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+def _region(keypoints: Keypoints, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     import cv2
 
-    margin = _MARGIN * max(keypoints.width, keypoints.height)
-    # The hull of the circles around the inliers, each circle as a polygon of 16 corners.
-    angles = np.arange(16) * (np.pi / 8)
+    margin = _MARGIN_SHARE * max(keypoints.width, keypoints.height)
+    # The convex hull of circles around the inliers.
+    angles = np.arange(_CIRCLE_CORNERS) * (2 * np.pi / _CIRCLE_CORNERS)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) * margin
-    points = (keypoints.xy[chosen][:, None] + circle).reshape(-1, 2).astype(np.float32)
+    points = (keypoints.xy[rows][:, None] + circle).reshape(-1, 2).astype(np.float32)
     corners = cv2.convexHull(points)[:, 0].astype(np.float64)
     return _clip(corners, keypoints.width - 1, keypoints.height - 1).astype(np.float32)
 
@@ -55,14 +60,14 @@ def _clip(corners: NDArray[np.float64], right: float, bottom: float) -> NDArray[
     """Cut a polygon at a frame: I. Sutherland and G. Hodgman, Reentrant polygon clipping, 1974."""
     for axis, limit, sign in ((0, 0.0, 1), (0, right, -1), (1, 0.0, 1), (1, bottom, -1)):
         inside = sign * (corners[:, axis] - limit) >= 0
-        cut: list[NDArray[np.float64]] = []
-        for here, after, kept, stays in zip(
+        clipped: list[NDArray[np.float64]] = []
+        for corner, following, corner_inside, following_inside in zip(
             corners, np.roll(corners, -1, axis=0), inside, np.roll(inside, -1), strict=True
         ):
-            if kept:
-                cut.append(here)
-            if kept != stays:
-                share = (limit - here[axis]) / (after[axis] - here[axis])
-                cut.append(here + share * (after - here))
-        corners = np.array(cut)
+            if corner_inside:
+                clipped.append(corner)
+            if corner_inside != following_inside:
+                share = (limit - corner[axis]) / (following[axis] - corner[axis])
+                clipped.append(corner + share * (following - corner))
+        corners = np.array(clipped)
     return corners

@@ -1,8 +1,9 @@
-"""Do two photos agree on nothing but a mark that both bear: a logo, a banner, a watermark?
+"""Do two photos share nothing but an overlay: a logo, a banner, a watermark?
 
-A mark is one and the same picture on both, so that all of it has moved alike and has kept its size,
-in pixels or as a share of the photo. What is photographed twice hardly ever has: the camera turns,
-and the distance changes. A copy has, but in a copy nearly everything moves so.
+An overlay is the same picture on both photos. So all of it has moved alike, and it has kept its
+size, in pixels or as a share of the photo. A thing that is photographed twice rarely moves like
+this, because the camera turns and the distance changes. A copy of a photo does, but in a copy
+nearly everything moves like this.
 """
 
 from __future__ import annotations
@@ -18,99 +19,124 @@ if TYPE_CHECKING:
 
     Points = NDArray[np.floating[Any]]
 
-__all__ = ["covered", "only_a_mark"]
+__all__ = ["covered_area", "only_an_overlay"]
 
-# Lengths are shares of a photo's longer side. A keypoint is found to within a pixel or two of the
-# 640 that are looked at, so what has moved alike is close together in the middle of the errors.
-_ROUGHLY = 6 / 640
-_EXACT = ((0.3, 2 / 640), (0.5, 3 / 640))  # of the inliers so many are at least so near
-_CLOSE = 8 / 640  # what a photo and its copy may differ by
-_BY_PLACE = 0.2  # of the variance of errors; more of it comes of another view of the thing
-_COPIED = 0.25  # a copy has more than this in common of all keypoints that both could show
-_LARGE = 0.25  # of the photo; what covers more may be a blurred or a darkened copy of it
-_SMALL = 0.15  # of the photo; a copy of a picture with nothing else to see covers more
+# All lengths are shares of a photo's longer side. Extractors work at 640 pixels and are exact to
+# one or two of them.
+_MAX_SHIFT_ERROR = 6 / 640
+"""The largest distance from the median shift of a match that belongs to the overlay."""
+
+_REQUIRED_ACCURACY = ((0.3, 2 / 640), (0.5, 3 / 640))
+"""(Share of the inliers, distance): so many inliers at least are this near to the mean shift."""
+
+_MAX_COPY_ERROR = 8 / 640
+"""The largest distance from the shift of a match in a photo and its copy."""
+
+_MAX_LINEAR_SHARE = 0.2
+"""The largest share of the variance of shifts that is linear in the positions. A larger share means
+another view of a thing."""
+
+_MIN_COPY_SHARE = 0.25
+"""A copy has at least this share of all keypoints that both photos could show in common."""
+
+_MAX_CUT_OUT_AREA = 0.25
+"""Inliers that cover a larger share of a photo may be a blurred or darkened copy."""
+
+_MAX_OVERLAY_AREA = 0.15
+"""A copy covers more than this share of a photo, even if the photo shows little."""
+
+_OUTLIER_SHARE = 10
+"""One tenth of the points at each end is left out of a covered area."""
 
 
-def only_a_mark(
+def only_an_overlay(
     query: Keypoints, other: Keypoints, matches: NDArray[np.intp], inliers: NDArray[np.intp]
 ) -> bool:
-    """Say whether inliers agree because both photos bear a mark.
+    """Return whether inliers agree only because both photos carry the same overlay.
 
     Args:
         query: the keypoints of one photo.
-        other: those of the other.
+        other: the keypoints of the other photo.
         matches: (m, 2) index pairs, all that could agree.
-        inliers: (k, 2) those that agree on a model, at least one.
+        inliers: (k, 2) index pairs that agree on a model, at least one.
     """
     sides = max(query.width, query.height), max(other.width, other.height)
     a, b = query.xy[inliers[:, 0]], other.xy[inliers[:, 1]]
+    # The overlay has kept its size either in pixels or as a share of the photo.
     for growth in {1.0, sides[0] / sides[1]}:
         moved = b / sides[1] - a * (growth / sides[0])
-        # If half of them have moved alike, the medians are about there.
-        near = _length(moved - np.sort(moved, axis=0)[len(moved) // 2]) <= _ROUGHLY
-        if near.mean() < 0.5:
+        # If half of the inliers have moved alike, the median is close to their shift.
+        median = np.sort(moved, axis=0)[len(moved) // 2]
+        alike = _lengths(moved - median) <= _MAX_SHIFT_ERROR
+        if alike.mean() < 0.5:
             continue
-        shift = moved[near].mean(axis=0)
-        off = _length(moved - shift)
-        if any((off <= error).mean() < share for share, error in _EXACT):
+        shift = moved[alike].mean(axis=0)
+        errors = _lengths(moved - shift)
+        if any((errors <= error).mean() < share for share, error in _REQUIRED_ACCURACY):
             continue
-        if _by_place(a[off <= _CLOSE], moved[off <= _CLOSE]) > _BY_PLACE:
+        near = errors <= _MAX_COPY_ERROR
+        if _linear_share(a[near], moved[near]) > _MAX_LINEAR_SHARE:
             continue
         areas = [
-            covered(np.sort(points / (keypoints.width, keypoints.height), axis=0))
+            covered_area(np.sort(points / (keypoints.width, keypoints.height), axis=0))
             for keypoints, points in ((query, a), (other, b))
         ]
-        if max(areas) < _SMALL:
+        if max(areas) < _MAX_OVERLAY_AREA:
             return True
-        # Of the same size in pixels only, it may be a cut-out, which at its own size looks unlike
-        # the whole photo in many places.
-        if max(areas) < _LARGE and growth == 1 and _elsewhere_differs(query, other, matches, shift):
+        # Photos whose common part has the same size in pixels may be a photo and a cut-out. At its
+        # own size a cut-out differs from the whole photo in many places.
+        if (
+            max(areas) < _MAX_CUT_OUT_AREA
+            and growth == 1
+            and _differs_elsewhere(query, other, matches, shift)
+        ):
             return True
     return False
 
 
-def _by_place(places: Points, moved: Points) -> float:
-    """Return the share of the variance of `moved` that is linear in `places`.
-
-    A thing that is seen again a little turned, larger or from the side moves by its place; the
-    errors of a mark do not depend on it.
-    """
-    here, rest = places - places.mean(axis=0), moved - moved.mean(axis=0)
-    total = float((rest**2).sum())
-    if total == 0 or len(here) < 4:
-        return 0.0
-    left = rest - here @ np.linalg.lstsq(here, rest, rcond=None)[0]
-    # Two numbers fitted to n rows explain some of any error.
-    return 1 - float((left**2).sum()) / total * (len(here) - 1) / (len(here) - 3)
-
-
-def _elsewhere_differs(
-    query: Keypoints, other: Keypoints, matches: NDArray[np.intp], shift: Points
-) -> bool:
-    """Whether of what both photos could show most does not move by `shift`."""
-    ahead = query.xy / max(query.width, query.height) + shift
-    there = other.xy / max(other.width, other.height)
-    alike = _length(there[matches[:, 1]] - ahead[matches[:, 0]]) <= _CLOSE
-    shown = max(_inside(ahead, other), _inside(there - shift, query))
-    return bool(np.count_nonzero(alike) < _COPIED * shown)
-
-
-def covered(places: Points) -> float:
-    """Return the area in which points lie, all but a few: one by chance must not make it large.
+def covered_area(positions: Points) -> float:
+    """Return the area in which points lie, without a few outliers.
 
     Args:
-        places: (n, 2) in shares of a photo's width and height, each column in ascending order.
+        positions: (n, 2) as shares of a photo's width and height, each column in ascending order.
     """
-    low, high = places[[len(places) // 10, -len(places) // 10]]
+    cut = len(positions) // _OUTLIER_SHARE
+    low, high = positions[[cut, -len(positions) // _OUTLIER_SHARE]]
     return float(np.prod((high - low) / 0.8))
 
 
-def _inside(places: Points, keypoints: Keypoints) -> int:
-    """Count the places, in shares of the photo's longer side, that lie in the photo."""
+def _linear_share(positions: Points, moved: Points) -> float:
+    """Return the share of the variance of `moved` that is linear in `positions`.
+
+    A thing that is seen a little turned, larger or from the side moves by its position. The errors
+    of an overlay do not depend on the position.
+    """
+    centred, rest = positions - positions.mean(axis=0), moved - moved.mean(axis=0)
+    total = float((rest**2).sum())
+    if total == 0 or len(centred) < 4:
+        return 0.0
+    residual = rest - centred @ np.linalg.lstsq(centred, rest, rcond=None)[0]
+    # Two numbers fitted to n rows explain a part of any error, which the degrees of freedom remove.
+    return 1 - float((residual**2).sum()) / total * (len(centred) - 1) / (len(centred) - 3)
+
+
+def _differs_elsewhere(
+    query: Keypoints, other: Keypoints, matches: NDArray[np.intp], shift: Points
+) -> bool:
+    """Return whether most keypoints that both photos could show do not move by `shift`."""
+    shifted = query.xy / max(query.width, query.height) + shift
+    positions = other.xy / max(other.width, other.height)
+    alike = _lengths(positions[matches[:, 1]] - shifted[matches[:, 0]]) <= _MAX_COPY_ERROR
+    visible = max(_count_inside(shifted, other), _count_inside(positions - shift, query))
+    return bool(np.count_nonzero(alike) < _MIN_COPY_SHARE * visible)
+
+
+def _count_inside(positions: Points, keypoints: Keypoints) -> int:
+    """Count the positions, as shares of the photo's longer side, that are within the photo."""
     size = np.array([keypoints.width, keypoints.height]) / max(keypoints.width, keypoints.height)
-    return int(np.count_nonzero(((places >= 0) & (places <= size)).all(axis=1)))
+    return int(np.count_nonzero(((positions >= 0) & (positions <= size)).all(axis=1)))
 
 
-def _length(steps: Points) -> Points:
-    lengths: Points = np.hypot(steps[:, 0], steps[:, 1])
+def _lengths(vectors: Points) -> Points:
+    lengths: Points = np.hypot(vectors[:, 0], vectors[:, 1])
     return lengths

@@ -1,66 +1,74 @@
 """SIFT keypoints, by OpenCV, with RootSIFT descriptors.
 
 Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004. Arandjelović &
-Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012: the square
-root of a descriptor that sums up to one compares histograms as they should be compared.
+Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012: the product
+of the square roots of two histograms (Hellinger kernel) compares them better than their distance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
-from veduta.keypoints.resizing import full_size, grey
+from veduta.keypoints.matching import Matching, RatioMatching
+from veduta.keypoints.working_size import grey_photo, to_full_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Sift", "load_sift"]
+__all__ = ["Sift"]
 
-LONG_SIDE = 640
-CHANNELS = 128
+_DIMENSIONS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Sift:
-    """RootSIFT and its settings. Descriptors: 128 × int8."""
+    """RootSIFT and its settings. Descriptors are 128 × int8."""
+
+    name: ClassVar[str] = "sift"
+    long_side: ClassVar[int] = 640
+    matching: ClassVar[Matching] = RatioMatching(max_ratio=0.85)
+    calibration: ClassVar[str | None] = "sift"
 
     identity: str
     count: int
-    name: str = "sift"
-    long_side: int = LONG_SIDE
 
-    def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
-        """Return at most `count` keypoints, highest contrast first.
+    @classmethod
+    def load(cls, count: int, threads: int) -> Self:
+        """Return the extractor.
 
         Args:
-            pixels: (H, W, 3) RGB, upright, maybe scaled down at decode.
-            width, height: of the upright photo at its full size, in pixels.
+            count: the largest number of keypoints of a photo.
+            threads: not used. OpenCV has a setting of its own.
+        """
+        del threads
+        settings = {"version": 1, "count": count, "long_side": cls.long_side, "root": True}
+        return cls(identity("sift", **settings), count)
+
+    def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
+        """Return the keypoints of one photo, highest contrast first.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB, upright. It may have been decoded at a reduced size.
+            width: of the upright photo at its full size, in pixels.
+            height: of the upright photo at its full size, in pixels.
         """
         import cv2
 
-        photo = grey(pixels, self.long_side)
-        # A detector of its own for each call: OpenCV does not promise that one serves two threads.
-        found, rows = cv2.SIFT_create(nfeatures=self.count).detectAndCompute(photo, None)
-        if not found:
-            none = np.empty((0, CHANNELS), np.int8)
-            return Keypoints(np.empty((0, 2), np.float32), none, width, height)
-        xy = cv2.KeyPoint.convert(found)
-        response = np.array([keypoint.response for keypoint in found])
-        angle = np.array([keypoint.angle for keypoint in found])
+        photo = grey_photo(pixels, self.long_side)
+        # Each call makes a detector, because OpenCV does not promise that two threads can share
+        # one.
+        points, rows = cv2.SIFT_create(nfeatures=self.count).detectAndCompute(photo, None)
+        if not points:
+            no_rows = np.empty((0, _DIMENSIONS), np.int8)
+            return Keypoints(np.empty((0, 2), np.float32), no_rows, width, height)
+        xy = cv2.KeyPoint.convert(points)
+        response = np.array([point.response for point in points])
+        angle = np.array([point.angle for point in points])
         best = np.lexsort((angle, xy[:, 0], xy[:, 1], -response))[: self.count]
-        return Keypoints(
-            full_size(xy[best], photo.shape, width, height),
-            quantised(np.sqrt(rows[best])),
-            width,
-            height,
-        )
-
-
-def load_sift(count: int) -> Sift:
-    """Return the extractor."""
-    return Sift(identity("sift", version=1, count=count, long_side=LONG_SIDE, root=True), count)
+        positions = to_full_size(xy[best], photo.shape, width, height)
+        return Keypoints(positions, quantised(np.sqrt(rows[best])), width, height)

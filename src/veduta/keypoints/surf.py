@@ -7,66 +7,84 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from veduta.errors import EncoderUnavailable
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
-from veduta.keypoints.resizing import full_size, grey
+from veduta.keypoints.matching import Matching, RatioMatching
+from veduta.keypoints.working_size import grey_photo, to_full_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Surf", "load_surf"]
+__all__ = ["Surf"]
 
-LONG_SIDE = 640
-THRESHOLD = 0.1  # on the determinant of the Hessian, mahotas' default
-Y, X, SCORE, DESCRIPTOR = 0, 1, 3, 6  # columns of mahotas' points; the descriptor is the rest
-SPARE = 2  # so many times too many are detected: mahotas drops those too near the border
+_MIN_DETERMINANT = 0.1
+"""Of the Hessian matrix: the default of mahotas."""
+
+# The columns of mahotas' points. The descriptor starts at its column and ends with the row.
+_Y, _X, _SCORE, _DESCRIPTOR = 0, 1, 3, 6
+
+_DETECTION_FACTOR = 2
+"""Twice as many points are detected, because mahotas drops those that are near the border."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surf:
-    """SURF and its settings. Descriptors: 64 × int8."""
+    """SURF and its settings. Descriptors are 64 × int8."""
+
+    name: ClassVar[str] = "surf"
+    long_side: ClassVar[int] = 640
+    matching: ClassVar[Matching] = RatioMatching(max_ratio=0.85)
+    # A fit on labelled photos gave the geometry nearly no weight: wrong pairs have about as many
+    # consistent matches as right pairs. So hits with these keypoints have no probability.
+    calibration: ClassVar[str | None] = None
 
     identity: str
     count: int
-    name: str = "surf"
-    long_side: int = LONG_SIDE
 
-    def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
-        """Return at most `count` keypoints, strongest blob first.
+    @classmethod
+    def load(cls, count: int, threads: int) -> Self:
+        """Return the extractor.
 
         Args:
-            pixels: (H, W, 3) RGB, upright, maybe scaled down at decode.
-            width, height: of the upright photo at its full size, in pixels.
+            count: the largest number of keypoints of a photo.
+            threads: not used. mahotas uses one thread.
+
+        Raises:
+            EncoderUnavailable: mahotas is not installed.
+        """
+        del threads
+        if find_spec("mahotas") is None:
+            raise EncoderUnavailable("the keypoints 'surf' need mahotas: pip install mahotas")
+        settings = {"count": count, "long_side": cls.long_side, "threshold": _MIN_DETERMINANT}
+        return cls(identity("surf", version=1, **settings), count)
+
+    def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
+        """Return the keypoints of one photo, strongest blob first.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB, upright. It may have been decoded at a reduced size.
+            width: of the upright photo at its full size, in pixels.
+            height: of the upright photo at its full size, in pixels.
         """
         from mahotas.features import surf
 
-        photo = grey(pixels, self.long_side)
+        photo = grey_photo(pixels, self.long_side)
         sums = surf.integral(photo)
         points = surf.interest_points(
-            sums, threshold=THRESHOLD, max_points=SPARE * self.count, is_integral=True
+            sums,
+            threshold=_MIN_DETERMINANT,
+            max_points=_DETECTION_FACTOR * self.count,
+            is_integral=True,
         )
         # mahotas adds the step from the strongest pixel to the peak between pixels with the wrong
-        # sign: turned round, a quarter more of the matches lie within one pixel.
+        # sign. With the right sign a quarter more of the matches lie within one pixel.
         points[:, :2] = 2 * np.rint(points[:, :2]) - points[:, :2]
         points = surf.descriptors(sums, points, is_integral=True)
-        points = points[np.argsort(-points[:, SCORE], kind="stable")][: self.count]
-        xy = full_size(points[:, [X, Y]], photo.shape, width, height)
-        return Keypoints(xy, quantised(points[:, DESCRIPTOR:]), width, height)
-
-
-def load_surf(count: int) -> Surf:
-    """Return the extractor.
-
-    Raises:
-        EncoderUnavailable: mahotas is not installed.
-    """
-    if find_spec("mahotas") is None:
-        raise EncoderUnavailable("the keypoints 'surf' need mahotas: pip install mahotas")
-    return Surf(
-        identity("surf", version=1, count=count, long_side=LONG_SIDE, threshold=THRESHOLD), count
-    )
+        points = points[np.argsort(-points[:, _SCORE], kind="stable")][: self.count]
+        xy = to_full_size(points[:, [_X, _Y]], photo.shape, width, height)
+        return Keypoints(xy, quantised(points[:, _DESCRIPTOR:]), width, height)

@@ -1,12 +1,13 @@
-"""Do two photos show the same rigid thing? Matches that agree on one geometric model say so.
+"""Do two photos show the same rigid thing? They do if enough matches agree on one geometric model.
 
-A homography is tried first: it explains a plane, or anything seen from afar. Where clearly more
-matches agree on a fundamental matrix (the thing has depth and the camera moved) that is taken.
-Both are estimated by PoseLib's LO-RANSAC (V. Larsson and contributors, PoseLib: minimal solvers
+A homography is tried first. It explains a plane, and anything that is seen from far away. If
+clearly more matches agree on a fundamental matrix, which also explains depth, that is taken. Both
+models are estimated by PoseLib's LO-RANSAC (V. Larsson and contributors, PoseLib: minimal solvers
 for camera pose estimation, 2020; K. Lebeda, J. Matas, O. Chum, Fixing the locally optimized
 RANSAC, BMVC 2012) with a fixed seed.
 
-All lengths in here are shares of a photo's longer side, so a photo and its reduction behave alike.
+Positions are scaled so that the longer side of each photo is 640. So a photo and its reduction give
+the same result.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veduta.keypoints.local_consistency import agreeing
-from veduta.keypoints.matching import LEAST, mutual
-from veduta.keypoints.shared_overlays import covered, only_a_mark
+from veduta.keypoints.local_consistency import locally_consistent_matches
+from veduta.keypoints.shared_overlays import covered_area, only_an_overlay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,270 +28,292 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.keypoints.features import Keypoints
+    from veduta.keypoints.matching import Matching
 
-__all__ = ["Verification", "verify", "verify_many"]
+    Points = NDArray[np.float64]
 
-ENOUGH = 20
-"""Inliers of a homography from which on two photos count as the same: XFeat keypoints of different
+__all__ = ["MIN_FUNDAMENTAL_GAIN", "MIN_INLIERS", "Verification", "verify", "verify_many"]
+
+MIN_INLIERS = 20
+"""The number of inliers of a homography that verifies two photos. XFeat keypoints of different
 buildings of one style reach 17 (`benchmarks.verification`)."""
-CLEARLY_MORE = 10
-"""How many more matches a fundamental matrix has to explain, since it leaves a point a whole line
-on which to agree by chance."""
 
-_SIDE = 640.0  # the longer side to which positions are scaled, for PoseLib's numerics
-_NEAR = _SIDE / 80  # an inlier of a homography is as near as this in both photos
-_NEAR_LINE = _SIDE / 256  # an inlier of a fundamental matrix is as near as this to its line
-_ALIKE = 0.6  # the least correlation of positions that agree on a fundamental matrix
-_SHRINK = 10.0  # a homography does not change lengths more than this at any inlier
-_GRID = 8  # spread is counted in _GRID × _GRID cells
-_SOME = 8  # fewer inliers are what any two photos have
-_SPOT = 0.01  # inliers within less of both photos are one detail
-_STAMP = 0.10  # inliers within less of both photos, at the same place of both, may be a stamp
-_SAME_PLACE = 0.05  # of width and height
+MIN_FUNDAMENTAL_GAIN = 10
+"""How many more matches a fundamental matrix must explain than a homography. It allows a point
+anywhere on a line, so more matches agree with it by chance."""
+
+_SCALED_SIDE = 640.0
+"""The longer side of a photo after scaling. PoseLib is numerically stable at this size."""
+
+_MAX_HOMOGRAPHY_ERROR = _SCALED_SIDE / 80
+"""The largest distance of an inlier from its place by a homography, in both photos."""
+
+_MAX_LINE_ERROR = _SCALED_SIDE / 256
+"""The largest distance of an inlier from its epipolar line."""
+
+_MIN_RANSAC_MATCHES = 8
+"""Any two photos have fewer matches than this that agree on some homography."""
+
+_MAX_SCALE_CHANGE = 10.0
+"""The largest change of lengths by a homography at an inlier."""
+
+_MIN_POSITION_CORRELATION = 0.6
+"""The smallest canonical correlation of positions that agree on a fundamental matrix."""
+
+_DETAIL_AREA = 0.01
+"""Inliers that cover less than this share of both photos are one detail."""
+
+_STAMP_AREA = 0.10
+_STAMP_SHIFT = 0.05
+"""Inliers that cover less than `_STAMP_AREA` of both photos, and whose middle moves by less than
+this share of the width and height, may be a stamp."""
+
+_GRID_CELLS = 8
+"""The grid on which the coverage of inliers is counted has 8 × 8 cells."""
+
+_HOMOGRAPHY_ITERATIONS = 1000
+_FUNDAMENTAL_ITERATIONS = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verification:
-    """What the geometry says of two photos."""
+    """What the geometry says about two photos.
+
+    Attributes:
+        model: "homography" or "fundamental". None: the photos are not verified.
+        matrix: (3, 3) float64, for pixels of the full-size photos. A homography maps pixels of the
+            query to pixels of the other photo. A fundamental matrix F fulfils
+            x_otherᵀ F x_query = 0. None without a model.
+        inliers: (k, 2) index pairs into the two Keypoints: the matches that agree on the model. If
+            the photos are not verified: those that agree on the best homography, which are too few
+            to mean much.
+        matches: the number of matches.
+        consistent_matches: how many matches move as the matches around them do, see
+            `keypoints.local_consistency`. This counts things that keep their shape locally, even
+            if one model does not explain all of the photo. Matches of an overlay that both photos
+            carry (`keypoints.shared_overlays`) do not count.
+        inlier_coverage: of the cells of an 8 × 8 grid that hold keypoints, the share that holds
+            inliers, in [0, 1]. It is the smaller share of the two photos.
+    """
 
     model: str | None
-    """ "homography" or "fundamental"; None: not verified."""
     matrix: NDArray[np.float64] | None
-    """(3, 3). Homography: query pixels → gallery pixels. Fundamental: x_galleryᵀ F x_query = 0."""
     inliers: NDArray[np.intp]
-    """(k, 2) index pairs into the two Keypoints: the matches that agree. When nothing is verified,
-    those that agree on the best homography: too few to mean much, yet more than none."""
     matches: int
-    """How many matches there were to agree."""
-    agreeing: int
-    """How many of the matches move as the matches around them do, see `keypoints.agreement`: of any
-    thing that keeps its shape locally, whether one model explains all of it or not. The matches of
-    a mark that both photos bear, see `keypoints.marks`, do not count."""
-    spread: float
-    """In [0, 1]: of the cells of an 8 × 8 grid that hold keypoints, the share that holds inliers;
-    the smaller of the two photos."""
+    consistent_matches: int
+    inlier_coverage: float
 
     @property
     def support(self) -> int:
-        """The inliers as evidence, the same measure for both models.
+        """The number of inliers, made comparable between the models.
 
-        A homography's count as they are, a fundamental matrix's less what it takes by chance.
+        From the inliers of a fundamental matrix those that agree by chance are subtracted.
         """
-        return len(self.inliers) - (CLEARLY_MORE if self.model == "fundamental" else 0)
+        return len(self.inliers) - (MIN_FUNDAMENTAL_GAIN if self.model == "fundamental" else 0)
 
 
 def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Verification:
     """Look for the model on which most of `matches` agree.
 
+    Inliers on one line, or within one detail, support no model. Nor do inliers of an overlay that
+    both photos carry (`keypoints.shared_overlays`), or inliers within a small part of both photos
+    at the same place of both, such as a watermark or a caption. In this case a second homography is
+    estimated from the other matches.
+
     Args:
         query: the keypoints of one photo.
-        other: those of the other.
-        matches: (m, 2) index pairs, as from `mutual`.
-
-    Inliers on one line, or within one detail, support no model. Nor do those of a mark that was put
-    on both photos (`keypoints.marks`), or that lie within a small part of both and at the same
-    place of both, as a watermark or a frame's caption would; the other matches are then asked
-    again.
+        other: the keypoints of the other photo.
+        matches: (m, 2) index pairs, from `Matching.pairs`.
     """
-    a = _scaled(query)[matches[:, 0]]
-    b = _scaled(other)[matches[:, 1]]
-    left = kept = np.arange(len(matches))
-    genuine = np.ones(len(matches), bool)
-    matrix = None
+    a = _scaled_positions(query)[matches[:, 0]]
+    b = _scaled_positions(other)[matches[:, 1]]
+    left = inliers = np.arange(len(matches))
+    not_overlay = np.ones(len(matches), bool)
+    homography = None
     for _ in range(2):
-        matrix, agree = _homography(a[left], b[left])
-        kept = _distinct(a, b, left[agree])
-        if len(kept) < _SOME:
+        homography, agree = _estimate_homography(a[left], b[left])
+        inliers = _distinct_positions(a, b, left[agree])
+        if len(inliers) < _MIN_RANSAC_MATCHES:
             break
-        if only_a_mark(query, other, matches[left], matches[kept]):
-            genuine[left[agree]] = False
-        elif _trustworthy(query, other, a[kept], b[kept]):
+        if only_an_overlay(query, other, matches[left], matches[inliers]):
+            not_overlay[left[agree]] = False
+        elif _is_trustworthy(query, other, a[inliers], b[inliers]):
             break
         left = left[~agree]
-        kept = kept[:0]
+        inliers = inliers[:0]
 
     model: str | None = None
-    if matrix is not None and len(kept) >= ENOUGH:
-        model, matrix = "homography", _in_pixels(matrix, query, other)
-    else:
-        matrix = None
-    if len(left) >= max(ENOUGH, len(kept)) + CLEARLY_MORE:
-        fundamental, agree = _fundamental(a[left], b[left])
-        through = _distinct(a, b, left[agree])
+    matrix = None
+    if homography is not None and len(inliers) >= MIN_INLIERS:
+        model, matrix = "homography", _homography_in_pixels(homography, query, other)
+    min_fundamental_inliers = max(MIN_INLIERS, len(inliers)) + MIN_FUNDAMENTAL_GAIN
+    if len(left) >= min_fundamental_inliers:
+        fundamental, agree = _estimate_fundamental(a[left], b[left])
+        candidates = _distinct_positions(a, b, left[agree])
         if (
-            len(through) >= max(ENOUGH, len(kept)) + CLEARLY_MORE
-            and _trustworthy(query, other, a[through], b[through])
-            and _alike(a[through], b[through])
-            and not only_a_mark(query, other, matches[left], matches[through])
+            len(candidates) >= min_fundamental_inliers
+            and _is_trustworthy(query, other, a[candidates], b[candidates])
+            and _similarly_arranged(a[candidates], b[candidates])
+            and not only_an_overlay(query, other, matches[left], matches[candidates])
         ):
-            model, kept = "fundamental", through
-            matrix = _lines_in_pixels(fundamental, query, other)
+            model, inliers = "fundamental", candidates
+            matrix = _fundamental_in_pixels(fundamental, query, other)
 
-    spread = min(_spread(query, matches[kept, 0]), _spread(other, matches[kept, 1]))
-    moving = agreeing(a[genuine], b[genuine])
-    return Verification(model, matrix, matches[kept], len(matches), moving, spread)
+    coverage = min(
+        _coverage(query, matches[inliers, 0]),
+        _coverage(other, matches[inliers, 1]),
+    )
+    consistent = locally_consistent_matches(a[not_overlay], b[not_overlay])
+    return Verification(model, matrix, matches[inliers], len(matches), consistent, coverage)
 
 
 def verify_many(
     query: Keypoints,
     others: Sequence[Keypoints],
+    matching: Matching,
     *,
-    least: float = LEAST,
     threads: int | None = None,
 ) -> list[Verification]:
     """Match and verify one query against many photos.
 
     Args:
         query: the keypoints of the query.
-        others: those of the photos, with descriptors of the same kind.
-        least: as in `mutual`.
-        threads: how many photos at once; None: one a core.
+        others: the keypoints of the photos, of the same kind.
+        matching: how keypoints of this kind are matched, see `Extractor.matching`.
+        threads: how many photos are verified at the same time. None: one for each core.
 
     Returns:
-        One for each of `others`, in their order; the same whatever `threads` is.
+        One for each of `others`, in their order. The result does not depend on `threads`.
     """
 
-    def one(other: Keypoints) -> Verification:
-        return verify(query, other, mutual(query, other, least=least))
+    def verify_one(other: Keypoints) -> Verification:
+        return verify(query, other, matching.pairs(query, other))
 
     threads = min(threads or os.cpu_count() or 1, len(others))
     if threads <= 1:
-        return [one(other) for other in others]
+        return [verify_one(other) for other in others]
     with ThreadPoolExecutor(threads, thread_name_prefix="veduta-verify") as pool:
-        return list(pool.map(one, others))
+        return list(pool.map(verify_one, others))
 
 
-def _scaled(keypoints: Keypoints) -> NDArray[np.float64]:
-    scaled: NDArray[np.float64] = keypoints.xy.astype(np.float64)
-    scaled *= _SIDE / max(keypoints.width, keypoints.height)
+def _scaled_positions(keypoints: Keypoints) -> Points:
+    scaled: Points = keypoints.xy.astype(np.float64)
+    scaled *= _SCALED_SIDE / max(keypoints.width, keypoints.height)
     return scaled
 
 
-def _homography(
-    a: NDArray[np.float64], b: NDArray[np.float64]
-) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
-    """Return the homography a → b and which pairs agree: (m,) bool."""
-    nobody = np.zeros(len(a), bool)
-    if len(a) < _SOME:
-        return None, nobody
+def _estimate_homography(a: Points, b: Points) -> tuple[Points | None, NDArray[np.bool_]]:
+    """Return the homography a → b, and which pairs agree with it, (m,) bool."""
+    none_agree = np.zeros(len(a), bool)
+    if len(a) < _MIN_RANSAC_MATCHES:
+        return None, none_agree
     import poselib
 
-    options = {"max_reproj_error": _NEAR, **_budget(1000)}
+    options = {"max_reproj_error": _MAX_HOMOGRAPHY_ERROR, **_iterations(_HOMOGRAPHY_ITERATIONS)}
     matrix, _ = poselib.estimate_homography(a, b, options, {})
     matrix = np.asarray(matrix, np.float64)
-    # PoseLib returns NaN when it found none.
+    # PoseLib returns NaN when it found no homography.
     determinant = float(np.linalg.det(matrix)) if np.isfinite(matrix).all() else 0.0
     if determinant == 0:
-        return None, nobody
+        return None, none_agree
     with np.errstate(all="ignore"):
-        there, depth = _through(matrix, a)
-        back, _ = _through(np.linalg.inv(matrix), b)
-        # The determinant of the derivative at each point. Where it is negative the point is seen
-        # mirrored or lies beyond the horizon.
-        area = determinant / depth**3
-        agree = (np.hypot(*(there - b).T) <= _NEAR) & (np.hypot(*(back - a).T) <= _NEAR)
-        agree &= (area > _SHRINK**-2) & (area < _SHRINK**2)
+        mapped, depth = _mapped(matrix, a)
+        mapped_back, _ = _mapped(np.linalg.inv(matrix), b)
+        # The determinant of the derivative at each point. A negative one means that the point is
+        # mirrored or beyond the horizon.
+        area_change = determinant / depth**3
+        agree = (np.hypot(*(mapped - b).T) <= _MAX_HOMOGRAPHY_ERROR) & (
+            np.hypot(*(mapped_back - a).T) <= _MAX_HOMOGRAPHY_ERROR
+        )
+        agree &= (area_change > _MAX_SCALE_CHANGE**-2) & (area_change < _MAX_SCALE_CHANGE**2)
     return matrix, agree
 
 
-def _fundamental(
-    a: NDArray[np.float64], b: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _estimate_fundamental(a: Points, b: Points) -> tuple[Points, NDArray[np.bool_]]:
+    """Return the fundamental matrix of two photos, and which pairs agree with it, (m,) bool."""
     import poselib
 
-    options = {"max_epipolar_error": _NEAR_LINE, **_budget(300)}
-    matrix, found = poselib.estimate_fundamental(a, b, options, {})
+    options = {"max_epipolar_error": _MAX_LINE_ERROR, **_iterations(_FUNDAMENTAL_ITERATIONS)}
+    matrix, details = poselib.estimate_fundamental(a, b, options, {})
     matrix = np.asarray(matrix, np.float64)
-    return matrix, np.asarray(found["inliers"], bool) & np.isfinite(matrix).all()
+    return matrix, np.asarray(details["inliers"], bool) & np.isfinite(matrix).all()
 
 
-def _budget(iterations: int) -> dict[str, Any]:
-    return {
-        "max_iterations": iterations,
-        "min_iterations": iterations // 10,
-        "success_prob": 0.999,
-    }
+def _iterations(maximum: int) -> dict[str, Any]:
+    return {"max_iterations": maximum, "min_iterations": maximum // 10, "success_prob": 0.999}
 
 
-def _through(
-    matrix: NDArray[np.float64], points: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _mapped(matrix: Points, points: Points) -> tuple[Points, Points]:
     """Map points (m, 2) by a homography; return them and their homogeneous scale (m,)."""
     mapped = points @ matrix[:, :2].T + matrix[:, 2]
     return mapped[:, :2] / mapped[:, 2:], mapped[:, 2]
 
 
-def _distinct(
-    a: NDArray[np.float64], b: NDArray[np.float64], rows: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """Keep one of the pairs that share a place: SIFT gives one point several directions."""
+def _distinct_positions(a: Points, b: Points, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Keep one of the pairs that share a position. SIFT gives one point several directions."""
     for points in (a, b):
-        cells = np.floor(points[rows] * (2 / _NEAR)).astype(np.int64)
+        cells = np.floor(points[rows] * (2 / _MAX_HOMOGRAPHY_ERROR)).astype(np.int64)
         _, first = np.unique(cells[:, 0] * 4096 + cells[:, 1], return_index=True)
         rows = rows[np.sort(first)]
     return rows
 
 
-def _trustworthy(
-    query: Keypoints, other: Keypoints, a: NDArray[np.float64], b: NDArray[np.float64]
-) -> bool:
-    """Whether inliers at `a` and `b` are no line, no single detail, and no stamp."""
-    shares, middles = [], []
+def _is_trustworthy(query: Keypoints, other: Keypoints, a: Points, b: Points) -> bool:
+    """Return whether inliers at `a` and `b` are more than a line, a single detail or a stamp."""
+    areas, middles = [], []
     for keypoints, points in ((query, a), (other, b)):
-        if np.linalg.eigvalsh(np.cov(points.T))[0] < _NEAR**2:
+        if np.linalg.eigvalsh(np.cov(points.T))[0] < _MAX_HOMOGRAPHY_ERROR**2:
             return False
         size = np.array([keypoints.width, keypoints.height])
-        within = np.sort(points / (size * (_SIDE / size.max())), axis=0)
-        shares.append(covered(within))
-        middles.append(within[len(within) // 2])
-    # A detail that fills the other photo is a close-up of it, and welcome.
-    if max(shares) < _SPOT:
+        shares = np.sort(points / (size * (_SCALED_SIDE / size.max())), axis=0)
+        areas.append(covered_area(shares))
+        middles.append(shares[len(shares) // 2])
+    # The larger area counts: a detail that fills the other photo is a close-up.
+    if max(areas) < _DETAIL_AREA:
         return False
-    moved = float(np.abs(middles[0] - middles[1]).max())
-    return not (max(shares) < _STAMP and moved < _SAME_PLACE)
+    shift = float(np.abs(middles[0] - middles[1]).max())
+    return not (max(areas) < _STAMP_AREA and shift < _STAMP_SHIFT)
 
 
-def _alike(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Whether two arrangements of points resemble each other in every direction.
+def _similarly_arranged(a: Points, b: Points) -> bool:
+    """Return whether two arrangements of points resemble each other in every direction.
 
-    A fundamental matrix with level lines agrees with anything that kept its height in the photo,
-    wherever it went sideways: a mirrored photo, windows along a façade. The smaller canonical
-    correlation of the positions tells.
+    A fundamental matrix with horizontal lines agrees with anything that keeps its height in the
+    photo and moves sideways: a mirrored photo, or the windows along a façade. The smaller canonical
+    correlation of the positions is low in such cases.
     """
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     correlations = np.linalg.svd(np.linalg.qr(a)[0].T @ np.linalg.qr(b)[0], compute_uv=False)
-    return bool(correlations.min() > _ALIKE and np.linalg.det(a.T @ b) > 0)
+    not_mirrored = np.linalg.det(a.T @ b) > 0
+    return bool(correlations.min() > _MIN_POSITION_CORRELATION and not_mirrored)
 
 
-def _spread(keypoints: Keypoints, chosen: NDArray[np.intp]) -> float:
-    if len(chosen) == 0:
+def _coverage(keypoints: Keypoints, rows: NDArray[np.intp]) -> float:
+    """Return the share of the grid cells with keypoints in which the keypoints `rows` are."""
+    if len(rows) == 0:
         return 0.0
     size = np.array([keypoints.width, keypoints.height], np.float32)
-    places = np.clip(keypoints.xy / size * _GRID, 0, _GRID - 1).astype(np.intp)
-    cells = places[:, 0] * _GRID + places[:, 1]
-    held = np.bincount(cells, minlength=_GRID**2) > 0
-    covered = np.bincount(cells[chosen], minlength=_GRID**2) > 0
-    return float(covered.sum() / held.sum())
+    cells = np.clip(keypoints.xy / size * _GRID_CELLS, 0, _GRID_CELLS - 1).astype(np.intp)
+    cells = cells[:, 0] * _GRID_CELLS + cells[:, 1]
+    occupied = np.bincount(cells, minlength=_GRID_CELLS**2) > 0
+    covered = np.bincount(cells[rows], minlength=_GRID_CELLS**2) > 0
+    return float(covered.sum() / occupied.sum())
 
 
-def _in_pixels(
-    homography: NDArray[np.float64], query: Keypoints, other: Keypoints
-) -> NDArray[np.float64]:
+def _homography_in_pixels(homography: Points, query: Keypoints, other: Keypoints) -> Points:
     """Return the homography for pixels of the full-size photos instead of scaled positions."""
-    whole = np.linalg.inv(_scaling(other)) @ homography @ _scaling(query)
-    scaled: NDArray[np.float64] = whole / (whole[2, 2] or 1.0)
-    return scaled
+    matrix = np.linalg.inv(_scaling_matrix(other)) @ homography @ _scaling_matrix(query)
+    normalised: Points = matrix / (matrix[2, 2] or 1.0)
+    return normalised
 
 
-def _lines_in_pixels(
-    fundamental: NDArray[np.float64], query: Keypoints, other: Keypoints
-) -> NDArray[np.float64]:
+def _fundamental_in_pixels(fundamental: Points, query: Keypoints, other: Keypoints) -> Points:
     """Return the fundamental matrix, of length 1, for pixels of the full-size photos."""
-    whole = _scaling(other) @ fundamental @ _scaling(query)
-    scaled: NDArray[np.float64] = whole / np.linalg.norm(whole)
-    return scaled
+    matrix = _scaling_matrix(other) @ fundamental @ _scaling_matrix(query)
+    normalised: Points = matrix / np.linalg.norm(matrix)
+    return normalised
 
 
-def _scaling(keypoints: Keypoints) -> NDArray[np.float64]:
-    scale = _SIDE / max(keypoints.width, keypoints.height)
+def _scaling_matrix(keypoints: Keypoints) -> Points:
+    scale = _SCALED_SIDE / max(keypoints.width, keypoints.height)
     return np.diag([scale, scale, 1.0])

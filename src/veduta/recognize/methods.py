@@ -79,12 +79,12 @@ def evidence(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
     candidates = np.union1d(
         _likeliest(query.linear_scores), of_first_hits[of_first_hits != UNLABELLED]
     ).astype(np.intp)
-    probabilities = np.clip(ranking.probabilities, 1e-13, 1 - 1e-13)
+    probabilities = np.clip(ranking.scores, 1e-13, 1 - 1e-13)
     log_odds = np.log(probabilities / (1 - probabilities))
     log_odds = np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
-    agreeing = np.array(
+    consistent_matches = np.array(
         [
-            pair.verification.agreeing if (pair := ranking.geometry.get(row)) else 0
+            pair.verification.consistent_matches if (pair := ranking.geometry.get(row)) else 0
             for row in ranking.rows.tolist()
         ],
         np.float64,
@@ -93,7 +93,7 @@ def evidence(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
         (
             query.linear_scores[class_id],
             log_odds[class_ids == class_id].max(initial=_ABSENT_LOG_ODDS),
-            np.log1p(agreeing[class_ids == class_id].max(initial=0)),
+            np.log1p(consistent_matches[class_ids == class_id].max(initial=0)),
         )
         for class_id in candidates.tolist()
     ]
@@ -206,7 +206,7 @@ def _nearest(labelled: LabelledGallery, query: RecognitionQuery) -> Ranking:
     rows, similarities = exact.nearest(
         labelled.gallery.snapshot, query.descriptor, VERIFIED_PHOTOS, included
     )
-    return Ranking(rows, similarities, similarities, weighed=False)
+    return Ranking(rows, similarities, similarities, score_kind="similarity")
 
 
 def _reranked(labelled: LabelledGallery, query: RecognitionQuery) -> Ranking:

@@ -7,8 +7,13 @@ from numpy.typing import NDArray
 
 from veduta.index import Snapshot, Table
 
-_CELLS = 20  # k-means cells searched
-_REFINED = 10  # candidates a hit that are scored again from the stored descriptors
+__all__ = ["nearest"]
+
+_SEARCHED_CELLS = 20
+"""How many of the k-means cells of the index are searched."""
+
+_REFINE_FACTOR = 10
+"""So many candidates for each hit are scored again from the stored descriptors."""
 
 
 def nearest(
@@ -19,19 +24,20 @@ def nearest(
     Args:
         table: an open table with an approximate index.
         snapshot: of the same version.
-        query: (d,) float32, unit length.
-        k: how many.
+        query: (d,) float32, of length one.
+        k: how many rows.
 
     Returns:
-        rows of the snapshot and similarities (m,) float32, best first; the similarities are those
-        of the stored descriptors, only the choice of rows is approximate.
+        Rows of the snapshot (m,) and similarities (m,) float32, best first. The similarities are
+        those of the stored descriptors. Only the choice of rows is approximate.
     """
-    found = table.nearest(query, k, ["id"], cells=_CELLS, refine=_REFINED)
-    similarities = np.array([1 - row["_distance"] for row in found], np.float32)
-    ids = np.array([row["id"] for row in found], np.int64)
-    known = snapshot.rows["id"].to_numpy()[: snapshot.photos]
-    rows = np.flatnonzero(np.isin(known, ids))
+    results = table.nearest(query, k, ["id"], cells=_SEARCHED_CELLS, refine=_REFINE_FACTOR)
+    similarities = np.array([1 - row["_distance"] for row in results], np.float32)
+    ids = np.array([row["id"] for row in results], np.int64)
+    # Rows that were added after the snapshot are left out.
+    snapshot_ids = snapshot.rows["id"].to_numpy()[: snapshot.photos]
+    rows = np.flatnonzero(np.isin(snapshot_ids, ids))
     by_id = np.argsort(ids)
-    similarities = similarities[by_id[np.searchsorted(ids, known[rows], sorter=by_id)]]
+    similarities = similarities[by_id[np.searchsorted(ids, snapshot_ids[rows], sorter=by_id)]]
     order = np.lexsort((rows, -similarities))
     return rows[order], similarities[order]

@@ -1,8 +1,8 @@
 """How near each photo of the collection is to the best hit, through photos that show the same.
 
-Diffusion on the neighbour graph (Zhou et al., Ranking on data manifolds, NIPS 2003; Donoser and
-Bischof, CVPR 2013) from one photo: the best hit. More seeds would rank by more evidence, but each
-wrong one pulls its own neighbourhood up.
+This is diffusion on the neighbour graph (Zhou et al., Ranking on data manifolds, NIPS 2003; Donoser
+and Bischof, CVPR 2013) from one photo, the best hit. More starting points would be more evidence,
+but each wrong one raises its own neighbours.
 """
 
 from __future__ import annotations
@@ -14,87 +14,96 @@ from numpy.typing import NDArray
 
 from veduta.index.graph import Graph
 
+__all__ = ["DAMPING", "nearness"]
+
 DAMPING = 0.9
-_LARGEST = 4096  # photos; what is farther from the seed gets nothing worth the time
-_TOLERANCE = 1e-4  # of the residual, relative
-_MOST_STEPS = 100
+"""The share of the nearness that a photo passes on to its neighbours."""
+
+_MAX_PHOTOS = 4096
+"""Photos that are farther away from the best hit receive too little to be worth the time."""
+
+_TOLERANCE = 1e-4
+"""The length of the residual at which the iteration ends."""
+
+_MAX_STEPS = 100
 
 
 def nearness(
     graph: Graph, seed: int, *, without: Sequence[int] = ()
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the photos that the seed reaches and their nearness to it, the nearest's being 1.
+    """Return the photos that can be reached from the seed, and their nearness to it.
 
-    Solves (I - 0.9 W) f = e for the normalised weights W, on the links around the seed.
+    Solves (I - 0.9 W) f = e for the normalised weights W on the links around the seed.
 
     Args:
         graph: of the collection.
         seed: the row to start from.
-        without: rows that are taken as not being there: the query's own.
+        without: rows that are ignored as if they were not in the graph: the query's own.
 
     Returns:
-        rows (m,) in ascending order, with the seed, and nearness (m,) in (0, 1].
+        Rows (m,) in ascending order, with the seed, and their nearness (m,) in (0, 1]. The nearest
+        one has 1.
     """
-    rows = _around(graph, seed, without)
-    here, there, weights = _links(graph, rows)
-    start = (rows == seed).astype(np.float64)
+    rows = _rows_around(graph, seed, without)
+    starts, ends, weights = _links_among(graph, rows)
+    is_seed = (rows == seed).astype(np.float64)
 
-    def step(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        spread = np.bincount(here, weights * values[there], minlength=len(rows))
-        result: NDArray[np.float64] = values - DAMPING * spread
-        return result
+    def multiply(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        passed_on = np.bincount(starts, weights * values[ends], minlength=len(rows))
+        product: NDArray[np.float64] = values - DAMPING * passed_on
+        return product
 
-    # Conjugate gradients: the matrix is symmetric and its eigenvalues lie in (0.1, 1.9).
-    found = np.zeros(len(rows))
-    residual = start.copy()
+    # Conjugate gradients: the matrix is symmetric and its eigenvalues are in (0.1, 1.9).
+    solution = np.zeros(len(rows))
+    residual = is_seed.copy()
     direction = residual.copy()
     power = residual @ residual
-    for _ in range(_MOST_STEPS):
-        moved = step(direction)
-        length = power / (direction @ moved)
-        found += length * direction
-        residual -= length * moved
-        after = residual @ residual
-        if after < _TOLERANCE**2:
+    for _ in range(_MAX_STEPS):
+        product = multiply(direction)
+        step = power / (direction @ product)
+        solution += step * direction
+        residual -= step * product
+        new_power = residual @ residual
+        if new_power < _TOLERANCE**2:
             break
-        direction = residual + after / power * direction
-        power = after
-    found = np.maximum(found, 0)
-    reached = found > 0
-    return rows[reached], found[reached] / found.max()
+        direction = residual + new_power / power * direction
+        power = new_power
+    solution = np.maximum(solution, 0)
+    reached = solution > 0
+    return rows[reached], solution[reached] / solution.max()
 
 
-def _around(graph: Graph, seed: int, without: Sequence[int]) -> NDArray[np.intp]:
-    """Return the rows near the seed, whole rings of them, in ascending order."""
+def _rows_around(graph: Graph, seed: int, without: Sequence[int]) -> NDArray[np.intp]:
+    """Return the rows near the seed in ascending order: all rows up to a number of links."""
     n = len(graph.starts) - 1
     taken = np.zeros(n, np.bool_)
     taken[list(without)] = True
     taken[seed] = True
     ring = np.array([seed])
-    rows = [ring]
+    rings = [ring]
     count = 1
     while len(ring):
         ends = np.concatenate([graph.ends[graph.starts[r] : graph.starts[r + 1]] for r in ring])
         ring = np.unique(ends)
         ring = ring[~taken[ring]].astype(np.intp)
         count += len(ring)
-        if count > _LARGEST:
+        if count > _MAX_PHOTOS:
             break
         taken[ring] = True
-        rows.append(ring)
-    return np.sort(np.concatenate(rows)).astype(np.intp)
+        rings.append(ring)
+    return np.sort(np.concatenate(rings)).astype(np.intp)
 
 
-def _links(
+def _links_among(
     graph: Graph, rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Return the links among `rows`, both ends by their place in `rows`, and the weights."""
-    starts, stops = graph.starts[rows], graph.starts[rows + 1]
-    counts = stops - starts
-    here = np.repeat(np.arange(len(rows)), counts)
+    """Return the links among `rows`: both ends as positions in `rows`, and the weights."""
+    first, stop = graph.starts[rows], graph.starts[rows + 1]
+    counts = stop - first
+    starts = np.repeat(np.arange(len(rows)), counts)
     offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    at = np.repeat(starts, counts) + offsets
-    ends = graph.ends[at]
-    there = np.searchsorted(rows, ends).clip(max=len(rows) - 1)
-    inside = rows[there] == ends
-    return here[inside], there[inside], graph.weights[at][inside].astype(np.float64)
+    links = np.repeat(first, counts) + offsets
+    end_rows = graph.ends[links]
+    ends = np.searchsorted(rows, end_rows).clip(max=len(rows) - 1)
+    inside = rows[ends] == end_rows
+    return starts[inside], ends[inside], graph.weights[links][inside].astype(np.float64)

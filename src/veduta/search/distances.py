@@ -1,7 +1,7 @@
-"""The distances that the field's reports compare with cosine, over a whole collection.
+"""The distances that reports on image retrieval compare with cosine, over a whole collection.
 
-On descriptors of unit length the Euclidean ranking is the cosine ranking, and correlation differs
-from cosine only by the mean of each descriptor; Manhattan and Chebyshev rank differently.
+On descriptors of length one the Euclidean ranking is the cosine ranking, and correlation differs
+from cosine only by the mean of each descriptor. Manhattan and Chebyshev rank differently.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from veduta.errors import QueryError
 from veduta.search.options import DISTANCES
+
+__all__ = ["distances"]
+
+_BLOCK_ROWS = 4096
 
 Rows = NDArray[np.float32]
 
@@ -40,7 +44,7 @@ def _correlation(rows: Rows, query: Rows) -> Rows:
     return np.asarray(1 - (rows @ query) / np.maximum(lengths, np.finfo(np.float32).tiny))
 
 
-_DISTANCES: dict[str, Callable[[Rows, Rows], Rows]] = {
+_FUNCTIONS: dict[str, Callable[[Rows, Rows], Rows]] = {
     "cosine": _cosine,
     "euclidean": _euclidean,
     "manhattan": _manhattan,
@@ -53,15 +57,15 @@ def distances(
     descriptors: NDArray[np.float16] | NDArray[np.float32],
     query: NDArray[np.float32],
     name: str,
-    rows: int = 4096,
+    block_rows: int = _BLOCK_ROWS,
 ) -> NDArray[np.float32]:
-    """Return the distance of `query` to every row.
+    """Return the distance of a query to every row.
 
     Args:
         descriptors: (n, d).
         query: (d,) float32.
         name: one of `DISTANCES`. `cosine` and `correlation` are one minus the similarity.
-        rows: rows converted to float32 at a time.
+        block_rows: how many rows are converted to float32 at a time.
 
     Returns:
         (n,) float32, smaller is nearer.
@@ -69,11 +73,11 @@ def distances(
     Raises:
         QueryError: no distance has that name.
     """
-    if name not in _DISTANCES:
+    if name not in _FUNCTIONS:
         raise QueryError(f"No distance '{name}'. Choose one of: {', '.join(DISTANCES)}.")
-    distance = _DISTANCES[name]
-    out = np.empty(len(descriptors), np.float32)
-    for start in range(0, len(descriptors), rows):
-        part = slice(start, start + rows)
-        out[part] = distance(descriptors[part].astype(np.float32), query)
-    return out
+    function = _FUNCTIONS[name]
+    result = np.empty(len(descriptors), np.float32)
+    for start in range(0, len(descriptors), block_rows):
+        block = slice(start, start + block_rows)
+        result[block] = function(descriptors[block].astype(np.float32), query)
+    return result

@@ -21,7 +21,7 @@ from veduta.keypoints import Extractor, load_extractor
 from veduta.search import approximate, exact
 from veduta.search.distances import distances
 from veduta.search.filters import allowed_rows
-from veduta.search.hit import Evidence, Hit
+from veduta.search.hit import Evidence, Hit, ScoreKind
 from veduta.search.options import VERIFIED_PHOTOS, SearchOptions
 from veduta.search.query import (
     Box,
@@ -225,6 +225,7 @@ def _hits_by_descriptor(
     allowed: NDArray[np.bool_] | None,
 ) -> list[Hit]:
     snapshot = state.snapshot
+    kind: ScoreKind = "similarity"
     if options.distance == "cosine":
         rows, scores = _nearest(state, descriptor, options.k, allowed, exact_only=options.exact)
         similarities = scores
@@ -234,7 +235,9 @@ def _hits_by_descriptor(
         order = np.lexsort((candidates, far[candidates]))[: options.k]
         rows, scores = candidates[order], -far[candidates[order]]
         similarities = exact.score(snapshot, descriptor, rows)
-    return _hits(snapshot, rows, scores, similarities, [None] * len(rows), options.min_score)
+        kind = "negative distance"
+    evidence = [None] * len(rows)
+    return _hits(snapshot, rows, scores, similarities, evidence, kind, options.min_score)
 
 
 def _nearest(
@@ -253,8 +256,14 @@ def _nearest(
 def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) -> Encoder:
     """Load the encoder that made the descriptors of an index.
 
+    Args:
+        manifest: of the index.
+        threads: processor threads for one call of `encode`.
+        runtime: `"onnxruntime"` (the default) or `"openvino"`.
+
     Raises:
         EncoderMismatch: the encoder of that name is not the one that built the index.
+        EncoderUnavailable: the encoder is not on this machine.
     """
     name = str(manifest.encoder["name"])
     try:
@@ -270,17 +279,23 @@ def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) 
     return encoder
 
 
-def extractor_of(known: dict[str, Any], *, threads: int) -> Extractor:
-    """Load the extractor that made the keypoints of an index, from what its manifest says.
+def extractor_of(keypoints: dict[str, Any], *, threads: int) -> Extractor:
+    """Load the extractor that made the keypoints of an index.
+
+    Args:
+        keypoints: `Manifest.keypoints` of the index.
+        threads: processor threads for one call of `extract`.
 
     Raises:
         EncoderMismatch: the extractor of that name is not the one that built the index.
+        EncoderUnavailable: the extractor is not on this machine.
+        QueryError: this version of Veduta has no extractor of that name.
     """
-    extractor = load_extractor(known["name"], count=known["count"], threads=threads)
-    if extractor.identity != known["identity"]:
+    extractor = load_extractor(keypoints["name"], count=keypoints["count"], threads=threads)
+    if extractor.identity != keypoints["identity"]:
         raise EncoderMismatch(
-            f"The index was built with another version of the keypoints '{known['name']}' "
-            f"({known['identity']}; this Veduta has {extractor.identity}). "
+            f"The index was built with another version of the keypoints '{keypoints['name']}' "
+            f"({keypoints['identity']}; this Veduta has {extractor.identity}). "
             "Index the photos again into another folder."
         )
     return extractor
@@ -294,23 +309,25 @@ def hits_of(
     min_score: float | None = None,
     corner: tuple[int, int] = (0, 0),
 ) -> list[Hit]:
-    """Return the first k photos of a ranking as hits, with their evidence if it was weighed.
+    """Return the first photos of a ranking as hits, with their evidence.
 
     Args:
-        snapshot: what was ranked.
+        snapshot: that was ranked.
         ranking: of its rows.
-        k: how many hits at most.
-        min_score: drop hits below this score.
-        corner: x, y in the query photo of the region that was asked for.
+        k: the largest number of hits.
+        min_score: only hits with at least this score.
+        corner: x, y in the query photo of the region that was searched for.
     """
-    rows, scores = ranking.rows[:k], ranking.probabilities[:k]
+    rows, scores = ranking.rows[:k], ranking.scores[:k]
     evidence: list[Evidence | None] = [None] * len(rows)
-    if ranking.weighed:
+    if ranking.score_kind in ("probability", "evidence"):
+        is_probability = ranking.score_kind == "probability"
         evidence = [
-            Evidence.of(probability, ranking.geometry.get(row), corner)
-            for row, probability in zip(rows.tolist(), scores.tolist(), strict=True)
+            Evidence.of(score if is_probability else None, ranking.geometry.get(row), corner)
+            for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
-    return _hits(snapshot, rows, scores, ranking.similarities[:k], evidence, min_score)
+    similarities = ranking.similarities[:k]
+    return _hits(snapshot, rows, scores, similarities, evidence, ranking.score_kind, min_score)
 
 
 def _hits(
@@ -319,9 +336,10 @@ def _hits(
     scores: NDArray[np.floating[Any]],
     similarities: NDArray[np.float32],
     evidence: Sequence[Evidence | None],
+    score_kind: ScoreKind,
     min_score: float | None,
 ) -> list[Hit]:
-    found = snapshot.rows.select(list(_HIT_COLUMNS)).take(rows).to_pylist()
+    columns = snapshot.rows.select(list(_HIT_COLUMNS)).take(rows).to_pylist()
     return [
         Hit(
             path=os.fsdecode(row["path"]),
@@ -332,8 +350,11 @@ def _hits(
             height=row["height"],
             taken=row["taken"],
             id=row["id"],
-            evidence=seen,
+            evidence=hit_evidence,
+            score_kind=score_kind,
         )
-        for row, score, similarity, seen in zip(found, scores, similarities, evidence, strict=True)
+        for row, score, similarity, hit_evidence in zip(
+            columns, scores, similarities, evidence, strict=True
+        )
         if min_score is None or score >= min_score
     ]

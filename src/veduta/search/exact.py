@@ -1,10 +1,10 @@
-"""The exact nearest descriptors by cosine, reading one byte a dimension.
+"""The exact nearest descriptors by cosine, from one byte for each dimension.
 
-A search of a million photos is bound by memory, so the scan reads int8 codes, a quarter of the
-float32 that most tools read. It stays exact because each row's quantisation error is known: with
-x = s·c + e and q = r + f, |q·x - r·(s·c)| ≤ ‖q‖·‖e‖ + ‖f‖·‖s·c‖. The scan keeps every row whose
-upper bound reaches the k-th best lower bound, and only those are scored again from the stored
-float16 rows.
+A search of a million photos is limited by the memory bandwidth. So the scan reads descriptors
+quantised to int8, a quarter of the float32 that most tools read. The result is exact because the
+quantisation error of each row is known: with x = s·c + e and q = r + f,
+|q·x - r·(s·c)| ≤ ‖q‖·‖e‖ + ‖f‖·‖s·c‖. The scan keeps every row whose upper bound reaches the k-th
+best lower bound. Only those rows are scored again from the stored float16 rows.
 """
 
 from __future__ import annotations
@@ -12,15 +12,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veduta.index import Snapshot
 
-_BLOCK = 8192  # rows scanned at a time by one thread; its scores stay in the cache
-_ROUNDING = 1e-5  # what float32 arithmetic can add to a similarity, amply
-_FEW = 8  # a filter that keeps fewer than one row in so many is scored row by row
+__all__ = ["nearest", "score", "similarities"]
+
+_BLOCK_ROWS = 8192
+"""One thread scans this many rows at a time. Their scores stay in the processor's cache."""
+
+_ROUNDING_ERROR = 1e-5
+"""More than float32 arithmetic can add to a similarity."""
+
+_SCAN_SHARE = 8
+"""If conditions allow fewer than one row in so many, each allowed row is scored without a scan."""
+
+_STREAM_ROWS = 4096
 
 
 def nearest(
@@ -29,39 +39,48 @@ def nearest(
     """Return the rows with the k highest cosine similarities, and the similarities.
 
     Args:
-        snapshot: n unit rows of dimension d.
-        query: (d,) float32, unit length.
-        k: how many; fewer come back when fewer rows are kept.
-        keep: (n,) bool, the rows to consider; None considers all.
+        snapshot: n rows of length one and dimension d.
+        query: (d,) float32, of length one.
+        k: how many rows. The result has fewer if fewer rows are allowed.
+        keep: (n,) bool, the rows that are allowed. None: all.
 
     Returns:
-        rows (m,) and similarities (m,) float32, best first; equal similarities in row order.
+        Rows (m,) and similarities (m,) float32, best first; equal similarities in row order.
     """
     n = snapshot.photos
-    kept = n if keep is None else int(np.count_nonzero(keep))
-    k = min(k, kept)
+    allowed = n if keep is None else int(np.count_nonzero(keep))
+    k = min(k, allowed)
     if k == 0:
         return np.empty(0, np.intp), np.empty(0, np.float32)
-    if keep is not None and kept * _FEW < n:
+    if keep is not None and allowed * _SCAN_SHARE < n:
         candidates = np.flatnonzero(keep)
     else:
         candidates = _scan(snapshot, query, k, keep)
-    similarities = score(snapshot, query, candidates)
-    order = np.lexsort((candidates, -similarities))[:k]
-    return candidates[order], similarities[order]
+    scores = score(snapshot, query, candidates)
+    order = np.lexsort((candidates, -scores))[:k]
+    return candidates[order], scores[order]
 
 
 def score(
     snapshot: Snapshot, query: NDArray[np.float32], rows: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return the cosine similarity of `query` (d,) to each of `rows` (m,), float32."""
-    out = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        part = slice(start, start + _BLOCK)
+    """Return the cosine similarity of a query to some rows.
+
+    Args:
+        snapshot: n rows of length one and dimension d.
+        query: (d,) float32, of length one.
+        rows: (m,) of the snapshot.
+
+    Returns:
+        (m,) float32.
+    """
+    scores = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        part = slice(start, start + _BLOCK_ROWS)
         block = snapshot.take(rows[part]).astype(np.float32)
-        # einsum adds up each row by itself, so a row scores the same in whatever company.
-        out[part] = np.einsum("nd,d->n", block, query)
-    return out
+        # einsum adds up each row by itself. So the score of a row does not depend on other rows.
+        scores[part] = np.einsum("nd,d->n", block, query)
+    return scores
 
 
 def _scan(
@@ -69,19 +88,22 @@ def _scan(
 ) -> NDArray[np.intp]:
     """Return every row that can be among the k best, in row order."""
     scale = float(np.abs(query).max()) / 127 or 1.0
-    codes = np.rint(query / scale).astype(np.int8)
+    quantised = np.rint(query / scale).astype(np.int8)
     length = float(np.linalg.norm(query))
-    lost = float(np.linalg.norm(query - scale * codes))
+    query_error = float(np.linalg.norm(query - scale * quantised))
     n = snapshot.photos
     upper = np.empty(n, np.float32)
 
-    def scan(rows: slice) -> NDArray[np.float32]:
+    def scan_block(rows: slice) -> NDArray[np.float32]:
+        """Fill in the upper bounds of some rows, and return their k best lower bounds."""
         import numkong
 
-        products = np.asarray(numkong.cdist(codes[None], snapshot.quantised[rows], metric="dot"))[0]
+        products = np.asarray(
+            numkong.cdist(quantised[None], snapshot.quantised[rows], metric="dot")
+        )[0]
         errors = snapshot.errors[rows]
         similarity = products * snapshot.scales[rows] * scale
-        bound = errors * length + (1 + errors) * lost + _ROUNDING
+        bound = errors * length + (1 + errors) * query_error + _ROUNDING_ERROR
         upper[rows] = similarity + bound
         lower = similarity - bound
         if keep is not None:
@@ -90,32 +112,35 @@ def _scan(
         best: NDArray[np.float32] = lower if len(lower) <= k else np.partition(lower, -k)[-k:]
         return best.astype(np.float32)
 
-    blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
+    blocks = [slice(start, min(start + _BLOCK_ROWS, n)) for start in range(0, n, _BLOCK_ROWS)]
     if len(blocks) == 1:
-        lowest = scan(blocks[0])
+        lower_bounds = scan_block(blocks[0])
     else:
-        lowest = np.concatenate(list(_threads().map(scan, blocks)))
-    threshold = np.partition(lowest, -k)[-k] if len(lowest) > k else lowest.min()
+        lower_bounds = np.concatenate(list(_threads().map(scan_block, blocks)))
+    enough = len(lower_bounds) > k
+    threshold = np.partition(lower_bounds, -k)[-k] if enough else lower_bounds.min()
     return np.flatnonzero(upper >= threshold)
 
 
-_pool: ThreadPoolExecutor | None = None
-
-
+@cache
 def _threads() -> ThreadPoolExecutor:
-    global _pool  # noqa: PLW0603 - threads are made once, at the first search that needs them
-    if _pool is None:
-        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="veduta-scan")
-    return _pool
+    """Return the threads of all scans. They start with the first scan that needs them."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="veduta-scan")
 
 
 def similarities(
-    snapshot: Snapshot, queries: NDArray[np.float32], rows: int = 4096
+    snapshot: Snapshot, queries: NDArray[np.float32], block_rows: int = _STREAM_ROWS
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Stream the similarities of m queries to all rows: (slice of rows, (m, rows) float32).
+    """Stream the similarities of queries to all rows, as rankings of the whole gallery need them.
 
-    For rankings of the whole gallery, as an evaluation needs them.
+    Args:
+        snapshot: n rows of length one and dimension d.
+        queries: (m, d) float32, of length one.
+        block_rows: how many rows are compared at a time.
+
+    Yields:
+        A slice of rows, and the similarities (m, rows in the slice) float32.
     """
-    for start in range(0, snapshot.photos, rows):
-        part = slice(start, min(start + rows, snapshot.photos))
+    for start in range(0, snapshot.photos, block_rows):
+        part = slice(start, min(start + block_rows, snapshot.photos))
         yield part, queries @ snapshot.descriptors[part].astype(np.float32).T

@@ -1,11 +1,11 @@
-"""One answer of a search."""
+"""A hit of a search, and the evidence for it."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from veduta.keypoints import overlap
 from veduta.search.verdict import verdict_on
@@ -14,28 +14,42 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from veduta.search.reranking import Geometry
+    from veduta.search.reranking import PairGeometry
 
+__all__ = ["Evidence", "Hit", "Polygon", "ScoreKind", "polygon"]
 
 Polygon = tuple[tuple[float, float], ...]
+"""Corners (x, y) in pixels of an upright photo."""
+
+ScoreKind = Literal["probability", "evidence", "similarity", "negative distance"]
+"""What the score of a hit is.
+
+- "probability": that the photo shows what the query shows, in [0, 1].
+- "evidence": a number in [0, 1] that orders the hits and is no probability. A search that verifies
+  keypoints for which no calibration was fitted has such scores.
+- "similarity": the cosine similarity of the descriptors, in [-1, 1].
+- "negative distance": minus the distance of the descriptors.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why a hit is a hit.
+    """Why a photo is a hit.
 
     Attributes:
-        probability: that the photo shows what the query shows, in [0, 1].
-        inliers: matches of keypoints that agree on one geometric model; None if the photo was not
-            verified, being too far down or found without geometry.
-        matches: how many matches there were to agree.
-        model: "homography" or "fundamental"; None: too few agree for the same place or object.
-        spread: [0, 1], how much of the photos the inliers cover.
-        region: corners of what the gallery photo shows of the query, in its pixels, or None.
+        probability: that the photo shows what the query shows, in [0, 1]. None: it is not known,
+            because no calibration was fitted for the keypoints of the index.
+        inliers: how many matches of keypoints agree on one geometric model. None: the photo was not
+            verified, because it is not among the nearest or the search does not use geometry.
+        matches: the number of matches.
+        model: "homography" or "fundamental". None: too few matches agree.
+        spread: the share of the photos that the inliers cover, in [0, 1]
+            (`veduta.keypoints.Verification.inlier_coverage`).
+        region: corners of the region of the gallery photo that the query shows too, or None.
         query_region: the same in the query, in pixels of the whole upright photo.
     """
 
-    probability: float
+    probability: float | None
     inliers: int | None = None
     matches: int | None = None
     model: str | None = None
@@ -51,32 +65,36 @@ class Evidence:
     def as_json(self) -> dict[str, Any]:
         """Return the evidence as JSON types."""
         fields = {"verdict": self.verdict, **asdict(self)}
-        fields["probability"] = round(self.probability, 6)
+        if self.probability is not None:
+            fields["probability"] = round(self.probability, 6)
         if self.spread is not None:
             fields["spread"] = round(self.spread, 3)
         return fields
 
     @classmethod
     def of(
-        cls, probability: float, geometry: Geometry | None, corner: tuple[int, int] = (0, 0)
+        cls,
+        probability: float | None,
+        geometry: PairGeometry | None,
+        corner: tuple[int, int] = (0, 0),
     ) -> Self:
-        """Return the evidence of one hit.
+        """Return the evidence for one hit.
 
         Args:
-            probability: that the hit shows what the query shows.
-            geometry: what the two agree on; None: not looked at.
-            corner: x, y in the query photo of the region whose keypoints `geometry` has.
+            probability: that the hit shows what the query shows. None: it is not known.
+            geometry: of the query and the hit. None: the hit was not verified.
+            corner: x, y in the query photo of the region that was searched for.
         """
         if geometry is None:
             return cls(probability)
-        found = geometry.verification
-        shared = overlap(geometry.query, geometry.found, found)
+        verification = geometry.verification
+        shared = overlap(geometry.query, geometry.other, verification)
         return cls(
             probability=probability,
-            inliers=len(found.inliers),
-            matches=found.matches,
-            model=found.model,
-            spread=found.spread,
+            inliers=len(verification.inliers),
+            matches=verification.matches,
+            model=verification.model,
+            spread=verification.inlier_coverage,
             query_region=polygon(shared[0], corner) if shared else None,
             region=polygon(shared[1]) if shared else None,
         )
@@ -87,17 +105,19 @@ class Hit:
     """A gallery photo that answers a query.
 
     Attributes:
-        path: of the photo; a name that is not UTF-8 holds surrogate escapes, as `os.fsdecode`
-            makes them.
-        score: what the ranking goes by, higher is better: the probability that the photo shows
-            what the query shows, in [0, 1]; without re-ranking the cosine similarity in [-1, 1],
-            or minus the distance when another distance was asked for.
+        path: of the photo. A name that is not UTF-8 has surrogate escapes, as `os.fsdecode` makes
+            them.
+        score: by which the hits are ranked, higher is better. `score_kind` says what it is.
         similarity: cosine similarity of the two descriptors, in [-1, 1].
         label: of the gallery photo, or None.
-        width, height: of the upright photo, pixels.
-        taken: when, if the photo says so.
-        id: the row in the index, for its thumbnail.
-        evidence: what the score rests on; None without re-ranking.
+        width: of the upright photo, in pixels.
+        height: of the upright photo, in pixels.
+        taken: when the photo was taken, if it has a date.
+        id: of the row in the index, for its thumbnail.
+        evidence: what the score is based on. None without re-ranking.
+        score_kind: "probability" after re-ranking, or "evidence" if no calibration was fitted for
+            the keypoints of the index; "similarity" without re-ranking; "negative distance" with
+            another distance than cosine.
     """
 
     path: str
@@ -109,6 +129,7 @@ class Hit:
     taken: datetime | None
     id: int
     evidence: Evidence | None = None
+    score_kind: ScoreKind = "similarity"
 
     def as_json(self) -> dict[str, Any]:
         """Return the hit as JSON types."""
@@ -128,6 +149,11 @@ class Hit:
 
 
 def polygon(corners: NDArray[np.float32], offset: tuple[int, int] = (0, 0)) -> Polygon:
-    """Return corners (p, 2), moved by (x, y) pixels, as plain numbers to a tenth of a pixel."""
+    """Return corners as numbers rounded to a tenth of a pixel.
+
+    Args:
+        corners: (p, 2) in pixels.
+        offset: x, y that is added to each corner.
+    """
     left, top = offset
     return tuple((round(float(x) + left, 1), round(float(y) + top, 1)) for x, y in corners)

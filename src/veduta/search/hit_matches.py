@@ -1,4 +1,4 @@
-"""The picture of a query and a hit with their matching keypoints."""
+"""The picture of a query and a hit with their matches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from veduta import photos
 from veduta.errors import QueryError, readable
-from veduta.keypoints import draw_matches, verify_many
+from veduta.keypoints import draw_matches, verify
 from veduta.search.engine import Engine
 from veduta.search.hit import Hit
 from veduta.search.pair import PICTURE_SIDE
@@ -27,12 +27,12 @@ def draw_hit_matches(
     crop: Box | None = None,
     width: int = 1600,
 ) -> Image.Image:
-    """Draw the query and a hit with the inliers of their geometric model.
+    """Draw the query and a hit with their inliers.
 
     Args:
-        engine: what found the hit.
-        queries: the photos of the query. The one with the most agreeing matches is drawn; the
-            evidence of the hit is from this photo too.
+        engine: that found the hit.
+        queries: the photos of the query. The photo with the most consistent matches is drawn. The
+            evidence for the hit is from this photo too.
         hit: one of the hits.
         crop: the region that was searched for. Only this region is drawn.
         width: the largest width of the picture in pixels, at least 200.
@@ -53,8 +53,12 @@ def draw_hit_matches(
     for query in queries:
         photo = engine.read_photo(query, crop)
         keypoints = extractor.extract(photo.pixels, photo.width, photo.height)
-        (verification,) = verify_many(keypoints, [stored])
-        candidates.append((photo.pixels, keypoints, verification))
-    pixels, keypoints, verification = max(candidates, key=lambda one: one[2].agreeing)
+        pairs = extractor.matching.pairs(keypoints, stored)
+        candidates.append((photo.pixels, keypoints, pairs, verify(keypoints, stored, pairs)))
+    pixels, keypoints, pairs, verification = max(
+        candidates, key=lambda candidate: candidate[3].consistent_matches
+    )
     hit_pixels = photos.load(hit.path, at_least=PICTURE_SIDE).pixels
-    return draw_matches(pixels, hit_pixels, keypoints, stored, verification, width=width)
+    return draw_matches(
+        pixels, hit_pixels, keypoints, stored, verification, matches=pairs, width=width
+    )

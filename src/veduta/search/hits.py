@@ -22,14 +22,15 @@ class Hits(list[Hit]):
         return [hit.as_json() for hit in self]
 
     def to_arrow(self) -> pa.Table:
-        """Return the hits as an Arrow table.
+        r"""Return the hits as an Arrow table.
 
         Returns:
             One row a hit, best first. Columns: `rank` (int64, from 1), `id` (int64), `path`
-            (string; bytes that are not UTF-8 are escaped as `\\xNN`), `label` (string), `score`
-            and `similarity` (float64), `width` and `height` (int64, pixels), `taken` (timestamp in
-            seconds). Of the evidence: `verdict`, `model` (string), `probability`, `spread`
-            (float64), `inliers`, `matches` (int64). A value that is not known is null.
+            (string; bytes that are not UTF-8 are escaped as `\xNN`), `label` (string), `score`
+            and `similarity` (float64), `score_kind` (string), `width` and `height` (int64,
+            pixels), `taken` (timestamp in seconds). Of the evidence: `verdict`, `model` (string),
+            `probability`, `spread` (float64), `inliers`, `matches` (int64). A value that is not
+            known is null.
         """
         import pyarrow as pa
 
@@ -40,6 +41,7 @@ class Hits(list[Hit]):
                 ("path", pa.string()),
                 ("label", pa.string()),
                 ("score", pa.float64()),
+                ("score_kind", pa.string()),
                 ("similarity", pa.float64()),
                 ("width", pa.int64()),
                 ("height", pa.int64()),

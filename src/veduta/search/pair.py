@@ -10,17 +10,8 @@ from numpy.typing import NDArray
 
 from veduta.encoders import Encoder
 from veduta.errors import readable
-from veduta.index.calibration import GENERIC, Calibration, calibration_of, probability
-from veduta.keypoints import (
-    Extractor,
-    Keypoints,
-    Verification,
-    draw_matches,
-    mutual,
-    overlap,
-    ratio,
-    verify,
-)
+from veduta.index.calibration import calibration_of, has_own_calibration, probability
+from veduta.keypoints import Extractor, Keypoints, Verification, draw_matches, overlap, verify
 from veduta.search.hit import Polygon, polygon
 from veduta.search.query import PhotoSource, read_photo
 from veduta.search.verdict import verdict_on
@@ -28,7 +19,8 @@ from veduta.search.verdict import verdict_on
 if TYPE_CHECKING:
     from PIL import Image
 
-_CALIBRATED = "xfeat"  # the keypoints whose inliers `veduta.index.calibration` was fitted on
+__all__ = ["PICTURE_SIDE", "Match", "compare"]
+
 PICTURE_SIDE = 800
 """Long side in pixels to which a photo is decoded for a picture of matches."""
 
@@ -39,15 +31,16 @@ class Match:
 
     Attributes:
         verdict: "same place", "unsure" or "different", see `veduta.search.verdict`.
-        probability: that both show the same place or object, in [0, 1]; None where none is known.
+        probability: that both show the same place or object, in [0, 1]. None: it is not known.
         similarity: cosine similarity of their descriptors, in [-1, 1].
-        inliers: matches of keypoints that agree on one geometric model.
-        matches: how many matches there were to agree.
-        model: "homography" or "fundamental"; None: too few agree.
-        spread: [0, 1], how much of the photos the inliers cover.
-        regions: corners of what both show, in pixels of the first and of the second upright photo;
-            None without a model.
-        notes: sentences on what the verdict could not rest on.
+        inliers: how many matches of keypoints agree on one geometric model.
+        matches: the number of matches.
+        model: "homography" or "fundamental". None: too few matches agree.
+        spread: the share of the photos that the inliers cover, in [0, 1]
+            (`veduta.keypoints.Verification.inlier_coverage`).
+        regions: corners of the region that both photos show, in pixels of the first and of the
+            second upright photo. None without a model.
+        notes: sentences on evidence that is missing.
     """
 
     verdict: str
@@ -59,7 +52,7 @@ class Match:
     spread: float
     regions: tuple[Polygon, Polygon] | None
     notes: tuple[str, ...]
-    _looks: tuple[_Look, _Look] = field(repr=False, compare=False)
+    _photos: tuple[_EncodedPhoto, _EncodedPhoto] = field(repr=False, compare=False)
     _verification: Verification = field(repr=False, compare=False)
     _pairs: NDArray[np.intp] = field(repr=False, compare=False)
 
@@ -81,9 +74,9 @@ class Match:
         """Draw both photos with their matches and the region that both show.
 
         Args:
-            width: pixels, at most; at least 200.
+            width: the largest width of the picture in pixels, at least 200.
         """
-        a, b = self._looks
+        a, b = self._photos
         return draw_matches(
             a.pixels,
             b.pixels,
@@ -96,8 +89,8 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """One photo as it is compared."""
+class _EncodedPhoto:
+    """One of the two photos, and what it is compared by."""
 
     name: str
     pixels: NDArray[np.uint8]
@@ -108,86 +101,78 @@ class _Look:
 def compare(a: PhotoSource, b: PhotoSource, encoder: Encoder, extractor: Extractor) -> Match:
     """Compare two photos.
 
-    The probability is that of `Calibration.pair_logit`: how far the similarity of the descriptors
-    stands out, and the geometry that the keypoints agree on. It is known for XFeat keypoints and
-    for encoders that a calibration was fitted for; otherwise geometry alone decides.
+    The probability is that of `Calibration.pair_logit`: it depends on how far the similarity of the
+    descriptors stands out, and on the geometry on which the keypoints agree. It is known for
+    encoders and keypoints on which a calibration was fitted. For others geometry alone decides.
 
     Args:
-        a, b: paths or (H, W, 3) uint8 RGB arrays, upright.
+        a: a path or an (H, W, 3) uint8 RGB array, upright.
+        b: the other photo.
         encoder: makes the descriptors.
-        extractor: finds the keypoints.
+        extractor: finds and matches the keypoints.
 
     Raises:
         PhotoError: a photo cannot be read.
-        QueryError: an array is no photo.
+        QueryError: an array is not a photo.
     """
-    looks = (
-        _look(a, "the first photo", encoder, extractor),
-        _look(b, "the second photo", encoder, extractor),
+    photos = (
+        _encoded(a, "the first photo", encoder, extractor),
+        _encoded(b, "the second photo", encoder, extractor),
     )
-    similarity = float(looks[0].descriptor @ looks[1].descriptor)
-    pairs = _matched(looks[0].keypoints, looks[1].keypoints, extractor)
-    found = verify(looks[0].keypoints, looks[1].keypoints, pairs)
-    likely = None
-    featureless = dict.fromkeys(look.name for look in looks if not len(look.keypoints))
+    keypoints = photos[0].keypoints, photos[1].keypoints
+    similarity = float(photos[0].descriptor @ photos[1].descriptor)
+    pairs = extractor.matching.pairs(*keypoints)
+    verification = verify(*keypoints, pairs)
+    likelihood, note = _probability(similarity, verification, encoder, extractor)
+    featureless = dict.fromkeys(photo.name for photo in photos if not len(photo.keypoints))
     notes = [f"There are no keypoints in {name}." for name in featureless]
-    calibration = _calibration(encoder)
-    if extractor.name != _CALIBRATED:
-        notes.append(
-            f"No probability is known for {extractor.name} keypoints: geometry alone decides."
-        )
-    elif calibration is None:
-        notes.append(
-            f"No probability is known for encoder '{encoder.name}': geometry alone decides."
-        )
-    else:
-        likely = _probability(calibration, similarity, found)
-    shared = overlap(looks[0].keypoints, looks[1].keypoints, found)
+    shared = overlap(*keypoints, verification)
     return Match(
-        verdict=verdict_on(likely, found.model, found.spread),
-        probability=likely,
+        verdict=verdict_on(likelihood, verification.model, verification.inlier_coverage),
+        probability=likelihood,
         similarity=similarity,
-        inliers=len(found.inliers),
-        matches=found.matches,
-        model=found.model,
-        spread=found.spread,
+        inliers=len(verification.inliers),
+        matches=verification.matches,
+        model=verification.model,
+        spread=verification.inlier_coverage,
         regions=(polygon(shared[0]), polygon(shared[1])) if shared else None,
-        notes=tuple(notes),
-        _looks=looks,
-        _verification=found,
+        notes=(*notes, note) if note else tuple(notes),
+        _photos=photos,
+        _verification=verification,
         _pairs=pairs,
     )
 
 
-def _look(photo: PhotoSource, called: str, encoder: Encoder, extractor: Extractor) -> _Look:
+def _encoded(
+    photo: PhotoSource, default_name: str, encoder: Encoder, extractor: Extractor
+) -> _EncodedPhoto:
     read = read_photo(photo, max(encoder.long_side, extractor.long_side, PICTURE_SIDE))
-    return _Look(
-        called if isinstance(photo, np.ndarray) else readable(photo),
+    return _EncodedPhoto(
+        default_name if isinstance(photo, np.ndarray) else readable(photo),
         read.pixels,
         extractor.extract(read.pixels, read.width, read.height),
         encoder.encode([encoder.prepare(read.pixels)])[0],
     )
 
 
-def _matched(a: Keypoints, b: Keypoints, extractor: Extractor) -> NDArray[np.intp]:
-    """Match as suits the keypoints: a fixed least similarity is for XFeat descriptors only."""
-    return mutual(a, b) if extractor.name == _CALIBRATED else ratio(a, b)
+def _probability(
+    similarity: float, verification: Verification, encoder: Encoder, extractor: Extractor
+) -> tuple[float | None, str | None]:
+    """Return the probability that both photos show the same; or None, and a note that says why.
 
-
-def _calibration(encoder: Encoder) -> Calibration | None:
-    """Return the encoder's own calibration.
-
-    Without a collection there is nothing to tell what similarity is usual for another encoder, so
-    the generic one, which a search can use, says nothing here.
+    The generic calibration does not help here. It needs the similarities that are usual for the
+    encoder, which a search takes from its collection.
     """
-    found = calibration_of(encoder.identity)
-    return None if found is calibration_of(GENERIC) else found
-
-
-def _probability(calibration: Calibration, similarity: float, found: Verification) -> float:
-    background = calibration.background
-    logit = calibration.pair_logit(
-        np.array((similarity - background.mean) / background.spread),
-        np.array(float(found.agreeing)),
-    )
-    return float(probability(logit))
+    calibration = calibration_of(encoder.identity, extractor.calibration)
+    if not calibration.geometry_is_calibrated:
+        unknown = f"{extractor.name} keypoints"
+    elif not has_own_calibration(encoder.identity):
+        unknown = f"encoder '{encoder.name}'"
+    else:
+        background = calibration.background
+        logit = calibration.pair_logit(
+            np.array((similarity - background.mean) / background.std),
+            np.array(float(verification.consistent_matches)),
+        )
+        return float(probability(logit)), None
+    return None, f"No probability is known for {unknown}: geometry alone decides."

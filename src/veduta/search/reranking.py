@@ -1,8 +1,8 @@
-"""From the nearest descriptors to a ranking by evidence, with a probability for each hit.
+"""From the nearest photos to a ranking by all evidence, with a probability for each hit.
 
-Filter, verify, let the gallery speak: the nearest photos by descriptor come in; the first of them
-are verified by geometry; the best of them is looked up in the neighbour graph, which brings in
-photos that show the same from elsewhere; and what all this is worth becomes one probability
+The nearest photos by descriptor are the candidates. The first of them are verified by geometry. The
+best of them is looked up in the neighbour graph, which adds photos that show the same thing in
+another way. All this evidence becomes one probability for each photo
 (`veduta.index.calibration`), by which the hits are ranked.
 """
 
@@ -19,67 +19,94 @@ from numpy.typing import NDArray
 from veduta.errors import QueryError
 from veduta.index import Manifest, Snapshot, open_snapshot
 from veduta.index.calibration import (
-    UNREACHED,
+    MIN_NEARNESS,
     Calibration,
     Values,
     calibration_of,
     probability,
 )
 from veduta.index.graph import Graph, open_graph, sample_rows
-from veduta.index.keypoint_files import StoredKeypoints
+from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.table import newest_version
-from veduta.keypoints import Keypoints, Verification, verify_many
+from veduta.keypoints import Keypoints, Matching, Verification, verify_many
 from veduta.search import exact
 from veduta.search.diffusion import nearness
+from veduta.search.hit import ScoreKind
 from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
+
+__all__ = [
+    "CandidateEvidence",
+    "Gallery",
+    "PairGeometry",
+    "Ranking",
+    "gather_evidence",
+    "open_gallery",
+    "rerank",
+    "resolve_rerank",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """One version of a collection, with all that can be evidence.
+    """One version of a collection, with everything that can be evidence.
 
-    `keypoints` is None where the index has none, `graph` where it is not made (yet).
+    Attributes:
+        snapshot: its photos.
+        calibration: of its encoder with its keypoints.
+        keypoints: of its photos; None if the index has none.
+        graph: None if it is not made (yet).
+        matching: how its keypoints are matched; None if there are none.
     """
 
     snapshot: Snapshot
     calibration: Calibration
     keypoints: StoredKeypoints | None
     graph: Graph | None
+    matching: Matching | None
 
 
 def open_gallery(index: Path) -> Gallery:
-    """Open the newest version of the index at `index`.
+    """Open the newest version of an index.
+
+    Args:
+        index: its folder.
 
     Raises:
-        NotAnIndex, IndexDamaged: see `veduta.errors`.
+        NotAnIndex: there is no index in the folder.
+        IndexDamaged: the index cannot be read.
     """
     manifest = Manifest.read(index)
     snapshot = open_snapshot(index)
     graph = open_graph(index, manifest)
     version = newest_version(index)
     if version is None or version.number != snapshot.version:
-        graph = None  # a writer has moved on meanwhile: its rows are not those of the snapshot
+        # A writer has committed since. The rows of the graph are not those of the snapshot.
+        graph = None
+    extractor = extractor_of_index(manifest)
     return Gallery(
         snapshot=snapshot,
-        calibration=calibration_of(str(manifest.encoder["identity"])),
-        keypoints=StoredKeypoints(index, snapshot) if manifest.keypoints else None,
+        calibration=calibration_of(
+            str(manifest.encoder["identity"]), extractor.calibration if extractor else None
+        ),
+        keypoints=StoredKeypoints(index, snapshot) if extractor else None,
         graph=graph,
+        matching=extractor.matching if extractor else None,
     )
 
 
 def resolve_rerank(rerank: str, distance: str, *, keypoints: bool) -> str:
-    """Return what `rerank`, one of `RERANK_MODES`, comes to: "none", "global" or "geometry".
+    """Return what a re-ranking mode means for a search: "none", "global" or "geometry".
 
     Args:
-        rerank: as asked for.
-        distance: how descriptors are compared; only cosine is ranked again.
+        rerank: one of `RERANK_MODES`.
+        distance: how descriptors are compared. Only hits by cosine are re-ranked.
         keypoints: whether the gallery has keypoints.
 
     Raises:
-        QueryError: that does not exist, or not for this distance or this gallery.
+        QueryError: there is no such mode, or it does not go with this distance or this gallery.
     """
     if rerank not in RERANK_MODES:
-        raise QueryError(f"{rerank!r} is no way to rank again. Known: {', '.join(RERANK_MODES)}.")
+        raise QueryError(f"There is no way to rerank {rerank!r}. Known: {', '.join(RERANK_MODES)}.")
     if distance != "cosine" and rerank not in {"auto", "none"}:
         raise QueryError(f"--rerank {rerank} goes with the cosine distance only.")
     if rerank == "geometry" and not keypoints:
@@ -95,11 +122,17 @@ def resolve_rerank(rerank: str, distance: str, *, keypoints: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
-    """What one of the query's photos and a gallery photo agree on."""
+class PairGeometry:
+    """The geometry of one of the query's photos and a gallery photo.
+
+    Attributes:
+        query: the keypoints of the query photo.
+        other: the keypoints of the gallery photo.
+        verification: of the two.
+    """
 
     query: Keypoints
-    found: Keypoints
+    other: Keypoints
     verification: Verification
 
 
@@ -110,44 +143,45 @@ class Ranking:
     Attributes:
         rows: (m,) of the snapshot.
         similarities: (m,) cosine.
-        probabilities: (m,) that they show what the query shows, descending.
+        scores: (m,) by which the photos are ranked, descending.
         geometry: by row, of the rows that were verified.
-        weighed: whether evidence was weighed; if not, `probabilities` are the similarities.
+        score_kind: what the scores are.
     """
 
     rows: NDArray[np.intp]
     similarities: NDArray[np.float32]
-    probabilities: NDArray[np.floating[Any]]
-    geometry: dict[int, Geometry] = field(default_factory=dict)
-    weighed: bool = True
+    scores: NDArray[np.floating[Any]]
+    geometry: dict[int, PairGeometry] = field(default_factory=dict)
+    score_kind: ScoreKind = "probability"
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """All that is known of m gallery photos before it is weighed.
+class CandidateEvidence:
+    """The evidence for m gallery photos.
 
     Attributes:
         rows: (m,) of the snapshot.
         similarities: (m,) cosine.
-        deviations: (m,) the same in standard deviations from what is usual for the query.
-        agreeing: (m,) matches that do, see `veduta.keypoints.Verification`; zero where the
-            geometry was not looked at.
+        deviations: (m,) the similarities in standard deviations above the mean of the query.
+        consistent_matches: (m,) see `veduta.keypoints.Verification`; zero for a photo that was not
+            verified.
         pair: (m,) log-odds of each photo by itself.
-        best: log-odds of the best of them, taken more carefully: of a query that resembles nothing
-            in the collection all similarities are small and close together, so that the first
-            stands out by many deviations and means nothing. This asks for the usual spread.
-        nearness: (m,) to the best of them in the graph, in [0, 1]; None without a graph.
+        best: log-odds of the best photo, more cautious than in `pair`. If a query resembles nothing
+            in the collection, all its similarities are small and close together. Then the first one
+            stands out by many standard deviations, which means nothing. So this value uses the
+            usual standard deviation if that is larger.
+        nearness: (m,) to the best photo in the graph, in [0, 1]; None without a graph.
         geometry: by row, of the rows that were verified.
     """
 
     rows: NDArray[np.intp]
     similarities: NDArray[np.float32]
     deviations: NDArray[np.float32]
-    agreeing: NDArray[np.float64]
+    consistent_matches: NDArray[np.float64]
     pair: NDArray[np.floating[Any]]
     best: float
     nearness: NDArray[np.float64] | None
-    geometry: dict[int, Geometry]
+    geometry: dict[int, PairGeometry]
 
 
 def rerank(
@@ -161,13 +195,23 @@ def rerank(
     keep: NDArray[np.bool_] | None = None,
     without: Sequence[int] = (),
 ) -> Ranking:
-    """Rank the nearest photos, and those that the graph brings in, by all evidence.
+    """Rank the nearest photos, and those that the graph adds, by all evidence.
 
-    The arguments are those of `gather`.
+    The arguments are those of `gather_evidence`.
+
+    Args:
+        gallery: the collection.
+        descriptor: (d,) float32 of the query.
+        keypoints: of the query's photos.
+        rows: (m,) nearest photos by descriptor.
+        similarities: (m,) their cosine similarity.
+        verify: how many of them are verified.
+        keep: (n,) bool, the rows that the graph may add.
+        without: rows that are ignored.
     """
     if not len(rows):
         return Ranking(rows, similarities, np.empty(0))
-    found = gather(
+    evidence = gather_evidence(
         gallery,
         descriptor,
         keypoints,
@@ -177,19 +221,24 @@ def rerank(
         keep=keep,
         without=without,
     )
-    if found.nearness is None:
-        logits = found.pair + (found.best - found.pair.max())
+    if evidence.nearness is None:
+        logits = evidence.pair + (evidence.best - evidence.pair.max())
     else:
-        logits = gallery.calibration.found_logit(
-            found.pair, found.nearness, found.best, geometry=bool(found.geometry)
+        logits = gallery.calibration.hit_logit(
+            evidence.pair, evidence.nearness, evidence.best, geometry=bool(evidence.geometry)
         )
-    order = np.lexsort((found.rows, -found.similarities, -logits))
+    order = np.lexsort((evidence.rows, -evidence.similarities, -logits))
+    calibrated = gallery.calibration.geometry_is_calibrated or not evidence.geometry
     return Ranking(
-        found.rows[order], found.similarities[order], probability(logits[order]), found.geometry
+        rows=evidence.rows[order],
+        similarities=evidence.similarities[order],
+        scores=probability(logits[order]),
+        geometry=evidence.geometry,
+        score_kind="probability" if calibrated else "evidence",
     )
 
 
-def gather(
+def gather_evidence(
     gallery: Gallery,
     descriptor: NDArray[np.float32],
     keypoints: Sequence[Keypoints],
@@ -199,89 +248,92 @@ def gather(
     verify: int = VERIFIED_PHOTOS,
     keep: NDArray[np.bool_] | None = None,
     without: Sequence[int] = (),
-) -> Findings:
-    """Collect what is known of the nearest photos, and of those that the graph brings in.
+) -> CandidateEvidence:
+    """Collect the evidence for the nearest photos, and for those that the graph adds.
 
     Args:
         gallery: the collection.
-        descriptor: (d,) float32 of the query.
-        keypoints: of the query's photos; empty: geometry is left out.
-        rows: (m,) at least one, nearest photos by descriptor, nearest first.
+        descriptor: (d,) float32 of the query, of length one.
+        keypoints: of the query's photos. Empty: no photo is verified.
+        rows: (m,) nearest photos by descriptor, nearest first, at least one.
         similarities: (m,) their cosine similarity.
-        verify: how many of them to verify.
-        keep: (n,) bool, the rows that may come in through the graph; None: all.
-        without: rows that are taken as not being there: the query's own.
+        verify: how many of them are verified.
+        keep: (n,) bool, the rows that the graph may add. None: all.
+        without: rows that are ignored as if they were not in the gallery: the query's own.
     """
-    geometry: dict[int, Geometry] = {}
-    if keypoints and gallery.keypoints is not None:
-        geometry = _verify(keypoints, gallery.keypoints, rows[:verify].tolist())
-    mean, spread = _usual(gallery, descriptor, without)
-    careful = max(spread, gallery.calibration.background.spread)
+    geometry = _verify_rows(gallery, keypoints, rows[:verify].tolist())
+    mean, std = _background_of_query(gallery, descriptor, without)
+    cautious_std = max(std, gallery.calibration.background.std)
 
-    def weigh(above: Values, agreeing: Values) -> Values:
-        if geometry:
-            return gallery.calibration.pair_logit(above, agreeing)
-        return gallery.calibration.alike_logit(above)
+    def pair_logit(deviations: Values, consistent_matches: Values) -> Values:
+        return gallery.calibration.pair_logit(deviations, consistent_matches if geometry else None)
 
-    agreeing = _agreeing(rows, geometry)
-    above = similarities - mean
-    pair = weigh(above / spread, agreeing)
+    consistent = _consistent_matches(rows, geometry)
+    above_mean = similarities - mean
+    pair = pair_logit(above_mean / std, consistent)
     first = int(pair.argmax())
-    best = float(weigh(above[first] / careful, agreeing[first]))
-    shares = None
+    best = float(pair_logit(above_mean[first] / cautious_std, consistent[first]))
+    nearness_of_row = None
     if gallery.graph is not None:
-        reached, nearby = nearness(gallery.graph, int(rows[first]), without=without)
-        shares = np.zeros(gallery.snapshot.photos)
-        shares[reached] = nearby
-        worth = (nearby > UNREACHED) & ~np.isin(reached, rows)
+        reached, reached_nearness = nearness(gallery.graph, int(rows[first]), without=without)
+        nearness_of_row = np.zeros(gallery.snapshot.photos)
+        nearness_of_row[reached] = reached_nearness
+        is_added = (reached_nearness > MIN_NEARNESS) & ~np.isin(reached, rows)
         if keep is not None:
-            worth &= keep[reached]
-        more = reached[worth]
-        rows = np.concatenate([rows, more])
-        similarities = np.concatenate(
-            [similarities, exact.score(gallery.snapshot, descriptor, more)]
-        )
-        agreeing = np.concatenate([agreeing, np.zeros(len(more))])
-        pair = weigh((similarities - mean) / spread, agreeing)
-    return Findings(
+            is_added &= keep[reached]
+        added = reached[is_added]
+        added_similarities = exact.score(gallery.snapshot, descriptor, added)
+        rows = np.concatenate([rows, added])
+        similarities = np.concatenate([similarities, added_similarities])
+        consistent = np.concatenate([consistent, np.zeros(len(added))])
+        pair = pair_logit((similarities - mean) / std, consistent)
+    return CandidateEvidence(
         rows=rows,
         similarities=similarities,
-        deviations=((similarities - mean) / spread).astype(np.float32),
-        agreeing=agreeing,
+        deviations=((similarities - mean) / std).astype(np.float32),
+        consistent_matches=consistent,
         pair=pair,
         best=best,
-        nearness=None if shares is None else shares[rows],
+        nearness=None if nearness_of_row is None else nearness_of_row[rows],
         geometry=geometry,
     )
 
 
-def _verify(
-    queries: Sequence[Keypoints], stored: StoredKeypoints, rows: Sequence[int]
-) -> dict[int, Geometry]:
-    """Verify each row against the query's photos; of several the most agreeing counts."""
-    others = [stored.read(row) for row in rows]
-    found: dict[int, Geometry] = {}
+def _verify_rows(
+    gallery: Gallery, queries: Sequence[Keypoints], rows: Sequence[int]
+) -> dict[int, PairGeometry]:
+    """Verify each row with each of the query's photos, and keep the most consistent result."""
+    geometry: dict[int, PairGeometry] = {}
+    if not queries or gallery.keypoints is None or gallery.matching is None:
+        return geometry
+    others = [gallery.keypoints.read(row) for row in rows]
     for query in queries:
-        for row, other, verification in zip(rows, others, verify_many(query, others), strict=True):
-            before = found.get(row)
-            if before is None or verification.agreeing > before.verification.agreeing:
-                found[row] = Geometry(query, other, verification)
-    return found
+        verifications = verify_many(query, others, gallery.matching)
+        for row, other, verification in zip(rows, others, verifications, strict=True):
+            best = geometry.get(row)
+            if (
+                best is None
+                or verification.consistent_matches > best.verification.consistent_matches
+            ):
+                geometry[row] = PairGeometry(query, other, verification)
+    return geometry
 
 
-def _usual(
+def _background_of_query(
     gallery: Gallery, descriptor: NDArray[np.float32], without: Sequence[int]
 ) -> tuple[float, float]:
-    """Return mean and spread of the query's similarity to the collection."""
+    """Return mean and standard deviation of the query's similarity to the collection."""
     sample = np.setdiff1d(sample_rows(gallery.snapshot.photos), without)
-    similar = exact.score(gallery.snapshot, descriptor, sample)
-    mean, spread = gallery.calibration.background.measured(similar[None])
-    return float(mean[0]), float(spread[0])
+    similarities = exact.score(gallery.snapshot, descriptor, sample)
+    mean, std = gallery.calibration.background.estimate(similarities[None])
+    return float(mean[0]), float(std[0])
 
 
-def _agreeing(rows: NDArray[np.intp], geometry: dict[int, Geometry]) -> NDArray[np.float64]:
-    agreeing = np.zeros(len(rows))
-    for at, row in enumerate(rows.tolist()):
-        if (of := geometry.get(row)) is not None:
-            agreeing[at] = of.verification.agreeing
-    return agreeing
+def _consistent_matches(
+    rows: NDArray[np.intp], geometry: dict[int, PairGeometry]
+) -> NDArray[np.float64]:
+    consistent = np.zeros(len(rows))
+    for position, row in enumerate(rows.tolist()):
+        if (pair := geometry.get(row)) is not None:
+            consistent[position] = pair.verification.consistent_matches
+    return consistent

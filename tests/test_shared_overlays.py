@@ -55,14 +55,14 @@ def test_a_mark_on_photos_of_other_things_does_not_decide(
     found = check(mark, jittered(mark), alone=400)
     assert found.model is None
     assert len(found.inliers) < 20
-    assert found.agreeing < 8, "what the mark has in common says nothing of the place"
+    assert found.consistent_matches < 8, "what the mark has in common says nothing of the place"
 
 
 @pytest.mark.parametrize("move", [(0, 0), (600, -500)])
 def test_a_mark_on_empty_pictures_does_not_decide(move: tuple[float, float]) -> None:
     mark = within(anywhere(1, 70), 60, 560, 420, 260)
     found = check(mark, jittered(mark) + np.array(move))
-    assert found.model is None and found.agreeing < 8
+    assert found.model is None and found.consistent_matches < 8
 
 
 def test_a_mark_of_so_many_pixels_on_photos_of_two_sizes() -> None:
@@ -96,7 +96,7 @@ def test_a_sign_photographed_twice_is_no_mark(view: list[list[float]]) -> None:
     again = (sign - (540, 440)) @ np.array(view).T + (560, 450)
     found = check(sign, jittered(again), alone=300)
     assert found.model == "homography"
-    assert found.agreeing > 40
+    assert found.consistent_matches > 40
 
 
 def test_a_copy_is_no_mark() -> None:
