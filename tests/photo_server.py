@@ -1,4 +1,4 @@
-"""A Web server on the loopback that behaves as badly as the Web does. The path says how."""
+"""A Web server on the loopback address. The path of a request says how it misbehaves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEGABYTE = 1 << 20
 
 
 def photo(number: int, kind: str = "JPEG", side: int = 16) -> bytes:
-    """A small photo, another for each number."""
+    """Return a small photo, a different one for each number."""
     rng = np.random.default_rng(number)
     pixels = rng.integers(0, 256, (side, side + 8, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -31,7 +31,7 @@ def photo(number: int, kind: str = "JPEG", side: int = 16) -> bytes:
 
 
 def pixel_bomb(side: int = 60_000) -> bytes:
-    """A PNG that says it is `side` pixels wide and high, in a few bytes."""
+    """Return a PNG of few bytes whose header claims `side` pixels in width and height."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -44,11 +44,11 @@ def pixel_bomb(side: int = 60_000) -> bytes:
 
 
 class PhotoServer:
-    """Answers on a thread of its own; a context manager. Counts what it is asked for."""
+    """A server on its own thread, as a context manager. It counts the requests of each path."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}
         self.times: dict[str, list[float]] = {}
@@ -101,7 +101,7 @@ class PhotoServer:
                     self.headers[path] = dict(
                         line.lower().split(": ", 1) for line in head[1:] if line
                     )
-                    self.asked[path] += 1
+                    self.requests[path] += 1
                     self.times.setdefault(path, []).append(time())
                     self.at_once += 1
                     self.most_at_once = max(self.most_at_once, self.at_once)
@@ -117,7 +117,7 @@ class PhotoServer:
             writer.close()
 
     async def _answer(self, path: str, writer: asyncio.StreamWriter) -> bool:
-        """Answer; tell whether the connection can be used again."""
+        """Answer, and return whether the connection can be used again."""
         what, _, rest = path.partition("/")
         what = what.replace("-", "_")
         if what == "photo":
@@ -159,7 +159,7 @@ class PhotoServer:
         await writer.drain()
         self.sent[path] += len(data)
 
-    # What a path can do. Each returns whether the connection is left in order.
+    # One method for each kind of answer. It returns whether the connection can be used again.
 
     async def _do_slow(self, path: str, _: str, writer: asyncio.StreamWriter) -> bool:
         data = self._photo(1)
@@ -188,8 +188,8 @@ class PhotoServer:
         return False
 
     async def _do_broken(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
-        """Breaks off in the middle, the first `rest` times."""
-        if self.asked[path] > int(rest):
+        """Break off in the middle, the first `rest` times."""
+        if self.requests[path] > int(rest):
             return await self._send(path, writer, self._photo(1))
         data = self._photo(1)
         await self._head(writer, "200 OK", Content_Length=str(len(data)))
@@ -204,19 +204,19 @@ class PhotoServer:
             await self._body(path, writer, b"%x\r\n%s\r\n" % (len(piece), piece))
 
     async def _do_declared(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
-        """Declares `rest` bytes, sends few, stays."""
+        """Declare `rest` bytes, send a few, and keep the connection open."""
         await self._head(writer, "200 OK", Content_Type="image/jpeg", Content_Length=rest)
         await self._body(path, writer, self._photo(1))
         await asyncio.sleep(60)
         return False
 
     async def _do_too_little(self, path: str, _: str, writer: asyncio.StreamWriter) -> bool:
-        """Declares more than it sends, and closes."""
+        """Declare more bytes than are sent, and close."""
         data = self._photo(1)
         return await self._send(path, writer, data, length=len(data) + 100)
 
     async def _do_too_much(self, path: str, _: str, writer: asyncio.StreamWriter) -> bool:
-        """Declares less than it sends."""
+        """Declare fewer bytes than are sent."""
         data = self._photo(1)
         return await self._send(path, writer, data, length=len(data) - 100)
 
@@ -246,7 +246,7 @@ class PhotoServer:
         return await self._send(path, writer, b"")
 
     async def _do_large(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
-        """A photo and then `rest` megabytes of nothing, which a JPEG may be followed by."""
+        """Send a photo and `rest` megabytes of zeros, which a JPEG decoder ignores."""
         return await self._send(path, writer, self._photo(4) + bytes(int(rest) * MEGABYTE))
 
     async def _do_png(self, path: str, _: str, writer: asyncio.StreamWriter) -> bool:
@@ -277,15 +277,15 @@ class PhotoServer:
         return await self._send(path, writer, b"whatever", Content_Encoding="br")
 
     async def _do_status(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
-        """`status/503/2`: that status the first two times, then a photo."""
+        """For `status/503/2`, send that status twice and then a photo."""
         status, _, times = rest.partition("/")
-        if self.asked[path] > int(times.partition("?")[0] or 10**9):
+        if self.requests[path] > int(times.partition("?")[0] or 10**9):
             return await self._send(path, writer, self._photo(9))
         return await self._send(path, writer, b"sorry", status=f"{status} Sorry")
 
     async def _do_later(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
-        """429 with Retry-After the first time: seconds, or "date"."""
-        if self.asked[path] > 1:
+        """Send 429 with Retry-After the first time. `rest` is the seconds, or "date"."""
+        if self.requests[path] > 1:
             return await self._send(path, writer, self._photo(10))
         when = formatdate(time() + 1.5, usegmt=True) if rest == "date" else rest
         return await self._send(path, writer, b"", status="429 Slow down", Retry_After=when)
@@ -295,7 +295,7 @@ class PhotoServer:
         return await self._send(path, writer, self._photo(11), X_Robots_Tag=tag)
 
     async def _do_to(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
-        """Redirects to the rest of the path, whatever that is."""
+        """Redirect to the rest of the path."""
         return await self._send(path, writer, b"", status="302 Found", Location=rest)
 
     async def _do_loop(self, path: str, _: str, writer: asyncio.StreamWriter) -> bool:
@@ -317,6 +317,6 @@ class PhotoServer:
 
 @contextlib.contextmanager
 def serving() -> Iterator[PhotoServer]:
-    """A server for the time of a test."""
+    """Yield a running server."""
     with PhotoServer() as server:
         yield server

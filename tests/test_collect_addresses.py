@@ -65,7 +65,7 @@ class TestAddresses:
             row = gather({"a": f"https://localhost:{server.port}/photo/1.jpg"})["a"]
         assert (row["outcome"], row["attempts"]) == ("tls-error", 1)
         assert "certificate verify failed" in row["error"]
-        assert not server.asked
+        assert not server.requests
 
     @pytest.mark.parametrize(
         "host",

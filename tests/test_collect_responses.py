@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from typing import Any
 
@@ -86,7 +85,7 @@ class TestAnswers:
             row = done[name]
             assert (row["outcome"], row["error"]) == (outcome, reason), name
             assert row["path"] is None and row["hash"] is None
-            assert server.asked[path] == (11 if name == "loop" else 1), name
+            assert server.requests[path] == (11 if name == "loop" else 1), name
         assert not list(find_photos([done.folder]))
         # Endless answers were not read beyond the cap; what else was sent lies in buffers.
         assert server.sent["huge"] < 32 * MEGABYTE
@@ -131,16 +130,16 @@ class TestAnswers:
         assert done["drip"]["error"] == "not complete within 1.3 s"
         assert done["down"]["error"] == "500 Sorry"
         assert (done["down"]["status"], done["down"]["attempts"]) == (500, 3)
-        assert server.asked["status/403"] == 1, "that one will not pass"
+        assert server.requests["status/403"] == 1, "that one will not pass"
         # The next run tries the passing ones again, and only them.
-        before = server.asked.copy()
+        before = server.requests.copy()
         gather(paths, total_timeout=0.5, retries=0)
-        again = {path for path in server.asked if server.asked[path] > before[path]}
+        again = {path for path in server.requests if server.requests[path] > before[path]}
         passing = ("stall", "drip", "silent", "reset", "garbage", "down", "little")
         assert again == {paths[name] for name in passing}
         gather(paths, total_timeout=0.5, retries=0, retry_failed=True)
-        assert server.asked["status/403"] == 2
-        assert server.asked["broken/2"] == 3, "what is there stays"
+        assert server.requests["status/403"] == 2
+        assert server.requests["broken/2"] == 3, "what is there stays"
 
     def test_retry_after_holds_for_the_whole_host(self, gather, server: PhotoServer) -> None:
         done = gather({"seconds": "later/1", "other": "photo/1"}, per_host=1, retries=1)
@@ -221,7 +220,7 @@ class TestAnswers:
             return decode(*arguments, **options)
 
         monkeypatch.setattr(saving, "decode", slow)
-        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        monkeypatch.setattr("veduta.collect.run.processor_cores", lambda: 2)
         began = time.time()
         done = gather({f"p{number}": f"photo/{number}" for number in range(20)})
         assert done.summary.collected == 20

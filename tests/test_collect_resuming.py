@@ -35,7 +35,7 @@ class TestResuming:
         (first.folder / "x/p5.jpg").write_bytes(b"edited")
         second = gather({**wanted, "p20": "photo/20"})
         assert (second.summary.collected, second.summary.already) == (3, 18)
-        asked = {path: times for path, times in server.asked.items() if times > 1}
+        asked = {path: times for path, times in server.requests.items() if times > 1}
         assert asked == {"photo/3": 2, "photo/4": 2}
         assert (first.folder / "x/p5.jpg").read_bytes() == b"edited"
         assert {row["outcome"] for row in second.rows} == {"collected"}
@@ -50,7 +50,7 @@ class TestResuming:
         done = collect([file], tmp_path / "out", Settings(**QUICK))
         assert (done.collected, done.already) == (0, 5)
         assert dict(done.outcomes) == {"collected": 5, "repeated": 1}
-        assert max(server.asked.values()) == 1
+        assert max(server.requests.values()) == 1
         rows = pq.read_table(tmp_path / "out/collected.parquet").to_pylist()
         assert (rows[1]["outcome"], rows[1]["error"]) == ("repeated", "the same as row 1")
 
@@ -84,7 +84,7 @@ class TestResuming:
         summary = json.loads(done.stdout)
         assert summary["photos"] == number
         assert summary["already"] >= len(there) - connections - 33  # those on their way
-        assert sum(server.asked.values()) <= number + connections + 33 + 1
+        assert sum(server.requests.values()) <= number + connections + 33 + 1
         for name, data in there.items():
             assert (out / "place" / name).read_bytes() == data
         hashes = {content_hash(path.read_bytes()) for path in out.glob("place/*")}
@@ -120,10 +120,10 @@ class TestResuming:
         kept = len(list(out.glob("place/*")))
         assert f"{kept:,} collected, 0 failed" in text
         server.delay = 0.0
-        asked = sum(server.asked.values())
+        asked = sum(server.requests.values())
         done = collect([file], out, Settings(**QUICK))
         assert (done.collected, done.already) == (300 - kept, kept)
-        assert sum(server.asked.values()) - asked == 300 - kept
+        assert sum(server.requests.values()) - asked == 300 - kept
 
     def test_one_process_at_a_time(self, gather, tmp_path: Path) -> None:
         from filelock import FileLock

@@ -50,7 +50,10 @@ class _Options:
     def refuse_contradictions(self) -> None:
         """Refuse options that contradict each other."""
         if self.check and (self.into or self.folds or self.out or self.folders):
-            raise click.UsageError("--check looks at the split that is there: no --into, no --out.")
+            raise click.UsageError(
+                "--check reads the split that DATASET has: leave out --into, --folds, --out and "
+                "--folders."
+            )
         if self.into and self.folds:
             raise click.UsageError("Either --into or --folds.")
         if self.html and not self.check:

@@ -30,6 +30,7 @@ from veduta.collect.settings import Settings
 from veduta.collect.summary import Progress, Summary
 from veduta.collect.table import TABLE_NAME, OutcomeCounts, TableRow, write_table
 from veduta.errors import DatasetError, StorageFull, readable
+from veduta.processor_cores import processor_cores
 
 __all__ = ["collect"]
 
@@ -246,7 +247,7 @@ class _Run:
             self._settings.per_host,
             max(_MIN_QUEUED_JOBS, _QUEUED_JOBS_PER_CONNECTION * connections),
         )
-        threads = (os.cpu_count() or 1) if self._settings.decode else 1
+        threads = processor_cores() if self._settings.decode else 1
         self._saving: SavingThreads[_Job, Result] = SavingThreads(self._save, self._saved, threads)
         try:
             async with HttpClient(self._settings) as client, asyncio.TaskGroup() as tasks:

@@ -12,7 +12,6 @@ Descriptors are compared in blocks, so that memory does not grow with the square
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from veduta.curate.described_photos import DescribedPhotos, OnProgress, describe
 from veduta.curate.hash_pairs import copy_candidates
 from veduta.errors import PhotoError
 from veduta.files import write_text
+from veduta.processor_cores import processor_cores
 from veduta.validation import InvalidValue, read_json
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _find_among(
         )
     ]
     comparison = _Comparison(photos, rows)
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="veduta-copies") as pool:
+    with ThreadPoolExecutor(processor_cores(), thread_name_prefix="veduta-copies") as pool:
         for start in range(0, len(candidates), _PROGRESS_PHOTOS):
             block = candidates[start : start + _PROGRESS_PHOTOS]
             comparison.load({position for a, others in block for position in (a, *others)})

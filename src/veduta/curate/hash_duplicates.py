@@ -145,7 +145,7 @@ def _near_duplicates(
     rows: NDArray[np.int64],
     on_progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[int, int]]:
-    """Yield pairs of places in `rows` that are near-duplicates, some of them more than once."""
+    """Yield pairs of positions in `rows` that are near-duplicates, some more than once."""
     hashes, luma_grids = scan.hashes[rows], scan.luma_grids[rows]
     contrast = np.empty(len(luma_grids), np.float32)
     for start in range(0, len(luma_grids), _BLOCK_PHOTOS):

@@ -59,7 +59,7 @@ _MIDDLE_LUMA = 127.5
 _BLUR_PIXELS = (0.7, 1.5)
 # The Sobel difference spans two pixels. That adds this much variance to an edge.
 _DIFFERENCE_VARIANCE = 1 / 3
-# Edges that are sharper than this cannot be told apart.
+# Sharper edges cannot be distinguished.
 _MIN_EDGE_PIXELS = 0.2
 _STRONG_EDGE_PERCENTILE = 90
 # A weaker slope, of 255 a pixel, is noise.

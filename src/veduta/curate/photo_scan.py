@@ -20,6 +20,7 @@ from veduta.curate.photo_faults import (
     photo_faults,
 )
 from veduta.errors import PhotoError
+from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,7 +162,7 @@ def _in_threads(
     scan: Callable[[str | os.PathLike[str]], _ScannedPhoto | PhotoError],
     paths: Sequence[str | os.PathLike[str]],
 ) -> Iterator[_ScannedPhoto | PhotoError]:
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "veduta-scan") as threads:
+    with ThreadPoolExecutor(min(_MAX_THREADS, processor_cores()), "veduta-scan") as threads:
         for start in range(0, len(paths), _BATCH_PHOTOS):
             yield from threads.map(scan, paths[start : start + _BATCH_PHOTOS])
 
