@@ -61,26 +61,23 @@ class _Options:
     review: bool
     as_json: bool
 
-    def check(self) -> None:
+    def any_but_undo(self) -> bool:
+        """Return whether options were given that do not go with --undo."""
+        names = (
+            "dataset",
+            "labels",
+            "only",
+            "examples",
+            "out",
+            "html",
+            "apply",
+            "folder",
+            "review",
+        )
+        return any(getattr(self, name) for name in names)
+
+    def refuse_contradictions(self) -> None:
         """Refuse options that contradict each other."""
-        if self.undo_file is not None:
-            if any(
-                (
-                    self.dataset,
-                    self.labels,
-                    self.only,
-                    self.examples,
-                    self.out,
-                    self.html,
-                    self.apply,
-                    self.folder,
-                    self.review,
-                )
-            ):
-                raise click.UsageError("--undo FILE stands alone: FILE knows its dataset.")
-            return
-        if self.dataset is None:
-            raise click.UsageError("Name a DATASET, or --undo FILE.")
         if self.review and (self.apply or self.as_json):
             raise click.UsageError("--review decides by hand: leave out --apply and --json.")
         if self.folder is not None and not self.apply:
@@ -153,12 +150,18 @@ def command(**options: Any) -> int:
     The exit code is 1 if something was found, and 0 if not or after --review. With --apply and
     --undo it is 1 if something could not be moved.
     """
-    checked = _Options(**options)
-    checked.check()
-    if checked.undo_file is not None:
-        return _undo(checked.undo_file, checked.as_json)
-    assert checked.dataset is not None  # noqa: S101  # `check` refuses this.
-    return _clean(checked.dataset, checked)
+    return _run(_Options(**options))
+
+
+def _run(options: _Options) -> int:
+    if options.undo_file is not None:
+        if options.any_but_undo():
+            raise click.UsageError("--undo FILE stands alone: FILE knows its dataset.")
+        return _undo(options.undo_file, options.as_json)
+    if options.dataset is None:
+        raise click.UsageError("Name a DATASET, or --undo FILE.")
+    options.refuse_contradictions()
+    return _clean(options.dataset, options)
 
 
 def _clean(dataset: Path, options: _Options) -> int:

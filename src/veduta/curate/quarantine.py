@@ -20,12 +20,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from veduta.errors import DatasetError, readable
 from veduta.files import sync, write_text
-from veduta.validation import InvalidValue, convert
+from veduta.validation import convert
 
 __all__ = ["UNDO_FILE", "Moved", "quarantine", "undo"]
 
@@ -46,6 +47,8 @@ _REASONS = {
 }
 
 OnProgress = Callable[[int, int], None]
+
+_Line = TypeVar("_Line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,19 +217,14 @@ def _read_undo_file(undo_file: Path) -> tuple[Path, list[str]]:
         raise DatasetError(f"{readable(undo_file)}: cannot be read ({_reason(error)})") from error
     if not data.endswith(b"\n"):
         raise DatasetError(f"{invalid}, or cut off; nothing moves before it is whole")
-    number = 1
-    try:
-        lines = iter(data.splitlines())
-        header = convert(json.loads(next(lines)), _Header)
-        if header.version != _VERSION:
-            raise DatasetError(f"{invalid} of this version")
-        paths = []
-        for number, line in enumerate(lines, start=2):  # noqa: B007  # The error message uses it.
-            paths.append(convert(json.loads(line), _PhotoLine).path)
-    except InvalidValue as error:
-        raise DatasetError(f"{invalid} (line {number}: {error})") from error
-    except ValueError as error:
-        raise DatasetError(f"{invalid} (line {number})") from error
+    lines = data.splitlines()
+    header = _parse_line(lines[0], 1, _Header, invalid)
+    if header.version != _VERSION:
+        raise DatasetError(f"{invalid} of this version")
+    paths = [
+        _parse_line(line, number, _PhotoLine, invalid).path
+        for number, line in enumerate(lines[1:], start=2)
+    ]
     for path in paths:
         _check_path(path, undo_file)
     if len(paths) != header.photos:
@@ -237,6 +235,13 @@ def _read_undo_file(undo_file: Path) -> tuple[Path, list[str]]:
             f"{readable(undo_file)}: the dataset {readable(root)} is not there; put it back first"
         )
     return Path(os.path.realpath(root)), paths
+
+
+def _parse_line(line: bytes, number: int, kind: type[_Line], invalid: str) -> _Line:
+    try:
+        return convert(json.loads(line), kind)
+    except ValueError as error:
+        raise DatasetError(f"{invalid} (line {number}: {error})") from error
 
 
 def _check_path(path: str, named: Path) -> None:
