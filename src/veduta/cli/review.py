@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--open/--no-open", "browse", default=True, help="Open a browser.  [default: open]")
 @json_option
-def command(as_json: bool, **options: Any) -> None:
+def command(**options: Any) -> None:
     """Keep, drop or relabel the photos of DATASET on a page in your browser.
 
     Each decision is on the disk before the page says so. The same command continues where you
@@ -53,6 +53,7 @@ def command(as_json: bool, **options: Any) -> None:
 
     DATASET is a folder with one folder for each class or with a labels.csv, or a CSV file.
     """
+    as_json = options.pop("as_json")
     outcome = run_review(**options)
     if as_json:
         print_json(outcome.as_json())
