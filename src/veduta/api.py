@@ -378,9 +378,15 @@ class Index:
         outsiders: bool = True,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Recognizer:
-        """Return what recognises by the newest version of the index, learned now if need be.
+        """Return the recogniser of the newest version of the index. It is learned now if needed.
 
-        The arguments and errors are those of `recognize`.
+        Args:
+            method: as in `recognize`.
+            outsiders: as in `recognize`.
+            on_progress: as in `recognize`.
+
+        Raises:
+            QueryError: no photo has a label, all have the same one, or no method has that name.
         """
         state = self._engine.state
         kept = self._recognizers.get((method, outsiders))
@@ -475,7 +481,10 @@ def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfea
 
 
 def open(path: PathLike) -> Index:  # noqa: A001 - `veduta.open`, as the standard library does it
-    """Open the index in the folder `path`.
+    """Open an index.
+
+    Args:
+        path: its folder.
 
     Raises:
         NotAnIndex: there is no index in the folder.
