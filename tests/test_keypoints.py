@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from veduta.keypoints.resizing import full_size, grey
 
 from veduta.errors import EncoderUnavailable, QueryError
 from veduta.keypoints import KINDS, Keypoints, load_extractor
 from veduta.keypoints import xfeat as xfeat_module
 from veduta.keypoints.features import quantised
+from veduta.keypoints.working_size import grey_photo, to_full_size
 from veduta.keypoints.xfeat import network_size
 from veduta.photos import load
 
@@ -219,18 +219,18 @@ class TestPositions:
 
     def test_full_size_by_hand(self):
         xy = np.array([[0, 0], [9, 4], [4.5, 2]])
-        np.testing.assert_array_equal(full_size(xy, (5, 10), 10, 5), xy)
+        np.testing.assert_array_equal(to_full_size(xy, (5, 10), 10, 5), xy)
         np.testing.assert_array_equal(
-            full_size(xy, (5, 10), 30, 10), [[1, 0.5], [28, 8.5], [14.5, 4.5]]
+            to_full_size(xy, (5, 10), 30, 10), [[1, 0.5], [28, 8.5], [14.5, 4.5]]
         )
         # Half the size: the first pixel's middle would be at -0.25, outside the photo.
-        np.testing.assert_array_equal(full_size(xy, (5, 10), 5, 5), [[0, 0], [4, 4], [2, 2]])
+        np.testing.assert_array_equal(to_full_size(xy, (5, 10), 5, 5), [[0, 0], [4, 4], [2, 2]])
 
     def test_grey_is_luma_and_never_larger(self):
-        assert grey(plain(3, 5, (255, 0, 0)), 640)[0, 0] == 76  # 0.299 · 255
-        assert grey(plain(3, 5), 640).shape == (3, 5)
-        assert grey(plain(1000, 2000), 640).shape == (320, 640)
-        assert grey(plain(1, 4000), 640).shape == (1, 640)
+        assert grey_photo(plain(3, 5, (255, 0, 0)), 640)[0, 0] == 76  # 0.299 · 255
+        assert grey_photo(plain(3, 5), 640).shape == (3, 5)
+        assert grey_photo(plain(1000, 2000), 640).shape == (320, 640)
+        assert grey_photo(plain(1, 4000), 640).shape == (1, 640)
 
 
 class TestEveryExtractor:
