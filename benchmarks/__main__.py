@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks.report import ROOT, busy
+from benchmarks.processes import ROOT
+from benchmarks.report import busy_warning
 
 SCRIPTS = (
     "startup",
@@ -24,7 +25,7 @@ SCRIPTS = (
 
 
 def main() -> int:
-    if warning := busy():
+    if warning := busy_warning():
         print(warning, file=sys.stderr)
     page = str(ROOT / "docs" / "benchmarks.md")
     failed = []

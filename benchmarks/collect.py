@@ -1,14 +1,14 @@
-"""Collecting from a server on the loopback, beside a bare asynchronous client.
+"""Collect from a server on the loopback, with Veduta and with a bare asynchronous client.
 
-The server (a process of its own, as plain as can be) answers each request with a photo of a few
-kilobytes. The bare client is aiohttp with as many workers as connections: each reads an answer
-whole and writes it to `folder/name.jpg` with one `write`, nothing else. Veduta does what it always
-does, with `--no-decode`: addresses checked, caps, content looked at, BLAKE3, a rename, a journal,
-and at the end `collected.parquet`, which counts. They take turns.
+The server is a process of its own. It answers each request with a photo of a few kilobytes. The
+bare client is aiohttp with as many workers as connections. Each worker reads an answer whole and
+writes it to `folder/name.jpg`. Veduta runs with `--no-decode`. It also checks addresses, limits and
+content, computes BLAKE3, writes to a draft first, keeps a journal, and writes `collected.parquet`
+at the end, which counts. The two take turns.
 
-Memory: a CSV of a million rows of which none has to be fetched, since all are refused (first run:
-half of them ftp:, half loopback addresses), or known from an earlier run to be collected or refused
-(second run). The files of that second run are a thousand that many rows share.
+Memory is measured on a CSV of a million rows, none of which has to be fetched. In the first run all
+are refused: half are ftp: addresses, half loopback addresses. In the second run the journal knows
+all of them: half are collected, half are refused. Their rows share a thousand files.
 """
 
 from __future__ import annotations
@@ -27,15 +27,27 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import ROOT, Spread, number, parser, publish, ratios, status, table, verdict
+from benchmarks.processes import ROOT, process_memory, run_child
+from benchmarks.report import (
+    MedianAndRange,
+    check_target,
+    format_number,
+    parser,
+    publish,
+    ratios,
+    table,
+)
 
 VEDUTA, BARE = "Veduta", "bare aiohttp"
-_PHOTOS = 200
-_LABELS = 50
+SERVED_PHOTOS = 200
+CLASS_COUNT = 50
+SHARED_FILES = 1000
+MIN_FILES_PER_SECOND = 500
+MIN_SPEED_RATIO = 0.9
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser("collect", str(__doc__).splitlines()[0])
+    options = parser("collect", __doc__)
     options.add_argument("--files", type=int, default=5_000)
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--connections", type=int, default=64)
@@ -52,27 +64,29 @@ def main(arguments: list[str] | None = None) -> None:
         peaks = memory(work, chosen.rows)
     finally:
         shutil.rmtree(work)
-    share = ratios(rates[VEDUTA], rates[BARE])
-    own = statistics.median(rates[VEDUTA])
+    ratio = ratios(rates[VEDUTA], rates[BARE])
+    our_rate = statistics.median(rates[VEDUTA])
     lines = [
         [
             VEDUTA,
-            Spread.of(rates[VEDUTA]),
-            share,
-            verdict(own, 500, at_least=True),
-            verdict(round(share.median, 2), 0.9, at_least=True),
+            MedianAndRange.of(rates[VEDUTA]),
+            ratio,
+            check_target(our_rate, MIN_FILES_PER_SECOND, at_least=True),
+            check_target(round(ratio.median, 2), MIN_SPEED_RATIO, at_least=True),
         ],
-        [BARE, Spread.of(rates[BARE]), "", "", ""],
+        [BARE, MedianAndRange.of(rates[BARE]), "", "", ""],
     ]
     head = ["who", "files/s", "to the bare client", "target", "target of the ratio"]
-    least = peaks[0][2]["peak"]
+    first_rows, _, first = peaks[0]
     memory_lines = [
         [
             f"{rows:,} rows: {what}",
-            number(facts["seconds"]),
-            number(facts["peak"] / 1e6),
-            number((facts["peak"] - facts["start"]) / 1e6),
-            number((facts["peak"] - least) / (rows - peaks[0][0])) if rows > peaks[0][0] else "",
+            format_number(facts["seconds"]),
+            format_number(facts["peak"] / 1e6),
+            format_number((facts["peak"] - facts["start"]) / 1e6),
+            format_number((facts["peak"] - first["peak"]) / (rows - first_rows))
+            if rows > first_rows
+            else "",
         ]
         for rows, what, facts in peaks
     ]
@@ -85,6 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def speed(work: Path, files: int, rounds: int, connections: int) -> dict[str, list[float]]:
+    """Return files a second of both clients in each round."""
     server = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.collect", "--child", "serve"],
         cwd=ROOT,
@@ -100,19 +115,19 @@ def speed(work: Path, files: int, rounds: int, connections: int) -> dict[str, li
         source.write_text(
             "id,url,landmark_id\n"
             + "".join(
-                f"{each:08x},http://127.0.0.1:{port}/{each}.jpg,{each % _LABELS}\n"
-                for each in range(files)
+                f"{number:08x},http://127.0.0.1:{port}/{number}.jpg,{number % CLASS_COUNT}\n"
+                for number in range(files)
             )
         )
         for turn in range(rounds + 1):
             for name in (VEDUTA, BARE):
                 out = work / "out"
-                facts = started("fetch", name, source, out, connections)
-                found = sum(1 for path in out.glob("*/*.jpg") if path.stat().st_size)
+                facts = run_child("collect", "--child", "fetch", name, source, out, connections)
+                written = sum(1 for path in out.glob("*/*.jpg") if path.stat().st_size)
                 shutil.rmtree(out)
-                if found != files:
-                    raise RuntimeError(f"{name}: {found} of {files} files")
-                if turn:  # the first is for the caches
+                if written != files:
+                    raise RuntimeError(f"{name}: {written} of {files} files")
+                if turn:  # The first round is a warm-up.
                     rates[name].append(files / facts["seconds"])
     finally:
         server.kill()
@@ -121,37 +136,33 @@ def speed(work: Path, files: int, rounds: int, connections: int) -> dict[str, li
 
 
 def memory(work: Path, sizes: list[int]) -> list[tuple[int, str, dict[str, float]]]:
+    """Return (rows, what the run is, its seconds and memory) of two runs for each size."""
     peaks = []
     for rows in sizes:
         out = work / "out"
-        refused = started("refuse", rows, work / "rows.csv", out)
+        refused = run_child("collect", "--child", "refuse", rows, work / "rows.csv", out)
         peaks.append((rows, "all refused", refused))
-        known = started("know", rows, work / "rows.csv", out)
-        peaks.append((rows, "all known", known))
+        journaled = run_child("collect", "--child", "journal", rows, work / "rows.csv", out)
+        peaks.append((rows, "all known", journaled))
         shutil.rmtree(out)
     return peaks
 
 
-def started(*arguments: object) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.collect", "--child", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    facts: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return facts
-
-
-def child(what: str, *arguments: str) -> object:
-    if what == "serve":
+def child(task: str, *arguments: str) -> object:
+    """Run one task in this process."""
+    if task == "serve":
         return asyncio.run(serve())
-    if what == "fetch":
+    if task == "fetch":
         name, source, out, connections = arguments
-        who = veduta if name == VEDUTA else bare
-        return who(Path(source), Path(out), int(connections))
+        client = veduta if name == VEDUTA else bare
+        return client(Path(source), Path(out), int(connections))
     rows, source, out = arguments
-    return (refuse if what == "refuse" else know)(int(rows), Path(source), Path(out))
+    run = collect_refused if task == "refuse" else collect_journaled
+    return run(int(rows), Path(source), Path(out))
 
 
-class _Answering(asyncio.Protocol):
-    """One write for each request: as little as a server can do."""
+class _PhotoServer(asyncio.Protocol):
+    """Answers each request with one write."""
 
     def __init__(self, answers: list[bytes]) -> None:
         self._answers = answers
@@ -161,24 +172,25 @@ class _Answering(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         path = data.split(b" ", 2)[1]
-        which = int(path[1:].split(b".")[0]) % len(self._answers)
-        self._transport.write(self._answers[which])  # type: ignore[attr-defined]
+        number = int(path[1:].split(b".")[0]) % len(self._answers)
+        self._transport.write(self._answers[number])  # type: ignore[attr-defined]
 
 
 async def serve() -> None:
+    """Print the port and serve until the process is killed."""
     from PIL import Image
 
     answers = []
-    for seed in range(_PHOTOS):
+    for seed in range(SERVED_PHOTOS):
         rng = np.random.default_rng(seed)
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        noise = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
         file = io.BytesIO()
-        coarse.resize((320, 240), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+        noise.resize((320, 240), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
         body = file.getvalue()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
         answers.append(head.encode() + body)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Answering(answers), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _PhotoServer(answers), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
@@ -189,16 +201,17 @@ def veduta(source: Path, out: Path, connections: int) -> dict[str, float]:
 
     from veduta.collect import Settings, collect
 
-    pa.table({"a": ["b"]})  # imports are not timed, and this imports pandas where it is installed
+    # Imports are not timed. This call imports pandas if it is installed.
+    pa.table({"a": ["b"]})
 
     settings = Settings(
         connections=connections, per_host=connections, allow_private=True, decode=False
     )
-    began = time.perf_counter()
-    done = collect([source], out, settings)
-    if done.failed:
-        raise RuntimeError(str(done.examples))
-    return {"seconds": time.perf_counter() - began}
+    started = time.perf_counter()
+    summary = collect([source], out, settings)
+    if summary.failed:
+        raise RuntimeError(str(summary.examples))
+    return {"seconds": time.perf_counter() - started}
 
 
 def bare(source: Path, out: Path, connections: int) -> dict[str, float]:
@@ -225,55 +238,63 @@ def bare(source: Path, out: Path, connections: int) -> dict[str, float]:
 
                 await asyncio.gather(*(work() for _ in range(connections)))
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     asyncio.run(run())
-    return {"seconds": time.perf_counter() - began}
+    return {"seconds": time.perf_counter() - started}
 
 
-def refuse(rows: int, source: Path, out: Path) -> dict[str, float]:
+def collect_refused(rows: int, source: Path, out: Path) -> dict[str, float]:
+    """Write a CSV whose rows are all refused, and collect it."""
     with source.open("w") as lines:
         lines.write("id,url,landmark_id\n")
-        for each in range(rows):
-            url = f"ftp://h/{each}.jpg" if each % 2 else f"http://127.0.0.1/some/place/{each}.jpg"
-            lines.write(f"{each:016x},{url},{each % (1 + rows // 20)}\n")
-    return measured(source, out, rows)
+        for row in range(rows):
+            url = f"ftp://h/{row}.jpg" if row % 2 else f"http://127.0.0.1/some/place/{row}.jpg"
+            lines.write(f"{row:016x},{url},{row % (1 + rows // 20)}\n")
+    return collect_without_fetching(source, out, rows)
 
 
-def know(rows: int, source: Path, out: Path) -> dict[str, float]:
-    """As `refuse`, and every other row stands in the journal as collected."""
-    for each in range(1000):
-        (out / f"{each}.jpg").write_bytes(b"photo")
+def collect_journaled(rows: int, source: Path, out: Path) -> dict[str, float]:
+    """Collect the rows of `collect_refused` again; the journal says every second is collected."""
+    for number in range(SHARED_FILES):
+        (out / f"{number}.jpg").write_bytes(b"photo")
     journal = out / ".veduta-collect/journal"
     draft = journal.with_name("draft")
     with journal.open("rb") as lines, draft.open("wb") as changed:
         changed.write(next(lines))
-        for each, line in enumerate(lines):
-            facts = json.loads(line[34:])
+        for row, line in enumerate(lines):
+            entry = json.loads(line[34:])
             content = 0
-            if not each % 2:
-                digest = f"{each:016x}" + "5" * 48
-                content = each
-                more = {"hash": digest, "path": f"{each % 1000}.jpg", "bytes": 5, "width": 640}
-                facts |= {"outcome": "collected", "error": None, "height": 480, "format": "JPEG"}
-                facts |= more
-            text = json.dumps({name: value for name, value in facts.items() if value is not None})
+            if not row % 2:
+                content = row
+                entry |= {
+                    "outcome": "collected",
+                    "error": None,
+                    "height": 480,
+                    "format": "JPEG",
+                    "hash": f"{row:016x}" + "5" * 48,
+                    "path": f"{row % SHARED_FILES}.jpg",
+                    "bytes": 5,
+                    "width": 640,
+                }
+            text = json.dumps({name: value for name, value in entry.items() if value is not None})
             changed.write(line[:17] + f"{content:016x} {text}\n".encode())
     draft.replace(journal)
-    return measured(source, out, rows)
+    return collect_without_fetching(source, out, rows)
 
 
-def measured(source: Path, out: Path, rows: int) -> dict[str, float]:
+def collect_without_fetching(source: Path, out: Path, rows: int) -> dict[str, float]:
+    """Collect rows none of which has to be fetched; return seconds and memory."""
     import pyarrow.parquet  # noqa: F401
 
     from veduta.collect import collect
 
-    start = status("VmRSS")
-    began = time.perf_counter()
-    done = collect([source], out)
-    seconds = time.perf_counter() - began
-    if done.failed + done.already != rows or done.collected:
-        raise RuntimeError(str(done))
-    return {"seconds": seconds, "start": start, "peak": status("VmHWM")}
+    start = process_memory("VmRSS")
+    started = time.perf_counter()
+    summary = collect([source], out)
+    seconds = time.perf_counter() - started
+    if summary.failed + summary.already != rows or summary.collected:
+        raise RuntimeError(str(summary))
+    return {"seconds": seconds, "start": start, "peak": process_memory("VmHWM")}
 
 
 if __name__ == "__main__":

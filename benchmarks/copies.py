@@ -1,9 +1,9 @@
-"""Copies of photos: how many are found, beside perceptual hashes, and whether a split leaks.
+"""Copies of photos: how many Veduta and perceptual hashes find, and whether a split leaks.
 
 messy has real copies from the Web; its manifest is the truth. The hashes are those of imagededup
-(pHash: the median of 8 × 8 DCT coefficients of 32 × 32 luma; dHash: 9 × 8 luma), each at the
-threshold that is best on messy itself. Into landmarks30 go copies made here, 30 % of its photos; no
-threshold was chosen on either set.
+(pHash: the median of 8 × 8 DCT coefficients of 32 × 32 luma; dHash: 9 × 8 luma), each with the
+threshold that is best on messy itself. To landmarks30 copies of 30 % of its photos are added. None
+of Veduta's thresholds was chosen on these sets.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import csv
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from benchmarks.report import number, parser, publish, table, verdict
+from benchmarks.labelled_sets import add_data_option, require_sets
+from benchmarks.report import check_target, format_number, parser, publish, table
 from veduta.curate.copies import copies_among
 from veduta.curate.described_photos import describe_photos
 from veduta.curate.groups import copy_groups
@@ -28,10 +30,13 @@ from veduta.errors import PhotoError
 from veduta.photos import load
 
 Pairs = set[tuple[int, int]]
+Change = Callable[[Image.Image, random.Random], Image.Image]
 PARTS = {"train": 0.8, "val": 0.1, "test": 0.1}
 SEEDS = range(5)
-# What the manifest of messy does not say: the same photo, seen by eye.
-UNTOLD = (
+MIN_RECALL, MIN_PRECISION = 0.95, 0.98
+COPIED_SHARE = 0.3
+# A person saw that these are copies. The manifest of messy does not know them.
+PAIRS_MISSING_IN_MANIFEST = (
     ("food15", "food16"),
     ("ukbench00120", "files/dedup/data/alpha_channel_image.png"),
     ("files/food/satay/001.png", "files/food/satay/006.png"),
@@ -39,107 +44,129 @@ UNTOLD = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser("copies", str(__doc__).splitlines()[0])
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = parser("copies", __doc__)
+    add_data_option(options)
     chosen = options.parse_args(arguments)
-    for name in ("messy", "landmarks30"):
-        if not (chosen.data / name).is_dir():
-            options.error(f"{chosen.data} has no {name}")
+    require_sets(options, chosen.data, ("messy", "landmarks30"))
     body = [messy(chosen.data / "messy", chosen.work), *leaks(chosen.data, chosen.work)]
     publish("copies", "\n\n".join(body), chosen.docs)
 
 
 def messy(folder: Path, work: Path) -> str:
-    """The table of pairs found in messy."""
+    """Return the table of pairs that are found in messy."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as source:
         rows = list(csv.DictReader(source))
     files = [folder / row["path"] for row in rows]
     photos = describe_photos(files, folder=work / "copies-messy")
-    known = {row["path"]: row["dup_group"] or row["path"] for row in rows}
-    told = within([known[row["path"]] for row in rows], photos.problems)
-    better = dict(known)
-    for one, other in UNTOLD:
-        a, b = known.get(one, one), known.get(other, other)
-        better = {path: a if group == b else group for path, group in better.items()}
-    seen = within([better[row["path"]] for row in rows], photos.problems)
+    group_of = {row["path"]: row["dup_group"] or row["path"] for row in rows}
+    corrected = dict(group_of)
+    for one, other in PAIRS_MISSING_IN_MANIFEST:
+        kept, merged = group_of.get(one, one), group_of.get(other, other)
+        corrected = {path: kept if group == merged else group for path, group in corrected.items()}
+    by_manifest = pairs_within([group_of[row["path"]] for row in rows], photos.problems)
+    by_correction = pairs_within([corrected[row["path"]] for row in rows], photos.problems)
+
+    def scores(found: Pairs) -> list[str]:
+        return [
+            *recall_and_precision(found, by_manifest),
+            *recall_and_precision(found, by_correction),
+        ]
+
     ours = {
         pair
         for group in copy_groups(copies_among(photos), len(files))
         for pair in combinations(group, 2)
     }
-    lines: list[list[object]] = [["Veduta", "", *scores(ours, told), *scores(ours, seen)]]
-    for name, hashed in (("pHash", phash), ("dHash", dhash)):
-        hashes = {at: hashed(luma(files[at])) for at in range(len(files)) if readable(files[at])}
+    lines: list[list[object]] = [["Veduta", "", *scores(ours)]]
+    for name, hash_of in (("pHash", phash), ("dHash", dhash)):
+        hashes = {
+            position: hash_of(luma(file)) for position, file in enumerate(files) if readable(file)
+        }
         bits = {
             (a, b): int((hashes[a] != hashes[b]).sum()) for a, b in combinations(sorted(hashes), 2)
         }
-        best = max(range(33), key=lambda most: f1(near(bits, most), seen))
-        sure = [most for most in range(33) if precision(near(bits, most), seen) >= 0.98]
-        for most, what in ((best, "best F1"), (max(sure, default=0), "precision ≥ 0.98")):
-            found = near(bits, most)
-            words = f"≤ {most} bits ({what})"
-            lines.append([name, words, *scores(found, told), *scores(found, seen)])
-    recall, exact = (float(value) for value in scores(ours, seen))
+        thresholds = range(33)
+        best = max(thresholds, key=lambda most: f1(pairs_up_to(bits, most), by_correction))
+        precise = [
+            most
+            for most in thresholds
+            if precision(pairs_up_to(bits, most), by_correction) >= MIN_PRECISION
+        ]
+        for most, why in (
+            (best, "best F1"),
+            (max(precise, default=0), f"precision ≥ {MIN_PRECISION}"),
+        ):
+            lines.append([name, f"≤ {most} bits ({why})", *scores(pairs_up_to(bits, most))])
+    our_recall, our_precision = map(float, recall_and_precision(ours, by_correction))
     head = ["", "threshold", "recall", "precision", "recall, corrected", "precision, corrected"]
     return (
-        f"messy: {len(told)} pairs of {len(files) - len(photos.problems)} photos by the manifest, "
-        f"{len(seen)} with three groups that it does not know.\n\n{table(head, lines)}\n\n"
-        f"Corrected: recall {verdict(recall, 0.95, at_least=True)}, precision "
-        f"{verdict(exact, 0.98, at_least=True)}."
+        f"messy: {len(by_manifest)} pairs of {len(files) - len(photos.problems)} photos by the "
+        f"manifest, {len(by_correction)} with three groups that it does not know.\n\n"
+        f"{table(head, lines)}\n\n"
+        f"Corrected: recall {check_target(our_recall, MIN_RECALL, at_least=True)}, precision "
+        f"{check_target(our_precision, MIN_PRECISION, at_least=True)}."
     )
 
 
 def leaks(data: Path, work: Path) -> list[str]:
-    """What is found of the copies added to landmarks30, and what a split of both leaks."""
+    """Return which copies are found that were added to landmarks30, and how many a split leaks."""
     dataset = open_dataset(data / "landmarks30")
     paths = dataset.table["path"].to_pylist()
     labels = dataset.table["label"].to_pylist()
     originals = [dataset.root / path for path in paths]
-    made = add_copies(originals, work / "copies-landmarks30-photos", round(0.3 * len(originals)))
-    files = [*originals, *(file for _, file, _ in made)]
-    truth = {(at, len(originals) + n): kind for n, (at, _, kind) in enumerate(made)}
+    copies = write_copies(
+        originals, work / "copies-landmarks30-photos", round(COPIED_SHARE * len(originals))
+    )
+    files = [*originals, *(copy.file for copy in copies)]
+    kind_of_pair = {
+        (copy.original, len(originals) + number): copy.kind for number, copy in enumerate(copies)
+    }
     photos = describe_photos(files, folder=work / "copies-landmarks30")
     pairs = copies_among(photos)
-    joined = bound_together(len(files), pairs)
-    found = Counter(kind for (a, b), kind in truth.items() if joined[a] == joined[b])
-    total = Counter(truth.values())
-    names = [*paths, *(file.name for _, file, _ in made)]
-    both = [*labels, *(labels[at] for at, _, _ in made)]
-    apart = {"bound": joined, "not bound": list(range(len(files)))}
-    leaking: dict[str, list[int]] = defaultdict(list)
-    wanted: list[int] = []
-    for how, bound in apart.items():
+    groups = bound_together(len(files), pairs)
+    found = Counter(kind for (a, b), kind in kind_of_pair.items() if groups[a] == groups[b])
+    total = Counter(kind_of_pair.values())
+    names = [*paths, *(copy.file.name for copy in copies)]
+    all_labels = [*labels, *(labels[copy.original] for copy in copies)]
+    groups_of_split = {"bound": groups, "not bound": list(range(len(files)))}
+    leaked: dict[str, list[int]] = defaultdict(list)
+    leaked_plain: list[int] = []
+    for way, groups_of_photos in groups_of_split.items():
         for seed in SEEDS:
-            chosen = split(names, both, bound, PARTS, seed=seed)
-            lost = [kind for (a, b), kind in truth.items() if chosen[a] != chosen[b]]
-            leaking[how].append(len(lost))
-            if how == "bound":
-                wanted.append(sum(kind in ASKED for kind in lost))
-    own = [pair for pair in pairs if pair.second < len(originals)]
+            parts = split(names, all_labels, groups_of_photos, PARTS, seed=seed)
+            across = [kind for (a, b), kind in kind_of_pair.items() if parts[a] != parts[b]]
+            leaked[way].append(len(across))
+            if way == "bound":
+                leaked_plain.append(sum(kind in PLAIN_KINDS for kind in across))
+    pairs_of_originals = [pair for pair in pairs if pair.second < len(originals)]
     return [
         table(
             ["copies added to landmarks30", "found", "of"],
             [[kind, found[kind], total[kind]] for kind in KINDS],
         ),
-        f"A split of both into {', '.join(f'{n} {s:g}' for n, s in PARTS.items())}, "
-        f"{len(SEEDS)} seeds: cut, mirrored and re-encoded copies across parts "
-        f"{number(max(wanted))} at most ({verdict(max(wanted), 0, at_least=False)}), of all kinds "
-        f"{max(leaking['bound'])} at most; without binding copies together "
-        f"{min(leaking['not bound'])} to {max(leaking['not bound'])}.",
-        f"landmarks30 itself, cleaned of near-duplicates by its makers: {len(own)} pairs.",
+        f"Both are split into {', '.join(f'{name} {share:g}' for name, share in PARTS.items())} "
+        f"with {len(SEEDS)} seeds. Pairs of cut, mirrored or re-encoded copies in different parts: "
+        f"{format_number(max(leaked_plain))} at most "
+        f"({check_target(max(leaked_plain), 0, at_least=False)}). Pairs of all kinds: "
+        f"{max(leaked['bound'])} at most; {min(leaked['not bound'])} to "
+        f"{max(leaked['not bound'])} if copies are not bound together.",
+        "Pairs among the photos of landmarks30 itself, whose makers removed near-duplicates: "
+        f"{len(pairs_of_originals)}.",
     ]
 
 
-def within(of: Sequence[str], left_out: object) -> Pairs:
+def pairs_within(groups: Sequence[str], left_out: Container[int]) -> Pairs:
+    """Return all pairs of photos of one group; `groups` has the group of each photo."""
     members: dict[str, list[int]] = defaultdict(list)
-    for at, group in enumerate(of):
-        if at not in left_out:  # type: ignore[operator]
-            members[group].append(at)
+    for position, group in enumerate(groups):
+        if position not in left_out:
+            members[group].append(position)
     return {pair for group in members.values() for pair in combinations(group, 2)}
 
 
-def near(bits: dict[tuple[int, int], int], most: int) -> Pairs:
-    return {pair for pair, different in bits.items() if different <= most}
+def pairs_up_to(bits: dict[tuple[int, int], int], max_bits: int) -> Pairs:
+    """Return the pairs whose hashes differ in so many bits or fewer."""
+    return {pair for pair, different in bits.items() if different <= max_bits}
 
 
 def precision(found: Pairs, truth: Pairs) -> float:
@@ -150,7 +177,7 @@ def f1(found: Pairs, truth: Pairs) -> float:
     return 2 * len(found & truth) / (len(found) + len(truth))
 
 
-def scores(found: Pairs, truth: Pairs) -> tuple[str, str]:
+def recall_and_precision(found: Pairs, truth: Pairs) -> tuple[str, str]:
     return f"{len(found & truth) / len(truth):.3f}", f"{precision(found, truth):.3f}"
 
 
@@ -179,78 +206,88 @@ def dhash(grey: Image.Image) -> np.ndarray:
     return np.asarray(small[:, 1:] > small[:, :-1]).ravel()
 
 
-def add_copies(
-    originals: Sequence[Path], folder: Path, how_many: int
-) -> list[tuple[int, Path, str]]:
-    """Write copies of some photos, each kind as often; return (place, file, kind)."""
+@dataclass(frozen=True, slots=True)
+class WrittenCopy:
+    """A copy that this benchmark made of the photo at position `original`."""
+
+    original: int
+    file: Path
+    kind: str
+
+
+def write_copies(originals: Sequence[Path], folder: Path, count: int) -> list[WrittenCopy]:
+    """Write copies of `count` photos, as many of each kind."""
     rng = random.Random(7)
-    places = rng.sample(range(len(originals)), how_many)
+    positions = rng.sample(range(len(originals)), count)
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for n, at in enumerate(places):
-        kind = list(KINDS)[n % len(KINDS)]
-        file = folder / f"{n:04}-{kind.replace(' ', '-')}.jpg"
-        copy = KINDS[kind](Image.open(originals[at]).convert("RGB"), rng)
+    copies = []
+    for number, original in enumerate(positions):
+        kind = list(KINDS)[number % len(KINDS)]
+        file = folder / f"{number:04}-{kind.replace(' ', '-')}.jpg"
+        image = KINDS[kind](Image.open(originals[original]).convert("RGB"), rng)
         quality = rng.choice((40, 60, 85))
         if not file.exists():
-            copy.save(file, quality=quality)
-        made.append((at, file, kind))
-    return made
+            image.save(file, quality=quality)
+        copies.append(WrittenCopy(original, file, kind))
+    return copies
 
 
-def cut(share: float) -> Callable[[Image.Image, random.Random], Image.Image]:
-    def made(photo: Image.Image, rng: random.Random) -> Image.Image:
+def cut(share: float) -> Change:
+    """Return a change that keeps a rectangle with this share of the area."""
+
+    def change(photo: Image.Image, rng: random.Random) -> Image.Image:
         width, height = photo.size
-        wide = min(width, round(width * share**0.5 * float(np.exp(rng.uniform(-0.15, 0.15)))))
-        high = min(height, round(width * height * share / wide))
-        left, top = rng.randint(0, width - wide), rng.randint(0, height - high)
-        return photo.crop((left, top, left + wide, top + high))
+        kept_width = round(width * share**0.5 * float(np.exp(rng.uniform(-0.15, 0.15))))
+        kept_width = min(width, kept_width)
+        kept_height = min(height, round(width * height * share / kept_width))
+        left, top = rng.randint(0, width - kept_width), rng.randint(0, height - kept_height)
+        return photo.crop((left, top, left + kept_width, top + kept_height))
 
-    return made
+    return change
 
 
-def turned(photo: Image.Image, rng: random.Random) -> Image.Image:
+def rotated(photo: Image.Image, rng: random.Random) -> Image.Image:
     degrees = rng.choice((-5, -3, 3, 5))
     width, height = photo.size
-    lost = int(np.ceil(max(width, height) * np.tan(np.radians(abs(degrees))) / 2)) + 1
-    whole = photo.rotate(degrees, resample=Image.Resampling.BICUBIC)
-    return whole.crop((lost, lost, width - lost, height - lost))
+    margin = int(np.ceil(max(width, height) * np.tan(np.radians(abs(degrees))) / 2)) + 1
+    image = photo.rotate(degrees, resample=Image.Resampling.BICUBIC)
+    return image.crop((margin, margin, width - margin, height - margin))
 
 
-def marked(photo: Image.Image, rng: random.Random) -> Image.Image:
-    over = Image.new("RGBA", photo.size, (0, 0, 0, 0))
-    draw = ImageDraw.Draw(over)
+def watermarked(photo: Image.Image, rng: random.Random) -> Image.Image:
+    layer = Image.new("RGBA", photo.size, (0, 0, 0, 0))
+    draw = ImageDraw.Draw(layer)
     font = ImageFont.load_default(size=max(10, photo.width // 9))
     for line in (1, 4, 7):
-        place = rng.randint(0, photo.width // 3), photo.height * line // 10
-        draw.text(place, "(c) SAMPLE PHOTO", fill=(255, 255, 255, 130), font=font)
-    return Image.alpha_composite(photo.convert("RGBA"), over).convert("RGB")
+        position = rng.randint(0, photo.width // 3), photo.height * line // 10
+        draw.text(position, "(c) SAMPLE PHOTO", fill=(255, 255, 255, 130), font=font)
+    return Image.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")
 
 
 def recoloured(photo: Image.Image, rng: random.Random) -> Image.Image:
     hue, saturation, value = photo.convert("HSV").split()
-    step = rng.randint(15, 40)
-    hue = hue.point([(at + step) % 256 for at in range(256)])
-    other = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
-    other = ImageEnhance.Brightness(other).enhance(rng.choice((0.75, 1.25)))
-    return ImageEnhance.Contrast(other).enhance(rng.choice((0.75, 1.3)))
+    hue_shift = rng.randint(15, 40)
+    hue = hue.point([(level + hue_shift) % 256 for level in range(256)])
+    image = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+    image = ImageEnhance.Brightness(image).enhance(rng.choice((0.75, 1.25)))
+    return ImageEnhance.Contrast(image).enhance(rng.choice((0.75, 1.3)))
 
 
-KINDS: dict[str, Callable[[Image.Image, random.Random], Image.Image]] = {
+KINDS: dict[str, Change] = {
     "re-encoded": lambda photo, _: photo,
     "half the size": lambda photo, _: photo.resize((photo.width // 2, photo.height // 2)),
     "mirrored": lambda photo, _: ImageOps.mirror(photo),
     "cut to 75 %": cut(0.75),
     "cut to 50 %": cut(0.5),
     "mirrored, cut to 60 %": lambda photo, rng: ImageOps.mirror(cut(0.6)(photo, rng)),
-    "turned by 3 or 5°": turned,
-    "watermarked": marked,
+    "turned by 3 or 5°": rotated,
+    "watermarked": watermarked,
     "recoloured": recoloured,
     "grey": lambda photo, _: photo.convert("L").convert("RGB"),
     "blurred": lambda photo, _: photo.filter(ImageFilter.GaussianBlur(photo.width / 200)),
     "framed": lambda photo, _: ImageOps.expand(photo, border=photo.width // 12, fill="white"),
 }
-ASKED = {"re-encoded", "mirrored", "cut to 75 %", "cut to 50 %", "mirrored, cut to 60 %"}
+PLAIN_KINDS = {"re-encoded", "mirrored", "cut to 75 %", "cut to 50 %", "mirrored, cut to 60 %"}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""One exact query over many descriptors, against reading memory, FAISS and usearch.
+"""One exact query over many descriptors: Veduta, FAISS, usearch, and reading memory.
 
-Per size: an index in Veduta's own layout with made-up descriptors that are distributed like real
-ones; each round takes another query and times every contender on it, in turns. The k = 10 nearest
-are compared with a float64 brute force over the stored rows. A second process opens the index
-alone and searches, to see what memory that takes.
+For each size an index is written with synthetic descriptors that are distributed like real ones.
+Each round takes another query and times every contender on it, in turns. The k = 10 nearest are
+compared with a float64 brute force over the stored rows. A second process opens only the index and
+searches; its memory is reported.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -24,72 +22,76 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.processes import process_memory, run_child
 from benchmarks.report import (
-    ROOT,
-    Spread,
-    number,
+    MedianAndRange,
+    check_target,
+    format_number,
     parser,
     publish,
     ratios,
-    status,
+    rotated,
     table,
-    verdict,
 )
-from benchmarks.vectors import CHUNK, Scenes, write_index
+from benchmarks.vectors import BLOCK_ROWS, Scenes, write_index
 from veduta.encoders import load_encoder
 from veduta.index import Snapshot, open_snapshot
 from veduta.search import exact
 
 K = 10
-TIE = 1e-6  # similarities closer than this are one rank: below float32's own rounding
+# Similarities that are closer than this count as equal. It is less than the rounding of float32.
+TIE_TOLERANCE = 1e-6
 OURS, FAISS = "Veduta", "FAISS flat"
 USEARCH = {"usearch f32": "f32", "usearch f16": "f16", "usearch i8": "i8"}
-READ_CODES, READ_FLOATS = "read the int8 codes", "read the float32 matrix"
+READ_INT8, READ_FLOAT32 = "read the int8 matrix", "read the float32 matrix"
+MAX_READ_RATIO = 1.3
+MAX_PEAK_RATIO = 1.3
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser("exact_search", str(__doc__).splitlines()[0])
+    options = parser("exact_search", __doc__)
     options.add_argument("--rows", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
     options.add_argument("--dimension", type=int, help="default: that of the default encoder")
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--lance-rows", nargs="*", type=int, default=[100_000])
-    options.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args(arguments)
-    if chosen.alone:
-        print(json.dumps(search_alone(chosen.alone)))
+    if chosen.child:
+        print(json.dumps(search_here(chosen.child)))
         return
 
     dimension = chosen.dimension or load_encoder().dimension
-    rows_of = sorted({*chosen.rows, *chosen.lance_rows})
-    check_memory(max(rows_of), dimension)
+    sizes = sorted({*chosen.rows, *chosen.lance_rows})
+    check_memory(max(sizes), dimension)
     speed: list[list[object]] = []
-    proof: list[list[object]] = []
+    recall_and_memory: list[list[object]] = []
     approximate: list[list[object]] = []
-    for rows in rows_of:
+    for rows in sizes:
         folder = chosen.work / f"rows-{rows}"
         shutil.rmtree(folder, ignore_errors=True)
         try:
             scenes = write_index(folder, rows, dimension)
             snapshot = open_snapshot(folder)
             queries = scenes.draw(np.random.default_rng(2), chosen.rounds)
-            similarities, true = brute_force(snapshot, queries)
+            similarities, true_rows = brute_force(snapshot, queries)
             if rows in chosen.rows:
                 speed += speed_rows(rows, time_all(snapshot, queries))
-                proof.append(proof_row(snapshot, queries, similarities, alone(folder)))
+                child = run_child("exact_search", "--child", folder)
+                recall_and_memory.append(recall_row(snapshot, queries, similarities, child))
             if rows in chosen.lance_rows:
-                approximate += lance_rows(folder, snapshot, queries, true)
+                approximate += lance_rows(folder, snapshot, queries, true_rows)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    publish("exact_search", page(dimension, speed, proof, approximate), chosen.docs)
+    publish("exact_search", page(dimension, speed, recall_and_memory, approximate), chosen.docs)
 
 
 def check_memory(rows: int, dimension: int) -> None:
-    """Float32 for the others, float16 and int8 for Veduta must all stay in memory."""
+    """End the program if the float32, float16 and int8 matrices do not fit in memory."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9
     if (needed := 7 * rows * dimension) > available:
         raise SystemExit(
-            f"{rows:,} rows of {dimension} need {needed / 1e9:.0f} GB of memory, more than this "
-            "machine has free: ask for fewer with --rows, or for a smaller --dimension."
+            f"{rows:,} rows of {dimension} dimensions need {needed / 1e9:.0f} GB of memory, more "
+            "than this machine has: choose fewer --rows or a smaller --dimension."
         )
 
 
@@ -97,14 +99,15 @@ def time_all(snapshot: Snapshot, queries: NDArray[np.float32]) -> dict[str, list
     """Return the seconds of every contender for every query."""
     import faiss
 
-    # First: usearch loads symbols for the whole process that numkong would take for its own.
+    # numkong must be imported first. usearch loads symbols for the whole process, and numkong would
+    # use them instead of its own.
     import numkong  # noqa: F401
     import usearch.index as usearch
 
     n, d = snapshot.descriptors.shape
     floats = np.empty((n, d), np.float32)
-    for start in range(0, n, CHUNK):
-        floats[start : start + CHUNK] = snapshot.descriptors[start : start + CHUNK]
+    for start in range(0, n, BLOCK_ROWS):
+        floats[start : start + BLOCK_ROWS] = snapshot.descriptors[start : start + BLOCK_ROWS]
     inner = usearch.MetricKind.IP
 
     def by_usearch(kind: str) -> Callable[[NDArray[np.float32]], object]:
@@ -119,27 +122,30 @@ def time_all(snapshot: Snapshot, queries: NDArray[np.float32]) -> dict[str, list
 
     contenders: dict[str, Callable[[NDArray[np.float32]], object]] = {
         OURS: lambda q: exact.nearest(snapshot, q, K),
-        # What IndexFlatIP.search calls, on a matrix that is not copied once more.
+        # IndexFlatIP.search calls this, too. Here the matrix is not copied.
         FAISS: lambda q: faiss.knn(q[None], floats, K, faiss.METRIC_INNER_PRODUCT),
         **{name: by_usearch(kind) for name, kind in USEARCH.items()},
     }
-    # One thread may fill the memory bus or not: the quicker of one and two counts.
+    # One thread may not be enough to fill the memory bus. The faster of one and two threads counts.
     pools = {threads: ThreadPoolExecutor(threads) for threads in (1, 2)}
-    reads = {READ_CODES: snapshot.quantised, READ_FLOATS: floats}
+    matrices = {READ_INT8: snapshot.quantised, READ_FLOAT32: floats}
     seconds: dict[str, list[float]] = defaultdict(list)
-    names = [*contenders, *((what, threads) for what in reads for threads in pools)]
-    for turn, query in enumerate([queries[0], *queries]):  # the first round warms up
-        best: dict[str, float] = {}
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            if isinstance(name, str):
-                best[name] = timed(contenders[name], query)
+    # Contenders, and reads of a matrix with a number of threads; contenders have 0 threads.
+    tasks = [
+        *((name, 0) for name in contenders),
+        *((name, threads) for name in matrices for threads in pools),
+    ]
+    for turn, query in enumerate([queries[0], *queries]):  # The first round is a warm-up.
+        shortest: dict[str, float] = {}
+        for name, threads in rotated(tasks, turn):
+            if threads:
+                elapsed = timed(read, matrices[name], pools[threads], threads)
             else:
-                what, threads = name
-                took = timed(read, reads[what], pools[threads], threads)
-                best[what] = min(took, best.get(what, np.inf))
+                elapsed = timed(contenders[name], query)
+            shortest[name] = min(elapsed, shortest.get(name, np.inf))
         if turn:
-            for name, took in best.items():
-                seconds[name].append(took)
+            for name, elapsed in shortest.items():
+                seconds[name].append(elapsed)
     return seconds
 
 
@@ -150,7 +156,7 @@ def timed(call: Callable[..., object], *arguments: object) -> float:
 
 
 def read(matrix: NDArray[Any], pool: ThreadPoolExecutor, threads: int) -> None:
-    """Read every byte once, and do next to nothing with it."""
+    """Read every byte once with as little work as possible."""
     words = np.asarray(matrix).reshape(-1).view(np.uint64)
     list(pool.map(np.max, np.array_split(words, threads)))
 
@@ -159,141 +165,144 @@ def brute_force(
     snapshot: Snapshot, queries: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the K highest similarities of each query in float64, best first, and their rows."""
-    wide = queries.astype(np.float64)
-    best = np.full((len(queries), 0), -np.inf)
+    queries_float64 = queries.astype(np.float64)
+    similarities = np.full((len(queries), 0), -np.inf)
     rows = np.empty((len(queries), 0), np.intp)
-    for start in range(0, snapshot.photos, CHUNK):
-        block = snapshot.descriptors[start : start + CHUNK].astype(np.float64)
-        here = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
-        best = np.concatenate([best, wide @ block.T], axis=1)
-        rows = np.concatenate([rows, here], axis=1)
-        order = np.argsort(-best, axis=1, kind="stable")[:, :K]
-        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    return best, rows
+    for start in range(0, snapshot.photos, BLOCK_ROWS):
+        block = snapshot.descriptors[start : start + BLOCK_ROWS].astype(np.float64)
+        block_rows = np.arange(start, start + len(block))
+        shape = len(queries), len(block)
+        similarities = np.concatenate([similarities, queries_float64 @ block.T], axis=1)
+        rows = np.concatenate([rows, np.broadcast_to(block_rows, shape)], axis=1)
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :K]
+        similarities = np.take_along_axis(similarities, order, 1)
+        rows = np.take_along_axis(rows, order, 1)
+    return similarities, rows
 
 
-def recall(snapshot: Snapshot, queries: NDArray[np.float32], best: NDArray[np.float64]) -> float:
-    """The share of our hits that are among the true K nearest, equal similarities being equal."""
-    good = 0
-    for query, similarities in zip(queries, best, strict=True):
+def recall(
+    snapshot: Snapshot, queries: NDArray[np.float32], true_similarities: NDArray[np.float64]
+) -> float:
+    """Return the share of Veduta's hits that are as similar as the true K nearest."""
+    right = 0
+    for query, similarities in zip(queries, true_similarities, strict=True):
         rows, _ = exact.nearest(snapshot, query, K)
-        true = snapshot.descriptors[rows].astype(np.float64) @ query.astype(np.float64)
-        good += int((true >= similarities[-1] - TIE).sum())
-    return good / best.size
+        of_hits = snapshot.descriptors[rows].astype(np.float64) @ query.astype(np.float64)
+        right += int((of_hits >= similarities[-1] - TIE_TOLERANCE).sum())
+    return right / true_similarities.size
 
 
-def search_alone(index: Path) -> dict[str, float]:
-    """In a process of its own: memory and time of searching an index that nothing else touched."""
+def search_here(index: Path) -> dict[str, float]:
+    """Search an index in this process, which did nothing else; return seconds and memory."""
     snapshot = open_snapshot(index)
     queries = Scenes(10, snapshot.dimension).draw(np.random.default_rng(3), 5)
-    before = status("VmRSS")
+    memory_before = process_memory("VmRSS")
     first = timed(exact.nearest, snapshot, queries[0], K)
     for query in queries[1:]:
         exact.nearest(snapshot, query, K)
     return {
         "first": first,
-        "peak": status("VmHWM") - before,
-        "own": status("RssAnon"),
+        "peak": process_memory("VmHWM") - memory_before,
+        "own": process_memory("RssAnon"),
         "matrix": snapshot.quantised.nbytes,
     }
 
 
-def alone(index: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.exact_search", "--alone", str(index)]
-    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    facts: dict[str, float] = json.loads(result.stdout)
-    return facts
-
-
 def speed_rows(rows: int, seconds: dict[str, list[float]]) -> list[list[object]]:
-    ours = seconds[OURS]
+    our_seconds = seconds[OURS]
     exact_peers = (FAISS, "usearch f32", "usearch f16")
-    targets = {READ_CODES: (1.3, False), **dict.fromkeys(exact_peers, (1.0, True))}
+    targets = {READ_INT8: (MAX_READ_RATIO, False), **dict.fromkeys(exact_peers, (1.0, True))}
     lines: list[list[object]] = []
-    for name in (OURS, READ_CODES, READ_FLOATS, FAISS, *USEARCH):
-        took = seconds[name]
-        ratio = note = ""
-        if name == READ_CODES:
-            spread = ratios(ours, took)
-            ratio = f"Veduta takes {spread} × this"
+    for name in (OURS, READ_INT8, READ_FLOAT32, FAISS, *USEARCH):
+        shown_ratio = shown_target = ""
+        if name == READ_INT8:
+            ratio = ratios(our_seconds, seconds[name])
+            shown_ratio = f"Veduta takes {ratio} × this"
         elif name != OURS:
-            spread = ratios(took, ours)
-            ratio = f"{spread} × Veduta's time"
+            ratio = ratios(seconds[name], our_seconds)
+            shown_ratio = f"{ratio} × Veduta's time"
         if name in targets:
             target, at_least = targets[name]
-            note = verdict(spread.median, target, at_least=at_least)
-        milliseconds = Spread.of([t * 1e3 for t in took])
-        lines.append([f"{rows:,}: {name}", milliseconds, ratio, note])
+            shown_target = check_target(ratio.median, target, at_least=at_least)
+        milliseconds = MedianAndRange.of([one * 1e3 for one in seconds[name]])
+        lines.append([f"{rows:,}: {name}", milliseconds, shown_ratio, shown_target])
     return lines
 
 
-def proof_row(
+def recall_row(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
-    best: NDArray[np.float64],
-    facts: dict[str, float],
+    true_similarities: NDArray[np.float64],
+    child: dict[str, float],
 ) -> list[object]:
-    rescored = Spread.of([len(exact._scan(snapshot, query, K, None)) for query in queries])
-    found = recall(snapshot, queries, best)
-    memory = facts["peak"] / facts["matrix"]
+    """Return recall, rows scored again, and the memory that the other process reported."""
+    rescored = MedianAndRange.of([len(exact._scan(snapshot, query, K, None)) for query in queries])
+    share = recall(snapshot, queries, true_similarities)
+    peak_ratio = child["peak"] / child["matrix"]
     return [
         f"{snapshot.photos:,}",
-        f"{found:.4f}" + ("" if found == 1 else " **missed**"),
+        f"{share:.4f}" + ("" if share == 1 else " **missed**"),
         rescored,
-        number(facts["matrix"] / 1e6),
-        number(facts["peak"] / 1e6),
-        f"{memory:.2f}",
-        verdict(memory, 1.3, at_least=False),
-        number(facts["own"] / 1e6),
-        number(facts["first"] * 1e3),
+        format_number(child["matrix"] / 1e6),
+        format_number(child["peak"] / 1e6),
+        f"{peak_ratio:.2f}",
+        check_target(peak_ratio, MAX_PEAK_RATIO, at_least=False),
+        format_number(child["own"] / 1e6),
+        format_number(child["first"] * 1e3),
     ]
 
 
 def lance_rows(
-    folder: Path, snapshot: Snapshot, queries: NDArray[np.float32], true: NDArray[np.intp]
+    folder: Path, snapshot: Snapshot, queries: NDArray[np.float32], true_rows: NDArray[np.intp]
 ) -> list[list[object]]:
     from benchmarks.peers.lance_index import measure
 
-    took = [timed(exact.nearest, snapshot, query, K) for query in queries]
-    ours = Spread.of([t * 1e3 for t in took])
+    seconds = [timed(exact.nearest, snapshot, query, K) for query in queries]
+    ours = MedianAndRange.of([one * 1e3 for one in seconds])
     lines: list[list[object]] = [[f"{snapshot.photos:,}: Veduta, exact", "none", ours, "1.00"]]
-    for found in measure(folder / "lance", snapshot.descriptors, queries, true):
-        name = f"{snapshot.photos:,}: {found.kind}, {found.setting}"
-        lines.append([name, number(found.build), number(found.query * 1e3), f"{found.recall:.2f}"])
+    for result in measure(folder / "lance", snapshot.descriptors, queries, true_rows):
+        lines.append(
+            [
+                f"{snapshot.photos:,}: {result.kind}, {result.setting}",
+                format_number(result.build_seconds),
+                format_number(result.query_seconds * 1e3),
+                f"{result.recall:.2f}",
+            ]
+        )
     return lines
 
 
 def page(
     dimension: int,
     speed: list[list[object]],
-    proof: list[list[object]],
+    recall_and_memory: list[list[object]],
     approximate: list[list[object]],
 ) -> str:
     parts = [
         f"{dimension} dimensions, one query, k = {K}; milliseconds, median (smallest–largest).",
         table(["rows", "ms", "ratio", "target"], speed),
-        "“Read” is numpy's maximum over the matrix as 64-bit words, the quicker of one thread and "
-        "two. usearch searches float32, the stored float16, and the int8 codes; the last of these "
-        "is not exact, for it knows neither scales nor errors.",
+        "“Read” is numpy's maximum over the matrix as 64-bit words, on one thread or two, "
+        "whichever is faster. usearch searches float32, the stored float16, and the int8 matrix. "
+        "The last is not exact, because it ignores scales and errors.",
         table(
             [
                 "rows",
                 "recall@10",
                 "rows scored again",
-                "int8 codes, MB",
+                "int8 matrix, MB",
                 "peak, MB",
-                "peak / codes",
+                "peak / matrix",
                 "target",
                 "own memory, MB",
                 "first query, ms",
             ],
-            proof,
+            recall_and_memory,
         ),
-        "Recall counts a hit as right if its float64 similarity reaches that of the true tenth, "
-        "less 1e-6. The peak is what searching adds to the resident memory of a fresh process. "
-        "Nearly all of it are pages of the mapped codes, which the kernel shares between "
-        "processes and takes back when it needs them; own memory is the rest, libraries included. "
-        "The first query of a process maps those pages.",
+        "A hit is right if its float64 similarity is at least that of the true tenth, minus 1e-6. "
+        "The peak is what searching adds to the resident memory of a fresh process. Nearly all of "
+        "it is pages of the mapped matrix. The kernel shares these pages between processes and "
+        "takes them back when it needs them. Own memory is the rest, libraries included. The first "
+        "query of a process maps those pages.",
     ]
     if approximate:
         parts += [

@@ -1,17 +1,15 @@
-"""Counting the classes of a CSV file of millions of rows.
+"""Count the classes of a CSV file of millions of rows.
 
-The file is Google Landmarks' in form: `id,url,landmark_id`, one row a photo, class sizes with a
-long tail. Each run is a process of its own that counts how many rows each class has, largest first,
-and tells its peak memory. The peers read the whole file: Arrow's and pandas' readers, the latter
-also with the one column named that is needed. Python's csv module with a Counter streams it.
+The file has the form of Google Landmarks: `id,url,landmark_id`, one row a photo, class sizes with a
+long tail. Each run is a process of its own. It counts how many rows each class has, largest first,
+and reports its peak memory. The readers of Arrow and pandas read the whole file; pandas also runs
+with the one column that is needed. Python's csv module with a Counter streams the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -19,17 +17,27 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import ROOT, Spread, number, parser, publish, ratios, status, table, verdict
+from benchmarks.processes import process_memory, run_child
+from benchmarks.report import (
+    MedianAndRange,
+    check_target,
+    format_number,
+    parser,
+    publish,
+    ratios,
+    table,
+)
 
 VEDUTA, ARROW = "Veduta", "Arrow, whole file"
 PANDAS, COLUMN = "pandas, whole file", "pandas, one column"
 CSV = "csv and Counter"
-_CLASSES = 200_000  # as Google Landmarks v2 has
-_AT_ONCE = 100_000
+CLASS_COUNT = 200_000  # About as many as Google Landmarks v2 has.
+BLOCK_ROWS = 100_000
+MAX_GROWTH = 1.1
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser("explore", str(__doc__).splitlines()[0])
+    options = parser("explore", __doc__)
     options.add_argument("--rows", nargs="+", type=int, default=[500_000, 5_000_000])
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -39,56 +47,58 @@ def main(arguments: list[str] | None = None) -> None:
         return
 
     chosen.work.mkdir(parents=True, exist_ok=True)
-    who = [VEDUTA, ARROW, CSV, *([PANDAS, COLUMN] if find_spec("pandas") else [])]
+    contenders = [VEDUTA, ARROW, CSV, *([PANDAS, COLUMN] if find_spec("pandas") else [])]
     lines: list[list[object]] = []
-    least = None
+    smallest_peak = None
     for rows in chosen.rows:
-        file = landmarks(chosen.work, rows)
+        file = write_landmarks(chosen.work, rows)
         try:
-            found = measure(who, file, chosen.rounds)
+            results = measure(contenders, file, chosen.rounds)
         finally:
             file.unlink()
-        for name, runs in found.items():
+        for name, runs in results.items():
             seconds = [run["seconds"] for run in runs]
             peak = max(run["peak"] for run in runs)
-            own = [run["seconds"] for run in found[VEDUTA]]
+            our_seconds = [run["seconds"] for run in results[VEDUTA]]
             flat = ""
             if name == VEDUTA:
-                least = least or peak
+                smallest_peak = smallest_peak or peak
                 if rows > min(chosen.rows):
-                    flat = verdict(round(peak / least, 2), 1.1, at_least=False)
+                    growth = round(peak / smallest_peak, 2)
+                    flat = check_target(growth, MAX_GROWTH, at_least=False)
             lines.append(
                 [
                     f"{rows:,} rows: {name}",
-                    Spread.of(seconds),
-                    number(rows / Spread.of(seconds).median / 1e6),
-                    "" if name == VEDUTA else f"{ratios(seconds, own)} ×",
-                    number(peak / 1e6),
-                    number(max(run["peak"] - run["start"] for run in runs) / 1e6),
+                    MedianAndRange.of(seconds),
+                    format_number(rows / MedianAndRange.of(seconds).median / 1e6),
+                    "" if name == VEDUTA else f"{ratios(seconds, our_seconds)} ×",
+                    format_number(peak / 1e6),
+                    format_number(max(run["peak"] - run["start"] for run in runs) / 1e6),
                     flat,
                 ]
             )
     head = ["who", "seconds", "million rows/s", "to Veduta's time", "peak, MB", "added, MB", "flat"]
     note = (
-        "Processes in turns; imports are not timed. “Peak” is the resident memory of the whole "
-        "process, “added” what counting added to it. “Flat” is read as: at most 1.1 × the "
-        "peak of the smallest file. All agree on every class."
+        "The processes take turns. Imports are not timed. “Peak” is the resident memory of the "
+        "whole process, “added” is what counting added to it. “Flat” means: at most "
+        f"{MAX_GROWTH:g} × the peak of the smallest file. All agree on every class."
     )
     publish("explore", f"{table(head, lines)}\n\n{note}", chosen.docs)
 
 
-def landmarks(work: Path, rows: int) -> Path:
-    """Write a file in the form of Google Landmarks' train.csv, the same at every run."""
+def write_landmarks(work: Path, rows: int) -> Path:
+    """Write a file in the form of Google Landmarks' train.csv. It is the same in every run."""
     rng = np.random.default_rng(rows)
     file = work / f"landmarks-{rows}.csv"
     with file.open("w", encoding="ascii", newline="") as out:
         out.write("id,url,landmark_id\n")
-        for start in range(0, rows, _AT_ONCE):
-            some = min(_AT_ONCE, rows - start)
-            ids = rng.integers(0, 2**63, some).tolist()
-            classes = (rng.pareto(0.6, some) * 3).astype(np.int64) % _CLASSES
-            if start < _CLASSES:  # each once, so that files of any length have the same classes
-                classes = np.arange(start, start + some)
+        for start in range(0, rows, BLOCK_ROWS):
+            block_rows = min(BLOCK_ROWS, rows - start)
+            ids = rng.integers(0, 2**63, block_rows).tolist()
+            classes = (rng.pareto(0.6, block_rows) * 3).astype(np.int64) % CLASS_COUNT
+            if start < CLASS_COUNT:
+                # Each class comes once at first, so that long files have the same classes.
+                classes = np.arange(start, start + block_rows)
             out.writelines(
                 f"{i:016x},https://upload.example.org/commons/{i % 16:x}/{i % 256:02x}/"
                 f"Some_place_{i % 100_000}.jpg,{label}\n"
@@ -97,41 +107,40 @@ def landmarks(work: Path, rows: int) -> Path:
     return file
 
 
-def measure(who: list[str], file: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in who}
+def measure(names: list[str], file: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Return the result of `count` for each contender and round."""
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     answers = set()
     for _ in range(rounds):
-        for name in who:
-            command = [sys.executable, "-m", "benchmarks.explore", "--child", name, str(file)]
-            done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-            facts = json.loads(done.stdout)
-            answers.add(facts.pop("answer"))
-            found[name].append(facts)
+        for name in names:
+            result = run_child("explore", "--child", name, file)
+            answers.add(result.pop("answer"))
+            results[name].append(result)
     if len(answers) != 1:
-        raise RuntimeError(f"they do not agree: {sorted(answers)}")
-    return found
+        raise RuntimeError(f"the counts differ: {sorted(answers)}")
+    return results
 
 
 def count(name: str, file: Path) -> dict[str, float | str]:
     """Count in this process; `answer` is a digest of the counts."""
-    counting = {VEDUTA: veduta, ARROW: arrow, PANDAS: pandas, COLUMN: one_column, CSV: counter}
-    counted = counting[name](file)
-    start = status("VmRSS")
-    began = time.perf_counter()
-    sizes = counted()
-    seconds = time.perf_counter() - began
-    peak = status("VmHWM")
-    answer = f"{len(sizes)} classes, {sum(sizes.values())} photos, {hash_of(sizes)}"
+    contenders = {VEDUTA: veduta, ARROW: arrow, PANDAS: pandas, COLUMN: one_column, CSV: counter}
+    run = contenders[name](file)
+    start = process_memory("VmRSS")
+    started = time.perf_counter()
+    sizes = run()
+    seconds = time.perf_counter() - started
+    peak = process_memory("VmHWM")
+    answer = f"{len(sizes)} classes, {sum(sizes.values())} photos, {digest(sizes)}"
     return {"seconds": seconds, "start": start, "peak": peak, "answer": answer}
 
 
-def hash_of(sizes: dict[str, int]) -> str:
+def digest(sizes: dict[str, int]) -> str:
     from blake3 import blake3
 
     return blake3(repr(sorted(sizes.items())).encode()).hexdigest()[:16]
 
 
-# Each imports what it needs and returns what is timed.
+# Each of these functions imports a reader and returns the function that is timed.
 
 
 def veduta(file: Path) -> Callable[[], dict[str, int]]:

@@ -1,22 +1,22 @@
-"""Methods beside each other on the labelled sets: accuracy with intervals, time and memory.
+"""Compare the methods on the labelled sets: accuracy with intervals, time and memory.
 
-Everything goes through `veduta.evaluate`, each line in a process of its own. An interrupted run
-goes on where it stopped.
+Everything is measured by `veduta.evaluate`, each line in a process of its own. An interrupted run
+continues where it stopped.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import veduta
-from benchmarks.accuracy import SETS
-from benchmarks.report import ROOT, parser, publish, status, table
+from benchmarks.labelled_sets import add_data_option, present_sets
+from benchmarks.processes import process_memory, run_child
+from benchmarks.report import parser, publish, table
 from veduta.photos import content_hash
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -34,12 +34,15 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("methods", __doc__ or "")
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = parser("methods", __doc__)
+    add_data_option(options)
+    options.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     chosen = options.parse_args(arguments)
-    sets = [name for name in SETS if (chosen.data / name).is_dir()]
-    if not sets:
-        options.error(f"{chosen.data} has none of the sets {', '.join(SETS)}")
+    if chosen.child:
+        folder, settings = chosen.child
+        print(json.dumps(evaluate(Path(folder), json.loads(settings))))
+        return
+    sets = present_sets(options, chosen.data)
     work = chosen.work / "methods"
     work.mkdir(parents=True, exist_ok=True)
     publish("methods", methods(chosen.data, sets, work), chosen.docs)
@@ -51,61 +54,48 @@ def methods(data: Path, sets: Sequence[str], work: Path) -> str:
     for photo_set in sets:
         for name, settings in METHODS.items():
             print(photo_set, name, flush=True)
-            found = _alone(data / photo_set, settings, work)
+            result = evaluate_once(data / photo_set, settings, work)
             cells = [
-                f"{found[key]:.3f} ({low:.2f}–{high:.2f})"
+                f"{result[key]:.3f} ({low:.2f}–{high:.2f})"
                 for key in ("top1", "map")
-                for low, high in [found[f"{key}_interval"]]
+                for low, high in [result[f"{key}_interval"]]
             ]
-            a_query = found["ranking"] / found["queries"]
+            query_seconds = result["ranking"] / result["queries"]
             rows.append(
                 [
                     f"{photo_set}: {name}",
                     *cells,
-                    f"{a_query:.3f}",
-                    f"{found['memory'] / 1e6:.0f} MB",
+                    f"{query_seconds:.3f}",
+                    f"{result['memory'] / 1e6:.0f} MB",
                 ]
             )
     return table(["", "top-1", "mAP", "s a query", "memory"], rows)
 
 
-def _alone(folder: Path, settings: dict[str, Any], work: Path) -> dict[str, Any]:
-    """Evaluate in a process of its own, unless an interrupted run has done so."""
-    asked = json.dumps([folder.name, settings])
-    kept = work / f"{content_hash(asked.encode()).hex()[:16]}.json"
-    if not kept.exists():
-        command = [sys.executable, "-m", "benchmarks.methods", "--one", str(folder.absolute())]
-        result = subprocess.run(
-            [*command, json.dumps(settings)],
-            cwd=ROOT,
-            check=True,
-            text=True,
-            stdout=subprocess.PIPE,
-        )
-        kept.write_text(result.stdout.splitlines()[-1], "utf-8")
-    return dict(json.loads(kept.read_text("utf-8")))
+def evaluate_once(folder: Path, settings: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Evaluate in a process of its own, unless an interrupted run already did."""
+    key = json.dumps([folder.name, settings])
+    file = work / f"{content_hash(key.encode()).hex()[:16]}.json"
+    if not file.exists():
+        result = run_child("methods", "--child", folder.absolute(), json.dumps(settings))
+        file.write_text(json.dumps(result), "utf-8")
+    return dict(json.loads(file.read_text("utf-8")))
 
 
-def _one(folder: Path, settings: dict[str, Any]) -> None:
-    found = veduta.evaluate(folder, **settings)
-    figures = found.summary
-    print(
-        json.dumps(
-            {
-                "top1": figures.top1,
-                "top1_interval": figures.top1_interval,
-                "map": figures.map,
-                "map_interval": figures.map_interval,
-                "queries": figures.queries,
-                "ranking": found.seconds,
-                "memory": status("VmHWM"),
-            }
-        )
-    )
+def evaluate(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate in this process; return accuracy, seconds of ranking, and peak memory in bytes."""
+    evaluation = veduta.evaluate(folder, **settings)
+    figures = evaluation.summary
+    return {
+        "top1": figures.top1,
+        "top1_interval": figures.top1_interval,
+        "map": figures.map,
+        "map_interval": figures.map_interval,
+        "queries": figures.queries,
+        "ranking": evaluation.seconds,
+        "memory": process_memory("VmHWM"),
+    }
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        _one(Path(sys.argv[2]), json.loads(sys.argv[3]))
-    else:
-        main()
+    main()

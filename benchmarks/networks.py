@@ -1,12 +1,11 @@
-"""Every recipe on the same photos: what it learns, and what it costs.
+"""Train every recipe on the same photos: what it learns, and what it costs.
 
-The networks of the five reports and Veduta's own on the classification split of landmarks30
-(`cls_split`: 739 photos to train on, 85 to choose the epoch, 191 that are looked at once), on the
-processor. The monument pair of the Keras report is repeated with two monuments of the set that look
-alike, india_gate and gateway_of_india. Recipes run as they are but for the number of epochs, which
-is capped; those whose pretrained weights are not to be had here are
-only timed, from random weights. Finished runs are kept in --work, so that an interrupted benchmark
-goes on.
+The networks of the five reports and Veduta's own are trained on the processor, on the
+classification split of landmarks30 (`cls_split`): 739 photos to train on, 85 to choose the epoch,
+191 to test on. The monument pair of the Keras report is repeated with two similar monuments of the
+set, india_gate and gateway_of_india. Only the number of epochs of a recipe is changed: it is
+capped. Recipes whose pretrained weights cannot be downloaded here are only timed, with random
+weights. Finished runs are kept in --work, so that an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.report import number, parser, publish, table, verdict
+from benchmarks.labelled_sets import add_data_option
+from benchmarks.report import check_target, format_number, parser, publish, table
 from veduta.learn.data.image_cache import normalise
 from veduta.learn.models.summary import summarise
 from veduta.learn.recipe import Recipe, open_recipe, recipe_names
@@ -33,17 +33,26 @@ from veduta.learn.training.schedule import Epoch
 
 PAIR = ("gateway_of_india", "india_gate")
 
-# At most so many epochs each, so that all of it fits into an hour on two cores.
-EPOCHS = 5
+# With this cap all recipes are trained within an hour on two cores.
+MAX_EPOCHS = 5
+
+STEP_PHOTOS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A recipe to train. `epochs`: at most. `target`: of the test accuracy."""
+    """A recipe to train.
+
+    Attributes:
+        recipe: its name.
+        pair: train it on the pair of monuments.
+        epochs: how many at most.
+        target: the least test accuracy.
+    """
 
     recipe: str
     pair: bool = False
-    epochs: int = EPOCHS
+    epochs: int = MAX_EPOCHS
     target: float | None = None
 
     @property
@@ -75,30 +84,30 @@ TASKS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("networks", str(__doc__).splitlines()[0])
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
-    options.add_argument("--only", nargs="+", help="these recipes only")
+    options = parser("networks", __doc__)
+    add_data_option(options)
+    options.add_argument("--only", nargs="+", help="train only these recipes")
     options.add_argument("--no-costs", action="store_true", help="leave out the second table")
     chosen = options.parse_args(arguments)
     work = chosen.work / "networks"
     work.mkdir(parents=True, exist_ok=True)
     folder = (chosen.data / "landmarks30").resolve()
-    pair = pair_of(folder, work)
+    pair = pair_dataset(folder, work)
     cards = []
     for task in TASKS:
         if chosen.only and task.recipe not in chosen.only:
             continue
-        cards.append((task, trained(task, pair if task.pair else folder, work)))
-    body = "### What they learn\n\n" + learned(cards)
+        cards.append((task, train_task(task, pair if task.pair else folder, work)))
+    body = "### What they learn\n\n" + accuracy_table(cards)
     if not chosen.no_costs:
-        body += "\n\n### What they cost\n\n" + costs(work, folder)
+        body += "\n\n### What they cost\n\n" + cost_table()
     publish("networks", body, chosen.docs)
 
 
-def pair_of(folder: Path, work: Path) -> Path:
-    """Make a dataset of two monuments out of links to the photos."""
-    made = work / "pair"
-    if not made.is_dir():
+def pair_dataset(folder: Path, work: Path) -> Path:
+    """Make a dataset of the two monuments, with a link to the photos, and return its folder."""
+    dataset = work / "pair"
+    if not dataset.is_dir():
         draft = work / "pair.draft"
         draft.mkdir(exist_ok=True)
         with (folder / "labels.csv").open(encoding="utf-8", newline="") as lines:
@@ -112,34 +121,35 @@ def pair_of(folder: Path, work: Path) -> Path:
             writer.writeheader()
             writer.writerows(rows)
         (draft / "images").symlink_to(folder / "images")
-        os.rename(draft, made)
-    return made
+        os.rename(draft, dataset)
+    return dataset
 
 
-def trained(task: Task, folder: Path, work: Path) -> Card:
+def train_task(task: Task, folder: Path, work: Path) -> Card:
+    """Train a recipe, unless an interrupted benchmark already did, and return its card."""
     run = work / task.name
     if (run / "card.json").is_file():
         return read_card(run)
     recipe = open_recipe(task.recipe)
-    frozen = bool(recipe.network.encoder)
-    if not frozen and recipe.training.epochs > task.epochs:
+    on_frozen_encoder = bool(recipe.network.encoder)
+    if not on_frozen_encoder and recipe.training.epochs > task.epochs:
         recipe = open_recipe(task.recipe, (f"training.epochs={task.epochs}",))
     print(task.name, flush=True)
 
-    def tell(one: Epoch) -> None:
-        print(f"  {one.number} {one.val_accuracy} {one.seconds:.0f} s", flush=True)
+    def print_epoch(epoch: Epoch) -> None:
+        print(f"  {epoch.number} {epoch.val_accuracy} {epoch.seconds:.0f} s", flush=True)
 
-    return train(recipe, folder, run, column="cls_split", on_epoch=tell)
+    return train(recipe, folder, run, column="cls_split", on_epoch=print_epoch)
 
 
-def learned(cards: Sequence[tuple[Task, Card]]) -> str:
+def accuracy_table(cards: Sequence[tuple[Task, Card]]) -> str:
     rows = []
     for task, card in cards:
         assert card.test is not None and card.retrieval is not None
         target = ""
         if task.target is not None:
-            target = verdict(round(card.test.accuracy, 3), task.target, at_least=True)
-        found = card.retrieval
+            target = check_target(round(card.test.accuracy, 3), task.target, at_least=True)
+        retrieval = card.retrieval
         rows.append(
             [
                 f"{task.recipe}{', the pair' if task.pair else ''}",
@@ -149,10 +159,10 @@ def learned(cards: Sequence[tuple[Task, Card]]) -> str:
                 f"{card.seconds / 60:.1f}",
                 f"{card.test.accuracy:.3f}{'' if card.answers == 'scores' else ' *'}",
                 target,
-                f"{found.top1:.3f}",
-                f"{found.top3:.3f}",
-                f"{found.top10:.3f}",
-                f"{found.map:.3f}",
+                f"{retrieval.top1:.3f}",
+                f"{retrieval.top3:.3f}",
+                f"{retrieval.top10:.3f}",
+                f"{retrieval.map:.3f}",
             ]
         )
     head = [
@@ -168,54 +178,55 @@ def learned(cards: Sequence[tuple[Task, Card]]) -> str:
         "top-10",
         "mAP",
     ]
-    asked = next((card.test.photos for task, card in cards if task.pair and card.test), 0)
+    pair_photos = next((card.test.photos for task, card in cards if task.pair and card.test), 0)
     return (
-        f"{table(head, rows)}\n\nTop-1/3/10 and mAP: the test photos looked for among the training "
-        "photos by the cosine of the network's features. `*`: the network names nothing; the "
-        "answer is the class of the nearest training photo. *the pair*: india_gate and "
-        f"gateway_of_india, of which {asked} photos are for test. The cap on the epochs stops "
-        "those that begin with random weights long before they are done: the reports trained them "
-        "for up to 100 epochs on more photos."
+        f"{table(head, rows)}\n\nFor top-1/3/10 and mAP, the test photos are the queries and the "
+        "training photos are the gallery, ranked by the cosine of the network's features. `*`: the "
+        "network gives no scores for classes, so the answer is the class of the nearest training "
+        f"photo. *the pair*: india_gate and gateway_of_india, with {pair_photos} test photos. "
+        "Networks that start from random weights are far from finished when the cap on the epochs "
+        "stops them: the reports trained them for up to 100 epochs on more photos."
     )
 
 
-def costs(work: Path, folder: Path) -> str:
-    """Time a step of training of every recipe, on the processor, from random weights."""
+def cost_table() -> str:
+    """Time a training step of every recipe, on the processor, from random weights."""
     rows = []
     for name in recipe_names():
         recipe = open_recipe(name)
         layers = summarise(network_without_weights(recipe), recipe)
-        seconds = ""
+        milliseconds = ""
         if not recipe.network.encoder:
-            bare = open_recipe(name, ("network.weights=none",))
-            seconds = number(1000 * step(bare))
-        rows.append([name, f"{layers.total:,}", f"{layers.trainable:,}", seconds])
+            without_weights = open_recipe(name, ("network.weights=none",))
+            milliseconds = format_number(1000 * step_seconds(without_weights))
+        rows.append([name, f"{layers.total:,}", f"{layers.trainable:,}", milliseconds])
         print(*rows[-1], flush=True)
     return (
         table(["recipe", "parameters", "trained", "ms a photo, a step"], rows)
-        + "\n\nForward, backward and the step of the optimizer on a batch of four random photos, "
-        "median of three; two cores. Recipes on an encoder's descriptors take seconds in all."
+        + "\n\nForward pass, backward pass and the step of the optimizer on a batch of four random "
+        "photos, on two cores: the median of three. Recipes on an encoder's descriptors are "
+        "trained within seconds."
     )
 
 
-def step(recipe: Recipe) -> float:
-    """Return the seconds a photo of a step, the median of three after a first one."""
+def step_seconds(recipe: Recipe) -> float:
+    """Return the seconds a photo of a training step: the median of three, after a warm-up."""
     classes = recipe.network.classes
     net = build_network(recipe, classes).train()
     loss_function = build_loss(recipe, net)
     weights = [one for one in (*net.parameters(), *loss_function.parameters()) if one.requires_grad]
     optimizer = torch.optim.SGD(weights, 1e-4)
     size = recipe.input.size
-    photos = (255 * torch.rand(4, 3, size, size)).byte()
-    codes = torch.arange(4) // 2 % classes
+    photos = (255 * torch.rand(STEP_PHOTOS, 3, size, size)).byte()
+    class_ids = torch.arange(STEP_PHOTOS) // 2 % classes
     times = []
     for _ in range(4):
         started = time.perf_counter()
-        loss = loss_function(net(normalise(photos, recipe.input)), codes, photos)
+        loss = loss_function(net(normalise(photos, recipe.input)), class_ids, photos)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        times.append((time.perf_counter() - started) / 4)
+        times.append((time.perf_counter() - started) / STEP_PHOTOS)
     return statistics.median(times[1:])
 
 

@@ -1,4 +1,4 @@
-"""Photos to measure with, made from real ones where there are some, and kept for the next run."""
+"""Photos for measurements of speed. They are made from real photos if there are any, and kept."""
 
 from __future__ import annotations
 
@@ -9,60 +9,62 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.report import ROOT
+from benchmarks.processes import ROOT
 
-# Where photos may lie, the best first. Only read, never copied.
-SOURCES = (
+# Folders of real photos, the best first. Their files are only read.
+SOURCE_FOLDERS = (
     ROOT.parent / "shared" / "data" / "landmarks30" / "images",
     ROOT / ".demo" / "samples" / "skimage" / "data",
 )
-QUALITY = 90
+JPEG_QUALITY = 90
 
 
-def sources() -> list[Path]:
-    """Real photos, or an empty list. Every fifth, so that few show one place."""
-    for folder in SOURCES:
-        found = sorted(folder.rglob("*.jpg"))
-        if found:
-            return found[::5] if len(found) > 500 else found
+def source_photos() -> list[Path]:
+    """Return real photos, or none. Of a large folder every fifth, so that few are alike."""
+    for folder in SOURCE_FOLDERS:
+        files = sorted(folder.rglob("*.jpg"))
+        if files:
+            return files[::5] if len(files) > 500 else files
     return []
 
 
-def scenes(at_least: int) -> Iterator[Image.Image]:
-    """Yield photos without end, about `at_least` pixels long or more: the sources, or made up."""
-    files = sources()
+def endless_photos(min_side: int) -> Iterator[Image.Image]:
+    """Yield photos without end, decoded to about `min_side` pixels or more.
+
+    They are the source photos, again and again, or synthetic ones.
+    """
+    files = source_photos()
     number = 0
     while True:
         if files:
             with Image.open(files[number % len(files)]) as photo:
-                photo.draft("RGB", (at_least, at_least))
+                photo.draft("RGB", (min_side, min_side))
                 yield photo.convert("RGB")
         else:
-            yield made_up(number)
+            yield synthetic_photo(number)
         number += 1
 
 
-def made_up(seed: int) -> Image.Image:
-    """Noise at every scale, weaker the finer it is, as in photos."""
+def synthetic_photo(seed: int) -> Image.Image:
+    """Return noise at every scale. Fine noise is weaker, as in photos."""
     rng = np.random.default_rng(seed)
     total = np.zeros((480, 640, 3), np.float32)
     for cells in (3, 6, 12, 24, 48, 96, 192):
-        part = rng.integers(0, 256, (cells, cells + cells // 3, 3), dtype=np.uint8)
-        total += np.asarray(Image.fromarray(part).resize((640, 480), Image.Resampling.BICUBIC)) / (
-            cells**0.5
-        )
+        noise = rng.integers(0, 256, (cells, cells + cells // 3, 3), dtype=np.uint8)
+        layer = Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)
+        total += np.asarray(layer) / cells**0.5
     total -= total.min()
     return Image.fromarray((total * (255 / total.max())).astype(np.uint8))
 
 
-def twelve_megapixels(work: Path, number: int) -> Path:
-    """A folder of `number` JPEGs of 4000 × 3000 pixels, 3 to 5 MB each: enlarged, with grain."""
-    folder = work / f"12-megapixel-{number}"
-    if _complete(folder, number):
+def twelve_megapixels(work: Path, count: int) -> Path:
+    """Return a folder of `count` JPEGs of 4000 × 3000 pixels, enlarged, with grain, 3 to 5 MB."""
+    folder = work / f"12-megapixel-{count}"
+    if _complete(folder, count):
         return folder
     rng = np.random.default_rng(12)
     grain = rng.normal(0, 7, (3200, 4200, 1)).astype(np.int16)
-    for position, photo in zip(range(number), scenes(4000), strict=False):
+    for position, photo in zip(range(count), endless_photos(4000), strict=False):
         large = _cover(photo, 4000, 3000)
         top, left = rng.integers(0, 200, 2)
         pixels = large + grain[top : top + 3000, left : left + 4000]
@@ -70,24 +72,30 @@ def twelve_megapixels(work: Path, number: int) -> Path:
     return folder
 
 
-def thousands(work: Path, number: int, long_side: int) -> list[Path]:
-    """Folders of up to a thousand small photos, `number` in all; a larger set holds a smaller."""
+def folders_of_a_thousand(work: Path, count: int, long_side: int) -> list[Path]:
+    """Return folders of up to a thousand small photos, `count` in all.
+
+    A larger set contains a smaller one.
+    """
     return [
-        small(work, min(1000, number - start), long_side, series=start // 1000)
-        for start in range(0, number, 1000)
+        small(work, min(1000, count - start), long_side, series=start // 1000)
+        for start in range(0, count, 1000)
     ]
 
 
-def small(work: Path, number: int, long_side: int, series: int = 0) -> Path:
-    """A folder of `number` JPEGs of that long side, no two alike: cut, mirrored, of their shape."""
-    folder = work / f"{long_side}-pixel-{number}-{series}"
-    if _complete(folder, number):
+def small(work: Path, count: int, long_side: int, series: int = 0) -> Path:
+    """Return a folder of `count` JPEGs with this long side. No two are the same.
+
+    Some are mirrored. Each source photo is used whole once, in series 0, and is cut after that.
+    """
+    folder = work / f"{long_side}-pixel-{count}-{series}"
+    if _complete(folder, count):
         return folder
     rng = np.random.default_rng([long_side, series])
-    whole = len(sources()) if series == 0 else 0  # after these, photos come again: cut
-    for position, photo in zip(range(number), scenes(long_side), strict=False):
+    whole_photos = len(source_photos()) if series == 0 else 0
+    for position, photo in zip(range(count), endless_photos(long_side), strict=False):
         width, height = photo.size
-        cut = rng.uniform(0, 0.12, 4) if position >= whole else np.zeros(4)
+        cut = rng.uniform(0, 0.12, 4) if position >= whole_photos else np.zeros(4)
         box = cut[0] * width, cut[1] * height, (1 - cut[2]) * width, (1 - cut[3]) * height
         scale = long_side / max(box[2] - box[0], box[3] - box[1])
         size = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)
@@ -96,8 +104,8 @@ def small(work: Path, number: int, long_side: int, series: int = 0) -> Path:
     return folder
 
 
-def _complete(folder: Path, number: int) -> bool:
-    return folder.is_dir() and len(list(folder.glob("*.jpg"))) == number
+def _complete(folder: Path, count: int) -> bool:
+    return folder.is_dir() and len(list(folder.glob("*.jpg"))) == count
 
 
 def _cover(photo: Image.Image, width: int, height: int) -> NDArray[np.int16]:
@@ -109,4 +117,4 @@ def _cover(photo: Image.Image, width: int, height: int) -> NDArray[np.int16]:
 
 def _save(pixels: NDArray[np.uint8], folder: Path, position: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(folder / f"{position:06}.jpg", quality=QUALITY)
+    Image.fromarray(pixels).save(folder / f"{position:06}.jpg", quality=JPEG_QUALITY)

@@ -1,18 +1,19 @@
-"""Recognition: methods, the price of precision, and what the constants do.
+"""Recognition: methods, the price of precision, and the effect of the constants.
 
-The open set of landmarks30 (`labels_openset.csv`): photos of known places among photos of none. All
-that is learned is learned from the gallery; the queries are only asked. Closed sets beside it:
-landmarks30's own classification split and objects20.
+The open set is landmarks30 with `labels_openset.csv`: some queries show its places, others show
+none of them. Everything is learned from the gallery alone. The closed sets are landmarks30's own
+classification split and objects20.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.labelled_sets import add_data_option
 from benchmarks.report import parser, publish, table
 from veduta.datasets import Dataset, open_dataset
 from veduta.datasets.dataset import as_table
@@ -21,62 +22,64 @@ from veduta.evaluation.open_set import OpenSetFigures, open_set_figures
 from veduta.recognize import METHODS, held_out, linear
 from veduta.recognize.unknown import PRECISIONS
 
-_WANTED = (0.5, 0.8, 0.9, 0.95, 0.99)
-_FIGURES = ("gap", "guess_right", "known_named", "named_right", "unknown_rejected", "auroc")
-_HEAD = ["GAP", "guess right", "known named", "named right", "unknown rejected", "AUROC", "ECE"]
+SHOWN_PRECISIONS = (0.5, 0.8, 0.9, 0.95, 0.99)
+FIGURES = ("gap", "guess_right", "known_named", "named_right", "unknown_rejected", "auroc")
+HEAD = ["GAP", "guess right", "known named", "named right", "unknown rejected", "AUROC", "ECE"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("recognition", str(__doc__).splitlines()[0])
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = parser("recognition", __doc__)
+    add_data_option(options)
     chosen = options.parse_args(arguments)
     folder = chosen.data / "landmarks30"
 
-    def measured(what: str, **settings: Any) -> RecognitionEvaluation:
-        print(what, flush=True)
+    def evaluate(title: str, **settings: Any) -> RecognitionEvaluation:
+        print(title, flush=True)
         return evaluate_recognition(folder, labels="labels_openset.csv", **settings)
 
-    default = measured("evidence")
-    runs = {f"**{name}**" if name == "evidence" else name: name for name in METHODS}
+    default = evaluate("evidence")
     rows = [
-        row(shown, default if name == "evidence" else measured(name, method=name), interval=True)
-        for shown, name in runs.items()
+        row(f"**{name}**", default, interval=True)
+        if name == "evidence"
+        else row(name, evaluate(name, method=name), interval=True)
+        for name in METHODS
     ]
-    rows.append(row("evidence, `fast`", measured("fast", encoder="fast"), interval=True))
+    rows.append(row("evidence, `fast`", evaluate("fast", encoder="fast"), interval=True))
     parts = [
         "Open set: landmarks30, 149 photos of its places and 203 of none, at the default precision "
         "of 0.9.",
-        table(["", *_HEAD], rows),
-        "### The price of precision\n\nThe same answers with other thresholds. *Precision* is that "
-        "of all names given, also to photos of no place.",
+        table(["", *HEAD], rows),
+        "### The price of precision\n\nThe same answers with other thresholds. *Precision* is the "
+        "share of right names among all names given, also to photos that show none of the places.",
         table(
             ["wanted", "from", "known named", "named right", "unknown rejected", "precision"],
-            [priced(default, wanted) for wanted in _WANTED],
+            [precision_row(default, precision) for precision in SHOWN_PRECISIONS],
         ),
-        "### Closed sets\n\nAccuracy of the guess, whether given or not.",
+        '### Closed sets\n\nAccuracy of the guess, also where the answer is "unknown".',
         closed_sets(chosen.data),
-        "### Constants\n\nThe default with another ridge, and with other questions to the gallery.",
-        table(["", *_HEAD], [row("the default", default), *constants(measured)]),
+        "### Constants\n\nThe default with another ridge, and with other numbers of held-out "
+        "photos for its confidence.",
+        table(["", *HEAD], [row("the default", default), *constant_rows(evaluate)]),
     ]
     publish("recognition", "\n\n".join(parts), chosen.docs)
 
 
-def row(name: str, done: RecognitionEvaluation, *, interval: bool = False) -> list[str]:
-    figures = done.summary
+def row(name: str, evaluation: RecognitionEvaluation, *, interval: bool = False) -> list[str]:
+    figures = evaluation.summary
     cells = [name]
-    for key in _FIGURES:
+    for key in FIGURES:
         low, high = getattr(figures, f"{key}_interval")
-        between = f" ({low:.2f}–{high:.2f})" if interval else ""
-        cells.append(f"{getattr(figures, key):.3f}{between}")
-    cells.append(f"{done.calibration_error:.3f}")
+        low_to_high = f" ({low:.2f}–{high:.2f})" if interval else ""
+        cells.append(f"{getattr(figures, key):.3f}{low_to_high}")
+    cells.append(f"{evaluation.calibration_error:.3f}")
     return cells
 
 
-def priced(done: RecognitionEvaluation, wanted: float) -> list[str]:
-    threshold = done.thresholds[PRECISIONS.index(wanted)]
-    figures = at(done, threshold)
+def precision_row(evaluation: RecognitionEvaluation, precision: float) -> list[str]:
+    threshold = evaluation.thresholds[PRECISIONS.index(precision)]
+    figures = figures_at(evaluation, threshold)
     return [
-        f"{wanted:.2f}",
+        f"{precision:.2f}",
         f"{threshold:.2f}" if threshold <= 1 else "never",
         f"{figures.known_named:.3f}",
         f"{figures.named_right:.3f}",
@@ -85,12 +88,14 @@ def priced(done: RecognitionEvaluation, wanted: float) -> list[str]:
     ]
 
 
-def at(done: RecognitionEvaluation, threshold: float) -> OpenSetFigures:
+def figures_at(evaluation: RecognitionEvaluation, threshold: float) -> OpenSetFigures:
+    """Return the figures of the same answers with another threshold."""
+    results = evaluation.results
     return open_set_figures(
-        [result.label for result in done.results],
-        [result.guess for result in done.results],
-        [result.guess is not None and result.confidence >= threshold for result in done.results],
-        [result.confidence for result in done.results],
+        [result.label for result in results],
+        [result.guess for result in results],
+        [result.guess is not None and result.confidence >= threshold for result in results],
+        [result.confidence for result in results],
         resamples=1,
     )
 
@@ -98,49 +103,50 @@ def at(done: RecognitionEvaluation, threshold: float) -> OpenSetFigures:
 def closed_sets(data: Path) -> str:
     rows = []
     for name, dataset in (
-        ("landmarks30, by `cls_split`", classification(data)),
+        ("landmarks30, by `cls_split`", classification_split(data)),
         ("objects20", open_dataset(data / "objects20")),
     ):
         print(name, flush=True)
         splits = dataset.table["split"].to_pylist()
         gallery, queries = splits.count("gallery"), splits.count("query")
-        shown = f"{name}: {gallery} photos to learn from, {queries} to name"
+        title = f"{name}: {gallery} photos to learn from, {queries} to name"
         if distractors := splits.count("distractor"):
-            shown += f", {distractors} distractors"
+            title += f", {distractors} distractors"
         cells = [
             f"{evaluate_recognition(dataset, method=method).summary.guess_right:.3f}"
             for method in METHODS
         ]
-        rows.append([shown, *cells])
+        rows.append([title, *cells])
     return table(["", *METHODS], rows)
 
 
-def classification(data: Path) -> Dataset:
-    """landmarks30 by its own classification split, train and val as the gallery."""
+def classification_split(data: Path) -> Dataset:
+    """Return landmarks30 by its own classification split, with train and val as the gallery."""
     folder = data / "landmarks30"
-    with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
-        found = [line for line in csv.DictReader(stream) if line["cls_split"]]
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["cls_split"]]
     return Dataset(
         folder,
         as_table(
-            [line["path"] for line in found],
-            [line["label"] for line in found],
-            ["query" if line["cls_split"] == "test" else "gallery" for line in found],
+            [row["path"] for row in rows],
+            [row["label"] for row in rows],
+            ["query" if row["cls_split"] == "test" else "gallery" for row in rows],
         ),
     )
 
 
-def constants(measured: Any) -> Iterator[list[str]]:
+def constant_rows(evaluate: Callable[[str], RecognitionEvaluation]) -> Iterator[list[str]]:
     for ridge in (0.03, 0.3, 1.0):
-        with changed(linear, "RIDGE", ridge):
-            yield row(f"ridge {ridge}", measured(f"ridge {ridge}"))
-    for most in (100, 1000):
-        with changed(held_out, "MAX_EXAMPLES_OF_A_KIND", most):
-            yield row(f"at most {most} questions of a kind", measured(f"questions {most}"))
+        with changed_constant(linear, "RIDGE", ridge):
+            yield row(f"ridge {ridge}", evaluate(f"ridge {ridge}"))
+    for count in (100, 1000):
+        with changed_constant(held_out, "MAX_EXAMPLES_OF_A_KIND", count):
+            title = f"at most {count} held-out photos of a kind"
+            yield row(title, evaluate(title))
 
 
 @contextmanager
-def changed(module: Any, name: str, value: Any) -> Iterator[None]:
+def changed_constant(module: Any, name: str, value: Any) -> Iterator[None]:
     before = getattr(module, name)
     setattr(module, name, value)
     try:

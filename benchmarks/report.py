@@ -1,4 +1,4 @@
-"""How a benchmark tells what it found: ratios with their spread, targets, and a section of a page.
+"""Write the results of a benchmark: figures, targets, tables, and the section of a page.
 
 A page keeps each section between `<!-- name:begin -->` and `<!-- name:end -->`.
 """
@@ -18,9 +18,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = (
+from veduta.processor_cores import processor_cores
+
+REPORTED_PACKAGES = (
     "numpy",
     "onnxruntime",
     "pillow",
@@ -35,79 +37,91 @@ PACKAGES = (
     "usearch",
     "scikit-learn",
 )
+MAX_BUSY_PERCENT = 10
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of repeated measurements, and the smallest and largest of them."""
+class MedianAndRange:
+    """The median of repeated measurements, with the smallest and the largest."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float]) -> MedianAndRange:
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
-        return f"{number(self.median)} ({number(self.low)}–{number(self.high)})"
+        median, low, high = map(format_number, (self.median, self.low, self.high))
+        return f"{median} ({low}–{high})"
 
 
-def ratios(over: Sequence[float], under: Sequence[float]) -> Spread:
-    """The ratio of two things measured in the same rounds, round by round."""
-    return Spread.of([a / b for a, b in zip(over, under, strict=True)])
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> MedianAndRange:
+    """Return the ratio of two things that were measured in the same rounds, round by round."""
+    return MedianAndRange.of([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
-def number(value: float) -> str:
-    """Three significant digits, without an exponent."""
+def rotated(items: Sequence[Item], turn: int) -> list[Item]:
+    """Return the items in an order that starts with another one in each turn."""
+    start = turn % len(items)
+    return [*items[start:], *items[:start]]
+
+
+def format_number(value: float) -> str:
+    """Return three significant digits, without an exponent."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def verdict(value: float, target: float, *, at_least: bool) -> str:
-    """Say the target, and whether it is reached."""
+def check_target(value: float, target: float, *, at_least: bool) -> str:
+    """Return the target, and whether it is reached, in words."""
     reached = value >= target if at_least else value <= target
     return f"{'≥' if at_least else '≤'} {target:g}: {'reached' if reached else '**missed**'}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; the first column holds words, the others figures."""
+    """Return a Markdown table. The first column has words, the others have figures."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def machine() -> str:
-    """The machine and the versions, in a sentence."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def machine_description() -> str:
+    """Return the machine and the versions of the packages, in one sentence."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = []
-    for package in PACKAGES:
+    for package in REPORTED_PACKAGES:
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
     return (
-        f"{_processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()}, "
+        f"{_processor()}, {processor_cores()} cores, {memory_gib:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}; {', '.join(versions)}."
     )
 
 
 def _processor() -> str:
     try:
-        facts = Path("/proc/cpuinfo").read_text("utf-8")
+        info = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    model = re.search(r"^model name\s*: (.+)$", facts, re.MULTILINE)
+    model = re.search(r"^model name\s*: (.+)$", info, re.MULTILINE)
     name = model[1] if model else platform.machine()
-    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-    found = [flag for flag in known if flag in facts.split()]
-    return f"{name} ({', '.join(found)})" if found else name
+    reported_flags = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+    flags = [flag for flag in reported_flags if flag in info.split()]
+    return f"{name} ({', '.join(flags)})" if flags else name
 
 
-def parser(module: str, text: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    options = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=text)
+def parser(module: str, docstring: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the common options; its description is the docstring's first line."""
+    options = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{module}", description=str(docstring).splitlines()[0]
+    )
     options.add_argument("--docs", type=Path, help="page whose section is written")
     options.add_argument(
         "--work",
@@ -119,48 +133,44 @@ def parser(module: str, text: str) -> argparse.ArgumentParser:
 
 
 def publish(name: str, body: str, docs: Path | None) -> None:
-    """Print what was found and, with `docs`, put it into the section `name` of that page."""
+    """Print a result and, with `docs`, write it into the section `name` of that page."""
     today = datetime.datetime.now(datetime.UTC).date()
-    text = f"{body.strip()}\n\n{today}. {machine()}\n\n    {_command(name)}"
+    text = f"{body.strip()}\n\n{today}. {machine_description()}\n\n    {_command(name)}"
     print(text)
     if docs is not None:
-        docs.write_text(with_section(docs.read_text("utf-8"), name, text), "utf-8")
+        docs.write_text(replace_section(docs.read_text("utf-8"), name, text), "utf-8")
 
 
-def with_section(page: str, name: str, text: str) -> str:
+def replace_section(page: str, name: str, text: str) -> str:
     """Return `page` with the section `name` replaced. Raises ValueError if it has none."""
     section = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-    page, count = section.subn(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page)
+    page, count = section.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page)
     if count != 1:
         raise ValueError(f"the page has {count} sections {name!r}, not one")
     return page
 
 
 def _command(name: str) -> str:
-    shown = [
+    arguments = sys.argv[1:]
+    kept = [
         argument
-        for before, argument in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False)
+        for before, argument in zip(["", *arguments], arguments, strict=False)
         if not {"--docs", "--work"} & {before, argument}
     ]
-    return shlex.join(["python", "-m", f"benchmarks.{name}", *shown])
+    return shlex.join(["python", "-m", f"benchmarks.{name}", *kept])
 
 
-def status(field: str) -> int:
-    """A figure of this process in bytes, from the kernel: `VmHWM`, `VmRSS`, `RssAnon`, `RssFile`.
+def busy_warning() -> str | None:
+    """Return a warning if other processes use the processor now.
 
-    Unlike `ru_maxrss`, `VmHWM` knows nothing of the process that started this one.
+    Threads of PyTorch then wait for each other.
     """
-    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(field)
-
-
-def busy() -> str | None:
-    """A warning if others use the processor now: threads of PyTorch then wait for each other."""
     import psutil
 
-    share = psutil.cpu_percent(interval=2)
-    if share < 10:
+    busy_percent = psutil.cpu_percent(interval=2)
+    if busy_percent < MAX_BUSY_PERCENT:
         return None
-    return f"Other processes use {share:.0f} % of the processor: the figures will be worth little."
+    return (
+        f"Other processes use {busy_percent:.0f} % of the processor: "
+        "the figures will not be reliable."
+    )

@@ -1,10 +1,10 @@
-"""Which way of ranking again finds the same place best, and what its probabilities are worth.
+"""Compare ways of re-ranking, and measure how reliable the probabilities are.
 
     python -m benchmarks.reranking --data ../shared/data --docs docs/reranking.md
 
-What the package offers is measured through `veduta.evaluate`. Variants that it does not offer (more
-seeds, more links, another damping) are put together from its parts, with dense matrices where it
-has sparse ones; the default, put together in the same way, has to come to the same figures.
+The package's own ways are measured by `veduta.evaluate`. Other variants (more seeds, more links,
+another damping) are assembled from its parts, with dense matrices in place of sparse ones. The
+default is assembled in the same way, too, and must then have the same figures.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import veduta
+from benchmarks.labelled_sets import ONE_COMPLEX, add_data_option, corridor_positives, present_sets
 from benchmarks.report import parser, publish, table
 from veduta.datasets import Dataset, RetrievalProtocol, open_dataset, retrieval_protocol
 from veduta.encoders import DEFAULT, load_encoder
@@ -36,14 +37,13 @@ from veduta.search.expansion import expanded_query
 from veduta.search.reranking import Gallery, gather_evidence, open_gallery, rerank
 from veduta.search.verdict import SAME_PLACE
 
-SETS = ("landmarks30", "same_place", "objects20", "domains4")
-MOST_LINKS = 16
-UNVERIFIED = 10  # nearest photos that expansion takes as they are
-SEEN = 50  # first hits whose probabilities are judged
+MAX_LINKS = 16
+EXPANSION_PHOTOS = 10  # Nearest photos, without verification.
+JUDGED_HITS = 50  # First hits of a query whose probabilities are judged.
 BINS = 15
-COMPLEX = ("alai_darwaza", "alai_minar", "iron_pillar", "qutub_minar")
-SEEN_BY_EYE = Path(__file__).with_name("landmarks30_shared_objects.csv")
-ALIKE = 5e-3  # what the tolerance of the product's solver may change in a mean
+SHARED_OBJECTS_FILE = Path(__file__).with_name("landmarks30_shared_objects.csv")
+# The package's solver has a tolerance. It may change a mean by this much.
+MAX_DIFFERENCE = 5e-3
 
 Values = NDArray[np.floating[Any]]
 Rows = NDArray[np.intp]
@@ -54,24 +54,34 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class PhotoSet:
-    """A set as `veduta.evaluate` has it: indexes, queries, and each gallery photo's row."""
+    """A set with the indexes that `veduta.evaluate` makes of it.
+
+    Attributes:
+        dataset: the photos with labels and splits.
+        protocol: which photos are queries and which are the gallery.
+        gallery: what re-ranking needs of the gallery's index.
+        rows: (G,), the row of each gallery photo in the index.
+        queries: (Q, d) descriptors.
+        keypoints: returns the keypoints of a query by its number.
+        corridor: positives of the queries in the corridor, see `corridor_positives`.
+    """
 
     dataset: Dataset
     protocol: RetrievalProtocol
     gallery: Gallery
     rows: Rows
     queries: NDArray[np.float32]
-    keypoints: Callable[[int], Keypoints]  # of a query, by its number
+    keypoints: Callable[[int], Keypoints]
     corridor: dict[str, set[str]]
 
     def paths(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """Paths of the photos with these numbers in the dataset."""
+        """Return the paths of the photos with these numbers in the dataset."""
         paths = self.dataset.table["path"].to_pylist()
         return [paths[number] for number in numbers]
 
 
 def open_set(dataset: Dataset) -> PhotoSet:
-    """Open the indexes that `veduta.evaluate` keeps of a set, or make them."""
+    """Open the cached indexes of a set, or make them."""
     network, extractor = load_encoder(DEFAULT), load_extractor()
     indexed = index_dataset(dataset, retrieval_protocol, network, extractor, None)
     assert not indexed.protocol.leave_one_out
@@ -84,52 +94,57 @@ def open_set(dataset: Dataset) -> PhotoSet:
         indexed.gallery_rows(gallery.snapshot),
         indexed.query_descriptors(),
         indexed.query_keypoints(),
-        corridor(dataset.root),
+        corridor_positives(dataset.root),
     )
 
 
-def corridor(folder: Path) -> dict[str, set[str]]:
-    """The right answers by query path, where the set knows better than its labels."""
-    file = folder / "corridor_positives.csv"
-    if not file.exists():
-        return {}
-    with file.open(newline="", encoding="utf-8") as stream:
-        return {row["query"]: set(row["positives"].split()) for row in csv.DictReader(stream)}
-
-
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The evidence of one query, each array by row of the snapshot."""
+class QueryEvidence:
+    """The evidence of one query; N photos are in the snapshot.
+
+    Attributes:
+        descriptor: (d,).
+        pair_log_odds: (N,), geometry included.
+        best_log_odds: of the best hit.
+        verified: (N,), whether the photo has a geometric model with the query.
+        nearest: (N,), all rows by similarity.
+    """
 
     descriptor: NDArray[np.float32]
-    pair: Values  # log-odds, geometry included
-    best: float  # log-odds of the best hit, see `CandidateEvidence`
-    tied: NDArray[np.bool_]  # to the query by a geometric model
+    pair_log_odds: Values
+    best_log_odds: float
+    verified: NDArray[np.bool_]
     nearest: Rows
 
 
-def ask(photos: PhotoSet) -> Iterator[Asked]:
-    """Look at every query as a search does, without the graph."""
-    alone = replace(photos.gallery, graph=None)
-    n = alone.snapshot.photos
+def evidence_of_queries(photos: PhotoSet) -> Iterator[QueryEvidence]:
+    """Yield the evidence of each query, as a search gathers it without the graph."""
+    without_graph = replace(photos.gallery, graph=None)
+    count = without_graph.snapshot.photos
     for number, descriptor in enumerate(photos.queries):
-        rows, similar = exact.nearest(alone.snapshot, descriptor, n)
-        found = gather_evidence(alone, descriptor, [photos.keypoints(number)], rows, similar)
-        tied = np.zeros(n, np.bool_)
-        for row, seen in found.geometry.items():
-            tied[row] = seen.verification.model is not None
-        by_row = np.argsort(found.rows)
-        pair = found.pair[by_row]
-        yield Asked(descriptor, pair, found.best, tied, found.rows)
+        rows, similarities = exact.nearest(without_graph.snapshot, descriptor, count)
+        keypoints = [photos.keypoints(number)]
+        evidence = gather_evidence(without_graph, descriptor, keypoints, rows, similarities)
+        verified = np.zeros(count, np.bool_)
+        for row, geometry in evidence.geometry.items():
+            verified[row] = geometry.verification.model is not None
+        pair_log_odds = evidence.pair[np.argsort(evidence.rows)]
+        yield QueryEvidence(descriptor, pair_log_odds, evidence.best, verified, evidence.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """All photos against all: what links could weigh, and who is whose how-many-th neighbour."""
+    """The weights that links between any two photos of a gallery would have.
 
-    verified: Values  # (n, n) probabilities, geometry included
-    alike: Values  # (n, n) probabilities, from similarity alone
-    place: NDArray[np.intp]  # (n, n): [i, j] is 0 where j is the nearest to i
+    Attributes:
+        verified: (N, N) probabilities, geometry included.
+        unverified: (N, N) probabilities from similarity alone.
+        rank: (N, N): [i, j] is 0 where j is the nearest neighbour of i, 1 for the next.
+    """
+
+    verified: Values
+    unverified: Values
+    rank: NDArray[np.intp]
 
 
 def link(photos: PhotoSet) -> Links:
@@ -137,25 +152,28 @@ def link(photos: PhotoSet) -> Links:
     gallery = photos.gallery
     snapshot, calibration, stored = gallery.snapshot, gallery.calibration, gallery.keypoints
     assert stored is not None and gallery.matching is not None
-    n = snapshot.photos
+    count = snapshot.photos
     descriptors = snapshot.descriptors.astype(np.float32)
-    near = descriptors @ descriptors.T
-    mean, std = calibration.background.estimate(near[:, sample_rows(n)])
-    own = (near - mean[:, None]) / std[:, None]
-    deviations = (own + own.T) / 2
-    np.fill_diagonal(near, -2)
-    place = np.argsort(np.argsort(-near, axis=1, kind="stable"), axis=1)
-    linked = place < MOST_LINKS
-    agreeing = np.zeros((n, n))
-    keypoints = [stored.read(row) for row in range(n)]
-    for low in range(n):
-        others = low + 1 + np.flatnonzero((linked | linked.T)[low, low + 1 :])
-        seen = verify_many(keypoints[low], [keypoints[row] for row in others], gallery.matching)
-        agreeing[low, others] = agreeing[others, low] = [v.consistent_matches for v in seen]
+    similarities = descriptors @ descriptors.T
+    mean, std = calibration.background.estimate(similarities[:, sample_rows(count)])
+    one_sided = (similarities - mean[:, None]) / std[:, None]
+    deviations = (one_sided + one_sided.T) / 2
+    np.fill_diagonal(similarities, -2)
+    rank = np.argsort(np.argsort(-similarities, axis=1, kind="stable"), axis=1)
+    linked = rank < MAX_LINKS
+    consistent = np.zeros((count, count))
+    keypoints = [stored.read(row) for row in range(count)]
+    for row in range(count):
+        others = row + 1 + np.flatnonzero((linked | linked.T)[row, row + 1 :])
+        verifications = verify_many(
+            keypoints[row], [keypoints[other] for other in others], gallery.matching
+        )
+        counts = [verification.consistent_matches for verification in verifications]
+        consistent[row, others] = consistent[others, row] = counts
     return Links(
-        probability(calibration.pair_logit(deviations, agreeing)),
+        probability(calibration.pair_logit(deviations, consistent)),
         probability(calibration.pair_logit(deviations)),
-        place,
+        rank,
     )
 
 
@@ -163,76 +181,77 @@ def link(photos: PhotoSet) -> Links:
 
 
 @dataclass(slots=True)
-class Bench:
-    """One set with everything that the variants are put together from."""
+class SetEvidence:
+    """One set with everything from which the variants are assembled."""
 
     photos: PhotoSet
-    asked: list[Asked]
+    queries: list[QueryEvidence]
     links: Links
 
 
-Variant = Callable[[Bench], Iterator[Values]]
-"""Yields the score of every row of the snapshot, for each query."""
+Variant = Callable[[SetEvidence], Iterator[Values]]
+"""Yields, for each query, the score of every row of the snapshot."""
 
 
-def by_pairs(bench: Bench) -> Iterator[Values]:
-    """The evidence of each photo by itself."""
-    for asked in bench.asked:
-        yield asked.pair
+def by_pairs(evidence: SetEvidence) -> Iterator[Values]:
+    """Rank each photo by its own evidence."""
+    for query in evidence.queries:
+        yield query.pair_log_odds
 
 
 def by_graph(
     *, links: int = NEIGHBOURS, damping: float = DAMPING, seeds: int = 1, verified: bool = True
 ) -> Variant:
-    """The default, with one thing changed. The weights of the evidence stay as they are."""
+    """Rank as the default does, with one thing changed, but not the weights of the evidence."""
 
-    def rank(bench: Bench) -> Iterator[Values]:
-        place = bench.links.place < links
-        weights = np.where(
-            place | place.T, bench.links.verified if verified else bench.links.alike, 0
-        )
+    def variant(evidence: SetEvidence) -> Iterator[Values]:
+        nearest = evidence.links.rank < links
+        link_weights = evidence.links.verified if verified else evidence.links.unverified
+        weights = np.where(nearest | nearest.T, link_weights, 0)
         scale = np.sqrt(np.maximum(weights.sum(axis=1), 1e-30))
-        spread = np.linalg.inv(np.eye(len(weights)) - damping * weights / scale / scale[:, None])
-        calibration = bench.photos.gallery.calibration
-        for asked in bench.asked:
-            best = np.argsort(-asked.pair, kind="stable")[:seeds]
-            near = np.maximum(spread[:, best] @ probability(asked.pair[best]), 0)
-            yield calibration.hit_logit(asked.pair, near / near.max(), asked.best, geometry=True)
+        diffusion = np.linalg.inv(np.eye(len(weights)) - damping * weights / scale / scale[:, None])
+        calibration = evidence.photos.gallery.calibration
+        for query in evidence.queries:
+            best = np.argsort(-query.pair_log_odds, kind="stable")[:seeds]
+            nearness = diffusion[:, best] @ probability(query.pair_log_odds[best])
+            nearness = np.maximum(nearness, 0)
+            yield calibration.hit_logit(
+                query.pair_log_odds, nearness / nearness.max(), query.best_log_odds, geometry=True
+            )
 
-    return rank
+    return variant
 
 
-def by_unverified_expansion(bench: Bench) -> Iterator[Values]:
-    """The query averaged with its nearest photos, whatever they show."""
-    snapshot = bench.photos.gallery.snapshot
+def by_unverified_expansion(evidence: SetEvidence) -> Iterator[Values]:
+    """Rank by the mean of the query and its nearest photos, without verification."""
+    snapshot = evidence.photos.gallery.snapshot
     descriptors = snapshot.descriptors.astype(np.float32)
-    for asked in bench.asked:
-        query = expanded_query(snapshot, asked.descriptor, asked.nearest[:UNVERIFIED])
-        yield (descriptors @ query).astype(np.float64)
+    for query in evidence.queries:
+        mean = expanded_query(snapshot, query.descriptor, query.nearest[:EXPANSION_PHOTOS])
+        yield (descriptors @ mean).astype(np.float64)
 
 
-def by_verification_then_expansion(bench: Bench) -> Iterator[Values]:
-    """Verified photos first, by their own evidence; the others by the expanded query."""
-    snapshot = bench.photos.gallery.snapshot
+def by_verification_then_expansion(evidence: SetEvidence) -> Iterator[Values]:
+    """Rank verified photos first, by their own evidence, and the others by the expanded query."""
+    snapshot = evidence.photos.gallery.snapshot
     descriptors = snapshot.descriptors.astype(np.float32)
-    for asked in bench.asked:
-        query = expanded_query(snapshot, asked.descriptor, np.flatnonzero(asked.tied))
-        after = descriptors @ query
-        yield np.where(asked.tied, 2 + probability(asked.pair), after)
+    for query in evidence.queries:
+        mean = expanded_query(snapshot, query.descriptor, np.flatnonzero(query.verified))
+        yield np.where(query.verified, 2 + probability(query.pair_log_odds), descriptors @ mean)
 
 
-def by_verified_augmentation(bench: Bench) -> Iterator[Values]:
-    """Each photo averaged with its neighbours, as much as their links are worth."""
-    place = bench.links.place < NEIGHBOURS
-    weights = np.where(place | place.T, bench.links.verified, 0)
-    descriptors = bench.photos.gallery.snapshot.descriptors.astype(np.float32)
+def by_verified_augmentation(evidence: SetEvidence) -> Iterator[Values]:
+    """Rank by the mean of each photo and its neighbours, weighted by their links."""
+    nearest = evidence.links.rank < NEIGHBOURS
+    weights = np.where(nearest | nearest.T, evidence.links.verified, 0)
+    descriptors = evidence.photos.gallery.snapshot.descriptors.astype(np.float32)
     mean = descriptors + weights @ descriptors
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
-    for asked in bench.asked:
-        yield mean @ asked.descriptor
+    for query in evidence.queries:
+        yield mean @ query.descriptor
 
 
-OFFERED: dict[str, dict[str, object]] = {
+PACKAGE_METHODS: dict[str, dict[str, Any]] = {
     "descriptors alone (`none`)": {"rerank": "none"},
     "graph without geometry (`global`)": {"rerank": "global"},
     "**verification, verified links (`geometry`, the default)**": {"rerank": "geometry"},
@@ -242,17 +261,17 @@ OFFERED: dict[str, dict[str, object]] = {
     "augmentation": {"rerank": "augmentation"},
     "SuperGlobal's re-ranking": {"rerank": "superglobal"},
 }
-DEFAULT_WAY = "**verification, verified links (`geometry`, the default)**"
+DEFAULT_METHOD = "**verification, verified links (`geometry`, the default)**"
 VARIANTS: dict[str, dict[str, Variant]] = {
     "The parts of the default": {
         "verification alone": by_pairs,
         "verification, unverified links": by_graph(verified=False),
     },
     "Seeds of the diffusion": {f"{seeds} best hits": by_graph(seeds=seeds) for seeds in (3, 5, 10)},
-    "Links a photo": {f"{links}": by_graph(links=links) for links in (4, MOST_LINKS)},
+    "Links a photo": {f"{links}": by_graph(links=links) for links in (4, MAX_LINKS)},
     "Damping": {f"{damping:g}": by_graph(damping=damping) for damping in (0.8, 0.95)},
     "Expansion and augmentation": {
-        f"expansion by the {UNVERIFIED} nearest, unverified": by_unverified_expansion,
+        f"expansion by the {EXPANSION_PHOTOS} nearest, unverified": by_unverified_expansion,
         "verified photos first, expansion for the others": by_verification_then_expansion,
         "augmentation by verified links": by_verified_augmentation,
     },
@@ -264,7 +283,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Top-1 and mAP of one set, and of its corridor by its own truth."""
+    """Top-1 and mAP of one set, and of its corridor by `corridor_positives`."""
 
     top1: float
     map: float
@@ -272,14 +291,14 @@ class Figures:
 
 
 def figures(results: Sequence[QueryResult], photos: PhotoSet) -> Figures:
-    """Sum up results that hold the whole ranked gallery."""
-    answering = photos.paths(photos.protocol.gallery)
-    by_truth = []
+    """Return the figures of results that contain the whole ranked gallery."""
+    gallery_paths = photos.paths(photos.protocol.gallery)
+    corridor_results = []
     for result in results:
-        if (truth := photos.corridor.get(result.path)) is not None:
-            right = np.array([answering[seen.row] in truth for seen in result.nearest])
-            by_truth.append(judge(result.path, None, -np.arange(len(right)), right))
-    return Figures(*_means(results), _means(by_truth) if by_truth else None)
+        if (positives := photos.corridor.get(result.path)) is not None:
+            right = np.array([gallery_paths[hit.row] in positives for hit in result.nearest])
+            corridor_results.append(judge(result.path, None, -np.arange(len(right)), right))
+    return Figures(*_means(results), _means(corridor_results) if corridor_results else None)
 
 
 def _means(results: Sequence[QueryResult]) -> tuple[float, float]:
@@ -287,88 +306,104 @@ def _means(results: Sequence[QueryResult]) -> tuple[float, float]:
     return top1, float(np.mean([result.ap for result in results]))
 
 
-def measured(bench: Bench, variant: Variant) -> Figures:
+def evaluate_variant(evidence: SetEvidence, variant: Variant) -> Figures:
     """Rank all queries of a set by a variant."""
-    photos = bench.photos
-    asking = photos.paths(photos.protocol.queries)
+    photos = evidence.photos
+    query_paths = photos.paths(photos.protocol.queries)
     results = [
         judge(
-            asking[number],
+            query_paths[number],
             None,
             scores[photos.rows],
             photos.protocol.relevant(number),
             keep=len(photos.rows),
         )
-        for number, scores in enumerate(variant(bench))
+        for number, scores in enumerate(variant(evidence))
     ]
     return figures(results, photos)
 
 
-def cells(found: Sequence[Figures]) -> list[str]:
-    """One row of a table: the sets, the corridor, the mean."""
-    shown = [f"{one.top1:.3f} / {one.map:.3f}" for one in found]
-    (own,) = [one.corridor for one in found if one.corridor] or [(np.nan, np.nan)]
-    mean = np.mean([one.map for one in found])
-    return [*shown, f"{own[0]:.3f} / {own[1]:.3f}", f"{mean:.3f}"]
+def cells(figures_of_sets: Sequence[Figures]) -> list[str]:
+    """Return one row of a table: the sets, the corridor, the mean."""
+    set_cells = [f"{one.top1:.3f} / {one.map:.3f}" for one in figures_of_sets]
+    (corridor,) = [one.corridor for one in figures_of_sets if one.corridor] or [(np.nan, np.nan)]
+    mean_map = np.mean([one.map for one in figures_of_sets])
+    return [*set_cells, f"{corridor[0]:.3f} / {corridor[1]:.3f}", f"{mean_map:.3f}"]
 
 
-def ablation(data: Path, sets: Sequence[str]) -> Iterator[str]:
-    """The tables of ways to rank again."""
-    head = [*(f"{name}" for name in sets), "corridor, own truth", "mean mAP"]
+def method_tables(data: Path, sets: Sequence[str]) -> Iterator[str]:
+    """Yield the tables of ways of re-ranking."""
+    head = [*sets, "corridor, listed frames", "mean mAP"]
     opened = {name: open_set(open_dataset(data / name)) for name in sets}
-    rows, offered = [], {}
-    for name, settings in OFFERED.items():
+    rows, by_package = [], {}
+    for name, settings in PACKAGE_METHODS.items():
         print(name, flush=True)
-        seconds, queries, found = 0.0, 0, []
+        seconds, queries, figures_of_sets = 0.0, 0, []
         for photos in opened.values():
-            result = veduta.evaluate(photos.dataset, **settings, keep=len(photos.rows))  # type: ignore[arg-type]
-            found.append(figures(result.results, photos))
+            result = veduta.evaluate(photos.dataset, **settings, keep=len(photos.rows))
+            figures_of_sets.append(figures(result.results, photos))
             seconds += result.seconds
             queries += len(result.results)
-        offered[name] = found
-        rows.append([name, *cells(found), f"{1000 * seconds / queries:.0f}"])
-    yield "### What the package offers\n\nThrough `veduta.evaluate`."
+        by_package[name] = figures_of_sets
+        rows.append([name, *cells(figures_of_sets), f"{1000 * seconds / queries:.0f}"])
+    yield "### What the package offers\n\nMeasured by `veduta.evaluate`."
     yield table(["", *head, "ms a query"], rows)
 
-    benches = []
+    evidence_of_sets = []
     for name, photos in opened.items():
         print(f"evidence of {name}", flush=True)
-        benches.append(Bench(photos, list(ask(photos)), link(photos)))
-    again = [measured(bench, by_graph()) for bench in benches]
-    for here, there in zip(again, offered[DEFAULT_WAY], strict=True):
-        if abs(here.map - there.map) > ALIKE or abs(here.top1 - there.top1) > 2 * ALIKE:
-            raise AssertionError(f"put together {here}, offered {there}")
+        evidence_of_sets.append(
+            SetEvidence(photos, list(evidence_of_queries(photos)), link(photos))
+        )
+    defaults = [evaluate_variant(evidence, by_graph()) for evidence in evidence_of_sets]
+    for assembled, own in zip(defaults, by_package[DEFAULT_METHOD], strict=True):
+        if (
+            abs(assembled.map - own.map) > MAX_DIFFERENCE
+            or abs(assembled.top1 - own.top1) > 2 * MAX_DIFFERENCE
+        ):
+            raise AssertionError(f"the assembled default has {assembled}, the package has {own}")
     for title, variants in VARIANTS.items():
-        rows = [["the default", *cells(again)]]
+        rows = [["the default", *cells(defaults)]]
         for name, variant in variants.items():
             print(f"{title}: {name}", flush=True)
-            rows.append([name, *cells([measured(bench, variant) for bench in benches])])
+            results = [evaluate_variant(evidence, variant) for evidence in evidence_of_sets]
+            rows.append([name, *cells(results)])
         yield f"### {title}"
         yield table(["", *head], rows)
 
 
-# --- what probabilities are worth ----------------------------------------------------------------
+# --- how reliable probabilities are --------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The first hits of all queries, each array by hit."""
+class JudgedHits:
+    """The first hits of all queries. Each array has one value for each hit.
+
+    Attributes:
+        probability: of the hit.
+        same_place: whether this is the verdict.
+        right: whether the labels are equal.
+        right_by_sight: whether the labels are equal or a person saw that both show one thing.
+        right_by_complex: whether the labels are equal or both places stand in one complex.
+        outsider: whether the query shows none of the places.
+        rank: of the hit, from 0.
+    """
 
     probability: Values
-    same: NDArray[np.bool_]  # the verdict
-    right: NDArray[np.bool_]  # the labels are equal
-    right_by_sight: NDArray[np.bool_]  # or the pair was looked at and shows one thing
+    same_place: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    right_by_sight: NDArray[np.bool_]
     right_by_complex: NDArray[np.bool_]
-    outsider: NDArray[np.bool_]  # the query shows none of the places
-    place: NDArray[np.intp]  # of the hit, from 0
+    outsider: NDArray[np.bool_]
+    rank: NDArray[np.intp]
 
-    def part(self, chosen: NDArray[np.bool_]) -> Judged:
-        """Only some of the hits."""
-        return Judged(*(getattr(self, name)[chosen] for name in self.__slots__))
+    def part(self, chosen: NDArray[np.bool_]) -> JudgedHits:
+        """Return some of the hits."""
+        return JudgedHits(*(getattr(self, name)[chosen] for name in self.__slots__))
 
 
 def with_outsiders(folder: Path) -> Dataset:
-    """landmarks30 with the photos of no place at all as queries."""
+    """Return landmarks30 with the photos that show none of its places as further queries."""
     dataset = open_dataset(folder, labels="labels_openset.csv")
     columns = dataset.table.to_pydict()
     outside = [split == "unknown" for split in columns["split"]]
@@ -380,112 +415,123 @@ def with_outsiders(folder: Path) -> Dataset:
     return replace(dataset, table=pa.table(arrays))
 
 
-def seen_by_eye() -> dict[tuple[str, str], str]:
-    """What both photos of a pair show although their labels differ.
+def shared_objects() -> dict[tuple[str, str], str]:
+    """Return what both photos of a pair show although their labels differ.
 
-    Only pairs that were looked at side by side, with their matches drawn, are in the list.
+    A person looked at these pairs side by side, with their matches drawn.
     """
-    with SEEN_BY_EYE.open(newline="", encoding="utf-8") as stream:
-        return {(row["query"], row["other"]): row["both show"] for row in csv.DictReader(stream)}
+    with SHARED_OBJECTS_FILE.open(newline="", encoding="utf-8") as lines:
+        return {(row["query"], row["other"]): row["both show"] for row in csv.DictReader(lines)}
 
 
-def judged(photos: PhotoSet) -> tuple[Judged, list[list[str]]]:
-    """Search as a user does, and say of each of the first hits what is known of it.
+def judge_first_hits(photos: PhotoSet) -> tuple[JudgedHits, list[list[str]]]:
+    """Search as a user does, and judge the first hits of each query.
 
     Returns:
-        The hits; and of those that are called the same although the labels differ: the query, the
-        hit, the probability, what both show.
+        The hits; and the query, the hit, the probability, and what both show, of each pair that is
+        called the same place although the labels differ.
     """
-    names: NDArray[Any] = np.array(photos.dataset.table["label"].to_pylist(), object)
+    labels: NDArray[Any] = np.array(photos.dataset.table["label"].to_pylist(), object)
     splits = np.array(photos.dataset.table["split"].to_pylist())
-    answering = photos.protocol.gallery
+    gallery = photos.protocol.gallery
     label_of_row = np.full(photos.gallery.snapshot.photos, None, object)
-    known = splits[answering] == "gallery"
-    label_of_row[photos.rows[known]] = names[answering[known]]
+    labelled = splits[gallery] == "gallery"
+    label_of_row[photos.rows[labelled]] = labels[gallery[labelled]]
     path_of_row = np.full(photos.gallery.snapshot.photos, "", object)
-    path_of_row[photos.rows] = photos.paths(answering)
-    one_thing = seen_by_eye()
+    path_of_row[photos.rows] = photos.paths(gallery)
+    shared_object_of = shared_objects()
     differing: list[list[str]] = []
-    asked = photos.paths(photos.protocol.queries)
-    found: list[tuple[float, bool, bool, bool, bool, bool, int]] = []
+    query_paths = photos.paths(photos.protocol.queries)
+    hits: list[tuple[float, bool, bool, bool, bool, bool, int]] = []
     for number, descriptor in enumerate(photos.queries):
-        rows, similar = exact.nearest(photos.gallery.snapshot, descriptor, SEEN)
-        ranking = rerank(photos.gallery, descriptor, [photos.keypoints(number)], rows, similar)
-        own = names[photos.protocol.queries[number]]
-        for place, row in enumerate(ranking.rows[:SEEN].tolist()):
-            seen = ranking.geometry.get(row)
-            certain = float(ranking.scores[place])
-            same = Evidence.of(certain, seen).verdict == SAME_PLACE
+        rows, similarities = exact.nearest(photos.gallery.snapshot, descriptor, JUDGED_HITS)
+        keypoints = [photos.keypoints(number)]
+        ranking = rerank(photos.gallery, descriptor, keypoints, rows, similarities)
+        query_label = labels[photos.protocol.queries[number]]
+        for rank, row in enumerate(ranking.rows[:JUDGED_HITS].tolist()):
+            chance = float(ranking.scores[rank])
+            evidence = Evidence.of(chance, ranking.geometry.get(row))
+            same_place = evidence.verdict == SAME_PLACE
             label = label_of_row[row]
-            right = own is not None and label == own
-            shown = one_thing.get((asked[number], path_of_row[row]))
-            near = right or (own in COMPLEX and label in COMPLEX)
-            if same and not right:
-                pair = [asked[number], path_of_row[row]]
-                differing.append([*pair, f"{certain:.3f}", shown or "not in the list: wrong"])
-            found.append(
-                (certain, same, right, right or shown is not None, near, own is None, place)
+            right = query_label is not None and label == query_label
+            pair = query_paths[number], path_of_row[row]
+            shared_object = shared_object_of.get(pair)
+            if same_place and not right:
+                verdict = shared_object or "not in the list: wrong"
+                differing.append([*pair, f"{chance:.3f}", verdict])
+            hits.append(
+                (
+                    chance,
+                    same_place,
+                    right,
+                    right or shared_object is not None,
+                    right or (query_label in ONE_COMPLEX and label in ONE_COMPLEX),
+                    query_label is None,
+                    rank,
+                )
             )
-    return Judged(*(np.array(column) for column in zip(*found, strict=True))), differing
+    return JudgedHits(*(np.array(column) for column in zip(*hits, strict=True))), differing
 
 
-def expected_error(probabilities: Values, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error over bins of equal width (Guo et al., On calibration of modern
-    neural networks, ICML 2017)."""
+def expected_calibration_error(probabilities: Values, right: NDArray[np.bool_]) -> float:
+    """Return the calibration error over bins of equal width.
+
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     gap = np.bincount(bins, probabilities - right, minlength=BINS)
     return float(np.abs(gap).sum() / len(right))
 
 
-def calibration(data: Path) -> Iterator[str]:
-    """The tables of probabilities and verdicts."""
+def probability_tables(data: Path) -> Iterator[str]:
+    """Yield the tables of probabilities and verdicts."""
     print("probabilities", flush=True)
-    hits, differing = judged(open_set(with_outsiders(data / "landmarks30")))
-    everyone = np.ones(len(hits.right), np.bool_)
+    hits, differing = judge_first_hits(open_set(with_outsiders(data / "landmarks30")))
     parts = {
-        "all queries": everyone,
+        "all queries": np.ones(len(hits.right), np.bool_),
         "the 149 of landmarks30": ~hits.outsider,
         "the outsiders": hits.outsider,
-        "all queries, first hit only": hits.place == 0,
-        "the 149 of landmarks30, first hit only": (hits.place == 0) & ~hits.outsider,
-        "the outsiders, first hit only": (hits.place == 0) & hits.outsider,
+        "all queries, first hit only": hits.rank == 0,
+        "the 149 of landmarks30, first hit only": (hits.rank == 0) & ~hits.outsider,
+        "the outsiders, first hit only": (hits.rank == 0) & hits.outsider,
     }
     rows = []
-    counted = {"right": "", "right_by_sight": ", by sight", "right_by_complex": ", one complex"}
-    for truth, said in counted.items():
+    truths = {"right": "", "right_by_sight": ", by sight", "right_by_complex": ", one complex"}
+    for truth, suffix in truths.items():
         for name, chosen in parts.items():
             part = hits.part(chosen)
             right = getattr(part, truth)
-            same = part.same
+            same_place = part.same_place
             rows.append(
                 [
-                    f"{name}{said}",
+                    f"{name}{suffix}",
                     len(right),
-                    f"{expected_error(part.probability, right):.3f}",
-                    int(same.sum()),
-                    int((same & ~right).sum()),
-                    f"{right[same].mean():.4f}" if same.any() else "–",
-                    f"{(same & right).sum() / right.sum():.2f}"
+                    f"{expected_calibration_error(part.probability, right):.3f}",
+                    int(same_place.sum()),
+                    int((same_place & ~right).sum()),
+                    f"{right[same_place].mean():.4f}" if same_place.any() else "–",
+                    f"{(same_place & right).sum() / right.sum():.2f}"
                     if right.any() and truth != "right_by_sight"
                     else "–",
                 ]
             )
+    outsiders = int(hits.outsider.sum()) // JUDGED_HITS
     yield (
-        "### What a probability is worth\n\nThe first "
-        f"{SEEN} hits of the 149 queries of landmarks30 and of its "
-        f"{int(hits.outsider.sum()) // SEEN} outsiders (`labels_openset.csv`), which show none of "
-        "the places. No photo of this set took part in the fit. The first rows go by label. *By "
-        f"sight* counts as right what `benchmarks/{SEEN_BY_EYE.name}` lists: pairs with two labels "
-        "that were looked at and show one thing. Only what was called *same place* was looked at, "
-        "which says nothing of recall. "
-        f"*One complex* counts {', '.join(COMPLEX)} as one place: they stand together, and photos "
-        "show two of them."
+        f"### How reliable a probability is\n\nThe first {JUDGED_HITS} hits of the 149 queries of "
+        f"landmarks30 and of its {outsiders} outsiders (`labels_openset.csv`), which show none of "
+        "the places. No photo of this set was used to fit the weights. In the first rows a hit is "
+        "right if the labels are equal. *By sight* also counts the pairs in "
+        f"`benchmarks/{SHARED_OBJECTS_FILE.name}` as right: their labels differ, but a person saw "
+        "that both photos show one thing. A person looked only at pairs that are called *same "
+        "place*, so these rows have no recall. "
+        f"*One complex* counts {', '.join(ONE_COMPLEX)} as one place, because they stand together "
+        "and a photo often shows two of them."
     )
     yield table(
         ["", "pairs", f"ECE, {BINS} bins", "*same place*", "wrong", "precision", "recall"], rows
     )
     yield (
-        "All pairs that are called *same place* although the labels differ, or the query shows "
+        "All pairs that are called *same place* although the labels differ or the query shows "
         "none of the places:"
     )
     yield table(["query", "hit", "probability", "both show"], differing)
@@ -495,8 +541,8 @@ def calibration(data: Path) -> Iterator[str]:
         part = hits.part(
             (hits.probability >= low) & ((hits.probability < high) | (high == edges[-1]))
         )
-        known = part.part(~part.outsider)
-        shares = (part.probability, part.right, part.right_by_complex, known.right_by_complex)
+        of_the_149 = part.part(~part.outsider)
+        shares = (part.probability, part.right, part.right_by_complex, of_the_149.right_by_complex)
         rows.append(
             [
                 f"{low:g} to {high:g}",
@@ -518,15 +564,13 @@ def calibration(data: Path) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("reranking", __doc__ or "")
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = parser("reranking", __doc__)
+    add_data_option(options)
     chosen = options.parse_args(arguments)
-    sets = [name for name in SETS if (chosen.data / name).is_dir()]
-    if not sets:
-        options.error(f"{chosen.data} has none of the sets {', '.join(SETS)}")
-    parts = ["Top-1 / mAP.", *ablation(chosen.data, sets)]
+    sets = present_sets(options, chosen.data)
+    parts = ["Top-1 / mAP.", *method_tables(chosen.data, sets)]
     if "landmarks30" in sets:
-        parts += calibration(chosen.data)
+        parts += probability_tables(chosen.data)
     publish("reranking", "\n\n".join(parts), chosen.docs)
 
 

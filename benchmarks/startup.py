@@ -1,8 +1,7 @@
-"""Whole commands, from the start of the process to its end.
+"""Seconds of whole commands, from the start of the process to its end.
 
-Over an index of small photos that a stand-in encoder described in the name of the default one, so
-that building it takes little time; the query is described by the real encoder. Commands run in
-turns.
+The index is of small photos. A fake encoder, which passes for the default one, describes them, so
+that the index is built quickly. The real encoder describes the query. Commands run in turns.
 """
 
 from __future__ import annotations
@@ -18,43 +17,45 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import photo_sets
-from benchmarks.fake_encoder import StandIn
-from benchmarks.peers.process import settings
-from benchmarks.report import ROOT, Spread, parser, publish, ratios, table, verdict
-from veduta.encoders import Encoder, load_encoder
+from benchmarks.fake_encoder import FakeEncoder
+from benchmarks.peers.process import peer_settings
+from benchmarks.processes import ROOT
+from benchmarks.report import MedianAndRange, check_target, parser, publish, ratios, table
+from veduta.encoders import OnnxEncoder, load_encoder
 from veduta.index import create_index, open_snapshot, update_index
 
-HELP, SEARCH, AGAIN = "veduta --help", "veduta search", "veduta index, nothing changed"
+HELP, SEARCH, UPDATE = "veduta --help", "veduta search", "veduta index, nothing changed"
 PYTHON, PEER = "python, doing nothing", "PyTorch and FAISS, the same search"
-TARGETS = {HELP: 0.3, SEARCH: 1.0, AGAIN: 2.0}
+MAX_SECONDS = {HELP: 0.3, SEARCH: 1.0, UPDATE: 2.0}
 VEDUTA = Path(sys.executable).with_name("veduta")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser("startup", str(__doc__).splitlines()[0])
+    options = parser("startup", __doc__)
     options.add_argument("--photos", type=int, default=10_000)
     options.add_argument("--rounds", type=int, default=9)
     chosen = options.parse_args(arguments)
 
     encoder = load_encoder()
-    folders = photo_sets.thousands(chosen.work, chosen.photos, 160)
+    assert isinstance(encoder, OnnxEncoder)
+    folders = photo_sets.folders_of_a_thousand(chosen.work, chosen.photos, 160)
     query = min(photo_sets.small(chosen.work, 1, 640).iterdir())
-    built, flat = chosen.work / "startup-index", chosen.work / "flat.faiss"
+    index, flat = chosen.work / "startup-index", chosen.work / "flat.faiss"
     try:
-        build(encoder, folders, built, flat)
-        seconds = measure(commands(encoder, folders, query, built, flat), chosen.rounds)
+        build(encoder, folders, index, flat)
+        seconds = measure(commands(encoder, folders, query, index, flat), chosen.rounds)
     finally:
-        shutil.rmtree(built, ignore_errors=True)
+        shutil.rmtree(index, ignore_errors=True)
         flat.unlink(missing_ok=True)
     lines = [
         [
             name,
-            Spread.of(took),
-            verdict(Spread.of(took).median, TARGETS[name], at_least=False)
-            if name in TARGETS
+            MedianAndRange.of(times),
+            check_target(MedianAndRange.of(times).median, MAX_SECONDS[name], at_least=False)
+            if name in MAX_SECONDS
             else "",
         ]
-        for name, took in seconds.items()
+        for name, times in seconds.items()
     ]
     body = table(["command", "seconds", "target"], lines)
     note = (
@@ -65,38 +66,38 @@ def main(arguments: list[str] | None = None) -> None:
     publish("startup", f"{body}\n\n{note}", chosen.docs)
 
 
-def build(encoder: Encoder, folders: list[Path], built: Path, flat: Path) -> None:
-    """Make both sides' indexes of the same descriptors."""
+def build(encoder: OnnxEncoder, folders: list[Path], index: Path, flat: Path) -> None:
+    """Build Veduta's index and the peer's from the same descriptors."""
     import faiss
 
-    shutil.rmtree(built, ignore_errors=True)
-    stand_in = StandIn(encoder.dimension, encoder)
-    create_index(built, stand_in)
-    update_index(built, folders, stand_in)
-    index = faiss.IndexFlatIP(encoder.dimension)
-    index.add(open_snapshot(built).descriptors.astype(np.float32))
-    faiss.write_index(index, str(flat))
+    shutil.rmtree(index, ignore_errors=True)
+    fake = FakeEncoder(encoder.dimension, encoder)
+    create_index(index, fake)
+    update_index(index, folders, fake)
+    flat_index = faiss.IndexFlatIP(encoder.dimension)
+    flat_index.add(open_snapshot(index).descriptors.astype(np.float32))
+    faiss.write_index(flat_index, str(flat))
 
 
 def commands(
-    encoder: Encoder, folders: list[Path], query: Path, built: Path, flat: Path
+    encoder: OnnxEncoder, folders: list[Path], query: Path, index: Path, flat: Path
 ) -> dict[str, list[str]]:
     veduta = str(VEDUTA)
     peer = [sys.executable, "-m", "benchmarks.peers.torch_query"]
     return {
         HELP: [veduta, "--help"],
-        SEARCH: [veduta, "search", str(query), "--index", str(built)],
-        AGAIN: [veduta, "index", *map(str, folders), "--index", str(built)],
+        SEARCH: [veduta, "search", str(query), "--index", str(index)],
+        UPDATE: [veduta, "index", *map(str, folders), "--index", str(index)],
         PYTHON: [sys.executable, "-c", "pass"],
-        PEER: [*peer, json.dumps(settings(encoder)), str(flat), str(query)],
+        PEER: [*peer, json.dumps(peer_settings(encoder)), str(flat), str(query)],
     }
 
 
-def measure(chosen: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each command in each round; the first round, unmeasured, warms up."""
+def measure(commands: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each command in each round, after one round as a warm-up."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds + 1):
-        for name, command in chosen.items():
+        for name, command in commands.items():
             started = time.perf_counter()
             result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
             took = time.perf_counter() - started

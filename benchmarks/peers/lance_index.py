@@ -1,4 +1,4 @@
-"""Lance's approximate indexes on the same descriptors: what they cost and what they find."""
+"""Lance's approximate indexes on the same descriptors: build time, query time and recall."""
 
 from __future__ import annotations
 
@@ -14,34 +14,42 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-CHUNK = 8192
+BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One index at one setting."""
+class LanceResult:
+    """One index with one setting.
+
+    Attributes:
+        kind: of the index.
+        setting: of the search.
+        build_seconds: time to build the index.
+        query_seconds: median time of a query.
+        recall: share of the true k nearest that were found.
+    """
 
     kind: str
     setting: str
-    build: float  # seconds
-    query: float  # seconds, median
-    recall: float  # of the true k nearest
+    build_seconds: float
+    query_seconds: float
+    recall: float
 
 
 def measure(
     folder: Path,
     descriptors: NDArray[np.float16],
     queries: NDArray[np.float32],
-    true: NDArray[np.intp],
-) -> list[Found]:
-    """Build each index over (n, d) descriptors and search the k nearest, `true` (m, k)."""
-    number, dimension = descriptors.shape
-    cells = max(1, math.isqrt(number))
-    some = [(n, r) for n in (10, 40) for r in (10, 30) if n <= cells]
-    found = []
+    true_rows: NDArray[np.intp],
+) -> list[LanceResult]:
+    """Build each index over (n, d) descriptors and compare its hits with `true_rows` (m, k)."""
+    count, dimension = descriptors.shape
+    cells = max(1, math.isqrt(count))
+    pq_settings = [(n, r) for n in (10, 40) for r in (10, 30) if n <= cells]
+    results = []
     kinds: dict[str, dict[str, Any]] = {
         "IVF_PQ": {"num_partitions": cells, "num_sub_vectors": dimension // 16},
-        "IVF_HNSW_SQ": {"num_partitions": max(1, number // 100_000)},
+        "IVF_HNSW_SQ": {"num_partitions": max(1, count // 100_000)},
     }
     for kind, options in kinds.items():
         dataset = lance.write_dataset(
@@ -49,37 +57,32 @@ def measure(
         )
         started = time.perf_counter()
         dataset.create_index("vector", kind, metric="dot", **options)
-        build = time.perf_counter() - started
-        settings = some if kind == "IVF_PQ" else [(options["num_partitions"], r) for r in (1, 10)]
-        for cells_searched, refine in settings:
-            found.append(_search(dataset, kind, build, queries, true, cells_searched, refine))
-    return found
+        build_seconds = time.perf_counter() - started
+        hnsw_settings = [(options["num_partitions"], r) for r in (1, 10)]
+        for cells_searched, refine in pq_settings if kind == "IVF_PQ" else hnsw_settings:
+            query_seconds, recall = _search(dataset, queries, true_rows, cells_searched, refine)
+            setting = f"nprobes {cells_searched}, refine {refine}"
+            results.append(LanceResult(kind, setting, build_seconds, query_seconds, recall))
+    return results
 
 
 def _search(
     dataset: Any,
-    kind: str,
-    build: float,
     queries: NDArray[np.float32],
-    true: NDArray[np.intp],
+    true_rows: NDArray[np.intp],
     cells: int,
     refine: int,
-) -> Found:
-    k = true.shape[1]
+) -> tuple[float, float]:
+    """Return the median seconds of a query, and recall."""
+    k = true_rows.shape[1]
     seconds, hits = [], 0
-    for query, wanted in zip(queries, true, strict=True):
+    for query, wanted in zip(queries, true_rows, strict=True):
         near = {"column": "vector", "q": query, "k": k, "nprobes": cells, "refine_factor": refine}
         started = time.perf_counter()
         rows = dataset.to_table(columns=["id", "_distance"], nearest=near)
         seconds.append(time.perf_counter() - started)
         hits += len(set(rows["id"].to_pylist()) & set(wanted.tolist()))
-    return Found(
-        kind,
-        f"nprobes {cells}, refine {refine}",
-        build,
-        statistics.median(seconds),
-        hits / true.size,
-    )
+    return statistics.median(seconds), hits / true_rows.size
 
 
 def _schema(dimension: int) -> pa.Schema:
@@ -88,8 +91,8 @@ def _schema(dimension: int) -> pa.Schema:
 
 def _batches(descriptors: NDArray[np.float16]) -> Any:
     schema = _schema(descriptors.shape[1])
-    for start in range(0, len(descriptors), CHUNK):
-        rows = np.asarray(descriptors[start : start + CHUNK])
+    for start in range(0, len(descriptors), BLOCK_ROWS):
+        rows = np.asarray(descriptors[start : start + BLOCK_ROWS])
         ids = pa.array(np.arange(start, start + len(rows)))
         flat = pa.array(rows.reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])

@@ -1,4 +1,4 @@
-"""The PyTorch peer as a process of its own, and the settings that make it do the same work."""
+"""The PyTorch peer as a process of its own, with the settings of the same work as Veduta's."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.report import ROOT
+from benchmarks.processes import ROOT
 from veduta.encoders import OnnxEncoder
 
 
-def settings(encoder: OnnxEncoder) -> dict[str, Any]:
-    """Say what the peer needs to compute the same descriptors as an embedded encoder."""
+def peer_settings(encoder: OnnxEncoder) -> dict[str, Any]:
+    """Return the settings with which the peer computes the descriptors of an embedded encoder."""
     spec = encoder.spec
     manifest = json.loads((spec.model.parent / "manifest.json").read_text("utf-8"))
     entry = manifest["models"][spec.model.stem]
@@ -27,11 +27,16 @@ def settings(encoder: OnnxEncoder) -> dict[str, Any]:
 
 
 class Peer:
-    """`benchmarks.peers.torch_faiss`, started and loaded; ends with the `with` block."""
+    """A process of `benchmarks.peers.torch_faiss` with its network loaded. It ends with `with`."""
 
     def __init__(self, encoder: OnnxEncoder) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.peers.torch_faiss", json.dumps(settings(encoder))],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.peers.torch_faiss",
+                json.dumps(peer_settings(encoder)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -42,7 +47,7 @@ class Peer:
     def seconds(
         self, paths: Sequence[Path], *, workers: int = 0, save: Path | None = None
     ) -> float:
-        """Index `paths` and return how long that took; the descriptors go to the file `save`."""
+        """Index `paths` and return the seconds; write the descriptors to the file `save`."""
         order = {
             "paths": [str(path) for path in paths],
             "workers": workers,

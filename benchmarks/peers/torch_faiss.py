@@ -1,13 +1,13 @@
-"""What one would write today: Pillow, EfficientNet-Lite in eager PyTorch, a flat FAISS index.
+"""The usual program for this work: Pillow, EfficientNet-Lite in eager PyTorch, a flat FAISS index.
 
-Each photo is decoded whole and resized with Pillow to the same sizes as Veduta's input; photos of
-one shape share a batch of up to 16; PyTorch keeps its default number of threads. With `workers` 0
-decode and network take turns, otherwise a DataLoader decodes in that many processes beside the
-network. The network is the converter's own, which shares no code with Veduta's graphs.
+Each photo is decoded whole and resized with Pillow to the sizes of Veduta's input. Photos of one
+shape share a batch of up to 16. PyTorch has its default number of threads. With `workers` 0, decode
+and network take turns. Otherwise a DataLoader decodes in that many processes while the network
+runs. The network is the converter's own, which shares no code with Veduta's graphs.
 
-As a program it takes orders on standard input, one JSON object a line, `{"paths": […],
-"workers": 0, "save": null}`, and answers each with `{"seconds": …}`: so that it shares neither
-threads nor memory with what it is compared with.
+The program reads orders on standard input, one JSON object a line, `{"paths": […], "workers": 0,
+"save": null}`, and answers each with `{"seconds": …}`. It is a process of its own, so it shares
+neither threads nor memory with Veduta.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from PIL import Image
 from tools import export_models as export
 from torch.utils.data import DataLoader, Dataset
 
-BATCH = 16
+BATCH_PHOTOS = 16
 
 Sizes = Sequence[tuple[int, float]]
 
@@ -50,11 +50,14 @@ class Photos(Dataset[list[torch.Tensor]]):
 
     def _resized(self, photo: Image.Image, side: int) -> torch.Tensor:
         factor = side / max(photo.size)
-        to = [max(1, int(n * factor / export.STRIDE + 0.5)) * export.STRIDE for n in photo.size]
-        # The filters of Veduta, so that descriptors can be compared.
-        larger = to[0] > photo.width or to[1] > photo.height
-        how = Image.Resampling.BICUBIC if larger else Image.Resampling.HAMMING
-        pixels = np.array(photo.resize((to[0], to[1]), how))
+        width, height = (
+            max(1, int(length * factor / export.STRIDE + 0.5)) * export.STRIDE
+            for length in photo.size
+        )
+        # Veduta uses the same filters, so that the descriptors can be compared.
+        enlarges = width > photo.width or height > photo.height
+        resampling = Image.Resampling.BICUBIC if enlarges else Image.Resampling.HAMMING
+        pixels = np.array(photo.resize((width, height), resampling))
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -79,7 +82,7 @@ class Network:
 
 
 class Describer:
-    """Photos to descriptors of length one."""
+    """Turns photos into descriptors of length one."""
 
     def __init__(self, networks: Sequence[str], sizes: Sizes, output: str) -> None:
         self.networks = [Network(name, output) for name in networks]
@@ -88,10 +91,11 @@ class Describer:
     def describe(self, paths: Sequence[str], workers: int = 0) -> NDArray[np.float32]:
         """Return (n, d) float32 in the order of `paths`."""
         photos = Photos(paths, [side for side, _ in self.sizes])
-        loader = DataLoader(photos, batch_size=BATCH, num_workers=workers, collate_fn=list)
+        loader = DataLoader(photos, batch_size=BATCH_PHOTOS, num_workers=workers, collate_fn=list)
         with torch.inference_mode():
             parts = [self._batch(batch) for batch in loader]
-        return torch.cat(parts).numpy()
+        descriptors: NDArray[np.float32] = torch.cat(parts).numpy()
+        return descriptors
 
     def _batch(self, batch: list[list[torch.Tensor]]) -> torch.Tensor:
         total = None
@@ -101,17 +105,17 @@ class Describer:
                 rows_of_shape[tensors[level].shape].append(row)
             for rows in rows_of_shape.values():
                 photos = torch.stack([batch[row][level] for row in rows])
-                found = torch.cat([network(photos) for network in self.networks], dim=1)
-                found = weight * torch.nn.functional.normalize(found)
+                descriptors = torch.cat([network(photos) for network in self.networks], dim=1)
+                weighted = weight * torch.nn.functional.normalize(descriptors)
                 if total is None:
-                    total = torch.zeros(len(batch), found.shape[1])
-                total[rows] += found
+                    total = torch.zeros(len(batch), weighted.shape[1])
+                total[rows] += weighted
         assert total is not None
         return torch.nn.functional.normalize(total)
 
 
 def index(describer: Describer, paths: Sequence[str], workers: int) -> NDArray[np.float32]:
-    """Describe `paths` and put the descriptors into a flat FAISS index."""
+    """Describe `paths`, put the descriptors into a flat FAISS index, and return them."""
     descriptors = describer.describe(paths, workers)
     flat = faiss.IndexFlatIP(descriptors.shape[1])
     flat.add(descriptors)

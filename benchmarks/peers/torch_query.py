@@ -1,4 +1,4 @@
-"""One query in a fresh process, as one would write it: PyTorch and a FAISS index read from a file.
+"""One query in a fresh process, with PyTorch and a FAISS index that is read from a file.
 
 python -m benchmarks.peers.torch_query SETTINGS INDEX PHOTO
 """

@@ -1,11 +1,11 @@
-"""What photos of different things are taken for that bear one mark, and copies of a marked photo.
+"""How often photos of different things with the same overlay are called the same place.
 
-    python -m benchmarks.marks --data ../shared/data --docs docs/reranking.md
+    python -m benchmarks.shared_overlays --data ../shared/data --docs docs/reranking.md
 
-A mark is drawn on two photos that show different things, in the same place of both, as an agency or
-a greetings app would. Called the same place, they are told so for the mark alone. Beside it stand
-copies of one photo, of which one is changed beyond what its makers would do to it: a rule that
-refuses marks must not refuse these.
+An overlay, for example a logo or a frame, is drawn at the same position on two photos that show
+different things. If they are called the same place, only the overlay is the reason. The benchmark
+also has pairs of a photo and a copy that is changed strongly. A rule that rejects overlays must not
+reject these.
 """
 
 from __future__ import annotations
@@ -19,28 +19,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
+from benchmarks.labelled_sets import add_data_option, require_sets
 from benchmarks.report import parser, publish, table
 from veduta.datasets import open_dataset
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.keypoints import load_extractor
-from veduta.search.pair import Match, compare
+from veduta.search.pair import compare
 from veduta.search.verdict import SAME_PLACE
 
-SETS = ("landmarks30", "objects20")
+PHOTO_SETS = ("landmarks30", "objects20")
 SIZE = 1024, 768
 SEED = 7
 PAIRS = 30
 
+Change = Callable[[Image.Image, random.Random], Image.Image]
+DrawOverlay = Callable[[random.Random], Image.Image]
+"""Draws a transparent layer of `SIZE`."""
+
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser("marks", str(__doc__).splitlines()[0])
-    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = parser("shared_overlays", __doc__)
+    add_data_option(options)
     options.add_argument("--pairs", type=int, default=PAIRS)
     chosen = options.parse_args(arguments)
-    for name in SETS:
-        if not (chosen.data / name).is_dir():
-            options.error(f"{chosen.data} has no {name}")
-    photos = different_things(chosen.data)
+    require_sets(options, chosen.data, PHOTO_SETS)
+    photos = photos_of_different_things(chosen.data)
     if len(photos) < 2 * chosen.pairs:
         options.error(f"{len(photos)} photos are too few for {chosen.pairs} pairs")
     network, extractor = load_encoder(DEFAULT), load_extractor()
@@ -48,60 +51,64 @@ def main(arguments: list[str] | None = None) -> None:
     same: Counter[str] = Counter()
     for number in range(chosen.pairs):
         print(f"pair {number + 1} of {chosen.pairs}", flush=True)
-        for kind, one, other in pairs_of(*photos[2 * number : 2 * number + 2], number):
-            found: Match = compare(np.asarray(one), np.asarray(other), network, extractor)
-            verified[kind] += found.model is not None
-            same[kind] += found.verdict == SAME_PLACE
-    publish("marks", "\n\n".join(tables(verified, same, chosen.pairs)), chosen.docs)
+        one, other = photos[2 * number : 2 * number + 2]
+        for kind, a, b in pairs_of(one, other, number):
+            match = compare(np.asarray(a), np.asarray(b), network, extractor)
+            verified[kind] += match.model is not None
+            same[kind] += match.verdict == SAME_PLACE
+    publish("shared_overlays", "\n\n".join(tables(verified, same, chosen.pairs)), chosen.docs)
 
 
-def different_things(data: Path) -> list[Path]:
-    """Photos of which no two have a label in common, in a fixed random order."""
-    found = []
-    for name in SETS:
+def photos_of_different_things(data: Path) -> list[Path]:
+    """Return photos no two of which have the same label, in a fixed random order."""
+    files = []
+    for name in PHOTO_SETS:
         dataset = open_dataset(data / name)
         labels: set[str] = set()
         for row in dataset.table.to_pylist():
             label = row["label"]
             if not label or label not in labels:
-                found.append(dataset.root / row["path"])
+                files.append(dataset.root / row["path"])
             labels.add(label or "")
-    random.Random(SEED).shuffle(found)
-    return found
+    random.Random(SEED).shuffle(files)
+    return files
 
 
 def pairs_of(one: Path, other: Path, number: int) -> Iterator[tuple[str, Image.Image, Image.Image]]:
-    """Yield (kind, photo, photo): both of the same mark, then both of the same photo."""
+    """Yield (kind, photo, photo): both photos with each overlay, then the first with each copy."""
     a, b = (
         ImageOps.fit(Image.open(path).convert("RGB"), SIZE, Image.Resampling.LANCZOS)
         for path in (one, other)
     )
-    for kind, mark in MARKS.items():
-        layer = mark(random.Random(f"{SEED} {number} {kind}"))
-        yield kind, over(a, layer), over(b, layer)
+    for kind, draw_overlay in OVERLAYS.items():
+        layer = draw_overlay(random.Random(f"{SEED} {number} {kind}"))
+        yield kind, with_overlay(a, layer), with_overlay(b, layer)
     for kind, change in COPIES.items():
         yield kind, a, change(a, random.Random(f"{SEED} {number} {kind}"))
 
 
 def tables(verified: Counter[str], same: Counter[str], pairs: int) -> Sequence[str]:
-    """How many pairs of each kind have a geometric model, and are called the same place."""
+    """Return how many pairs of each kind have a geometric model and are called the same place."""
     bodies = []
-    for head, kinds in (("one mark, different photos", MARKS), ("one photo, a copy of it", COPIES)):
+    for head, kinds in (
+        ("one overlay, different photos", OVERLAYS),
+        ("one photo, a copy of it", COPIES),
+    ):
         rows = [[kind, verified[kind], same[kind], pairs] for kind in kinds]
-        all_of = [sum(count[kind] for kind in kinds) for count in (verified, same)]
-        rows.append(["all", *all_of, pairs * len(kinds)])
+        sums = [sum(count[kind] for kind in kinds) for count in (verified, same)]
+        rows.append(["all", *sums, pairs * len(kinds)])
         bodies.append(table([head, "verified", "*same place*", "of"], rows))
     return bodies
 
 
-# --- marks: layers to put over a photo -----------------------------------------------------------
+# --- overlays: transparent layers that are drawn on a photo --------------------------------------
 
 
-def over(photo: Image.Image, layer: Image.Image) -> Image.Image:
+def with_overlay(photo: Image.Image, layer: Image.Image) -> Image.Image:
     return Image.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")
 
 
-def sheet(size: tuple[int, int] = SIZE) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def empty_layer(size: tuple[int, int] = SIZE) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     layer = Image.new("RGBA", size, (0, 0, 0, 0))
     return layer, ImageDraw.Draw(layer)
 
@@ -110,11 +117,11 @@ def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=max(10, size))
 
 
-def logo(share: float) -> Callable[[random.Random], Image.Image]:
-    """A badge with rings, rays and a name; `share` of the photo's width."""
+def logo(share: float) -> DrawOverlay:
+    """Return an overlay of a badge with a ring, rays and a name; `share` of the photo's width."""
 
-    def drawn(rng: random.Random) -> Image.Image:
-        layer, draw = sheet()
+    def draw_logo(rng: random.Random) -> Image.Image:
+        layer, draw = empty_layer()
         side = share * SIZE[0]
         left, top = rng.uniform(20, SIZE[0] - side - 20), rng.uniform(20, SIZE[1] - side - 20)
         box = (left, top, left + side, top + side)
@@ -125,11 +132,11 @@ def logo(share: float) -> Callable[[random.Random], Image.Image]:
         draw.text(middle, "ACME", fill="black", font=font(side / 4), anchor="mm")
         return layer
 
-    return drawn
+    return draw_logo
 
 
 def banner(_: random.Random) -> Image.Image:
-    layer, draw = sheet()
+    layer, draw = empty_layer()
     height = SIZE[1] * 0.15
     lines = {0.0: "GREETINGS FROM THE CITY", SIZE[1] - height: "Travel magazine - issue 42 - May"}
     for top, words in lines.items():
@@ -142,17 +149,17 @@ def banner(_: random.Random) -> Image.Image:
 def tiled(rng: random.Random) -> Image.Image:
     words = rng.choice(("STOCKPHOTO", "(c) an agency", "PREVIEW ONLY"))
     size, alpha = rng.randint(24, 60), rng.randint(60, 160)
-    layer, draw = sheet((2 * SIZE[0], 2 * SIZE[1]))
+    layer, draw = empty_layer((2 * SIZE[0], 2 * SIZE[1]))
     for row, top in enumerate(range(0, layer.height, 3 * size)):
         for left in range(row % 2 * 3 * size, layer.width, int(size * len(words) * 0.8)):
             draw.text((left, top), words, fill=(255, 255, 255, alpha), font=font(size))
-    turned = layer.rotate(rng.choice((-30, 30, 45)), resample=Image.Resampling.BICUBIC)
+    rotated = layer.rotate(rng.choice((-30, 30, 45)), resample=Image.Resampling.BICUBIC)
     left, top = SIZE[0] // 2, SIZE[1] // 2
-    return turned.crop((left, top, left + SIZE[0], top + SIZE[1]))
+    return rotated.crop((left, top, left + SIZE[0], top + SIZE[1]))
 
 
 def diagonal(rng: random.Random) -> Image.Image:
-    layer, draw = sheet()
+    layer, draw = empty_layer()
     size, alpha = rng.randint(SIZE[1] // 7, SIZE[1] // 5), rng.randint(90, 200)
     middle = SIZE[0] / 2, SIZE[1] / 2
     words = rng.choice(("SAMPLE", "DRAFT COPY", "PREVIEW"))
@@ -164,7 +171,7 @@ def diagonal(rng: random.Random) -> Image.Image:
 
 
 def grid(rng: random.Random) -> Image.Image:
-    layer, draw = sheet()
+    layer, draw = empty_layer()
     white = (255, 255, 255, rng.randint(80, 160))
     for left in range(-SIZE[1], SIZE[0], 80):
         draw.line((left, 0, left + SIZE[1], SIZE[1]), fill=white, width=2)
@@ -175,12 +182,12 @@ def grid(rng: random.Random) -> Image.Image:
 
 
 def frame(rng: random.Random) -> Image.Image:
-    layer, draw = sheet()
+    layer, draw = empty_layer()
     side = int(SIZE[1] * rng.uniform(0.06, 0.12))
     colour = rng.randint(150, 255), rng.randint(100, 200), 60, 255
-    along = [(left, top) for left in range(0, SIZE[0], side) for top in (0, SIZE[1] - side)]
-    along += [(left, top) for top in range(0, SIZE[1], side) for left in (0, SIZE[0] - side)]
-    for left, top in along:
+    corners = [(left, top) for left in range(0, SIZE[0], side) for top in (0, SIZE[1] - side)]
+    corners += [(left, top) for top in range(0, SIZE[1], side) for left in (0, SIZE[0] - side)]
+    for left, top in corners:
         box = (left, top, left + side, top + side)
         draw.rectangle(box, fill=colour, outline=(40, 20, 0, 255), width=3)
         inner = (left + side // 4, top + side // 4, left + side * 3 // 4, top + side * 3 // 4)
@@ -190,7 +197,7 @@ def frame(rng: random.Random) -> Image.Image:
 
 
 def greeting(rng: random.Random) -> Image.Image:
-    layer, draw = sheet()
+    layer, draw = empty_layer()
     name = rng.choice(("DEAR FRIEND", "GRANDMA", "LITTLE ONE"))
     for line, words in enumerate(("HAPPY", "BIRTHDAY", name), 1):
         draw.text(
@@ -205,7 +212,7 @@ def greeting(rng: random.Random) -> Image.Image:
     return layer
 
 
-MARKS: dict[str, Callable[[random.Random], Image.Image]] = {
+OVERLAYS: dict[str, DrawOverlay] = {
     "logo, 12 % of the width": logo(0.12),
     "logo, 30 % of the width": logo(0.3),
     "banners above and below": banner,
@@ -231,13 +238,12 @@ def noisy(photo: Image.Image, rng: random.Random) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(photo) + noise, 0, 255).astype(np.uint8))
 
 
-def under(
-    mark: Callable[[random.Random], Image.Image],
-) -> Callable[[Image.Image, random.Random], Image.Image]:
-    return lambda photo, rng: over(photo, mark(rng))
+def under(draw_overlay: DrawOverlay) -> Change:
+    """Return a change that draws an overlay on the copy alone."""
+    return lambda photo, rng: with_overlay(photo, draw_overlay(rng))
 
 
-COPIES: dict[str, Callable[[Image.Image, random.Random], Image.Image]] = {
+COPIES: dict[str, Change] = {
     "a quarter of the size": lambda photo, _: photo.resize((SIZE[0] // 4, SIZE[1] // 4)),
     "cut to 64 %": lambda photo, _: ImageOps.crop(photo, (102, 77, 102, 77)),
     "JPEG of quality 8": compressed,

@@ -1,0 +1,31 @@
+"""Run a part of a benchmark in a process of its own, and read how much memory a process took."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_child(module: str, *arguments: object) -> dict[str, Any]:
+    """Run `python -m benchmarks.MODULE ARGUMENTS`; return the JSON object that it prints last."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    process = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return result
+
+
+def process_memory(field: str) -> int:
+    """Return a figure of this process in bytes: `VmHWM`, `VmRSS`, `RssAnon` or `RssFile`.
+
+    The kernel reports them. `ru_maxrss` would include the process that started this one; `VmHWM`,
+    the peak, does not.
+    """
+    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
