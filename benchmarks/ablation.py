@@ -322,8 +322,11 @@ class Variant:
 def fitted_pca(dimension: int, whitening: float) -> Callable[[Array, Array, str], Array]:
     """Return the projection onto the main directions of the gallery, minus its mean.
 
-    Each direction is scaled by its variance to the power of -whitening / 2 (PCA-whitening, Jégou &
-    Chum, ECCV 2012, with the power as a parameter).
+    PCA-whitening of Jégou & Chum, ECCV 2012, with the power as a parameter.
+
+    Args:
+        dimension: number of directions.
+        whitening: each direction is scaled by its variance to the power of -whitening / 2.
     """
 
     def apply(rows: Array, gallery: Array, _: str) -> Array:
@@ -446,6 +449,10 @@ def choose_by_folds(
 
     The choice is made on the other sets and on four fifths of the places.
 
+    Args:
+        results: of each variant, by its name.
+        landmarks: the set whose places are divided into folds.
+
     Returns:
         The chosen variant of each fold, and top-1 and mAP over the queries of the held-out fifths.
     """
@@ -474,6 +481,11 @@ def milliseconds(view: View, threads: int, rounds: int = 9) -> float:
 
     The shortest time is more reliable here than the median, because other work on the machine can
     only add time.
+
+    Args:
+        view: the network and its input size.
+        threads: of the network.
+        rounds: number of measurements, after two rounds as a warm-up.
     """
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8))
     model = session(view.network, threads)
@@ -494,10 +506,7 @@ PACKAGE_ENCODERS = {
 def package_descriptors(
     model: str, long_side: int, sets: Sequence[PhotoSet]
 ) -> tuple[dict[str, Array], int, float]:
-    """Return the package's descriptors of each set, their dimension, and milliseconds a photo.
-
-    The time includes the decode of the file.
-    """
+    """Return descriptors of each set, their dimension, and milliseconds a photo with its decode."""
     entry = embedded_models()[model]
     settings = Settings(
         sizes=((long_side, 1.0),),

@@ -41,7 +41,8 @@ def require_sets(options: argparse.ArgumentParser, data: Path, names: Sequence[s
 def corridor_positives(folder: Path) -> dict[str, set[str]]:
     """Return query path → paths of its positives, for the corridor of same_place.
 
-    The labels of this set are coarser. Other sets have no such file; the result is then empty.
+    Args:
+        folder: of a set. If it has no such file, the result is empty.
     """
     file = folder / "corridor_positives.csv"
     if not file.is_file():

@@ -29,9 +29,10 @@ def source_photos() -> list[Path]:
 
 
 def endless_photos(min_side: int) -> Iterator[Image.Image]:
-    """Yield photos without end, decoded to about `min_side` pixels or more.
+    """Yield the source photos again and again, or synthetic photos.
 
-    They are the source photos, again and again, or synthetic ones.
+    Args:
+        min_side: photos are decoded to about this long side, in pixels, or more.
     """
     files = source_photos()
     number = 0
@@ -73,9 +74,12 @@ def twelve_megapixels(work: Path, count: int) -> Path:
 
 
 def folders_of_a_thousand(work: Path, count: int, long_side: int) -> list[Path]:
-    """Return folders of up to a thousand small photos, `count` in all.
+    """Return folders of up to a thousand small photos. A larger set contains a smaller one.
 
-    A larger set contains a smaller one.
+    Args:
+        work: where the folders are kept.
+        count: number of photos in all.
+        long_side: of the photos, in pixels.
     """
     return [
         small(work, min(1000, count - start), long_side, series=start // 1000)
@@ -84,9 +88,14 @@ def folders_of_a_thousand(work: Path, count: int, long_side: int) -> list[Path]:
 
 
 def small(work: Path, count: int, long_side: int, series: int = 0) -> Path:
-    """Return a folder of `count` JPEGs with this long side. No two are the same.
+    """Return a folder of small JPEGs. No two are the same, and some are mirrored.
 
-    Some are mirrored. Each source photo is used whole once, in series 0, and is cut after that.
+    Args:
+        work: where the folder is kept.
+        count: number of photos.
+        long_side: of the photos, in pixels.
+        series: another number makes other photos. Each source photo is used whole once, in series
+            0, and is cut after that.
     """
     folder = work / f"{long_side}-pixel-{count}-{series}"
     if _complete(folder, count):

@@ -20,10 +20,14 @@ def run_child(module: str, *arguments: object) -> dict[str, Any]:
 
 
 def process_memory(field: str) -> int:
-    """Return a figure of this process in bytes: `VmHWM`, `VmRSS`, `RssAnon` or `RssFile`.
+    """Return a figure of this process in bytes, as the kernel reports it.
 
-    The kernel reports them. `ru_maxrss` would include the process that started this one; `VmHWM`,
-    the peak, does not.
+    Args:
+        field: `VmHWM`, the peak, or `VmRSS`, `RssAnon`, `RssFile`. `ru_maxrss` would also include
+            the process that started this one.
+
+    Raises:
+        KeyError: the kernel reports no such field.
     """
     for line in Path("/proc/self/status").read_text("utf-8").splitlines():
         if line.startswith(f"{field}:"):

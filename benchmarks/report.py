@@ -142,7 +142,16 @@ def publish(name: str, body: str, docs: Path | None) -> None:
 
 
 def replace_section(page: str, name: str, text: str) -> str:
-    """Return `page` with the section `name` replaced. Raises ValueError if it has none."""
+    """Return `page` with the section `name` replaced.
+
+    Args:
+        page: the Markdown page.
+        name: of the section.
+        text: its new content.
+
+    Raises:
+        ValueError: the page does not have exactly one section of this name.
+    """
     section = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
     page, count = section.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page)
     if count != 1:

@@ -427,6 +427,9 @@ def shared_objects() -> dict[tuple[str, str], str]:
 def judge_first_hits(photos: PhotoSet) -> tuple[JudgedHits, list[list[str]]]:
     """Search as a user does, and judge the first hits of each query.
 
+    Args:
+        photos: the set with its indexes.
+
     Returns:
         The hits; and the query, the hit, the probability, and what both show, of each pair that is
         called the same place although the labels differ.
@@ -474,10 +477,7 @@ def judge_first_hits(photos: PhotoSet) -> tuple[JudgedHits, list[list[str]]]:
 
 
 def expected_calibration_error(probabilities: Values, right: NDArray[np.bool_]) -> float:
-    """Return the calibration error over bins of equal width.
-
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-    """
+    """Return the calibration error over bins of equal width (Guo et al., ICML 2017)."""
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     gap = np.bincount(bins, probabilities - right, minlength=BINS)
     return float(np.abs(gap).sum() / len(right))

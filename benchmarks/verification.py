@@ -74,6 +74,11 @@ def candidates(
     """Return keypoints by row, and the pairs of each query with its nearest gallery photos.
 
     Pairs of two places in one complex are left out: they are neither right nor wrong.
+
+    Args:
+        folder: of the set.
+        max_queries: about how many queries are used.
+        nearest: gallery photos for each query.
     """
     dataset = open_dataset(folder)
     protocol = retrieval_protocol(dataset)

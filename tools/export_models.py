@@ -172,9 +172,8 @@ class NetworkWriter:
             [
                 x,
                 self.weight(f"{conv}.weight", folded),
-                self.graph.constant(
-                    f"{self.name}/{conv}.bias", bias
-                ),  # It is small, so it stays float32.
+                # The bias is small, so it stays float32.
+                self.graph.constant(f"{self.name}/{conv}.bias", bias),
             ],
             conv,
             kernel_shape=[kernel, kernel],
