@@ -64,6 +64,7 @@ test-wheel: $(TEST)  ## build the package, install it, and run all tests on it
 		build/wheel/*.whl
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> "$$(build/wheel/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
+	build/wheel/venv/bin/python -c "import veduta; assert '/build/wheel/' in veduta.__file__"
 	build/wheel/venv/bin/python -m pytest
 
 test-setup: $(TEST)  ## only set up what the tests need
