@@ -5,7 +5,7 @@ held-out photos of objects20 and same_place, see `veduta.recognize.held_out`:
 
     python -m tools.fit_recognition --data ../shared/data
 
-writes `src/veduta/recognize/defaults.json`. Takes about ten minutes.
+writes `src/veduta/recognize/defaults.json`. It takes about ten minutes.
 """
 
 from __future__ import annotations
