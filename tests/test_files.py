@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from veduta import files
@@ -19,6 +20,7 @@ from veduta.files import (
     atomic_file,
     atomic_files,
     atomic_folder,
+    is_disk_full,
     is_draft,
     sync,
     write_bytes,
@@ -330,3 +332,21 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
         assert target.read_text() in {"a" * 1000, "b" * 1000}
     assert [writer.wait() for writer in writers] == [0, 0]
     assert drafts(tmp_path) == []
+
+
+def test_a_full_disk_is_known_by_its_number_and_by_the_words_of_numpy() -> None:
+    assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_disk_full(OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert is_disk_full(OSError("57600 requested and 34816 written"))
+    assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
+    assert not is_disk_full(OSError("no file"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_numpy_on_a_full_disk() -> None:
+    with (
+        Path("/dev/full").open("wb") as stream,
+        pytest.raises(OSError, match=r"written|space") as error,
+    ):
+        np.zeros(10**6).tofile(stream)
+    assert is_disk_full(error.value)

@@ -6,7 +6,9 @@ left are hidden files or folders whose names begin with ".draft-". They can be d
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ __all__ = [
     "atomic_file",
     "atomic_files",
     "atomic_folder",
+    "is_disk_full",
     "is_draft",
     "replace_file",
     "sync",
@@ -27,6 +30,7 @@ __all__ = [
 ]
 
 _DRAFT_PREFIX = ".draft-"
+_PARTIAL_WRITE = re.compile(r"\d+ requested and \d+ written")
 
 
 def is_draft(path: Path) -> bool:
@@ -210,6 +214,19 @@ def replace_file(
         os.replace(draft, file)
     if durable:
         sync(os.path.dirname(file) or ".")
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Tell whether an error means that the disk, or the user's share of it, has no room.
+
+    numpy reports a write that the disk took only in part without an error number.
+
+    Args:
+        error: raised while a file was written.
+    """
+    if error.errno is None:
+        return _PARTIAL_WRITE.search(str(error)) is not None
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import shutil
 import time
@@ -30,6 +29,7 @@ from veduta.collect.settings import Settings
 from veduta.collect.summary import Progress, Summary
 from veduta.collect.table import TABLE_NAME, OutcomeCounts, TableRow, write_table
 from veduta.errors import DatasetError, StorageFull, readable
+from veduta.files import is_disk_full
 from veduta.processor_cores import processor_cores
 
 __all__ = ["collect"]
@@ -416,7 +416,7 @@ def _locked_state(folder: Path) -> Iterator[Path]:
 
 
 def _disk_error(error: OSError, folder: Path) -> DatasetError | StorageFull:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return StorageFull(
             f"{readable(folder)}: the disk is full. What was collected is kept; make room and run "
             "the same command again."

@@ -7,7 +7,6 @@ keypoints that are being matched take memory.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from veduta import photos
 from veduta.errors import CollectionError, PhotoError, StorageFull, readable
-from veduta.files import atomic_file
+from veduta.files import atomic_file, is_disk_full
 from veduta.keypoints import Extractor, Keypoints
 from veduta.processor_cores import processor_cores
 
@@ -82,7 +81,7 @@ def cached_keypoints(
             _write(path, files, extractor, on_progress)
             table = _mapped(path)
         except OSError as error:
-            kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else CollectionError
+            kind = StorageFull if is_disk_full(error) else CollectionError
             raise kind(
                 f"{readable(folder)}: keypoints cannot be written ({error.strerror or error}); the "
                 "cache folder of the user must be writable and have free space"

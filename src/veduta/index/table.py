@@ -7,7 +7,6 @@ empty), `open_table` opens the last one that does, and says so.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import CollectionError, IndexDamaged, IndexLocked, StorageFull, readable
-from veduta.files import sync
+from veduta.files import is_disk_full, sync
 from veduta.index.columns import schema
 
 if TYPE_CHECKING:
@@ -404,7 +403,7 @@ def storage_error(error: Exception, index: Path, action: str) -> CollectionError
         action: "read" or "write".
     """
     text = str(error)
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, OSError) and is_disk_full(error)
     if full or "No space left" in text or "os error 28" in text:
         return StorageFull(
             f"{readable(index)}: the disk is full. What was committed is kept. "

@@ -16,7 +16,6 @@ changed. `original_photo` holds the path of the photo that a row is or is a copy
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import os
@@ -32,7 +31,7 @@ from veduta.collect.file_names import case_folded, safe_name
 from veduta.datasets.dataset import ORIGINAL_PHOTO_COLUMN
 from veduta.datasets.split_names import split_named
 from veduta.errors import DatasetError, PhotoError, StorageFull, readable
-from veduta.files import is_draft, write_bytes, write_text
+from veduta.files import is_disk_full, is_draft, write_bytes, write_text
 from veduta.photos import decode, read_bytes, resize
 from veduta.photos.formats import EXTENSIONS
 from veduta.validation import InvalidValue, convert, read_json
@@ -182,7 +181,7 @@ def augment_dataset(
     try:
         return _write(plan, out, on_progress)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise StorageFull(
                 f"{readable(out)}: the disk is full. The files so far are kept; free some space "
                 "and run the same command again."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import LearnError, readable
-from veduta.files import atomic_file
+from veduta.files import atomic_file, is_disk_full
 from veduta.learn.training.schedule import Epoch
 from veduta.validation import InvalidValue, convert
 
@@ -140,7 +140,7 @@ def write_checkpoint(
         _write(target / LAST_FILE, tensors, metadata)
         _remove_other_files(target, best_file)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise LearnError(
                 f"{readable(target)}: the disk is full, so the checkpoint of epoch "
                 f"{len(checkpoint.history)} is not written. The one before it is kept. Free some "
