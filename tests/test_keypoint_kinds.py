@@ -236,10 +236,10 @@ class TestGraphOfVersion010:
 
     def test_its_facts_are_those_of_xfeat(self) -> None:
         manifest = Manifest(encoder={"dimension": 1}, keypoints={"name": "xfeat"})
-        assert graph._keypoint_facts(manifest) == graph._KEYPOINTS_OF_VERSION_0_1_0
+        assert graph.keypoint_facts(manifest) == graph.KEYPOINTS_OF_VERSION_0_1_0
         for kind in ("sift", "orb", "surf"):
             other = Manifest(encoder={"dimension": 1}, keypoints={"name": kind})
-            assert graph._keypoint_facts(other) != graph._KEYPOINTS_OF_VERSION_0_1_0
+            assert graph.keypoint_facts(other) != graph.KEYPOINTS_OF_VERSION_0_1_0
 
 
 def test_keypoints_of_a_newer_version(tmp_path: Path, photos: Path) -> None:

@@ -15,6 +15,10 @@ Half of the evidence comes from queries with their right answers in the gallery.
 all right answers are taken out of the gallery first, because people also ask for what a collection
 does not have. What a whole query is worth is fitted on the queries of one set in the gallery of the
 other as well.
+
+The weights of XFeat keypoints are fitted freely. For other keypoints only the scale and the
+constant of each model are fitted, and the terms keep the proportions that XFeat's weights have.
+Weights that were fitted freely for them made the ranking of other sets worse.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ from veduta.index import (
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.keypoints import KINDS, Keypoints, load_extractor
+from veduta.keypoints.xfeat import XFeat
 from veduta.search import exact
 from veduta.search.options import VERIFIED_PHOTOS
 from veduta.search.reranking import CandidateEvidence, Gallery, gather_evidence, open_gallery
@@ -159,8 +164,13 @@ def fit(columns: list[NDArray[np.float64]], right: list[NDArray[np.bool_]]) -> l
     return [round(float(v), 4) for v in (*model.coef_[0], model.intercept_[0])]
 
 
-def fit_pair(sets: list[LabelledSet], *, geometry: bool) -> list[float]:
-    """Fit the model of a pair, on the photos that would be verified."""
+def fit_pair(
+    sets: list[LabelledSet], *, geometry: bool, proportions: Sequence[float] | None = None
+) -> list[float]:
+    """Fit the model of a pair, on the photos that would be verified.
+
+    With `proportions`, weights and a constant, only the scale and the constant are fitted.
+    """
     columns, right = [], []
     for labelled in sets:
         gallery = open_gallery(labelled.index)
@@ -173,15 +183,25 @@ def fit_pair(sets: list[LabelledSet], *, geometry: bool) -> list[float]:
             rows.append((np.stack(parts, axis=1).astype(np.float64), is_right[verified]))
         columns.append(np.concatenate([part for part, _ in rows]))
         right.append(np.concatenate([part for _, part in rows]))
-    return fit(columns, right)
+    if proportions is None:
+        return fit(columns, right)
+    *weights, constant = proportions
+    logits = [(part @ weights + constant)[:, None] for part in columns]
+    scale, shift = fit(logits, right)
+    return [
+        round(v, 4) for v in (*(scale * weight for weight in weights), scale * constant + shift)
+    ]
 
 
-def fit_hit(sets: list[LabelledSet], *, geometry: bool) -> list[float]:
+def fit_hit(
+    sets: list[LabelledSet], *, geometry: bool, order: Sequence[float] | None = None
+) -> list[float]:
     """Fit the model of a hit, on the first hits that its parts would give.
 
     It is fitted in two steps. What orders the hits of one query is fitted on queries of the set
     itself; what sets one query apart from another, on the queries of the other set too. Those are
-    strangers, and must not change the order.
+    strangers, and must not change the order. With `order`, the weights of pair and nearness, only
+    the second step is done.
     """
     tables: list[list[HitTable]] = []
     for number, labelled in enumerate(sets):
@@ -191,7 +211,8 @@ def fit_hit(sets: list[LabelledSet], *, geometry: bool) -> list[float]:
         own = list(hit_tables(evidence_of_queries(labelled, gallery, geometry=geometry)))
         foreign = evidence_of_queries(labelled, gallery, geometry=geometry, strangers=strangers)
         tables.append([joined(own), joined([*own, *hit_tables(foreign)])])
-    order = fit([part[0].terms for part in tables], [part[0].right for part in tables])[:2]
+    if order is None:
+        order = fit([part[0].terms for part in tables], [part[0].right for part in tables])[:2]
     columns = [
         np.column_stack([part[1].terms[:, :2] @ order, part[1].terms[:, 2:]]) for part in tables
     ]
@@ -287,10 +308,17 @@ def main() -> None:
                 "hit": [0.0] * 4,
             }
             save()
-            weights["pair"] = fit_pair(sets, geometry=True)
+            xfeat = None if kind == XFeat.name else entry["keypoints"][XFeat.calibration]
+            weights["pair"] = fit_pair(
+                sets, geometry=True, proportions=xfeat["pair"] if xfeat else None
+            )
             save()
             link(sets, verified=True)  # the links weigh what the pairs are worth
-            weights["hit"] = fit_hit(sets, geometry=True)
+            order = None
+            if xfeat:
+                scale = weights["pair"][0] / xfeat["pair"][0]
+                order = [xfeat["hit"][0] / scale, xfeat["hit"][1]]
+            weights["hit"] = fit_hit(sets, geometry=True, order=order)
             save()
             print(name, kind, json.dumps(weights), flush=True)
         if name == ENCODERS[0]:

@@ -65,7 +65,7 @@ _UNVERIFIED = 65535
 _VERSION = 1
 """Of the way in which links are found and verified. Links of another version are not used."""
 
-_KEYPOINTS_OF_VERSION_0_1_0 = "MutualMatching(min_similarity=0.82), calibrated for xfeat"
+KEYPOINTS_OF_VERSION_0_1_0 = "MutualMatching(min_similarity=0.82), calibrated for xfeat"
 """What `_Facts.keypoints` means where it is missing: 0.1.0 verified all kinds in this way."""
 
 OnProgress = Callable[[int, int], None]
@@ -128,7 +128,7 @@ class _Facts:
     version: int
     whole: bool
     projection: str | None = None
-    keypoints: str | None = _KEYPOINTS_OF_VERSION_0_1_0
+    keypoints: str | None = KEYPOINTS_OF_VERSION_0_1_0
 
 
 def open_graph(index: Path, manifest: Manifest) -> Graph | None:
@@ -209,11 +209,19 @@ def build_graph(
         whole = True
     finally:
         graph = _weighted_graph(snapshot, links, calibration, verified=verified)
-        facts = _Facts(_VERSION, whole, manifest.projection, _keypoint_facts(manifest))
+        facts = _Facts(_VERSION, whole, manifest.projection, keypoint_facts(manifest))
         _write_graph(index, manifest, links, graph, facts)
 
 
-def _keypoint_facts(manifest: Manifest) -> str | None:
+def keypoint_facts(manifest: Manifest) -> str | None:
+    """Return how an index matches and weighs its keypoints, as text.
+
+    Args:
+        manifest: of the index.
+
+    Returns:
+        None if the index has no keypoints, or a kind that this version of Veduta does not know.
+    """
     extractor = extractor_of_index(manifest)
     if extractor is None:
         return None
@@ -222,7 +230,7 @@ def _keypoint_facts(manifest: Manifest) -> str | None:
 
 def _verified_alike(facts: _Facts, manifest: Manifest) -> bool:
     """Return whether the links of a graph were verified in the way in which they would be now."""
-    wanted = _keypoint_facts(manifest)
+    wanted = keypoint_facts(manifest)
     return wanted is None or facts.keypoints == wanted
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from veduta.keypoints.features import Keypoints
 from veduta.keypoints.identity import identity
-from veduta.keypoints.matching import Matching, RatioMatching
+from veduta.keypoints.matching import Matching, MutualMatching
 from veduta.keypoints.working_size import grey_photo, to_full_size
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Orb:
 
     name: ClassVar[str] = "orb"
     long_side: ClassVar[int] = 640
-    matching: ClassVar[Matching] = RatioMatching(max_ratio=0.85)
+    # At most 46 of the 256 bits differ.
+    matching: ClassVar[Matching] = MutualMatching(min_similarity=0.82)
     calibration: ClassVar[str | None] = "orb"
 
     identity: str

@@ -14,6 +14,7 @@ import numpy as np
 
 from veduta.files import atomic_file
 from veduta.index import Manifest
+from veduta.index.graph import KEYPOINTS_OF_VERSION_0_1_0, keypoint_facts
 from veduta.index.snapshot import snapshot_name
 from veduta.index.table import newest_version
 from veduta.photos import content_hash
@@ -74,7 +75,11 @@ def cached_recognizer(
 def _key(index: Path, labelled: LabelledGallery) -> str:
     names = "\n".join(labelled.names).encode()
     labels = names + labelled.class_ids.tobytes() + labelled.outsiders.tobytes()
-    version = snapshot_name(index, Manifest.read(index)).encode()
+    manifest = Manifest.read(index)
+    version = snapshot_name(index, manifest).encode()
+    keypoints = keypoint_facts(manifest)
+    if keypoints in (None, KEYPOINTS_OF_VERSION_0_1_0):
+        keypoints = ""  # Recognisers that 0.1.0 trained stay valid.
     graph = b"" if labelled.gallery.graph is None else b"graph"
     constants = (
         _FORMAT,
@@ -83,7 +88,9 @@ def _key(index: Path, labelled: LabelledGallery) -> str:
         held_out.MIN_NAMEABLE_PHOTOS,
     )
     settings = repr(constants).encode()
-    return content_hash(settings + version + graph + labels).hex()[:_KEY_LETTERS]
+    return content_hash(settings + version + graph + keypoints.encode() + labels).hex()[
+        :_KEY_LETTERS
+    ]
 
 
 def _arrays(recognizer: Recognizer) -> dict[str, Any]:
