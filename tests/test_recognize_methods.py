@@ -133,7 +133,7 @@ class TestLinearMethod:
 
 def scenes_gallery() -> tuple[LabelledGallery, NDArray[np.float64]]:
     """Return twelve labels of six photos each and six of none, with keypoints of their scenes."""
-    rows, labels = crowd(classes=12, each=6, others=6, inlier_coverage=0.5)
+    rows, labels = crowd(classes=12, each=6, others=6, spread=0.5)
     scenes = [row % 12 for row in range(72)] + [100 + row for row in range(6)]
     return LabelledGallery.of(gallery_of(rows, scenes=scenes), labels), rows
 
