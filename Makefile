@@ -54,7 +54,7 @@ endif
 test: lint test-fast test-wheel  ## set up what the tests need, then run the checks and all tests
 
 test-fast: $(TEST)  ## run the tests that are not marked slow, on the source tree
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-wheel: $(TEST)  ## build the package, install it, and run all tests on it
 	rm -rf build/wheel && mkdir -p build/wheel

@@ -130,6 +130,7 @@ class TestDescriptors:
             product = float(encoded @ vectors[row_of[hit.path]].astype(np.float32))
             assert hit.similarity == pytest.approx(product, abs=1e-3)
 
+    @pytest.mark.slow
     def test_projected_as_searches_are(self, index: veduta.Index, folder: Path) -> None:
         index.project(4)
         assert index.descriptors().vectors.shape == (12, 4)
@@ -186,6 +187,7 @@ class TestHits:
 
 
 class TestManyQueries:
+    @pytest.mark.slow
     def test_the_same_hits_as_one_by_one(self, shared: veduta.Index, folder: Path) -> None:
         queries = sorted(folder.rglob("*.png"))
         options = veduta.SearchOptions(k=3)

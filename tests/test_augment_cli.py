@@ -59,6 +59,7 @@ def size_of(file: Path) -> tuple[str | None, tuple[int, int]]:
         return opened.format, opened.size
 
 
+@pytest.mark.slow
 def test_a_sheet_of_each_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_photo(tmp_path / "a.png", 0, width=400, height=300)
     for name, seed in (("1.png", "0"), ("2.png", "0"), ("3.png", "1")):
@@ -87,6 +88,7 @@ def test_a_sheet_of_steps_over_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert size_of(tmp_path / "s.jpg")[0] == "JPEG"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -135,6 +137,7 @@ def test_wrong_calls(
     assert not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_dataset(tmp_path: Path) -> None:
     source = split_dataset(tmp_path / "data")
     (source / "photos/c0/train0.jpg").write_bytes(b"nothing")

@@ -60,6 +60,7 @@ def test_every_word_has_what_does_it() -> None:
     assert {word.kind for word in catalogue.WORDS.values()} == set(catalogue.KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", WORDS)
 def test_shape_type_and_repeatability(word: str) -> None:
     transform = compose([{word: True, **SURE}])

@@ -344,6 +344,7 @@ def test_a_copy_is_as_large_as_wanted_and_upright(tmp_path: Path) -> None:
         assert copy.getpixel((25, 90)) > (220, 220, 220)
 
 
+@pytest.mark.slow
 def test_real_photos_of_all_kinds(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Every broken, odd or misnamed file is copied or named, and what is copied decodes."""
     table = read_dataset(shared_data("messy"), keep_columns=True)

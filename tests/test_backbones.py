@@ -38,6 +38,7 @@ def step(net, size):
 HEAD = ({"global": "average"}, {"dense": "classes"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["none", ("layer4",), ("layer4.1.conv2", "layer4.1.bn2"), "all"])
 def test_frozen_parts_do_not_move(train):
     recipe = network_recipe(HEAD, size=32, backbone="timm:resnet18", weights="none", train=train)

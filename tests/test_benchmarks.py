@@ -61,6 +61,7 @@ def run(script: str, page: Path, work: Path) -> str:
     return section
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", TINY)
 def test_benchmark_writes_its_section_and_cleans_up(script: str, tmp_path: Path) -> None:
     section = run(script, tmp_path / "page.md", tmp_path / "work")

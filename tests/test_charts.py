@@ -83,6 +83,7 @@ def test_svg_is_one_element_that_fits_into_a_page(name: str) -> None:
     assert "#1c1b19" not in svg and "#000000" not in svg, "ink comes from the page"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", every_chart())
 def test_same_bytes_every_time(name: str) -> None:
     one, other = every_chart()[name], every_chart()[name]
@@ -122,6 +123,7 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert lengths[2] == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_matrix_shades_shares_of_the_row() -> None:
     """Right cells are blue, wrong ones orange, empty ones clear; a row's share is the opacity."""
     chart = matrix("M", [[3, 1, 0], [0, 10, 0], [0, 0, 0]], ["a", "b", "c"])
@@ -191,6 +193,7 @@ def test_values_that_are_all_nought() -> None:
         ElementTree.fromstring(chart.svg())
 
 
+@pytest.mark.slow
 def test_threads_do_not_disturb_each_other() -> None:
     drawn = list(every_chart().values())
     alone = [chart.svg() for chart in drawn]

@@ -62,6 +62,7 @@ def is_same(one: TrainingResult, other: TrainingResult) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forks, from Python 3.12 on
 def test_killed_and_resumed_is_the_same_bit_for_bit(coloured_dataset: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(augment=AUGMENT, **TOUGH)

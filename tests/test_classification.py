@@ -86,6 +86,7 @@ class TestClassification:
         with pytest.raises(ValueError, match="no photo shows a class"):
             classification_figures([None], [None])
 
+    @pytest.mark.slow
     def test_as_scikit_learn(self) -> None:
         rng = np.random.default_rng(21)
         for case in range(1000):

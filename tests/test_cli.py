@@ -61,6 +61,7 @@ def test_search_loads_no_lance(home: Path) -> None:
     assert "lance" not in done.stdout.split()
 
 
+@pytest.mark.slow
 def test_search_prints_a_table(home: Path) -> None:
     done = run_veduta(home, "search", "photos/class0/photo0000.png", "-k", "3")
     assert done.returncode == 0 and done.stderr == ""
@@ -107,6 +108,7 @@ def test_search_dictionary(home: Path) -> None:
         assert Path(found[0]).samefile(home / query)
 
 
+@pytest.mark.slow
 def test_search_together_and_crop(home: Path) -> None:
     pair = ("photos/class0/photo0000.png", "photos/class1/photo0001.png")
     (answer,) = json.loads(run_veduta(home, "search", *pair, "--together", "--json").stdout)
@@ -132,6 +134,7 @@ def test_one_bad_query_does_not_stop_the_others(home: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_search_html(home: Path) -> None:
     done = run_veduta(home, "search", "photos/class0/photo0000.png", "--html", "page.html")
     assert done.returncode == 0
@@ -159,6 +162,7 @@ def test_another_encoder_is_refused_by_name(home: Path) -> None:
     assert not (home / "other").exists()
 
 
+@pytest.mark.slow
 def test_wrong_calls(home: Path) -> None:
     assert run_veduta(home, "search").returncode == 2
     assert run_veduta(home, "serch").returncode == 2
@@ -167,6 +171,7 @@ def test_wrong_calls(home: Path) -> None:
     assert done.returncode == 3 and "nowhere" in done.stderr
 
 
+@pytest.mark.slow
 def test_status_and_check(home: Path) -> None:
     state = json.loads(run_veduta(home, "status", "--json").stdout)
     assert (state["photos"], state["classes"], state["encoder"]["name"]) == (9, 3, "fast")
@@ -179,6 +184,7 @@ def test_status_and_check(home: Path) -> None:
     assert json.loads(run_veduta(home, "check", "--json").stdout) == []
 
 
+@pytest.mark.slow
 def test_check_and_strict_exit_with_one(home: Path, tmp_path: Path) -> None:
     save(tmp_path / "photos/a.png", 1)
     (tmp_path / "photos/b.jpg").write_bytes(b"")
@@ -192,6 +198,7 @@ def test_check_and_strict_exit_with_one(home: Path, tmp_path: Path) -> None:
     assert done.returncode == 1 and "photo changed" in done.stdout
 
 
+@pytest.mark.slow
 def test_damaged_index_is_said_aloud_and_mended(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "photos", 4)
     made = ("--index", tmp_path / "index")
@@ -210,6 +217,7 @@ def test_damaged_index_is_said_aloud_and_mended(home: Path, tmp_path: Path) -> N
     assert run_veduta(home, "check", *made).returncode == 0
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8(home: Path, tmp_path: Path) -> None:
     odd = tmp_path / "photos" / os.fsdecode(b"caf\xe9.png")
     save(tmp_path / "photos/x.png", 1).rename(odd)
@@ -224,6 +232,7 @@ def test_names_that_are_not_utf8(home: Path, tmp_path: Path) -> None:
     assert run_veduta(home, "search", odd, *made, "--html", tmp_path / "p.html").returncode == 0
 
 
+@pytest.mark.slow
 def test_evaluate_json_has_the_keys(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "set", 8, classes=2)
     done = run_veduta(
@@ -252,6 +261,7 @@ def test_evaluate_json_has_the_keys(home: Path, tmp_path: Path) -> None:
     assert json.loads(again.stdout) == figures, "a second run, from the cache, says the same"
 
 
+@pytest.mark.slow
 def test_evaluate_two_folders(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "queries", 2, classes=2)
     photo_folder(tmp_path / "gallery", 6, classes=2)
@@ -282,6 +292,7 @@ def test_models(home: Path) -> None:
     assert "fast" in text and max(len(line) for line in text.splitlines()) <= 80
 
 
+@pytest.mark.slow
 def test_output_into_a_closed_pipe_is_no_error(home: Path) -> None:
     command = f"{sys.executable} -m veduta search photos --dict | head -c 1"
     done = subprocess.run(
@@ -295,6 +306,7 @@ def test_output_into_a_closed_pipe_is_no_error(home: Path) -> None:
     assert done.returncode == 0 and done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     photo_folder(tmp_path / "photos", 400)

@@ -99,6 +99,7 @@ class TestAnswers:
         assert outcomes.pop("lying") in ("not-a-photo", "unreachable")
         assert set(outcomes.values()) == {"collected"}
 
+    @pytest.mark.slow
     def test_passing_failures_are_tried_again_within_the_run(self, gather, server) -> None:
         paths = {
             "broken": "broken/2",
@@ -148,6 +149,7 @@ class TestAnswers:
         assert 1.0 <= second - first < 3
         assert server.times["photo/1"][0] - first >= 1.0, "the host was left alone meanwhile"
 
+    @pytest.mark.slow
     def test_retry_after_as_a_date_and_capped(self, gather, server: PhotoServer) -> None:
         assert gather({"date": "later/date"}, retries=1)["date"]["outcome"] == "collected"
         first, second = server.times["later/date"]
@@ -214,6 +216,7 @@ class TestAnswers:
         done = gather({"a": "large/3"}, jpeg=True)
         assert done["a"]["bytes"] < 10_000
 
+    @pytest.mark.slow
     def test_decoding_holds_up_no_download(self, gather, server, monkeypatch) -> None:
         def slow(*arguments: Any, **options: Any) -> Any:
             time.sleep(0.2)

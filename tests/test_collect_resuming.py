@@ -54,6 +54,7 @@ class TestResuming:
         rows = pq.read_table(tmp_path / "out/collected.parquet").to_pylist()
         assert (rows[1]["outcome"], rows[1]["error"]) == ("repeated", "the same as row 1")
 
+    @pytest.mark.slow
     def test_kill_9_in_the_middle(self, server: PhotoServer, tmp_path: Path) -> None:
         number, connections = 400, 8
         server.delay = 0.02
@@ -91,6 +92,7 @@ class TestResuming:
         assert hashes == {content_hash(photo(each)) for each in range(number)}
         assert not (out / ".veduta-collect/drafts").exists()
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("interruptible")
     def test_ctrl_c_and_a_second_run(self, server: PhotoServer, tmp_path: Path) -> None:
         server.delay = 0.02

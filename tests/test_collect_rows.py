@@ -136,6 +136,7 @@ def is_device(name: str) -> bool:
 
 
 class TestNames:
+    @pytest.mark.slow
     @given(TEXTS)
     def test_any_text_becomes_a_harmless_name(self, text: str) -> None:
         check_name(safe_name(text))

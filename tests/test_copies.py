@@ -94,6 +94,7 @@ def by_name(files: list[Path], pairs: list[CopyPair]) -> dict[frozenset[str], st
     return {frozenset((files[p.first].stem, files[p.second].stem)): p.kind for p in pairs}
 
 
+@pytest.mark.slow
 def test_every_copy_and_nothing_else(collection: tuple[list[Path], Path]) -> None:
     files, cache = collection
     pairs = find_copies(files, folder=cache)
@@ -105,6 +106,7 @@ def test_every_copy_and_nothing_else(collection: tuple[list[Path], Path]) -> Non
     assert joined == {"original", "same bytes", *MADE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_the_kind_of_a_copy(collection: tuple[list[Path], Path], name: str) -> None:
     files, cache = collection
@@ -125,6 +127,7 @@ def test_the_order_of_the_files_does_not_matter(collection: tuple[list[Path], Pa
     }
 
 
+@pytest.mark.slow
 def test_what_was_found_is_kept(collection: tuple[list[Path], Path]) -> None:
     files, cache = collection
     photos = describe_photos(files, folder=cache)
@@ -177,6 +180,7 @@ def test_many_photos_of_one_hash_are_not_all_paired() -> None:
     assert {(at, at + 1) for at in range(2999)} <= pairs  # yet they hang together
 
 
+@pytest.mark.slow
 def test_the_pairs_of_smooth_photos_do_not_grow_with_their_square() -> None:
     """All hashes are near one another, as those of skies are; the nearest is kept all the same."""
     rng = np.random.default_rng(5)

@@ -106,6 +106,7 @@ def framed(photo: Image.Image) -> Image.Image:
 MARKS: dict[str, Mark] = {"written": written, "logo": logo, "bar": bar, "lines": lines}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [11, 12, 13])
 @pytest.mark.parametrize("name", MARKS)
 def test_a_marked_copy_is_one(name: str, seed: int) -> None:
@@ -115,6 +116,7 @@ def test_a_marked_copy_is_one(name: str, seed: int) -> None:
     assert found.overlap > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MARKS)
 def test_a_marked_copy_may_be_smaller_and_cut(name: str) -> None:
     photo = picture(14)
@@ -122,6 +124,7 @@ def test_a_marked_copy_may_be_smaller_and_cut(name: str) -> None:
     assert compared(photo, copy) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*MARKS, "framed"])
 @pytest.mark.parametrize("seeds", [(21, 22), (23, 24), (25, 26)])
 def test_the_same_mark_makes_no_copies(name: str, seeds: tuple[int, int]) -> None:
@@ -129,6 +132,7 @@ def test_the_same_mark_makes_no_copies(name: str, seeds: tuple[int, int]) -> Non
     assert compared(*(mark(picture(seed)) for seed in seeds)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30, 34))
 def test_another_view_is_no_copy_marked_or_not(seed: int) -> None:
     photo, view = picture(seed), picture(seed, shift=14)
@@ -152,6 +156,7 @@ def test_two_parts_of_a_repeated_facade_are_no_copies() -> None:
     assert compared(facade(1, 0), facade(2, 35)) is None
 
 
+@pytest.mark.slow
 def test_marked_copies_are_found_among_photos(tmp_path: Path) -> None:
     files = []
     for seed in (51, 52, 53):

@@ -205,6 +205,7 @@ def test_evaluate(layout: Layout, source: Path, monkeypatch: pytest.MonkeyPatch)
     assert stopped(lambda: module.evaluate(source)) == as_evaluated(layout.rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("photos", [True, False])
 def test_describe(layout: Layout, source: Path, photos: bool) -> None:
     description = describe(source, photos=photos)
@@ -222,6 +223,7 @@ def test_describe(layout: Layout, source: Path, photos: bool) -> None:
     assert sizes.unlabelled == [label for label, _ in values].count(None)
 
 
+@pytest.mark.slow
 def test_clean(layout: Layout, source: Path) -> None:
     assert rows_of(clean(source, only=("exact-copy",)).dataset) == layout.rows
 
@@ -271,6 +273,7 @@ def test_train(layout: Layout, source: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_augment(layout: Layout, source: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from veduta.learn.augmentation.augmented_dataset import CopyOptions, augment_dataset
@@ -291,6 +294,7 @@ def test_augment(layout: Layout, source: Path, tmp_path: Path) -> None:
     assert len(again) == len(layout.rows) + len(copied)
 
 
+@pytest.mark.slow
 def test_index_labels(layout: Layout, source: Path, tmp_path: Path) -> None:
     from veduta import index
 

@@ -37,6 +37,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.jpg"))}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(source, tmp_path):
     demo.write_photos(source, tmp_path / "a", views=1)
     demo.write_photos(source, tmp_path / "b", views=1)
@@ -48,6 +49,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(source, tmp_
     assert same == {f"gallery/{s.name}/{s.name}.jpg" for s in demo.SUBJECTS}
 
 
+@pytest.mark.slow
 def test_each_subject_has_a_folder_in_the_gallery_and_one_query(source, tmp_path):
     photos = demo.write_photos(source, tmp_path / "photos", views=3)
     names = {subject.name for subject in demo.SUBJECTS}
@@ -60,6 +62,7 @@ def test_each_subject_has_a_folder_in_the_gallery_and_one_query(source, tmp_path
     assert len(set(files.values())) == len(files)
 
 
+@pytest.mark.slow
 def test_a_second_run_touches_no_file(source, tmp_path):
     demo.write_photos(source, tmp_path / "photos", views=1)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "photos").rglob("*.jpg")}
@@ -117,6 +120,7 @@ def test_perspective_maps_the_corners_where_they_belong():
         assert (d * x + e * y + f) / below == pytest.approx(v)
 
 
+@pytest.mark.slow
 def test_the_command_tells_the_accuracy_and_writes_a_page(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "SUBJECTS", demo.SUBJECTS[:3])
     monkeypatch.setattr("sys.argv", ["veduta"])
@@ -135,6 +139,7 @@ def test_the_command_tells_the_accuracy_and_writes_a_page(source, tmp_path, monk
     assert all(len(line) <= 80 for line in printed.splitlines() if tmp_path.name not in line)
 
 
+@pytest.mark.slow
 def test_the_command_leaves_each_of_your_photos_out_of_its_own_answers(tmp_path, capsys):
     photos = tmp_path / "photos"
     photos.mkdir()

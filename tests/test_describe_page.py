@@ -41,6 +41,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 @SCREENS
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page(open_page: OpenPage, page_file: Path, width: int, height: int, scheme: str) -> None:
@@ -76,6 +77,7 @@ def test_page(open_page: OpenPage, page_file: Path, width: int, height: int, sch
             assert place["x"] + place["width"] <= box["x"] + box["width"] + 1
 
 
+@pytest.mark.slow
 @SCREENS
 def test_page_without_photos(open_page: OpenPage, tmp_path: Path, width: int, height: int) -> None:
     (tmp_path / "train.csv").write_text(
@@ -94,6 +96,7 @@ def test_page_without_photos(open_page: OpenPage, tmp_path: Path, width: int, he
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.slow
 def test_a_page_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

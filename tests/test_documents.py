@@ -110,6 +110,7 @@ def test_every_file_that_the_guide_names_exists() -> None:
         assert (ROOT / "src/veduta" / file).exists(), file
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +131,7 @@ def test_the_example_of_the_readme_runs(
     assert float(first.split()[0]) > float(second.split()[0])
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_python_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

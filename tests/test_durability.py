@@ -47,6 +47,7 @@ os.write(1, b"done\\n")
 """
 
 
+@pytest.mark.slow
 def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     photos, index_folder = tmp_path / "photos", tmp_path / "index"
     photo_folder(photos, 300)
@@ -116,6 +117,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("veduta.index.updating.COMMIT_ROWS", 50)
     photos, index_folder = tmp_path / "photos", small_disk / "index"

@@ -170,10 +170,12 @@ class TestAgainstPyTorch:
     def test_the_sample_photo_is_the_same(self, tool):
         np.testing.assert_array_equal(tool.sample_photo(), sample_photo())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", NAMES)
     def test_the_tool_writes_the_same_bytes_again(self, name, tool, tmp_path):
         assert tool.export(name, tmp_path) == MANIFEST[name]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", NETWORKS)
     def test_descriptors_agree_at_other_shapes(self, name, tool, sessions):
         network = tool.pytorch_network(tool.SOURCES[name])

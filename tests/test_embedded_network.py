@@ -20,6 +20,7 @@ from veduta.learn.training.recipe_network import build_network
 pytestmark = pytest.mark.usefixtures("one_torch_thread", "seeded_torch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
 def test_the_embedded_network_is_the_onnx_one(name):
     import onnxruntime
@@ -44,6 +45,7 @@ def test_the_embedded_network_is_the_onnx_one(name):
     assert backbone.shape == (1280, 9, 9)
 
 
+@pytest.mark.slow
 def test_the_embedded_pair_is_the_default_encoder():
     skimage = pytest.importorskip("skimage.data")
     from veduta.encoders import DEFAULT, PRESETS, load_encoder
@@ -63,6 +65,7 @@ def test_the_embedded_pair_is_the_default_encoder():
     assert np.abs(found / np.sqrt(2) - wanted).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_textured_pair_has_the_moments_of_its_channels_behind_the_descriptor():
     plain, textured = (
         build_backbone(f"embedded:efficientnet-lite0-lite2{more}", "pretrained", 64).eval()
@@ -95,6 +98,7 @@ def test_only_the_layer_that_names_classes_sees_textures():
         assert torch.equal(out.scores, net.layers[-1](all_of_it))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", "-textured"])
 def test_the_embedded_pair_learns_of_a_photo_on_which_nothing_fires(more):
     """The slope of a root at zero is infinite."""

@@ -26,6 +26,7 @@ def fast() -> Encoder:
     return load_encoder("fast")
 
 
+@pytest.mark.slow
 def test_the_runtime_is_no_part_of_the_identity(fast):
     if not openvino_installed():
         pytest.skip("OpenVINO is not installed")
@@ -40,6 +41,7 @@ def test_the_runtime_is_no_part_of_the_identity(fast):
     assert ((results * fast.encode(prepared)).sum(axis=1) > 0.98).all()
 
 
+@pytest.mark.slow
 def test_openvino_reports_nothing_to_its_makers():
     if not openvino_installed():
         pytest.skip("OpenVINO is not installed")

@@ -98,6 +98,7 @@ def test_a_batch_is_its_photos_one_by_one(fast):
     assert np.allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_four_threads_get_what_one_gets(fast):
     prepared = [fast.prepare(scene(200 + 40 * (n % 4), 300, seed=n)) for n in range(24)]
     expected = [fast.encode([one]) for one in prepared]

@@ -115,6 +115,7 @@ def figures(*arguments: str | Path) -> dict[str, Any]:
 
 
 class TestRecognition:
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", METHODS)
     def test_an_easy_set(self, dataset: Callable[[Rows], Path], method: str) -> None:
         found = figures(dataset(standard()), "--task", "recognize", "--method", method)
@@ -171,6 +172,7 @@ class TestRecognition:
                 assert seen.correct == (one.label is not None and label == one.label)
             assert one.label is None or one.nearest[0].correct
 
+    @pytest.mark.slow
     def test_it_is_what_users_get(self, dataset: Callable[[Rows], Path]) -> None:
         """The same answers as those of an index of the same photos."""
         import veduta
@@ -194,6 +196,7 @@ class TestRecognition:
             assert seen.confidence == pytest.approx(one.confidence, abs=2e-3)  # of float16 queries
             assert seen.label == (one.guess if one.named else None)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("distance", [-1, 0, 1, None])
     def test_the_rule_for_unknown_is_that_of_recognize(
         self,
@@ -247,6 +250,7 @@ class TestRecognition:
         found = figures(dataset(rows), "--task", "recognize", "--method", "knn")
         assert (found["known"], found["unknown"]) == (12, 6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kept", ["query", "unknown"])
     def test_only_known_or_only_unknown_queries(
         self, dataset: Callable[[Rows], Path], kept: str

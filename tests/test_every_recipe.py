@@ -53,6 +53,7 @@ def changes(name: str) -> list[str]:
     return wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*recipe_names()} - {*VARIANTS}))
 def test_it_learns_and_serves(name: str, photos: Path, tmp_path: Path) -> None:
     recipe = open_recipe(name, changes(name))
@@ -70,6 +71,7 @@ def test_it_learns_and_serves(name: str, photos: Path, tmp_path: Path) -> None:
     assert itself.similarity >= max(hit.similarity for hit in hits) - 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_learn(name: str, photos: Path, tmp_path: Path) -> None:
     assert (

@@ -125,6 +125,7 @@ def test_photos_are_encoded_once(
     np.testing.assert_allclose(rows, wanted, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_index_has_the_descriptors_that_training_saw(home: Path, made: Path) -> None:
     from safetensors.numpy import load_file
 
@@ -145,6 +146,7 @@ def test_an_index_has_the_descriptors_that_training_saw(home: Path, made: Path) 
     assert hits[0].path == str(files_of(home)[0])
 
 
+@pytest.mark.slow
 def test_without_own_layers_the_descriptor_is_the_encoders(home: Path) -> None:
     card = train(
         recipe_of(home, "linear", "training.epochs=40", "training.learning_rate=0.2"),
@@ -165,6 +167,7 @@ def test_without_own_layers_the_descriptor_is_the_encoders(home: Path) -> None:
     assert open_model(home / "line").recognize(photo).guess == "dome"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_recipes_of_the_package(home: Path, tmp_path: Path, name: str) -> None:
     seen: list[int] = []
@@ -178,12 +181,14 @@ def test_the_recipes_of_the_package(home: Path, tmp_path: Path, name: str) -> No
     assert (tmp_path / "run" / "recognizer").is_dir() == (name == "linear")
 
 
+@pytest.mark.slow
 def test_the_same_again(home: Path, made: Path, tmp_path: Path) -> None:
     train(recipe_of(home), home / "photos", tmp_path / "run")
     again = (tmp_path / "run" / "model.safetensors").read_bytes()
     assert again == (made / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_unreadable_photo_leaves(home: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -276,6 +281,7 @@ def test_layers_behind_any_encoder(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(whole.class_scores(prepared, "logits"), 4 * plain[:, :2], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_photo_of_which_the_network_says_nothing(home: Path, made: Path) -> None:
     body, output = VECTOR
     file = network(

@@ -296,6 +296,7 @@ class TestUpdates:
         empty.photos = {i: empty.photos[i] for i in order}
         same(dense(empty.link()), by_hand(empty))
 
+    @pytest.mark.slow
     @settings(
         deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )

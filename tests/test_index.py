@@ -632,6 +632,7 @@ def test_progress_acknowledges_only_what_is_committed(
     assert len(acknowledged) == COMMIT_ROWS + 50
 
 
+@pytest.mark.slow
 def test_many_small_commits_do_not_pile_up(
     photos: Path, encoder: TinyEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,7 @@ def walls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_match_and_search_verify_alike(walls: Path, kind: str) -> None:
     collection = veduta.create(walls / kind, encoder="fast", keypoints=kind)

@@ -210,6 +210,7 @@ def nearest(done: Evaluation) -> dict[str, list[tuple[str, float]]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_it_finds_the_other_views(tmp_path: Path, method: str) -> None:
     done = evaluate(scenes(tmp_path / "set"), method=method)
@@ -225,6 +226,7 @@ def test_it_finds_the_other_views(tmp_path: Path, method: str) -> None:
     assert evaluate(tmp_path / "set", method=method).as_json() == done.as_json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_photos_without_keypoints_come_last(tmp_path: Path, method: str) -> None:
     folder = scenes(tmp_path / "set", 2)
@@ -244,6 +246,7 @@ def test_photos_without_keypoints_come_last(tmp_path: Path, method: str) -> None
     assert evaluate(nothing, method=method).summary.queries == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["orb", "vlad-xfeat"])
 def test_a_broken_photo_shifts_no_other(tmp_path: Path, method: str) -> None:
     folder = scenes(tmp_path / "set")
@@ -364,6 +367,7 @@ class TestCache:
             cached_keypoints(self.files(tmp_path / "set"), load_extractor("orb"), tmp_path / "kept")
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path: Path) -> None:
     assert CLI_METHODS == METHODS
     folder = scenes(tmp_path / "set", 2, 2)

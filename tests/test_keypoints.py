@@ -283,6 +283,7 @@ class TestEveryExtractor:
         wide.flags.writeable = False
         assert same(extract(name, wide), wanted)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", KINDS)
     def test_four_threads_and_a_second_session_give_the_same(self, name):
         photos = [sample_photo()[:320, :448], sample_photo()[100:, 160:], noise(240, 320)] * 4

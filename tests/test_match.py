@@ -187,6 +187,7 @@ def test_a_large_logo_does_not_decide(
     assert found.verdict != "same place" and found.model is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blank", ["black.png", "sky.png", "dot.png", "tiny.png", "strip.png"])
 def test_little_to_see(home: Path, blank: str) -> None:
     for pair in ((blank, "wall/a.png"), ("wall/a.png", blank)):
@@ -221,6 +222,7 @@ def test_text(home: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_surf_keypoints_have_no_probability(home: Path) -> None:
     found = matched(home, "wall/a.png", "b.png", "--keypoints", "surf")
     assert (found["verdict"], found["probability"]) == ("same place", None)
@@ -232,6 +234,7 @@ def test_surf_keypoints_have_no_probability(home: Path) -> None:
     assert (other.verdict, other.model) == ("unsure", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sift", "orb"])
 def test_other_keypoints_have_a_calibration_of_their_own(home: Path, kind: str) -> None:
     found = matched(home, "wall/a.png", "b.png", "--keypoints", kind)
@@ -254,6 +257,7 @@ def test_an_encoder_without_a_calibration_has_no_probability(
     assert (other.verdict, other.model) == ("unsure", None)
 
 
+@pytest.mark.slow
 def test_pictures(home: Path) -> None:
     pair = ("match", "wall/a.png", "b.png", "--encoder", "fast", "--picture")
     for name, kind in (("m.png", "PNG"), ("m.JPG", "JPEG")):
@@ -267,6 +271,7 @@ def test_pictures(home: Path) -> None:
     assert done.returncode == 2 and "nowhere/m.png: No such file" in done.stderr
 
 
+@pytest.mark.slow
 def test_wrong_calls(home: Path) -> None:
     (home / "page.jpg").write_text("<html>no photo</html>")
     for name, why in (("page.jpg", "HTML"), ("missing.jpg", "No such file")):
@@ -305,6 +310,7 @@ def test_match_loads_no_more_than_it_needs(home: Path) -> None:
     assert not loaded & {"lance", "pyarrow", "jinja2", "mahotas", "rich", "openvino"}
 
 
+@pytest.mark.slow
 def test_real_photos(home: Path, shared_data: Callable[[str], Path]) -> None:
     images = shared_data("landmarks30") / "images"
     found = matched(
@@ -340,6 +346,7 @@ def test_search_shows_inliers(home: Path) -> None:
     assert max(len(first), len(second), len(third)) <= 80
 
 
+@pytest.mark.slow
 def test_search_without_geometry(home: Path) -> None:
     assert "inlier" not in run_veduta(home, "search", "b.png", "--rerank", "global").stdout
     first, *rest = run_veduta(home, "search", "b.png", "--verify", "1").stdout.splitlines()
@@ -347,6 +354,7 @@ def test_search_without_geometry(home: Path) -> None:
     assert run_veduta(home, "search", "b.png", "--rerank", "more").returncode == 2
 
 
+@pytest.mark.slow
 def test_index_without_keypoints(home: Path, tmp_path: Path) -> None:
     made = ("--index", tmp_path / "plain")
     done = run_veduta(home, "index", "wall", "--encoder", "fast", "--keypoints", "none", *made)
@@ -357,6 +365,7 @@ def test_index_without_keypoints(home: Path, tmp_path: Path) -> None:
     assert run_veduta(home, "index", *made, "--keypoints", "xfeat").returncode == 4
 
 
+@pytest.mark.slow
 def test_regions_of_a_crop_are_in_the_whole_photo(home: Path) -> None:
     crop = ",".join(map(str, BOX))
     done = run_veduta(home, "search", "wall/a.png", "--crop", crop, "--json", "-k", "1")
@@ -389,6 +398,7 @@ def test_match_picture_of_a_hit(home: Path) -> None:
     assert region.tobytes() != picture.tobytes()
 
 
+@pytest.mark.slow
 def test_page_of_a_search(home: Path) -> None:
     done = run_veduta(home, "search", "b.png", "--html", "page.html")
     assert done.returncode == 0, done.stderr

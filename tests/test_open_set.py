@@ -166,6 +166,7 @@ class TestOpenSetFigures:
         with pytest.raises(ValueError, match="1 of 1 confidences are NaN"):
             open_set_figures(["a"], ["a"], [True], [math.nan])
 
+    @pytest.mark.slow
     def test_draws_are_as_judging_the_drawn_queries(self) -> None:
         """The statistic of counts equals the plain figures of the queries, drawn one by one."""
         rng = np.random.default_rng(35)

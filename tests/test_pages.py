@@ -61,6 +61,7 @@ def page_file(tmp_path: Path) -> Path:
     return tmp_path / "page.html"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page(open_page: OpenPage, page_file: Path, width: int, height: int, scheme: str) -> None:

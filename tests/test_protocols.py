@@ -412,6 +412,7 @@ class TestTrain:
             stream.truncate(2**36)
         assert "line 3: longer than 16,777,216 bytes" in csv_refusal(gld.read_train, file)
 
+    @pytest.mark.slow
     def test_memory_does_not_grow_with_the_rows(self, tmp_path: Path) -> None:
         number = 100_000
         rows = "".join(f"{i:016x},http://example.org/{i:060},{i % 99}\n" for i in range(number))

@@ -135,6 +135,7 @@ def check_outputs(net: Net, recipe: Recipe, classes: int, n: int) -> None:
         assert out.scores is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_builds_and_says_what_it_should(name):
     recipe = open_recipe(name)
@@ -221,6 +222,7 @@ def test_the_tuned_recipe_names_the_layers_that_its_report_tuned():
     assert (convs[0], convs[2]) == (0, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes", "classes"),
     [

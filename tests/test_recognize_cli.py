@@ -63,6 +63,7 @@ def test_help(home: Path) -> None:
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
+@pytest.mark.slow
 def test_two_at_once_then_a_folder(home: Path) -> None:
     """The first run learns; two of them at the same time do not break each other."""
     photos = ("new/dome 50.png", "new/arch 51.png")
@@ -124,6 +125,7 @@ def test_unknown_and_why(home: Path) -> None:
     assert hits
 
 
+@pytest.mark.slow
 def test_a_broken_photo_among_good_ones(home: Path) -> None:
     (home / "page.jpg").write_text("<html>no photo</html>")
     photos = ("page.jpg", "new/dome 50.png", "nowhere.jpg")
@@ -192,6 +194,7 @@ class TestFilter:
         assert all((home / name).is_file() for name in kept)
         assert self.state(pile) == before
 
+    @pytest.mark.slow
     def test_without_a_list_the_names_are_printed(self, home: Path, pile: Path) -> None:
         (pile / "broken.jpg").unlink()
         done = run(home, "recognize", *QUICK, "--filter", pile, "--label", "arch")
@@ -204,6 +207,7 @@ class TestFilter:
         assert len(answers) == 9
         assert all(one["kept"] == Path(one["photo"]).name.startswith("0-") for one in answers)
 
+    @pytest.mark.slow
     @pytest.mark.skipif(sys.platform != "linux", reason="names of a Linux file system")
     def test_odd_names(self, home: Path, tmp_path: Path) -> None:
         pile = tmp_path / "pile"
@@ -280,6 +284,7 @@ def test_wrong_calls(home: Path) -> None:
         assert done.exit_code == 2, (arguments, done.output)
 
 
+@pytest.mark.slow
 def test_the_bounds_of_precision(home: Path) -> None:
     thresholds = []
     for precision in ("0.5", "0.99"):
@@ -303,6 +308,7 @@ def test_no_index(home: Path) -> None:
     assert done.returncode == 4 and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ignore_unlabelled(home: Path) -> None:
     """An unlabelled photo of the index may show a place of it: it is no evidence against that."""
     arguments = ("recognize", "photos/100.png", "new/dome 50.png", "--json", *QUICK)
@@ -316,6 +322,7 @@ def test_ignore_unlabelled(home: Path) -> None:
 
 
 class TestModel:
+    @pytest.mark.slow
     def test_export_and_use(self, home: Path) -> None:
         done = run(home, "recognize", "--export", "model")
         assert done.returncode == 0 and done.stdout == "", done.stderr
@@ -355,6 +362,7 @@ class TestModel:
         assert "--export" in done.stderr
 
 
+@pytest.mark.slow
 def test_few_photos_go_by_other_collections(home: Path) -> None:
     """Evidence, geometry included, where the index is too small to learn from."""
     for scene in range(2):

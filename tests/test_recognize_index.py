@@ -105,6 +105,7 @@ def kept_files(made: Path) -> list[str]:
 
 
 class TestStored:
+    @pytest.mark.slow
     def test_learned_once(self, made: Path, learning: list[str]) -> None:
         known = labelled(made)
         first = cached_recognizer(made, known, "evidence")
@@ -118,6 +119,7 @@ class TestStored:
         assert one.names == other.names and one.names[0] == "bridge"
         np.testing.assert_array_equal(one.confidences, other.confidences)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["evidence", "knn", "linear"])
     def test_each_method_has_its_own(self, made: Path, learning: list[str], method: str) -> None:
         cached_recognizer(made, labelled(made), "linear")
@@ -280,6 +282,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestIndex:
     """`Index.recognize`, from a photo to an answer."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", METHODS)
     def test_new_views_are_named_and_others_are_not(self, made: Path, method: str) -> None:
         opened = veduta.open(made)
@@ -303,17 +306,20 @@ class TestIndex:
         opened = veduta.open(made)
         assert opened.recognize(view(1, 70), view(1, 71), method="knn").label == "bridge"
 
+    @pytest.mark.slow
     def test_evidence_names_its_inliers(self, made: Path) -> None:
         found = veduta.open(made).recognize(view(0, 80))
         assert found.hits[0].evidence is not None
         assert (found.hits[0].evidence.inliers or 0) > 20
         assert veduta.open(made).recognize(view(0, 80), method="knn").hits[0].evidence is None
 
+    @pytest.mark.slow
     def test_a_photo_of_the_gallery(self, made: Path, template: Path) -> None:
         found = veduta.open(made).recognize(template / "photos" / "dome" / "3.png")
         assert found.label == "dome"
         assert found.hits[0].path.endswith("dome/3.png")
 
+    @pytest.mark.slow
     def test_precision_decides(self, made: Path) -> None:
         opened = veduta.open(made)
         thresholds = [
@@ -347,6 +353,7 @@ class TestIndex:
         with pytest.raises(QueryError, match="at least one photo"):
             veduta.open(made).recognize()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", METHODS)
     def test_an_index_without_keypoints_and_through_a_projection(
         self, tmp_path: Path, method: str
@@ -373,6 +380,7 @@ class TestIndex:
         with pytest.raises(QueryError, match="nothing to tell it from"):
             veduta.open(tmp_path / "index").recognize(view(0))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["evidence", "knn", "prototypes", "linear"])
     def test_two_kinds_of_photos(self, two_kinds: tuple[Path, bool], method: str) -> None:
         """Either is known, and is not seen everywhere."""

@@ -386,6 +386,7 @@ class TestClassificationStatistic:
 
 
 class TestNames:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", [name for name in AWKWARD if "\0" not in name and name])
     def test_no_name_breaks_it(self, root: Path, tmp_path: Path, name: str) -> None:
         path = "x" if name.endswith("\ud800.jpg") else name  # no file can have that name
@@ -530,6 +531,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: root / kind / "report.html" for kind in ("recognition", "retrieval")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["recognition", "retrieval"])

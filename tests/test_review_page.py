@@ -101,6 +101,7 @@ def towers(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_class_with_the_keyboard_alone(
     towers: Path, browser: Any, served: Callable[..., ReviewServer]
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_class_with_the_keyboard_alone(
     reader.close()
 
 
+@pytest.mark.slow
 def test_the_space_bar_takes_what_is_seen(
     tmp_path: Path, browser: Any, served: Callable[..., ReviewServer]
 ) -> None:
@@ -196,6 +198,7 @@ def test_the_space_bar_takes_what_is_seen(
     reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_reload_and_kill_lose_nothing(
     towers: Path, tmp_path: Path, browser: Any, request: pytest.FixtureRequest
@@ -260,6 +263,7 @@ def test_reload_and_kill_lose_nothing(
     ]
 
 
+@pytest.mark.slow
 def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., ReviewServer]) -> None:
     server = served(towers, findings=towers / "findings.csv")
     reader = Reader(browser, server.access.url)
@@ -315,6 +319,7 @@ def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., Review
     reader.close()
 
 
+@pytest.mark.slow
 def test_with_a_finger(towers: Path, browser: Any, served: Callable[..., ReviewServer]) -> None:
     server = served(towers, label="tower")
     reader = Reader(
@@ -359,6 +364,7 @@ def test_with_a_finger(towers: Path, browser: Any, served: Callable[..., ReviewS
     reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_hostile_names_are_only_text(
@@ -408,6 +414,7 @@ def test_hostile_names_are_only_text(
     reader.close()
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name_and_focus_is_seen(
     towers: Path, browser: Any, served: Callable[..., ReviewServer]
 ) -> None:
@@ -465,6 +472,7 @@ def test_contrast_in_both_schemes() -> None:
         assert contrast("edge", "card") >= 3
 
 
+@pytest.mark.slow
 def test_five_thousand_photos_stay_few_tiles(
     tmp_path: Path, browser: Any, served: Callable[..., ReviewServer]
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_ticket_is_good_for_one(
     assert server.ask(f"/?token={server.access.token}")[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -172,6 +173,7 @@ def test_no_path_gets_out(hostile_dataset: Path, served: Callable[..., ReviewSer
         assert server.ask(path)[0] in (404, 422), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "decisions",
     [

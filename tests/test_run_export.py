@@ -70,6 +70,7 @@ class TestExport:
         assert str(Path(veduta.__file__).parent).encode() not in exported
         assert capsys.readouterr() == ("", "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scale", [1.0, 200.0], ids=["usual", "saturated"])
     def test_a_single_sigmoid_becomes_two_columns(
         self, run_home: Path, tmp_path: Path, scale: float

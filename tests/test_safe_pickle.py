@@ -338,6 +338,7 @@ class TestRefuses:
         )
         assert "values are objects" in refusal(tmp_path, data)
 
+    @pytest.mark.slow
     def test_keys_that_are_dangerous_to_hash(self, tmp_path: Path) -> None:
         deep = b"\x80\x02}" + b")" + b"\x85" * 500_000 + b"Ns."
         assert "key of type tuple" in refusal(tmp_path, deep)
@@ -432,6 +433,14 @@ class TestNoPickle:
         data = pickle.dumps({"gnd": [{"bbx": [1.5, 2], "easy": np.arange(3)}], "n": "é"}, protocol)
         for end in range(len(data)):
             assert "not a whole pickle" in refusal(tmp_path, data[:end])
+
+    @pytest.mark.parametrize("instruction", ["S", "c", "i"])
+    def test_odd_escapes_give_no_warning(self, tmp_path: Path, instruction: str) -> None:
+        data = f"({instruction}'a\\qb'\n'c\\qd'\n.".encode()
+        try:
+            read(tmp_path, data)
+        except DatasetError as error:
+            assert "gnd.pkl" in str(error)
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
     @given(data=st.data(), protocol=st.sampled_from(PROTOCOLS))

@@ -320,6 +320,7 @@ def test_changed_encoder_is_refused(tmp_path: Path) -> None:
         _ = Engine(made).encoder
 
 
+@pytest.mark.slow
 def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
     import pyarrow as pa
 

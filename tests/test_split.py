@@ -333,6 +333,7 @@ def photo(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
     return made
 
 
+@pytest.mark.slow
 def test_the_command_finds_leaks_and_shows_them(tmp_path: Path) -> None:
     """The real command: copies across splits are told, with exit code 1, a page and JSON."""
     from PIL import Image

@@ -60,6 +60,7 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_what_it_says_and_leaves(
     recipe: str,
     photos: Path,
@@ -101,6 +102,7 @@ def test_what_it_says_and_leaves(
     assert json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_killed_and_given_again_it_ends_the_same(recipe: str, photos: Path, tmp_path: Path) -> None:
     def call(out: Path) -> list[str]:
         sets = ("training.epochs=40", "training.validation=0.25")
@@ -161,6 +163,7 @@ def test_wrong_calls(
     assert "not a run" in capsys.readouterr().err and len(list(taken.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_leak_is_refused_by_name(
     recipe: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

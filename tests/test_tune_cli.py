@@ -50,6 +50,7 @@ def odd_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return tune(made, root, root / "study", trials=30, train=Toy(fails))
 
 
+@pytest.mark.slow
 def test_the_page_says_all_and_needs_nothing_else(odd_study: Study, tmp_path: Path) -> None:
     write_study_page(tmp_path / "report.html", study_page(odd_study))
     page = (tmp_path / "report.html").read_text("utf-8")
@@ -79,6 +80,7 @@ def test_the_page_of_a_study_without_a_figure(tmp_path: Path) -> None:
     assert "<svg" not in page
 
 
+@pytest.mark.slow
 def test_the_page_fits_desk_and_phone(odd_study: Study, browser: Any, tmp_path: Path) -> None:
     write_study_page(tmp_path / "report.html", study_page(odd_study))
     for width in (1280, 360):
@@ -205,6 +207,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert "the same command continues" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_real_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two trials of one epoch, on photos that differ in colour."""
     for package in ("torch", "torchvision", "pytorch_lightning", "onnxscript"):

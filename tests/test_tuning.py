@@ -305,6 +305,7 @@ print(" ".join(toy.folders))
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_study(tmp_path: Path) -> None:
     script = TOGETHER.format(tests=str(Path(__file__).parent), root=str(tmp_path))
     processes = [

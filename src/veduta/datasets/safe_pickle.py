@@ -166,7 +166,12 @@ class _Machine:
 
     def run(self, data: bytes) -> object:
         """Carry out the instructions up to STOP, and return the top of the stack."""
-        source = io.BytesIO(data)
+        with warnings.catch_warnings():
+            # Texts with escapes that no pickler writes give this warning. The file is damaged.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return self._run(io.BytesIO(data))
+
+    def _run(self, source: io.BytesIO) -> object:
         for _ in range(MAX_INSTRUCTIONS):
             code = source.read(1)
             info = _INSTRUCTIONS.get(code.decode("latin-1"))
@@ -372,10 +377,7 @@ def _quoted(line: bytes) -> str:
     text = line.rstrip(b"\r\n")
     if not line.endswith(b"\n") or len(text) < 2 or text[:1] != text[-1:] or text[:1] not in b"'\"":
         raise ValueError("a string without its quotes")
-    with warnings.catch_warnings():
-        # Escapes that no pickler writes give this warning.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return codecs.escape_decode(text[1:-1])[0].decode("latin-1")
+    return codecs.escape_decode(text[1:-1])[0].decode("latin-1")
 
 
 def _check_plain(value: object) -> None:
