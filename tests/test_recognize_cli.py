@@ -70,7 +70,9 @@ def test_two_at_once_then_a_folder(home: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda photo: run(home, "recognize", photo, *QUICK), photos))
     for one, photo in zip(done, photos, strict=True):
-        assert one.returncode == 0 and one.stderr == ""
+        assert one.returncode == 0
+        # On a busy machine learning takes long enough to report its progress.
+        assert [line for line in one.stderr.splitlines() if "Learning: " not in line] == []
         first, second, *rest = one.stdout.splitlines()
         assert first == photo
         name, confidence = second.split()
