@@ -14,6 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --constraint constraints.txt
+FAST_TESTS := pytest -m "not slow" -n 2 --dist loadfile
 INPUTS := pyproject.toml constraints.txt src/veduta/_version.py
 
 MADE  := $(VENV)/.made
@@ -54,7 +55,7 @@ endif
 test: lint test-fast test-wheel  ## set up what the tests need, then run the checks and all tests
 
 test-fast: $(TEST)  ## run the tests that are not marked slow, on the source tree
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m $(FAST_TESTS)
 
 test-wheel: $(TEST)  ## build the package, install it, and run all tests on it
 	rm -rf build/wheel && mkdir -p build/wheel
@@ -65,7 +66,8 @@ test-wheel: $(TEST)  ## build the package, install it, and run all tests on it
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> "$$(build/wheel/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 	build/wheel/venv/bin/python -c "import veduta; assert '/build/wheel/' in veduta.__file__"
-	build/wheel/venv/bin/python -m pytest
+	build/wheel/venv/bin/python -m $(FAST_TESTS)
+	build/wheel/venv/bin/python -m pytest -m slow
 
 test-setup: $(TEST)  ## only set up what the tests need
 
