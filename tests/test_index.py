@@ -592,6 +592,7 @@ def test_read_only_index_can_be_searched(
     assert open_snapshot(index_folder).photos == 12
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_keeps_what_was_read(photos: Path, tmp_path: Path) -> None:
     class Interrupting(TinyEncoder):
         def encode(self, prepared: Any) -> Any:
