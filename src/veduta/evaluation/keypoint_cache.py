@@ -8,27 +8,23 @@ keypoints that are being matched take memory.
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from veduta import photos
 from veduta.errors import CollectionError, PhotoError, StorageFull, readable
 from veduta.files import atomic_file, is_disk_full
 from veduta.keypoints import Extractor, Keypoints
+from veduta.ordered_threads import map_in_order
 from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CachedKeypoints", "cached_keypoints", "map_in_order"]
+__all__ = ["CachedKeypoints", "cached_keypoints"]
 
 _BATCH_ROWS = 256
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class CachedKeypoints:
@@ -87,33 +83,6 @@ def cached_keypoints(
                 "cache folder of the user must be writable and have free space"
             ) from error
     return CachedKeypoints(files, table)
-
-
-def map_in_order(
-    items: Iterable[Item], work: Callable[[Item], Result], workers: int
-) -> Iterator[Result]:
-    """Yield `work(item)` of each item in order, computed by threads a few items ahead.
-
-    Args:
-        items: read only a few items ahead.
-        work: called in the threads.
-        workers: how many threads.
-
-    Yields:
-        The results.
-    """
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="veduta-keypoints") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _key(files: Sequence[str], extractor: Extractor) -> str:

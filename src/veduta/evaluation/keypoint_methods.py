@@ -41,11 +41,11 @@ from veduta.errors import QueryError
 from veduta.evaluation.keypoint_cache import (
     CachedKeypoints,
     cached_keypoints,
-    map_in_order,
 )
 from veduta.keypoints import Keypoints, load_extractor, mutual, verify
 from veduta.keypoints.vlad import aggregate, fit_centroids
 from veduta.keypoints.xfeat import MIN_SIMILARITY
+from veduta.ordered_threads import map_in_order
 from veduta.processor_cores import processor_cores
 from veduta.text import did_you_mean
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,7 @@ from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.table import Table, create_table, open_table, writer_lock
 from veduta.keypoints import Extractor
+from veduta.ordered_threads import map_in_order
 from veduta.processor_cores import processor_cores
 
 COMMIT_ROWS = 512
@@ -317,7 +316,9 @@ class _Update:
             id_of_content=dict(zip(hashes, self.ids, strict=False)),
         )
         try:
-            for outcome in _in_order(files, work, workers):
+            for outcome in map_in_order(
+                files, work, workers, items_per_worker=_FILES_AHEAD_PER_WORKER
+            ):
                 self.waiting.append(outcome)
                 full = len(self.waiting) >= COMMIT_ROWS
                 if full or time.monotonic() - self.last_commit > COMMIT_SECONDS:
@@ -437,23 +438,6 @@ class _Update:
         if self.on_progress:
             done = self.committed + len(self.waiting)
             self.on_progress(UpdateProgress(self.committed, done, total, paths))
-
-
-def _in_order(
-    files: Sequence[photos.Candidate], work: Callable[[photos.Candidate], Outcome], workers: int
-) -> Iterator[Outcome]:
-    """Yield the outcome of each file in the order of `files`; a bounded number is in work."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="veduta")
-    ahead: deque[Future[Outcome]] = deque()
-    try:
-        for candidate in files:
-            ahead.append(pool.submit(work, candidate))
-            if len(ahead) >= workers * _FILES_AHEAD_PER_WORKER:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _as_table(rows: list[dict[str, Any]], table: Table) -> Any:

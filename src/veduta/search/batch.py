@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from veduta.errors import PhotoError
+from veduta.ordered_threads import map_in_order
+from veduta.processor_cores import processor_cores
 from veduta.search.engine import Engine
 from veduta.search.hits import Hits
 from veduta.search.options import SearchOptions
@@ -15,7 +14,7 @@ from veduta.search.query import PhotoSource
 
 __all__ = ["search_many"]
 
-_QUERIES_AHEAD_PER_WORKER = 2
+_QUERIES_PER_WORKER = 2
 
 
 def search_many(
@@ -43,29 +42,25 @@ def search_many(
         PhotoError: a photo cannot be read, and `on_error` is None.
         QueryError: the options do not go with each other or with this index.
     """
-    workers = workers or os.cpu_count() or 1
 
-    def search(photos: Sequence[PhotoSource]) -> Hits:
-        query = engine.encode_query(photos, rerank=options.rerank)
-        return Hits(engine.search(query, options))
-
-    def hits_of(number: int, future: Future[Hits]) -> Hits:
+    def search(photos: Sequence[PhotoSource]) -> Hits | PhotoError:
         try:
-            return future.result()
+            encoded = engine.encode_query(photos, rerank=options.rerank)
         except PhotoError as error:
-            if on_error is None:
-                raise
-            on_error(number, error)
-            return Hits()
+            return error
+        return Hits(engine.search(encoded, options))
 
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="veduta-search")
-    waiting: deque[tuple[int, Future[Hits]]] = deque()
-    try:
-        for number, photos in enumerate(queries):
-            waiting.append((number, pool.submit(search, photos)))
-            if len(waiting) >= workers * _QUERIES_AHEAD_PER_WORKER:
-                yield hits_of(*waiting.popleft())
-        while waiting:
-            yield hits_of(*waiting.popleft())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    results = map_in_order(
+        queries,
+        search,
+        workers or processor_cores(),
+        items_per_worker=_QUERIES_PER_WORKER,
+    )
+    for number, result in enumerate(results):
+        if isinstance(result, Hits):
+            yield result
+        elif on_error is None:
+            raise result
+        else:
+            on_error(number, result)
+            yield Hits()
