@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from veduta.errors import CollectionError, IndexDamaged, IndexLocked, StorageFull, readable
 from veduta.files import is_disk_full, sync
 from veduta.index.columns import schema
+from veduta.photos import content_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,31 +41,39 @@ _MAX_UINT64 = 2**64 - 1
 class Version:
     """What distinguishes one state of the table from another without opening it.
 
+    A copy of an index has the same versions. An index that is deleted and made anew in the same
+    place has others, since a manifest names the time and random names of files.
+
     Attributes:
         number: of the version.
-        size: bytes of its manifest.
-        mtime_ns: time of the last change of its manifest, in nanoseconds since 1970.
+        digest: the content hash of its manifest, in hexadecimal.
     """
 
     number: int
-    size: int
-    mtime_ns: int
+    digest: str
 
 
 def newest_version(index: Path) -> Version | None:
-    """Return the newest version by the file names of the table, None if there is no table.
+    """Return the newest version by the files of the table, None if there is no table.
 
-    This lists one folder and does not load Lance. A search checks its snapshot with it.
+    This lists one folder, reads one small file and does not load Lance. A search checks its
+    snapshot with it.
 
     Args:
         index: the folder of the index.
+
+    Raises:
+        CollectionError: the manifest of the newest version cannot be read.
     """
     manifests = list(_version_manifests(index))
     if not manifests:
         return None
     number, file = max(manifests)
-    status = file.stat()
-    return Version(number, status.st_size, status.st_mtime_ns)
+    try:
+        digest = content_hash(file.read_bytes()).hex()
+    except OSError as error:
+        raise storage_error(error, index, "read") from error
+    return Version(number, digest)
 
 
 def _version_manifests(index: Path) -> Iterator[tuple[int, Path]]:
