@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["count", "did_you_mean", "duration", "format_number", "printable"]
+__all__ = ["UNSAFE_CHARACTERS", "count", "did_you_mean", "duration", "format_number", "printable"]
 
-# Control characters, line separators, marks that turn the direction of text, and surrogates.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSAFE_CHARACTERS = (
+    "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+)
+"""Ranges of a regular expression: control characters, line separators, marks that turn the
+direction of text, and surrogates."""
+
+_UNSAFE = re.compile(f"[{UNSAFE_CHARACTERS}]")
 
 
 def printable(text: str) -> str:

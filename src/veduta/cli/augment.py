@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from veduta.cli.options import json_option, labels_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import progress
 from veduta.text import count
 
@@ -162,13 +162,13 @@ def _print_words(*, as_json: bool) -> None:
         print_json(catalogue.as_json())
         return
     for kind in catalogue.KINDS:
-        click.echo(kind)
+        say(kind)
         for word in catalogue.words_of(kind):
             for line in _word_lines(word):
-                click.echo(line)
-        click.echo()
-    click.echo(
-        fill(
+                say(line)
+        say()
+    say(
+        *wrap(
             "The strength for a photo is drawn uniformly from 0 to the value, or (±) from -value "
             "to value; (=) it is the value. The probability is 1 unless another one is named; @ "
             "sets it: canny=0.8@0.1.",
@@ -182,9 +182,9 @@ def _word_lines(word: Word) -> Iterator[str]:
     sign = {"both ways": "±", "up to": " ", "exactly": "="}[word.drawn]
     probability = "" if word.probability == 1 else f"; probability {word.probability:g}"
     start = f"  {f'{word.name}={value}':21} {sign} "
-    yield fill(word.about, 80, initial_indent=start, subsequent_indent=" " * len(start))
+    yield from wrap(word.about, 80, initial_indent=start, subsequent_indent=" " * len(start))
     facts = f"{word.range} ({word.unit}){probability}; {', '.join(word.source)}"
-    yield fill(facts, 80, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    yield from wrap(facts, 80, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def _write_preview(
@@ -221,7 +221,7 @@ def _write_preview(
             }
         )
         return
-    click.echo(f"wrote {shown(file)}: {count(len(rows), 'row')}, seed {seed}")
+    say(f"wrote {shown(file)}: {count(len(rows), 'row')}, seed {seed}")
     _print_problems(problems)
 
 
@@ -268,14 +268,14 @@ def _print_result(augmented: AugmentedDataset, *, advise_split: bool, as_json: b
             }
         )
         return
-    click.echo(
+    say(
         f"wrote {folder}: {count(augmented.photos, 'unchanged photo')}, and "
         f"{augmented.copies:,} changed copies of {augmented.copied:,} of them"
     )
     if augmented.kept:
-        click.echo(f"  the interrupted run had written {count(augmented.kept, 'file')} of them")
+        say(f"  the interrupted run had written {count(augmented.kept, 'file')} of them")
     if advise_split:
-        click.echo(f"split it with: veduta split {folder} --group-column {ORIGINAL_PHOTO_COLUMN}")
+        say(f"split it with: veduta split {folder} --group-column {ORIGINAL_PHOTO_COLUMN}")
     _print_problems(augmented.problems)
 
 
@@ -283,7 +283,7 @@ def _print_problems(problems: Sequence[str]) -> None:
     from veduta.errors import readable
 
     for problem in problems[:MAX_PROBLEMS_LISTED]:
-        click.echo(f"veduta: {readable(problem)}", err=True)
+        say(f"veduta: {readable(problem)}", err=True)
     if len(problems) > MAX_PROBLEMS_LISTED:
         hidden = len(problems) - MAX_PROBLEMS_LISTED
-        click.echo(f"veduta: and {hidden:,} more; --json lists all", err=True)
+        say(f"veduta: and {hidden:,} more; --json lists all", err=True)

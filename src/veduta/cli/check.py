@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from veduta.cli.options import index_option, json_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import progress
 from veduta.text import count
 
@@ -43,10 +43,10 @@ def command(index_path: Path, as_json: bool) -> int:
         )
     else:
         for finding in findings:
-            click.echo(f"{finding.kind}: {shown(finding.path)}: {finding.detail}")
+            say(f"{finding.kind}: {shown(finding.path)}: {finding.detail}")
         for kind in sorted({finding.kind for finding in findings}):
             number = sum(finding.kind == kind for finding in findings)
-            click.echo(f"{count(number, 'row')} with a {kind}: {REMEDIES[kind]}.")
+            say(f"{count(number, 'row')} with a {kind}: {REMEDIES[kind]}.")
         if not findings:
-            click.echo("Every row matches its photo and its checksum.")
+            say("Every row matches its photo and its checksum.")
     return 1 if findings else 0

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from veduta.cli.options import html_option, json_option, labels_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import progress, stages
 from veduta.text import count, duration
 
@@ -191,7 +191,7 @@ def _clean(dataset: Path, options: _Options) -> int:
         failed = (moved and moved.left) or (new_labels is None and cleaning.relabels())
         code = 130 if moved and moved.interrupted else 1 if failed else 0
     elif cleaning.drops() and not options.as_json:
-        click.echo(f"{count(len(cleaning.drops()), 'photo')} would go; --apply moves them.")
+        say(f"{count(len(cleaning.drops()), 'photo')} would go; --apply moves them.")
     if options.as_json:
         print_json(facts)
     return code
@@ -214,11 +214,11 @@ def _write(cleaning: Cleaning, out: Path | None, html: Path | None) -> None:
 
 def _print(cleaning: Cleaning, written: Sequence[Path]) -> None:
     for line in _lines(cleaning):
-        click.echo(line)
+        say(line)
     for file in written:
-        click.echo(f"wrote {shown(file)}")
+        say(f"wrote {shown(file)}")
     for problem in cleaning.dataset.problems:
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
 
 
 def _apply(
@@ -239,13 +239,13 @@ def _apply(
         try:
             new_labels = write_cleaned_labels(cleaning.dataset, removed, relabels)
         except OSError as error:
-            click.echo(f"the new labels cannot be written: {error.strerror}", err=True)
+            say(f"the new labels cannot be written: {error.strerror}", err=True)
         else:
             if not as_json:
                 labels = count(len(relabels), "suggested label")
-                click.echo(f"{labels} in {shown(new_labels)} (for --labels)")
+                say(f"{labels} in {shown(new_labels)} (for --labels)")
     if not as_json and not drops and not relabels:
-        click.echo("Nothing to move.")
+        say("Nothing to move.")
     return moved, new_labels
 
 
@@ -262,15 +262,15 @@ def _undo(undo_file: Path, as_json: bool) -> int:
 
 
 def _print_moved(moved: Moved, verb: str) -> None:
-    click.echo(f"{count(len(moved.moved), 'photo')} {verb}.")
+    say(f"{count(len(moved.moved), 'photo')} {verb}.")
     if verb == "moved":
-        click.echo(f"To put them back: veduta clean --undo {shown(moved.undo_file)}")
+        say(f"To put them back: veduta clean --undo {shown(moved.undo_file)}")
     for path, reason in list(moved.left.items())[:_MAX_LISTED]:
-        click.echo(f"stays where it is: {shown(path)}: {reason}", err=True)
+        say(f"stays where it is: {shown(path)}: {reason}", err=True)
     if len(moved.left) > _MAX_LISTED:
-        click.echo(f"… and {len(moved.left) - _MAX_LISTED:,} more", err=True)
+        say(f"… and {len(moved.left) - _MAX_LISTED:,} more", err=True)
     if moved.interrupted:
-        click.echo("Interrupted; the others have not moved.", err=True)
+        say("Interrupted; the others have not moved.", err=True)
 
 
 def _moved_json(moved: Moved | None) -> dict[str, Any] | None:
@@ -296,12 +296,13 @@ def _lines(cleaning: Cleaning) -> Iterator[str]:
     for name, number in cleaning.counts.items():
         findings = [finding for finding in cleaning.findings if finding.kind == name]
         meaning = KIND_OF_NAME[name].meaning
-        yield f"\n{name}: {number:,}  {meaning} ({_suggestions(findings)})"
+        yield ""
+        yield f"{name}: {number:,}  {meaning} ({_suggestions(findings)})"
         yield from _finding_lines(findings)
     if cleaning.findings:
         yield ""
     for note in cleaning.notes:
-        yield fill(f"not looked for: {note}", 80, subsequent_indent="  ")
+        yield from wrap(f"not looked for: {note}", 80, subsequent_indent="  ")
 
 
 def _suggestions(findings: Sequence[Finding]) -> str:
@@ -316,7 +317,7 @@ def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     from veduta.text import printable
 
     for finding in findings[:_MAX_LISTED]:
-        yield fill(
+        yield from wrap(
             f"{finding.score:.2f}  {printable(finding.path)}: {printable(finding.reason)}",
             80,
             initial_indent="  ",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.collect.settings import Settings
 from veduta.text import count, duration
@@ -229,28 +229,26 @@ def _print(summary: Summary, folder: Path) -> None:
         per_second = summary.collected / summary.seconds
         rate = f", {summary.bytes / 1e6:,.1f} MB, {per_second:,.1f} photos/s"
     kept = f"{summary.already:,} there already, " if summary.already else ""
-    click.echo(
+    say(
         f"{kept}{summary.collected:,} collected, {summary.failed:,} failed "
         f"in {duration(summary.seconds)}{rate}."
     )
     for outcome, rows in summary.outcomes.items():
         if outcome in summary.examples:
             example = summary.examples[outcome][:_MAX_EXAMPLE_LETTERS]
-            click.echo(f"  {rows:>9,} {outcome:<11}  {example}")
+            say(f"  {rows:>9,} {outcome:<11}  {example}")
     if "not a public address" in summary.examples.get("refused", ""):
-        click.echo("             to fetch from private addresses all the same: --allow-private")
+        say("             to fetch from private addresses all the same: --allow-private")
     if repeated := summary.outcomes.get("repeated"):
-        click.echo(f"  {repeated:>9,} repeated     same id, label and URL as a row before")
+        say(f"  {repeated:>9,} repeated     same id, label and URL as a row before")
     if summary.same_content:
         same = "is a copy" if summary.same_content == 1 else "are copies"
-        click.echo(f"{count(summary.same_content, 'photo')} {same} of another, byte for byte.")
+        say(f"{count(summary.same_content, 'photo')} {same} of another, byte for byte.")
     if summary.interrupted:
-        click.echo(
-            "Interrupted. What was collected is kept. Run the same command to continue.", err=True
-        )
+        say("Interrupted. What was collected is kept. Run the same command to continue.", err=True)
         return
     labels = f" of {count(summary.labels, 'label')}" if summary.labels else ""
-    click.echo(f"{count(summary.rows, 'row')}{labels}: {shown(folder / 'collected.parquet')}")
+    say(f"{count(summary.rows, 'row')}{labels}: {shown(folder / 'collected.parquet')}")
     if summary.photos:
         by = " --labels folders" if summary.labels else ""
-        click.echo(f"Next: veduta index {shown(folder)}{by}")
+        say(f"Next: veduta index {shown(folder)}{by}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.errors import QueryError, readable
 from veduta.text import count, duration, printable
 
@@ -141,7 +141,7 @@ def _compare_runs(
     else:
         _print_runs(comparison)
     for note in comparison.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
 
 def _write_runs_csv(comparison: RunComparison, file: Path) -> None:
@@ -191,28 +191,28 @@ def _print_runs(comparison: RunComparison) -> None:
     widths[0] = max(8, min(widths[0], 80 - sum(widths[1:]) - len(widths) + 1))
     for row in [header, *rows]:
         cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        click.echo(" ".join([f"{_cut_start(row[0], widths[0]):{widths[0]}}", *cells]))
+        say(" ".join([f"{_cut_start(row[0], widths[0]):{widths[0]}}", *cells]))
     if comparison.differences:
-        click.echo(f"\naccuracy minus that of {_cut_start(comparison.names[0], 50)}")
+        say("", f"accuracy minus that of {_cut_start(comparison.names[0], 50)}")
         for each in comparison.differences:
             line = f"{_cut_start(each.run, widths[0]):{widths[0]}} {_number(each.difference, '+')}"
             line += f" {_interval(each.interval, '+')}  p {_number(each.p_holm)}"
-            click.echo(f"{line}{' *' if each.p_holm < _SIGNIFICANCE_LEVEL else ''}")
+            say(f"{line}{' *' if each.p_holm < _SIGNIFICANCE_LEVEL else ''}")
         several = len(comparison.runs) > 2
         corrected = ", corrected for the number of runs (Holm)" if several else ""
         resamples = f"{comparison.resamples:,} draws"
-        click.echo(f"\n* p < {_SIGNIFICANCE_LEVEL}{corrected}; paired bootstrap, {resamples}")
-    click.echo("\nacc: accuracy; top-1 to mAP: search for the test photos in the training photos")
+        say("", f"* p < {_SIGNIFICANCE_LEVEL}{corrected}; paired bootstrap, {resamples}")
+    say("", "acc: accuracy; top-1 to mAP: search for the test photos in the training photos")
 
 
 def _print_runs_markdown(comparison: RunComparison) -> None:
     titles = [title for title, *_ in _RUN_FIGURES]
     header = ["run", "recipe", *titles, "parameters", "epochs", "time"]
-    click.echo(f"| {' | '.join(header)} |")
-    click.echo(f"| --- | --- |{' ---: |' * (len(header) - 2)}")
+    say(f"| {' | '.join(header)} |")
+    say(f"| --- | --- |{' ---: |' * (len(header) - 2)}")
     for name, run in zip(comparison.names, comparison.runs, strict=True):
         named = [_in_markdown(text) for text in (name, run.card.recipe)]
-        click.echo(f"| {' | '.join([*named, *_run_cells(run.card)])} |")
+        say(f"| {' | '.join([*named, *_run_cells(run.card)])} |")
 
 
 def _in_markdown(text: str) -> str:
@@ -237,23 +237,23 @@ def _print_reports(
     comparison: Comparison, changes: Sequence[Changes], names: Sequence[str]
 ) -> None:
     task = "retrieval" if comparison.task == "retrieve" else "recognition"
-    click.echo(f"{task}, {count(comparison.queries, 'query', 'queries')} compared")
+    say(f"{task}, {count(comparison.queries, 'query', 'queries')} compared")
     for letter, name in zip(ascii_uppercase, names, strict=False):
-        click.echo(f"  {letter}  {name}")
+        say(f"  {letter}  {name}")
     letters = dict(zip(comparison.systems, ascii_uppercase, strict=False))
     width = max(len(figure.metric) for figure in comparison.figures)
-    click.echo(f"\n  {'':{width}}   value 95 % interval   minus A 95 % interval        p")
+    say("", f"  {'':{width}}   value 95 % interval   minus A 95 % interval        p")
     for figure in comparison.figures:
-        click.echo(_line(figure, letters[figure.system], width))
+        say(_line(figure, letters[figure.system], width))
     corrected = ", corrected for the number of reports (Holm)" if len(names) > 2 else ""
-    click.echo(f"\n  * p < {_SIGNIFICANCE_LEVEL}{corrected}")
-    click.echo(
+    say("", f"  * p < {_SIGNIFICANCE_LEVEL}{corrected}")
+    say(
         f"  paired bootstrap, {comparison.resamples:,} draws of the queries, seed {comparison.seed}"
     )
     for system_changes in changes:
         _print_changes(system_changes, letters[system_changes.system], comparison.task)
     for note in comparison.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
 
 def _line(figure: ComparedFigure, letter: str, width: int) -> str:
@@ -277,11 +277,11 @@ def _interval(ends: tuple[float, float], sign: str = "") -> str:
 
 def _print_changes(changes: Changes, letter: str, task: str) -> None:
     better = count(changes.better, "query", "queries")
-    click.echo(f"\n{letter} against A: {better} better, {changes.worse:,} worse")
+    say("", f"{letter} against A: {better} better, {changes.worse:,} worse")
     for sign, listed in (("+", changes.gained), ("-", changes.lost)):
         for change in listed:
             path = _cut_start(change.path, _PATH_WIDTH)
-            click.echo(f"  {sign} {path:{_PATH_WIDTH}} {_before_and_after(change, task)}")
+            say(f"  {sign} {path:{_PATH_WIDTH}} {_before_and_after(change, task)}")
 
 
 def _before_and_after(change: Change, task: str) -> str:

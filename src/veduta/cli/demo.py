@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.printing import file_url, shown
+from veduta.cli.printing import file_url, say, shown
 from veduta.cli.progress import stages
 from veduta.errors import QueryError, readable
 from veduta.text import count, duration
@@ -124,12 +125,12 @@ def _index(photos: Path, folder: Path, *, labels: str | None) -> Index:
     if report.interrupted:
         raise KeyboardInterrupt
     rate = f" ({report.encoded / report.seconds:.0f} photos/s)" if report.encoded else ""
-    click.echo(f"{count(report.total, 'photo')} indexed in {duration(report.seconds)}{rate}")
+    say(f"{count(report.total, 'photo')} indexed in {duration(report.seconds)}{rate}")
     for path, reason in report.unreadable[:_LISTED]:
-        click.echo(f"  not read: {shown(path)}: {reason}")
+        say(f"  not read: {shown(path)}: {reason}")
     if len(report.unreadable) > _LISTED:
         rest = len(report.unreadable) - _LISTED
-        click.echo(f"  and {rest:,} more: {_program()} status --index {_quoted(folder)}")
+        say(f"  and {rest:,} more: {_program()} status --index {_quoted(folder)}")
     return index
 
 
@@ -139,25 +140,23 @@ def _print_answers(answers: Sequence[Answer], photos: Path, seconds: float) -> N
     names = [_fitted(printable(answer.name), _MAX_NAME) for answer in answers]
     name_width = max(len(name) for name in names)
     path_width = _LINE - name_width - len("    0.000   wrong")
-    click.echo(f"\n{'query':{name_width}}  {'best answer':{path_width}}  score")
+    say("", f"{'query':{name_width}}  {'best answer':{path_width}}  score")
     for name, answer in zip(names, answers, strict=True):
         best = answer.hits[0]
         path = _fitted(printable(os.path.relpath(best.path, photos)), path_width)
         verdict = ""
         if answer.result:
             verdict = "  right" if answer.result.right_within(1) else "  wrong"
-        click.echo(f"{name:{name_width}}  {path:{path_width}}  {best.score:.3f}{verdict}")
+        say(f"{name:{name_width}}  {path:{path_width}}  {best.score:.3f}{verdict}")
     each = 1000 * seconds / len(answers)
-    click.echo(f"\n{len(answers)} searches, {each:.0f} ms each, reading the query included")
+    say("", f"{len(answers)} searches, {each:.0f} ms each, reading the query included")
 
 
 def _print_summary(summary: Summary) -> None:
     right = round(summary.top1 * summary.queries)
     low, high = summary.map_interval
-    click.echo(f"Right at the first place (top-1): {right} of {summary.queries}")
-    click.echo(
-        f"mAP over the whole ranking: {summary.map:.3f} (95 % interval {low:.2f}-{high:.2f})"
-    )
+    say(f"Right at the first place (top-1): {right} of {summary.queries}")
+    say(f"mAP over the whole ranking: {summary.map:.3f} (95 % interval {low:.2f}-{high:.2f})")
 
 
 def _write(page: ResultsPage, file: Path, query: Path, index: Index) -> None:
@@ -166,10 +165,10 @@ def _write(page: ResultsPage, file: Path, query: Path, index: Index) -> None:
     from veduta.pages.results_page import write_results_page
 
     write_results_page(file, page)
-    click.echo(f"\nThe page with the {HITS_SHOWN} best of each query:\n  {file_url(file)}\n")
-    click.echo("Try next:")
-    click.echo(f"  {_program()} search {_quoted(query)} --index {_quoted(index.path)}")
-    click.echo(f"  {_program()} index ~/Pictures")
+    say("", f"The page with the {HITS_SHOWN} best of each query:", f"  {file_url(file)}", "")
+    say("Try next:")
+    say(f"  {_program()} search {_quoted(query)} --index {_quoted(index.path)}")
+    say(f"  {_program()} index ~/Pictures")
 
 
 def _program() -> str:
@@ -186,4 +185,4 @@ def _fitted(text: str, width: int) -> str:
 
 
 def _print_wrapped(text: str) -> None:
-    click.echo(click.wrap_text(text, _LINE))
+    say(*wrap(text, _LINE))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from veduta.cli.options import html_option, json_option, labels_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
 
@@ -94,13 +94,13 @@ def command(
         print_json(description.as_json())
         return
     for line in _lines(description):
-        click.echo(line)
+        say(line)
     if html:
-        click.echo(f"wrote {shown(html)}")
+        say(f"wrote {shown(html)}")
     if png:
-        click.echo(f"wrote {count(len(charts), 'picture')} into {shown(png)}")
+        say(f"wrote {count(len(charts), 'picture')} into {shown(png)}")
     for problem in description.problems:
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
 
 
 def _lines(description: Description) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _lines(description: Description) -> Iterator[str]:
         yield ""
     for (split, other), names in lacking.items():
         line = f"{count(len(names), 'class', 'classes')} of {split} not in {other}: {_some(names)}"
-        yield fill(line, 80, initial_indent="  ", subsequent_indent="    ")
+        yield from wrap(line, 80, initial_indent="  ", subsequent_indent="    ")
     if description.facts is not None:
         values = description.as_json()
         yield from _photo_lines(values["files"])
@@ -127,7 +127,8 @@ def _lines(description: Description) -> Iterator[str]:
 def _class_lines(sizes: ClassSizes) -> Iterator[str]:
     imbalance = sizes.imbalance()
     single = 100 * imbalance.single / len(sizes.names)
-    yield "\nClasses"
+    yield ""
+    yield "Classes"
     yield (
         f"  photos in a class     {imbalance.smallest:,} to {imbalance.largest:,} "
         f"({_number(imbalance.ratio)} times), median {imbalance.median:,g}, "
@@ -145,7 +146,8 @@ def _class_lines(sizes: ClassSizes) -> Iterator[str]:
 
 
 def _bars(title: str, names: Sequence[str], values: Sequence[int], longest: int) -> Iterator[str]:
-    yield f"\n  {title:{NAME_WIDTH}}  {'photos':>11}"
+    yield ""
+    yield f"  {title:{NAME_WIDTH}}  {'photos':>11}"
     for name, value in zip(names, values, strict=True):
         bar = "█" * round(BAR_WIDTH * value / longest)
         yield f"  {_fitted(name):{NAME_WIDTH}}  {value:11,}  {bar}".rstrip()
@@ -153,7 +155,8 @@ def _bars(title: str, names: Sequence[str], values: Sequence[int], longest: int)
 
 def _photo_lines(files: Mapping[str, Any]) -> Iterator[str]:
     unreadable = files["unreadable"]
-    yield "\nPhotos"
+    yield ""
+    yield "Photos"
     yield f"  read                  {files['read']:,}, {len(unreadable):,} unreadable"
     if files["read"]:
         yield f"  width, pixels         {_range(files['width'])}"
@@ -172,7 +175,8 @@ def _photo_lines(files: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _copy_lines(duplicates: Mapping[str, Any], *, is_split: bool) -> Iterator[str]:
-    yield "\nDuplicates"
+    yield ""
+    yield "Duplicates"
     yield f"  same bytes            {count(len(duplicates['exact']), 'group')}"
     yield f"  same picture          {count(len(duplicates['near']), 'group')}, saved in another way"
     yield f"  spare photos          {duplicates['spare']:,}"
@@ -189,9 +193,10 @@ def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
     from veduta.text import printable
 
     if lines:
-        yield f"\n  {title}: {len(lines):,}"
+        yield ""
+        yield f"  {title}: {len(lines):,}"
     for line in lines[:MAX_LISTED]:
-        yield fill(
+        yield from wrap(
             printable(line),
             80,
             initial_indent="    ",

@@ -16,10 +16,10 @@ from veduta.cli.options import (
     rerank_options,
     runtime_option,
 )
-from veduta.cli.printing import command_line, print_json, shown
+from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.search.options import DISTANCES
-from veduta.text import count
+from veduta.text import count, printable
 
 if TYPE_CHECKING:
     from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
@@ -215,7 +215,7 @@ def command(
     else:
         _print(evaluation)
     for file in written:
-        click.echo(f"wrote {shown(file)}", err=as_json or as_dict)
+        say(f"wrote {shown(file)}", err=as_json or as_dict)
 
 
 def _kind(dataset: Path | None, task: str, method: str | None) -> str:
@@ -329,9 +329,9 @@ def _print(evaluation: AnyEvaluation) -> None:
     else:
         _print_revisited(evaluation)
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     for problem in evaluation.problems:
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
 
 
 def _print_retrieval(evaluation: Evaluation) -> None:
@@ -340,23 +340,21 @@ def _print_retrieval(evaluation: Evaluation) -> None:
 
     summary = evaluation.summary
     distractors = f" + {summary.distractors:,} distractors" if summary.distractors else ""
-    click.echo(f"{summary.queries:,} queries, {summary.gallery:,} gallery photos{distractors}")
+    say(f"{summary.queries:,} queries, {summary.gallery:,} gallery photos{distractors}")
     if without := summary.queries_without_positives:
-        click.echo(f"{without:,} queries without a right answer left out")
+        say(f"{without:,} queries without a right answer left out")
     _print_figures(summary, [metric.key for metric in METRICS])
     classes = sorted(class_table(evaluation.results), key=lambda row: (row.map, row.label))
     if len(classes) > 1:
-        click.echo("\n  class, weakest first            queries   top1    mAP")
+        say("", "  class, weakest first            queries   top1    mAP")
         for row in classes[:_MAX_LISTED_CLASSES]:
-            label = row.label
+            label = printable(row.label)
             if len(label) > _MAX_LABEL_LENGTH:
                 label = label[: _MAX_LABEL_LENGTH - 1] + "…"
-            click.echo(
-                f"  {label:{_MAX_LABEL_LENGTH}}  {row.queries:7,}  {row.top1:.3f}  {row.map:.3f}"
-            )
+            say(f"  {label:{_MAX_LABEL_LENGTH}}  {row.queries:7,}  {row.top1:.3f}  {row.map:.3f}")
         if len(classes) > _MAX_LISTED_CLASSES:
             more = len(classes) - _MAX_LISTED_CLASSES
-            click.echo(f"  … and {more:,} more: --json or --report list all.")
+            say(f"  … and {more:,} more: --json or --report list all.")
 
 
 def _print_recognition(evaluation: RecognitionEvaluation) -> None:
@@ -364,29 +362,29 @@ def _print_recognition(evaluation: RecognitionEvaluation) -> None:
 
     summary, settings = evaluation.summary, evaluation.settings
     known, unknown = count(summary.known, "photo"), count(summary.unknown, "photo")
-    click.echo(f"{known} of known places, {unknown} of none")
+    say(f"{known} of known places, {unknown} of none")
     ordered = sorted(OPEN_SET_METRICS, key=lambda metric: metric.display_order)
     _print_figures(summary, [metric.key for metric in ordered])
-    click.echo(f"  {'calibration error':19} {evaluation.calibration_error:.3f}")
+    say(f"  {'calibration error':19} {evaluation.calibration_error:.3f}")
     threshold = settings["threshold"]
     named = "never" if threshold is None else f"from a confidence of {threshold:.2f} on"
-    click.echo(f"  named {named}, for a precision of {settings['precision']:.0%}")
+    say(f"  named {named}, for a precision of {settings['precision']:.0%}")
     if settings["learned"]:
         held_out = count(settings["learned_from"], "held-out photo")
-        click.echo(f"  confidence calibrated on {held_out} of the gallery")
+        say(f"  confidence calibrated on {held_out} of the gallery")
     else:
-        click.echo("  confidence of other collections: too few labelled photos to calibrate it")
+        say("  confidence of other collections: too few labelled photos to calibrate it")
 
 
 def _print_revisited(evaluation: RevisitedEvaluation) -> None:
     from veduta.evaluation.revisited import REVISITED_METRICS
 
     titles = "  ".join(f"{metric.title:5}" for metric in REVISITED_METRICS)
-    click.echo(f"           {titles}  {'queries':>8}")
+    say(f"           {titles}  {'queries':>8}")
     for name, setup in evaluation.setups.items():
         if setup.queries:
             values = "  ".join(f"{figure.value:.3f}" for figure in setup.figures.values())
-            click.echo(f"  {name:7}  {values}  {setup.queries:8,}")
+            say(f"  {name:7}  {values}  {setup.queries:8,}")
 
 
 def _print_figures(summary: Figures, keys: Sequence[str]) -> None:
@@ -394,4 +392,4 @@ def _print_figures(summary: Figures, keys: Sequence[str]) -> None:
     for key in keys:
         value, (low, high) = summary.figures[key]
         if math.isfinite(value):
-            click.echo(f"  {key:{width}} {value:.3f}   95 % [{low:.3f}, {high:.3f}]")
+            say(f"  {key:{width}} {value:.3f}   95 % [{low:.3f}, {high:.3f}]")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import index_option, json_option, runtime_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration
 
@@ -125,16 +125,14 @@ def _print(report: UpdateReport, index_path: Path) -> None:
     rate = ""
     if report.encoded and report.seconds > 0:
         rate = f", {report.encoded / report.seconds:.1f} photos/s ({report.runtime})"
-    click.echo(f"{', '.join(changes) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
+    say(f"{', '.join(changes) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
     if report.unreadable:
-        click.echo(f"{count(len(report.unreadable), 'file')} could not be read:")
+        say(f"{count(len(report.unreadable), 'file')} could not be read:")
         for path, reason in report.unreadable[:MAX_LISTED_FILES]:
-            click.echo(f"  {shown(path)}: {reason}")
+            say(f"  {shown(path)}: {reason}")
         if len(report.unreadable) > MAX_LISTED_FILES:
             rest = len(report.unreadable) - MAX_LISTED_FILES
-            click.echo(f"  … and {rest:,} more: veduta status --json lists all.")
-    click.echo(f"{count(report.total, 'photo')} in {shown(index_path)}")
+            say(f"  … and {rest:,} more: veduta status --json lists all.")
+    say(f"{count(report.total, 'photo')} in {shown(index_path)}")
     if report.interrupted:
-        click.echo(
-            "Interrupted. What was read is kept. Run the same command to continue.", err=True
-        )
+        say("Interrupted. What was read is kept. Run the same command to continue.", err=True)

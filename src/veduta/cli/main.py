@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -10,6 +11,7 @@ from importlib import import_module
 import click
 
 from veduta._version import __version__
+from veduta.cli.printing import say
 from veduta.errors import VedutaError
 
 # Name → summary in `veduta --help`. The module of a command is loaded only when it runs.
@@ -91,13 +93,13 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except VedutaError as error:
-        click.echo(f"veduta: {error}", err=True)
+        say(f"veduta: {error}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("veduta: interrupted.", err=True)
+        say("veduta: interrupted.", err=True)
         return 130
     except BrokenPipeError:
         # The reader of our output has ended (`| head`), which is no error. Python would raise the
@@ -105,6 +107,13 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return int(result or 0)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print a wrong call. Its message may have a name that a stranger gave to a file."""
+    shown = io.StringIO()
+    error.show(shown)
+    say(*shown.getvalue().removesuffix("\n").split("\n"), err=True)
 
 
 if __name__ == "__main__":

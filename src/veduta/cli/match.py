@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import bounds, file_url, print_json, shown
+from veduta.cli.printing import bounds, file_url, print_json, say, shown
 
 if TYPE_CHECKING:
     from veduta.search.pair import Match
@@ -81,13 +81,13 @@ def command(
 
 def _print(match: Match, a: Path, b: Path) -> None:
     probability = "" if match.probability is None else f", probability {match.probability:.3f}"
-    click.echo(click.style(match.verdict, bold=True) + probability)
-    click.echo(f"  similarity  {match.similarity:.3f}")
-    click.echo(f"  geometry    {_geometry(match)}")
+    say(probability, bold=match.verdict)
+    say(f"  similarity  {match.similarity:.3f}")
+    say(f"  geometry    {_geometry(match)}")
     for path, region in zip((a, b), match.regions or (), strict=False):
-        click.echo(f"  both show   {bounds(region)} of {shown(path)}")
+        say(f"  both show   {bounds(region)} of {shown(path)}")
     for note in match.notes:
-        click.echo(f"  {note}")
+        say(f"  {note}")
 
 
 def _geometry(match: Match) -> str:
@@ -114,6 +114,6 @@ def _write_picture(match: Match, file: Path | None, open_picture: bool) -> None:
             image.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     except OSError as error:
         raise click.BadParameter(f"{shown(file)}: {error.strerror}.") from error
-    click.echo(f"wrote {shown(file)}", err=True)
+    say(f"wrote {shown(file)}", err=True)
     if open_picture:
         click.launch(file_url(file))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_json
+from veduta.cli.printing import print_json, say
 
 
 @click.command("models")
@@ -26,14 +27,17 @@ def command(as_json: bool) -> None:
         return
     for encoder in encoders:
         _print(encoder, default=encoder["name"] == DEFAULT)
-    click.echo("\nAlso: the path of an .onnx file, the folder of a run of `veduta train`,")
-    click.echo("hub:owner/name, timm:name.")
+    say(
+        "",
+        "Also: the path of an .onnx file, the folder of a run of `veduta train`,",
+        "hub:owner/name, timm:name.",
+    )
 
 
 def _print(encoder: dict[str, Any], *, default: bool) -> None:
     where = "on this machine" if encoder["available"] else "to be downloaded"
     suffix = "  (default)" if default else ""
-    click.echo(click.style(encoder["name"], bold=True) + suffix)
+    say(suffix, bold=encoder["name"])
     facts = f"{encoder['dimension']} dimensions, {encoder['size'] / 1e6:.0f} MB"
     for line in (f"{facts}, {encoder['licence']}, {where}", str(encoder["source"])):
-        click.echo(click.wrap_text(line, 78, initial_indent="  ", subsequent_indent="  "))
+        say(*wrap(line, 78, initial_indent="  ", subsequent_indent="  "))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,46 @@ if TYPE_CHECKING:
     from veduta.api import Index
 
 from veduta.errors import readable
+from veduta.text import UNSAFE_CHARACTERS, printable
+
+
+def say(*lines: str, err: bool = False, bold: str = "") -> None:
+    """Print lines of text. The commands print text with this function only.
+
+    What strangers wrote (names, labels, reasons of servers) may be in any line: each character that
+    would disturb a terminal becomes a visible escape, also a line break within a line.
+
+    Args:
+        lines: each becomes one line. None is an empty line.
+        err: print on standard error.
+        bold: text before the first line, in bold on a terminal.
+    """
+    first, *others = map(printable, lines or ("",))
+    if bold:
+        first = click.style(printable(bold), bold=True) + first
+    click.echo("\n".join([first, *others]), err=err)
+
+
+def print_bytes(data: bytes) -> None:
+    """Print bytes for another program as they are; on a terminal, as lines of safe text."""
+    if sys.stdout.isatty():
+        say(*data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n"))
+    else:
+        click.echo(data, nl=False)
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as JSON. Names that are not UTF-8 are written as escapes."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(value)))
+    """Print `value` as JSON.
+
+    Names that are not UTF-8 are written as escapes, and so are characters that would disturb a
+    terminal.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(value))
+    click.echo(_UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+# All but the line break, which JSON has only between its values.
+_UNSAFE_IN_JSON = re.compile(f"(?!\n)[{UNSAFE_CHARACTERS}]")
 
 
 def _is_unicode(value: Any) -> bool:
@@ -52,7 +89,7 @@ def print_notice(index: Index) -> None:
     from veduta.index import open_snapshot
 
     if notice := open_snapshot(index.path).notice:
-        click.echo(f"veduta: {notice}", err=True)
+        say(f"veduta: {notice}", err=True)
 
 
 def command_line() -> str:

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import click
-
+from veduta.cli.printing import say
 from veduta.text import duration
 
 __all__ = ["OnProgress", "OnStage", "progress", "stages"]
@@ -107,7 +106,7 @@ def _lines(stage: str, unit: str, rate: _Rate) -> OnProgress:
         if note and time.monotonic() - last >= _LINE_SECONDS:
             last = time.monotonic()
             of_total = f" of {total:,}" if total else ""
-            click.echo(f"{stage}: {done:,}{of_total} {unit}, {note}", err=True)
+            say(f"{stage}: {done:,}{of_total} {unit}, {note}", err=True)
 
     return on_progress
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_json
+from veduta.cli.printing import print_bytes, print_json, say
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -42,14 +41,13 @@ def command(name: str | None, as_json: bool) -> None:
         if as_json:
             print_json([_facts(recipe) for recipe in recipes])
         else:
-            for line in _lines(recipes):
-                click.echo(line)
+            _print(recipes)
     elif as_json:
         recipe = open_recipe(name)
         print_json({"name": recipe.name, "digest": recipe.digest(), **recipe.as_json()})
     else:
         # The file itself, with its comments, is the one to copy.
-        click.echo(recipe_file(name).read_bytes(), nl=False)
+        print_bytes(recipe_file(name).read_bytes())
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:
@@ -66,17 +64,19 @@ def _facts(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _lines(recipes: list[Recipe]) -> Iterator[str]:
+def _print(recipes: list[Recipe]) -> None:
     by_report: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         by_report.setdefault(_report(recipe)[0], []).append(recipe)
     for report in sorted(by_report, key=lambda name: (name != _OWN_SOURCE, name)):
-        yield click.style(report, bold=True)
+        say(bold=report)
         for recipe in by_report[report]:
-            yield _recipe_lines(recipe)
-        yield ""
-    yield "`veduta recipes NAME` prints one, to copy and change."
-    yield "`veduta train NAME DATASET` trains it; --summary shows its layers."
+            say(*_recipe_lines(recipe))
+        say()
+    say(
+        "`veduta recipes NAME` prints one, to copy and change.",
+        "`veduta train NAME DATASET` trains it; --summary shows its layers.",
+    )
 
 
 def _report(recipe: Recipe) -> tuple[str, str]:
@@ -86,16 +86,14 @@ def _report(recipe: Recipe) -> tuple[str, str]:
     return name or "Others", re.sub(r"^ ?\([^)]*\)", "", rest).lstrip(",.: ")
 
 
-def _recipe_lines(recipe: Recipe) -> str:
+def _recipe_lines(recipe: Recipe) -> list[str]:
     first = f"  {recipe.name:{NAME_CHARACTERS}}  "
-    if len(recipe.name) > NAME_CHARACTERS:
-        first = f"  {recipe.name}\n{' ' * (NAME_CHARACTERS + 4)}"
     text = f"{recipe.about.rstrip('.')}. " if recipe.about else ""
     if rest := _report(recipe)[1].rstrip("."):
         text += f"{rest[0].upper()}{rest[1:]}. "
     size = "" if recipe.network.encoder else f", {recipe.input.size} pixels"
     indent = " " * (NAME_CHARACTERS + 4)
-    wrapped = fill(
+    wrapped = wrap(
         f"{text}[{_network(recipe)}{size}]",
         80,
         initial_indent=indent,
@@ -103,7 +101,9 @@ def _recipe_lines(recipe: Recipe) -> str:
         break_on_hyphens=False,
         break_long_words=False,
     )
-    return first + wrapped[len(indent) :]
+    if len(recipe.name) > NAME_CHARACTERS:
+        return [f"  {recipe.name}", *wrapped]
+    return [first + wrapped[0][len(indent) :], *wrapped[1:]]
 
 
 def _network(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ import click
 
 from veduta.cli.options import index_option, json_option
 from veduta.cli.photo_arguments import named_photos
-from veduta.cli.printing import print_json, print_notice, shown
+from veduta.cli.printing import print_bytes, print_json, print_notice, say, shown
 from veduta.cli.progress import progress
 from veduta.errors import PhotoError, QueryError, readable
 from veduta.text import count
@@ -178,7 +178,7 @@ def _export(index_path: Path, export: Path, *, outsiders: bool, quiet: bool) -> 
     with progress("Learning", quiet=quiet) as advance:
         index.export_model(export, outsiders=outsiders, on_progress=advance)
     _warn(index.recognizer("linear", outsiders=outsiders))
-    click.echo(f"wrote {shown(export)}", err=True)
+    say(f"wrote {shown(export)}", err=True)
 
 
 def _recognizer(
@@ -199,7 +199,7 @@ def _recognizer(
     if model is not None:
         loaded = open_model(model)
         if not loaded.confidence.examples:
-            click.echo(
+            say(
                 "veduta: the run had too few validation photos to calibrate the confidence; "
                 "it is that of the network itself.",
                 err=True,
@@ -221,7 +221,7 @@ def _recognizer(
 
 def _warn(recognizer: Recognizer) -> None:
     if not recognizer.learned:
-        click.echo(
+        say(
             "veduta: too few labelled photos to calibrate the confidence; it is that of other "
             "collections.",
             err=True,
@@ -237,7 +237,7 @@ def _recognized(
             try:
                 yield PhotoResult(photo, recognize(photo))
             except PhotoError as error:
-                click.echo(f"veduta: {error}", err=True)
+                say(f"veduta: {error}", err=True)
                 yield PhotoResult(photo, None, str(error))
 
 
@@ -253,9 +253,9 @@ def _print(results: Sequence[PhotoResult]) -> None:
         if result.recognition is None:
             continue  # the problem was printed when the photo was read
         recognition = result.recognition
-        name = click.style(recognition.label or "unknown", bold=True)
         why = f"  {recognition.confidence:.2f}" if recognition.label else f": {recognition.reason}"
-        click.echo(f"{shown(result.photo)}\n  {name}{why}")
+        say(shown(result.photo))
+        say(why, bold=f"  {recognition.label or 'unknown'}")
         if recognition.label:
             others = [
                 f"{label} {confidence:.2f}"
@@ -263,12 +263,12 @@ def _print(results: Sequence[PhotoResult]) -> None:
                 if confidence >= _MIN_PRINTED_CONFIDENCE
             ]
             if others:
-                click.echo(f"  else {', '.join(others)}")
+                say(f"  else {', '.join(others)}")
         for hit in recognition.hits[:_MAX_PRINTED_HITS]:
             inliers = hit.evidence.inliers if hit.evidence else None
             agreeing = f", {count(inliers, 'inlier')}" if inliers is not None else ""
             label = f"  [{hit.label}]" if hit.label and not recognition.label else ""
-            click.echo(f"  {hit.score:6.3f}{agreeing}  {shown(hit.path)}{label}")
+            say(f"  {hit.score:6.3f}{agreeing}  {shown(hit.path)}{label}")
 
 
 def _print_kept(
@@ -297,11 +297,11 @@ def _print_kept(
             [{**_as_json(result), "kept": kept} for result, kept in zip(results, keep, strict=True)]
         )
     elif list_file is None:
-        click.echo(lines, nl=False)
+        print_bytes(lines)
     if list_file is None and as_json:
         return True
     for photo in unlisted:
-        click.echo(f"veduta: kept, but not listed, for a line break in it: {photo!a}", err=True)
+        say(f"veduta: kept, but not listed, for a line break in it: {photo!a}", err=True)
     where = f", listed in {readable(list_file)}" if list_file is not None else ""
-    click.echo(f"kept {len(kept):,} of {count(len(results), 'photo')}{where}", err=True)
+    say(f"kept {len(kept):,} of {count(len(results), 'photo')}{where}", err=True)
     return not unlisted

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from veduta.cli.options import index_option, json_option
-from veduta.cli.printing import print_json
+from veduta.cli.printing import print_json, say
 from veduta.text import count
 
 
@@ -28,13 +28,13 @@ def command(index_path: Path, as_json: bool) -> None:
         print_json(asdict(report))
         return
     if report.went_back:
-        click.echo(f"Went back to version {report.version}, the last that opens.")
+        say(f"Went back to version {report.version}, the last that opens.")
     if report.lost_fragments:
-        click.echo(f"Dropped {count(report.lost_fragments, 'data file')} that did not read back.")
+        say(f"Dropped {count(report.lost_fragments, 'data file')} that did not read back.")
     if report.removed_rows:
-        click.echo(f"Removed {count(report.removed_rows, 'row')} that did not match the checksum.")
+        say(f"Removed {count(report.removed_rows, 'row')} that did not match the checksum.")
     if report.went_back or report.lost_fragments or report.removed_rows:
-        click.echo("Run veduta index to read the photos of removed rows again.")
+        say("Run veduta index to read the photos of removed rows again.")
     else:
-        click.echo("Nothing was damaged.")
-    click.echo(f"{count(report.photos, 'photo')} in the index.")
+        say("Nothing was damaged.")
+    say(f"{count(report.photos, 'photo')} in the index.")

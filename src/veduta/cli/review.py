@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -96,20 +96,20 @@ def run_review(
 
 def print_outcome(outcome: ReviewOutcome) -> None:
     """Print the outcome of a review."""
-    click.echo(
+    say(
         f"{count(outcome.photos, 'photo')}: {outcome.kept:,} kept, {outcome.dropped:,} dropped, "
         f"{outcome.relabelled:,} relabelled, {outcome.undecided:,} undecided"
     )
-    click.echo(f"wrote {shown(outcome.decisions)}")
-    click.echo(f"wrote {shown(outcome.labels)}")
+    say(f"wrote {shown(outcome.decisions)}")
+    say(f"wrote {shown(outcome.labels)}")
     for problem in outcome.problems:
-        click.echo(f"note: {problem}", err=True)
+        say(f"note: {problem}", err=True)
 
 
 def _announce(browse: bool) -> Callable[[ReviewAccess, ReviewFiles], None]:
     def announce(access: ReviewAccess, files: ReviewFiles) -> None:
-        click.echo(f"Review at {access.url}", err=True)
-        click.echo(f"Progress is in {shown(files.journal)}. Ctrl-C ends it.", err=True)
+        say(f"Review at {access.url}", err=True)
+        say(f"Progress is in {shown(files.journal)}. Ctrl-C ends it.", err=True)
         if browse and _has_screen():
             import webbrowser
 

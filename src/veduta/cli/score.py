@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_json
+from veduta.cli.printing import print_json, say
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def command(submission: Path, solution: Path, usage: str, as_json: bool) -> None
         print_json(summary)
         return
     for line in lines:
-        click.echo(line)
+        say(line)
     if summary["ignored"]:
-        click.echo(f"  {summary['ignored']:,} more in the solution are not scored")
+        say(f"  {summary['ignored']:,} more in the solution are not scored")
 
 
 def _retrieval(score: LandmarkRetrieval, cut: int) -> list[str]:

@@ -14,7 +14,7 @@ import click
 
 from veduta.cli.options import CropType, html_option, index_option, json_option, rerank_options
 from veduta.cli.photo_arguments import named_photos
-from veduta.cli.printing import bounds, file_url, print_json, print_notice, shown
+from veduta.cli.printing import bounds, file_url, print_json, print_notice, say, shown
 from veduta.errors import PhotoError
 from veduta.search.options import DISTANCES, SearchOptions
 from veduta.text import count
@@ -132,13 +132,13 @@ def command(
         except PhotoError as error:
             if together:
                 raise
-            click.echo(f"veduta: {error}", err=True)
+            say(f"veduta: {error}", err=True)
             all_read = False
             continue
         answers.append(Answer(group, hits))
     print_notice(index)
     if any(hit.score_kind == "evidence" for answer in answers for hit in answer.hits):
-        click.echo(
+        say(
             "veduta: the scores order the hits and are no probabilities, because no calibration "
             "was fitted for the keypoints of this index.",
             err=True,
@@ -162,17 +162,19 @@ def command(
 def _print(answers: Sequence[Answer], *, regions: bool) -> None:
     for number, answer in enumerate(answers):
         if len(answers) > 1:
-            click.echo(("\n" if number else "") + click.style(shown(answer.query), bold=True))
+            if number:
+                say()
+            say(bold=shown(answer.query))
         if not answer.hits:
-            click.echo("No photo fits.")
+            say("No photo fits.")
         inlier_texts = [_inliers(hit) for hit in answer.hits]
         width = max(map(len, inlier_texts), default=0)
         for rank, (hit, inliers) in enumerate(zip(answer.hits, inlier_texts, strict=True), 1):
             label = f"  [{hit.label}]" if hit.label else ""
             column = f"{inliers:>{width}}  " if width else ""
-            click.echo(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
+            say(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
             if regions and hit.evidence and hit.evidence.region:
-                click.echo(f"{'':13}{bounds(hit.evidence.region)}")
+                say(f"{'':13}{bounds(hit.evidence.region)}")
 
 
 def _inliers(hit: Hit) -> str:
@@ -197,7 +199,7 @@ def _write_page(
         subtitle=f"in {shown(index.path)}",
     )
     write_results_page(html, page)
-    click.echo(f"wrote {shown(html)}", err=True)
+    say(f"wrote {shown(html)}", err=True)
     if open_page:
         click.launch(file_url(html))
 

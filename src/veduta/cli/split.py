@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from veduta.cli.options import json_option, labels_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
 
@@ -227,12 +227,12 @@ def _check(dataset: Dataset, related: _Related, options: _Options) -> int:
     else:
         sizes = Counter(dataset.splits).items()
         parts = ", ".join(f"{name or 'none'} {photos:,}" for name, photos in sizes)
-        click.echo(f"{shown(dataset.root)}: {count(len(dataset.paths), 'photo')}\n  {parts}")
+        say(f"{shown(dataset.root)}: {count(len(dataset.paths), 'photo')}", f"  {parts}")
         for line in lines or ["no leaks"]:
-            click.echo(f"  {line}")
+            say(f"  {line}")
         _print_list([_leak_line(dataset, leak) for leak in leaks])
         if options.html:
-            click.echo(f"wrote {shown(options.html)}")
+            say(f"wrote {shown(options.html)}")
         _print_problems(related.problems)
     return 1 if leaks else 0
 
@@ -306,27 +306,27 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
         return
     labelled = sum(label is not None for label in dataset.labels)
     classes = len({label for label in dataset.labels if label is not None})
-    click.echo(
+    say(
         f"{shown(dataset.root)}: {count(len(part_of), 'photo')}, {labelled:,} of them in "
         f"{count(classes, 'class', 'classes')}"
     )
     for name in parts:
         percent = 100 * part_sizes[name] / len(part_of)
-        click.echo(f"  {name:12} {part_sizes[name]:7,}  {percent:5.1f} %")
+        say(f"  {name:12} {part_sizes[name]:7,}  {percent:5.1f} %")
     kinds = Counter(pair.kind for pair in related.pairs)
     copies = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common())
-    click.echo(
+    say(
         f"  {count(sum(group_sizes), 'photo')} in {count(len(group_sizes), 'group')} that stay "
         "together" + (f" ({copies})" if copies else "")
     )
     if short:
-        click.echo(f"\n  too few photos for every part: {len(short):,}")
+        say("", f"  too few photos for every part: {len(short):,}")
     _print_list([_short_line(one) for one in short])
     for written in (options.out, options.folders):
         if written:
-            click.echo(f"wrote {shown(written)}")
+            say(f"wrote {shown(written)}")
     if not (options.out or options.folders):
-        click.echo("nothing written: name a file with --out, or a folder with --folders")
+        say("nothing written: name a file with --out, or a folder with --folders")
     _print_problems(related.problems)
 
 
@@ -357,14 +357,14 @@ def _leak_line(dataset: Dataset, leak: Leak) -> str:
 
 def _print_list(lines: Sequence[str]) -> None:
     for line in _wrapped(lines):
-        click.echo(line)
+        say(line)
 
 
 def _wrapped(lines: Sequence[str]) -> Iterator[str]:
     from veduta.text import printable
 
     for line in lines[:_MAX_LISTED]:
-        yield fill(
+        yield from wrap(
             printable(line),
             80,
             initial_indent="    ",
@@ -379,6 +379,6 @@ def _print_problems(problems: Sequence[str]) -> None:
     from veduta.errors import readable
 
     for problem in problems[:_MAX_LISTED]:
-        click.echo(f"veduta: {readable(problem)}", err=True)
+        say(f"veduta: {readable(problem)}", err=True)
     if len(problems) > _MAX_LISTED:
-        click.echo(f"veduta: and {len(problems) - _MAX_LISTED:,} more; --json lists all", err=True)
+        say(f"veduta: and {len(problems) - _MAX_LISTED:,} more; --json lists all", err=True)

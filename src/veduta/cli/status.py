@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from veduta.cli.options import index_option, json_option
-from veduta.cli.printing import print_json, shown
+from veduta.cli.printing import print_json, say, shown
 from veduta.text import count
 
 
@@ -28,24 +28,22 @@ def command(index_path: Path, as_json: bool) -> None:
 
 def _print(state: dict[str, Any], index_path: Path) -> None:
     encoder = state["encoder"]
-    click.echo(
-        f"{shown(index_path)}: {count(state['photos'], 'photo')}, version {state['version']}"
-    )
+    say(f"{shown(index_path)}: {count(state['photos'], 'photo')}, version {state['version']}")
     if state["notice"]:
-        click.echo(f"  {state['notice']}")
-    click.echo(f"  encoder     {encoder['name']} ({encoder['identity']})")
+        say(f"  {state['notice']}")
+    say(f"  encoder     {encoder['name']} ({encoder['identity']})")
     projected = f", searched with {state['dimension']}" if state["projection"] else ""
-    click.echo(f"  dimensions  {encoder['dimension']}{projected}")
+    say(f"  dimensions  {encoder['dimension']}{projected}")
     keypoints = state["keypoints"]
     stored = f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
-    click.echo(f"  keypoints   {stored}")
-    click.echo(f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')})")
-    click.echo(f"  on disk     {state['bytes'] / 1e6:,.1f} MB")
-    click.echo(f"  writing     {'another process, now' if state['locked'] else 'nobody'}")
+    say(f"  keypoints   {stored}")
+    say(f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')})")
+    say(f"  on disk     {state['bytes'] / 1e6:,.1f} MB")
+    say(f"  writing     {'another process, now' if state['locked'] else 'nobody'}")
     for folder in state["folders"]:
         gone = "" if Path(folder).is_dir() else "  (missing)"
-        click.echo(f"  folder      {shown(folder)}{gone}")
+        say(f"  folder      {shown(folder)}{gone}")
     if state["unreadable"]:
-        click.echo(f"  {count(len(state['unreadable']), 'file')} could not be read:")
+        say(f"  {count(len(state['unreadable']), 'file')} could not be read:")
         for problem in state["unreadable"]:
-            click.echo(f"    {shown(problem['path'])}: {problem['reason']}")
+            say(f"    {shown(problem['path'])}: {problem['reason']}")

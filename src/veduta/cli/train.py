@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import json_option, training_options
-from veduta.cli.printing import command_line, print_json, shown
+from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
 
@@ -89,7 +89,7 @@ def command(
         print_json({"run": shown(run), **card.as_json()})
     else:
         for line in _result_lines(card, run):
-            click.echo(line)
+            say(line)
     return 0
 
 
@@ -101,7 +101,7 @@ def _print_summary(recipe: Recipe, *, as_json: bool) -> int:
     if as_json:
         print_json(layers.as_json())
     else:
-        click.echo(summary_text(layers))
+        say(*summary_text(layers).split("\n"))
     return 0
 
 
@@ -115,7 +115,7 @@ def _print_epoch(epoch: Epoch) -> None:
         if value is not None:
             figures.append(f"{name} {value:.4f}")
     figures.append(duration(epoch.seconds))
-    click.echo(", ".join(figures), err=True)
+    say(", ".join(figures), err=True)
 
 
 def _result_lines(card: Card, run: Path) -> Iterator[str]:
@@ -135,6 +135,7 @@ def _result_lines(card: Card, run: Path) -> Iterator[str]:
             f"search for the test photos among the training photos: top-1 {retrieval.top1:.4f}, "
             f"mAP {retrieval.map:.4f}"
         )
-    yield f"\nAll figures are in {shown(run / 'card.md')}. Next:"
+    yield ""
+    yield f"All figures are in {shown(run / 'card.md')}. Next:"
     yield f"  veduta index DIR --encoder {shown(run)}"
     yield f"  veduta recognize PHOTO --model {shown(run)}"

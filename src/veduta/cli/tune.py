@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import click
 
 from veduta.cli.options import json_option, training_options
-from veduta.cli.printing import command_line, print_json, shown
+from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
 
@@ -113,7 +113,7 @@ def command(
                 command=command_line(),
             )
     except KeyboardInterrupt:
-        click.echo(f"{shown(folder)} is kept; the same command continues it.", err=True)
+        say(f"{shown(folder)} is kept; the same command continues it.", err=True)
         raise
     report = folder / REPORT_FILE
     try:
@@ -124,8 +124,8 @@ def command(
         print_json({**study.as_json(), "report": str(report)})
     else:
         for line in _result_lines(study, limit):
-            click.echo(line)
-        click.echo(f"report   {shown(report)}")
+            say(line)
+        say(f"report   {shown(report)}")
     _check_outcome(study)
     return 0
 
@@ -157,9 +157,9 @@ def _trial_printer(limit: int, hours: float | None) -> Callable[[Trial, Study], 
             f"trial {trial.number} of {limit}: {_outcome(trial, study.monitor)}, "
             f"{duration(trial.seconds)}{so_far}, {duration(remaining)} left"
         )
-        click.echo(line, err=True)
+        say(line, err=True)
         if trial.state == "failed":
-            click.echo(_filled(f"  {trial.reason}", "  "), err=True)
+            say(*_wrapped(f"  {trial.reason}", "  "), err=True)
 
     return print_trial
 
@@ -179,7 +179,8 @@ def _result_lines(study: Study, limit: int) -> Iterator[str]:
     yield f"{study.recipe}: {count(len(study.trials), 'trial')} ({counts}), {duration(seconds)}"
     ranked = study.ranked()
     if ranked:
-        yield f"\nrank  trial  {study.monitor:>12}  state     epochs  time"
+        yield ""
+        yield f"rank  trial  {study.monitor:>12}  state     epochs  time"
     for rank, trial in enumerate(ranked[:MAX_TRIALS_LISTED], 1):
         yield (
             f"{rank:4}  {trial.number:5}  {trial.figure:12.4f}  {trial.state:8}  {trial.epochs:6}  "
@@ -190,9 +191,10 @@ def _result_lines(study: Study, limit: int) -> Iterator[str]:
         yield f"… and {len(ranked) - MAX_TRIALS_LISTED:,} more: the report and --json list all"
     reasons = Counter(trial.reason for trial in study.trials if trial.state == "failed")
     if reasons:
-        yield "\nfailed"
+        yield ""
+        yield "failed"
     for reason, number in reasons.most_common(MAX_REASONS_LISTED):
-        yield _filled(f"{number:4}  {reason}", " " * 6)
+        yield from _wrapped(f"{number:4}  {reason}", " " * 6)
     yield ""
     if len(study.trials) < limit or states["running"]:
         yield "The same command continues the study."
@@ -216,8 +218,8 @@ def _value_lines(trial: Trial) -> Iterator[str]:
     yield line
 
 
-def _filled(text: str, indent: str) -> str:
-    return fill(printable(text), 80, subsequent_indent=indent, break_on_hyphens=False)
+def _wrapped(text: str, indent: str) -> list[str]:
+    return wrap(printable(text), 80, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _check_outcome(study: Study) -> None:

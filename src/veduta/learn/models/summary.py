@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from veduta.text import printable
+
 if TYPE_CHECKING:
     from veduta.learn.models.layers import Layer
     from veduta.learn.models.networks import Net
@@ -136,7 +138,7 @@ def summarise(net: Net, recipe: Recipe) -> Summary:
 def summary_text(summary: Summary) -> str:
     """Return the summary as lines of at most 80 characters."""
     lines = [
-        f"{summary.name}: input {' x '.join(map(str, summary.input))}",
+        f"{printable(summary.name)}: input {' x '.join(map(str, summary.input))}",
         "_" * LINE_CHARACTERS,
         _line("Layer (type)", "Output Shape", "Param #"),
         "=" * LINE_CHARACTERS,

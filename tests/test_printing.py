@@ -1,0 +1,82 @@
+"""What the commands print disturbs no terminal, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import veduta
+from veduta.cli.main import run
+from veduta.cli.printing import print_bytes, print_json, say
+from veduta.text import printable
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\nFAKE LINE\r\x85\u2028\x7f"
+
+
+def raw_marks(text: str) -> list[str]:
+    """Return the characters of a text that would disturb a terminal; line breaks are allowed."""
+    return re.findall("(?!\n)[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]", text)
+
+
+def test_each_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"a {HOSTILE}", "b")
+    say()
+    say(HOSTILE, err=True)
+    printed = capsys.readouterr()
+    assert printed.out.split("\n") == [f"a {printable(HOSTILE)}", "b", "", ""]
+    assert printed.err == (
+        "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m\\u202eevil\\u2066\\u200f\\x0aFAKE LINE"
+        "\\x0d\\x85\\u2028\\x7f\n"
+    )
+
+
+def test_bold_text_is_safe_too(capsys: pytest.CaptureFixture[str]) -> None:
+    say("!", bold=HOSTILE)
+    assert capsys.readouterr().out == f"{printable(HOSTILE)}!\n"
+
+
+def test_json_says_the_same_with_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {HOSTILE: [HOSTILE, "Zürich 🏰", os_name := "\udcff"]}
+    print_json(value)
+    text = capsys.readouterr().out
+    assert json.loads(text) == value and os_name
+    assert not raw_marks(text)
+
+
+def test_bytes_for_programs_are_exact_and_safe_on_a_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"a\x1b[31m.jpg\nb.jpg\n"
+    print_bytes(data)
+    assert capfd.readouterr().out == data.decode()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_bytes(data)
+    assert capfd.readouterr().out == "a\\x1b[31m.jpg\nb.jpg\n"
+
+
+def test_a_wrong_call_names_a_hostile_file_safely(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["clean", str(tmp_path / HOSTILE.replace("/", "")), "--quarantine", "x"]) == 2
+    assert run([HOSTILE]) == 2
+    assert run(["split", HOSTILE]) == 2
+    assert run(["describe", HOSTILE]) == 3
+    printed = capsys.readouterr()
+    assert not raw_marks(printed.out + printed.err)
+    assert not re.search("^FAKE", printed.out + printed.err, re.MULTILINE)
+
+
+def test_nothing_else_of_the_package_prints() -> None:
+    """Everything is printed by `veduta.cli.printing`, so nothing from outside stays raw."""
+    package = Path(veduta.__file__).parent
+    printing = re.compile(r"\b(?:click\.s?echo|(?<![.\w])print|sys\.std(?:out|err)\.write)\(")
+    found = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        for line in file.read_text("utf-8").splitlines()
+        if printing.search(line) and not line.startswith("    print(hit")
+    }
+    assert found == {"cli/printing.py"}
