@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -42,6 +41,7 @@ from veduta.encoders.embedded import embedded_models
 from veduta.encoders.loading import open_encoder
 from veduta.encoders.settings import Settings, Source
 from veduta.evaluation.metrics import average_precision
+from veduta.onnx_session import open_session
 
 MODELS = ROOT / "src" / "veduta" / "encoders" / "models"
 STRIDE = 32
@@ -110,13 +110,9 @@ def resize(image: Image.Image, long_side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC))[None]
 
 
-def session(network: str, threads: int) -> onnxruntime.InferenceSession:
+def session(network: str, threads: int) -> Any:
     """Open an embedded model."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    path = MODELS / f"{NETWORKS[network]}.onnx"
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return open_session(MODELS / f"{NETWORKS[network]}.onnx", threads=threads)
 
 
 def gem(features: Array, p: float, weights: Array | None = None) -> Array:

@@ -12,7 +12,7 @@ for hit in index.search("query.jpg", k=5):
 
 from typing import TYPE_CHECKING, Any
 
-from veduta import errors
+from veduta import errors, no_telemetry
 from veduta._version import __version__
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ __all__ = [
     "match",
     "open",
 ]
+
+
+no_telemetry.switch_off_telemetry()
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ The two libraries are imported when a model is opened, not before.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from veduta.errors import EncoderError, readable
+from veduta.onnx_session import errors_of_onnxruntime, open_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,19 +90,9 @@ def open_onnxruntime(path: Path, threads: int) -> Model:
     Raises:
         EncoderError: the file is no ONNX model, or has operators that ONNX Runtime does not know.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A spinning pool would occupy the cores that decode the next photos.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"]
-        )
-    except _onnxruntime_errors() as error:
+        session = open_session(path, threads=threads)
+    except errors_of_onnxruntime() as error:
         raise _cannot_open(path, "ONNX Runtime", error) from error
     return _OnnxRuntimeModel(path, session)
 
@@ -120,7 +110,7 @@ class _OnnxRuntimeModel:
     def run(self, batch: NDArray[Any], output: str) -> NDArray[np.float32]:
         try:
             (result,) = self._session.run([output], {self.inputs[0].name: batch})
-        except _onnxruntime_errors() as error:
+        except errors_of_onnxruntime() as error:
             raise _cannot_run(self._path, batch, error) from error
         return np.asarray(result, dtype=np.float32)
 
@@ -130,22 +120,6 @@ def _port(node: Any) -> Port:
     return Port(
         node.name, kind, tuple(size if isinstance(size, int) else None for size in node.shape)
     )
-
-
-def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    names = (
-        "EPFail",
-        "Fail",
-        "InvalidArgument",
-        "InvalidGraph",
-        "InvalidProtobuf",
-        "NoSuchFile",
-        "NotImplemented",
-        "RuntimeException",
-    )
-    return (*(getattr(state, name) for name in names), RuntimeError, ValueError)
 
 
 def open_openvino(path: Path, threads: int) -> Model:
@@ -162,9 +136,6 @@ def open_openvino(path: Path, threads: int) -> Model:
     Raises:
         EncoderError: OpenVINO does not open the file.
     """
-    # OpenVINO reports its import to its makers over the network, in a forked process. Veduta sends
-    # nothing anywhere. OpenVINO works without that module.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     # One call uses one stream. If all streams are in use, a caller waits for a free one.

@@ -18,6 +18,7 @@ from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
 from veduta.keypoints.matching import Matching, MutualMatching
 from veduta.keypoints.working_size import to_full_size
+from veduta.onnx_session import open_session
 from veduta.photos import resize
 from veduta.validation import InvalidValue, read_json
 
@@ -82,8 +83,6 @@ class XFeat:
         Raises:
             EncoderUnavailable: the package came without the model, or the model is damaged.
         """
-        import onnxruntime
-
         path = _FOLDER / "xfeat.onnx"
         try:
             sha256 = read_json(_FOLDER / "manifest.json", _Manifest).models["xfeat"].sha256
@@ -97,13 +96,7 @@ class XFeat:
             raise EncoderUnavailable(
                 f"{readable(path)}: the file is not the one that belongs here; install veduta again"
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # A spinning pool would slow down the threads that decode the next photos.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = open_session(model, threads=threads)
         settings = {
             "version": 1,
             "count": count,

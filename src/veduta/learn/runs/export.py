@@ -23,6 +23,7 @@ from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, readable
 from veduta.files import atomic_file, atomic_files, write_text
 from veduta.learn.training.scoring import to_logits
+from veduta.onnx_session import open_session
 from veduta.recognize.model import LOGITS
 
 if TYPE_CHECKING:
@@ -286,11 +287,5 @@ def _relative_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -
 
 
 def _onnx_outputs(file: Path, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        os.fspath(file), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(file, threads=1)
     return list(session.run(None, {session.get_inputs()[0].name: batch}))
