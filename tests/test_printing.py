@@ -18,7 +18,9 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\nFAKE LINE\r\x85
 
 def raw_marks(text: str) -> list[str]:
     """Return the characters of a text that would disturb a terminal; line breaks are allowed."""
-    return re.findall("(?!\n)[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]", text)
+    return re.findall(
+        "(?!\n)[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]", text
+    )
 
 
 def test_each_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

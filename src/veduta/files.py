@@ -67,7 +67,7 @@ def atomic_file(file: str | os.PathLike[str], *, durable: bool = False) -> Itera
 
 
 @contextmanager
-def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Yield an empty draft folder that replaces `folder` at the end of the block.
 
     If the block raises, the draft is removed and `folder` stays as it was.
@@ -75,6 +75,8 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Args:
         folder: the folder to write. The folder above it is made if it is missing. If `folder`
             exists, it is moved aside and removed after the draft has taken its name.
+        durable: wait until all files and names are on the disk before the draft takes its name,
+            so that a power failure leaves the whole folder or none.
 
     Raises:
         OSError: the folder cannot be written.
@@ -85,6 +87,9 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     draft.mkdir()
     try:
         yield draft
+        if durable:
+            for path in (*draft.rglob("*"), draft):
+                sync(path)
         if target.exists():
             target.rename(old)
         try:
@@ -93,6 +98,8 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             if old.exists() and not target.exists():
                 old.rename(target)
             raise
+        if durable:
+            sync(target.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -14,7 +14,7 @@ import numpy as np
 from veduta import photos
 from veduta.errors import IndexDamaged, NotAnIndex, PhotoError, PhotoUnreadable, readable
 from veduta.index import keypoint_files
-from veduta.index.columns import descriptor_checksum
+from veduta.index.columns import descriptor_is_sound
 from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
@@ -118,9 +118,11 @@ def _check_row(row: dict[str, Any], reader: KeypointReader) -> Iterator[CheckFin
 
 
 def _descriptor_is_sound(row: dict[str, Any]) -> bool:
+    if row["descriptor"] is None:
+        return False
     stored = np.array(row["descriptor"], dtype=np.float16)
     length = float(np.linalg.norm(stored.astype(np.float32)))
-    return descriptor_checksum(stored) == row["checksum"] and abs(length - 1) < _MAX_LENGTH_ERROR
+    return descriptor_is_sound(stored, row["checksum"]) and abs(length - 1) < _MAX_LENGTH_ERROR
 
 
 def _keypoints_are_sound(row: dict[str, Any], reader: KeypointReader) -> bool:

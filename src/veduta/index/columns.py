@@ -66,6 +66,16 @@ def descriptor_checksum(descriptor: NDArray[np.float16]) -> int:
     return zlib.crc32(descriptor.astype("<f2").tobytes())
 
 
+def descriptor_is_sound(descriptor: NDArray[np.float16], checksum: int | None) -> bool:
+    """Return whether a stored descriptor matches its checksum and has finite numbers.
+
+    Args:
+        descriptor: (D,) float16.
+        checksum: from `descriptor_checksum`.
+    """
+    return descriptor_checksum(descriptor) == checksum and bool(np.isfinite(descriptor).all())
+
+
 def _descriptor_type(dimension: int) -> pa.DataType:
     import pyarrow as pa
 

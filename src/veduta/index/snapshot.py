@@ -9,8 +9,8 @@ snapshot is a folder of plain files that map into memory at once:
 - `codes.i8`, `scales.f32`, `errors.f32`: the same rows quantised to int8: row ≈ scale · quantised.
   `errors` is the length of the difference. It makes the int8 scan of `veduta.search.exact` exact.
 
-A snapshot is derived data and can be deleted at any time. It is built again when the version of the
-table changes.
+Its folder is sealed by `veduta.index.checksums`. A snapshot is derived data and can be deleted at
+any time. It is built again when the version of the table changes, or when it is damaged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 from veduta.encoders.projection import Projection
 from veduta.errors import IndexDamaged, readable
 from veduta.files import atomic_folder, is_draft
-from veduta.index.columns import snapshot_columns
+from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
+from veduta.index.columns import descriptor_is_sound, snapshot_columns
 from veduta.index.manifest import Manifest
 from veduta.index.table import Table, Version, newest_version, open_table, storage_error
 from veduta.photos import content_hash
@@ -123,7 +124,10 @@ class _Facts(msgspec.Struct):
 
 
 def open_snapshot(index: Path) -> Snapshot:
-    """Return a snapshot of the newest version of an index. It is built if there is none yet.
+    """Return a snapshot of the newest version of an index.
+
+    It is built if there is none yet, or if the one that is there is damaged. Then its notice says
+    so.
 
     Args:
         index: the folder of the index.
@@ -134,11 +138,39 @@ def open_snapshot(index: Path) -> Snapshot:
     """
     manifest = Manifest.read(index)
     version = newest_version(index)
+    damaged = False
     if version is not None:
-        snapshot = _open(index / SNAPSHOT_FOLDER / _name(version, manifest))
+        folder = index / SNAPSHOT_FOLDER / _name(version, manifest)
+        try:
+            snapshot = _open(folder)
+        except OSError as error:
+            raise storage_error(error, index, "read") from error
         if snapshot is not None:
             return snapshot
-    return build_snapshot(index, manifest, open_table(index))
+        # A writer may have removed it meanwhile, and 0.1.0 did not seal its snapshots.
+        damaged = (folder / CHECKSUMS_FILE).exists()
+    snapshot = build_snapshot(index, manifest, open_table(index))
+    if damaged:
+        notice = f"{readable(index)}: its snapshot was damaged. It was built again from the table."
+        snapshot = replace(snapshot, notice=" ".join(filter(None, (snapshot.notice, notice))))
+    return snapshot
+
+
+def snapshot_is_damaged(index: Path, manifest: Manifest) -> bool:
+    """Hash the snapshot of the newest version of an index anew.
+
+    Args:
+        index: the folder of the index.
+        manifest: of the index.
+
+    Returns:
+        False also if there is none.
+
+    Raises:
+        OSError: it is there and cannot be read.
+    """
+    folder = index / SNAPSHOT_FOLDER / snapshot_name(index, manifest)
+    return (folder / CHECKSUMS_FILE).exists() and _open(folder, anew=True) is None
 
 
 def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
@@ -159,10 +191,13 @@ def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
             _write(draft, index, manifest, table)
             # It is mapped before it gets its name, because another process may replace it then.
             snapshot = _open(draft)
+            if snapshot is None or not _is_valid(snapshot.rows):
+                raise IndexDamaged(
+                    f"{readable(folder / name)} does not read back as it was written. Is the disk "
+                    "or the memory failing? Run the same command again."
+                )
     except OSError as error:
         raise storage_error(error, index, "write") from error
-    if snapshot is None:
-        raise IndexDamaged(f"{readable(folder / name)} does not read back; is the disk failing?")
     for other in folder.iterdir():
         # Readers that map an older snapshot keep its pages until they close it.
         if other.name != name and not is_draft(other):
@@ -179,7 +214,7 @@ def _draft_folder(index: Path, name: str) -> Iterator[tuple[Path, Path]]:
     folder = index / SNAPSHOT_FOLDER
     with ExitStack() as stack:
         try:
-            draft = stack.enter_context(atomic_folder(folder / name))
+            draft = stack.enter_context(atomic_folder(folder / name, durable=True))
         except OSError:
             folder = Path(tempfile.mkdtemp(prefix="veduta-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -201,11 +236,17 @@ def _name(version: Version | None, manifest: Manifest) -> str:
     return content_hash(repr((version, manifest.projection)).encode()).hex()[:16]
 
 
-def _open(folder: Path) -> Snapshot | None:
-    """Map the snapshot in `folder`; None if it is missing or not whole."""
+def _open(folder: Path, *, anew: bool = False) -> Snapshot | None:
+    """Map the snapshot in `folder`; None if it is missing or damaged.
+
+    `anew` hashes all files, whatever their stamps are.
+    """
     import pyarrow as pa
 
     try:
+        checksums = Checksums.read(folder)
+        if checksums is None or checksums.damaged(anew=anew):
+            return None
         facts = read_json(folder / "snapshot.json", _Facts)
         n, d = facts.photos, facts.dimension
 
@@ -231,8 +272,18 @@ def _open(folder: Path) -> Snapshot | None:
             if hasattr(os, "pread")
             else None,
         )
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None  # The caller builds this derived data again.
+
+
+def _is_valid(rows: pa.Table) -> bool:
+    import pyarrow as pa
+
+    try:
+        rows.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
@@ -250,7 +301,8 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
         ]
         rows_file = stack.enter_context(pa.OSFile(str(draft / "rows.arrow"), "wb"))
         rows_writer = stack.enter_context(pa.ipc.new_file(rows_file, schema))
-        for batch in table.batches([*columns, "descriptor"], "problem IS NULL"):
+        for batch in table.batches([*columns, "descriptor", "checksum"], "problem IS NULL"):
+            _require_sound_descriptors(batch, index)
             rows_writer.write_batch(batch.select(columns))
             descriptors = descriptor_array(batch.column("descriptor"))
             if projection is not None:
@@ -264,6 +316,25 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
             rows_writer.write_batch(batch)
     facts = _Facts(table.version, table.notice, photos, dimension)
     (draft / "snapshot.json").write_text(json.dumps(msgspec.to_builtins(facts)), "utf-8")
+    seal(draft)
+
+
+def _require_sound_descriptors(batch: pa.RecordBatch, index: Path) -> None:
+    """Raise `IndexDamaged` for a row whose descriptor is not what was stored, or not finite."""
+    column = batch.column("descriptor")
+    whole = not column.null_count
+    if whole:
+        descriptors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        checksums = batch.column("checksum").to_pylist()
+        sound = list(map(descriptor_is_sound, descriptors, checksums))
+    else:
+        sound = column.is_valid().to_pylist()
+    if not all(sound):
+        path = batch.column("path")[sound.index(False)].as_py()
+        raise IndexDamaged(
+            f"{readable(index)} is damaged: the descriptor of {readable(path)} does not match its "
+            f"checksum. Mend it with: veduta repair --index {readable(index)}"
+        )
 
 
 def descriptor_array(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
