@@ -56,7 +56,8 @@ def test_command_finds_moves_and_puts_back(
     ("arguments", "code"),
     [
         (["clean"], 2),
-        (["clean", "DATA", "--undo", "x"], 2),
+        (["clean", "DATA", "--undo", "x"], 3),
+        (["clean", "--undo", "x", "--apply"], 2),
         (["clean", "DATA", "--quarantine", "x"], 2),
         (["clean", "DATA", "--only", "fuzzy"], 2),
         (["clean", "DATA", "--only", "tiny", "--out", "x.txt"], 2),

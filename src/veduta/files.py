@@ -10,10 +10,11 @@ import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 __all__ = [
     "AppendOnlyFile",
@@ -22,6 +23,7 @@ __all__ = [
     "atomic_folder",
     "is_disk_full",
     "is_draft",
+    "open_regular",
     "replace_file",
     "sync",
     "write_by_draft",
@@ -221,6 +223,24 @@ def replace_file(
         os.replace(draft, file)
     if durable:
         sync(os.path.dirname(file) or ".")
+
+
+def open_regular(file: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading. A pipe or a device, which may never end, is refused.
+
+    Args:
+        file: the file.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file.
+    """
+    # To open a pipe must not wait for its writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(file, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(file))
+    return os.fdopen(descriptor, "rb")
 
 
 def is_disk_full(error: OSError) -> bool:

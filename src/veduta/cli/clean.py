@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import html_option, json_option, labels_option
-from veduta.cli.printing import print_json, say, shown
+from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import progress, stages
 from veduta.text import count, duration
 
@@ -64,7 +64,6 @@ class _Options:
     def any_but_undo(self) -> bool:
         """Return whether options were given that do not go with --undo."""
         names = (
-            "dataset",
             "labels",
             "only",
             "examples",
@@ -130,7 +129,8 @@ class _Options:
     "undo_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Put back what --apply moved: the undo.jsonl that it wrote.",
+    help="Put back what --apply moved: the undo.jsonl that it wrote. The photos go to the dataset "
+    "beside its folder, or to DATASET.",
 )
 @click.option(
     "--review",
@@ -156,8 +156,8 @@ def command(**options: Any) -> int:
 def _run(options: _Options) -> int:
     if options.undo_file is not None:
         if options.any_but_undo():
-            raise click.UsageError("--undo FILE stands alone: FILE knows its dataset.")
-        return _undo(options.undo_file, options.as_json)
+            raise click.UsageError("--undo FILE goes with DATASET and --json only.")
+        return _undo(options.undo_file, options.dataset, options.as_json)
     if options.dataset is None:
         raise click.UsageError("Name a DATASET, or --undo FILE.")
     options.refuse_contradictions()
@@ -249,11 +249,11 @@ def _apply(
     return moved, new_labels
 
 
-def _undo(undo_file: Path, as_json: bool) -> int:
+def _undo(undo_file: Path, dataset: Path | None, as_json: bool) -> int:
     from veduta.curate.quarantine import undo
 
     with progress("Moving back", quiet=as_json) as advance:
-        moved = undo(undo_file, on_progress=advance)
+        moved = undo(undo_file, root=dataset, on_progress=advance)
     if as_json:
         print_json(_moved_json(moved))
     else:
@@ -262,9 +262,11 @@ def _undo(undo_file: Path, as_json: bool) -> int:
 
 
 def _print_moved(moved: Moved, verb: str) -> None:
-    say(f"{count(len(moved.moved), 'photo')} {verb}.")
-    if verb == "moved":
-        say(f"To put them back: veduta clean --undo {shown(moved.undo_file)}")
+    where = f" into {shown(moved.root)}" if verb == "put back" and moved.moved else ""
+    say(f"{count(len(moved.moved), 'photo')} {verb}{where}.")
+    if verb == "moved" and moved.moved:
+        dataset = "" if moved.dataset_is_found else f"{quoted(moved.root)} "
+        say(f"To put them back: veduta clean {dataset}--undo {quoted(moved.undo_file)}")
     for path, reason in list(moved.left.items())[:_MAX_LISTED]:
         say(f"stays where it is: {shown(path)}: {reason}", err=True)
     if len(moved.left) > _MAX_LISTED:
@@ -277,6 +279,7 @@ def _moved_json(moved: Moved | None) -> dict[str, Any] | None:
     if moved is None:
         return None
     return {
+        "dataset": str(moved.root),
         "undo_file": str(moved.undo_file),
         "moved": list(moved.moved),
         "left": dict(moved.left),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.printing import file_url, say, shown
+from veduta.cli.printing import file_url, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.errors import QueryError, readable
 from veduta.text import count, duration
@@ -130,7 +129,7 @@ def _index(photos: Path, folder: Path, *, labels: str | None) -> Index:
         say(f"  not read: {shown(path)}: {reason}")
     if len(report.unreadable) > _LISTED:
         rest = len(report.unreadable) - _LISTED
-        say(f"  and {rest:,} more: {_program()} status --index {_quoted(folder)}")
+        say(f"  and {rest:,} more: {_program()} status --index {quoted(folder)}")
     return index
 
 
@@ -167,17 +166,13 @@ def _write(page: ResultsPage, file: Path, query: Path, index: Index) -> None:
     write_results_page(file, page)
     say("", f"The page with the {HITS_SHOWN} best of each query:", f"  {file_url(file)}", "")
     say("Try next:")
-    say(f"  {_program()} search {_quoted(query)} --index {_quoted(index.path)}")
+    say(f"  {_program()} search {quoted(query)} --index {quoted(index.path)}")
     say(f"  {_program()} index ~/Pictures")
 
 
 def _program() -> str:
     """Return how this program was called."""
-    return _quoted(Path(sys.argv[0]))
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(shown(path))
+    return quoted(Path(sys.argv[0]))
 
 
 def _fitted(text: str, width: int) -> str:

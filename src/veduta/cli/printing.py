@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,15 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
         relative = full
     is_near = len(relative) < len(full) and not relative.startswith("../..")
     return readable(relative if is_near else full)
+
+
+def quoted(path: str | bytes | os.PathLike[str]) -> str:
+    """Return a path as a word of a command that a person can copy into a shell.
+
+    Args:
+        path: any path.
+    """
+    return shlex.quote(shown(path))
 
 
 def print_notice(index: Index) -> None:

@@ -13,25 +13,23 @@ from __future__ import annotations
 
 import errno
 import filecmp
-import json
 import os
-import posixpath
+import re
+import shlex
 import shutil
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-
+from veduta.curate.undo_file import UNDO_FILE, check_path, read_undo_file, write_undo_file
 from veduta.errors import DatasetError, readable
-from veduta.files import sync, write_text
-from veduta.validation import convert
+from veduta.files import is_draft, sync
+from veduta.photos.formats import EXTENSIONS
 
 __all__ = ["UNDO_FILE", "Moved", "quarantine", "undo"]
 
-UNDO_FILE = "undo.jsonl"
-_VERSION = 1
 _DRAFT_SUFFIX = ".veduta-half"
 # Errors of file systems and folders that allow no second name for a file.
 _NO_LINK_ERRORS = frozenset(
@@ -46,9 +44,12 @@ _REASONS = {
     errno.EEXIST: "there is another file of that name",
 }
 
-OnProgress = Callable[[int, int], None]
+_PHOTO_EXTENSIONS = frozenset(chain.from_iterable(EXTENSIONS.values()))
+_COMPARED_BYTES = 1 << 20
+# How `quarantine` names a folder beside a dataset.
+_FOLDER_BESIDE = re.compile(r"(?P<dataset>.+)\.quarantine(-\d+)?")
 
-_Line = TypeVar("_Line")
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +57,24 @@ class Moved:
     """What was moved.
 
     Attributes:
-        undo_file: the file that `undo` needs.
+        root: the dataset.
+        undo_file: the file that `undo` needs. It is removed when no photo is left to put back.
         moved: paths relative to the dataset.
         left: path → why the photo did not move.
         interrupted: whether Ctrl-C stopped it. Later photos are in neither of the two.
     """
 
+    root: Path
     undo_file: Path
     moved: tuple[str, ...]
     left: Mapping[str, str]
     interrupted: bool = False
 
-
-class _Header(msgspec.Struct):
-    """The first line of an undo file."""
-
-    version: int = msgspec.field(name="veduta clean")
-    root: str
-    photos: int
-
-
-class _PhotoLine(msgspec.Struct):
-    """Each other line of an undo file."""
-
-    path: str
+    @property
+    def dataset_is_found(self) -> bool:
+        """Whether `undo` finds the dataset itself. If not, name it as its `root`."""
+        beside = _dataset_beside(self.undo_file.parent)
+        return beside == self.root and all(map(_is_plain, self.moved))
 
 
 def quarantine(
@@ -107,15 +102,16 @@ def quarantine(
     """
     root = Path(os.path.realpath(root))
     for path in paths:
-        _check_path(path, root)
+        check_path(path, root)
     target = _new_folder(root, folder)
     undo_file = target / UNDO_FILE
     _write_undo_file(undo_file, root, paths)
     moved: list[str] = []
     left: dict[str, str] = {}
+    interrupted = False
     for done, path in enumerate(paths, start=1):
         try:
-            _check_inside(root, path)
+            _check_inside(root, path, _OUTSIDE)
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             _move(root / path, target / path)
             moved.append(path)
@@ -124,31 +120,43 @@ def quarantine(
         except OSError as error:
             left[path] = _reason(error)
         except KeyboardInterrupt:
-            return Moved(undo_file, tuple(moved), left, interrupted=True)
-    return Moved(undo_file, tuple(moved), left)
+            interrupted = True
+            break
+    if not moved and not interrupted:
+        _remove_folder(target, undo_file, paths)
+    return Moved(root, undo_file, tuple(moved), left, interrupted)
 
 
-def undo(undo_file: Path, *, on_progress: OnProgress | None = None) -> Moved:
+def undo(
+    undo_file: Path, *, root: Path | None = None, on_progress: OnProgress | None = None
+) -> Moved:
     """Put back the photos that `quarantine` moved and that are not back yet.
 
-    When all photos are back, the undo file and the folder are removed, unless the folder has other
-    files.
+    A stranger may have written the undo file. So the photos go to the dataset that the folder lies
+    beside and is named after, or to the one that the caller names, whatever the file says. When all
+    photos are back, the undo file and the folder are removed, unless the folder has other files.
 
     Args:
         undo_file: the file that `quarantine` wrote.
+        root: the dataset. None means the one beside the folder of the undo file. Then hidden files
+            and files that are not named like a photo stay, because they may be settings or code.
         on_progress: called with the number done and the total.
 
     Raises:
-        DatasetError: the file is not an undo file, is damaged, or its dataset does not exist.
+        DatasetError: the file is not an undo file, is damaged, or the dataset does not exist.
     """
-    root, paths = _read_undo_file(undo_file)
+    paths = read_undo_file(undo_file)
     target = Path(os.path.realpath(undo_file.parent))
+    dataset = _dataset_of(target, undo_file) if root is None else _named_dataset(root)
     moved: list[str] = []
     left: dict[str, str] = {}
     for done, path in enumerate(reversed(paths), start=1):
         try:
-            _check_inside(root, path)
-            if _put_back(target / path, root / path):
+            if root is None and not _is_plain(path):
+                raise OSError(errno.EPERM, _NOT_PLAIN)
+            _check_inside(dataset, path, _OUTSIDE)
+            _check_inside(target, path, "it lies behind a linked folder, outside the quarantine")
+            if _put_back(target / path, dataset / path):
                 moved.append(path)
         except OSError as error:
             left[path] = _reason(error)
@@ -156,7 +164,45 @@ def undo(undo_file: Path, *, on_progress: OnProgress | None = None) -> Moved:
             on_progress(done, len(paths))
     if not left:
         _remove_folder(target, undo_file, paths)
-    return Moved(undo_file, tuple(moved), left)
+    return Moved(dataset, undo_file, tuple(moved), left)
+
+
+def _dataset_beside(target: Path) -> Path | None:
+    """Return the dataset that a quarantine folder lies beside and is named after, if it is there.
+
+    A link leads elsewhere, and a hidden folder holds settings instead of photos. So these are none.
+    """
+    match = _FOLDER_BESIDE.fullmatch(target.name)
+    if match is None or _is_hidden(target.name):
+        return None
+    beside = target.with_name(match["dataset"])
+    return beside if beside.is_dir() and not beside.is_symlink() else None
+
+
+def _dataset_of(target: Path, undo_file: Path) -> Path:
+    beside = _dataset_beside(target)
+    if beside is None:
+        raise DatasetError(
+            f"{readable(undo_file)}: its dataset is not there: no folder lies beside "
+            f"{readable(target)} that this is named after, as photos.quarantine is after photos; "
+            f"name the dataset: veduta clean DATASET --undo {shlex.quote(readable(undo_file))}"
+        )
+    return beside
+
+
+def _named_dataset(root: Path) -> Path:
+    if not root.is_dir():
+        raise DatasetError(f"{readable(root)}: not a folder; name the folder of the dataset")
+    return Path(os.path.realpath(root))
+
+
+def _is_plain(path: str) -> bool:
+    """Return whether a file is named like a photo and not hidden, nor in a hidden folder."""
+    return not _is_hidden(path) and path.rpartition(".")[2].lower() in _PHOTO_EXTENSIONS
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def _new_folder(root: Path, folder: Path | None) -> Path:
@@ -182,11 +228,11 @@ def _new_folder(root: Path, folder: Path | None) -> Path:
 
 
 def _make_folder(folder: Path) -> bool:
-    """Make a new folder; return False if it exists."""
+    """Make a new folder, or take an empty one that a killed process left; False if it is in use."""
     try:
         folder.mkdir()
     except FileExistsError:
-        return False
+        return _is_left_empty(folder)
     except OSError as error:
         raise DatasetError(
             f"{readable(folder)}: cannot be made ({_reason(error)}); name another folder with "
@@ -195,67 +241,39 @@ def _make_folder(folder: Path) -> bool:
     return True
 
 
+def _is_left_empty(folder: Path) -> bool:
+    """Return whether a folder has nothing but unfinished undo files, and remove these."""
+    if folder.is_symlink() or not folder.is_dir() or not all(map(is_draft, folder.iterdir())):
+        return False
+    for draft in folder.iterdir():
+        draft.unlink()
+    return True
+
+
 def _write_undo_file(undo_file: Path, root: Path, paths: Sequence[str]) -> None:
-    header = {"veduta clean": _VERSION, "root": os.fspath(root), "photos": len(paths)}
-    lines = [json.dumps(header), *(json.dumps({"path": path}) for path in paths)]
     try:
-        write_text(undo_file, (f"{line}\n" for line in lines), durable=True)
-        sync(undo_file.parent.parent)
-    except OSError as error:
+        write_undo_file(undo_file, root, paths)
+    except BaseException as error:
         undo_file.unlink(missing_ok=True)
         undo_file.parent.rmdir()
+        if not isinstance(error, OSError):
+            raise
         raise DatasetError(
             f"{readable(undo_file)}: cannot be written ({_reason(error)}); nothing has moved"
         ) from error
 
 
-def _read_undo_file(undo_file: Path) -> tuple[Path, list[str]]:
-    invalid = f"{readable(undo_file)}: not an undo file of `veduta clean`"
-    try:
-        data = undo_file.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{readable(undo_file)}: cannot be read ({_reason(error)})") from error
-    if not data.endswith(b"\n"):
-        raise DatasetError(f"{invalid}, or cut off; nothing moves before it is whole")
-    lines = data.splitlines()
-    header = _parse_line(lines[0], 1, _Header, invalid)
-    if header.version != _VERSION:
-        raise DatasetError(f"{invalid} of this version")
-    paths = [
-        _parse_line(line, number, _PhotoLine, invalid).path
-        for number, line in enumerate(lines[1:], start=2)
-    ]
-    for path in paths:
-        _check_path(path, undo_file)
-    if len(paths) != header.photos:
-        raise DatasetError(f"{invalid}: {len(paths)} photos, but it promises {header.photos}")
-    root = Path(header.root)
-    if not root.is_dir():
-        raise DatasetError(
-            f"{readable(undo_file)}: the dataset {readable(root)} is not there; put it back first"
-        )
-    return Path(os.path.realpath(root)), paths
+_NOT_PLAIN = (
+    "it is hidden or not named like a photo; it goes only into a dataset that you name: "
+    "veduta clean DATASET --undo FILE"
+)
+_OUTSIDE = "it lies behind a linked folder, outside the dataset"
 
 
-def _parse_line(line: bytes, number: int, kind: type[_Line], invalid: str) -> _Line:
-    try:
-        return convert(json.loads(line), kind)
-    except ValueError as error:
-        raise DatasetError(f"{invalid} (line {number}: {error})") from error
-
-
-def _check_path(path: str, named: Path) -> None:
-    """Refuse a path that leads out of the dataset, or has another form than `quarantine` writes."""
-    normal = posixpath.normpath(path) == path and "\0" not in path
-    normal = normal and path not in (".", UNDO_FILE)
-    if not normal or path.startswith("/") or path.split("/", 1)[0] == ".." or Path(path).drive:
-        raise DatasetError(f"{readable(named)}: {readable(path)!r} is no path inside the dataset")
-
-
-def _check_inside(root: Path, path: str) -> None:
+def _check_inside(root: Path, path: str, reason: str) -> None:
     folder = Path(os.path.realpath((root / path).parent))
     if folder != root and root not in folder.parents:
-        raise OSError(errno.EXDEV, "it lies behind a linked folder, outside the dataset")
+        raise OSError(errno.EXDEV, reason)
 
 
 def _move(source: Path, target: Path) -> None:
@@ -263,6 +281,9 @@ def _move(source: Path, target: Path) -> None:
 
     At every moment, at least one of the names has the whole file.
     """
+    kind = source.lstat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
+        raise OSError(errno.EINVAL, "not a regular file")
     try:
         os.link(source, target, follow_symlinks=False)
     except NotImplementedError:
@@ -285,9 +306,17 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_symlink():
         os.symlink(os.readlink(source), target)
         return
-    draft = target.with_name(target.name + _DRAFT_SUFFIX)
+    draft = _draft_of(target)
     try:
-        shutil.copy2(source, draft)
+        with source.open("rb") as whole, draft.open("xb") as half:
+            shutil.copyfileobj(whole, half)
+    except FileExistsError:
+        raise OSError(errno.EEXIST, f"a file named {readable(draft.name)} is in the way") from None
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    try:
+        shutil.copystat(source, draft)
         sync(draft)
         draft.rename(target)
     except OSError:
@@ -297,8 +326,8 @@ def _copy(source: Path, target: Path) -> None:
 
 def _put_back(source: Path, target: Path) -> bool:
     """Put a photo back; False if it is back already, or never moved."""
-    for path in (source, target):
-        path.with_name(path.name + _DRAFT_SUFFIX).unlink(missing_ok=True)
+    _remove_half(_draft_of(source), target)
+    _remove_half(_draft_of(target), source)
     is_back = os.path.lexists(target)
     if not os.path.lexists(source):
         if not is_back:
@@ -309,9 +338,30 @@ def _put_back(source: Path, target: Path) -> bool:
             raise FileExistsError(errno.EEXIST, "another file is in its place")
         source.unlink()  # The process was killed between the two steps of a move.
         return False
+    if source.is_symlink() and (target.parent / os.readlink(source)).is_dir():
+        raise OSError(errno.EINVAL, "a link to a folder is no photo")
     target.parent.mkdir(parents=True, exist_ok=True)
     _move(source, target)
     return True
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(path.name + _DRAFT_SUFFIX)
+
+
+def _remove_half(draft: Path, whole: Path) -> None:
+    """Remove the half copy of a killed process. Any other file of that name stays."""
+    if not _is_regular(draft) or not _is_regular(whole):
+        return
+    with draft.open("rb") as half, whole.open("rb") as full:
+        while piece := half.read(_COMPARED_BYTES):
+            if full.read(len(piece)) != piece:
+                return
+    draft.unlink()
+
+
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _is_same_file(first: Path, second: Path) -> bool:
@@ -325,7 +375,7 @@ def _remove_folder(target: Path, undo_file: Path, paths: Sequence[str]) -> None:
     """Remove the empty folders of the quarantine, the deepest first, and then the undo file."""
     folders = {target / parent for path in paths for parent in Path(path).parents}
     for folder in sorted(folders - {target}, key=lambda folder: -len(folder.parts)):
-        if folder.is_dir() and not any(folder.iterdir()):
+        if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
     if [entry.name for entry in target.iterdir()] == [undo_file.name]:
         undo_file.unlink()
