@@ -254,7 +254,7 @@ def test_a_folder_once_and_every_name_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "c").symlink_to(tmp_path / "a")
     (tmp_path / "d.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     os.link(tmp_path / "a" / "1.jpg", tmp_path / "e.jpg")
-    once = ["a/1.jpg", "a/b/2.jpg", "d.jpg", "e.jpg"]
+    once = ["a/1.jpg", "a/b/2.jpg", "e.jpg"]  # d.jpg and c are links to what is listed
     assert names([tmp_path]) == once
     assert names([tmp_path, tmp_path / "a", tmp_path / "c"]) == once
 

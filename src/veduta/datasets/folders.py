@@ -17,7 +17,8 @@ from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
 from veduta.datasets.split_names import NO_SPLIT, split_named
 from veduta.errors import DatasetError, PhotoError, readable
-from veduta.photos.files import find_photos, is_ignored
+from veduta.photos.file_names import why_ignored
+from veduta.photos.finding import find_photos
 
 __all__ = ["FolderLayout", "labels_from_folders", "read_folder_pair", "read_folders"]
 
@@ -182,7 +183,11 @@ def _split_folders(base: bytes) -> dict[bytes, str]:
     """Return folder → split of the folders of a root, or nothing if they are classes."""
     try:
         with os.scandir(base) as entries:
-            folders = [e.name for e in entries if e.is_dir() and not is_ignored(e.name)]
+            folders = [
+                entry.name
+                for entry in entries
+                if entry.is_dir() and not why_ignored(entry.name, base, is_folder=True)
+            ]
     except OSError:
         return {}
     named = {folder: split_named(readable(folder)) for folder in folders}

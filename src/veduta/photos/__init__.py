@@ -11,7 +11,8 @@ import os
 
 from veduta.errors import PhotoError
 from veduta.photos.decode import MAX_PIXELS, Photo, decode
-from veduta.photos.files import MAX_BYTES, Candidate, find_photos, read_bytes
+from veduta.photos.files import MAX_BYTES, Candidate, read_bytes
+from veduta.photos.finding import PassedOver, find_photos
 from veduta.photos.formats import FORMATS
 from veduta.photos.hashes import content_hash, hamming, perceptual_hash
 from veduta.photos.resizing import resize, thumbnail
@@ -21,6 +22,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "Candidate",
+    "PassedOver",
     "Photo",
     "content_hash",
     "decode",
