@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from veduta.cli.unexpected import FAULT_EXIT_CODE
+
 Run = subprocess.CompletedProcess[str]
 
 TIMEOUT_SECONDS = 120
@@ -24,7 +26,10 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def run_veduta(home: Path, *arguments: str | Path, **options: Any) -> Run:
-    """Run `veduta` in the folder `home`; `options` are those of `subprocess.run`."""
+    """Run `veduta` in the folder `home`; `options` are those of `subprocess.run`.
+
+    No input may show a fault of the program: neither the exit code of one nor a traceback.
+    """
     settings: dict[str, Any] = {
         "cwd": home,
         "env": environment(home),
@@ -33,4 +38,7 @@ def run_veduta(home: Path, *arguments: str | Path, **options: Any) -> Run:
         "timeout": TIMEOUT_SECONDS,
     }
     command = [sys.executable, "-m", "veduta", *map(str, arguments)]
-    return subprocess.run(command, check=False, **(settings | options))
+    done = subprocess.run(command, check=False, **(settings | options))
+    assert done.returncode != FAULT_EXIT_CODE, done.stderr
+    assert "Traceback" not in str(done.stderr)
+    return done

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from veduta import files
+from veduta.errors import CannotWrite
 from veduta.files import (
     AppendOnlyFile,
     atomic_file,
@@ -112,8 +113,11 @@ class TestAtomicFile:
         assert contents == [b"onetwo", b""]
 
     def test_a_missing_folder_is_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError):
-            write_bytes(tmp_path / "absent" / "a", b"x")
+        file = tmp_path / "absent" / "a"
+        with pytest.raises(CannotWrite) as caught:
+            write_bytes(file, b"x")
+        assert str(caught.value) == f"{file}: cannot be written: its folder does not exist"
+        assert caught.value.errno == errno.ENOENT and caught.value.filename == str(file)
 
 
 class TestAtomicFolder:

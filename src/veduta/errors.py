@@ -19,12 +19,13 @@ VedutaError
 ├── DatasetError            a labelled dataset does not have the expected form
 ├── LearnError              a network cannot be trained, or a run cannot be used
 │   └── RecipeError         its recipe does not read, or asks for something unknown
-└── QueryError              a query or option that is not possible
+├── QueryError              a query or option that is not possible
+└── CannotWrite             a file or folder cannot be written (also an OSError)
 ```
 
 Each message names the file or the name at fault, and the remedy. `exit_code` is the exit code of
-the command line: 3 for input, 4 for an index, 5 for an encoder (1 is a check that found something,
-2 a wrong call, 130 an interrupt).
+the command line: 3 for input and output, 4 for an index, 5 for an encoder (1 is a check that found
+something, 2 a wrong call, 70 a fault of Veduta itself, 130 an interrupt).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import ClassVar
 
 __all__ = [
     "BrokenPhoto",
+    "CannotWrite",
     "CollectionError",
     "DatasetError",
     "EncoderError",
@@ -65,7 +67,11 @@ def readable(path: str | bytes | os.PathLike[str]) -> str:
     Args:
         path: any path.
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        data = os.fsencode(path)
+    except UnicodeEncodeError:  # The names of files of this system cannot hold that character.
+        data = str(os.fspath(path)).encode("utf-8", "surrogateescape")
+    return data.decode("utf-8", "backslashreplace")
 
 
 class VedutaError(Exception):
@@ -158,3 +164,18 @@ class RecipeError(LearnError):
 
 class QueryError(VedutaError):
     """A query or an option that is not possible with this index."""
+
+
+class CannotWrite(VedutaError, OSError):
+    """A file or folder cannot be written.
+
+    Attributes:
+        filename: the file or folder that was to be written.
+        strerror: why, in a few words.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
+        super().__init__(error.errno, error.strerror or str(error), os.fspath(path))
+
+    def __str__(self) -> str:
+        return f"{readable(self.filename)}: cannot be written: {self.strerror}"

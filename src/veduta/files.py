@@ -1,7 +1,10 @@
 """The one place that writes files: a reader finds the whole file or folder, or the one before it.
 
 A draft is written beside the target and takes its name at the end. Drafts that a killed process
-left are hidden files or folders whose names begin with ".draft-". They can be deleted.
+left are hidden files or folders whose names begin with ".draft-". They can be deleted. A pipe or a
+device, such as /dev/stdout, is not replaced: it receives the whole content at the end.
+
+What cannot be written raises `CannotWrite`, which names the target and not the draft.
 """
 
 from __future__ import annotations
@@ -11,16 +14,21 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
+
+from veduta.errors import CannotWrite
 
 __all__ = [
     "AppendOnlyFile",
     "atomic_file",
     "atomic_files",
     "atomic_folder",
+    "check_writable",
+    "check_writable_folder",
     "is_disk_full",
     "is_draft",
     "open_regular",
@@ -52,20 +60,25 @@ def atomic_file(file: str | os.PathLike[str], *, durable: bool = False) -> Itera
             failure.
 
     Raises:
-        OSError: the file cannot be written.
+        CannotWrite: the file cannot be written.
     """
     target = Path(file)
+    if _takes_no_draft(target):
+        with _naming(target), _copied_into(target) as draft:
+            yield draft
+        return
     draft = _draft_path(target.parent, target.suffix)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
-        yield draft
-        if durable:
-            sync(draft)
-        draft.replace(target)
-        if durable:
-            sync(target.parent)
-    finally:
-        draft.unlink(missing_ok=True)
+    with _naming(target, draft):
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield draft
+            if durable:
+                sync(draft)
+            draft.replace(target)
+            if durable:
+                sync(target.parent)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -81,30 +94,31 @@ def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> I
             so that a power failure leaves the whole folder or none.
 
     Raises:
-        OSError: the folder cannot be written.
+        CannotWrite: the folder cannot be written.
     """
     target = Path(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft, old = _draft_path(target.parent), _draft_path(target.parent)
-    draft.mkdir()
-    try:
-        yield draft
-        if durable:
-            for path in (*draft.rglob("*"), draft):
-                sync(path)
-        if target.exists():
-            target.rename(old)
+    with _naming(target, draft):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
         try:
-            draft.rename(target)
-        except OSError:
-            if old.exists() and not target.exists():
-                old.rename(target)
-            raise
-        if durable:
-            sync(target.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            yield draft
+            if durable:
+                for path in (*draft.rglob("*"), draft):
+                    sync(path)
+            if target.exists():
+                target.rename(old)
+            try:
+                draft.rename(target)
+            except OSError:
+                if old.exists() and not target.exists():
+                    old.rename(target)
+                raise
+            if durable:
+                sync(target.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -119,22 +133,66 @@ def atomic_files(folder: str | os.PathLike[str], *, last: str) -> Iterator[Path]
             entry exists only together with all others.
 
     Raises:
-        OSError: an entry cannot be written.
+        CannotWrite: an entry cannot be written.
     """
     target_folder = Path(folder)
-    target_folder.mkdir(parents=True, exist_ok=True)
     draft = _draft_path(target_folder)
-    draft.mkdir()
-    try:
-        yield draft
-        (target_folder / last).unlink(missing_ok=True)
-        for entry in sorted(draft.iterdir(), key=lambda path: (path.name == last, path.name)):
-            target = target_folder / entry.name
-            if target.is_dir():
-                shutil.rmtree(target)
-            entry.replace(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with _naming(target_folder, draft):
+        target_folder.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        try:
+            yield draft
+            (target_folder / last).unlink(missing_ok=True)
+            for entry in sorted(draft.iterdir(), key=lambda path: (path.name == last, path.name)):
+                target = target_folder / entry.name
+                if target.is_dir():
+                    shutil.rmtree(target)
+                entry.replace(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_writable(file: str | os.PathLike[str]) -> None:
+    """Check that `atomic_file` can write a file, before the work whose result it holds.
+
+    Args:
+        file: the file. If it exists, it stays as it is.
+
+    Raises:
+        CannotWrite: it cannot be written.
+    """
+    target = Path(file)
+    with _naming(target):
+        if _takes_no_draft(target):
+            return
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        draft = _draft_path(target.parent, target.suffix)
+        with _naming(target, draft):
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            draft.unlink()
+
+
+def check_writable_folder(folder: str | os.PathLike[str]) -> None:
+    """Check that a folder can be made or added to, before the work whose results it holds.
+
+    Args:
+        folder: the folder, which need not exist.
+
+    Raises:
+        CannotWrite: it cannot be made, or nothing can be written into it.
+    """
+    target = Path(folder)
+    with _naming(target):
+        place = target
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a folder")
+        draft = _draft_path(place)
+        with _naming(target, draft):
+            draft.mkdir()
+            draft.rmdir()
 
 
 def write_text(
@@ -148,7 +206,7 @@ def write_text(
         durable: as for `atomic_file`.
 
     Raises:
-        OSError: the file cannot be written.
+        CannotWrite: the file cannot be written.
     """
     pieces = [parts] if isinstance(parts, str) else parts
     # The stream is left first, so that everything is in the draft before it is synced.
@@ -168,7 +226,7 @@ def write_bytes(file: str | os.PathLike[str], data: bytes, *, durable: bool = Fa
         durable: as for `atomic_file`.
 
     Raises:
-        OSError: the file cannot be written.
+        CannotWrite: the file cannot be written.
     """
     with atomic_file(file, durable=durable) as draft:
         draft.write_bytes(data)
@@ -296,16 +354,18 @@ class AppendOnlyFile:
                 that the whole file is sound.
 
         Raises:
-            OSError: the file cannot be opened or cut.
+            CannotWrite: the file cannot be opened or cut.
         """
+        self._file = Path(file)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(file, flags, 0o666)
-        try:
-            self.end = os.fstat(self._descriptor).st_size if end is None else end
-            self.cut(self.end)
-        except OSError:
-            os.close(self._descriptor)
-            raise
+        with _naming(self._file):
+            self._descriptor = os.open(file, flags, 0o666)
+            try:
+                self.end = os.fstat(self._descriptor).st_size if end is None else end
+                self.cut(self.end)
+            except OSError:
+                os.close(self._descriptor)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -321,18 +381,19 @@ class AppendOnlyFile:
             durable: wait until they are on the disk.
 
         Raises:
-            OSError: they cannot be written. The file is as it was before.
+            CannotWrite: they cannot be written. The file is as it was before.
         """
-        os.lseek(self._descriptor, self.end, os.SEEK_SET)
         left = memoryview(data)
-        try:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-            if durable:
-                os.fsync(self._descriptor)
-        except BaseException:
-            os.ftruncate(self._descriptor, self.end)
-            raise
+        with _naming(self._file):
+            os.lseek(self._descriptor, self.end, os.SEEK_SET)
+            try:
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+                if durable:
+                    os.fsync(self._descriptor)
+            except BaseException:
+                os.ftruncate(self._descriptor, self.end)
+                raise
         self.end += len(data)
 
     def read(self, start: int, length: int) -> bytes:
@@ -357,6 +418,53 @@ class AppendOnlyFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+@contextmanager
+def _naming(target: Path, draft: Path | None = None) -> Iterator[None]:
+    """Turn an error of the system while `target` is written into `CannotWrite`.
+
+    An error that names another file stays as it is, because the block may also read.
+    """
+    try:
+        yield
+    except CannotWrite:
+        raise
+    except OSError as error:
+        name = None if error.filename is None else Path(os.fsdecode(error.filename))
+        is_write = name is None and (error.errno is not None or is_disk_full(error))
+        ours = {target, target.parent, draft}
+        if is_write or (name is not None and (name in ours or draft in name.parents)):
+            if error.errno == errno.ENOENT and not target.parent.is_dir():
+                missing = FileNotFoundError(errno.ENOENT, "its folder does not exist")
+                raise CannotWrite(target, missing) from error
+            raise CannotWrite(target, error) from error
+        raise
+    except ValueError as error:  # for a NUL in a path
+        if "\0" in str(target):
+            reason = "the name has a NUL character"
+            raise CannotWrite(target, OSError(errno.EINVAL, reason)) from error
+        raise
+
+
+def _takes_no_draft(target: Path) -> bool:
+    """Return whether a path is a pipe, a device or a socket, which a draft must not replace."""
+    try:
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+@contextmanager
+def _copied_into(target: Path) -> Iterator[Path]:
+    """Yield an empty draft elsewhere, and copy it into a pipe or a device at the end."""
+    with tempfile.TemporaryDirectory(prefix="veduta-") as folder:
+        draft = Path(folder, f"draft{target.suffix}")
+        draft.touch()
+        yield draft
+        with draft.open("rb") as content, target.open("wb", buffering=0) as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def _draft_path(folder: Path, suffix: str = "") -> Path:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import os
 import shlex
-import sys
+import traceback
 from importlib import import_module
 
 import click
 
 from veduta._version import __version__
-from veduta.cli.printing import say
-from veduta.errors import VedutaError
+from veduta.cli.printing import Invocation, say
+from veduta.cli.streams import discard_output, prepare_streams
+from veduta.cli.unexpected import explanation
+from veduta.errors import CannotWrite, VedutaError
 
 # Name → summary in `veduta --help`. The module of a command is loaded only when it runs.
 COMMANDS = {
@@ -40,6 +42,24 @@ COMMANDS = {
 }
 
 
+def _debug_option(*, hidden: bool = False) -> click.Option:
+    """Return `--debug`, which stands before the name of a command or after it."""
+
+    def wanted(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.ensure_object(Invocation).debug = True
+
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        hidden=hidden,
+        callback=wanted,
+        help="Show where in the code an error arose, for a report of a fault.",
+    )
+
+
 class _LazyCommands(click.Group):
     """Loads the module of a command only when the command runs."""
 
@@ -52,6 +72,8 @@ class _LazyCommands(click.Group):
         if ctx.resilient_parsing or getattr(ctx, "listing", False):
             return click.Command(cmd_name, short_help=COMMANDS[cmd_name])
         command: click.Command = import_module(f"veduta.cli.{cmd_name}").command
+        if all(one.name != "debug" for one in command.params):
+            command.params.append(_debug_option(hidden=True))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -59,7 +81,11 @@ class _LazyCommands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=_LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=_LazyCommands,
+    params=[_debug_option()],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="veduta")
 def veduta() -> None:
     """Find which photos of a collection show the same place or object, offline.
@@ -70,43 +96,52 @@ def veduta() -> None:
     """
 
 
-def main() -> None:
-    """Run the command line and exit with its code.
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code.
 
     The codes: 0 done; 1 a check found something; 2 the command line is wrong; 3 the input cannot be
-    used; 4 an index, or 5 an encoder, cannot be used; 130 interrupted.
+    used or the output cannot be written; 4 an index, or 5 an encoder, cannot be used; 70 a fault of
+    Veduta; 130 interrupted.
     """
-    sys.exit(run(sys.argv[1:]))
-
-
-def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code."""
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("FORCE_COLOR", "")
+    prepare_streams()
+    invocation = Invocation(shlex.join(["veduta", *arguments]))
     try:
-        result = veduta.main(
-            arguments,
-            prog_name="veduta",
-            standalone_mode=False,
-            obj=shlex.join(["veduta", *arguments]),
-        )
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        _show(error)
-        return error.exit_code
-    except VedutaError as error:
-        say(f"veduta: {error}", err=True)
-        return error.exit_code
+        try:
+            result = veduta.main(
+                arguments, prog_name="veduta", standalone_mode=False, obj=invocation
+            )
+        except Exception as error:  # noqa: BLE001 - each error becomes one line for the user
+            if invocation.debug:
+                say(*traceback.format_exc().rstrip("\n").split("\n"), err=True)
+            return _explained(error, arguments)
     except (KeyboardInterrupt, click.Abort):
         say("veduta: interrupted.", err=True)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has ended (`| head`), which is no error. Python would raise the
-        # error again when it flushes the output at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return int(result or 0)
+
+
+def _explained(error: Exception, arguments: list[str]) -> int:
+    """Print an error as a user needs it, and return the exit code."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.Abort():
+            raise error
+        case click.ClickException():
+            _show(error)
+            return error.exit_code
+        case VedutaError():
+            message, code = str(error), error.exit_code
+        case _:
+            message, code = explanation(error, arguments)
+            discard_output()  # click itself prints the help, maybe onto a full disk
+    try:
+        say(f"veduta: {message}", err=True)
+    except CannotWrite:
+        return code  # Standard error cannot be written, so the exit code is all that is left.
+    return code
 
 
 def _show(error: click.ClickException) -> None:
@@ -114,7 +149,3 @@ def _show(error: click.ClickException) -> None:
     shown = io.StringIO()
     error.show(shown)
     say(*shown.getvalue().removesuffix("\n").split("\n"), err=True)
-
-
-if __name__ == "__main__":
-    main()

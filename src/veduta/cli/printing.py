@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,22 @@ import click
 if TYPE_CHECKING:
     from veduta.api import Index
 
-from veduta.errors import readable
+from veduta.cli.streams import discard_output
+from veduta.errors import CannotWrite, readable
 from veduta.text import UNSAFE_CHARACTERS, printable
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The run of one command.
+
+    Attributes:
+        command_line: as a user types it in a shell.
+        debug: show where in the code an error arose.
+    """
+
+    command_line: str = ""
+    debug: bool = field(default_factory=lambda: bool(os.environ.get("VEDUTA_DEBUG")))
 
 
 def say(*lines: str, err: bool = False, bold: str = "") -> None:
@@ -34,7 +49,7 @@ def say(*lines: str, err: bool = False, bold: str = "") -> None:
     first, *others = map(printable, lines or ("",))
     if bold:
         first = click.style(printable(bold), bold=True) + first
-    click.echo("\n".join([first, *others]), err=err)
+    _echo("\n".join([first, *others]), err=err)
 
 
 def print_bytes(data: bytes) -> None:
@@ -42,7 +57,7 @@ def print_bytes(data: bytes) -> None:
     if sys.stdout.isatty():
         say(*data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n"))
     else:
-        click.echo(data, nl=False)
+        _echo(data, newline=False)
 
 
 def print_json(value: Any) -> None:
@@ -51,21 +66,39 @@ def print_json(value: Any) -> None:
     Names that are not UTF-8 are written as escapes, and so are characters that would disturb a
     terminal.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(value))
-    click.echo(_UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_printable_as_it_is(value))
+    _echo(_UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 # All but the line break, which JSON has only between its values.
 _UNSAFE_IN_JSON = re.compile(f"(?!\n)[{UNSAFE_CHARACTERS}]")
 
 
-def _is_unicode(value: Any) -> bool:
-    """Return whether all texts can be written as UTF-8."""
+def _is_printable_as_it_is(value: Any) -> bool:
+    """Return whether the standard output can show all texts."""
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False).encode(sys.stdout.encoding)
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _echo(text: str | bytes, *, err: bool = False, newline: bool = True) -> None:
+    """Print text on a stream, and write it out.
+
+    Raises:
+        click.exceptions.Exit: the reader of the stream has ended (`| head`), which is no error.
+        CannotWrite: the stream does not take it, for example because the disk is full.
+    """
+    # click would take another encoding than that of an ASCII stream.
+    stream = sys.stderr if err else sys.stdout
+    try:
+        click.echo(text, file=stream, nl=newline)
+    except OSError as error:
+        discard_output()
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(0) from error
+        raise CannotWrite("standard error" if err else "standard output", error) from error
 
 
 def shown(path: str | bytes | os.PathLike[str]) -> str:
@@ -104,7 +137,8 @@ def print_notice(index: Index) -> None:
 
 def command_line() -> str:
     """Return the command that is running, as a user types it in a shell."""
-    return str(click.get_current_context().find_root().obj)
+    invocation = click.get_current_context().find_object(Invocation)
+    return invocation.command_line if invocation else ""
 
 
 def bounds(corners: Sequence[tuple[float, float]]) -> str:
