@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collecting import Collector
+    from fake_hub import FakeHub
     from photo_server import PhotoServer
     from review_server import ReviewServer
     from tiny_runs import RunAndCard
@@ -209,3 +211,13 @@ def hostile_dataset(tmp_path: Path) -> Path:
     exif[0x010E] = "where the secret garden is"
     save(folder / "gate/g.jpg", 9, exif=exif)
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    """Return a model hub that is a folder, in the place of huggingface-hub."""
+    from fake_hub import hub_with_a_model
+
+    fake = hub_with_a_model(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
+    return fake

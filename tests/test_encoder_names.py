@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
-import types
 from pathlib import Path
 
 import pytest
 from tiny_onnx import (
-    SIGLIP_CONFIG,
     channel_means,
     mirror,
     write,
@@ -88,55 +84,6 @@ def test_hub_without_its_library(monkeypatch):
         "preprocessor_config.json",
     ):
         assert part in str(caught.value)
-
-
-class FakeHub(types.ModuleType):
-    """The three calls of huggingface-hub that are used, over folders instead of a network."""
-
-    def __init__(self, cache: Path, remote: Path | None) -> None:
-        super().__init__("huggingface_hub")
-        self.cache, self.remote, self.fetched = cache, remote, []
-
-    def try_to_load_from_cache(self, repository: str, file: str) -> str | None:
-        path = self.cache / repository / file
-        return str(path) if path.is_file() else None
-
-    def HfApi(self) -> FakeHub:
-        return self
-
-    def model_info(self, repository: str, timeout: float) -> types.SimpleNamespace:
-        assert timeout <= 10
-        return types.SimpleNamespace(
-            siblings=[types.SimpleNamespace(rfilename=name) for name in self.files(repository)]
-        )
-
-    def files(self, repository: str) -> list[str]:
-        if self.remote is None:
-            raise ConnectionError("Name or service not known")
-        root = self.remote / repository
-        return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-
-    def snapshot_download(self, repository: str, allow_patterns: list[str]) -> str:
-        for name in set(self.files(repository)) & set(allow_patterns):
-            target = self.cache / repository / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(self.remote / repository / name, target)
-            self.fetched.append(name)
-        return str(self.cache / repository)
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    folder = tmp_path / "remote" / "owner" / "model" / "onnx"
-    folder.mkdir(parents=True)
-    write(folder, mirror())
-    (folder / "vision_model.onnx").write_bytes(channel_means())
-    (folder / "text_model.onnx").write_bytes(b"big")
-    config = json.dumps(SIGLIP_CONFIG)
-    (folder.parent / "preprocessor_config.json").write_text(config, encoding="utf-8")
-    fake = FakeHub(tmp_path / "cache", tmp_path / "remote")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    return fake
 
 
 def test_hub_fetches_the_vision_part_once(hub):

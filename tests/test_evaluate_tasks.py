@@ -47,8 +47,8 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (recognition_run, revisited_run, retrieval_run):
         monkeypatch.setattr(module, "load_encoder", lambda *_, **__: Described())
         monkeypatch.setattr(module, "load_extractor", lambda *_: TinyExtractor())
-    for name in ("load_encoder", "load_extractor"):
-        made = Described if name == "load_encoder" else TinyExtractor
+    for name in ("load_named_in_file", "load_extractor"):
+        made = TinyExtractor if name == "load_extractor" else Described
         monkeypatch.setattr(f"veduta.search.engine.{name}", lambda *_, made=made, **__: made())
 
 

@@ -274,7 +274,8 @@ class TestStored:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tiny encoder and extractor be found by name."""
     for module in ("search.engine", "recognize.model"):
-        monkeypatch.setattr(f"veduta.{module}.load_encoder", lambda *_, **__: CentredEncoder())
+        loading = f"veduta.{module}.load_named_in_file"
+        monkeypatch.setattr(loading, lambda *_, **__: CentredEncoder())
     monkeypatch.setattr("veduta.search.engine.load_extractor", lambda *_, **__: TinyExtractor())
 
 

@@ -12,15 +12,26 @@ from veduta.cli.printing import print_json, say
 
 
 @click.command("models")
+@click.option(
+    "--fetch", metavar="NAME", help="Fetch hub:owner/name or export timm:name, and describe it."
+)
 @json_option
-def command(as_json: bool) -> None:
+def command(fetch: str | None, as_json: bool) -> None:
     """List the encoders: size, dimension, licence, and what is on this machine.
 
     Besides these, an encoder is any .onnx file, the folder of a run of `veduta train`,
     hub:owner/name or timm:name.
     """
-    from veduta.encoders import DEFAULT, list_encoders
+    from veduta.encoders import DEFAULT, list_encoders, load_encoder
 
+    if fetch is not None:
+        facts = load_encoder(fetch).describe()
+        if as_json:
+            print_json(facts)
+        else:
+            model = f"  {facts['dimension']} dimensions, {facts['identity']}, on this machine"
+            say("", model, bold=str(facts["name"]))
+        return
     encoders = list_encoders()
     if as_json:
         print_json([{**encoder, "default": encoder["name"] == DEFAULT} for encoder in encoders])

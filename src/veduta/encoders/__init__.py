@@ -8,7 +8,7 @@ another encoder.
 
 from veduta.encoders.encoder import Encoder
 from veduta.encoders.listing import list_encoders
-from veduta.encoders.loading import load_encoder, open_encoder
+from veduta.encoders.loading import OtherModel, load_encoder, load_named_in_file, open_encoder
 from veduta.encoders.onnx_encoder import OnnxEncoder
 from veduta.encoders.presets import DEFAULT, PRESETS
 from veduta.encoders.projection import Projection, fit_projection
@@ -22,12 +22,14 @@ __all__ = [
     "Encoder",
     "EncoderSpec",
     "OnnxEncoder",
+    "OtherModel",
     "Projection",
     "Settings",
     "Source",
     "fit_projection",
     "list_encoders",
     "load_encoder",
+    "load_named_in_file",
     "open_encoder",
     "resolve",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from veduta.encoders.presets import DEFAULT
 from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderUnavailable, UnknownEncoder
 
-__all__ = ["cached_model", "hub_source", "split_hub_name"]
+__all__ = ["cached_model", "hub_source", "not_fetched", "split_hub_name"]
 
 TIMEOUT_SECONDS = 10
 
@@ -46,23 +47,39 @@ def split_hub_name(name: str) -> tuple[str, str | None]:
     return match["repository"], match["file"]
 
 
-def hub_source(name: str) -> Source:
+def hub_source(name: str, *, fetch: bool) -> Source:
     """Find a model in the hub's cache on this machine, or download it into that cache.
 
     Args:
         name: `hub:owner/name[/file.onnx]`.
+        fetch: download it if it is not in the cache.
 
     Raises:
         UnknownEncoder: the name has another form.
-        EncoderUnavailable: the model is not in the cache, and huggingface-hub is not installed,
-            the hub is not reachable, or it has no such repository or file.
+        EncoderUnavailable: the model is not in the cache, and must not be fetched, or
+            huggingface-hub is not installed, the hub is not reachable, or it has no such repository
+            or file.
         EncoderError: the settings that came with the model do not read.
     """
     repository, file = split_hub_name(name)
     path = cached_model(repository, file)
     if path is None:
+        if not fetch:
+            raise not_fetched(name)
         path = _download(name, repository, file)
     return Source(name, path, settings_beside(path))
+
+
+def not_fetched(name: str) -> EncoderUnavailable:
+    """Return the error about a model that a file names and that is not on this machine.
+
+    Args:
+        name: of the model. A stranger may have written it.
+    """
+    return EncoderUnavailable(
+        f"{name}: the model is not on this machine, and only a model that you name is fetched. "
+        f"To fetch it: veduta models --fetch {shlex.quote(name)}"
+    )
 
 
 def cached_model(repository: str, file: str | None) -> Path | None:

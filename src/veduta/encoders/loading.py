@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +23,16 @@ from veduta.errors import EncoderError, EncoderUnavailable, readable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load_encoder", "open_encoder"]
+__all__ = ["OtherModel", "load_encoder", "load_named_in_file", "open_encoder"]
 
 # If the descriptors of the two runtimes have a lower cosine for the probe, OpenVINO is not used.
 # bfloat16 moves descriptors of photos to a median cosine of 0.999, the worst of them to 0.987.
 # docs/results.md has the effect on rankings.
 MIN_RUNTIME_COSINE = 0.98
+
+
+class OtherModel(EncoderError):
+    """A model file is not the one whose digest is known."""
 
 
 def load_encoder(
@@ -52,7 +57,41 @@ def load_encoder(
         EncoderUnavailable: the model or the runtime is not on this machine and cannot be fetched.
         EncoderError: the file is no model for photos, is damaged, or an argument is out of range.
     """
-    return open_encoder(resolve(name), threads=threads, runtime=runtime)
+    return _open_own(resolve(name), threads, runtime)
+
+
+def load_named_in_file(
+    name: str, sha256: str | None, *, threads: int = 1, runtime: str | None = None
+) -> OnnxEncoder:
+    """Load the encoder that a file names, such as the manifest of an index.
+
+    A stranger may have written the file. So nothing is fetched, and a model of another digest is
+    not opened.
+
+    Args:
+        name: as for `load_encoder`.
+        sha256: the digest of the model in that file, hex; None if the file has none.
+        threads: as for `load_encoder`.
+        runtime: as for `load_encoder`.
+
+    Raises:
+        OtherModel: the model of that name has another digest.
+        UnknownEncoder: no encoder has that name.
+        EncoderUnavailable: the model or the runtime is not on this machine.
+        EncoderError: the file is no model for photos, is damaged, or an argument is out of range.
+    """
+    source = resolve(name, fetch=False)
+    if source.sha256 is not None:
+        return _open_own(source, threads, runtime)
+    return open_encoder(replace(source, sha256=sha256), threads=threads, runtime=runtime)
+
+
+def _open_own(source: Source, threads: int, runtime: str | None) -> OnnxEncoder:
+    """Open a model; if it has to have a digest, it is one of the package."""
+    try:
+        return open_encoder(source, threads=threads, runtime=runtime)
+    except OtherModel as error:
+        raise EncoderError(f"{error}; install veduta again") from error
 
 
 def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None) -> OnnxEncoder:
@@ -65,6 +104,7 @@ def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None
 
     Raises:
         EncoderUnavailable: the runtime is not installed.
+        OtherModel: the file does not have the digest of the source.
         EncoderError: the file is no model for photos, is damaged, or an argument is out of range.
     """
     if threads < 1:
@@ -78,9 +118,9 @@ def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None
         )
     digest = weights_digest(source.path)
     if source.sha256 is not None and source.sha256.lower() != digest:
-        raise EncoderError(
+        raise OtherModel(
             f"{readable(source.path)}: the file is not the one that belongs here (its SHA-256 is "
-            f"{digest[:12]}…, not {source.sha256[:12]}…); install veduta again"
+            f"{digest[:12]}…, not {source.sha256[:12]}…)"
         )
     model = open_onnxruntime(source.path, threads)
     encoder = OnnxEncoder(complete_spec(source, model, digest), model)

@@ -17,7 +17,7 @@ RUN_MODEL = "model.onnx"
 """The file of the encoder in the folder of a run of `veduta train`."""
 
 
-def resolve(name: str) -> Source:
+def resolve(name: str, *, fetch: bool = True) -> Source:
     """Find the model of an encoder. Hub models are fetched and timm models exported if needed.
 
     The source of a path is named by the absolute path. So an index that stores the name finds the
@@ -27,6 +27,8 @@ def resolve(name: str) -> Source:
         name: a preset ("fast", "accurate"), an embedded model ("efficientnet-lite0"), the path of
             an `.onnx` file, the folder of a run of `veduta train`, `hub:owner/name[/file.onnx]` or
             `timm:name`.
+        fetch: whether a model may be fetched. It may if the user has named it, but not if a file
+            names it.
 
     Raises:
         UnknownEncoder: the name is none of these.
@@ -41,11 +43,11 @@ def resolve(name: str) -> Source:
     if name.startswith("hub:"):
         from veduta.encoders.hub import hub_source
 
-        return hub_source(name)
+        return hub_source(name, fetch=fetch)
     if name.startswith("timm:"):
         from veduta.encoders.timm_export import timm_source
 
-        return timm_source(name)
+        return timm_source(name, fetch=fetch)
     path = Path(os.path.expanduser(name)).absolute()
     if path.is_dir() and any((path / file).is_file() for file in (RUN_MODEL, "recipe.toml")):
         return _run_source(path)

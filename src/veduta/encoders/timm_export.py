@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from veduta.encoders.hub import not_fetched
 from veduta.encoders.presets import DEFAULT
 from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderError, EncoderUnavailable, UnknownEncoder
@@ -18,21 +19,24 @@ from veduta.files import atomic_files, write_text
 __all__ = ["export_timm", "exported_path", "timm_source"]
 
 
-def timm_source(name: str) -> Source:
+def timm_source(name: str, *, fetch: bool) -> Source:
     """Return an exported model from the user's cache folder. It is exported first if needed.
 
     Args:
         name: `timm:name`.
+        fetch: fetch and export it if it is not in the cache folder.
 
     Raises:
         UnknownEncoder: timm has no such model.
-        EncoderUnavailable: the model is not exported yet, and timm or torch is not installed or
-            the weights cannot be fetched.
+        EncoderUnavailable: the model is not exported yet, and must not be fetched, or timm or torch
+            is not installed or the weights cannot be fetched.
         EncoderError: the model cannot be exported.
     """
     model = name.removeprefix("timm:")
     path = exported_path(model)
     if not path.is_file():
+        if not fetch:
+            raise not_fetched(name)
         export_timm(model, path)
     return Source(name, path, settings_beside(path))
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta import photos
-from veduta.encoders import Encoder, OnnxEncoder, load_encoder
+from veduta.encoders import Encoder, OnnxEncoder, OtherModel, load_named_in_file
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import CollectionError, EncoderMismatch, NotAnIndex, QueryError, readable
 from veduta.files import atomic_folder
@@ -53,6 +53,7 @@ class _Format(msgspec.Struct):
 class _EncoderFacts(msgspec.Struct):
     name: str
     identity: str
+    sha256: str | None = None
 
 
 class _ConfidenceFacts(StoredConfidence, frozen=True):
@@ -160,7 +161,11 @@ class Model:
         facts = {
             "format": FORMAT,
             "kind": "veduta recogniser",
-            "encoder": {"name": self._encoder_name(folder), "identity": self.encoder.identity},
+            "encoder": {
+                "name": self._encoder_name(folder),
+                "identity": self.encoder.identity,
+                "sha256": self.encoder.describe().get("sha256"),
+            },
             "scores": LOGITS if self.linear is None else _LINEAR,
             "long_side": self.long_side,
             "names": self.names,
@@ -207,7 +212,8 @@ def open_model(folder: Path) -> Model:
         NotAnIndex: the folder holds no model.
         CollectionError: the model is damaged.
         EncoderMismatch: its encoder has changed since it was written.
-        EncoderUnavailable: its encoder is not on this machine.
+        EncoderUnavailable: its encoder is not on this machine. It is not fetched, because a
+            stranger may have written the model.
     """
     if (folder / IN_A_RUN / _FACTS).is_file():
         folder = folder / IN_A_RUN
@@ -227,7 +233,10 @@ def open_model(folder: Path) -> Model:
     name, identity = facts.encoder.name, facts.encoder.identity
     if linear is None:
         name = os.path.abspath(folder / name)
-    encoder = load_encoder(name, threads=os.cpu_count() or 1)
+    try:
+        encoder = load_named_in_file(name, facts.encoder.sha256, threads=os.cpu_count() or 1)
+    except OtherModel as error:
+        raise EncoderMismatch(f"{readable(folder)}: {error}. Export the model again.") from error
     if encoder.identity != identity:
         raise EncoderMismatch(
             f"{readable(folder)}: made for another version of encoder '{name}' ({identity}; this "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.encoders import Encoder, load_encoder
+from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
 from veduta.errors import EncoderError, EncoderMismatch, QueryError
 from veduta.index import MANIFEST_FILE, Manifest, Snapshot, Table, open_table
@@ -263,11 +263,23 @@ def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) 
 
     Raises:
         EncoderMismatch: the encoder of that name is not the one that built the index.
-        EncoderUnavailable: the encoder is not on this machine.
+        EncoderUnavailable: the encoder is not on this machine. It is not fetched, because a
+            stranger may have written the index.
     """
     name = str(manifest.encoder["name"])
+    sha256 = manifest.encoder.get("sha256")
     try:
-        encoder = load_encoder(name, threads=threads, runtime=runtime)
+        encoder = load_named_in_file(
+            name,
+            sha256 if isinstance(sha256, str) else None,
+            threads=threads,
+            runtime=runtime,
+        )
+    except OtherModel as error:
+        raise EncoderMismatch(
+            f"The index was built with another model than the encoder '{name}' of this machine: "
+            f"{error}. Index the photos again into another folder."
+        ) from error
     except EncoderError as error:
         raise type(error)(f"The index was built with encoder '{name}'. {error}") from error
     if encoder.identity != manifest.encoder["identity"]:
