@@ -23,7 +23,9 @@ from veduta.files import (
     atomic_folder,
     is_disk_full,
     is_draft,
+    remove_drafts,
     sync,
+    system_failure,
     write_bytes,
     write_text,
 )
@@ -354,3 +356,56 @@ def test_numpy_on_a_full_disk() -> None:
     ):
         np.zeros(10**6).tofile(stream)
     assert is_disk_full(error.value)
+
+
+def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    old_file, old_folder = tmp_path / ".draft-00", tmp_path / ".draft-01"
+    fresh_folder, mine = tmp_path / ".draft-02", tmp_path / "kept"
+    old_file.write_text("x")
+    for folder in (old_folder, fresh_folder):
+        folder.mkdir()
+        (folder / "part").write_text("x")
+    mine.write_text("x")
+    for path in (old_folder / "part", old_folder, old_file, fresh_folder):
+        os.utime(path, (1000, 1000))
+    remove_drafts(tmp_path, older_than_seconds=3600)
+    assert {path.name for path in tmp_path.iterdir()} == {".draft-02", "kept"}
+    remove_drafts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept"}
+    remove_drafts(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "x"), "the disk is full"),
+        (OSError(errno.EDQUOT, "x"), "the user's share of the disk is full"),
+        (OSError(errno.EFBIG, "x"), "a file would be larger than this user"),
+        (OSError(errno.EROFS, "x"), "the file system is read-only"),
+        (OSError(errno.EACCES, "x"), "no permission"),
+        (OSError(errno.EMFILE, "x"), "too many files are open in this process"),
+        (OSError(errno.ENFILE, "x"), "too many files are open on this machine"),
+        (OSError(errno.ENAMETOOLONG, "x"), "a name is too long"),
+        (OSError(errno.EIO, "x"), "the disk reports an error"),
+        (OSError(errno.ESTALE, "x"), "the file system does not answer"),
+        (OSError(errno.ENOTCONN, "x"), "the file system does not answer"),
+        (OSError(errno.ENOLCK, "x"), "the file system has no locks"),
+        (MemoryError(), "there is not enough memory"),
+        (OSError("4096 requested and 512 written"), "the disk is full"),
+        (OSError("LanceError(IO): No space left on device (os error 28)"), "the disk is full"),
+        (RuntimeError("Too many open files (os error 24), x.rs:3"), "too many files are open in"),
+        (ValueError("[Errno 30] Read-only file system: 'x'"), "the file system is read-only"),
+    ],
+)
+def test_what_the_operating_system_could_not_do_is_named(error: Exception, reason: str) -> None:
+    failure = system_failure(error)
+    assert failure is not None
+    assert failure.reason.startswith(reason)
+    assert failure.is_full == ("full" in reason)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOENT, "x"), OSError("no number"), ValueError("error 28 rows")]
+)
+def test_other_errors_are_no_failures_of_the_system(error: Exception) -> None:
+    assert system_failure(error) is None

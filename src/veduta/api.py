@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
 from veduta.errors import PhotoError, QueryError
 from veduta.index import (
-    MANIFEST_FILE,
     CheckFinding,
     Descriptors,
     IndexedPhoto,
@@ -23,7 +22,9 @@ from veduta.index import (
     check_index,
     create_index,
     descriptors_of,
+    holds_index,
     holds_path,
+    open_or_create_index,
     open_snapshot,
     photos_of,
     read_status,
@@ -507,8 +508,9 @@ def open_or_create(
         EncoderMismatch: the index there holds another encoder's descriptors or other keypoints.
     """
     kind = None if keypoints == "none" else keypoints or "xfeat"
-    if not (Path(path) / MANIFEST_FILE).exists():
-        return create(path, encoder or DEFAULT, kind)
+    if not holds_index(Path(path)):
+        extractor = load_extractor(kind) if kind else None
+        open_or_create_index(Path(path), load_encoder(encoder or DEFAULT), extractor)
     index = Index(Path(path))
     if encoder is not None:
         index._manifest.require_encoder(load_encoder(encoder), index.path)

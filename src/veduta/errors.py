@@ -15,7 +15,8 @@ VedutaError
 │   ├── IndexDamaged        its files do not read back
 │   ├── IndexLocked         another process is writing to it
 │   ├── EncoderMismatch     it holds descriptors of another encoder
-│   └── StorageFull         the disk is full
+│   └── StorageError        its disk does not read or write now
+│       └── StorageFull     the disk is full
 ├── DatasetError            a labelled dataset does not have the expected form
 ├── LearnError              a network cannot be trained, or a run cannot be used
 │   └── RecipeError         its recipe does not read, or asks for something unknown
@@ -50,6 +51,7 @@ __all__ = [
     "PhotoUnreadable",
     "QueryError",
     "RecipeError",
+    "StorageError",
     "StorageFull",
     "UnknownEncoder",
     "UnsupportedFormat",
@@ -146,7 +148,11 @@ class EncoderMismatch(CollectionError):
     """The index holds descriptors or keypoints of another kind."""
 
 
-class StorageFull(CollectionError):
+class StorageError(CollectionError):
+    """The disk, or the operating system, does not read or write now. Nothing is damaged by that."""
+
+
+class StorageFull(StorageError):
     """The disk is full."""
 
 

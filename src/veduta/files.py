@@ -15,8 +15,10 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -24,6 +26,7 @@ from veduta.errors import CannotWrite
 
 __all__ = [
     "AppendOnlyFile",
+    "SystemFailure",
     "atomic_file",
     "atomic_files",
     "atomic_folder",
@@ -32,8 +35,10 @@ __all__ = [
     "is_disk_full",
     "is_draft",
     "open_regular",
+    "remove_drafts",
     "replace_file",
     "sync",
+    "system_failure",
     "write_by_draft",
     "write_bytes",
     "write_text",
@@ -41,6 +46,59 @@ __all__ = [
 
 _DRAFT_PREFIX = ".draft-"
 _PARTIAL_WRITE = re.compile(r"\d+ requested and \d+ written")
+_ERROR_NUMBER = re.compile(r"(?:os error |\[?errno:? )(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFailure:
+    """Why the operating system did not read or write a file, although the file may be sound.
+
+    Attributes:
+        reason: in a few words, such as "the disk is full".
+        remedy: what the user can do, as the beginning of a sentence without a full stop.
+        is_full: whether more room on the disk is what is needed.
+    """
+
+    reason: str
+    remedy: str
+    is_full: bool = False
+
+
+_FREE_SPACE = "Free some space"
+_GONE = SystemFailure("the file system does not answer", "Connect the disk or network folder again")
+_NO_PERMISSION = SystemFailure("no permission", "Give the user who runs this the permission")
+_FAILURES = {
+    "ENOSPC": SystemFailure("the disk is full", _FREE_SPACE, is_full=True),
+    "EDQUOT": SystemFailure("the user's share of the disk is full", _FREE_SPACE, is_full=True),
+    "EFBIG": SystemFailure(
+        "a file would be larger than this user or file system may have (see `ulimit -f`)",
+        "Raise the limit, or name a folder on another file system",
+    ),
+    "EROFS": SystemFailure(
+        "the file system is read-only", "Make it writable, or name a folder on another one"
+    ),
+    "EACCES": _NO_PERMISSION,
+    "EPERM": _NO_PERMISSION,
+    "EMFILE": SystemFailure(
+        "too many files are open in this process (see `ulimit -n`)", "Raise the limit"
+    ),
+    "ENFILE": SystemFailure("too many files are open on this machine", "End other programs"),
+    "ENAMETOOLONG": SystemFailure(
+        "a name is too long for the file system", "Name a folder with a shorter path"
+    ),
+    "ENOMEM": SystemFailure("there is not enough memory", "End other programs"),
+    "EIO": SystemFailure("the disk reports an error", "Check the disk and its cable"),
+    **dict.fromkeys(
+        ("ENOLCK", "EOPNOTSUPP", "ENOSYS"),
+        SystemFailure("the file system has no locks", "Name a folder on another file system"),
+    ),
+    **dict.fromkeys(
+        ("ESTALE", "ENOTCONN", "ENODEV", "ENXIO", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH"), _GONE
+    ),
+}
+_FAILURE_OF_NUMBER = {
+    getattr(errno, name): failure for name, failure in _FAILURES.items() if hasattr(errno, name)
+}
 
 
 def is_draft(path: Path) -> bool:
@@ -301,17 +359,56 @@ def open_regular(file: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def system_failure(error: BaseException) -> SystemFailure | None:
+    """Return why the operating system failed; None if the error has another cause.
+
+    Every message about a file that was not read or written rests on this function.
+
+    Args:
+        error: an `OSError`, or an error of a library that quotes one in its text, as Lance does.
+    """
+    if isinstance(error, MemoryError):
+        return _FAILURES["ENOMEM"]
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        text = str(error)
+        if _PARTIAL_WRITE.search(text):  # numpy and a disk that took a part of a write.
+            return _FAILURES["ENOSPC"]
+        if match := _ERROR_NUMBER.search(text):
+            number = int(match[1])
+    return _FAILURE_OF_NUMBER.get(number) if number is not None else None
+
+
 def is_disk_full(error: OSError) -> bool:
     """Tell whether an error means that the disk, or the user's share of it, has no room.
-
-    numpy reports a write that the disk took only in part without an error number.
 
     Args:
         error: raised while a file was written.
     """
-    if error.errno is None:
-        return _PARTIAL_WRITE.search(str(error)) is not None
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    failure = system_failure(error)
+    return failure is not None and failure.is_full
+
+
+def remove_drafts(folder: Path, *, older_than_seconds: float = 0.0) -> None:
+    """Remove the unfinished files and folders that killed processes left in a folder.
+
+    Args:
+        folder: it may be missing.
+        older_than_seconds: keep a draft of which a part was written after this time, because
+            another process may be at work on it.
+
+    Raises:
+        OSError: a draft cannot be removed.
+    """
+    newest = time.time() - older_than_seconds
+    for draft in folder.glob(f"{_DRAFT_PREFIX}*"):
+        parts = [draft, *(draft.iterdir() if draft.is_dir() else ())]
+        if max(part.lstat().st_mtime for part in parts) > newest and older_than_seconds:
+            continue
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink(missing_ok=True)
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -1,11 +1,21 @@
-"""Text for people: safe to print, counted nouns, durations, and suggestions for misspelt names."""
+"""Text for people: safe to print, counted nouns, durations, suggestions, commands to paste."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Iterable
 
-__all__ = ["UNSAFE_CHARACTERS", "count", "did_you_mean", "duration", "format_number", "printable"]
+__all__ = [
+    "UNSAFE_CHARACTERS",
+    "count",
+    "did_you_mean",
+    "duration",
+    "format_number",
+    "printable",
+    "veduta_command",
+]
 
 UNSAFE_CHARACTERS = (
     "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -42,6 +52,37 @@ def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
     known = {choice.lower(): choice for choice in choices}
     similar = difflib.get_close_matches(word.lower(), known, n=1)
     return f"did you mean {prefix + known[similar[0]]!r}?" if similar else ""
+
+
+def veduta_command(*words: str | bytes | os.PathLike[str]) -> str:
+    """Return a `veduta` command as a user pastes it into a shell.
+
+    Blanks, quotes and other special characters of a path are quoted. A path that is not UTF-8, or
+    that holds control characters, is written as `$'…'`, which bash, zsh and ksh understand.
+    Messages name commands in no other way, so that every command that they name works.
+
+    Args:
+        words: what follows `veduta`. A path is a `Path` or bytes, so that a leading dash does not
+            make it an option.
+    """
+    return " ".join(["veduta", *map(_shell_word, words)])
+
+
+def _shell_word(word: str | bytes | os.PathLike[str]) -> str:
+    raw = os.fsencode(word)
+    if raw.startswith(b"-") and not isinstance(word, str):
+        raw = b"./" + raw
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _escaped_word(raw)
+    return _escaped_word(raw) if _UNSAFE.search(text) else shlex.quote(text)
+
+
+def _escaped_word(raw: bytes) -> str:
+    plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b"\\'" else "" for byte in raw)
+    escaped = (letter or f"\\{byte:03o}" for letter, byte in zip(plain, raw, strict=True))
+    return f"$'{''.join(escaped)}'"
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

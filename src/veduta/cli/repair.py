@@ -9,7 +9,7 @@ import click
 
 from veduta.cli.options import index_option, json_option
 from veduta.cli.printing import print_json, say
-from veduta.text import count
+from veduta.text import count, veduta_command
 
 
 @click.command("repair")
@@ -27,14 +27,20 @@ def command(index_path: Path, as_json: bool) -> None:
     if as_json:
         print_json(asdict(report))
         return
+    if report.manifest_restored:
+        say("Made index.json again from its copy.")
+    if report.table_lost:
+        say("No version of the table opens. The index is empty now.")
     if report.went_back:
         say(f"Went back to version {report.version}, the last that opens.")
     if report.lost_fragments:
         say(f"Dropped {count(report.lost_fragments, 'data file')} that did not read back.")
     if report.removed_rows:
         say(f"Removed {count(report.removed_rows, 'row')} that did not match the checksum.")
-    if report.went_back or report.lost_fragments or report.removed_rows:
-        say("Run veduta index to read the photos of removed rows again.")
-    else:
+    rows_lost = report.table_lost or report.went_back or report.lost_fragments
+    if rows_lost or report.removed_rows:
+        again = veduta_command("index", "--index", index_path)
+        say(f"To read the photos of removed rows again: {again}")
+    elif not report.manifest_restored:
         say("Nothing was damaged.")
     say(f"{count(report.photos, 'photo')} in the index.")

@@ -163,7 +163,7 @@ def _read(file: Path) -> list[_StoredCopy] | None:
 
 
 def _write(file: Path, copies: list[_StoredCopy]) -> None:
-    from veduta.index.table import storage_error
+    from veduta.index.storage_errors import storage_error
 
     try:
         write_text(file, json.dumps(copies))

@@ -74,7 +74,7 @@ def describe_photos(
         KeyboardInterrupt: the user interrupted. The photos described so far are kept.
     """
     from veduta.encoders import DEFAULT, load_encoder
-    from veduta.index import MANIFEST_FILE, create_index, open_snapshot, update_index
+    from veduta.index import open_or_create_index, open_snapshot, update_cached_index
     from veduta.keypoints import load_extractor
 
     files = tuple(Path(os.path.abspath(file)) for file in files)
@@ -82,12 +82,10 @@ def describe_photos(
     extractor = extractor or load_extractor()
     # Each encoder has its own index in the folder.
     index = (folder or _default_folder(files or [Path()])) / encoder.identity
-    if not (index / MANIFEST_FILE).exists():
-        create_index(index, encoder, extractor)
     existing = [file for file in files if file.is_file()]
     reasons: dict[bytes, str] = {}
     if existing:
-        update = update_index(
+        update = update_cached_index(
             index,
             existing,
             encoder,
@@ -100,6 +98,8 @@ def describe_photos(
         if update.interrupted:
             raise KeyboardInterrupt
         reasons = {os.fsencode(path): reason for path, reason in update.unreadable}
+    else:
+        open_or_create_index(index, encoder, extractor)
     snapshot = open_snapshot(index)
     paths = snapshot.rows["path"].slice(0, snapshot.photos).to_pylist()
     row_of = {path: row for row, path in enumerate(paths)}

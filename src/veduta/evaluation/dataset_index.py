@@ -16,13 +16,11 @@ from veduta.datasets import Dataset, RetrievalProtocol
 from veduta.encoders import Encoder, Projection
 from veduta.errors import DatasetError
 from veduta.index import (
-    MANIFEST_FILE,
     Manifest,
     Snapshot,
     UpdateProgress,
-    create_index,
     open_snapshot,
-    update_index,
+    update_cached_index,
 )
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.keypoints import Extractor, Keypoints
@@ -121,9 +119,7 @@ def index_dataset(
         )
         key = "\n".join((*sorted(files), *settings))
         indexes[part] = cache_folder() / photos.content_hash(key.encode()).hex()[:20]
-        if not (indexes[part] / MANIFEST_FILE).exists():
-            create_index(indexes[part], encoder, extractor)
-        report = update_index(
+        report = update_cached_index(
             indexes[part],
             [Path(file) for file in files],
             encoder,

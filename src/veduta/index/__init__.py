@@ -1,6 +1,7 @@
 """The index on disk: its table of photos, its snapshot for searches, and its updates."""
 
 from veduta.index.approximate import build_approximate, outgrows_exact_search
+from veduta.index.cached_index import update_cached_index
 from veduta.index.checking import CheckFinding, RepairReport, check_index, repair_index
 from veduta.index.contents import (
     Descriptors,
@@ -9,13 +10,14 @@ from veduta.index.contents import (
     holds_path,
     photos_of,
 )
+from veduta.index.creating import create_index, holds_index, open_or_create_index
 from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.projecting import set_projection
 from veduta.index.removing import remove_photos
 from veduta.index.snapshot import Snapshot, open_snapshot
 from veduta.index.status import read_status
 from veduta.index.table import Table, open_table, read_thumbnails
-from veduta.index.updating import UpdateProgress, UpdateReport, create_index, update_index
+from veduta.index.updating import UpdateProgress, UpdateReport, update_index
 
 __all__ = [
     "MANIFEST_FILE",
@@ -32,7 +34,9 @@ __all__ = [
     "check_index",
     "create_index",
     "descriptors_of",
+    "holds_index",
     "holds_path",
+    "open_or_create_index",
     "open_snapshot",
     "open_table",
     "outgrows_exact_search",
@@ -42,5 +46,6 @@ __all__ = [
     "remove_photos",
     "repair_index",
     "set_projection",
+    "update_cached_index",
     "update_index",
 ]

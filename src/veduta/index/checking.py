@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from veduta import photos
-from veduta.errors import IndexDamaged, NotAnIndex, PhotoError, PhotoUnreadable, readable
+from veduta.errors import IndexDamaged, PhotoError, PhotoUnreadable
 from veduta.index import keypoint_files
 from veduta.index.columns import descriptor_is_sound
+from veduta.index.creating import holds_index
 from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
-from veduta.index.manifest import MANIFEST_FILE, Manifest
+from veduta.index.manifest import Manifest, move_to_damaged, restore_manifest
 from veduta.index.snapshot import SNAPSHOT_FOLDER, build_snapshot
 from veduta.index.table import (
     TABLE_FOLDER,
     Table,
+    create_table,
     open_table,
     remove_versions_after,
     writer_lock,
@@ -142,6 +144,8 @@ class RepairReport:
 
     Attributes:
         version: number of the version that the table has now.
+        manifest_restored: whether `index.json` did not read and was made again from its copy.
+        table_lost: whether no version of the table opened. The index is empty now.
         went_back: whether the newest version did not open and an older one is used.
         lost_fragments: data files that did not read back.
         removed_rows: rows that did not match their checksum, or whose path was there twice.
@@ -149,6 +153,8 @@ class RepairReport:
     """
 
     version: int
+    manifest_restored: bool
+    table_lost: bool
     went_back: bool
     lost_fragments: int
     removed_rows: int
@@ -158,7 +164,8 @@ class RepairReport:
 def repair_index(index: Path) -> RepairReport:
     """Make a damaged index sound again from what is readable in it.
 
-    This goes back to the last version that opens, drops fragments that do not read back, and
+    This makes `index.json` again from its copy if it does not read. It goes back to the last
+    version that opens (if none does, the index is emptied), drops fragments that do not read, and
     removes rows whose descriptor or keypoints do not match their checksum or whose path is there
     twice. Then it builds the snapshot and the neighbour graph again. No photo is touched. The next
     update finds the photos of dropped rows to be new.
@@ -171,16 +178,19 @@ def repair_index(index: Path) -> RepairReport:
 
     Raises:
         NotAnIndex: there is no index.
-        IndexDamaged: no version of the table opens, or the manifest is lost.
+        IndexDamaged: the manifest is lost, and so is its copy.
+        StorageError: the disk does not read or write.
         IndexLocked: another process is writing to it.
     """
-    if not (index / MANIFEST_FILE).exists() and not (index / TABLE_FOLDER).exists():
-        raise NotAnIndex(f"{readable(index)} is not an index (no {MANIFEST_FILE} in it).")
+    if not holds_index(index):
+        Manifest.read(index)  # It raises `NotAnIndex` with the remedy.
     with writer_lock(index):
+        manifest_restored = restore_manifest(index)
         manifest = Manifest.read(index)
+        manifest.write(index)
         shutil.rmtree(index / SNAPSHOT_FOLDER, ignore_errors=True)
         shutil.rmtree(index / GRAPH_FOLDER, ignore_errors=True)
-        table = open_table(index)
+        table, table_lost = _open_or_make_again(index, manifest.dimension)
         went_back = table.notice is not None
         if went_back:
             remove_versions_after(index, table.version)
@@ -190,7 +200,24 @@ def repair_index(index: Path) -> RepairReport:
         table.delete(damaged_ids)
         snapshot = build_snapshot(index, manifest, table)
         build_graph(index, manifest, snapshot)
-        return RepairReport(table.version, went_back, lost, len(damaged_ids), snapshot.photos)
+        return RepairReport(
+            version=table.version,
+            manifest_restored=manifest_restored,
+            table_lost=table_lost,
+            went_back=went_back,
+            lost_fragments=lost,
+            removed_rows=len(damaged_ids),
+            photos=snapshot.photos,
+        )
+
+
+def _open_or_make_again(index: Path, dimension: int) -> tuple[Table, bool]:
+    """Open the table; if no version opens, move it aside and make an empty one."""
+    try:
+        return open_table(index), False
+    except IndexDamaged:
+        move_to_damaged(index, index / TABLE_FOLDER)
+        return create_table(index, dimension), True
 
 
 def _drop_unreadable_fragments(table: Table) -> int:

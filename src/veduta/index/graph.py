@@ -29,7 +29,7 @@ from veduta.files import atomic_folder
 from veduta.index.calibration import Background, Calibration, calibration_of, probability
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.snapshot import Snapshot, snapshot_name
-from veduta.index.table import storage_error
+from veduta.index.storage_errors import storage_error
 from veduta.keypoints import Matching, verify_many
 from veduta.validation import InvalidValue, read_json
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from veduta.errors import IndexDamaged, readable
-from veduta.files import AppendOnlyFile, sync
-from veduta.index.table import storage_error
+from veduta.files import AppendOnlyFile, sync, system_failure
+from veduta.index.storage_errors import index_errors, repair_command, storage_error
 from veduta.keypoints import Extractor, Keypoints, extractor_class
 
 if TYPE_CHECKING:
@@ -113,9 +113,11 @@ class KeypointReader:
                 data = file.read(place.size)
             return Keypoints.unpack(data, width, height)
         except (OSError, ValueError) as error:
+            if system_failure(error) is not None:
+                raise storage_error(error, self._index, "read") from error
             raise IndexDamaged(
                 f"{readable(path)}: the keypoints at {place.offset:,} cannot be read ({error}). "
-                f"Mend it with: veduta repair --index {readable(self._index)}"
+                f"Repair it with: {repair_command(self._index)}"
             ) from error
 
 
@@ -172,9 +174,13 @@ def remove_unused(index: Path, used: set[int]) -> None:
     Args:
         index: the folder of the index.
         used: the numbers of the files that stay.
+
+    Raises:
+        StorageError: a file cannot be removed.
     """
-    for number in set(_file_numbers(index)) - used:
-        _file_path(index, number).unlink(missing_ok=True)
+    with index_errors(index, "write"):
+        for number in set(_file_numbers(index)) - used:
+            _file_path(index, number).unlink(missing_ok=True)
 
 
 def _file_numbers(index: Path) -> list[int]:

@@ -1,46 +1,72 @@
-"""`index.json`: what an index is, apart from its rows."""
+"""`index.json`: what an index is, apart from its rows. `index-copy.json` beside it is a copy.
+
+Both files carry a checksum, so a change that Veduta did not make is found. If one of the two is
+damaged or lost, `restore_manifest` makes it again from the other.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
 from veduta.encoders import Encoder
 from veduta.errors import EncoderMismatch, IndexDamaged, NotAnIndex, readable
-from veduta.files import write_bytes
+from veduta.files import system_failure, write_bytes
 from veduta.index.columns import FORMAT_VERSION
+from veduta.index.storage_errors import (
+    index_errors,
+    not_an_index,
+    repair_command,
+    storage_error,
+)
+from veduta.index.table import has_rows
 from veduta.keypoints import Extractor
+from veduta.photos import content_hash
+from veduta.text import veduta_command
 from veduta.validation import InvalidValue, convert, read_json
 
 MANIFEST_FILE = "index.json"
+MANIFEST_COPY = "index-copy.json"
+DAMAGED_FOLDER = "damaged"
+"""Where a repair moves files that do not read."""
+
+_CHECKSUM = "checksum"
+_CHECKSUM_LETTERS = 16
+_MAX_DIMENSION = 65_536
+
+_Text = Annotated[str, msgspec.Meta(pattern=r"^[^\0]+\Z")]
 
 
 class _Encoder(msgspec.Struct):
     """The facts about the encoder that an index needs. There are more in the file."""
 
-    name: str
-    identity: str
-    dimension: int
+    name: _Text
+    identity: _Text
+    dimension: Annotated[int, msgspec.Meta(ge=1, le=_MAX_DIMENSION)]
 
 
 class _Keypoints(msgspec.Struct):
     """The facts about the keypoints that an index needs."""
 
-    name: str
-    identity: str
-    count: int
+    name: _Text
+    identity: _Text
+    count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class _Required(msgspec.Struct):
     encoder: _Encoder
-    folders: list[str]
+    folders: list[_Text]
     keypoints: _Keypoints | None = None
+    labels: _Text | None = None
+    projection: Annotated[str, msgspec.Meta(pattern=r"^projection-[0-9a-f]+\.npz\Z")] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,33 +128,57 @@ class Manifest:
         Raises:
             NotAnIndex: there is no manifest.
             IndexDamaged: the manifest does not read, or another version of Veduta wrote it.
+            StorageError: the disk does not read.
         """
         file = index / MANIFEST_FILE
         try:
-            values = read_json(file, dict[str, Any])
-            version = values.get("format", FORMAT_VERSION)
-            if isinstance(version, int) and version != FORMAT_VERSION:
-                raise _other_version(index, version)
-            convert(values, _Required)
-            return convert(values, cls)
-        except FileNotFoundError:
-            what = "is not an index" if index.exists() else "does not exist"
-            raise NotAnIndex(
-                f"{readable(index)} {what} (no {MANIFEST_FILE} in it). Build one with: "
-                f"veduta index FOLDER --index {readable(index)}"
-            ) from None
-        except NotADirectoryError:
-            raise NotAnIndex(f"{readable(index)} is a file, not an index.") from None
+            return cls._parse(file, index)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _no_manifest(index) from None
+        except OSError as error:
+            if system_failure(error) is not None:
+                raise storage_error(error, index, "read") from error
+            raise _damaged(index, error.strerror or str(error)) from error
         except InvalidValue as error:
-            raise IndexDamaged(
-                f"{readable(file)} does not read ({error}). "
-                f"Restore it from a copy, or index again into another folder."
-            ) from error
+            raise _damaged(index, str(error)) from error
+
+    @classmethod
+    def _parse(cls, file: Path, index: Path) -> Self:
+        """Read a manifest; raises OSError, InvalidValue or _OtherVersion."""
+        values = read_json(file, dict[str, Any])
+        # An index that 0.1.0 wrote has no checksum until its next update.
+        checksum = values.pop(_CHECKSUM, None)
+        unchanged = checksum is None or checksum == _checksum(values)
+        version = values.get("format", FORMAT_VERSION)
+        if unchanged and isinstance(version, int) and version != FORMAT_VERSION:
+            raise _other_version(index, version)
+        convert(values, _Required)
+        manifest = convert(values, cls)
+        if not unchanged:
+            raise InvalidValue("it was changed after Veduta wrote it: its checksum does not match")
+        return manifest
 
     def write(self, index: Path) -> None:
-        """Replace the manifest of the index in the folder `index` in one step."""
-        data = json.dumps(dataclasses.asdict(self), indent=2).encode()
-        write_bytes(index / MANIFEST_FILE, data, durable=True)
+        """Write the manifest of the index in the folder `index`, and its copy, if they changed.
+
+        Each file is replaced in one step. If they hold this manifest already, nothing is written,
+        so an update that has nothing to do needs no room on the disk.
+
+        Args:
+            index: the folder.
+
+        Raises:
+            StorageFull: the disk is full.
+            StorageError: the disk does not accept the files.
+        """
+        values = dataclasses.asdict(self)
+        values[_CHECKSUM] = _checksum(values)
+        data = json.dumps(values, indent=2).encode()
+        with index_errors(index, "write"):
+            for name in (MANIFEST_FILE, MANIFEST_COPY):
+                file = index / name
+                if not file.is_file() or file.read_bytes() != data:
+                    write_bytes(file, data, durable=True)
 
     def require_encoder(self, encoder: Encoder, index: Path) -> None:
         """Refuse an encoder that did not make the descriptors of the index.
@@ -144,7 +194,7 @@ class Manifest:
             raise EncoderMismatch(
                 f"{readable(index)} holds descriptors of encoder '{self.encoder['name']}' "
                 f"({self.encoder['identity']}); this is '{encoder.name}' ({encoder.identity}). "
-                f"Use --encoder {self.encoder['name']}, or index again into another folder."
+                f"Use --encoder {self.encoder['name']}, or index {_again(index)}"
             )
 
     def require_extractor(self, extractor: Extractor | None, index: Path) -> None:
@@ -163,15 +213,124 @@ class Manifest:
         held = f"keypoints '{stored['name']}' ({stored['identity']})" if stored else "no keypoints"
         wanted = f"'{extractor.name}' ({extractor.identity})" if extractor else "none"
         raise EncoderMismatch(
-            f"{readable(index)} holds {held}; this run uses: {wanted}. Index again into another "
-            "folder."
+            f"{readable(index)} holds {held}; this run uses: {wanted}. Index {_again(index)}"
         )
 
 
-def _other_version(index: Path, version: int) -> IndexDamaged:
+def restore_manifest(index: Path) -> bool:
+    """Make a manifest that does not read again, from its copy.
+
+    If the copy does not read either, and the manifest has no other fault than that it was changed
+    by hand, the change is accepted. A file that is replaced is moved to the folder "damaged".
+
+    Args:
+        index: the folder of the index. The caller holds the writer's lock.
+
+    Returns:
+        Whether something had to be restored.
+
+    Raises:
+        NotAnIndex: there is no index.
+        IndexDamaged: neither file reads, or another version of Veduta wrote them.
+        StorageError: the disk does not read or write.
+    """
+    try:
+        Manifest.read(index)
+    except _OtherVersion:
+        raise
+    except IndexDamaged:
+        manifest = _restorable(index)
+        if manifest is None:
+            raise
+    else:
+        return False
+    for name in (MANIFEST_FILE, MANIFEST_COPY):
+        move_to_damaged(index, index / name)
+    manifest.write(index)
+    return True
+
+
+def _restorable(index: Path) -> Manifest | None:
+    """Return what a manifest that does not read can be restored to, None if there is nothing."""
+    with index_errors(index, "read"):
+        try:
+            return Manifest._parse(index / MANIFEST_COPY, index)
+        except (OSError, InvalidValue) as error:
+            if not isinstance(error, FileNotFoundError) and system_failure(error) is not None:
+                raise
+        # The copy is of no use. A manifest that was changed by hand is, if its values are possible.
+        try:
+            values = read_json(index / MANIFEST_FILE, dict[str, Any])
+            convert(values, _Required)
+            manifest = convert(values, Manifest)
+        except (OSError, InvalidValue):
+            return None
+        return manifest if manifest.format == FORMAT_VERSION else None
+
+
+def move_to_damaged(index: Path, path: Path) -> None:
+    """Move a file or folder of an index that does not read to the folder "damaged" in it.
+
+    Args:
+        index: the folder of the index.
+        path: what is moved. It may be missing.
+
+    Raises:
+        StorageError: the disk does not accept it.
+    """
+    if not os.path.lexists(path):
+        return
+    target = index / DAMAGED_FOLDER / path.name
+    with index_errors(index, "write"):
+        target.parent.mkdir(exist_ok=True)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        path.replace(target)
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Return the checksum of the values of a manifest; raises InvalidValue if they have none."""
+    try:
+        text = json.dumps(values, sort_keys=True)
+    except RecursionError as error:
+        raise InvalidValue("it is nested too deeply") from error
+    return content_hash(text.encode()).hex()[:_CHECKSUM_LETTERS]
+
+
+def _no_manifest(index: Path) -> NotAnIndex | IndexDamaged:
+    """Return the error for a folder without a manifest."""
+    if (index / MANIFEST_COPY).is_file() or has_rows(index):
+        return _damaged(index, "it is gone")
+    return not_an_index(index)
+
+
+def _damaged(index: Path, reason: str) -> IndexDamaged:
+    file = readable(index / MANIFEST_FILE)
+    if _restorable(index) is not None:
+        return IndexDamaged(
+            f"{file} does not read ({reason}). Repair it with: {repair_command(index)}"
+        )
+    return IndexDamaged(
+        f"{file} does not read ({reason}), and there is no sound {MANIFEST_COPY} to repair it "
+        f"from. Index {_again(index)}"
+    )
+
+
+def _again(index: Path) -> str:
+    """Return the end of the remedy "index the photos again", with the command."""
+    other = index.with_name(f"{index.name}-new") if index.name else index / "new"
+    command = veduta_command("index", "FOLDER", "--index", other)
+    return f"the photos again into another folder: {command}"
+
+
+class _OtherVersion(IndexDamaged):
+    """Another version of Veduta wrote the index."""
+
+
+def _other_version(index: Path, version: int) -> _OtherVersion:
     newer = version > FORMAT_VERSION
     remedy = "Update Veduta, or index" if newer else "Index"
-    return IndexDamaged(
+    return _OtherVersion(
         f"{readable(index)} was written by {'a newer' if newer else 'an older'} Veduta (layout "
-        f"{version}, this one reads {FORMAT_VERSION}). {remedy} again into another folder."
+        f"{version}, this one reads {FORMAT_VERSION}). {remedy} {_again(index)}"
     )

@@ -37,7 +37,8 @@ from veduta.files import atomic_folder, is_draft
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
 from veduta.index.columns import descriptor_is_sound, snapshot_columns
 from veduta.index.manifest import Manifest
-from veduta.index.table import Table, Version, newest_version, open_table, storage_error
+from veduta.index.storage_errors import repair_command, storage_error
+from veduta.index.table import Table, Version, newest_version, open_table
 from veduta.photos import content_hash
 from veduta.validation import read_json
 
@@ -333,7 +334,7 @@ def _require_sound_descriptors(batch: pa.RecordBatch, index: Path) -> None:
         path = batch.column("path")[sound.index(False)].as_py()
         raise IndexDamaged(
             f"{readable(index)} is damaged: the descriptor of {readable(path)} does not match its "
-            f"checksum. Mend it with: veduta repair --index {readable(index)}"
+            f"checksum. Repair it with: {repair_command(index)}"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veduta.errors import CollectionError, IndexDamaged, IndexLocked, StorageFull, readable
-from veduta.files import is_disk_full, sync
+from veduta.errors import IndexDamaged, IndexLocked, readable
+from veduta.files import remove_drafts, sync, system_failure
 from veduta.index.columns import schema
+from veduta.index.storage_errors import (
+    index_errors,
+    not_an_index,
+    repair_command,
+    storage_error,
+)
 from veduta.photos import content_hash
 
 if TYPE_CHECKING:
@@ -35,6 +42,10 @@ _READ_AHEAD_BYTES = 32 * 2**20
 """What a scan holds in memory. Lance's default is 2 GiB."""
 _IDS_PER_DELETE = 10_000
 _MAX_UINT64 = 2**64 - 1
+_DRAFT_SECONDS = 3600.0
+"""A draft of which no part was written for so long is not finished any more."""
+_LOCK_PATIENCE_SECONDS = 0.2
+"""`is_locked` of another process holds the lock for an instant. A writer waits that long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +76,12 @@ def newest_version(index: Path) -> Version | None:
     Raises:
         CollectionError: the manifest of the newest version cannot be read.
     """
-    manifests = list(_version_manifests(index))
-    if not manifests:
-        return None
-    number, file = max(manifests)
-    try:
-        digest = content_hash(file.read_bytes()).hex()
-    except OSError as error:
-        raise storage_error(error, index, "read") from error
-    return Version(number, digest)
+    with index_errors(index, "read"):
+        manifests = list(_version_manifests(index))
+        if not manifests:
+            return None
+        number, file = max(manifests)
+        return Version(number, content_hash(file.read_bytes()).hex())
 
 
 def _version_manifests(index: Path) -> Iterator[tuple[int, Path]]:
@@ -115,7 +123,8 @@ class Table:
         Args:
             where: count only the rows of this SQL condition.
         """
-        return int(self.dataset.count_rows(where))
+        with index_errors(self.index, "read"):
+            return int(self.dataset.count_rows(where))
 
     def batches(
         self, columns: Sequence[str], where: str | None = None, rows: int = 256
@@ -142,7 +151,7 @@ class Table:
             scan_in_order=True,
             io_buffer_size=_READ_AHEAD_BYTES,
         )
-        with _index_errors(self.index, "read"):
+        with index_errors(self.index, "read"):
             yield from scanner.to_batches()
 
     def take(self, ids: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -179,7 +188,7 @@ class Table:
             "refine_factor": refine,
             "metric": "cosine",
         }
-        with _index_errors(self.index, "read"):
+        with index_errors(self.index, "read"):
             result = self.dataset.to_table(columns=[*columns, "_distance"], nearest=nearest)
         rows: list[dict[str, Any]] = result.to_pylist()
         return rows
@@ -191,7 +200,7 @@ class Table:
             partitions: number of k-means cells.
             bytes_per_descriptor: bytes of a quantised descriptor.
         """
-        with _index_errors(self.index, "write"):
+        with index_errors(self.index, "write"):
             self.dataset.create_index(
                 "descriptor",
                 "IVF_PQ",
@@ -203,26 +212,26 @@ class Table:
 
     def extend_indices(self) -> None:
         """Add the rows that are new to the approximate index, if there is one."""
-        with _index_errors(self.index, "write"):
+        with index_errors(self.index, "write"):
             if self.dataset.describe_indices():
                 self.dataset.optimize.optimize_indices()
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, in one commit."""
-        with _index_errors(self.index, "write"):
+        with index_errors(self.index, "write"):
             self.dataset.insert(rows)
         self._sync()
 
     def update(self, rows: pa.Table) -> None:
         """Replace the given columns of the rows with the same `id`, in one commit."""
-        with _index_errors(self.index, "write"):
+        with index_errors(self.index, "write"):
             self.dataset.merge_insert("id").when_matched_update_all().execute(rows)
         self._sync()
 
     def delete(self, ids: Sequence[int]) -> None:
         """Remove the rows with these ids."""
         for start in range(0, len(ids), _IDS_PER_DELETE):
-            with _index_errors(self.index, "write"):
+            with index_errors(self.index, "write"):
                 self.dataset.delete(_id_in(ids[start : start + _IDS_PER_DELETE]))
         self._sync()
 
@@ -235,7 +244,7 @@ class Table:
         operation = lance.LanceOperation.Delete(
             updated_fragments=[], deleted_fragment_ids=list(fragments), predicate="damaged"
         )
-        with _index_errors(self.index, "write"):
+        with index_errors(self.index, "write"):
             self.dataset = lance.LanceDataset.commit(
                 self.dataset, operation, read_version=self.dataset.version
             )
@@ -248,7 +257,7 @@ class Table:
         """
         if len(self.dataset.get_fragments()) < _MAX_FRAGMENTS:
             return
-        with _index_errors(self.index, "write"):
+        with index_errors(self.index, "write"):
             self.dataset.optimize.compact_files(target_rows_per_fragment=_MERGED_FRAGMENT_ROWS)
             self.dataset.cleanup_old_versions(
                 older_than=timedelta(0), retain_versions=_VERSIONS_KEPT
@@ -260,14 +269,15 @@ class Table:
         A commit that was reported to the user must survive a power failure.
         """
         folder = self.index / TABLE_FOLDER
-        manifest = max(_version_manifests(self.index))[1]
-        data = [
-            folder / "data" / file.path
-            for fragment in self.dataset.get_fragments()[-1:]
-            for file in fragment.data_files()
-        ]
-        for path in (*data, manifest, folder / "data", folder / "_versions"):
-            sync(path)
+        with index_errors(self.index, "write"):
+            manifest = max(_version_manifests(self.index))[1]
+            data = [
+                folder / "data" / file.path
+                for fragment in self.dataset.get_fragments()[-1:]
+                for file in fragment.data_files()
+            ]
+            for path in (*data, manifest, folder / "data", folder / "_versions"):
+                sync(path)
 
 
 def _id_in(ids: Sequence[int]) -> str:
@@ -283,7 +293,7 @@ def create_table(index: Path, dimension: int) -> Table:
     """
     import lance
 
-    with _index_errors(index, "write"):
+    with index_errors(index, "write"):
         return Table(
             index,
             lance.write_dataset(
@@ -302,30 +312,45 @@ def open_table(index: Path) -> Table:
 
     Raises:
         IndexDamaged: no version opens.
+        StorageError: the disk does not read.
     """
     import lance
 
-    manifests = sorted(_version_manifests(index), reverse=True)
+    with index_errors(index, "read"):
+        manifests = sorted(_version_manifests(index), reverse=True)
     failure: Exception | None = None
     for number, _ in manifests:
         try:
             dataset = lance.dataset(str(index / TABLE_FOLDER), version=number)
         except (ValueError, OSError) as error:  # Lance raises both for files that do not parse.
+            if system_failure(error) is not None:
+                raise storage_error(error, index, "read") from error
             failure = failure or error
             continue
         notice = None
         if failure is not None:
             notice = (
                 f"{readable(index)} is damaged: version {manifests[0][0]} does not open; using the "
-                f"last good version, {number}. Repair it with: "
-                f"veduta repair --index {readable(index)}"
+                f"last good version, {number}. Repair it with: {repair_command(index)}"
             )
         return Table(index, dataset, notice)
     raise IndexDamaged(
         f"{readable(index)}: no version of its table opens"
         + (f" ({failure})" if failure else " (its files are gone)")
-        + f". Repair it with: veduta repair --index {readable(index)}"
+        + f". Repair it with: {repair_command(index)}"
     )
+
+
+def has_rows(index: Path) -> bool:
+    """Tell whether the table of an index has files with rows, without opening it.
+
+    A creation that was cut off leaves a table without such files. Nothing is lost with it.
+
+    Args:
+        index: the folder of the index.
+    """
+    folder = index / TABLE_FOLDER / "data"
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def read_thumbnails(index: Path, ids: Sequence[int]) -> list[bytes]:
@@ -364,10 +389,14 @@ def writer_lock(index: Path) -> Iterator[None]:
 
     Raises:
         IndexLocked: another process holds it.
+        NotAnIndex: there is no such folder.
+        StorageError: the disk does not accept it.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(index / LOCK_FILE, timeout=0)
+    if not index.is_dir():  # The lock would make the folder.
+        raise not_an_index(index)
+    lock = FileLock(index / LOCK_FILE, timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.02)
     try:
         lock.acquire()
     except Timeout:
@@ -383,44 +412,50 @@ def writer_lock(index: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_locked(index: Path) -> bool:
-    """Return whether a process is writing to an index now."""
-    try:
-        with writer_lock(index):
-            return False
-    except IndexLocked:
-        return True
-
-
-@contextmanager
-def _index_errors(index: Path, action: str) -> Iterator[None]:
-    """Turn the errors of Lance into errors of the index."""
-    try:
-        yield
-    except CollectionError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:  # Lance raises all three.
-        raise storage_error(error, index, action) from error
-
-
-def storage_error(error: Exception, index: Path, action: str) -> CollectionError:
-    """Return the error of Veduta that says what an error means for an index.
+def remove_old_drafts(index: Path) -> None:
+    """Remove what killed processes left unfinished in an index.
 
     Args:
-        error: an error of the operating system or of Lance.
-        index: the folder of the index.
-        action: "read" or "write".
+        index: the folder of the index. The caller holds the writer's lock, so a draft in this
+            folder is nobody's. Searches may be at work on drafts in the folders below.
+
+    Raises:
+        StorageError: the disk does not accept it.
     """
-    text = str(error)
-    full = isinstance(error, OSError) and is_disk_full(error)
-    if full or "No space left" in text or "os error 28" in text:
-        return StorageFull(
-            f"{readable(index)}: the disk is full. What was committed is kept. "
-            "Free some space and run the same command again."
-        )
-    if isinstance(error, PermissionError) or "Permission denied" in text:
-        return CollectionError(f"{readable(index)}: no permission to {action} here.")
-    return IndexDamaged(
-        f"{readable(index)}: its files do not {action} ({text.splitlines()[0][:200]}). "
-        f"Repair it with: veduta repair --index {readable(index)}"
-    )
+    with index_errors(index, "write"):
+        remove_drafts(index)
+        for folder in index.iterdir():
+            if folder.is_dir():
+                remove_drafts(folder, older_than_seconds=_DRAFT_SECONDS)
+
+
+def is_locked(index: Path) -> bool:
+    """Return whether a process is writing to an index now. This needs no permission to write.
+
+    Args:
+        index: the folder of the index.
+
+    Raises:
+        StorageError: the disk does not read.
+    """
+    if sys.platform == "win32":
+        try:
+            with writer_lock(index):
+                return False
+        except IndexLocked:
+            return True
+    import fcntl
+
+    with index_errors(index, "read"):
+        try:
+            descriptor = os.open(index / LOCK_FILE, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            # A shared lock needs no permission to write, and conflicts with that of a writer.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False

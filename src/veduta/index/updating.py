@@ -30,7 +30,7 @@ from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.labels import FOLDERS, Labeller, labeller
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
-from veduta.index.table import Table, create_table, open_table, writer_lock
+from veduta.index.table import Table, open_table, remove_old_drafts, writer_lock
 from veduta.keypoints import Extractor
 from veduta.ordered_threads import map_in_order
 from veduta.processor_cores import processor_cores
@@ -95,36 +95,6 @@ class UpdateProgress:
     paths: Sequence[bytes] = ()
 
 
-def create_index(index: Path, encoder: Encoder, extractor: Extractor | None = None) -> Manifest:
-    """Create an empty index.
-
-    Args:
-        index: the folder of the index, empty or missing.
-        encoder: makes its descriptors.
-        extractor: finds the keypoints that the index keeps of each photo, for geometric
-            verification. None keeps no keypoints.
-
-    Returns:
-        The manifest of the index.
-
-    Raises:
-        CollectionError: the folder holds something else, or cannot be made.
-    """
-    try:
-        index.mkdir(parents=True, exist_ok=True)
-        occupied = any(not name.startswith(".") for name in os.listdir(index))
-    except OSError as error:
-        raise CollectionError(f"{readable(index)}: {error.strerror}.") from error
-    if occupied:
-        raise CollectionError(
-            f"{readable(index)} is not empty and not an index. Name another folder with --index."
-        )
-    create_table(index, encoder.dimension)
-    manifest = Manifest.new(encoder, extractor)
-    manifest.write(index)  # This comes last: a folder with a manifest has a table.
-    return manifest
-
-
 def update_index(
     index: Path,
     folders: Sequence[Path],
@@ -172,6 +142,7 @@ def update_index(
     facts = encoder.describe()
     report = UpdateReport(runtime=f"{facts.get('runtime')}, {facts.get('precision')}")
     with writer_lock(index):
+        remove_old_drafts(index)
         manifest = _with_sources(Manifest.read(index), folders, labels)
         folders = [Path(folder) for folder in folders] or [Path(f) for f in manifest.folders]
         folders = [Path(os.path.abspath(folder)) for folder in folders]
