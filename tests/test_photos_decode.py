@@ -563,9 +563,11 @@ def test_pillows_own_cap_warns_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in OPTIONS:
         assert photos.decode(encoded(kind, UPRIGHT), path="x").width == 96
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    for kind in ("TIFF", "WEBP"):
-        with pytest.raises(PhotoTooLarge, match="too many pixels"):
-            photos.decode(encoded(kind, UPRIGHT), path="x")
+    for compression in ("raw", "tiff_lzw"):
+        data = encoded("TIFF", UPRIGHT, compression=compression)
+        assert photos.decode(data, path="x").width == 96
+    with pytest.raises(PhotoTooLarge, match="too many pixels"):
+        photos.decode(encoded("WEBP", UPRIGHT), path="x")
 
 
 def test_a_gif_frame_beyond_its_screen_counts() -> None:
@@ -585,7 +587,8 @@ def test_a_tiff_tile_larger_than_the_cap() -> None:
 
 
 @pytest.mark.parametrize("chunk", ["text", "profile"])
-def test_bombs_in_the_chunks_of_a_png(chunk: str) -> None:
+def test_bombs_in_the_chunks_of_a_png_do_no_harm(chunk: str) -> None:
+    resource = pytest.importorskip("resource")
     from PIL.PngImagePlugin import PngInfo
 
     zeros = b"\0" * 50_000_000
@@ -596,8 +599,11 @@ def test_bombs_in_the_chunks_of_a_png(chunk: str) -> None:
     else:
         data = encoded("PNG", UPRIGHT, icc_profile=zeros)
     assert len(data) < 100_000
-    with pytest.raises(BrokenPhoto, match="too large"):
-        photos.decode(data, path="bomb.png")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for srgb in (False, True):
+        assert np.array_equal(photos.decode(data, path="bomb.png", srgb=srgb).pixels, UPRIGHT)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB, on macOS bytes
+    assert grown < 40_000
 
 
 def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
@@ -605,8 +611,23 @@ def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
     assert photos.decode(data, path="x").width == 96
     scan = data.rindex(b"\xff\xda")
     many = data[:scan] + data[scan:-2] * 1000 + data[-2:]
-    with pytest.raises(BrokenPhoto, match="scans, more than the cap of 500"):
+    with pytest.raises(PhotoTooLarge, match="at least 501 scans of 96 × 64 pixels take too long"):
         photos.decode(many, path="x")
+
+
+def test_more_scans_than_usual_are_refused_by_what_they_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encoded("JPEG", UPRIGHT, progressive=True)
+    scan = data.rindex(b"\xff\xda")
+    many = data[:scan] + data[scan:-2] * 90 + data[-2:]
+    assert np.array_equal(
+        photos.decode(many, path="x").pixels, photos.decode(data, path="x").pixels
+    )
+    monkeypatch.setattr(jpeg, "MAX_SCANS_TIMES_PIXELS", 50 * 96 * 64)
+    with pytest.raises(PhotoTooLarge, match="at least 51 scans"):
+        photos.decode(many, path="x")
+    assert photos.decode(data, path="x").width == 96
 
 
 # Broken ------------------------------------------------------------------------------------------
@@ -712,15 +733,14 @@ def test_an_item_type_that_is_no_text_does_not_reach_the_binding() -> None:
 def test_what_pillow_warns_of_is_logged_with_the_photos_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    animated = SAMPLES["apng"]
-    at = animated.index(b"acTL")
-    body = b"acTL" + struct.pack(">II", 0, 0)  # no frames: "Invalid APNG"
-    broken = animated[:at] + body + struct.pack(">I", zlib.crc32(body)) + animated[at + 16 :]
+    planes = struct.pack("<HHII", 284, 3, 1, 1)
+    assert SAMPLES["tiff"].count(planes) == 1
+    odd = SAMPLES["tiff"].replace(planes, struct.pack("<HHIHH", 284, 3, 2, 1, 1))
     with caplog.at_level(logging.INFO, "veduta.photos"):
-        photos.decode(broken, path="moving.png")
-    assert [record.getMessage() for record in caplog.records] == [
-        "moving.png: Invalid APNG, will use default PNG image if possible"
-    ]
+        assert np.array_equal(photos.decode(odd, path="odd.tif").pixels, STORED[8])
+    assert {record.getMessage() for record in caplog.records} == {
+        "odd.tif: Metadata Warning, tag 284 had too many entries: 2, expected 1"
+    }
 
 
 def test_other_warnings_go_their_usual_way() -> None:

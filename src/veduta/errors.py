@@ -3,9 +3,10 @@
 ```
 VedutaError
 ├── PhotoError              one photo cannot be used; other photos can
-│   ├── UnsupportedFormat   its bytes are of no format on the allow-list
+│   ├── UnsupportedFormat   it is of a kind that is not read
+│   │   └── NotAPhoto       its bytes are no picture at all
 │   ├── BrokenPhoto         its bytes do not decode
-│   ├── PhotoTooLarge       it has more pixels or bytes than the cap
+│   ├── PhotoTooLarge       it has more pixels or bytes than the cap, or costs too much to decode
 │   └── PhotoUnreadable     the operating system does not read it
 ├── EncoderError            a descriptor cannot be computed
 │   ├── UnknownEncoder      no encoder has that name
@@ -45,6 +46,7 @@ __all__ = [
     "IndexDamaged",
     "IndexLocked",
     "LearnError",
+    "NotAPhoto",
     "NotAnIndex",
     "PhotoError",
     "PhotoTooLarge",
@@ -97,7 +99,11 @@ class PhotoError(VedutaError):
 
 
 class UnsupportedFormat(PhotoError):
-    """The bytes are of no format on the allow-list, whatever the file name says."""
+    """The file is of a kind that is not read, whatever its name says."""
+
+
+class NotAPhoto(UnsupportedFormat):
+    """The bytes are of no kind of picture, whatever the file name says."""
 
 
 class BrokenPhoto(PhotoError):
@@ -105,7 +111,7 @@ class BrokenPhoto(PhotoError):
 
 
 class PhotoTooLarge(PhotoError):
-    """The photo has more pixels or bytes than the cap."""
+    """The photo has more pixels or bytes than the cap, or costs too much to decode."""
 
 
 class PhotoUnreadable(PhotoError):

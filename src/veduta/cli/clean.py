@@ -29,6 +29,7 @@ KINDS = (
     "corrupt",
     "truncated",
     "not-a-photo",
+    "unsupported",
     "unreadable",
     "tiny",
     "blank",

@@ -44,8 +44,9 @@ KINDS = {
     for kind in (
         Kind("corrupt", "drop", "does not decode"),
         Kind("truncated", "drop", "cut short"),
-        Kind("not-a-photo", "drop", "of no supported format, whatever its name"),
-        Kind("unreadable", "keep", "not there, no permission, or above a cap"),
+        Kind("not-a-photo", "drop", "no picture, whatever its name"),
+        Kind("unsupported", "keep", "a picture of a kind that is not read"),
+        Kind("unreadable", "keep", "not there, no permission, above a cap, or too costly"),
         Kind("tiny", "drop", "a side of less than 64 pixels"),
         Kind("blank", "drop", "one colour, or nearly"),
         Kind("blurred", "keep", "no more detail than a photo 64 pixels long has"),

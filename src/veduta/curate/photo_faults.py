@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veduta.curate.findings import doubt
-from veduta.errors import BrokenPhoto, PhotoError, UnsupportedFormat
+from veduta.errors import BrokenPhoto, NotAPhoto, PhotoError, UnsupportedFormat
 from veduta.photos.formats import EXTENSIONS
 
 if TYPE_CHECKING:
@@ -110,8 +110,10 @@ def photo_faults(path: str | os.PathLike[str], photo: Photo) -> _Judgements:
 
 def fault_of_unreadable(error: PhotoError) -> tuple[str, float, str]:
     """Return (kind, score, reason) of a file that cannot be read as a photo."""
-    if isinstance(error, UnsupportedFormat):
+    if isinstance(error, NotAPhoto):
         kind = "not-a-photo"
+    elif isinstance(error, UnsupportedFormat):
+        kind = "unsupported"
     elif isinstance(error, BrokenPhoto):
         kind = "truncated" if "cut short" in error.reason else "corrupt"
     else:

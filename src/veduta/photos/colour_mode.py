@@ -6,8 +6,8 @@ import os
 
 from veduta.errors import BrokenPhoto
 from veduta.photos import jpeg
-from veduta.photos.decode import open_with_pillow
 from veduta.photos.formats import sniff
+from veduta.photos.opening import open_photo
 from veduta.photos.pillow_warnings import logged_warnings
 
 __all__ = ["colour_mode"]
@@ -39,7 +39,7 @@ def colour_mode(data: bytes, *, path: str | bytes | os.PathLike[str]) -> str:
             return _MODE_OF_JPEG_CHANNELS.get(channels, f"{channels} channels")
         if kind is not None:
             with logged_warnings(name):
-                return open_with_pillow(data, kind).mode
+                return open_photo(data, kind, name).image.mode
     except Exception as error:  # A decoder raises anything on bytes that strangers wrote.
         raise BrokenPhoto(name, f"the {kind} header is damaged") from error
     raise BrokenPhoto(name, "no header of a photo")

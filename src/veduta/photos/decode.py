@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.errors import BrokenPhoto, PhotoError, PhotoTooLarge, UnsupportedFormat
+from veduta.errors import BrokenPhoto, NotAPhoto, PhotoError, PhotoTooLarge, UnsupportedFormat
 from veduta.photos import jpeg
+from veduta.photos.colour_profile import cmyk_to_srgb, to_srgb
 from veduta.photos.exif import Exif, read_exif
-from veduta.photos.formats import describe_bytes, sniff
-from veduta.photos.heif import check_items
+from veduta.photos.formats import describe_bytes, is_other_picture, sniff
+from veduta.photos.memory_budget import reserved
+from veduta.photos.opening import open_photo
 from veduta.photos.pillow_warnings import logged_warnings
-from veduta.photos.to_rgb import to_rgb
+from veduta.photos.to_rgb import STRIP_BYTES_PER_PIXEL, strip_pixels, to_rgb
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,25 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "Photo", "decode", "open_with_pillow"]
+__all__ = ["MAX_PIXELS", "Photo", "decode"]
 
 MAX_PIXELS = 250_000_000
 """The default cap on width × height: more than any phone's camera has, less than fills memory."""
-
-_PILLOW_CLASSES = {
-    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
-    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
-    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
-    "HEIF": ("pi_heif.as_plugin", "HeifImageFile"),
-    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
-    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
-    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
-}
-
-_TIFF_SUBFILE_TYPE, _TIFF_SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
-_TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 322, 323
-
-_REDUCIBLE_MODES = frozenset({"L", "RGB", "LA", "RGBA", "CMYK"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,11 +57,14 @@ def decode(
     path: str | bytes | os.PathLike[str],
     at_least: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    srgb: bool = False,
 ) -> Photo:
     """Decode the bytes of a photo.
 
-    The first picture of an animation or of a file with several pages is decoded. Transparent parts
-    become white. Colour profiles are ignored.
+    The first picture of an animation or of a file with several pages is decoded. What else is in
+    the file does not matter: a photo whose pixels are whole is read. Transparent parts become
+    white; `veduta.photos.to_rgb` has the exception. All threads of a process decode within one
+    budget of memory (`veduta.photos.memory_budget`), and wait for it.
 
     Args:
         data: the content of the file.
@@ -85,11 +73,15 @@ def decode(
             many pixels, or those of the original if it is smaller. >= 1. `veduta.photos.jpeg` has
             the rule for JPEG.
         max_pixels: cap on width × height, checked in the header.
+        srgb: convert the colours to sRGB by the profile in the file. Otherwise profiles are
+            ignored.
 
     Raises:
-        UnsupportedFormat: the bytes are of no format on the allow-list.
+        NotAPhoto: the bytes are of no kind of picture.
+        UnsupportedFormat: they are a picture of a kind that is not read.
         BrokenPhoto: they do not decode.
-        PhotoTooLarge: the photo has more than `max_pixels`.
+        PhotoTooLarge: the photo has more than `max_pixels`, or takes more memory than the budget or
+            too much time to decode.
         ValueError: `at_least` is below 1.
     """
     if at_least is not None and at_least < 1:
@@ -99,16 +91,18 @@ def decode(
         raise BrokenPhoto(name, "the file is empty (0 bytes)")
     kind = sniff(data)
     if kind is None:
-        raise UnsupportedFormat(
+        error_class = UnsupportedFormat if is_other_picture(data) else NotAPhoto
+        raise error_class(
             name,
             f"not a photo in a supported format but {describe_bytes(data)} "
             "(supported: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF, BMP)",
         )
+    wanted = _Wanted(data, kind, name, at_least, max_pixels, srgb)
     try:
         if kind == "JPEG":
-            return _decode_jpeg(data, name, at_least, max_pixels)
+            return _decode_jpeg(wanted)
         with logged_warnings(name):
-            return _decode_with_pillow(data, kind, name, at_least, max_pixels)
+            return _decode_with_pillow(wanted)
     except PhotoError:
         raise
     except MemoryError as error:
@@ -120,27 +114,24 @@ def decode(
         raise BrokenPhoto(name, _reason(kind, error)) from error
 
 
-def open_with_pillow(data: bytes, kind: str) -> Image.Image:
-    """Read the header of a photo with the Pillow class of its format.
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The arguments of `decode`."""
 
-    `PIL.Image.open` would try its own list of formats and apply its own pixel cap, which belongs to
-    the whole process.
+    data: bytes
+    kind: str
+    name: str
+    at_least: int | None
+    max_pixels: int
+    srgb: bool
 
-    Args:
-        data: the content of the file.
-        kind: its format, one of `FORMATS` but not JPEG.
-
-    Returns:
-        The image. Its pixels are not decoded yet.
-
-    Raises:
-        Exception: anything that a decoder raises on bytes that do not parse.
-    """
-    if kind == "HEIF":
-        check_items(data)
-    module, name = _PILLOW_CLASSES[kind]
-    image: Image.Image = getattr(import_module(module), name)(io.BytesIO(data))
-    return image
+    def check_pixels(self, width: int, height: int) -> None:
+        """Refuse a picture above the cap."""
+        if width * height > self.max_pixels:
+            cap = f"{self.max_pixels / 1e6:g} megapixels"
+            raise PhotoTooLarge(
+                self.name, f"{width} × {height} pixels are more than the cap of {cap}"
+            )
 
 
 def _reason(kind: str, error: Exception) -> str:
@@ -150,56 +141,104 @@ def _reason(kind: str, error: Exception) -> str:
     return f"the {kind} data are damaged ({detail})" if detail else f"the {kind} data are damaged"
 
 
-def _check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise PhotoTooLarge(
-            name,
-            f"{width} × {height} pixels are more than the cap of {max_pixels / 1e6:g} megapixels",
+def _decode_jpeg(wanted: _Wanted) -> Photo:
+    data, name = wanted.data, wanted.name
+    header = jpeg.read_header(data)
+    wanted.check_pixels(header.width, header.height)
+    _check_jpeg_kind(header, name)
+    if header.several_scans:
+        try:
+            jpeg.check_scans(data, header)
+        except ValueError as error:
+            raise PhotoTooLarge(name, str(error)) from error
+    exif = read_exif(header.exif)
+    size = (header.width, header.height)
+    profile = jpeg.read_profile(data) if wanted.srgb else b""
+
+    def cost(*, with_pillow: bool) -> float:
+        turned = exif.orientation != 1
+        return len(data) + jpeg.decode_cost(
+            header, wanted.at_least, with_pillow=with_pillow, turned=turned
+        )
+
+    with reserved(name, size, cost(with_pillow=False)):
+        pixels = jpeg.decode_fast(data, header, wanted.at_least)
+        if pixels is not None:
+            return _photo(_in_srgb(pixels, profile), "JPEG", *size, exif)
+    with reserved(name, size, len(data) + cost(with_pillow=True)), logged_warnings(name):
+        image = _load_jpeg_with_pillow(data, header, wanted.at_least)
+        return _photo(_pixels(image, 1, profile), "JPEG", *size, exif)
+
+
+def _check_jpeg_kind(header: jpeg.Header, name: str) -> None:
+    kind = header.coding
+    if header.bits != 8:
+        kind = f"{header.bits}-bit"
+    elif header.channels not in (1, 3, 4):
+        kind = f"{header.channels}-channel"
+    if kind:
+        raise UnsupportedFormat(
+            name, f"a {kind} JPEG, which is not read: save it as an ordinary JPEG or as PNG"
         )
 
 
-def _decode_jpeg(data: bytes, name: str, at_least: int | None, max_pixels: int) -> Photo:
-    header = jpeg.read_header(data)
-    _check_pixels(name, header.width, header.height, max_pixels)
-    if header.several_scans:
-        jpeg.check_scans(data)
-    pixels = jpeg.decode_fast(data, header, at_least)
-    if pixels is None:
-        with logged_warnings(name):
-            pixels = to_rgb(jpeg.load_with_pillow(data, header, at_least))
-    exif = read_exif(header.exif)
-    return _photo(pixels, "JPEG", header.width, header.height, exif)
+def _load_jpeg_with_pillow(data: bytes, header: jpeg.Header, at_least: int | None) -> Image.Image:
+    """Decode a JPEG that libjpeg complains of. Without an end, each pixel must be proven."""
+    if jpeg.has_end(data):
+        try:
+            return jpeg.load_with_pillow(data, header, at_least)
+        except OSError:
+            picture = jpeg.whole_picture(data)
+            if picture is None:
+                raise
+    else:
+        picture = jpeg.whole_picture(data)
+        if picture is None:
+            raise ValueError("truncated")
+    return jpeg.load_with_pillow(picture, header, at_least)
 
 
-def _decode_with_pillow(
-    data: bytes, kind: str, name: str, at_least: int | None, max_pixels: int
-) -> Photo:
-    image = open_with_pillow(data, kind)
-    _check_pixels(name, *image.size, max_pixels)
-    if kind == "TIFF":
-        _check_tiff(image, name, max_pixels)
-    image.load()
-    width, height = image.size
-    _check_pixels(name, width, height, max_pixels)  # A GIF's first frame can exceed its screen.
-    exif = read_exif(data if kind == "TIFF" else image.info.get("exif", b""))
-    if kind in ("TIFF", "HEIF"):
-        # Pillow turns a TIFF upright as it loads it, and libheif a HEIF.
+def _decode_with_pillow(wanted: _Wanted) -> Photo:
+    opened = open_photo(wanted.data, wanted.kind, wanted.name)
+    image = opened.image
+    wanted.check_pixels(*image.size)
+    wanted.check_pixels(*opened.tile_size)
+    exif = read_exif(opened.exif)
+    if opened.turned_by_decoder:
         exif = Exif(taken=exif.taken)
-    if at_least is not None and image.mode in _REDUCIBLE_MODES and "transparency" not in image.info:
-        factor = max(width, height) // at_least
-        if factor >= 2:
-            image = image.reduce(factor)
-    return _photo(to_rgb(image), kind, width, height, exif)
+    long_side = max(image.size)
+    factor = max(1, long_side // (wanted.at_least or long_side))
+    profile = opened.profile if wanted.srgb else b""
+    cost = len(wanted.data) + opened.decoder_bytes + _result_bytes(image, factor, exif)
+    with reserved(wanted.name, image.size, cost):
+        image.load()
+        width, height = image.size
+        wanted.check_pixels(width, height)  # A GIF's first frame can exceed its screen.
+        pixels = _pixels(image, factor, profile, opened.grey_range)
+        return _photo(pixels, wanted.kind, width, height, exif)
 
 
-def _check_tiff(image: Image.Image, name: str, max_pixels: int) -> None:
-    tags = image.tag_v2  # type: ignore[attr-defined]
-    reduced = tags.get(_TIFF_SUBFILE_TYPE, 0)
-    if _DNG_VERSION in tags or (reduced == 1 and _TIFF_SUB_DIRECTORIES in tags):
-        raise UnsupportedFormat(name, "a camera raw file: export it as JPEG or TIFF")
-    # A tile is decoded whole, even if only a corner of it is inside the picture.
-    tile = tags.get(_TIFF_TILE_WIDTH, 0), tags.get(_TIFF_TILE_HEIGHT, 0)
-    _check_pixels(name, *tile, max_pixels)
+def _result_bytes(image: Image.Image, factor: int, exif: Exif) -> int:
+    """Return the bytes that the result takes, and the largest strip while it is converted."""
+    width, height = image.size
+    copies = 1 if exif.orientation == 1 else 2
+    strip = strip_pixels(width, height, factor) * STRIP_BYTES_PER_PIXEL
+    return 3 * copies * -(-width // factor) * -(-height // factor) + strip
+
+
+def _pixels(
+    image: Image.Image,
+    factor: int,
+    profile: bytes,
+    grey_range: tuple[float, float] = (0.0, 65535.0),
+) -> NDArray[np.uint8]:
+    if profile and image.mode == "CMYK":
+        return np.asarray(cmyk_to_srgb(image.reduce(factor), profile))
+    return _in_srgb(to_rgb(image, factor, grey_range), profile)
+
+
+def _in_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
+    return to_srgb(pixels, profile) if profile else pixels
 
 
 def _photo(pixels: NDArray[np.uint8], kind: str, width: int, height: int, exif: Exif) -> Photo:

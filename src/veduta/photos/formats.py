@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["EXTENSIONS", "FORMATS", "HEAD_BYTES", "describe_bytes", "sniff"]
+__all__ = ["EXTENSIONS", "FORMATS", "HEAD_BYTES", "describe_bytes", "is_other_picture", "sniff"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP")
 """The allow-list."""
@@ -41,13 +41,7 @@ _MAGIC = (
 # A BMP header has one of these sizes. "BM" alone also begins texts and other files.
 _BMP_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
-_OTHER_FILES: tuple[tuple[bytes, str], ...] = (
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive or office document"),
-    (b"PK\x05\x06", "an empty ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
+_OTHER_PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"8BPS", "a Photoshop document"),
     (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     (b"\xff\x0a", "a JPEG XL image"),
@@ -59,15 +53,24 @@ _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
     (b"IIU\0", "a camera raw file"),
     (b"v/1\x01", "an OpenEXR image"),
     (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the photo it stands for"),
+)
+_OTHER_FILES: tuple[tuple[bytes, str], ...] = (
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive or office document"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
     (b"SQLite format 3", "an SQLite database"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a program"),
     (b"RIFF", "a RIFF file (sound or video)"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
     (b"ID3", "an MP3 recording"),
     (b"OggS", "an Ogg recording"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the photo it stands for"),
 )
+_OTHER_DRAWINGS = frozenset({"an SVG drawing", "a PNM image"})
 
 
 def sniff(head: bytes) -> str | None:
@@ -106,15 +109,27 @@ def _sniff_brands(head: bytes) -> str | None:
 
 def describe_bytes(data: bytes) -> str:
     """Return in a few words what bytes that are no photo probably are, for an error message."""
-    for magic, name in _OTHER_FILES:
-        if data.startswith(magic):
-            return name
+    return _description(data)[0]
+
+
+def is_other_picture(data: bytes) -> bool:
+    """Return whether bytes of no format on the allow-list are a picture or video all the same."""
+    return _description(data)[1]
+
+
+def _description(data: bytes) -> tuple[str, bool]:
+    """Return what bytes probably are, and whether that is a picture or video."""
+    for is_picture, table in ((True, _OTHER_PICTURES), (False, _OTHER_FILES)):
+        for magic, name in table:
+            if data.startswith(magic):
+                return name, is_picture
     if data[4:8] == b"ftyp":
-        return "a video"
+        return "a video", True
     head = data[:1024]
     if not head.strip(b"\0"):
-        return "a file filled with zeros"
-    return _kind_of_text(head)
+        return "a file filled with zeros", False
+    name = _kind_of_text(head)
+    return name, name in _OTHER_DRAWINGS
 
 
 def _kind_of_text(head: bytes) -> str:

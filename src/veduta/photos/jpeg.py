@@ -10,6 +10,7 @@ accepts harmless oddities and refuses what is cut short.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Header",
     "check_scans",
+    "decode_cost",
     "decode_fast",
+    "has_end",
     "load_with_pillow",
     "min_scaled_size",
     "read_header",
+    "read_profile",
+    "whole_picture",
 ]
 
 MIN_REDUCTION = 2
@@ -37,13 +42,27 @@ libjpeg could also decode at 5/8 to 7/8 of the size. These scales take longer th
 and look worse."""
 
 MAX_SCANS = 500
-"""Cameras and encoders write about ten. Each scan costs a pass over the whole picture, so a small
-file with thousands of them would take hours. libjpeg-turbo's own tools have the same limit."""
+"""libjpeg-turbo's own tools have the same limit."""
+USUAL_SCANS = 20
+"""Cameras and encoders write about ten."""
+MAX_SCANS_TIMES_PIXELS = 4_000_000_000
+"""A cap for more than the usual number of scans. Each scan costs a pass over the whole picture, so
+that a small file could take minutes. The cap is about one second."""
 
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_DIFFERENTIAL = frozenset({0xC5, 0xC6, 0xCD, 0xCE})
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
-_START_OF_SCAN, _APP1 = 0xDA, 0xE1
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_APP1, _APP2 = 0xE1, 0xE2
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MAX_CUTS = 4
+_MAX_ZEROS = 8
+"""Zero bytes at the end of coded pixels. libjpeg may have read so many ahead."""
+
+_PROFILE_TAG = b"ICC_PROFILE\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,8 @@ class Header:
         height: of the pixels as stored.
         bits: of one channel.
         channels: their number.
+        samples_per_pixel: of all channels together: 3 without subsampling, 1.5 with 4:2:0.
+        coding: of the frame: "" for the usual ones, else "lossless" or "differential".
         several_scans: whether the decoder will continue after the first scan.
         exif: the Exif block with its "Exif\0\0"; empty if there is none.
     """
@@ -63,6 +84,8 @@ class Header:
     height: int
     bits: int
     channels: int
+    samples_per_pixel: float
+    coding: str
     several_scans: bool
     exif: bytes
 
@@ -77,23 +100,41 @@ def read_header(data: bytes) -> Header:
         ValueError: there is no scan, or a side is 0.
     """
     exif = frame = b""
-    progressive = False
-    for marker, body in _segments(data):
+    frame_marker = 0
+    for marker, body, _ in _segments(data):
         if marker in _START_OF_FRAME and not frame:
-            frame = body
-            progressive = marker in _PROGRESSIVE
+            frame, frame_marker = body, marker
         elif marker == _APP1 and not exif and body.startswith(b"Exif\0\0"):
             exif = body
         elif marker == _START_OF_SCAN and len(frame) >= 6 and body:
-            bits, height, width, channels = struct.unpack(">BHHB", frame[:6])
-            if width == 0 or height == 0:
-                raise ValueError(f"{width} × {height} pixels")
-            return Header(width, height, bits, channels, progressive or body[0] < channels, exif)
+            return _header(frame, frame_marker, body, exif)
     raise ValueError("the file ends before the picture begins")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (marker, body), and skip stray bytes between segments as libjpeg does."""
+def _header(frame: bytes, marker: int, scan: bytes, exif: bytes) -> Header:
+    bits, height, width, channels = struct.unpack(">BHHB", frame[:6])
+    if width == 0 or height == 0:
+        raise ValueError(f"{width} × {height} pixels")
+    factors = [(each >> 4 or 1, each & 15 or 1) for each in frame[7 : 6 + 3 * channels : 3]]
+    block = max((h for h, _ in factors), default=1) * max((v for _, v in factors), default=1)
+    coding = "lossless" if marker in _LOSSLESS else ""
+    return Header(
+        width,
+        height,
+        bits,
+        channels,
+        sum(h * v for h, v in factors) / block,
+        "differential" if marker in _DIFFERENTIAL else coding,
+        marker in _PROGRESSIVE or scan[0] < channels,
+        exif,
+    )
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield (marker, body, position behind it), and skip stray bytes as libjpeg does.
+
+    The coded pixels behind the start of a scan are skipped too, up to the next marker.
+    """
     start = 2
     while (start := data.find(b"\xff", start)) >= 0 and start + 4 <= len(data):
         marker = data[start + 1]
@@ -103,22 +144,166 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             start += 2
         else:
             end = start + 2 + max(2, int.from_bytes(data[start + 2 : start + 4], "big"))
-            yield marker, data[start + 4 : end]
-            start = end
+            yield marker, data[start + 4 : end], end
+            start = _end_of_scan(data, end) if marker == _START_OF_SCAN else end
 
 
-def check_scans(data: bytes) -> None:
-    """Refuse a JPEG with more than `MAX_SCANS` scans.
+def _end_of_scan(data: bytes, start: int) -> int:
+    """Return the position of the next marker that does not belong to the coded pixels."""
+    match = _MARKER.search(data, start)
+    return match.start() if match else len(data)
+
+
+def has_end(data: bytes) -> bool:
+    """Return whether the end of the picture is marked.
+
+    Args:
+        data: the content of the file.
+    """
+    ends = (
+        marker for marker, _, _ in _segments(data) if marker in (_START_OF_IMAGE, _END_OF_IMAGE)
+    )
+    return next(ends, None) == _END_OF_IMAGE or data.endswith(b"\xff\xd9")
+
+
+def whole_picture(data: bytes) -> bytes | None:
+    """Return a JPEG of the picture alone, with an end, if every pixel is in the file.
+
+    The end of the picture may be missing in the file, or something else may be in its place: a
+    camera's trailer, a second picture, a video, zeros. Stray bytes between segments are left out.
 
     Args:
         data: the content of the file.
 
-    Raises:
-        ValueError: it has more.
+    Returns:
+        The JPEG, from which libjpeg decodes every pixel without a warning. None: pixels are
+        missing or damaged.
     """
-    scans = data.count(b"\xff\xda")
-    if scans > MAX_SCANS:
-        raise ValueError(f"{scans} scans, more than the cap of {MAX_SCANS}")
+    parts = [b"\xff\xd8"]
+    missing: dict[int, set[int]] = {}
+    progressive = False
+    for marker, body, end in _segments(data):
+        if marker in _START_OF_FRAME and len(body) >= 6:
+            progressive = marker in _PROGRESSIVE
+            missing = {identity: set(range(64)) for identity in body[6 : 6 + 3 * body[5] : 3]}
+        elif (marker == _START_OF_SCAN and not missing) or marker in (
+            _START_OF_IMAGE,
+            _END_OF_IMAGE,
+        ):
+            return None
+        parts.append(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body)
+        if marker == _START_OF_SCAN and missing:
+            scan_end = _end_of_scan(data, end)
+            parts.append(data[end:scan_end])
+            _take_off(missing, body, progressive)
+            if not any(missing.values()):
+                parts.append(b"\xff\xd9")
+                return _without_filling(b"".join(parts))
+    return None
+
+
+def _take_off(missing: dict[int, set[int]], scan: bytes, progressive: bool) -> None:
+    """Remove from `missing` the coefficients that a scan brings to their last bit."""
+    count = scan[0] if scan else 0
+    if len(scan) < 4 + 2 * count:
+        return
+    first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
+    for identity in scan[1 : 1 + 2 * count : 2]:
+        if not progressive:
+            missing.pop(identity, None)
+        elif bits & 15 == 0:
+            missing.get(identity, set()).difference_update(range(first, last + 1))
+
+
+def _without_filling(picture: bytes) -> bytes | None:
+    """Return a JPEG without what lies between its pixels and its end; None if pixels are bad."""
+    zeros = len(picture) - 2 - len(picture[:-2].rstrip(b"\0"))
+    removed = 0
+    # libjpeg reads some bytes ahead, and tells only how many it has not read.
+    for _ in range(_MAX_CUTS):
+        warning = _first_warning(picture)
+        if warning is None:
+            # Zeros decode to grey. A file that was not written to its end has them for pixels.
+            return picture if zeros - removed <= _MAX_ZEROS else None
+        filling = _EXTRANEOUS.search(warning)
+        if filling is None:
+            return None
+        removed += int(filling[1])
+        picture = picture[: -2 - int(filling[1])] + picture[-2:]
+    return None
+
+
+def _first_warning(picture: bytes) -> str | None:
+    """Return what libjpeg complains of first, at the smallest scale; None if of nothing."""
+    import simplejpeg
+
+    colours = "CMYK" if read_header(picture).channels == 4 else "RGB"
+    try:
+        simplejpeg.decode_jpeg(picture, colours, min_width=1, min_factor=MIN_REDUCTION)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def read_profile(data: bytes) -> bytes:
+    """Return the ICC profile of a JPEG; empty if there is none or a part of it is missing.
+
+    Args:
+        data: the content of the file.
+    """
+    parts: dict[int, bytes] = {}
+    total = 0
+    for marker, body, _ in _segments(data):
+        if marker == _START_OF_SCAN:
+            break
+        if marker == _APP2 and body.startswith(_PROFILE_TAG) and len(body) > len(_PROFILE_TAG) + 2:
+            number, total = body[len(_PROFILE_TAG) : len(_PROFILE_TAG) + 2]
+            parts[number] = body[len(_PROFILE_TAG) + 2 :]
+    return b"".join(parts.get(number, b"") for number in range(1, total + 1))
+
+
+def check_scans(data: bytes, header: Header) -> None:
+    """Refuse a JPEG whose scans would take too long.
+
+    Args:
+        data: the content of the file.
+        header: of the file.
+
+    Raises:
+        ValueError: it has more than `MAX_SCANS`, or more than `USUAL_SCANS` and too many for its
+            size.
+    """
+    scans = 0
+    for marker, _, _ in _segments(data):
+        if marker in (_START_OF_IMAGE, _END_OF_IMAGE):
+            return
+        scans += marker == _START_OF_SCAN
+        cost = scans * header.width * header.height
+        if scans > MAX_SCANS or (scans > USUAL_SCANS and cost > MAX_SCANS_TIMES_PIXELS):
+            raise ValueError(
+                f"at least {scans} scans of {header.width} × {header.height} pixels take too long "
+                "to decode: save it again as an ordinary JPEG"
+            )
+
+
+def decode_cost(header: Header, at_least: int | None, *, with_pillow: bool, turned: bool) -> float:
+    """Return the bytes that the decoder and its result take.
+
+    Args:
+        header: of the file.
+        at_least: as for `min_scaled_size`.
+        with_pillow: the decoder is Pillow's, which has a copy of its own with 4 bytes a pixel.
+        turned: the result is turned upright, which takes a copy.
+    """
+    pixels = header.width * header.height
+    eighths = 8
+    if at_least is not None and min_scaled_size(header, at_least) is not None:
+        long_side = max(header.width, header.height)
+        scales = (1, 2, 4) if with_pillow else (1, 2, 3, 4)
+        eighths = next(scale for scale in scales if -(-scale * long_side // 8) >= at_least)
+    bytes_per_pixel = 3 + 3 * turned + 4 * with_pillow
+    coefficients = 2 * pixels * header.samples_per_pixel if header.several_scans else 0
+    return pixels * (eighths / 8) ** 2 * bytes_per_pixel + coefficients
 
 
 def min_scaled_size(header: Header, at_least: int | None) -> tuple[int, int] | None:

@@ -1,0 +1,157 @@
+"""TIFF: which kinds are read, and where Pillow needs help to read them rightly.
+
+Pillow decodes some kinds to wrong pixels without an error. The list here comes from a comparison
+with another reader over bits, signs, layouts, compressions, predictors, tiles and byte orders.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from veduta.errors import UnsupportedFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["TiffImage", "open_tiff"]
+
+_COMPRESSION, _PHOTOMETRIC, _BITS, _STRIP_ROWS = 259, 262, 258, 278
+_SUBFILE_TYPE, _ORIENTATION, _SAMPLES, _PLANAR = 254, 274, 277, 284
+_TILE_WIDTH, _TILE_HEIGHT, _SUB_DIRECTORIES, _SAMPLE_FORMAT = 322, 323, 330, 339
+_YCBCR_SUBSAMPLING, _DNG_VERSION = 530, 50706
+
+_NOT_COMPRESSED = 1
+_MIN_IS_WHITE, _YCBCR = 0, 6
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+
+_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34925, 50000})
+"""None, the fax codes, LZW, JPEG old and new, Deflate old and new, PackBits, LZMA, Zstandard."""
+
+_UNKNOWN_KIND = ("unknown pixel mode", "Windows Media Photo")
+_TAGS_OF_PICTURES = range(254, 1000)
+
+# libtiff returns values in the order of this machine, whatever that of the file is.
+_NATIVE_ORDER = {"I;32BS": "I;32NS", "I;16BS": "I;16NS", "F;32BF": "F;32NF"}
+
+
+class TiffImage(TiffImagePlugin.TiffImageFile):
+    """Pillow's reader, without its own pixel cap, which belongs to the whole process."""
+
+    grey_range = (0.0, 65535.0)
+    """The values of black and white in 16-bit grey, which Pillow does not invert itself."""
+
+    def load_prepare(self) -> None:
+        """Allocate the picture as Pillow does, without its pixel cap."""
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)  # type: ignore[attr-defined]
+        super().load_prepare()
+
+    def decode_with_libtiff(self, raw_mode: str) -> None:
+        """Decode with libtiff, which Pillow does not use for data without compression.
+
+        Args:
+            raw_mode: what libtiff returns, as Pillow calls it.
+        """
+        self.use_load_libtiff = True
+        box = (0, 0, *self._tile_size)
+        tags = (raw_mode, False, self.tag_v2.offset)
+        self.tile = [ImageFile._Tile("libtiff", box, 0, tags)]
+
+    def tile_size(self) -> tuple[int, int]:
+        """Return width and height of a tile in pixels; zeros if there are no tiles."""
+        tags = self.tag_v2
+        return _integer(tags.get(_TILE_WIDTH), 0), _integer(tags.get(_TILE_HEIGHT), 0)
+
+    def buffer_bytes(self) -> int:
+        """Return the size of the largest tile or strip, which is unpacked whole."""
+        tags = self.tag_v2
+        width, height = self._tile_size
+        samples = _integer(tags.get(_SAMPLES), 1) * max(_bits(tags)) // 8 + 1
+        tile_width, tile_height = self.tile_size()
+        tile = tile_width * tile_height
+        strip = width * min(height, _integer(tags.get(_STRIP_ROWS), height))
+        return max(samples, 4) * (tile or strip)
+
+    def is_turned(self) -> bool:
+        """Return whether Pillow turns the picture, which takes a copy."""
+        return bool(self.tag_v2.get(_ORIENTATION, 1) != 1)
+
+
+def open_tiff(data: bytes, name: str) -> TiffImage:
+    """Read the directory of a TIFF.
+
+    Args:
+        data: the content of the file.
+        name: of the photo, for messages.
+
+    Returns:
+        The image. Its pixels are not decoded yet.
+
+    Raises:
+        UnsupportedFormat: it is a camera raw file, or of a kind that is not decoded rightly.
+        Exception: anything that Pillow raises on bytes that do not parse.
+    """
+    try:
+        image = TiffImage(io.BytesIO(data))
+    except SyntaxError as error:
+        # The number of a compression that Pillow does not know, or of a tag that is missing.
+        reason = str(error)
+        if reason.isdigit() and int(reason) not in _TAGS_OF_PICTURES:
+            raise _unsupported(name, f"compression {reason}") from error
+        if reason.startswith(_UNKNOWN_KIND):
+            raise _unsupported(name, reason) from error
+        raise
+    tags = image.tag_v2
+    if _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE, 0) == 1 and _SUB_DIRECTORIES in tags):
+        raise UnsupportedFormat(name, "a camera raw file: export it as JPEG or TIFF")
+    compression = tags.get(_COMPRESSION, _NOT_COMPRESSED)
+    if compression not in _COMPRESSIONS:
+        raise _unsupported(name, f"compression {compression}")
+    _set_layout(image, name)
+    return image
+
+
+def _set_layout(image: TiffImage, name: str) -> None:
+    tags = image.tag_v2
+    bits = max(_bits(tags))
+    kind = _first(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)))
+    photometric = tags.get(_PHOTOMETRIC, _MIN_IS_WHITE)
+    packed = tags.get(_COMPRESSION, _NOT_COMPRESSED) != _NOT_COMPRESSED
+    if kind == _SIGNED and bits == 8:
+        raise _unsupported(name, "8 bits with a sign")
+    if kind == _FLOAT and photometric == _MIN_IS_WHITE:
+        raise _unsupported(name, "floating grey whose least value is white")
+    greatest = 4095.0 if bits == 12 else 65535.0
+    image.grey_range = (greatest, 0.0) if photometric == _MIN_IS_WHITE else (0.0, greatest)
+    if packed and image.tile:
+        args = image.tile[0].args
+        if isinstance(args, tuple) and args[0] in _NATIVE_ORDER:
+            image.decode_with_libtiff(_NATIVE_ORDER[args[0]])
+    elif tags.get(_PLANAR, 1) == 2 and bits == 16:
+        image.decode_with_libtiff(image.mode + ";16N")
+    elif photometric == _YCBCR and tuple(tags.get(_YCBCR_SUBSAMPLING, (2, 2))) != (1, 1):
+        image._mode = "RGB"
+        image.decode_with_libtiff("RGBX")
+
+
+def _unsupported(name: str, kind: str) -> UnsupportedFormat:
+    return UnsupportedFormat(
+        name, f"a TIFF of a kind that is not read ({kind}): export it with 8 or 16 bits"
+    )
+
+
+def _bits(tags: TiffImagePlugin.ImageFileDirectory_v2) -> Sequence[int]:
+    bits = tags.get(_BITS, (1,))
+    return bits if isinstance(bits, tuple) and bits else (_integer(bits, 1),)
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _integer(value: object, default: int) -> int:
+    first = _first(value)
+    return first if isinstance(first, int) else default
