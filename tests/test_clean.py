@@ -61,7 +61,7 @@ def test_command_finds_moves_and_puts_back(
         (["clean", "DATA", "--quarantine", "x"], 2),
         (["clean", "DATA", "--only", "fuzzy"], 2),
         (["clean", "DATA", "--only", "tiny", "--out", "x.txt"], 2),
-        (["clean", "DATA", "--only", "tiny", "--html", "DATA/no/x.html"], 2),
+        (["clean", "DATA", "--only", "tiny", "--html", "DATA/no/x.html"], 3),
         (["clean", "DATA/none"], 3),
         (["clean", "DATA", "--labels", "none.csv"], 3),
         (["clean", "--undo", "DATA/none"], 3),

@@ -20,7 +20,7 @@ from tiny import CentredEncoder, TinyExtractor, save_view, view
 from veduta.cli import evaluate as cli
 from veduta.cli import score
 from veduta.datasets import google_landmarks
-from veduta.errors import DatasetError, PhotoError, QueryError
+from veduta.errors import CannotWrite, DatasetError, PhotoError, QueryError
 from veduta.evaluation import (
     evaluate,
     evaluate_recognition,
@@ -422,7 +422,8 @@ class TestSubmission:
 
     def test_no_folder_to_write_to(self, photos: Path) -> None:
         done = call(photos / "gallery", "--submission", photos / "nowhere" / "s.csv")
-        assert done.exit_code == 2 and "there is no folder" in done.output
+        assert isinstance(done.exception, CannotWrite)
+        assert "its folder does not exist" in str(done.exception)
 
 
 def protocol_file(photos: Path, folder: Path, **changes: Any) -> Path:

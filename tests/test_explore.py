@@ -413,7 +413,7 @@ def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "x.csv").write_text("id,url\n")
     assert run(["describe", str(tmp_path / "x.csv")]) == 3
     save(tmp_path / "set" / "c" / "a.png", 1)
-    assert run(["describe", str(tmp_path / "set"), "--html", str(tmp_path / "no" / "x.html")]) == 2
+    assert run(["describe", str(tmp_path / "set"), "--html", str(tmp_path / "no" / "x.html")]) == 3
     assert run(["describe", str(tmp_path / "set"), "--png", str(tmp_path / "x.csv")]) == 2
     error = capsys.readouterr().err
     assert "No such file" in error and "File exists" in error

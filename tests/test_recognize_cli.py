@@ -243,7 +243,10 @@ class TestFilter:
     def test_a_list_that_cannot_be_written(self, home: Path, pile: Path) -> None:
         arguments = ("recognize", *QUICK, "--filter", pile, "--label", "dome", "--list")
         done = run(home, *arguments, "nowhere/kept.txt")
-        assert done.returncode == 2 and "no folder nowhere" in done.stderr
+        assert done.returncode == 3
+        assert done.stderr == (
+            "veduta: nowhere/kept.txt: cannot be written: its folder does not exist\n"
+        )
         assert run(home, *arguments, "new").returncode == 2
         if Path("/dev/full").exists():
             done = run(home, *arguments, "/dev/full")

@@ -523,6 +523,9 @@ def _naming(target: Path, draft: Path | None = None) -> Iterator[None]:
 
     An error that names another file stays as it is, because the block may also read.
     """
+    if "\0" in str(target):
+        reason = OSError(errno.EINVAL, "the name has a NUL character")
+        raise CannotWrite(str(target).replace("\0", "\\0"), reason)
     try:
         yield
     except CannotWrite:
@@ -536,11 +539,6 @@ def _naming(target: Path, draft: Path | None = None) -> Iterator[None]:
                 missing = FileNotFoundError(errno.ENOENT, "its folder does not exist")
                 raise CannotWrite(target, missing) from error
             raise CannotWrite(target, error) from error
-        raise
-    except ValueError as error:  # for a NUL in a path
-        if "\0" in str(target):
-            reason = "the name has a NUL character"
-            raise CannotWrite(target, OSError(errno.EINVAL, reason)) from error
         raise
 
 

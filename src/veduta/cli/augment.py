@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option, labels_option
+from veduta.cli.options import OutputFile, OutputFolder, json_option, labels_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import progress
 from veduta.text import count
@@ -28,13 +28,13 @@ MAX_PROBLEMS_LISTED = 10
 @click.option("--list", "listed", is_flag=True, help="List the words, their values and sources.")
 @click.option(
     "--preview",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write a contact sheet of SOURCE, a photo or a folder: .png or .jpg.",
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     metavar="DIR",
     help="Write SOURCE, a dataset, with changed copies into this new folder.",
 )
@@ -206,10 +206,7 @@ def _write_preview(
     from veduta.pages.transform_sheet import write_transform_sheet
 
     sheet = draw_preview(photos, rows, seed=seed)
-    try:
-        write_transform_sheet(file, sheet)
-    except OSError as error:
-        raise click.BadParameter(f"{shown(file)}: {error.strerror or error}.") from error
+    write_transform_sheet(file, sheet)
     if as_json:
         print_json(
             {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import html_option, json_option, labels_option
+from veduta.cli.options import OutputFile, html_option, json_option, labels_option
 from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import progress, stages
 from veduta.text import count, duration
@@ -108,7 +108,7 @@ class _Options:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write the findings as .csv or .parquet.",
 )
@@ -203,14 +203,10 @@ def _write(cleaning: Cleaning, out: Path | None, html: Path | None) -> None:
     from veduta.curate.findings_report import findings_page
     from veduta.pages.findings_page import write_findings_page
 
-    try:
-        if out is not None:
-            write_findings(out, cleaning.findings)
-        if html is not None:
-            write_findings_page(html, findings_page(cleaning))
-    except OSError as error:
-        file = shown(error.filename or html or out or "")
-        raise click.BadParameter(f"{file}: {error.strerror}.") from error
+    if out is not None:
+        write_findings(out, cleaning.findings)
+    if html is not None:
+        write_findings_page(html, findings_page(cleaning))
 
 
 def _print(cleaning: Cleaning, written: Sequence[Path]) -> None:

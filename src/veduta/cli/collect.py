@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import OutputFolder, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.collect.settings import Settings
@@ -125,7 +125,7 @@ def _seconds_option(name: str, default: float, text: str) -> Callable[[Any], Any
     "folder",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputFolder(),
     help="Folder for the photos, with one folder for each label.",
 )
 @click.option("--url-column", metavar="NAME", help="Column of the URLs.  [default: url]")

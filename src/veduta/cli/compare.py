@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import OutputFile, json_option
 from veduta.cli.printing import print_json, say, shown
-from veduta.errors import QueryError, readable
 from veduta.text import count, duration, printable
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ _ANSWER_WIDTH = 16
 @click.option(
     "--csv",
     "csv_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write the table of runs there too, with all figures.",
 )
@@ -150,11 +149,7 @@ def _write_runs_csv(comparison: RunComparison, file: Path) -> None:
 
     rows = [table_row(run.card) for run in comparison.runs]
     cells = ([name, *row.values()] for name, row in zip(comparison.names, rows, strict=True))
-    try:
-        write_csv(file, ["run", *rows[0]], cells)
-    except OSError as error:
-        reason = error.strerror or error
-        raise QueryError(f"{readable(file)}: cannot be written: {reason}") from error
+    write_csv(file, ["run", *rows[0]], cells)
 
 
 # Title, short title, and key of `veduta.learn.runs.comparison.table_row`.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from veduta.cli.options import OutputFolder
 from veduta.cli.printing import file_url, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.errors import QueryError, readable
@@ -41,7 +42,7 @@ _SYNTHETIC_NOTE = (
 @click.option("--photos", type=click.Path(path_type=Path), help="Try it on this folder instead.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputFolder(),
     default=Path(".demo"),
     show_default=True,
     help="Folder of the sample photos, the index and the page.",

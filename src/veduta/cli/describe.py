@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import html_option, json_option, labels_option
+from veduta.cli.options import OutputFolder, html_option, json_option, labels_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -43,9 +43,7 @@ BAR_WIDTH = 24
 )
 @json_option
 @html_option
-@click.option(
-    "--png", type=click.Path(path_type=Path), metavar="DIR", help="Write each chart as a picture."
-)
+@click.option("--png", type=OutputFolder(), metavar="DIR", help="Write each chart as a picture.")
 def command(
     dataset: Path | None,
     labels: str | None,
@@ -77,19 +75,15 @@ def command(
             on_progress=advance,
         )
     charts: list[Path] = []
-    try:
-        if html:
-            from veduta.explore.description_report import description_page
-            from veduta.pages.description_page import write_description_page
+    if html:
+        from veduta.explore.description_report import description_page
+        from veduta.pages.description_page import write_description_page
 
-            write_description_page(html, description_page(description))
-        if png:
-            from veduta.explore.description_report import write_charts
+        write_description_page(html, description_page(description))
+    if png:
+        from veduta.explore.description_report import write_charts
 
-            charts = write_charts(png, description)
-    except OSError as error:
-        file = shown(error.filename or png or html or "")
-        raise click.BadParameter(f"{file}: {error.strerror}.") from error
+        charts = write_charts(png, description)
     if as_json:
         print_json(description.as_json())
         return

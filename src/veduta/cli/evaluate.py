@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import (
+    OutputFile,
+    OutputFolder,
     html_option,
     json_option,
     labels_option,
@@ -154,16 +156,16 @@ Advance = Callable[[str, int, int], None]
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
 @click.option("-k", default=10, show_default=True, metavar="N", help="Hits to keep per query.")
 @html_option
-@click.option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Write a picture.")
+@click.option("--png", type=OutputFile(), metavar="FILE", help="Write a picture.")
 @click.option(
     "--report",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     metavar="DIR",
     help="Write report.html, with all figures and pictures, and report.json for `compare`.",
 )
 @click.option(
     "--submission",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write the answers as a Google Landmarks submission, for `score`.",
 )
@@ -184,20 +186,14 @@ def command(
     class, where each photo is a query against all others, or a gnd_*.pkl of (revisited) Oxford or
     Paris. Or name --queries and --gallery.
     """
-    from veduta.evaluation.report_folder import make_report_folder, write_report
+    from veduta.evaluation.report_folder import write_report
 
     if dataset is None and (options["queries"] is None or options["gallery"] is None):
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")
     kind = _kind(dataset, task, method)
     _check(kind, method)
-    # An evaluation may take hours, so what it writes is checked first.
-    if report is not None:
-        make_report_folder(report)
-    if submission is not None:
-        if not submission.absolute().parent.is_dir():
-            raise click.UsageError(f"--submission: there is no folder {shown(submission.parent)}.")
-        if kind.startswith("retrieve"):
-            options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
+    if submission is not None and kind.startswith("retrieve"):
+        options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
     run = {"recognize": _recognition, "a published protocol": _revisited}.get(kind, _retrieval)
     with stages(quiet=as_json or as_dict) as advance:
         evaluation: Any = run(dataset or Path(), {**options, "method": method}, advance)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import OutputFile, json_option
 from veduta.cli.printing import bounds, file_url, print_json, say, shown
+from veduta.files import atomic_file
 
 if TYPE_CHECKING:
     from veduta.search.pair import Match
@@ -21,18 +22,15 @@ _JPEG_QUALITY = 92
 """High, because JPEG blurs thin coloured lines."""
 
 
-class _PictureFile(click.Path):
+class _PictureFile(OutputFile):
     """A file with the ending of PNG or JPEG."""
-
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
 
     def convert(
         self,
         value: str | os.PathLike[str],
         param: click.Parameter | None,
         ctx: click.Context | None,
-    ) -> str | bytes | os.PathLike[str]:
+    ) -> Path:
         """Check the ending of the name."""
         if not os.fspath(value).lower().endswith(_SUFFIXES):
             self.fail(f"'{shown(value)}' does not end in {', '.join(_SUFFIXES)}.", param, ctx)
@@ -107,13 +105,11 @@ def _write_picture(match: Match, file: Path | None, open_picture: bool) -> None:
         os.close(handle)
         file = Path(name)
     image = match.picture()
-    try:
+    with atomic_file(file) as draft:
         if file.suffix.lower() == ".png":
-            image.save(file, "PNG")
+            image.save(draft, "PNG")
         else:
-            image.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    except OSError as error:
-        raise click.BadParameter(f"{shown(file)}: {error.strerror}.") from error
+            image.save(draft, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     say(f"wrote {shown(file)}", err=True)
     if open_picture:
         click.launch(file_url(file))

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from veduta.files import check_writable, check_writable_folder
 from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
 
 
@@ -48,9 +49,9 @@ def labels_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def html_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--html FILE`, passed as `html`."""
-    return click.option(
-        "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page."
-    )(function)
+    return click.option("--html", type=OutputFile(), metavar="FILE", help="Write an HTML page.")(
+        function
+    )
 
 
 def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,6 +82,44 @@ def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="How many of the nearest photos are verified by geometry.",
     )
     return rerank(verify(function))
+
+
+class OutputFile(click.Path):
+    """A file that the command writes. Whether it can be written is tested before any work."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the file.
+
+        Raises:
+            CannotWrite: it cannot be written.
+        """
+        file = Path(os.fsdecode(super().convert(value, param, ctx)))
+        check_writable(file)
+        return file
+
+
+class OutputFolder(click.Path):
+    """A folder that the command writes into. Whether it can is tested before any work."""
+
+    name = "folder"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the folder.
+
+        Raises:
+            CannotWrite: it cannot be made, or nothing can be written into it.
+        """
+        folder = Path(os.fsdecode(super().convert(value, param, ctx)))
+        check_writable_folder(folder)
+        return folder
 
 
 class CropType(click.ParamType[tuple[int, int, int, int]]):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import index_option, json_option
+from veduta.cli.options import OutputFile, OutputFolder, index_option, json_option
 from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import print_bytes, print_json, print_notice, say, shown
 from veduta.cli.progress import progress
 from veduta.errors import PhotoError, QueryError, readable
+from veduta.files import write_bytes
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -81,13 +82,13 @@ class PhotoResult:
 @click.option(
     "--list",
     "list_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write the names of the kept photos there, one per line.",
 )
 @click.option(
     "--export",
-    type=click.Path(path_type=Path),
+    type=OutputFolder(),
     metavar="RUN",
     help="Write the linear recogniser of the index as a folder for --model.",
 )
@@ -147,8 +148,6 @@ def _check(
         raise click.UsageError(f"--filter: {readable(folder)} is not a folder.")
     if folder is None and (labels or list_file):
         raise click.UsageError("--label and --list go with --filter.")
-    if list_file is not None and not list_file.absolute().parent.is_dir():
-        raise click.UsageError(f"--list: there is no folder {readable(list_file.parent)}.")
     if model is not None:
         context = click.get_current_context()
         for name in ("index_path", "method", "ignore_unlabelled", "export"):
@@ -287,11 +286,7 @@ def _print_kept(
     unlisted = [photo for photo in kept if "\n" in os.fspath(photo)]
     lines = b"".join(os.fsencode(photo) + b"\n" for photo in kept if photo not in unlisted)
     if list_file is not None:
-        try:
-            list_file.write_bytes(lines)  # in place, since it may be a pipe or a device
-        except OSError as error:
-            why = error.strerror or error
-            raise QueryError(f"{readable(list_file)}: cannot be written: {why}") from error
+        write_bytes(list_file, lines)
     if as_json:
         print_json(
             [{**_as_json(result), "kept": kept} for result, kept in zip(results, keep, strict=True)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option
+from veduta.cli.options import OutputFile, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.text import count
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--label", metavar="NAME", help="Review this class only.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="CSV of the decisions; the journal is beside it.  [default: DATASET-decisions.csv]",
 )
@@ -81,17 +81,13 @@ def run_review(
         browse: open a browser.
 
     Raises:
-        click.ClickException: a file cannot be written.
+        CannotWrite: a file cannot be written.
     """
     from veduta.web import review
 
-    try:
-        return review(
-            dataset, findings=findings, label=label, out=out, port=port, on_ready=_announce(browse)
-        )
-    except OSError as error:
-        file = shown(error.filename or out or dataset)
-        raise click.ClickException(f"{file}: {error.strerror or error}.") from error
+    return review(
+        dataset, findings=findings, label=label, out=out, port=port, on_ready=_announce(browse)
+    )
 
 
 def print_outcome(outcome: ReviewOutcome) -> None:

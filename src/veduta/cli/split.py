@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import json_option, labels_option
+from veduta.cli.options import OutputFile, OutputFolder, json_option, labels_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -115,14 +115,14 @@ class _Related:
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write a labels file with the split.",
 )
 @click.option("--overwrite", is_flag=True, help="--out may replace a file, DATASET's own too.")
 @click.option(
     "--folders",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     metavar="DIR",
     help="Write a new folder: part/label/photo.",
 )
@@ -134,13 +134,13 @@ class _Related:
 )
 @click.option(
     "--html",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="With --check: write a page that shows the leaks.",
 )
 @click.option(
     "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     metavar="DIR",
     help="Keep descriptors and keypoints of the photos there.  [default: the user's cache folder]",
 )
@@ -210,10 +210,7 @@ def _check(dataset: Dataset, related: _Related, options: _Options) -> int:
     lines = [f"{one} and {other}: {count(n, 'leak')}" for (one, other), n in between]
     if options.html:
         summary = f"{count(len(leaks), 'leak')}. " + "; ".join(lines)
-        try:
-            write_leaks_page(options.html, leaks_page(dataset, dataset.splits, leaks, summary))
-        except OSError as error:
-            raise click.BadParameter(f"{shown(options.html)}: {error.strerror}.") from error
+        write_leaks_page(options.html, leaks_page(dataset, dataset.splits, leaks, summary))
     if options.as_json:
         print_json(
             {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import json_option, training_options
+from veduta.cli.options import OutputFolder, json_option, training_options
 from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputFolder(),
     metavar="RUN",
     help="Folder of the run.  [default: runs/RECIPE]",
 )

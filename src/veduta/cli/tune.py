@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import json_option, training_options
+from veduta.cli.options import OutputFolder, json_option, training_options
 from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
@@ -31,7 +31,7 @@ MAX_REASONS_LISTED = 3
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     metavar="STUDY",
     help="Folder of the study.  [default: studies/RECIPE]",
 )
@@ -116,10 +116,7 @@ def command(
         say(f"{shown(folder)} is kept; the same command continues it.", err=True)
         raise
     report = folder / REPORT_FILE
-    try:
-        write_study_page(report, study_page(study))
-    except OSError as error:
-        raise click.FileError(shown(report), error.strerror or str(error)) from error
+    write_study_page(report, study_page(study))
     if as_json:
         print_json({**study.as_json(), "report": str(report)})
     else:

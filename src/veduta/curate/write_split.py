@@ -11,7 +11,7 @@ from pathlib import Path
 
 from veduta.datasets import Dataset
 from veduta.errors import DatasetError, readable
-from veduta.files import atomic_file
+from veduta.files import atomic_file, atomic_folder, is_disk_full
 
 __all__ = ["write_folders", "write_labels"]
 
@@ -71,6 +71,7 @@ def write_folders(
     """Write the photos into `folder`/part/label, as links or as copies.
 
     Photos of the same name in one folder get a number. Photos without a label lie in `_unlabelled`.
+    If it fails, nothing is left in `folder`.
 
     Args:
         dataset: the photos.
@@ -90,28 +91,36 @@ def write_folders(
                 f"{readable(folder)}: the labels {other!r} and {label!r} would be one folder; "
                 "rename one, or write a labels file with --out"
             )
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DatasetError(f"{readable(folder)} is not empty: name a new folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise DatasetError(f"{readable(folder)} is not empty: name a new folder")
-        taken: set[Path] = set()
-        for path, label, part in sorted(
-            zip(dataset.paths, dataset.labels, parts, strict=True), key=lambda row: row[0]
-        ):
-            source = Path(os.path.abspath(dataset.root / path))
-            target_folder = folder / part / _folder_name(label)
-            target, number = target_folder / source.name, 2
-            while target in taken:
-                target = target_folder / f"{source.stem}-{number}{source.suffix}"
-                number += 1
-            taken.add(target)
-            target_folder.mkdir(parents=True, exist_ok=True)
-            if links:
-                target.symlink_to(source)
-            else:
-                shutil.copy2(source, target)
+        with atomic_folder(folder) as draft:
+            _fill(draft, dataset, parts, links=links)
     except OSError as error:
-        raise DatasetError(f"{readable(folder)}: cannot be written: {error.strerror}") from error
+        is_named = error.filename is not None and not is_disk_full(error)
+        file = f"{readable(error.filename)}: " if is_named else ""
+        raise DatasetError(
+            f"{readable(folder)}: cannot be written: {file}{error.strerror}"
+        ) from error
+
+
+def _fill(folder: Path, dataset: Dataset, parts: Sequence[str], *, links: bool) -> None:
+    taken: set[Path] = set()
+    for path, label, part in sorted(
+        zip(dataset.paths, dataset.labels, parts, strict=True), key=lambda row: row[0]
+    ):
+        source = Path(os.path.abspath(dataset.root / path))
+        target_folder = folder / part / _folder_name(label)
+        target, number = target_folder / source.name, 2
+        while target in taken:
+            target = target_folder / f"{source.stem}-{number}{source.suffix}"
+            number += 1
+        taken.add(target)
+        target_folder.mkdir(parents=True, exist_ok=True)
+        if links:
+            target.symlink_to(source)
+        else:
+            shutil.copy2(source, target)
 
 
 def _folder_name(label: str | None) -> str:
