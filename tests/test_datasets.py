@@ -7,6 +7,7 @@ import io
 import os
 import posixpath
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 
 from veduta.datasets import (
     Dataset,
+    LabelsFile,
     class_coverage,
     labels_from_folders,
     open_dataset,
-    read_labels_csv,
     retrieval_protocol,
 )
 from veduta.datasets.labels_csv import read_rows
@@ -228,7 +229,8 @@ def test_what_the_csv_module_writes_reads_back(
     file = tmp_path / "round_trip.csv"
     file.write_bytes(text.getvalue().encode("utf-8-sig" if mark else "utf-8"))
     assert [(row.path, row.label) for row in read_rows(file)] == [
-        (posixpath.normpath(path), label.strip() or None) for path, label in rows
+        (posixpath.normpath(path), unicodedata.normalize("NFC", label.strip()) or None)
+        for path, label in rows
     ]
 
 
@@ -237,12 +239,12 @@ def test_labels_for_an_index_are_found_under_the_whole_path(tmp_path: Path) -> N
     file = tmp_path / "lists" / "mine.csv"
     file.write_text("path,label,split\n../é.jpg,tower,later\n/photos/b.jpg,dome,\nc.jpg,,\n")
     with pytest.raises(DatasetError, match="unknown split 'later'"):
-        read_labels_csv(file)
-    file.write_text("path,label\n../é.jpg,tower\n/photos/b.jpg,dome\nc.jpg,\n")
-    assert read_labels_csv(file) == {
-        os.fsencode(tmp_path / "é.jpg"): "tower",
-        b"/photos/b.jpg": "dome",
-    }
+        LabelsFile(file)
+    file.write_text("path,label\n../é.jpg,tower\n/photos/b.jpg,dome\nd.jpg,\n")
+    photos = [os.fsencode(tmp_path / "é.jpg"), b"/photos/b.jpg", b"/photos/c.jpg"]
+    labels = LabelsFile(file).match(photos)
+    assert labels.label_of == {photos[0]: "tower", photos[1]: "dome"}
+    assert labels.notes == (f"{file}: 1 row names no photo, of 3 (d.jpg)",)
 
 
 class TestClassFolders:

@@ -256,7 +256,11 @@ def test_labels_from_folders_then_csv(
     )
     table = photos / "labels.csv"
     table.write_text("path,label\nclass1/photo0001.png,tower\n")
-    update_index(index_folder, [photos], encoder, labels=table)
+    with pytest.raises(errors.DatasetError, match="12 of 13 labelled photos would lose"):
+        update_index(index_folder, [photos], encoder, labels=table)
+    assert row(index_folder, photos / "class1/photo0001.png")["label"] == "class1"
+    report = update_index(index_folder, [photos], encoder, labels=table, allow_label_loss=True)
+    assert report.unlabelled == 12
     assert row(index_folder, photos / "class1/photo0001.png")["label"] == "tower"
     assert row(index_folder, photos / "class1/photo0004.png")["label"] is None
 

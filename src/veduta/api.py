@@ -165,9 +165,11 @@ class Index:
         self,
         *folders: PathLike,
         labels: PathLike | None = None,
+        exclude: Sequence[str] | None = None,
         on_progress: Callable[[UpdateProgress], None] | None = None,
         on_linking: Callable[[int, int], None] | None = None,
         allow_empty: bool = False,
+        allow_label_loss: bool = False,
         runtime: str | None = None,
     ) -> UpdateReport:
         """Bring the index up to date with folders (or single photos).
@@ -178,10 +180,13 @@ class Index:
 
         Args:
             folders: folders, searched recursively, or photos.
-            labels: `"folders"`, or the path of a CSV with the columns `path` and `label`.
+            labels: `"folders"`, or the path of a CSV with the columns `path` and `label`. `"none"`
+                takes all labels away.
+            exclude: patterns of what is passed over from now on, in the syntax of gitignore.
             on_progress: called as the run goes on.
             on_linking: called with (done, total) while photos of the same thing are linked.
             allow_empty: accept that a folder has no photos any more.
+            allow_label_loss: accept that photos lose their label.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
         if runtime not in self._writers:
@@ -195,9 +200,11 @@ class Index:
             self._writers[runtime],
             extractor,
             labels=labels,
+            exclude=exclude,
             on_progress=on_progress,
             on_linking=on_linking,
             allow_empty=allow_empty,
+            allow_label_loss=allow_label_loss,
         )
 
     def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:

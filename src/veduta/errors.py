@@ -58,6 +58,8 @@ __all__ = [
     "UnknownEncoder",
     "UnsupportedFormat",
     "VedutaError",
+    "native_path",
+    "path_bytes",
     "readable",
 ]
 
@@ -71,11 +73,31 @@ def readable(path: str | bytes | os.PathLike[str]) -> str:
     Args:
         path: any path.
     """
+    return path_bytes(path).decode("utf-8", "backslashreplace")
+
+
+def path_bytes(path: str | bytes | os.PathLike[str]) -> bytes:
+    """Return a path as the file system has it.
+
+    Args:
+        path: any path. Text that the encoding of file names does not have is taken as UTF-8: only
+            a file that Veduta reads can hold such text.
+    """
     try:
-        data = os.fsencode(path)
+        return os.fsencode(path)
     except UnicodeEncodeError:  # The names of files of this system cannot hold that character.
-        data = str(os.fspath(path)).encode("utf-8", "surrogateescape")
-    return data.decode("utf-8", "backslashreplace")
+        return str(path).encode("utf-8", "surrogateescape")
+
+
+def native_path(text: str) -> str:
+    """Return a path from a file in UTF-8 as Python's functions for files take it.
+
+    The two differ only where the encoding of file names is not UTF-8, as in a Latin-1 locale.
+
+    Args:
+        text: the path as the file has it.
+    """
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 class VedutaError(Exception):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import index_option, json_option, runtime_option
+from veduta.cli.options import exclude_option, index_option, json_option, runtime_option
+from veduta.cli.passed_over import passed_over_lines
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration
@@ -33,9 +33,12 @@ MAX_LISTED_FILES = 20
 )
 @click.option(
     "--labels",
-    metavar="folders|FILE.csv",
-    help="Take labels from the class folders in each FOLDER, or from a CSV file (path,label).",
+    metavar="folders|FILE.csv|none",
+    help="Take labels from the class folders in each FOLDER, or from a CSV file (path,label). "
+    "'none' takes all labels away.",
 )
+@exclude_option
+@click.option("--no-exclude", is_flag=True, help="Forget the patterns of earlier runs.")
 @click.option(
     "--project",
     metavar="DIM|labels|FILE.npz|none",
@@ -49,6 +52,9 @@ MAX_LISTED_FILES = 20
 )
 @runtime_option
 @click.option("--allow-empty", is_flag=True, help="Accept that a folder has no photos any more.")
+@click.option(
+    "--allow-label-loss", is_flag=True, help="Accept that photos that are there lose their label."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when a photo could not be read.")
 @json_option
 def command(
@@ -57,10 +63,13 @@ def command(
     encoder: str | None,
     keypoints: str | None,
     labels: str | None,
+    exclude: tuple[str, ...],
+    no_exclude: bool,
     project: str | None,
     approximate: bool,
     runtime: str | None,
     allow_empty: bool,
+    allow_label_loss: bool,
     strict: bool,
     as_json: bool,
 ) -> int:
@@ -68,7 +77,8 @@ def command(
 
     New and changed photos are read. Moved photos are recognised by their content. Photos that are
     gone from a FOLDER are removed from the index. Without FOLDERS, the folders of the index are
-    updated. Photos are never changed. An interrupted run continues where it stopped.
+    updated. The index remembers where its labels come from and the patterns of --exclude. Photos
+    are never changed. An interrupted run continues where it stopped.
     """
     from veduta import api
     from veduta.index import outgrows_exact_search
@@ -78,9 +88,11 @@ def command(
         report = index.add(
             *folders,
             labels=labels,
+            exclude=_patterns(index, exclude, no_exclude),
             on_progress=lambda state: advance("Indexing", state.done, state.total),
             on_linking=partial(advance, "Linking"),
             allow_empty=allow_empty,
+            allow_label_loss=allow_label_loss,
             runtime=runtime,
         )
     if not report.interrupted:
@@ -89,12 +101,21 @@ def command(
         if approximate or outgrows_exact_search(index_path):
             index.build_approximate()
     if as_json:
-        print_json({"index": str(index_path), **asdict(report)})
+        print_json({"index": str(index_path), **report.as_json()})
     else:
         _print(report, index_path)
     if report.interrupted:
         return 130
     return 1 if strict and report.unreadable else 0
+
+
+def _patterns(index: Index, given: tuple[str, ...], forget: bool) -> list[str] | None:
+    """Return the patterns from now on; None for those that the index remembers."""
+    from veduta.index import Manifest
+
+    if not given and not forget:
+        return None
+    return [*([] if forget else Manifest.read(index.path).exclude), *given]
 
 
 def _project(index: Index, project: str) -> None:
@@ -122,10 +143,16 @@ def _print(report: UpdateReport, index_path: Path) -> None:
         for kind in ("added", "changed", "moved", "copied", "removed", "relabelled", "unchanged")
         if getattr(report, kind)
     ]
+    if report.excluded:
+        changes.append(f"{report.excluded:,} of the removed excluded")
+    if report.unlabelled:
+        changes.append(f"{report.unlabelled:,} without a label now")
     rate = ""
     if report.encoded and report.seconds > 0:
         rate = f", {report.encoded / report.seconds:.1f} photos/s ({report.runtime})"
     say(f"{', '.join(changes) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
+    for line in (*passed_over_lines(report.passed_over), *report.notes):
+        say(line)
     if report.unreadable:
         say(f"{count(len(report.unreadable), 'file')} could not be read:")
         for path, reason in report.unreadable[:MAX_LISTED_FILES]:

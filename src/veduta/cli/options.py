@@ -47,6 +47,17 @@ def labels_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def exclude_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--exclude PATTERN`, which may be repeated, passed as a tuple `exclude`."""
+    return click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Pass over what this pattern matches, in the syntax of gitignore, such as 'raw/' or "
+        "'*-edited.jpg' (repeatable). A file .vedutaignore in a folder holds such patterns, too.",
+    )(function)
+
+
 def html_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--html FILE`, passed as `html`."""
     return click.option("--html", type=OutputFile(), metavar="FILE", help="Write an HTML page.")(

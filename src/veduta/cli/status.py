@@ -37,7 +37,14 @@ def _print(state: dict[str, Any], index_path: Path) -> None:
     keypoints = state["keypoints"]
     stored = f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
     say(f"  keypoints   {stored}")
-    say(f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')})")
+    say(
+        f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')}, "
+        f"{count(state['labelled'], 'labelled photo')})"
+    )
+    for pattern in state["exclude"]:
+        say(f"  excluded    {pattern}")
+    if state["undated"]:
+        say(f"  undated     {count(state['undated'], 'photo')} without a date of exposure")
     say(f"  on disk     {state['bytes'] / 1e6:,.1f} MB")
     say(f"  writing     {'another process, now' if state['locked'] else 'nobody'}")
     for folder in state["folders"]:

@@ -37,7 +37,11 @@ def write_cleaned_labels(
         OSError: the new file cannot be written.
     """
     file = dataset.labels_file
-    rows: _Rows = read_relabelled(file, new_labels) if file else _folder_rows(dataset, new_labels)
+    rows: _Rows
+    if file is not None:
+        rows = read_relabelled(file, new_labels, dataset.path_of_row)
+    else:
+        rows = _folder_rows(dataset, new_labels)
     folder = file.parent if file else dataset.root
     number = 1
     while True:

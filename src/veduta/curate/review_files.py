@@ -172,7 +172,7 @@ def _label_rows(
         if decision.verdict != "drop":
             label_of[photo.path] = decision.label_after(photo.label) or ""
     if labels_file is not None:
-        records = read_relabelled(labels_file, label_of)
+        records = read_relabelled(labels_file, label_of, review_set.path_of_row)
         header = next(records)[1]
         return header, (fields for path, fields in records if path in label_of)
     if not any(photo.split for photo in review_set.photos):

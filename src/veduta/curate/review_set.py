@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
@@ -71,6 +71,7 @@ class ReviewSet:
         classes: those to review.
         labels: the labels that the page offers for a relabelled photo.
         problems: what was left out, one sentence each.
+        path_of_row: path as the CSV file of the dataset has it → path of the photo.
     """
 
     root: Path
@@ -78,6 +79,7 @@ class ReviewSet:
     classes: Sequence[ReviewClass]
     labels: Sequence[str]
     problems: Sequence[str]
+    path_of_row: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_review_set(
@@ -122,4 +124,4 @@ def make_review_set(
             f"{len(unknown)} photos of the findings are not in the dataset "
             f"({some_of(sorted(unknown))})"
         )
-    return ReviewSet(dataset.root, photos, classes, names, problems)
+    return ReviewSet(dataset.root, photos, classes, names, problems, dataset.path_of_row)

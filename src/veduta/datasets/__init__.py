@@ -14,7 +14,7 @@ evaluation. `retrieval_protocol` says which rows are queries and which are the g
 
 from veduta.datasets.dataset import Dataset
 from veduta.datasets.folders import labels_from_folders
-from veduta.datasets.labels_csv import read_labels_csv
+from veduta.datasets.labels_csv import LabelsFile
 from veduta.datasets.protocol import (
     ClassCoverage,
     RetrievalProtocol,
@@ -29,6 +29,7 @@ __all__ = [
     "SPLITS",
     "ClassCoverage",
     "Dataset",
+    "LabelsFile",
     "RetrievalProtocol",
     "RevisitedDataset",
     "class_coverage",
@@ -36,6 +37,5 @@ __all__ = [
     "open_dataset",
     "open_revisited",
     "read_dataset",
-    "read_labels_csv",
     "retrieval_protocol",
 ]

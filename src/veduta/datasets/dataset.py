@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.errors import DatasetError, readable
+from veduta.errors import DatasetError, native_path, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +36,7 @@ class Dataset:
         labels_file: the CSV file that the labels come from; None if folder names are the labels.
         written_splits: (N,) splits as the CSV file or the folder names have them; empty for a
             dataset that was not read from files.
+        written_paths: (N,) paths as the CSV file has them; empty for a dataset of folders.
         further_columns: name → (N,) values of the other columns of the CSV file. They are read with
             `keep_columns` only.
     """
@@ -45,12 +46,16 @@ class Dataset:
     problems: tuple[str, ...] = ()
     labels_file: Path | None = None
     written_splits: tuple[str, ...] = ()
+    written_paths: tuple[str, ...] = ()
     further_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
         """(N,) paths. Bytes that are not UTF-8 are Python's surrogate escapes."""
-        return tuple(map(os.fsdecode, self.table["path"].to_pylist()))
+        return tuple(
+            native_path(path) if isinstance(path, str) else os.fsdecode(path)
+            for path in self.table["path"].to_pylist()
+        )
 
     @cached_property
     def labels(self) -> tuple[str | None, ...]:
@@ -61,6 +66,11 @@ class Dataset:
     def splits(self) -> tuple[str, ...]:
         """(N,) splits, "" where a photo has none."""
         return tuple(self.table["split"].to_pylist())
+
+    @property
+    def path_of_row(self) -> dict[str, str]:
+        """Path as the CSV file has it → path of the photo; empty for a dataset of folders."""
+        return dict(zip(self.written_paths, self.paths, strict=False))
 
     @property
     def files(self) -> list[Path]:
@@ -104,7 +114,8 @@ class Dataset:
         """Return the dataset without some photos, which become problems.
 
         Photos that do not decode must leave both queries and gallery: otherwise every rank behind
-        them is wrong. The result has no `written_splits` and no `further_columns`.
+        them is wrong. The result has no `written_splits`, `written_paths` and
+        `further_columns`.
 
         Args:
             dropped: path → reason.
@@ -112,7 +123,9 @@ class Dataset:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        gone = pc.is_in(self.table["path"], value_set=pa.array(list(dropped), pa.string()))
+        gone = pc.is_in(
+            self.table["path"], value_set=pa.array(list(map(readable, dropped)), pa.string())
+        )
         reasons = (f"{readable(path)}: left out, {why}" for path, why in dropped.items())
         return Dataset(
             self.root,

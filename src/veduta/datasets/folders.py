@@ -4,11 +4,16 @@ The folders directly below the root are splits when every one of them that holds
 after a split, and there are several of them, or one that holds folders of photos. Otherwise they
 are classes: a folder `test` beside a folder `tower` is the class "test". In a folder of splits the
 next folder is the class. Names of splits stand in `veduta.datasets.split_names`.
+
+A label is the name of its folder in the Unicode form NFC, so two folders whose names look the same
+are one class.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +22,7 @@ from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
 from veduta.datasets.split_names import NO_SPLIT, split_named
 from veduta.errors import DatasetError, PhotoError, readable
-from veduta.photos.file_names import why_ignored
-from veduta.photos.finding import find_photos
+from veduta.photos.finding import find_photos, sub_folders
 
 __all__ = ["FolderLayout", "labels_from_folders", "read_folder_pair", "read_folders"]
 
@@ -39,14 +43,15 @@ class FolderLayout:
     splits: Mapping[bytes, str]
 
     @classmethod
-    def of(cls, root: str | os.PathLike[str]) -> FolderLayout:
+    def of(cls, root: str | os.PathLike[str], *, exclude: Sequence[str] = ()) -> FolderLayout:
         """Return the layout of a folder. A folder that cannot be listed has no splits.
 
         Args:
             root: the folder.
+            exclude: patterns of what is passed over, as for `veduta.photos.find_photos`.
         """
         base = os.path.join(os.fsencode(os.path.abspath(root)), b"")
-        return cls(base, _split_folders(base))
+        return cls(base, _split_folders(base, exclude))
 
     def label(self, path: bytes) -> str | None:
         """Return the label of a photo; None if it lies in no class folder or outside the root.
@@ -56,20 +61,20 @@ class FolderLayout:
         """
         if not path.startswith(self.root):
             return None
-        return self.label_and_split(path[len(self.root) :])[0]
+        return self.label_and_split(_parts(path[len(self.root) :]))[0]
 
-    def label_and_split(self, path: bytes) -> tuple[str | None, str]:
+    def label_and_split(self, parts: Sequence[bytes]) -> tuple[str | None, str]:
         """Return the label and the split of a photo.
 
         Args:
-            path: the path of the photo relative to the root, with forward slashes.
+            parts: the folders from the root to the photo, and its name.
         """
-        folders = path.split(b"/")[:-1]
+        folders = parts[:-1]
         split = NO_SPLIT
         if self.splits and folders:
             split = self.splits.get(folders[0], NO_SPLIT)
             folders = folders[1:] if split else []
-        return (readable(folders[0]) if folders else None), split
+        return (_label(folders[0]) if folders else None), split
 
 
 def labels_from_folders(
@@ -92,7 +97,7 @@ def labels_from_folders(
         yield layout.label(os.path.abspath(os.fsencode(path)))
 
 
-def read_folders(root: Path, *, every_photo: bool = False) -> Dataset:
+def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str] = ()) -> Dataset:
     """Read a folder of class folders, or of splits with class folders in them.
 
     The folder of a split may hold a `labels.csv`, which is read in place of its class folders.
@@ -101,6 +106,7 @@ def read_folders(root: Path, *, every_photo: bool = False) -> Dataset:
         root: the folder.
         every_photo: keep photos that cannot be read, that have names that are not UTF-8, and that
             lie beside the folders of splits; accept photos without any label.
+        exclude: patterns of what is passed over, as for `veduta.photos.find_photos`.
 
     Returns:
         The dataset, in the order of the paths.
@@ -108,12 +114,12 @@ def read_folders(root: Path, *, every_photo: bool = False) -> Dataset:
     Raises:
         DatasetError: there is no photo, or no photo has a label.
     """
-    layout = FolderLayout.of(root)
-    photos, problems = _list_photos(root, layout, every_photo=every_photo)
+    layout = FolderLayout.of(root, exclude=exclude)
+    photos, problems = _list_photos(root, layout, every_photo=every_photo, exclude=exclude)
     for folder, split in sorted(layout.splits.items()):
         file = root / os.fsdecode(folder) / LABELS_FILE
         if file.is_file():
-            part = read_labels_dataset(file)
+            part = read_labels_dataset(file, exclude=exclude)
             photos = [photo for photo in photos if photo.path.split(b"/")[0] != folder]
             photos += [
                 _Photo(folder + b"/" + os.fsencode(path), label, split, readable(folder))
@@ -134,12 +140,13 @@ def read_folders(root: Path, *, every_photo: bool = False) -> Dataset:
     return _dataset(root, photos, [*problems, *_unlabelled(root, photos)])
 
 
-def read_folder_pair(queries: Path, gallery: Path) -> Dataset:
+def read_folder_pair(queries: Path, gallery: Path, *, exclude: Sequence[str] = ()) -> Dataset:
     """Read two folders of class folders as the splits `query` and `gallery`.
 
     Args:
         queries: the folder of queries.
         gallery: the folder of gallery photos.
+        exclude: patterns of what is passed over, as for `veduta.photos.find_photos`.
 
     Returns:
         The dataset. Its root is the deepest folder that holds both.
@@ -157,7 +164,7 @@ def read_folder_pair(queries: Path, gallery: Path) -> Dataset:
     both: list[_Photo] = []
     problems: list[str] = []
     for folder, split in zip(pair, ("query", "gallery"), strict=True):
-        photos, own_problems = _list_photos(folder, FolderLayout(b"", {}))
+        photos, own_problems = _list_photos(folder, FolderLayout(b"", {}), exclude=exclude)
         if not any(photo.label for photo in photos):
             raise DatasetError(
                 f"{readable(folder)}: no labels: wanted one folder of photos for each class inside "
@@ -179,69 +186,66 @@ class _Photo:
     written_split: str
 
 
-def _split_folders(base: bytes) -> dict[bytes, str]:
+def _split_folders(base: bytes, exclude: Sequence[str]) -> dict[bytes, str]:
     """Return folder → split of the folders of a root, or nothing if they are classes."""
-    try:
-        with os.scandir(base) as entries:
-            folders = [
-                entry.name
-                for entry in entries
-                if entry.is_dir() and not why_ignored(entry.name, base, is_folder=True)
-            ]
-    except OSError:
-        return {}
+    folders = sub_folders(base, exclude)
     named = {folder: split_named(readable(folder)) for folder in folders}
     if not any(named.values()):
         return {}
     splits: dict[bytes, str] = {}
     for folder, split in named.items():
-        if _holds_photo(os.path.join(base, folder)):
+        if _holds_photo(base, folder, exclude):
             if split is None:
                 return {}
             splits[folder] = split
     if len(splits) == 1:
         (folder,) = splits
-        return splits if _holds_folders_of_photos(os.path.join(base, folder)) else {}
+        return splits if _holds_folders_of_photos(base, folder, exclude) else {}
     return splits
 
 
-def _holds_photo(folder: bytes) -> bool:
+def _holds_photo(base: bytes, folder: bytes, exclude: Sequence[str]) -> bool:
+    found = find_photos([os.path.join(base, folder)], exclude=exclude, roots=[base])
     try:
-        return next(find_photos([folder]), None) is not None
+        return next(found, None) is not None
     except PhotoError:  # The folder cannot be listed. Reading it reports that.
         return True
 
 
-def _holds_folders_of_photos(folder: bytes) -> bool:
-    prefix = os.path.join(folder, b"")
+def _holds_folders_of_photos(base: bytes, folder: bytes, exclude: Sequence[str]) -> bool:
+    top = os.path.join(base, folder, b"")
+    found = find_photos([top], exclude=exclude, roots=[base])
     try:
-        return any(b"/" in photo.path[len(prefix) :] for photo in find_photos([folder]))
+        return any(len(_parts(photo.path[len(top) :])) > 1 for photo in found)
     except PhotoError:
         return False
 
 
 def _list_photos(
-    root: Path, layout: FolderLayout, *, every_photo: bool = False
+    root: Path,
+    layout: FolderLayout,
+    *,
+    every_photo: bool = False,
+    exclude: Sequence[str] = (),
 ) -> tuple[list[_Photo], list[str]]:
     """Return the photos below a folder, and which were left out unless `every_photo`."""
     if not root.is_dir():
         raise DatasetError(f"{readable(root)}: not a folder")
     base = os.path.join(os.fsencode(os.path.abspath(root)), b"")
-    photos: list[_Photo] = []
+    listed: list[tuple[list[bytes], _Photo]] = []
     unreadable: list[str] = []
     not_utf8: list[str] = []
-    for candidate in find_photos([base]):
-        path = candidate.path[len(base) :]
+    for candidate in find_photos([base], exclude=exclude):
+        parts = _parts(candidate.path[len(base) :])
+        path = b"/".join(parts)
         if not every_photo and candidate.size < 0:
             unreadable.append(readable(path))
         elif not every_photo and not _is_utf8(path):
             not_utf8.append(readable(path))
         else:
-            label, split = layout.label_and_split(path)
-            written = readable(path.split(b"/")[0]) if split else ""
-            photos.append(_Photo(path, label, split, written))
-    if not photos:
-        raise DatasetError(f"{readable(root)}: holds no photos")
+            label, split = layout.label_and_split(parts)
+            written = readable(parts[0]) if split else ""
+            listed.append((parts, _Photo(path, label, split, written)))
     problems = []
     if unreadable:
         problems.append(
@@ -252,7 +256,24 @@ def _list_photos(
             f"{readable(root)}: {len(not_utf8)} left out, their names are not UTF-8 "
             f"({some_of(not_utf8)}); rename them"
         )
-    return photos, problems
+    if not listed:
+        raise DatasetError("; ".join(problems) or f"{readable(root)}: holds no photos")
+    listed.sort(key=lambda pair: pair[0])  # Linked photos are listed last.
+    return [photo for _, photo in listed], [*problems, *_same_names(root, listed)]
+
+
+def _same_names(root: Path, listed: Iterable[tuple[Sequence[bytes], _Photo]]) -> list[str]:
+    """Return a problem for class folders that are one class, because their names look the same."""
+    names: dict[tuple[str, str], set[bytes]] = defaultdict(set)
+    for parts, photo in listed:
+        if photo.label is not None:
+            names[photo.written_split, photo.label].add(parts[1 if photo.written_split else 0])
+    return [
+        f"{readable(root)}: {len(folders)} folders are one class, {label!r}, because their names "
+        "differ only in their Unicode form; move their photos into one folder"
+        for (_, label), folders in names.items()
+        if len(folders) > 1
+    ]
 
 
 def _check_labels(root: Path, layout: FolderLayout, photos: Sequence[_Photo]) -> None:
@@ -303,3 +324,14 @@ def _is_utf8(path: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _label(folder: bytes) -> str:
+    return unicodedata.normalize("NFC", readable(folder))
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """Return the folders and the name in a path of this system."""
+    if os.path.altsep:
+        path = path.replace(os.fsencode(os.path.altsep), os.fsencode(os.path.sep))
+    return path.split(os.fsencode(os.path.sep))

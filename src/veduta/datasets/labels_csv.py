@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from veduta.datasets.csv_records import read_table, refuse
 from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.label_columns import SPLIT_COLUMN, LabelColumns, find_columns
+from veduta.datasets.row_matching import MatchedRows, match_rows
 from veduta.datasets.split_names import NO_SPLIT, SPLITS, split_named
-from veduta.errors import DatasetError, readable
+from veduta.errors import DatasetError, native_path, readable
+from veduta.photos.exclusion import ExclusionRules
+from veduta.photos.finding import find_photos
+from veduta.text import count
 
 __all__ = [
     "LABELS_FILE",
     "LabelledRow",
-    "read_labels_csv",
+    "LabelsFile",
+    "PhotoLabels",
     "read_labels_dataset",
     "read_relabelled",
     "read_rows",
@@ -29,6 +36,9 @@ __all__ = [
 
 LABELS_FILE = "labels.csv"
 """The name of the labels file that is read from a folder by default."""
+
+MAX_EXAMPLES = 3
+"""How many rows that name no photo a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +62,84 @@ class LabelledRow:
     fields: list[str]
 
 
-def read_labels_csv(path: str | os.PathLike[str]) -> dict[bytes, str]:
-    """Return the labels of a labels file by absolute path, for any index.
+@dataclass(frozen=True, slots=True)
+class PhotoLabels:
+    """The labels that a labels file gives to the photos of an index.
 
-    Paths in the file are relative to its folder, or absolute. They may lead out of the folder.
-    Links are not followed. Rows without a label are left out.
-
-    Args:
-        path: the labels file.
-
-    Returns:
-        Absolute path as bytes → label. `labels.get(os.path.abspath(photo))` is the label of a
-        photo, whatever folder the index was built from.
-
-    Raises:
-        DatasetError: as the module docstring says, except that paths may leave the folder.
+    Attributes:
+        label_of: absolute path as bytes → label. Photos that no row names are missing.
+        notes: how rows were matched, and which rows name no photo, one sentence each.
     """
-    file = Path(path)
-    folder = os.path.abspath(file.parent)
-    rows = read_rows(file, inside_root=False)
-    return {
-        os.fsencode(os.path.normpath(os.path.join(folder, row.path))): row.label
-        for row in rows
-        if row.label is not None
-    }
+
+    label_of: Mapping[bytes, str]
+    notes: tuple[str, ...]
+
+
+class _NamedLabel(NamedTuple):
+    line: int
+    path: str
+    label: str | None
+
+
+class LabelsFile:
+    """A labels file for any photos, such as those of an index.
+
+    Attributes:
+        file: the labels file.
+        rows: its rows. Paths may be absolute, or lead out of the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read the file.
+
+        Args:
+            path: the labels file.
+
+        Raises:
+            DatasetError: as the module docstring says, except that paths may leave the folder.
+        """
+        self.file = Path(path)
+        rows = read_rows(self.file, inside_root=False)
+        self.rows = [_NamedLabel(row.line, row.path, row.label) for row in rows]
+
+    def match(
+        self, photos: Iterable[bytes], folders: Iterable[str | bytes | os.PathLike[str]] = ()
+    ) -> PhotoLabels:
+        """Return the labels of photos.
+
+        Paths in the file are relative to its folder or to one of `folders`, or absolute. Links are
+        not followed. `veduta.datasets.row_matching` says which differences are forgiven.
+
+        Args:
+            photos: absolute paths.
+            folders: absolute folders of photos.
+
+        Raises:
+            DatasetError: there are photos, and no row names one; or a row could name two, or two
+                rows name one.
+        """
+        known = {os.fsdecode(path) for path in photos}
+        bases = [os.path.abspath(self.file.parent), *map(os.fsdecode, folders)]
+        bases = list(dict.fromkeys(bases))
+        matched = match_rows(
+            self.file, self.rows, bases, exists=known.__contains__, photos=lambda: known
+        )
+        missing = [
+            row.path for row, photo in zip(self.rows, matched.photos, strict=True) if photo is None
+        ]
+        if known and len(missing) == len(self.rows):
+            raise DatasetError(_none_there(self.file, missing, bases))
+        notes = list(matched.notes)
+        if missing:
+            notes.append(
+                f"{readable(self.file)}: {count(len(missing), 'row names', 'rows name')} no photo, "
+                f"of {len(self.rows):,} ({some_of(missing, MAX_EXAMPLES)})"
+            )
+        pairs = zip(self.rows, matched.photos, strict=True)
+        label_of = {
+            os.fsencode(photo): row.label for row, photo in pairs if photo and row.label is not None
+        }
+        return PhotoLabels(label_of, tuple(notes))
 
 
 def read_rows(
@@ -90,7 +154,7 @@ def read_rows(
     Args:
         file: the labels file.
         columns: the positions of its columns; None: those of `find_columns`.
-        inside_root: refuse absolute paths and those that leave the folder with `..`.
+        inside_root: refuse paths that leave the folder with `..`.
         any_split: accept any word as a split.
 
     Yields:
@@ -112,21 +176,25 @@ def read_rows(
                 f"{readable(path)} is already on line {line_of[path]}; keep one of the two",
             )
         line_of[path] = line
-        label = fields[columns.label].strip() or None
+        label = unicodedata.normalize("NFC", fields[columns.label].strip()) or None
         written = "" if columns.split is None else fields[columns.split].strip()
         split = _split(file, line, written, any_split=any_split)
         yield LabelledRow(line, path, label, split, written, fields)
 
 
-def read_relabelled(file: Path, labels: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+def read_relabelled(
+    file: Path, labels: Mapping[str, str], path_of: Mapping[str, str]
+) -> Iterator[tuple[str, list[str]]]:
     """Yield all columns of a labels file with some labels changed.
 
     Args:
         file: the labels file.
         labels: path → new label. The other rows keep their label.
+        path_of: path as the file has it → path of the photo, see `Dataset.written_paths`. A row
+            that is not in it has its own path.
 
     Yields:
-        "" and the header; then the path and the fields of each row.
+        "" and the header; then the path of the photo and the fields of each row.
 
     Raises:
         DatasetError: as the module docstring says.
@@ -135,20 +203,30 @@ def read_relabelled(file: Path, labels: Mapping[str, str]) -> Iterator[tuple[str
     yield "", list(columns.header)
     for row in read_rows(file, columns, any_split=True):
         fields = list(row.fields)
-        fields[columns.label] = labels.get(row.path, fields[columns.label])
-        yield row.path, fields
+        path = path_of.get(row.path, row.path)
+        fields[columns.label] = labels.get(path, fields[columns.label])
+        yield path, fields
 
 
 def read_labels_dataset(
-    file: Path, *, split_column: str = SPLIT_COLUMN, keep_columns: bool = False
+    file: Path,
+    folder: Path | None = None,
+    *,
+    split_column: str = SPLIT_COLUMN,
+    keep_columns: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Dataset:
     """Read a labels file and check which of its photos exist.
 
     Args:
-        file: the labels file. Its folder is the root of the dataset.
+        file: the labels file.
+        folder: the folder of the dataset, which is its root; None: the folder of the file. Paths
+            are relative to it or to the folder of the file. Where no photo has that path,
+            `veduta.datasets.row_matching` says which differences are forgiven.
         split_column: name of the column that holds the split.
         keep_columns: also read the further columns, accept any word as a split, and accept rows
             without a split beside rows that have one and a file without any label.
+        exclude: patterns of photos that are left out, as for `veduta.photos.find_photos`.
 
     Returns:
         The dataset. Photos that do not exist are left out and listed in its problems.
@@ -156,51 +234,81 @@ def read_labels_dataset(
     Raises:
         DatasetError: as the module docstring says, and if none of the photos exists.
     """
-    root = file.parent
+    root = file.parent if folder is None else folder
     columns = find_columns(file, split_column=split_column)
-    further = columns.further if keep_columns else {}
     if keep_columns:
         _check_names(file, columns)
-    paths: list[str] = []
-    labels: list[str | None] = []
-    splits: list[str] = []
-    written_splits: list[str] = []
-    values: dict[str, list[str]] = {name: [] for name in further}
-    missing: list[str] = []
-    first_unsplit: int | None = None
-    for row in read_rows(file, columns, any_split=keep_columns):
-        # os.path.isfile costs half as much as Path.is_file.
-        if not os.path.isfile(root / row.path):
-            missing.append(row.path)
-            continue
-        paths.append(row.path)
-        labels.append(row.label)
-        splits.append(row.split)
-        written_splits.append(row.written_split)
-        if row.split == NO_SPLIT and first_unsplit is None:
-            first_unsplit = row.line
-        for name, position in further.items():
-            values[name].append(row.fields[position])
-    if not paths and missing:
-        raise DatasetError(
-            f"{readable(file)}: none of its {len(missing)} photos is there ({some_of(missing)}); "
-            f"paths are taken from {readable(file.parent)}"
-        )
-    if not paths or not (keep_columns or any(labels)):
+    rows = list(read_rows(file, columns, any_split=keep_columns))
+    matched, bases = _matched_in(root, file, rows)
+    base = os.path.join(os.path.abspath(root), "")
+    missing = [row.path for row, photo in zip(rows, matched.photos, strict=True) if photo is None]
+    if rows and len(missing) == len(rows):
+        raise DatasetError(_none_there(file, missing, bases))
+    found = [(row, photo) for row, photo in zip(rows, matched.photos, strict=True) if photo]
+    if exclude:
+        rules = ExclusionRules.of(exclude, os.fsencode(base))
+        found = [
+            (row, photo) for row, photo in found if not rules.exclude_any_part(os.fsencode(photo))
+        ]
+    if not found or not (keep_columns or any(row.label for row, _ in found)):
         raise DatasetError(f"{readable(file)}: holds no labelled photo")
-    if first_unsplit is not None and any(splits) and not keep_columns:
+    unsplit = [row.line for row, _ in found if row.split == NO_SPLIT]
+    if unsplit and any(row.split for row, _ in found) and not keep_columns:
         raise DatasetError(
-            f"{readable(file)}, line {first_unsplit}: the split is empty, but other rows have one"
+            f"{readable(file)}, line {unsplit[0]}: the split is empty, but other rows have one"
         )
-    problem = f"{readable(file)}: {len(missing)} missing, left out ({some_of(missing)})"
+    further = columns.further if keep_columns else {}
+    problems = list(matched.notes)
+    if missing:
+        problems.append(f"{readable(file)}: {len(missing)} missing, left out ({some_of(missing)})")
     return Dataset(
         root,
-        as_table(paths, labels, splits),
-        (problem,) if missing else (),
+        as_table(
+            [readable(Path(photo[len(base) :]).as_posix()) for _, photo in found],
+            [row.label for row, _ in found],
+            [row.split for row, _ in found],
+        ),
+        tuple(problems),
         labels_file=file,
-        written_splits=tuple(written_splits),
-        further_columns={name: tuple(column) for name, column in values.items()},
+        written_splits=tuple(row.written_split for row, _ in found),
+        written_paths=tuple(row.path for row, _ in found),
+        further_columns={
+            name: tuple(row.fields[position] for row, _ in found)
+            for name, position in further.items()
+        },
     )
+
+
+def _matched_in(
+    root: Path, file: Path, rows: Sequence[LabelledRow]
+) -> tuple[MatchedRows, list[str]]:
+    """Return the photos below a folder that rows name, and the folders that were tried."""
+    base = os.path.abspath(root)
+    inside = os.path.join(base, "")
+    bases = list(dict.fromkeys((os.path.abspath(file.parent), base)))
+    for row in rows:
+        if os.path.isabs(row.path) and os.path.isfile(row.path) and not row.path.startswith(inside):
+            refuse(file, row.line, _leads_out(row.path))
+
+    def exists(path: str) -> bool:
+        return path.startswith(inside) and os.path.isfile(path)
+
+    def photos() -> Iterator[str]:
+        return (os.fsdecode(photo.path) for photo in find_photos([base]))
+
+    return match_rows(file, rows, bases, exists=exists, photos=photos), bases
+
+
+def _none_there(file: Path, missing: Sequence[str], bases: Sequence[str]) -> str:
+    return (
+        f"{readable(file)}: none of its {len(missing)} photos is there "
+        f"({some_of(missing, MAX_EXAMPLES)}); paths are taken from "
+        f"{' and from '.join(map(readable, bases))}"
+    )
+
+
+def _leads_out(path: str) -> str:
+    return f"{readable(path)} leads out of the dataset; write paths relative to its folder"
 
 
 def _check_names(file: Path, columns: LabelColumns) -> None:
@@ -217,13 +325,9 @@ def _path(file: Path, line: int, written: str, *, inside_root: bool) -> str:
     if "\0" in written:
         refuse(file, line, "the path holds a NUL character")
     path = posixpath.normpath(written)
-    if inside_root and (path.startswith("/") or path.split("/", 1)[0] == ".."):
-        refuse(
-            file,
-            line,
-            f"{readable(written)} leads out of the dataset; write paths relative to its folder",
-        )
-    return path
+    if inside_root and path.split("/", 1)[0] == "..":
+        refuse(file, line, _leads_out(written))
+    return native_path(path)
 
 
 def _split(file: Path, line: int, written: str, *, any_split: bool) -> str:

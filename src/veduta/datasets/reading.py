@@ -28,6 +28,7 @@ def read_dataset(
     split_column: str = SPLIT_COLUMN,
     keep_columns: bool = False,
     every_photo: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Dataset:
     """Read a dataset of any layout.
 
@@ -37,7 +38,9 @@ def read_dataset(
 
     Args:
         path: a folder, or a CSV file in the folder that its paths are relative to.
-        labels: the CSV file to read in place of `labels.csv`, relative to the folder `path`.
+        labels: the CSV file to read in place of `labels.csv`: in the folder `path`, or if it is
+            not there, relative to the working directory. Its paths are relative to `path` or to
+            its own folder.
         queries: a folder of class folders, together with `gallery`; relative to `path` if it exists
             there, to the working directory otherwise. The two folders are read in place of any
             CSV file.
@@ -47,6 +50,8 @@ def read_dataset(
             as a split, rows without a split, and a file without any label.
         every_photo: in folders, keep photos that cannot be read, that have names that are not
             UTF-8, and that lie in no class folder; accept photos without any label.
+        exclude: patterns of photos and folders that are left out, in the syntax of gitignore,
+            relative to `path`. `veduta.photos.find_photos` says what else is passed over.
 
     Returns:
         The dataset. Photos that a CSV file names and that do not exist are left out and listed in
@@ -64,13 +69,19 @@ def read_dataset(
             raise DatasetError(
                 f"{readable(folder)}: labels come from a CSV file or from folder names, not both"
             )
-        return read_folder_pair(_inside(folder, queries), _inside(folder, gallery))
+        return read_folder_pair(_inside(folder, queries), _inside(folder, gallery), exclude=exclude)
     file = find_labels_file(folder, labels)
     if file is not None:
-        return read_labels_dataset(file, split_column=split_column, keep_columns=keep_columns)
+        return read_labels_dataset(
+            file,
+            None if folder.is_file() else folder,
+            split_column=split_column,
+            keep_columns=keep_columns,
+            exclude=exclude,
+        )
     if not folder.is_dir():
         raise DatasetError(f"{readable(folder)}: not a folder and not a CSV file")
-    return read_folders(folder, every_photo=every_photo)
+    return read_folders(folder, every_photo=every_photo, exclude=exclude)
 
 
 def open_dataset(
@@ -81,6 +92,7 @@ def open_dataset(
     gallery: Path | None = None,
     distractors: Sequence[str] = (),
     unknown: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Dataset:
     """Read a dataset for an evaluation.
 
@@ -99,12 +111,13 @@ def open_dataset(
         gallery: as for `read_dataset`.
         distractors: names of class folders, or labels of the CSV file.
         unknown: names of class folders, or labels of the CSV file.
+        exclude: as for `read_dataset`.
 
     Raises:
         DatasetError: as for `read_dataset`; or a class of `distractors` or `unknown` does not
             exist, or only on the other side.
     """
-    dataset = read_dataset(path, labels=labels, queries=queries, gallery=gallery)
+    dataset = read_dataset(path, labels=labels, queries=queries, gallery=gallery, exclude=exclude)
     splits = set(dataset.splits)
     if not splits & {"query", "gallery"} and splits & EVALUATION_ROLES.keys():
         roles = [EVALUATION_ROLES.get(split, split) for split in dataset.splits]
@@ -117,7 +130,8 @@ def find_labels_file(path: Path, labels: str | None = None) -> Path | None:
 
     Args:
         path: a folder or a CSV file.
-        labels: the CSV file in the folder; None: `labels.csv`, if it exists.
+        labels: the CSV file, in the folder or relative to the working directory; None:
+            `labels.csv`, if it exists.
 
     Raises:
         DatasetError: `path` is a file, and `labels` names another.
@@ -127,7 +141,8 @@ def find_labels_file(path: Path, labels: str | None = None) -> Path | None:
             raise DatasetError(f"{readable(path)}: a file, so --labels has nothing to add")
         return path
     if labels is not None:
-        return path / labels
+        inside = path / labels
+        return inside if inside.exists() or not Path(labels).exists() else Path(labels)
     file = path / LABELS_FILE
     return file if file.exists() else None
 

@@ -78,6 +78,7 @@ class Manifest:
             `dimension` decide which descriptors the index accepts.
         folders: the folders that were indexed, absolute. An update without folders updates these.
         labels: where labels come from: None, `"folders"`, or the path of a CSV.
+        exclude: patterns of what updates pass over, in the syntax of gitignore.
         projection: file name of the projection that searches apply, or None.
         keypoints: name, identity and number of the keypoints that are stored of each photo, or
             None.
@@ -89,6 +90,7 @@ class Manifest:
     encoder: dict[str, Any]
     folders: tuple[str, ...] = ()
     labels: str | None = None
+    exclude: tuple[str, ...] = ()
     projection: str | None = None
     keypoints: dict[str, Any] | None = None
     approximate: bool = False

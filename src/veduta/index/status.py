@@ -25,6 +25,7 @@ def read_status(index: Path) -> dict[str, Any]:
     manifest = Manifest.read(index)
     snapshot = open_snapshot(index)
     unreadable = snapshot.rows.slice(snapshot.photos).select(["path", "problem"]).to_pylist()
+    photos = snapshot.rows.slice(0, snapshot.photos)
     labels = snapshot.rows["label"].drop_null().unique()
     return {
         "index": os.fspath(index),
@@ -39,6 +40,9 @@ def read_status(index: Path) -> dict[str, Any]:
         "labels": manifest.labels,
         "classes": len(labels),
         "folders": list(manifest.folders),
+        "exclude": list(manifest.exclude),
+        "labelled": photos["label"].length() - photos["label"].null_count,
+        "undated": photos["taken"].null_count,
         "created": manifest.created,
         "locked": is_locked(index),
         "bytes": sum(file.stat().st_size for file in index.rglob("*") if file.is_file()),

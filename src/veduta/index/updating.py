@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from veduta.index.columns import file_values, photo_columns
 from veduta.index.describing import Described, KnownContent, Outcome, Unreadable, describe_file
 from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
-from veduta.index.labels import FOLDERS, Labeller, labeller
+from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check_label_loss
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.table import Table, open_table, remove_old_drafts, writer_lock
 from veduta.keypoints import Extractor
 from veduta.ordered_threads import map_in_order
+from veduta.photos.finding import outermost_folders
 from veduta.processor_cores import processor_cores
 
 COMMIT_ROWS = 512
@@ -51,12 +52,16 @@ class UpdateReport:
         changed: photos with a new content.
         moved: photos that were recognised by their content under a new path.
         copied: new files with the content of a known photo.
-        removed: photos whose file is gone.
+        removed: photos whose file is gone or passed over.
+        excluded: those of the removed ones whose file is there and is passed over now.
         relabelled: photos with a new label and the same content.
+        unlabelled: photos that had a label and have none now.
         unchanged: photos that are as they were.
         encoded: photos that were read and encoded.
         unreadable: (path, reason) of every file under the folders that gives no photo. Files that
             earlier updates could not read are among them.
+        passed_over: files and folders that were not looked at.
+        notes: what the user should know about the labels, one sentence each.
         seconds: duration of the update.
         total: photos in the index after the update.
         interrupted: whether the user interrupted the update.
@@ -68,14 +73,23 @@ class UpdateReport:
     moved: int = 0
     copied: int = 0
     removed: int = 0
+    excluded: int = 0
     relabelled: int = 0
+    unlabelled: int = 0
     unchanged: int = 0
     encoded: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: photos.PassedOver = field(default_factory=photos.PassedOver)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     total: int = 0
     interrupted: bool = False
     runtime: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return values | {"passed_over": self.passed_over.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +116,12 @@ def update_index(
     extractor: Extractor | None = None,
     *,
     labels: str | os.PathLike[str] | None = None,
+    exclude: Sequence[str] | None = None,
     on_progress: Callable[[UpdateProgress], None] | None = None,
     on_linking: OnProgress | None = None,
     workers: int | None = None,
     allow_empty: bool = False,
+    allow_label_loss: bool = False,
     graph: bool = True,
 ) -> UpdateReport:
     """Add, change, move and remove rows of an index until they match the photos in folders.
@@ -117,13 +133,17 @@ def update_index(
             are updated.
         encoder: the one that the index was created with.
         extractor: the one that the index was created with.
-        labels: `"folders"` or a CSV, see `veduta.index.labels.labeller`. The index remembers it.
-            None takes the labels as the last update did.
+        labels: `"folders"` or a CSV, see `veduta.index.labels.LabelSource`. The index remembers it.
+            None takes the labels as the last update did. `"none"` takes all labels away.
+        exclude: patterns of photos and folders that are passed over, in the syntax of gitignore,
+            relative to the outermost folder of the index that a photo lies in. The index remembers
+            them. None takes those of the last update. Rows of photos that they match are removed.
         on_progress: called after the listing, after each photo and after each commit. A commit
             passes the paths that are now safe.
         on_linking: called with (done, total) while the links of the neighbour graph are verified.
         workers: photos read and encoded at the same time. The default is the number of cores.
         allow_empty: accept that a folder that had photos has none now.
+        allow_label_loss: accept that photos that have a label and are still there lose it.
         graph: bring the neighbour graph up to date as well.
 
     Returns:
@@ -135,6 +155,8 @@ def update_index(
         IndexDamaged: the index does not open, or only at an older version.
         StorageFull: the disk is full.
         CollectionError: no folder is known or named.
+        DatasetError: the CSV is refused, or none of its rows names a photo, or photos would lose
+            their label. Nothing is changed then.
         PhotoUnreadable: a folder does not exist, or had photos and is empty. A disk that is not
             mounted looks like that, and to index it again takes long.
     """
@@ -143,21 +165,25 @@ def update_index(
     report = UpdateReport(runtime=f"{facts.get('runtime')}, {facts.get('precision')}")
     with writer_lock(index):
         remove_old_drafts(index)
-        manifest = _with_sources(Manifest.read(index), folders, labels)
+        manifest = _with_sources(Manifest.read(index), folders, labels, exclude)
         folders = [Path(folder) for folder in folders] or [Path(f) for f in manifest.folders]
         folders = [Path(os.path.abspath(folder)) for folder in folders]
         if not folders:
             raise CollectionError(f"{readable(index)} knows no folders yet. Name one.")
-        label_of = labeller(manifest.labels, folders) if manifest.labels else None
+        roots = [Path(root) for root in manifest.folders]
+        rule = NO_LABELS if labels == NO_LABELS else manifest.labels
+        source = LabelSource.of(rule, roots, manifest.exclude) if rule else None
+        if labels == FOLDERS:
+            report.notes += _notes_on_roots(folders, roots)
         manifest.require_encoder(encoder, index)
         manifest.require_extractor(extractor, index)
         table = open_table(index)
         if table.notice:
             raise IndexDamaged(table.notice)
-        update = _Update(
-            table, open_snapshot(index), encoder, extractor, label_of, report, on_progress
-        )
-        files = update.files_to_read(folders, allow_empty)
+        update = _Update(table, open_snapshot(index), encoder, extractor, report, on_progress)
+        files = update.files_to_read(folders, manifest, allow_empty)
+        if source is not None:
+            update.take_labels(source, files, allow_loss=allow_label_loss)
         try:
             update.read(files, workers or processor_cores())
             update.remove_missing()
@@ -201,7 +227,6 @@ class _Update:
         snapshot: Snapshot,
         encoder: Encoder,
         extractor: Extractor | None,
-        label_of: Labeller | None,
         report: UpdateReport,
         on_progress: Callable[[UpdateProgress], None] | None,
     ) -> None:
@@ -210,7 +235,7 @@ class _Update:
         self.encoder = encoder
         self.extractor = extractor
         self.keypoints = KeypointWriter(table.index)
-        self.label_of = label_of
+        self.label_of: Labeller | None = None
         self.report = report
         self.on_progress = on_progress
         rows = snapshot.rows
@@ -219,54 +244,82 @@ class _Update:
         self.row_of_path = {path: row for row, path in enumerate(self.paths)}
         self.path_of_id = dict(zip(self.ids, self.paths, strict=True))
         self.next_id = max(self.ids, default=-1) + 1
+        self.seen = np.zeros(len(self.ids), np.bool_)  # The rows whose file was listed.
         self.missing_ids: set[int] = set()  # Of rows whose file is gone.
         self.new_labels: dict[int, str | None] = {}  # id → label, of files that are not read.
         self.waiting: list[Outcome] = []
         self.committed = 0
         self.last_commit = time.monotonic()
 
-    def files_to_read(self, folders: Sequence[Path], allow_empty: bool) -> list[photos.Candidate]:
+    def files_to_read(
+        self, folders: Sequence[Path], manifest: Manifest, allow_empty: bool
+    ) -> list[photos.Candidate]:
         """List the files and return those that are new or have changed."""
         rows = self.snapshot.rows
         sizes = rows["size"].to_numpy()
         times = rows["mtime_ns"].to_numpy()
-        labels = rows["label"].to_pylist() if self.label_of else []
         problems = rows["problem"]
-        seen = np.zeros(len(self.ids), np.bool_)
-        files: list[photos.Candidate] = []
+        seen = self.seen
+        files: dict[bytes, photos.Candidate] = {}
+        for candidate in photos.find_photos(
+            folders,
+            exclude=manifest.exclude,
+            roots=manifest.folders,
+            passed_over=self.report.passed_over,
+        ):
+            if candidate.size < 0:  # A folder that cannot be listed now keeps its rows.
+                seen[self._rows_under(candidate.path)] = True
+            row = self.row_of_path.get(candidate.path)
+            if row is None:
+                files[candidate.path] = candidate
+                continue
+            if seen[row]:
+                continue
+            seen[row] = True
+            if (sizes[row], times[row]) != (candidate.size, candidate.mtime_ns):
+                files[candidate.path] = candidate
+            elif reason := problems[row].as_py():
+                self.report.unreadable.append((os.fsdecode(candidate.path), reason))
+            else:
+                self.report.unchanged += 1
         for folder in folders:
-            listed = 0
-            for candidate in photos.find_photos([folder]):
-                listed += 1
-                if candidate.size < 0:  # A folder that cannot be listed now keeps its rows.
-                    seen[self._rows_under(candidate.path)] = True
-                row = self.row_of_path.get(candidate.path)
-                if row is None:
-                    files.append(candidate)
-                    continue
-                if seen[row]:
-                    continue
-                seen[row] = True
-                if (sizes[row], times[row]) != (candidate.size, candidate.mtime_ns):
-                    files.append(candidate)
-                    continue
-                if reason := problems[row].as_py():
-                    self.report.unreadable.append((os.fsdecode(candidate.path), reason))
-                else:
-                    self.report.unchanged += 1
-                if self.label_of and (label := self.label_of(candidate.path)) != labels[row]:
-                    self.new_labels[self.ids[row]] = label
             if folder.is_dir():
-                rows_here = self._rows_under(os.fsencode(folder))
-                if len(rows_here) and not listed and not allow_empty:
-                    raise PhotoUnreadable(
-                        folder,
-                        f"no photo here, but the index has {len(rows_here)} from it. Is the disk "
-                        "mounted? If they are really gone, run with --allow-empty.",
-                    )
-                self.missing_ids.update(self.ids[row] for row in rows_here[~seen[rows_here]])
-        unique = {candidate.path: candidate for candidate in files}
-        return list(unique.values())
+                self._find_missing(folder, files, allow_empty)
+        return list(files.values())
+
+    def _find_missing(self, folder: Path, files: Iterable[bytes], allow_empty: bool) -> None:
+        """Note the rows of a folder whose file was not listed."""
+        rows_here = self._rows_under(os.fsencode(folder))
+        missing = rows_here[~self.seen[rows_here]]
+        if len(missing) == len(rows_here) > 0 and not allow_empty:
+            prefix = os.path.join(os.fsencode(folder), b"")
+            new = any(path.startswith(prefix) for path in files)
+            if not new and not any(os.path.lexists(self.paths[row]) for row in missing):
+                raise PhotoUnreadable(
+                    folder,
+                    f"no photo here, but the index has {len(rows_here)} from it. Is the disk "
+                    "mounted? If they are really gone, run with --allow-empty.",
+                )
+        self.missing_ids.update(self.ids[row] for row in missing)
+
+    def take_labels(
+        self, source: LabelSource, files: Sequence[photos.Candidate], *, allow_loss: bool
+    ) -> None:
+        """Decide the labels of the listed photos. Nothing is written before it is accepted."""
+        ids_and_paths = zip(self.ids, self.paths, strict=True)
+        there = [path for row_id, path in ids_and_paths if row_id not in self.missing_ids]
+        self.label_of, notes = source.labeller([*there, *(file.path for file in files)])
+        self.report.notes += notes
+        old = self.snapshot.rows["label"].to_pylist()
+        to_read = {file.path for file in files}
+        for row in np.flatnonzero(self.seen).tolist():
+            path = self.paths[row]
+            label = self.label_of(path)
+            self.report.unlabelled += label is None and old[row] is not None
+            if label != old[row] and path not in to_read:
+                self.new_labels[self.ids[row]] = label
+        labelled = len(old) - old.count(None)
+        check_label_loss(self.report.unlabelled, labelled, allowed=allow_loss)
 
     def _rows_under(self, folder: bytes) -> NDArray[np.intp]:
         prefix = os.path.join(folder, b"")
@@ -379,6 +432,8 @@ class _Update:
                     self.path_of_id[known_id] = path
                     self.report.moved += 1
                     of_file["id"] = known_id
+                    had_label = known_rows[known_id]["label"] is not None
+                    self.report.unlabelled += had_label and of_file.get("label", "") is None
                 else:
                     self.report.copied += 1
                 return {**known_rows[known_id], **of_file}
@@ -391,6 +446,9 @@ class _Update:
         if self.missing_ids:
             self.table.delete(sorted(self.missing_ids))
             self.report.removed = len(self.missing_ids)
+            self.report.excluded = sum(
+                os.path.lexists(self.path_of_id[row_id]) for row_id in self.missing_ids
+            )
 
     def relabel(self) -> None:
         """Write the labels that changed on rows whose photo did not."""
@@ -418,14 +476,36 @@ def _as_table(rows: list[dict[str, Any]], table: Table) -> Any:
 
 
 def _with_sources(
-    manifest: Manifest, folders: Sequence[Path], labels: str | os.PathLike[str] | None
+    manifest: Manifest,
+    folders: Sequence[Path],
+    labels: str | os.PathLike[str] | None,
+    exclude: Sequence[str] | None,
 ) -> Manifest:
-    """Return the manifest with new folders, and with the source of labels if one is given."""
+    """Return the manifest with what an update is given: folders, source of labels, patterns.
+
+    A folder whose photos belong to another folder of the index is not one of its own.
+    """
+    patterns = manifest.exclude if exclude is None else tuple(dict.fromkeys(exclude))
     new = [os.path.abspath(folder) for folder in folders if Path(folder).is_dir()]
+    tops = outermost_folders([*manifest.folders, *new], patterns).values()
+    rule = manifest.labels
     if labels is not None:
-        labels = labels if labels == FOLDERS else os.path.abspath(labels)
+        path = os.fspath(labels)
+        rule = {FOLDERS: FOLDERS, NO_LABELS: None}.get(path, os.path.abspath(path))
     return replace(
         manifest,
-        folders=tuple(sorted({*manifest.folders, *map(os.fsdecode, new)})),
-        labels=manifest.labels if labels is None else os.fsdecode(labels),
+        folders=tuple(sorted(map(os.fsdecode, set(tops)))),
+        labels=rule,
+        exclude=patterns,
     )
+
+
+def _notes_on_roots(folders: Sequence[Path], roots: Sequence[Path]) -> Iterator[str]:
+    """Yield a note for each folder whose class folders are those of a folder above it."""
+    for folder in folders:
+        root = next((root for root in roots if root in folder.parents), None)
+        if root is not None and folder.is_dir() and folder not in roots:
+            yield (
+                f"{readable(folder)} lies in {readable(root)}, which the index knows, so its "
+                f"labels are the names of the folders in {readable(root)}"
+            )

@@ -17,6 +17,8 @@ from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
+from veduta.errors import path_bytes
+
 __all__ = ["IGNORE_FILE", "MAX_IGNORE_FILE_BYTES", "NO_MEDIA_FILE", "ExclusionRules"]
 
 IGNORE_FILE = b".vedutaignore"
@@ -80,7 +82,7 @@ class ExclusionRules:
         """
         if not patterns:
             return cls()
-        texts = (os.fsencode(pattern).decode("utf-8", "surrogateescape") for pattern in patterns)
+        texts = (path_bytes(pattern).decode("utf-8", "surrogateescape") for pattern in patterns)
         return cls((_Source(os.path.join(folder, b""), _compiled(tuple(texts))),))
 
     def with_file(self, data: bytes, folder: bytes) -> ExclusionRules:
@@ -110,6 +112,21 @@ class ExclusionRules:
             if verdict is not None:
                 return verdict
         return False
+
+    def exclude_any_part(self, path: bytes) -> bool:
+        """Return whether a file, or a folder on the way to it, is passed over.
+
+        Args:
+            path: the path of a file, below the folder that the rules were made for.
+        """
+        for source in self.given:
+            parts = path[len(source.folder) :].split(os.fsencode(os.path.sep))[:-1]
+            folder = source.folder
+            for part in parts:
+                folder = os.path.join(folder, part)
+                if self.exclude(folder, is_folder=True):
+                    return True
+        return self.exclude(path, is_folder=False)
 
 
 class _Rule(NamedTuple):

@@ -26,7 +26,7 @@ from veduta.photos.file_names import (
 from veduta.photos.files import Candidate, read_bytes, why_unreadable
 from veduta.photos.formats import HEAD_BYTES, sniff
 
-__all__ = ["EXCLUDED", "PassedOver", "find_photos", "outermost_folders"]
+__all__ = ["EXCLUDED", "PassedOver", "find_photos", "outermost_folders", "sub_folders"]
 
 EXCLUDED = "excluded"
 
@@ -179,6 +179,29 @@ def outermost_folders(folders: Iterable[Folder], exclude: Sequence[str] = ()) ->
         above = (top for top in outermost.values() if _rules_below(top, path, exclude) is not None)
         outermost[path] = next(above, path)
     return outermost
+
+
+def sub_folders(folder: bytes, exclude: Sequence[str] = ()) -> list[bytes]:
+    """Return the names of the folders directly in a folder that `find_photos` enters.
+
+    Args:
+        folder: the folder. If it cannot be listed, it has none.
+        exclude: as for `find_photos`.
+    """
+    rules = ExclusionRules.of(exclude, folder)
+    try:
+        entries = _sorted_entries(folder)
+        if any(entry.name == IGNORE_FILE for entry in entries):
+            rules = _with_ignore_file(rules, folder)
+        return [
+            entry.name
+            for entry in entries
+            if entry.is_dir()
+            and not _why_passed_over(entry.path, rules, is_folder=True)
+            and not os.path.lexists(os.path.join(entry.path, NO_MEDIA_FILE))
+        ]
+    except OSError:
+        return []
 
 
 class _Walk:
