@@ -29,7 +29,8 @@ from veduta.evaluation.dataset_index import index_dataset
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.index import set_projection
 from veduta.index.calibration import probability
-from veduta.index.graph import NEIGHBOURS, sample_rows
+from veduta.index.distinct_photos import sample_rows
+from veduta.index.graph import NEIGHBOURS
 from veduta.keypoints import Keypoints, load_extractor, verify_many
 from veduta.search import Evidence, exact
 from veduta.search.diffusion import DAMPING
@@ -155,7 +156,7 @@ def link(photos: PhotoSet) -> Links:
     count = snapshot.photos
     descriptors = snapshot.descriptors.astype(np.float32)
     similarities = descriptors @ descriptors.T
-    mean, std = calibration.background.estimate(similarities[:, sample_rows(count)])
+    mean, std = calibration.background.estimate(similarities[:, sample_rows(snapshot)])
     one_sided = (similarities - mean[:, None]) / std[:, None]
     deviations = (one_sided + one_sided.T) / 2
     np.fill_diagonal(similarities, -2)

@@ -13,6 +13,7 @@ from tiny import TinyExtractor, scene_keypoints
 from veduta.index.calibration import calibration_of
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints
+from veduta.photos import content_hash
 from veduta.recognize import LabelledGallery
 from veduta.recognize.methods import RecognitionQuery
 from veduta.search.reranking import Gallery
@@ -41,7 +42,8 @@ def gallery_of(rows: Any, *, content: Sequence[bytes] = (), scenes: Sequence[int
     table = pa.table(
         {
             "id": pa.array(range(len(kept)), pa.int64()),
-            "content": pa.array(content, pa.binary()),
+            "content": pa.array([content_hash(data) for data in content], pa.binary()),
+            "path": pa.array([b"%06d.jpg" % number for number in range(len(kept))], pa.binary()),
         }
     )
     files: Any = Stored(scenes) if scenes else None

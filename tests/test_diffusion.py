@@ -22,7 +22,9 @@ def graph_of(weights: Matrix) -> Graph:
     """Return the graph with these weights as they are; zero is no link."""
     rows, ends = np.nonzero(weights)
     starts = np.searchsorted(rows, np.arange(len(weights) + 1)).astype(np.int64)
-    return Graph(starts, ends.astype(np.int32), weights[rows, ends].astype(np.float32))
+    each = np.arange(len(weights), dtype=np.int32)
+    values = weights[rows, ends].astype(np.float32)
+    return Graph(starts, ends.astype(np.int32), values, each, each)
 
 
 def normalised(weights: Matrix) -> Matrix:
@@ -141,7 +143,9 @@ def test_no_more_than_the_limit_is_looked_at(limit: int, monkeypatch: pytest.Mon
 def test_large_graph_is_not_made_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     n = 150_000
     ends = np.stack([np.roll(np.arange(n), 1), np.roll(np.arange(n), -1)], axis=1)
-    ring = Graph(np.arange(n + 1) * 2, ends.ravel().astype(np.int32), np.full(2 * n, 0.5, "f4"))
+    each = np.arange(n, dtype=np.int32)
+    weights = np.full(2 * n, 0.5, "f4")
+    ring = Graph(np.arange(n + 1) * 2, ends.ravel().astype(np.int32), weights, each, each)
     rows, near = nearness(ring, 7)
     assert len(rows) <= diffusion._MAX_PHOTOS
     assert rows[near.argmax()] == 7
@@ -151,7 +155,7 @@ def test_a_memory_mapped_graph(tmp_path) -> None:  # type: ignore[no-untyped-def
     weights = random_weights(30, 0.2, 1)
     graph = graph_of(weights)
     parts = []
-    for name in ("starts", "ends", "weights"):
+    for name in ("starts", "ends", "weights", "photo_of_row", "row_of_photo"):
         np.save(tmp_path / f"{name}.npy", getattr(graph, name))
         parts.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
     rows, near = nearness(Graph(*parts), 3)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from tiny import DescribedEncoder, TinyExtractor, save_view, scene_keypoints
@@ -18,6 +19,7 @@ from veduta.index.calibration import calibration_of
 from veduta.index.graph import Graph
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints
+from veduta.photos import content_hash
 from veduta.search import exact
 from veduta.search.expansion import (
     EXPANSIONS,
@@ -36,13 +38,21 @@ CLOSE = {"abs": 1e-3}  # of float16
 
 def snapshot_of(*rows: tuple[float, ...]) -> Snapshot:
     stored = np.array(rows, np.float16)
-    return Snapshot(1, None, None, stored, *quantise(stored))
+    table = pa.table(
+        {
+            "content": [content_hash(b"%d" % number) for number in range(len(rows))],
+            "path": [b"%d.jpg" % number for number in range(len(rows))],
+        }
+    )
+    return Snapshot(1, None, table, stored, *quantise(stored))
 
 
 def graph_of(n: int, *links: tuple[int, int]) -> Graph:
     both = sorted({*links, *((b, a) for a, b in links)})
     starts = np.searchsorted([a for a, _ in both], np.arange(n + 1)).astype(np.int64)
-    return Graph(starts, np.array([b for _, b in both], np.int32), np.ones(len(both), np.float32))
+    ends = np.array([b for _, b in both], np.int32)
+    each = np.arange(n, dtype=np.int32)
+    return Graph(starts, ends, np.ones(len(both), np.float32), each, each)
 
 
 def query(*values: float) -> NDArray[np.float32]:

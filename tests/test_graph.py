@@ -24,11 +24,13 @@ from tiny import CentredEncoder, TinyEncoder, TinyExtractor, save, save_view, sc
 from veduta import errors, index
 from veduta.index import graph
 from veduta.index.calibration import calibration_of, probability
-from veduta.index.graph import Graph, build_graph, graph_is_whole, open_graph, sample_rows
+from veduta.index.distinct_photos import SAMPLE_PHOTOS, distinct_photos
+from veduta.index.graph import Graph, build_graph, graph_is_whole, open_graph
 from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints, Verification, verify_many
+from veduta.photos import content_hash
 
 Rows = NDArray[np.float32]
 KEYPOINTS = {"name": "tiny", "identity": "f" * 16, "count": 60}
@@ -54,7 +56,7 @@ class Collection:
         centre = np.random.default_rng(scene).standard_normal(24)
         own = np.random.default_rng((scene, self.made)).standard_normal(24)
         row = centre + spread * own
-        content = (10**6 + self.made).to_bytes(8, "big") + b"rest of the hash"
+        content = content_hash(b"photo %d" % self.made)
         self.photos[at] = ((row / np.linalg.norm(row)).astype(np.float32), scene, content)
         self.made += 1
 
@@ -90,44 +92,52 @@ class Collection:
 
 
 def dense(made: Graph) -> NDArray[np.float64]:
-    n = len(made.starts) - 1
-    out = np.zeros((n, n))
-    rows = np.repeat(np.arange(n), np.diff(made.starts))
-    assert len(set(zip(rows.tolist(), made.ends.tolist(), strict=True))) == len(rows), (
+    """The weights between rows; copies have the same."""
+    m = made.photos
+    out = np.zeros((m, m))
+    photos = np.repeat(np.arange(m), np.diff(made.starts))
+    assert len(set(zip(photos.tolist(), made.ends.tolist(), strict=True))) == len(photos), (
         "no link twice"
     )
-    out[rows, made.ends] = made.weights
-    return out
+    out[photos, made.ends] = made.weights
+    assert (made.photo_of_row[made.row_of_photo] == np.arange(m)).all()
+    return out[np.ix_(made.photo_of_row, made.photo_of_row)]
 
 
 def by_hand(collection: Collection, *, verified: bool = False) -> Any:
     """The graph from its description: all against all, in float64, by plain loops."""
-    rows = np.stack([row for row, _, _ in collection.photos.values()]).astype(np.float16)
+    first_of = {}
+    for i, (row, scene, content) in collection.photos.items():
+        first_of.setdefault(content, (row, (scene, i % 16)))
+    contents = sorted(first_of)
+    rows = np.stack([first_of[content][0] for content in contents]).astype(np.float16)
     similar = rows.astype(np.float64) @ rows.astype(np.float64).T
     n = len(rows)
     calibration = calibration_of(str(collection.manifest.encoder["identity"]), "xfeat")
     prior = calibration.background
-    sample = sorted(set(np.linspace(0, n - 1, min(n, graph.SAMPLE_PHOTOS)).astype(int).tolist()))
     deviations = np.zeros((n, n))
     for i in range(n):
-        values = similar[i, sample]
+        values = similar[i, :SAMPLE_PHOTOS]
         mean = (values.sum() + 8 * prior.mean) / (len(values) + 8)
         square = ((values - mean) ** 2).sum() + 8 * (prior.std**2 + (prior.mean - mean) ** 2)
         deviations[i] = (similar[i] - mean) / np.sqrt(square / (len(values) + 8))
-    seen = [(scene, i % 16) for i, (_, scene, _) in collection.photos.items()]
+    seen = [first_of[content][1] for content in contents]
     weights = np.zeros((n, n))
     for i in range(n):
         others = [j for j in range(n) if j != i]
-        for j in sorted(others, key=lambda j: -similar[i, j])[: graph.NEIGHBOURS]:
+        # Python's sort is stable: of equally near ones the one with the smaller hash comes first.
+        for j in sorted(others, key=lambda j: -np.float32(similar[i, j]))[: graph.NEIGHBOURS]:
             middle = np.array([(deviations[i, j] + deviations[j, i]) / 2])
             if verified:
-                logit = calibration.pair_logit(middle, np.array([agreeing(seen[i], seen[j])]))
+                matches = agreeing(seen[min(i, j)], seen[max(i, j)])
+                logit = calibration.pair_logit(middle, np.array([matches]))
             else:
                 logit = calibration.pair_logit(middle)
             weights[i, j] = weights[j, i] = float(probability(logit)[0])
     degrees = weights.sum(axis=1)
     scale = np.sqrt(np.maximum(degrees, np.finfo(np.float32).tiny))
-    return weights / scale[:, None] / scale[None]
+    photos = [contents.index(content) for _, _, content in collection.photos.values()]
+    return (weights / scale[:, None] / scale[None])[np.ix_(photos, photos)]
 
 
 def same(a: Any, b: Any) -> None:
@@ -193,13 +203,36 @@ class TestLinks:
         assert made.starts[0] == 0 and made.starts[-1] == len(made.ends) == len(made.weights)
 
     def test_exact_duplicates(self, empty: Collection) -> None:
-        empty.add(14)
+        """Copies are one photo: they take no link from others, whatever their number."""
+        empty.add(30)
+        expected = dense(empty.link())
+        for i in range(30, 42):
+            empty.photos[i] = empty.photos[3]
+        made = empty.link()
+        assert made.photos == 30
+        weights = dense(made)
+        np.testing.assert_array_equal(weights[:30, :30], expected)
+        np.testing.assert_array_equal(weights[30:, :30], np.tile(expected[3], (12, 1)))
+        same(weights, by_hand(empty))
+
+    def test_other_files_with_equal_descriptors(self, empty: Collection) -> None:
+        """Equally near photos: those with the smaller content hashes are neighbours."""
+        empty.add(30)
+        for i in range(1, 20):
+            empty.photos[i] = (empty.photos[0][0], 0, empty.photos[i][2])
+        same(dense(empty.link()), by_hand(empty))
+        for i in range(30, 36):
+            empty.photos[i] = (empty.photos[0][0], 0, content_hash(b"late %d" % i))
+        del empty.photos[5]
+        same(dense(empty.link()), by_hand(empty))
+
+    def test_only_copies_of_one_photo_have_no_graph(self, empty: Collection) -> None:
+        empty.add(1)
         for i in range(1, 12):
-            empty.photos[i] = (empty.photos[0][0], 0, empty.photos[0][2])
-        weights = dense(empty.link())
-        assert (np.diag(weights) == 0).all()
-        assert np.isfinite(weights).all()
-        assert (weights[:12, :12] > 0).sum(axis=1).min() >= 8, "linked among each other"
+            empty.photos[i] = empty.photos[0]
+        empty.folder.mkdir()
+        build_graph(empty.folder, empty.manifest, empty.snapshot())
+        assert open_graph(empty.folder, empty.manifest) is None
 
     @pytest.mark.parametrize("rows", [1, 7, 1000])
     @pytest.mark.parametrize("columns", [1, 3, 8, 9, 10, 1000])
@@ -241,9 +274,10 @@ class TestLinks:
         monkeypatch.setattr(graph, "_BLOCK_COLUMNS", 256)
         empty.add(3000)
         snapshot = empty.snapshot()
-        links = graph._empty_links(snapshot)
+        photos = distinct_photos(snapshot)
+        links = graph._empty_links(photos)
         tracemalloc.start()
-        graph._find_neighbours(snapshot, links, *np.ones((2, 3000), np.bool_))
+        graph._find_neighbours(snapshot, photos, links, *np.ones((2, 3000), np.bool_))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 3000 * 3000 * 4 / 8, "an eighth of all against all"
@@ -328,9 +362,9 @@ class TestUpdates:
         empty.link()
         real, asked = graph._find_neighbours, []
 
-        def note(snapshot: Any, links: Any, *fresh: Any) -> None:
+        def note(snapshot: Any, photos: Any, links: Any, *fresh: Any) -> None:
             asked.append(int(fresh[0].sum()))
-            real(snapshot, links, *fresh)
+            real(snapshot, photos, links, *fresh)
 
         monkeypatch.setattr(graph, "_find_neighbours", note)
         empty.add(3)
@@ -345,7 +379,7 @@ class TestUpdates:
             ("graph.json", b"{"),
             ("graph.json", b"{}"),
             ("ends.npy", b""),
-            ("keys.npy", None),
+            ("contents.npy", None),
         ):
             file = folder / name
             if data is None:
@@ -452,19 +486,19 @@ class TestVerification:
         verifying.link()
         before = counting.calls
         row, _, _ = verifying.photos[3]
-        verifying.photos[3] = (row, 555, b"other content of it")  # it looks alike but is not
+        verifying.photos[3] = (row, 555, content_hash(b"another"))  # it looks alike but is not
         same(dense(verifying.link()), by_hand(verifying, verified=True))
         assert 0 < counting.calls - before <= 29
 
-    def test_two_photos_of_equal_content_are_two(
-        self, verifying: Collection, counting: Counting
-    ) -> None:
+    def test_a_copy_costs_no_verification(self, verifying: Collection, counting: Counting) -> None:
         verifying.add(20)
+        before, calls = dense(verifying.link()), counting.calls
         for copy in (100, 101):
             verifying.photos[copy] = verifying.photos[4]
             weights = dense(verifying.link())
-        rows = [list(verifying.photos).index(i) for i in (4, 100, 101)]
-        assert (weights[np.ix_(rows, rows)] > 0).sum() == 6, "each with both others"
+        assert counting.calls == calls
+        np.testing.assert_array_equal(weights[:20, :20], before)
+        assert (weights[[4, 20, 21]] == weights[4]).all(), "a copy has the links of the photo"
 
     def test_progress_ends_at_the_total(
         self, verifying: Collection, counting: Counting, monkeypatch: pytest.MonkeyPatch
@@ -544,14 +578,6 @@ class TestSizes:
         assert open_graph(empty.folder, empty.manifest) is None
         assert not (empty.folder / "graph").exists()
 
-    @pytest.mark.parametrize("photos", [0, 1, 2, 511, 512, 513, 10**6])
-    def test_sample(self, photos: int) -> None:
-        rows = sample_rows(photos)
-        assert len(rows) == min(photos, graph.SAMPLE_PHOTOS)
-        assert (np.diff(rows) > 0).all()
-        if photos:
-            assert (rows[0], rows[-1]) == (0, photos - 1)
-
     def test_a_full_disk(self, empty: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
         empty.add(10)
 
@@ -591,11 +617,14 @@ def graph_of(made: Path) -> Graph | None:
 def by_path(made: Path) -> dict[tuple[bytes, bytes], float]:
     found = graph_of(made)
     assert found is not None
-    names = index.open_snapshot(made).rows["path"].to_pylist()
+    paths = index.open_snapshot(made).rows["path"].to_pylist()
+    names: dict[int, bytes] = {}  # Of copies the first path.
+    for path, photo in sorted(zip(paths, found.photo_of_row.tolist(), strict=False)):
+        names.setdefault(photo, path)
     return {
-        (names[row], names[found.ends[at]]): float(found.weights[at])
-        for row in range(len(found.starts) - 1)
-        for at in range(found.starts[row], found.starts[row + 1])
+        (names[photo], names[found.ends[at]]): float(found.weights[at])
+        for photo in range(found.photos)
+        for at in range(found.starts[photo], found.starts[photo + 1])
     }
 
 
@@ -630,10 +659,7 @@ class TestInAnIndex:
         shutil.move(photos / "scene5/2.png", photos / "scene5/moved.png")
         index.update_index(made, [photos], encoder, TinyExtractor())
         got, expected = by_path(made), anew(tmp_path, photos, encoder)
-        # Which rows are the sample depends on their order only beyond 512 photos.
-        assert got.keys() == expected.keys()
-        for link, weight in expected.items():
-            assert got[link] == pytest.approx(weight, abs=2e-4)
+        assert got == expected
 
     def test_an_idle_run_does_not_link(
         self, made: Path, photos: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,6 @@ from walls import scene, seen_aside
 import veduta
 from veduta import errors, index
 from veduta.evaluation import retrieval_run
-from veduta.index import graph
 from veduta.index.graph import graph_is_whole, open_graph
 from veduta.index.manifest import Manifest
 from veduta.keypoints import KINDS, Keypoints, extractor_class, loading, mutual
@@ -188,25 +187,19 @@ def facts_file(folder: Path) -> Path:
 
 
 class TestGraphOfVersion010:
-    """0.1.0 did not note how links were verified: as XFeat keypoints are, whatever the kind."""
+    """Its links depend on the order in which photos were indexed, so they are made again."""
 
     @pytest.fixture
     def forget(self) -> Any:
         def forget(folder: Path) -> None:
+            """Make the graph look like one of 0.1.0, which did not note the keypoints."""
             facts = json.loads(facts_file(folder).read_text())
-            assert facts.pop("keypoints") is not None
-            facts_file(folder).write_text(json.dumps(facts))
+            del facts["keypoints"]
+            facts_file(folder).write_text(json.dumps({**facts, "version": 1}))
 
         return forget
 
-    def test_of_xfeat_is_used(self, tmp_path: Path, photos: Path, forget: Any) -> None:
-        engine = indexed(tmp_path / "index", photos, TinyExtractor())
-        forget(tmp_path / "index")
-        manifest = Manifest.read(tmp_path / "index")
-        assert open_graph(engine.index, manifest) is not None
-        assert graph_is_whole(engine.index, manifest)
-
-    def test_of_keypoints_with_another_matching_is_made_anew(
+    def test_is_made_anew_without_reading_a_photo(
         self, tmp_path: Path, photos: Path, extractor: NewExtractor, forget: Any
     ) -> None:
         engine = indexed(tmp_path / "index", photos, extractor)
@@ -217,30 +210,24 @@ class TestGraphOfVersion010:
         assert not graph_is_whole(engine.index, manifest)
         Counted.asked.clear()
         encoder: Any = CentredEncoder()
-        index.update_index(engine.index, [photos], encoder, extractor)
+        report = index.update_index(engine.index, [photos], encoder, extractor)
+        assert report.encoded == 0
         after = open_graph(engine.index, manifest)
         assert graph_is_whole(engine.index, manifest)
         assert before is not None and after is not None
         np.testing.assert_array_equal(before.weights, after.weights)
         assert (len(Counted.asked) > 0) == (extractor.calibration is not None)
 
-    def test_without_keypoints_is_used(self, tmp_path: Path, photos: Path) -> None:
+    def test_without_keypoints_too(self, tmp_path: Path, photos: Path, forget: Any) -> None:
         encoder: Any = CentredEncoder()
         folder = tmp_path / "plain"
         index.create_index(folder, encoder)
         index.update_index(folder, [photos], encoder)
-        facts = json.loads(facts_file(folder).read_text())
-        assert facts.pop("keypoints") is None
-        facts_file(folder).write_text(json.dumps(facts))
+        forget(folder)
         manifest = Manifest.read(folder)
+        assert open_graph(folder, manifest) is None and not graph_is_whole(folder, manifest)
+        assert index.update_index(folder, [photos], encoder).encoded == 0
         assert open_graph(folder, manifest) is not None and graph_is_whole(folder, manifest)
-
-    def test_its_facts_are_those_of_xfeat(self) -> None:
-        manifest = Manifest(encoder={"dimension": 1}, keypoints={"name": "xfeat"})
-        assert graph.keypoint_facts(manifest) == graph.KEYPOINTS_OF_VERSION_0_1_0
-        for kind in ("sift", "orb", "surf"):
-            other = Manifest(encoder={"dimension": 1}, keypoints={"name": kind})
-            assert graph.keypoint_facts(other) != graph.KEYPOINTS_OF_VERSION_0_1_0
 
 
 def test_keypoints_of_a_newer_version(tmp_path: Path, photos: Path) -> None:

@@ -21,6 +21,7 @@ from veduta.index.graph import Graph, build_graph, open_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints
+from veduta.photos import content_hash
 from veduta.search import RERANK_MODES, VERIFIED_PHOTOS, Engine, SearchOptions, exact
 from veduta.search.reranking import (
     Gallery,
@@ -63,7 +64,9 @@ def made(tmp_path: Path) -> Callable[..., Gallery]:
         table = pa.table(
             {
                 "id": pa.array(range(len(rows)), pa.int64()),
-                "content": pa.array([b"%016d" % i for i in range(len(rows))], pa.binary()),
+                "content": pa.array(
+                    [content_hash(b"%d" % i) for i in range(len(rows))], pa.binary()
+                ),
             }
         )
         snapshot = Snapshot(1, None, table, stored, *quantise(stored))
@@ -194,8 +197,11 @@ class TestRanking:
     def test_by_hand(self, made: Callable[..., Gallery]) -> None:
         """Two photos, one link: the probability from its three models."""
         rows = np.array([[1, 0], [0.6, 0.8]], np.float16)
-        snapshot = Snapshot(1, None, pa.table({"id": [0, 1]}), rows, *quantise(rows))
-        graph = Graph(np.array([0, 1, 2]), np.array([1, 0], np.int32), np.ones(2, np.float32))
+        snapshot = Snapshot(
+            1, None, pa.table({"content": [b"a" * 32, b"b" * 32]}), rows, *quantise(rows)
+        )
+        each = np.arange(2, dtype=np.int32)
+        graph = Graph(np.array([0, 1, 2]), each[::-1], np.ones(2, np.float32), each, each)
         generic = calibration_of("unknown", "xfeat")
         known = Calibration(
             generic.background, (2.0, -3.0), (0, 0, 0, 0), (0.5, 1.5, 0.25, 1.0), (0, 0, 0, 0)

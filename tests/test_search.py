@@ -28,8 +28,10 @@ from veduta.search.exact import nearest, score, similarities
 def snapshot_of(rows: NDArray[Any]) -> Snapshot:
     stored = rows.astype(np.float16)
     codes, scales, lost = quantise(stored)
-    empty = pa.table({"id": list(range(len(rows)))})
-    return Snapshot(1, None, empty, stored, codes, scales, lost)
+    table = pa.table(
+        {"id": list(range(len(rows))), "path": [b"%09d" % row for row in range(len(rows))]}
+    )
+    return Snapshot(1, None, table, stored, codes, scales, lost)
 
 
 def unit(rows: NDArray[Any]) -> NDArray[np.float32]:

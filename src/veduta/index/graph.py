@@ -6,6 +6,14 @@ link is the probability that its photos show the same (`veduta.index.calibration
 normalised by the degrees of both photos, as diffusion needs them (Zhou et al., Ranking on data
 manifolds, NIPS 2003; Iscen et al., Efficient diffusion on region manifolds, CVPR 2017).
 
+The graph is a function of the contents of the photos alone. Rows, paths and the order in which
+photos came do not change it:
+
+- Copies, which are rows with the same content, are one photo of the graph.
+- Photos are in the order of their content hashes, which also decides between equal similarities.
+- Similarities are exact, so they do not depend on the order of a sum.
+- A link is verified from the photo with the smaller hash to the other one.
+
 Photos are compared block by block, so the similarities of all pairs are never in memory at once. An
 update compares the photos that it adds with all photos, and the other photos only with those.
 """
@@ -15,7 +23,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -27,6 +35,7 @@ from numpy.typing import NDArray
 
 from veduta.files import atomic_folder
 from veduta.index.calibration import Background, Calibration, calibration_of, probability
+from veduta.index.distinct_photos import SAMPLE_PHOTOS, DistinctPhotos, distinct_photos
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.snapshot import Snapshot, snapshot_name
 from veduta.index.storage_errors import storage_error
@@ -42,15 +51,12 @@ _FACTS_FILE = "graph.json"
 NEIGHBOURS = 8
 """How many links a photo has to its nearest photos."""
 
-SAMPLE_PHOTOS = 512
-"""How many photos of a collection tell which similarity is usual."""
-
 MAX_PHOTOS = 200_000
 """A collection of more photos has no graph, because the time for the first graph grows with the
 square of their number. It is searched without one."""
 
 _BLOCK_ROWS = 1024
-_BLOCK_COLUMNS = 8192
+_BLOCK_COLUMNS = 4096
 """So many photos are compared with so many others at a time."""
 
 _QUERIES_PER_REPORT = 64
@@ -62,52 +68,83 @@ _NO_SIMILARITY = -2.0
 _UNVERIFIED = 65535
 """The number of consistent matches of a link that was not verified."""
 
-_VERSION = 1
-"""Of the way in which links are found and verified. Links of another version are not used."""
-
-KEYPOINTS_OF_VERSION_0_1_0 = "MutualMatching(min_similarity=0.82), calibrated for xfeat"
-"""What `_Facts.keypoints` means where it is missing: 0.1.0 verified all kinds in this way."""
+_VERSION = 2
+"""Of the way in which links are found and verified. Graphs of another version are not used."""
 
 OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Links between the n photos of a snapshot, in both directions, as sparse rows.
+    """Links between the m different photos of n rows, in both directions, as sparse rows.
 
     Attributes:
-        starts: (n + 1,) int64; the links of row i are starts[i] to starts[i + 1].
-        ends: (m,) int32, the other photo's row.
-        weights: (m,) float32, normalised by the degrees of both photos.
+        starts: (m + 1,) int64; the links of photo i are starts[i] to starts[i + 1].
+        ends: (l,) int32, the other photo.
+        weights: (l,) float32, normalised by the degrees of both photos.
+        photo_of_row: (n,) int32, the photo of each row of the snapshot.
+        row_of_photo: (m,) int32, a row of each photo.
     """
 
     starts: NDArray[np.int64]
     ends: NDArray[np.int32]
     weights: NDArray[np.float32]
+    photo_of_row: NDArray[np.int32]
+    row_of_photo: NDArray[np.int32]
+
+    @property
+    def photos(self) -> int:
+        """Number m of different photos."""
+        return len(self.starts) - 1
+
+    def only_in(self, rows: Sequence[int]) -> NDArray[np.intp]:
+        """Return the photos that would be gone without some rows.
+
+        Args:
+            rows: of the snapshot, each once.
+
+        Returns:
+            Photos, ascending. A photo with another row, a copy, is not among them.
+        """
+        if not len(rows):
+            return np.empty(0, np.intp)
+        touched = self.photo_of_row[np.asarray(rows)]
+        left = np.bincount(self.photo_of_row, minlength=self.photos)
+        left -= np.bincount(touched, minlength=self.photos)
+        photos = np.unique(touched)
+        gone: NDArray[np.intp] = photos[left[photos] == 0].astype(np.intp)
+        return gone
 
 
-_GRAPH_FILES = {"starts": "graph_starts", "ends": "graph_ends", "weights": "graph_weights"}
+_GRAPH_FILES = {
+    "starts": "graph_starts",
+    "ends": "graph_ends",
+    "weights": "graph_weights",
+    "photo_of_row": "photo_of_row",
+    "row_of_photo": "row_of_photo",
+}
 
 
 @dataclass(slots=True)
 class _Links:
-    """The links of n photos to their k nearest, in any order, as the next update needs them.
+    """The links of m photos to their k nearest, nearest first, as the next update needs them.
 
     Attributes:
-        keys: (n, 2): the id of a photo and the first eight bytes of its content hash.
-        ends: (n, k): the row of the other photo, -1 without a link.
-        similarities: (n, k) of the descriptors.
-        consistent_matches: (n, k) of the keypoints, `_UNVERIFIED` for a link not yet verified.
+        contents: (m,) S32, the content hashes of the photos, ascending.
+        ends: (m, k): the other photo, -1 without a link. Of equally near ones the first counts.
+        similarities: (m, k) of the descriptors.
+        consistent_matches: (m, k) of the keypoints, `_UNVERIFIED` for a link not yet verified. The
+            first of the two photos is the query.
     """
 
-    keys: NDArray[np.int64]
+    contents: NDArray[np.bytes_]
     ends: NDArray[np.int32]
     similarities: NDArray[np.float32]
     consistent_matches: NDArray[np.uint16]
 
 
 _LINK_FILES = {
-    "keys": "keys",
+    "contents": "contents",
     "ends": "ends",
     "similarities": "similarities",
     "consistent_matches": "agreeing",
@@ -128,7 +165,7 @@ class _Facts:
     version: int
     whole: bool
     projection: str | None = None
-    keypoints: str | None = KEYPOINTS_OF_VERSION_0_1_0
+    keypoints: str | None = None
 
 
 def open_graph(index: Path, manifest: Manifest) -> Graph | None:
@@ -139,12 +176,13 @@ def open_graph(index: Path, manifest: Manifest) -> Graph | None:
         manifest: of the index.
 
     Returns:
-        None if there is no graph for this version yet, or if its links were verified in another
-        way than this version of Veduta does. The next update makes it.
+        None if there is no graph for this version yet, or if its links were found or verified in
+        another way than this version of Veduta does. The next update makes it.
     """
     folder = index / FOLDER / snapshot_name(index, manifest)
     try:
-        if not _verified_alike(read_json(folder / _FACTS_FILE, _Facts), manifest):
+        facts = read_json(folder / _FACTS_FILE, _Facts)
+        if facts.version != _VERSION or not _verified_alike(facts, manifest):
             return None
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in _GRAPH_FILES.values()]
     except (OSError, ValueError, EOFError):
@@ -189,7 +227,8 @@ def build_graph(
         StorageFull: the disk has no room for the graph.
         IndexDamaged: keypoints of the index cannot be read.
     """
-    if not 1 < snapshot.photos <= MAX_PHOTOS:
+    photos = distinct_photos(snapshot) if snapshot.photos <= MAX_PHOTOS else None
+    if photos is None or len(photos.contents) < 2:
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
     extractor = extractor_of_index(manifest)
@@ -197,18 +236,18 @@ def build_graph(
         str(manifest.encoder["identity"]), extractor.calibration if extractor else None
     )
     old, same_descriptors = _read_old_links(index, manifest)
-    links = _empty_links(snapshot)
+    links = _empty_links(photos)
     searching, added = _keep_neighbours(old if same_descriptors else None, links)
-    _find_neighbours(snapshot, links, searching, added)
+    _find_neighbours(snapshot, photos, links, searching, added)
     verified = verified and calibration.geometry_is_calibrated
     whole = False
     try:
         if verified and extractor is not None:
             _reuse_verifications(old, links)
-            _verify_links(index, snapshot, links, extractor.matching, on_progress)
+            _verify_links(index, snapshot, photos, links, extractor.matching, on_progress)
         whole = True
     finally:
-        graph = _weighted_graph(snapshot, links, calibration, verified=verified)
+        graph = _weighted_graph(snapshot, photos, links, calibration, verified=verified)
         facts = _Facts(_VERSION, whole, manifest.projection, keypoint_facts(manifest))
         _write_graph(index, manifest, links, graph, facts)
 
@@ -239,11 +278,11 @@ def _read_old_links(index: Path, manifest: Manifest) -> tuple[_Links | None, boo
     for folder in sorted((index / FOLDER).glob("[!.]*")):
         try:
             facts = read_json(folder / _FACTS_FILE, _Facts)
+            if facts.version != _VERSION:
+                continue
             arrays = [np.load(folder / f"{name}.npy") for name in _LINK_FILES.values()]
         except (OSError, ValueError, EOFError):
             continue  # The write was cut off.
-        if facts.version != _VERSION:
-            continue
         links = _Links(*arrays)
         if not _verified_alike(facts, manifest):
             links.consistent_matches[:] = _UNVERIFIED
@@ -251,26 +290,25 @@ def _read_old_links(index: Path, manifest: Manifest) -> tuple[_Links | None, boo
     return None, False
 
 
-def _empty_links(snapshot: Snapshot) -> _Links:
-    n = snapshot.photos
-    rows = snapshot.rows.slice(0, n)
-    content = np.array(
-        [int.from_bytes(c[:8], "little", signed=True) for c in rows["content"].to_pylist()],
-        np.int64,
-    )
-    shape = (n, min(NEIGHBOURS, n - 1))
+def _empty_links(photos: DistinctPhotos) -> _Links:
+    m = len(photos.contents)
+    shape = (m, min(NEIGHBOURS, m - 1))
     return _Links(
-        keys=np.stack([rows["id"].to_numpy(), content], axis=1),
+        contents=photos.contents,
         ends=np.full(shape, -1, np.int32),
         similarities=np.full(shape, _NO_SIMILARITY, np.float32),
         consistent_matches=np.full(shape, _UNVERIFIED, np.uint16),
     )
 
 
-def _rows_of(keys: NDArray[np.int64], old_keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each key (n, 2) of `old_keys` its row in `keys`, -1 if it is gone."""
-    row_of = {key: row for row, key in enumerate(map(tuple, keys.tolist()))}
-    return np.array([row_of.get(key, -1) for key in map(tuple, old_keys.tolist())], np.int64)
+def _photos_now(links: _Links, old: _Links) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which photos of `links` the photos of old links are, (m,), and their ends, (m, k).
+
+    -1 stands for a photo that is gone.
+    """
+    places = np.searchsorted(links.contents, old.contents).clip(max=len(links.contents) - 1)
+    photos = np.where(links.contents[places] == old.contents, places, -1)
+    return photos, np.where(old.ends >= 0, photos[old.ends], -1)
 
 
 def _keep_neighbours(
@@ -279,88 +317,115 @@ def _keep_neighbours(
     """Take over the neighbours that are still right.
 
     Returns:
-        (n,) bool, the photos that need new neighbours, and (n,) bool, the photos that were added.
+        (m,) bool, the photos that need new neighbours, and (m,) bool, the photos that were added.
     """
-    searching, added = np.ones((2, len(links.keys)), np.bool_)
+    searching, added = np.ones((2, len(links.contents)), np.bool_)
     if old is None or old.ends.shape[1] != links.ends.shape[1]:
         return searching, added
-    new_rows = _rows_of(links.keys, old.keys)
-    ends = np.where(old.ends >= 0, new_rows[old.ends], -1)
+    photos, ends = _photos_now(links, old)
     # A photo that lost a neighbour needs the photo that was the next nearest, which is not stored.
-    complete = (new_rows >= 0) & (ends >= 0).all(axis=1)
-    rows = new_rows[complete]
-    links.ends[rows] = ends[complete]
-    links.similarities[rows] = old.similarities[complete]
-    searching[rows] = False
-    added[new_rows[new_rows >= 0]] = False
+    complete = (photos >= 0) & (ends >= 0).all(axis=1)
+    kept = photos[complete]
+    links.ends[kept] = ends[complete]
+    links.similarities[kept] = old.similarities[complete]
+    searching[kept] = False
+    added[photos[photos >= 0]] = False
     return searching, added
 
 
 def _find_neighbours(
-    snapshot: Snapshot, links: _Links, searching: NDArray[np.bool_], added: NDArray[np.bool_]
+    snapshot: Snapshot,
+    photos: DistinctPhotos,
+    links: _Links,
+    searching: NDArray[np.bool_],
+    added: NDArray[np.bool_],
 ) -> None:
-    """Fill in the neighbours of the rows `searching`, and the `added` rows as neighbours of others.
+    """Fill in the neighbours of `searching` photos, and the `added` ones as neighbours of others.
 
-    The other rows know their neighbours among the photos that were in the index before.
+    The other photos know their neighbours among the photos that were in the index before.
     """
-    rows = np.flatnonzero(searching)
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        block = rows[start : start + _BLOCK_ROWS]
+    wanted = np.flatnonzero(searching)
+    for start in range(0, len(wanted), _BLOCK_ROWS):
+        block = wanted[start : start + _BLOCK_ROWS]
         block_added = added[block]
-        descriptors = snapshot.descriptors[block].astype(np.float32)
-        for first in range(0, snapshot.photos, _BLOCK_COLUMNS):
-            others = np.arange(first, min(first + _BLOCK_COLUMNS, snapshot.photos))
-            similarities = descriptors @ snapshot.descriptors[others].astype(np.float32).T
+        descriptors = _exact_descriptors(snapshot, photos, block)
+        for first in range(0, len(searching), _BLOCK_COLUMNS):
+            others = np.arange(first, min(first + _BLOCK_COLUMNS, len(searching)))
+            to_others = descriptors @ _exact_descriptors(snapshot, photos, others).T
+            similarities = to_others.astype(np.float32)
             similarities[block[:, None] == others] = _NO_SIMILARITY
-            _merge(links, block, others, similarities)
             settled = ~searching[others]
             if settled.any() and block_added.any():
                 to_added = similarities[np.ix_(block_added, settled)].T
                 _merge(links, others[settled], block[block_added], to_added)
+            _merge(links, block, others, similarities)
+
+
+def _exact_descriptors(
+    snapshot: Snapshot, photos: DistinctPhotos, some: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return the descriptors of some photos in a type in which their products are exact.
+
+    A float16 is a multiple of 2^-24, and a product of two is one of 2^-48. Sums of them below 32
+    are exact in float64, which has 53 bits. So a similarity does not depend on the order in which a
+    matrix product adds up.
+    """
+    return snapshot.descriptors[photos.row_of_photo[some]].astype(np.float64)
 
 
 def _merge(
-    links: _Links, rows: NDArray[np.intp], ends: NDArray[np.intp], similarities: NDArray[np.float32]
+    links: _Links,
+    photos: NDArray[np.intp],
+    ends: NDArray[np.intp],
+    similarities: NDArray[np.float32],
 ) -> None:
-    """Keep for each of `rows` the k nearest of its links and of `ends`.
+    """Keep for each of `photos` the k nearest of its links and of `ends`, the first of equal ones.
 
-    `similarities` (rows, ends) are those of the candidates.
+    Args:
+        links: that are changed.
+        photos: (p,), each once.
+        ends: (e,), ascending, none of them among the links of `photos`.
+        similarities: (p, e) of the photos and the ends.
     """
     k = links.ends.shape[1]
-    better = np.flatnonzero(similarities.max(axis=1) > links.similarities[rows].min(axis=1))
-    if not len(better):
-        return
-    rows, similarities = rows[better], similarities[better]
-    if similarities.shape[1] > k:
-        best = np.argpartition(-similarities, k - 1, axis=1)[:, :k]
-        similarities, new_ends = np.take_along_axis(similarities, best, axis=1), ends[best]
-    else:
-        new_ends = np.broadcast_to(ends, similarities.shape)
-    all_similarities = np.concatenate([links.similarities[rows], similarities], axis=1)
-    all_ends = np.concatenate([links.ends[rows], new_ends], axis=1)
-    order = np.argsort(-all_similarities, axis=1, kind="stable")[:, :k]
-    links.similarities[rows] = np.take_along_axis(all_similarities, order, axis=1)
-    links.ends[rows] = np.take_along_axis(all_ends, order, axis=1)
+    # The last link of a photo is the weakest.
+    better = np.flatnonzero(similarities.max(axis=1) >= links.similarities[photos, -1])
+    photos, similarities = photos[better], np.ascontiguousarray(similarities[better])
+    rows = np.arange(len(photos))
+    candidate_ends, candidate_similarities = [links.ends[photos]], [links.similarities[photos]]
+    for _ in range(min(k, len(ends))):
+        nearest = similarities.argmax(axis=1)  # The first of equal ones.
+        candidate_ends.append(ends[nearest, None].astype(np.int32))
+        candidate_similarities.append(similarities[rows, nearest, None])
+        similarities[rows, nearest] = _NO_SIMILARITY
+    all_ends = np.concatenate(candidate_ends, axis=1)
+    all_similarities = np.concatenate(candidate_similarities, axis=1)
+    all_ends[all_similarities == _NO_SIMILARITY] = -1
+    order = np.lexsort((all_ends, -all_similarities), axis=1)[:, :k]
+    links.ends[photos] = np.take_along_axis(all_ends, order, axis=1)
+    links.similarities[photos] = np.take_along_axis(all_similarities, order, axis=1)
 
 
 def _pair_numbers(links: _Links) -> NDArray[np.int64]:
-    """Return one number for the two photos of each link, (n, k); -1 without a link."""
-    n = len(links.keys)
-    starts = np.arange(n)[:, None]
-    low, high = np.minimum(starts, links.ends), np.maximum(starts, links.ends)
-    return np.where(links.ends >= 0, low * np.int64(n) + high, -1)
+    """Return one number for the two photos of each link, (m, k); -1 without a link."""
+    return _numbers(np.arange(len(links.ends))[:, None], links.ends, len(links.ends))
+
+
+def _numbers(
+    starts: NDArray[np.integer[Any]], ends: NDArray[np.integer[Any]], m: int
+) -> NDArray[np.int64]:
+    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    return np.where(low >= 0, low * np.int64(m) + high, -1)
 
 
 def _reuse_verifications(old: _Links | None, links: _Links) -> None:
-    """Take over the verifications of the same pairs of photos, in either direction."""
+    """Take over the verifications of the same pairs of photos."""
     if old is None:
         return
-    new_rows = _rows_of(links.keys, old.keys)
-    ends = np.where(old.ends >= 0, new_rows[old.ends], -1)
-    starts = np.broadcast_to(new_rows[:, None], ends.shape)
-    usable = (starts >= 0) & (ends >= 0) & (old.consistent_matches != _UNVERIFIED)
-    low, high = np.minimum(starts, ends)[usable], np.maximum(starts, ends)[usable]
-    old_pairs, first = np.unique(low * np.int64(len(links.keys)) + high, return_index=True)
+    starts, ends = _photos_now(links, old)
+    numbers = _numbers(starts[:, None], ends, len(links.ends))
+    usable = (numbers >= 0) & (old.consistent_matches != _UNVERIFIED)
+    old_pairs, first = np.unique(numbers[usable], return_index=True)
     if not len(old_pairs):
         return
     pairs = _pair_numbers(links)
@@ -373,6 +438,7 @@ def _reuse_verifications(old: _Links | None, links: _Links) -> None:
 def _verify_links(
     index: Path,
     snapshot: Snapshot,
+    photos: DistinctPhotos,
     links: _Links,
     matching: Matching,
     on_progress: OnProgress | None,
@@ -383,19 +449,16 @@ def _verify_links(
     if not len(todo):
         return
     stored = StoredKeypoints(index, snapshot)
-    lows, highs = np.divmod(todo, np.int64(len(links.keys)))
+    lows, highs = np.divmod(todo, np.int64(len(links.ends)))
+    rows = photos.row_of_photo
     consistent = np.full(len(todo), _UNVERIFIED, np.uint16)
 
     def verify_pairs(part: slice) -> int:
         """Verify pairs with the same first photo."""
-        row, others = int(lows[part.start]), highs[part]
-        query = stored.read(row)
-        # In copies of a file all keypoints match, and their verification would take longest.
-        copies = stored.shared(row, others)
-        consistent[part][copies] = len(query)
-        different = [stored.read(int(other)) for other in others[~copies]]
-        verifications = verify_many(query, different, matching, threads=1)
-        consistent[part][~copies] = [v.consistent_matches for v in verifications]
+        query = stored.read(int(rows[lows[part.start]]))
+        others = [stored.read(row) for row in rows[highs[part]].tolist()]
+        verifications = verify_many(query, others, matching, threads=1)
+        consistent[part] = [verification.consistent_matches for verification in verifications]
         return len(others)
 
     done = 0
@@ -419,26 +482,15 @@ def _grouped_by_first_photo(lows: NDArray[np.int64]) -> Iterator[list[slice]]:
         yield slices[start : start + _QUERIES_PER_REPORT]
 
 
-def sample_rows(photos: int) -> NDArray[np.intp]:
-    """Return evenly spaced rows that represent a collection.
-
-    Args:
-        photos: the number of photos in the collection.
-
-    Returns:
-        At most `SAMPLE_PHOTOS` rows, in ascending order.
-    """
-    return np.unique(np.linspace(0, photos - 1, min(photos, SAMPLE_PHOTOS)).astype(np.intp))
-
-
 def _backgrounds(
-    snapshot: Snapshot, prior: Background
+    snapshot: Snapshot, photos: DistinctPhotos, prior: Background
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """Return mean and standard deviation (n,) of each photo's similarity to the collection."""
-    sample = snapshot.descriptors[sample_rows(snapshot.photos)].astype(np.float32)
+    """Return mean and standard deviation (m,) of each photo's similarity to the collection."""
+    every = np.arange(len(photos.contents))
+    sample = _exact_descriptors(snapshot, photos, every[:SAMPLE_PHOTOS])
     means, stds = [], []
-    for start in range(0, snapshot.photos, _BLOCK_COLUMNS):
-        block = snapshot.descriptors[start : start + _BLOCK_COLUMNS].astype(np.float32)
+    for start in range(0, len(every), _BLOCK_COLUMNS):
+        block = _exact_descriptors(snapshot, photos, every[start : start + _BLOCK_COLUMNS])
         mean, std = prior.estimate(block @ sample.T)
         means.append(mean)
         stds.append(std)
@@ -446,10 +498,15 @@ def _backgrounds(
 
 
 def _weighted_graph(
-    snapshot: Snapshot, links: _Links, calibration: Calibration, *, verified: bool
+    snapshot: Snapshot,
+    photos: DistinctPhotos,
+    links: _Links,
+    calibration: Calibration,
+    *,
+    verified: bool,
 ) -> Graph:
-    mean, std = _backgrounds(snapshot, calibration.background)
-    starts = np.repeat(np.arange(len(links.keys)), links.ends.shape[1])
+    mean, std = _backgrounds(snapshot, photos, calibration.background)
+    starts = np.repeat(np.arange(len(links.ends)), links.ends.shape[1])
     ends = links.ends.ravel().astype(np.int64)
     exists = ends >= 0
     starts, ends = starts[exists], ends[exists]
@@ -462,22 +519,26 @@ def _weighted_graph(
         consistent = links.consistent_matches.ravel()[exists].astype(np.float64)
         consistent[consistent == _UNVERIFIED] = 0
     weights = probability(calibration.pair_logit(deviations, consistent))
-    return _symmetric_graph(len(links.keys), starts, ends, weights)
+    return Graph(
+        *_normalised_links(len(links.ends), starts, ends, weights),
+        photos.photo_of_row,
+        photos.row_of_photo.astype(np.int32),
+    )
 
 
-def _symmetric_graph(
-    n: int, starts: NDArray[np.intp], ends: NDArray[np.int64], weights: NDArray[np.floating[Any]]
-) -> Graph:
-    """Return the normalised graph of the links that at least one of their two photos has."""
-    pairs = np.concatenate([starts * np.int64(n) + ends, ends * np.int64(n) + starts])
+def _normalised_links(
+    m: int, starts: NDArray[np.intp], ends: NDArray[np.int64], weights: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Return starts, ends and weights of the links that at least one of their two photos has."""
+    pairs = np.concatenate([starts * np.int64(m) + ends, ends * np.int64(m) + starts])
     pairs, first = np.unique(pairs, return_index=True)
-    rows, columns = np.divmod(pairs, np.int64(n))
+    rows, columns = np.divmod(pairs, np.int64(m))
     values = np.tile(weights, 2)[first]
-    degrees = np.bincount(rows, values, minlength=n)
+    degrees = np.bincount(rows, values, minlength=m)
     scale = np.sqrt(np.maximum(degrees, np.finfo(np.float32).tiny))
-    row_starts = np.searchsorted(rows, np.arange(n + 1)).astype(np.int64)
+    row_starts = np.searchsorted(rows, np.arange(m + 1)).astype(np.int64)
     normalised = (values / (scale[rows] * scale[columns])).astype(np.float32)
-    return Graph(row_starts, columns.astype(np.int32), normalised)
+    return row_starts, columns.astype(np.int32), normalised
 
 
 def _write_graph(

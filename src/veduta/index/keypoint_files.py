@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from veduta.index.storage_errors import index_errors, repair_command, storage_er
 from veduta.keypoints import Extractor, Keypoints, extractor_class
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from veduta.index.manifest import Manifest
     from veduta.index.snapshot import Snapshot
 
@@ -129,19 +127,6 @@ class StoredKeypoints:
         columns = (*COLUMNS, "width", "height")
         rows = snapshot.rows.slice(0, snapshot.photos)
         self._places = np.stack([rows[name].to_numpy() for name in columns], axis=1)
-
-    def shared(self, row: int, others: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Return which photos are copies of the same file.
-
-        Args:
-            row: of one photo.
-            others: (m,) rows of the other photos.
-
-        Returns:
-            (m,) bool.
-        """
-        copies: NDArray[np.bool_] = (self._places[others] == self._places[row]).all(axis=1)
-        return copies
 
     def read(self, row: int) -> Keypoints:
         """Return the keypoints of one photo.

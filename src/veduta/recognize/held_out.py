@@ -88,16 +88,15 @@ def _chosen_photos(
     class_sizes[has_label] = labelled.counts[class_ids[has_label]]
     # The rest must still hold two kinds of photos when a label is hidden, or every answer is sure.
     can_hide_one = len(labelled.names) + (len(labelled.outsiders) > 0) > 2
-    nameable = np.array(
-        [int(r) for r in np.flatnonzero(class_sizes > 1) if copies.leave_others(int(r))], np.intp
-    )
-    hideable = np.flatnonzero(
-        (class_sizes > 0) & (class_sizes <= _MAX_HIDDEN_PHOTOS) & can_hide_one
-    )
+    order = labelled.order
+    nameable = order[[class_sizes[row] > 1 and copies.leave_others(row) for row in order.tolist()]]
+    can_hide = (class_sizes > 0) & (class_sizes <= _MAX_HIDDEN_PHOTOS) & can_hide_one
+    hideable = order[can_hide[order]]
+    outsiders = order[np.isin(order, labelled.outsiders)]
     kinds = [
         (nameable, False, 2.0),
-        (hideable, True, 1.0 if len(labelled.outsiders) else 2.0),
-        (labelled.outsiders, False, 1.0 if len(hideable) else 2.0),
+        (hideable, True, 1.0 if len(outsiders) else 2.0),
+        (outsiders, False, 1.0 if len(hideable) else 2.0),
     ]
     for rows, hidden, weight in kinds:
         chosen = generator.permutation(rows)[:MAX_EXAMPLES_OF_A_KIND]
@@ -115,16 +114,14 @@ class _Copies:
 
     def __init__(self, labelled: LabelledGallery) -> None:
         self._class_ids = labelled.class_ids
-        content = labelled.gallery.snapshot.rows["content"].slice(0, len(self._class_ids))
-        encoded = content.combine_chunks().dictionary_encode()
-        self._content_ids = encoded.indices.to_numpy(zero_copy_only=False)
-        self._order = np.argsort(self._content_ids, kind="stable")
-        self._sorted = self._content_ids[self._order]
+        self._photo_of_row = labelled.photo_of_row
+        self._order = np.argsort(self._photo_of_row, kind="stable")
+        self._sorted = self._photo_of_row[self._order]
 
     def of(self, row: int) -> NDArray[np.intp]:
         """Return the rows of a photo and its copies."""
-        content_id = self._content_ids[row]
-        first, last = np.searchsorted(self._sorted, [content_id, content_id + 1])
+        photo = self._photo_of_row[row]
+        first, last = np.searchsorted(self._sorted, [photo, photo + 1])
         return np.sort(self._order[first:last]).astype(np.intp)
 
     def leave_others(self, row: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.errors import QueryError, readable
+from veduta.index.distinct_photos import distinct_photos
 from veduta.search.reranking import Gallery
 
 __all__ = ["UNLABELLED", "LabelledGallery"]
@@ -73,6 +74,19 @@ class LabelledGallery:
         return cls(gallery, names, class_ids, without_label if outsiders else np.empty(0, np.intp))
 
     @cached_property
+    def photo_of_row(self) -> NDArray[np.int32]:
+        """(n,): equal numbers for copies, ascending with the content hash."""
+        return distinct_photos(self.gallery.snapshot).photo_of_row
+
+    @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """(n,): the rows by content hash, those of copies by label.
+
+        What is computed in this order does not depend on the order in which photos were indexed.
+        """
+        return np.lexsort((self.class_ids, self.photo_of_row))
+
+    @cached_property
     def examples(self) -> NDArray[np.bool_]:
         """(n,): the photos that a recogniser learns from: those with a label, and outsiders."""
         examples: NDArray[np.bool_] = self.class_ids != UNLABELLED
@@ -90,9 +104,9 @@ class LabelledGallery:
         """(C, d): the sum of the descriptors of each label's photos."""
         snapshot = self.gallery.snapshot
         sums = np.zeros((len(self.names), snapshot.dimension), np.float32)
-        for start in range(0, snapshot.photos, _BLOCK_ROWS):
-            class_ids = self.class_ids[start : start + _BLOCK_ROWS]
-            labelled = class_ids != UNLABELLED
-            block = snapshot.descriptors[start : start + _BLOCK_ROWS].astype(np.float32)
-            np.add.at(sums, class_ids[labelled], block[labelled])
+        labelled = self.order[self.class_ids[self.order] != UNLABELLED]
+        for start in range(0, len(labelled), _BLOCK_ROWS):
+            rows = labelled[start : start + _BLOCK_ROWS]
+            block = snapshot.descriptors[rows].astype(np.float32)
+            np.add.at(sums, self.class_ids[rows], block)
         return sums

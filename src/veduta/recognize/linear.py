@@ -111,14 +111,13 @@ def train(labelled: LabelledGallery) -> LinearTraining:
     """
     snapshot = labelled.gallery.snapshot
     dimension, classes = snapshot.dimension, len(labelled.names)
-    count = int(np.count_nonzero(labelled.examples))
+    examples = labelled.order[labelled.examples[labelled.order]]
+    count = len(examples)
 
     def blocks() -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        for start in range(0, snapshot.photos, _BLOCK_ROWS):
-            part = slice(start, start + _BLOCK_ROWS)
-            examples = labelled.examples[part]
-            rows = snapshot.descriptors[part][examples].astype(np.float32)
-            yield labelled.class_ids[part][examples], rows
+        for start in range(0, count, _BLOCK_ROWS):
+            rows = examples[start : start + _BLOCK_ROWS]
+            yield labelled.class_ids[rows], snapshot.descriptors[rows].astype(np.float32)
 
     mean = (sum(block.sum(axis=0, dtype=np.float64) for _, block in blocks()) / count).astype(
         np.float32

@@ -14,7 +14,7 @@ import numpy as np
 
 from veduta.files import atomic_file
 from veduta.index import Manifest
-from veduta.index.graph import KEYPOINTS_OF_VERSION_0_1_0, keypoint_facts
+from veduta.index.graph import graph_is_whole, keypoint_facts
 from veduta.index.snapshot import snapshot_name
 from veduta.index.table import newest_version
 from veduta.photos import content_hash
@@ -77,10 +77,10 @@ def _key(index: Path, labelled: LabelledGallery) -> str:
     labels = names + labelled.class_ids.tobytes() + labelled.outsiders.tobytes()
     manifest = Manifest.read(index)
     version = snapshot_name(index, manifest).encode()
-    keypoints = keypoint_facts(manifest)
-    if keypoints in (None, KEYPOINTS_OF_VERSION_0_1_0):
-        keypoints = ""  # Recognisers that 0.1.0 trained stay valid.
+    keypoints = keypoint_facts(manifest) or ""
     graph = b"" if labelled.gallery.graph is None else b"graph"
+    if graph_is_whole(index, manifest):
+        graph += b" with all links verified"
     constants = (
         _FORMAT,
         linear.RIDGE,

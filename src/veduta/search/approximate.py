@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.index import Snapshot, Table
+from veduta.search.best_first import best_first
 
 __all__ = ["nearest"]
 
@@ -39,5 +40,5 @@ def nearest(
     rows = np.flatnonzero(np.isin(snapshot_ids, ids))
     by_id = np.argsort(ids)
     similarities = similarities[by_id[np.searchsorted(ids, snapshot_ids[rows], sorter=by_id)]]
-    order = np.lexsort((rows, -similarities))
+    order = best_first(snapshot, rows, similarities)
     return rows[order], similarities[order]

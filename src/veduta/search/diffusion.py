@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from veduta.index.graph import Graph
 
-__all__ = ["DAMPING", "nearness"]
+__all__ = ["DAMPING", "nearness", "nearness_of_rows"]
 
 DAMPING = 0.9
 """The share of the nearness that a photo passes on to its neighbours."""
@@ -28,6 +28,29 @@ _TOLERANCE = 1e-4
 _MAX_STEPS = 100
 
 
+def nearness_of_rows(
+    graph: Graph, seeds: NDArray[np.intp], *, without: Sequence[int] = ()
+) -> NDArray[np.float64]:
+    """Return the nearness of every row to the best hit.
+
+    Args:
+        graph: of n rows.
+        seeds: rows of the photos that are equally good, at least one. The one with the smallest
+            content hash is taken, which does not depend on rows or paths.
+        without: rows that are ignored as if they were not in the collection: the query's own.
+
+    Returns:
+        (n,) in [0, 1]; 0 for rows that cannot be reached. Copies have the same nearness.
+    """
+    seed = int(graph.photo_of_row[seeds].min())
+    reached, reached_nearness = nearness(graph, seed, without=graph.only_in(without).tolist())
+    nearness_of_photo = np.zeros(graph.photos)
+    nearness_of_photo[reached] = reached_nearness
+    nearness_of_row: NDArray[np.float64] = nearness_of_photo[graph.photo_of_row]
+    nearness_of_row[list(without)] = 0
+    return nearness_of_row
+
+
 def nearness(
     graph: Graph, seed: int, *, without: Sequence[int] = ()
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
@@ -37,24 +60,24 @@ def nearness(
 
     Args:
         graph: of the collection.
-        seed: the row to start from.
-        without: rows that are ignored as if they were not in the graph: the query's own.
+        seed: the photo of the graph to start from.
+        without: photos that are ignored as if they were not in the graph.
 
     Returns:
-        Rows (m,) in ascending order, with the seed, and their nearness (m,) in (0, 1]. The nearest
-        one has 1.
+        Photos (m,) in ascending order, with the seed, and their nearness (m,) in (0, 1]. The
+        nearest one has 1.
     """
-    rows = _rows_around(graph, seed, without)
-    starts, ends, weights = _links_among(graph, rows)
-    is_seed = (rows == seed).astype(np.float64)
+    photos = _photos_around(graph, seed, without)
+    starts, ends, weights = _links_among(graph, photos)
+    is_seed = (photos == seed).astype(np.float64)
 
     def multiply(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        passed_on = np.bincount(starts, weights * values[ends], minlength=len(rows))
+        passed_on = np.bincount(starts, weights * values[ends], minlength=len(photos))
         product: NDArray[np.float64] = values - DAMPING * passed_on
         return product
 
     # Conjugate gradients: the matrix is symmetric and its eigenvalues are in (0.1, 1.9).
-    solution = np.zeros(len(rows))
+    solution = np.zeros(len(photos))
     residual = is_seed.copy()
     direction = residual.copy()
     power = residual @ residual
@@ -70,20 +93,19 @@ def nearness(
         power = new_power
     solution = np.maximum(solution, 0)
     reached = solution > 0
-    return rows[reached], solution[reached] / solution.max()
+    return photos[reached], solution[reached] / solution.max()
 
 
-def _rows_around(graph: Graph, seed: int, without: Sequence[int]) -> NDArray[np.intp]:
-    """Return the rows near the seed in ascending order: all rows up to a number of links."""
-    n = len(graph.starts) - 1
-    taken = np.zeros(n, np.bool_)
+def _photos_around(graph: Graph, seed: int, without: Sequence[int]) -> NDArray[np.intp]:
+    """Return the photos near the seed in ascending order: all up to a number of links."""
+    taken = np.zeros(graph.photos, np.bool_)
     taken[list(without)] = True
     taken[seed] = True
     ring = np.array([seed])
     rings = [ring]
     count = 1
     while len(ring):
-        ends = np.concatenate([graph.ends[graph.starts[r] : graph.starts[r + 1]] for r in ring])
+        ends = np.concatenate([graph.ends[graph.starts[p] : graph.starts[p + 1]] for p in ring])
         ring = np.unique(ends)
         ring = ring[~taken[ring]].astype(np.intp)
         count += len(ring)
@@ -95,15 +117,15 @@ def _rows_around(graph: Graph, seed: int, without: Sequence[int]) -> NDArray[np.
 
 
 def _links_among(
-    graph: Graph, rows: NDArray[np.intp]
+    graph: Graph, photos: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Return the links among `rows`: both ends as positions in `rows`, and the weights."""
-    first, stop = graph.starts[rows], graph.starts[rows + 1]
+    """Return the links among `photos`: both ends as positions in `photos`, and the weights."""
+    first, stop = graph.starts[photos], graph.starts[photos + 1]
     counts = stop - first
-    starts = np.repeat(np.arange(len(rows)), counts)
+    starts = np.repeat(np.arange(len(photos)), counts)
     offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     links = np.repeat(first, counts) + offsets
-    end_rows = graph.ends[links]
-    ends = np.searchsorted(rows, end_rows).clip(max=len(rows) - 1)
-    inside = rows[ends] == end_rows
+    end_photos = graph.ends[links]
+    ends = np.searchsorted(photos, end_photos).clip(max=len(photos) - 1)
+    inside = photos[ends] == end_photos
     return starts[inside], ends[inside], graph.weights[links][inside].astype(np.float64)

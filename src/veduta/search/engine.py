@@ -19,6 +19,7 @@ from veduta.index.graph import FOLDER as GRAPH
 from veduta.index.table import newest_version
 from veduta.keypoints import Extractor, load_extractor
 from veduta.search import approximate, exact
+from veduta.search.best_first import best_first
 from veduta.search.distances import distances
 from veduta.search.filters import allowed_rows
 from veduta.search.hit import Evidence, Hit, ScoreKind
@@ -232,7 +233,10 @@ def _hits_by_descriptor(
     else:
         far = distances(snapshot.descriptors, descriptor, options.distance)
         candidates = np.arange(len(far)) if allowed is None else np.flatnonzero(allowed)
-        order = np.lexsort((candidates, far[candidates]))[: options.k]
+        if len(candidates) > options.k:
+            kth_nearest = np.partition(far[candidates], options.k - 1)[options.k - 1]
+            candidates = candidates[far[candidates] <= kth_nearest]
+        order = best_first(snapshot, candidates, -far[candidates])[: options.k]
         rows, scores = candidates[order], -far[candidates[order]]
         similarities = exact.score(snapshot, descriptor, rows)
         kind = "negative distance"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.index import Snapshot
+from veduta.search.best_first import best_first
 
 __all__ = ["nearest", "score", "similarities"]
 
@@ -45,7 +46,7 @@ def nearest(
         keep: (n,) bool, the rows that are allowed. None: all.
 
     Returns:
-        Rows (m,) and similarities (m,) float32, best first; equal similarities in row order.
+        Rows (m,) and similarities (m,) float32, best first; equal similarities in order of path.
     """
     n = snapshot.photos
     allowed = n if keep is None else int(np.count_nonzero(keep))
@@ -57,7 +58,10 @@ def nearest(
     else:
         candidates = _scan(snapshot, query, k, keep)
     scores = score(snapshot, query, candidates)
-    order = np.lexsort((candidates, -scores))[:k]
+    if len(scores) > k:
+        kth_best = np.partition(scores, -k)[-k]
+        candidates, scores = candidates[scores >= kth_best], scores[scores >= kth_best]
+    order = best_first(snapshot, candidates, scores)[:k]
     return candidates[order], scores[order]
 
 

@@ -17,6 +17,7 @@ from veduta.index import Snapshot
 from veduta.index.graph import Graph
 from veduta.keypoints import Keypoints
 from veduta.search import exact
+from veduta.search.best_first import best_first
 from veduta.search.options import VERIFIED_PHOTOS
 from veduta.search.reranking import Gallery, gather_evidence
 
@@ -96,7 +97,7 @@ def rank_by_expansion(
         scores = superglobal_scores(gallery.snapshot, descriptor, rows, similarities)
     else:
         raise ValueError(f"{method!r} is not one of {', '.join(EXPANSIONS)}")
-    order = np.lexsort((rows, -scores))
+    order = best_first(gallery.snapshot, rows, scores)
     return rows[order], scores[order]
 
 
@@ -190,11 +191,12 @@ def augmented_scores(
         (m,) float32.
     """
     scores = np.empty(len(rows), np.float32)
-    for position, row in enumerate(rows.tolist()):
-        ends = graph.ends[graph.starts[row] : graph.starts[row + 1]].astype(np.intp)
-        ends = ends[~np.isin(ends, without)]
+    gone = graph.only_in(without)
+    for position, photo in enumerate(graph.photo_of_row[rows].tolist()):
+        ends = graph.ends[graph.starts[photo] : graph.starts[photo + 1]]
+        neighbours = graph.row_of_photo[ends[~np.isin(ends, gone)]].astype(np.intp)
         own = snapshot.take(rows[position : position + 1])[0].astype(np.float32)
-        scores[position] = expanded_query(snapshot, own, ends, power=power) @ descriptor
+        scores[position] = expanded_query(snapshot, own, neighbours, power=power) @ descriptor
     return scores
 
 

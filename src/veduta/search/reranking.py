@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from veduta.index.calibration import (
     calibration_of,
     probability,
 )
-from veduta.index.graph import Graph, open_graph, sample_rows
+from veduta.index.distinct_photos import sample_rows
+from veduta.index.graph import Graph, open_graph
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.table import newest_version
 from veduta.keypoints import Keypoints, Matching, Verification, verify_many
 from veduta.search import exact
-from veduta.search.diffusion import nearness
+from veduta.search.best_first import best_first
+from veduta.search.diffusion import nearness_of_rows
 from veduta.search.hit import ScoreKind
 from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
 
@@ -46,7 +49,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gallery:
     """One version of a collection, with everything that can be evidence.
 
@@ -63,6 +66,16 @@ class Gallery:
     keypoints: StoredKeypoints | None
     graph: Graph | None
     matching: Matching | None
+
+    @cached_property
+    def sample(self) -> NDArray[np.intp]:
+        """Rows that represent the collection, see `veduta.index.distinct_photos.sample_rows`."""
+        return sample_rows(self.snapshot)
+
+    @cached_property
+    def sample_descriptors(self) -> NDArray[np.float32]:
+        """(s, d), those of `sample`, which every search compares with its query."""
+        return self.snapshot.take(self.sample).astype(np.float32)
 
 
 def open_gallery(index: Path) -> Gallery:
@@ -227,7 +240,7 @@ def rerank(
         logits = gallery.calibration.hit_logit(
             evidence.pair, evidence.nearness, evidence.best, geometry=bool(evidence.geometry)
         )
-    order = np.lexsort((evidence.rows, -evidence.similarities, -logits))
+    order = best_first(gallery.snapshot, evidence.rows, logits, evidence.similarities)
     calibrated = gallery.calibration.geometry_is_calibrated or not evidence.geometry
     return Ranking(
         rows=evidence.rows[order],
@@ -275,13 +288,13 @@ def gather_evidence(
     best = float(pair_logit(above_mean[first] / cautious_std, consistent[first]))
     nearness_of_row = None
     if gallery.graph is not None:
-        reached, reached_nearness = nearness(gallery.graph, int(rows[first]), without=without)
-        nearness_of_row = np.zeros(gallery.snapshot.photos)
-        nearness_of_row[reached] = reached_nearness
-        is_added = (reached_nearness > MIN_NEARNESS) & ~np.isin(reached, rows)
+        best_rows = rows[pair == pair[first]]
+        nearness_of_row = nearness_of_rows(gallery.graph, best_rows, without=without)
+        is_added = nearness_of_row > MIN_NEARNESS
+        is_added[rows] = False
         if keep is not None:
-            is_added &= keep[reached]
-        added = reached[is_added]
+            is_added &= keep
+        added = np.flatnonzero(is_added)
         added_similarities = exact.score(gallery.snapshot, descriptor, added)
         rows = np.concatenate([rows, added])
         similarities = np.concatenate([similarities, added_similarities])
@@ -323,8 +336,13 @@ def _background_of_query(
     gallery: Gallery, descriptor: NDArray[np.float32], without: Sequence[int]
 ) -> tuple[float, float]:
     """Return mean and standard deviation of the query's similarity to the collection."""
-    sample = np.setdiff1d(sample_rows(gallery.snapshot.photos), without)
-    similarities = exact.score(gallery.snapshot, descriptor, sample)
+    # This adds up each row by itself, as `exact.score` does.
+    similarities = np.einsum("nd,d->n", gallery.sample_descriptors, descriptor)
+    if len(without):
+        contents = gallery.snapshot.rows["content"]
+        own = set(contents.take(list(without)).to_pylist())
+        others = [content not in own for content in contents.take(gallery.sample).to_pylist()]
+        similarities = similarities[others]
     mean, std = gallery.calibration.background.estimate(similarities[None])
     return float(mean[0]), float(std[0])
 

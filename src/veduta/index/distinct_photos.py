@@ -1,0 +1,78 @@
+"""The different photos of a snapshot. Rows with the same content are one photo.
+
+The photos are in the order of their content hashes. This order does not depend on rows, ids or
+paths. So what is computed in it is the same, however the collection was put together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veduta.index.snapshot import Snapshot
+
+__all__ = ["SAMPLE_PHOTOS", "DistinctPhotos", "content_hashes", "distinct_photos", "sample_rows"]
+
+SAMPLE_PHOTOS = 1024
+"""How many photos of a collection tell which similarity is usual."""
+
+_HASH_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctPhotos:
+    """The m different photos of n rows.
+
+    Attributes:
+        contents: (m,) S32, their content hashes, ascending.
+        row_of_photo: (m,) a row of each photo.
+        photo_of_row: (n,) int32, the photo of each row.
+    """
+
+    contents: NDArray[np.bytes_]
+    row_of_photo: NDArray[np.intp]
+    photo_of_row: NDArray[np.int32]
+
+
+def content_hashes(snapshot: Snapshot) -> NDArray[np.bytes_]:
+    """Return the content hash of each photo of a snapshot, (n,) S32.
+
+    NumPy leaves out zero bytes at the end of such a value. They compare rightly all the same,
+    because all hashes have the same length.
+    """
+    import pyarrow as pa
+
+    if not snapshot.photos:
+        return np.empty(0, f"S{_HASH_BYTES}")
+    column = snapshot.rows["content"].slice(0, snapshot.photos)
+    hashes = column.cast(pa.binary(_HASH_BYTES)).combine_chunks()
+    return np.frombuffer(hashes.buffers()[1], f"S{_HASH_BYTES}")[hashes.offset :][: len(hashes)]
+
+
+def distinct_photos(snapshot: Snapshot) -> DistinctPhotos:
+    """Return the different photos of a snapshot."""
+    contents, rows, photos = np.unique(
+        content_hashes(snapshot), return_index=True, return_inverse=True
+    )
+    return DistinctPhotos(contents, rows, photos.astype(np.int32))
+
+
+def sample_rows(snapshot: Snapshot) -> NDArray[np.intp]:
+    """Return rows that represent a collection: the photos with the smallest content hashes.
+
+    A hash is as good as a random number, so this is a random sample (A. Broder, On the resemblance
+    and containment of documents, SEQUENCES 1997). A new photo changes at most one photo of it.
+
+    Returns:
+        One row for each of at most `SAMPLE_PHOTOS` different photos, in the order of their hashes.
+    """
+    if not snapshot.photos:
+        return np.empty(0, np.intp)
+    # The first eight bytes as a number sort as the hash does, and much faster.
+    numbers = content_hashes(snapshot).view(">u8")[:: _HASH_BYTES // 8].astype(np.uint64)
+    smallest = np.unique(numbers)[:SAMPLE_PHOTOS]
+    rows = np.flatnonzero(numbers <= smallest[-1])
+    _, first = np.unique(numbers[rows], return_index=True)
+    return rows[first]
