@@ -53,12 +53,15 @@ def answers(folder: Path) -> Answers:
 
 
 def derived_files(folder: Path) -> dict[str, bytes]:
-    """Return the files of the graph and of the snapshot by their paths in the index."""
+    """Return the files of the graph and of the snapshot by their paths in the index.
+
+    The file that notes their times, so that they are not read through twice, is none of them.
+    """
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for part in ("graph", "snapshot")
         for file in sorted((folder / part).rglob("*"))
-        if file.is_file()
+        if file.is_file() and file.name != "stamps.json"
     }
 
 
