@@ -96,7 +96,7 @@ def test_a_sheet_of_steps_over_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
         (["--list", "--out", "x"], 2, "one of --list"),
         (["--out", "x"], 2, "Name a photo or a dataset"),
         (["photo.png", "--preview", "x.gif"], 2, "expected a .png or a .jpg"),
-        (["photo.png", "--preview", "none/x.png"], 2, "No such file or directory"),
+        (["photo.png", "--preview", "none/x.png"], 3, "its folder does not exist"),
         (["photo.png", "--preview", "x.png", "--steps", "rotate=4"], 3, "did you mean 'rotation'?"),
         (["photo.png", "--preview", "x.png", "--steps", "zoom=4"], 3, "from 0 to 0.9"),
         (["photo.png", "--preview", "x.png", "--recipe", "none"], 3, "no recipe is called"),

@@ -414,7 +414,7 @@ def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(["describe", str(tmp_path / "x.csv")]) == 3
     save(tmp_path / "set" / "c" / "a.png", 1)
     assert run(["describe", str(tmp_path / "set"), "--html", str(tmp_path / "no" / "x.html")]) == 3
-    assert run(["describe", str(tmp_path / "set"), "--png", str(tmp_path / "x.csv")]) == 2
+    assert run(["describe", str(tmp_path / "set"), "--png", str(tmp_path / "x.csv")]) == 3
     error = capsys.readouterr().err
-    assert "No such file" in error and "File exists" in error
+    assert "its folder does not exist" in error and "x.csv is not a folder" in error
     assert "found 'id', 'url'" in error and "Traceback" not in error

@@ -268,7 +268,7 @@ def test_pictures(home: Path) -> None:
     done = run_veduta(home, *pair, "m.gif")
     assert done.returncode == 2 and ".png" in done.stderr
     done = run_veduta(home, *pair, "nowhere/m.png")
-    assert done.returncode == 2 and "nowhere/m.png: No such file" in done.stderr
+    assert done.returncode == 3 and "its folder does not exist" in done.stderr
 
 
 @pytest.mark.slow

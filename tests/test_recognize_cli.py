@@ -247,7 +247,7 @@ class TestFilter:
         assert done.stderr == (
             "veduta: nowhere/kept.txt: cannot be written: its folder does not exist\n"
         )
-        assert run(home, *arguments, "new").returncode == 2
+        assert run(home, *arguments, "new").returncode == 3
         if Path("/dev/full").exists():
             done = run(home, *arguments, "/dev/full")
             assert done.returncode == 3 and "/dev/full: cannot be written" in done.stderr
