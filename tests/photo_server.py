@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from time import time
 
+import brotli
 import numpy as np
 from PIL import Image
 
@@ -273,8 +274,29 @@ class PhotoServer:
         encoding = "deflate" if rest == "zlib" else "gzip"
         return await self._send(path, writer, data, Content_Encoding=encoding)
 
-    async def _do_brotli(self, path: str, _: str, writer: asyncio.StreamWriter) -> bool:
-        return await self._send(path, writer, b"whatever", Content_Encoding="br")
+    async def _do_brotli(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
+        bomb = self._photo(7) + bytes((20 if rest == "bomb" else 0) * MEGABYTE)
+        data = brotli.compress(bomb, quality=1)
+        data = {"damaged": b"whatever", "cut": data[:-20]}.get(rest, data)
+        return await self._send(path, writer, data, Content_Encoding="br")
+
+    async def _do_encoded(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
+        """Send a plain photo, one byte first, and call its Content-Encoding `rest`."""
+        data = self._photo(12)
+        encoding = rest.partition("?")[0]
+        length = str(len(data))
+        await self._head(writer, "200 OK", Content_Length=length, Content_Encoding=encoding)
+        await self._body(path, writer, data[:1])
+        await self._body(path, writer, data[1:])
+        return True
+
+    async def _do_raw_deflate(self, path: str, _: str, writer: asyncio.StreamWriter) -> bool:
+        compressor = zlib.compressobj(wbits=-15)
+        data = compressor.compress(self._photo(8)) + compressor.flush()
+        return await self._send(path, writer, data, Content_Encoding="deflate")
+
+    async def _do_text_as(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
+        return await self._send(path, writer, b"whatever" * 20, Content_Encoding=rest)
 
     async def _do_status(self, path: str, rest: str, writer: asyncio.StreamWriter) -> bool:
         """For `status/503/2`, send that status twice and then a photo."""

@@ -43,7 +43,8 @@ class TestCommand:
         assert "          1 not-a-photo  an HTML page" in lines
         assert "          1 refused      ftp: is not http: or https:" in lines
         assert lines[-2].startswith("3 rows of 1 label: ")
-        assert lines[-1] == f"Next: veduta index {shown(tmp_path / 'out')} --labels folders"
+        out = shown(tmp_path / "out")
+        assert lines[-1] == f"Next: veduta index {out} --labels {out}/labels.csv"
         assert all(len(line) <= 80 for line in lines[:-2])
         again = self.run(*options, "--allow-private", "--json", "--strict")
         facts = json.loads(again.stdout)
@@ -58,6 +59,21 @@ class TestCommand:
             ["--max-bytes", "0"],
             ["--max-bytes", "many"],
             ["--user-agent", "a\nb"],
+            ["--referer", "a\r\nX: b"],
+            ["--min-size", "0"],
+            ["--min-size", "9", "--no-decode"],
+            ["--header", "X: a\r\nCookie: b"],
+            ["--header", "X: a\nb"],
+            ["--header", "X y: a"],
+            ["--header", "no colon"],
+            ["--header", "Host: example.org"],
+            ["--header", "Range: bytes=0-9"],
+            ["--header", "User-Agent: me"],
+            ["--header", "X: 1", "--header", "x: 2"],
+            ["--proxy", "socks5://localhost:9"],
+            ["--proxy", "localhost"],
+            ["--proxy", "http://"],
+            ["--proxy", "http://[::1"],
         ):
             done = self.run(file, "--out", tmp_path, *options)
             assert done.exception.exit_code == 2

@@ -11,9 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from photo_server import PhotoServer
 
+from veduta.collect.content_encoding import decoder_of
 from veduta.collect.host_queues import HostQueues
 from veduta.collect.politeness import back_off, opts_out, retry_after
-from veduta.collect.response_body import Inflater
 
 
 class TestHostQueues:
@@ -129,7 +129,7 @@ class TestPoliteness:
         import gzip
 
         packed = gzip.compress(data)
-        inflater = Inflater()
+        decoder = decoder_of("gzip", packed)
         pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
-        assert b"".join(out for piece in pieces for out in inflater.feed(piece)) == data
-        assert inflater.complete
+        assert b"".join(out for piece in pieces for out in decoder.feed(piece)) == data
+        decoder.finish()

@@ -44,7 +44,26 @@ class TestAnswers:
         assert done.summary.photos == done.summary.collected == len(paths)
         assert server.headers["photo/1.jpg"]["user-agent"].startswith("veduta/")
         left = [path.name for path in (done.folder / ".veduta-collect").iterdir()]
-        assert sorted(left) == ["journal", "lock"]
+        assert sorted(left) == ["journal", "labels.csv.hash", "lock"]
+
+    def test_bytes_that_are_a_photo_are_one_whatever_the_encoding_is_called(self, gather) -> None:
+        names = [
+            "none",
+            "utf-8",
+            "binary",
+            "aws-chunked",
+            "gzip",
+            "deflate",
+            "br",
+            "zstd",
+            "x\x1b[2J",
+        ]
+        paths = {f"e{number}": f"encoded/{name}" for number, name in enumerate(names)}
+        done = gather(paths | {"raw": "raw-deflate", "brotli": "brotli/photo"})
+        assert {row["error"] for row in done.rows} == {None}
+        expected = dict.fromkeys(paths, photo(12)) | {"raw": photo(8), "brotli": photo(7)}
+        for name, data in expected.items():
+            assert (done.folder / done[name]["path"]).read_bytes() == data
 
     @pytest.mark.parametrize("decode", [True, False])
     def test_bad_ones(self, gather, server: PhotoServer, decode: bool) -> None:
@@ -55,7 +74,10 @@ class TestAnswers:
             "empty": ("empty", "not-a-photo", "the answer is empty"),
             "gone": ("nothing-here", "http-error", "404 Not Found"),
             "loop": ("loop", "http-error", "more than 10 redirects"),
-            "brotli": ("brotli", "not-a-photo", "Content-Encoding 'br', not asked for"),
+            "zstd": ("text-as/zstd", "not-a-photo", "Content-Encoding 'zstd', not asked for"),
+            "bad-brotli": ("brotli/damaged", "not-a-photo", "the br data are damaged"),
+            "cut-brotli": ("brotli/cut", "not-a-photo", "the compressed data are cut short"),
+            "brotli-bomb": ("brotli/bomb", "too-large", "more than 1,000,000 bytes"),
             "bomb": ("gzip/bomb", "too-large", "more than 1,000,000 bytes"),
             "cut-gzip": ("gzip/cut", "not-a-photo", "the compressed data are cut short"),
             "bad-gzip": ("gzip/damaged", "not-a-photo", "the gzip data are damaged"),

@@ -34,6 +34,7 @@ __all__ = [
     "check_writable_folder",
     "is_disk_full",
     "is_draft",
+    "is_path_inside",
     "open_regular",
     "remove_drafts",
     "replace_file",
@@ -377,6 +378,24 @@ def system_failure(error: BaseException) -> SystemFailure | None:
         if match := _ERROR_NUMBER.search(text):
             number = int(match[1])
     return _FAILURE_OF_NUMBER.get(number) if number is not None else None
+
+
+def is_path_inside(path: str) -> bool:
+    """Return whether a path from a file leads to a place inside the folder that it is relative to.
+
+    Links are not followed: compare `os.path.realpath` with the folder before a file is changed.
+
+    Args:
+        path: as a file has it, with forward slashes. `.`, `..`, empty parts, NUL and, on Windows,
+            backslashes and colons are refused, and what the file system cannot name.
+    """
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    foreign = "\0\\:" if os.name == "nt" else "\0"
+    parts = path.split("/")
+    return not any(part in ("", ".", "..") for part in parts) and not set(foreign) & set(path)
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import OutputFolder, json_option
-from veduta.cli.printing import print_json, say, shown
+from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.collect.settings import Settings
 from veduta.text import count, duration
@@ -52,6 +52,7 @@ class _Options:
     url_column: str | None
     label_column: str | None
     id_column: str | None
+    min_size: int | None
     resize: int | None
     form: str | None
     no_decode: bool
@@ -64,6 +65,9 @@ class _Options:
     retries: int
     retry_failed: bool
     user_agent: str | None
+    referer: str | None
+    headers: tuple[str, ...]
+    proxy: str | None
     ignore_robots_tag: bool
     allow_private: bool
     strict: bool
@@ -71,8 +75,10 @@ class _Options:
 
     def settings(self) -> Settings:
         """Return the settings of the download."""
-        if self.no_decode and (self.form or self.resize):
-            raise click.UsageError("--resize and --format need decoded photos: drop --no-decode.")
+        if self.no_decode and (self.form or self.resize or self.min_size):
+            raise click.UsageError(
+                "--resize, --format and --min-size need decoded photos: drop --no-decode."
+            )
         try:
             return Settings(
                 connections=self.connections,
@@ -85,10 +91,14 @@ class _Options:
                 allow_private=self.allow_private,
                 ignore_robots_tag=self.ignore_robots_tag,
                 decode=not self.no_decode,
+                min_size=self.min_size,
                 resize=self.resize,
                 jpeg=self.form == "jpeg",
                 retry_failed=self.retry_failed,
                 user_agent=self.user_agent or _DEFAULTS.user_agent,
+                referer=self.referer,
+                headers=self.headers,
+                proxy=self.proxy,
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
@@ -134,6 +144,12 @@ def _seconds_option(name: str, default: float, text: str) -> Callable[[Any], Any
 )
 @click.option("--id-column", metavar="NAME", help="Column of the file names.  [default: id]")
 @click.option(
+    "--min-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep no photo whose short side has fewer than N pixels.",
+)
+@click.option(
     "--resize",
     type=click.IntRange(min=1),
     metavar="N",
@@ -169,6 +185,19 @@ def _seconds_option(name: str, default: float, text: str) -> Callable[[Any], Any
     "--retry-failed", is_flag=True, help="Try again what failed permanently in an earlier run."
 )
 @click.option("--user-agent", metavar="TEXT", help="Say who collects, with an address to write to.")
+@click.option("--referer", metavar="URL", help="The page that the photos are linked from.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Send this header too (repeatable). It does not follow a redirect to another host.",
+)
+@click.option(
+    "--proxy",
+    metavar="URL",
+    help="Connect through this proxy, http://host:port. HTTP_PROXY of the environment is not used.",
+)
 @click.option("--ignore-robots-tag", is_flag=True, help="Collect in spite of X-Robots-Tag.")
 @click.option(
     "--allow-private", is_flag=True, help="Also fetch from private and loopback addresses."
@@ -239,6 +268,12 @@ def _print(summary: Summary, folder: Path) -> None:
             say(f"  {rows:>9,} {outcome:<11}  {example}")
     if "not a public address" in summary.examples.get("refused", ""):
         say("             to fetch from private addresses all the same: --allow-private")
+    if summary.denied:
+        rows = count(summary.denied, "row")
+        say(
+            f"             {rows} denied (status 401, 403 or 429). A site may want",
+            "             --user-agent 'my-study/1.0 (me@example.org)', --referer or --header",
+        )
     if repeated := summary.outcomes.get("repeated"):
         say(f"  {repeated:>9,} repeated     same id, label and URL as a row before")
     if summary.same_content:
@@ -250,5 +285,5 @@ def _print(summary: Summary, folder: Path) -> None:
     labels = f" of {count(summary.labels, 'label')}" if summary.labels else ""
     say(f"{count(summary.rows, 'row')}{labels}: {shown(folder / 'collected.parquet')}")
     if summary.photos:
-        by = " --labels folders" if summary.labels else ""
-        say(f"Next: veduta index {shown(folder)}{by}")
+        by = f" --labels {quoted(summary.labels_file)}" if summary.labels_file else ""
+        say(f"Next: veduta index {quoted(folder)}{by}")

@@ -51,7 +51,9 @@ _IGNORED_BY_FILE_SYSTEMS = frozenset(
     )
 )
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?")
-_RESERVED_NAMES = frozenset({"collected.parquet", "thumbs.db", "desktop.ini", "labels.csv"})
+_RESERVED_NAMES = frozenset(
+    {"collected.parquet", "thumbs.db", "desktop.ini", "labels.csv", "labels.collected.csv"}
+)
 
 
 def safe_name(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +15,13 @@ import aiohttp
 from aiohttp.client_reqrep import ClientResponse
 from yarl import URL
 
+from veduta.collect.content_encoding import DamagedData, Decoder, decoder_of, is_known
 from veduta.collect.outcome import Outcome
 from veduta.collect.politeness import opts_out, retry_after
+from veduta.collect.proxy import HostGuard
 from veduta.collect.public_addresses import PrivateAddress, public_socket
-from veduta.collect.response_body import Inflater, ResponseBody, TooManyBytes
+from veduta.collect.request_headers import may_follow, parse_headers
+from veduta.collect.response_body import ResponseBody, TooManyBytes
 from veduta.collect.settings import Settings
 from veduta.photos.formats import HEAD_BYTES, describe_bytes, sniff
 from veduta.text import printable
@@ -29,7 +31,6 @@ __all__ = ["FetchFailed", "Fetched", "HttpClient", "host_of"]
 MAX_REDIRECTS = 10
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _TEMPORARY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-_COMPRESSED_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _READ_BYTES = 1 << 16
 # A response that is not a photo is not read further than this.
 _FORMAT_CHECK_BYTES = 1024
@@ -104,13 +105,22 @@ class HttpClient:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
+        # With a proxy, all connections go to the proxy, which the user has named.
+        any_address = settings.allow_private or settings.proxy is not None
         connector = aiohttp.TCPConnector(
             limit=settings.connections,
             limit_per_host=settings.per_host,
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             resolver=aiohttp.ThreadedResolver(),
-            socket_factory=_any_socket if settings.allow_private else public_socket(),
+            socket_factory=_any_socket if any_address else public_socket(),
         )
+        headers = {
+            "User-Agent": settings.user_agent,
+            "Accept": "image/*,*/*;q=0.5",
+            "Accept-Encoding": "identity",
+        }
+        if settings.referer is not None:
+            headers["Referer"] = settings.referer
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=True,
@@ -121,12 +131,11 @@ class HttpClient:
                 sock_connect=settings.connect_timeout,
                 sock_read=settings.read_timeout,
             ),
-            headers={
-                "User-Agent": settings.user_agent,
-                "Accept": "image/*,*/*;q=0.5",
-                "Accept-Encoding": "identity",
-            },
+            headers=headers,
+            proxy=settings.proxy,
         )
+        self._guard = None if settings.allow_private or not settings.proxy else HostGuard()
+        self._own_headers = parse_headers(settings.headers)
         return self
 
     async def __aexit__(
@@ -152,7 +161,12 @@ class HttpClient:
         current = start = _parsed(url)
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                async with self._session.get(current, allow_redirects=False) as response:
+                if self._guard is not None:
+                    await self._guard.check(current)
+                headers = self._own_headers if may_follow(start, current) else None
+                async with self._session.get(
+                    current, allow_redirects=False, headers=headers
+                ) as response:
                     location = response.headers.get("Location")
                     if response.status not in _REDIRECT_STATUSES or location is None:
                         await self._receive(response, body)
@@ -185,19 +199,13 @@ class HttpClient:
         limit = self._settings.max_bytes
         if declared is not None and declared > limit:
             raise FetchFailed(Outcome.TOO_LARGE, f"{declared:,} bytes declared, over {limit:,}")
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        inflater = Inflater() if encoding in _COMPRESSED_ENCODINGS else None
-        if inflater is None and encoding not in ("identity", ""):
-            reason = f"Content-Encoding {encoding[:_MAX_WORD_LETTERS]!r}, not asked for"
-            raise FetchFailed(Outcome.NOT_A_PHOTO, reason)
         try:
-            await _read(response, inflater, body, limit)
+            await _read(response, body, limit)
         except TooManyBytes:
             reason = f"more than {limit:,} bytes"
             raise FetchFailed(Outcome.TOO_LARGE, reason, status=status) from None
-        except zlib.error as error:
-            reason = f"the {encoding} data are damaged"
-            raise FetchFailed(Outcome.NOT_A_PHOTO, reason, status=status) from error
+        except DamagedData as error:
+            raise FetchFailed(Outcome.NOT_A_PHOTO, str(error), status=status) from error
         except FetchFailed as failure:
             failure.status = status
             raise
@@ -216,14 +224,12 @@ class HttpClient:
             case aiohttp.ClientSSLError():
                 cause = str(error.__cause__ or error)[:_MAX_LONG_REASON_LETTERS]
                 failure = FetchFailed(Outcome.TLS_ERROR, f"no trusted connection: {cause}")
-            case aiohttp.ClientConnectorDNSError():
-                temporary = error.os_error.errno == socket.EAI_AGAIN
-                failure = FetchFailed(Outcome.UNREACHABLE, "no such host", temporary=temporary)
-            case aiohttp.ClientConnectorError(os_error=PrivateAddress(address=address)):
-                failure = FetchFailed(Outcome.REFUSED, f"{address} is not a public address")
-            case aiohttp.ClientConnectorError():
-                cause = str(error.os_error.strerror or error.os_error)[:_MAX_REASON_LETTERS]
-                failure = _unreachable(f"no connection: {cause}")
+            case aiohttp.ClientHttpProxyError(status=status):
+                failure = _unreachable(f"the proxy refused, with status {status}")
+            case aiohttp.ClientConnectorError(os_error=cause):
+                failure = _no_connection(error, cause, by_proxy=settings.proxy is not None)
+            case PrivateAddress() | socket.gaierror():
+                failure = _no_connection(error, error, by_proxy=False)
             case aiohttp.InvalidURL() | UnicodeError():
                 failure = FetchFailed(Outcome.REFUSED, "not a URL")
             case ValueError():
@@ -235,6 +241,19 @@ class HttpClient:
 
 def _unreachable(reason: str) -> FetchFailed:
     return FetchFailed(Outcome.UNREACHABLE, reason, temporary=True)
+
+
+def _no_connection(error: BaseException, cause: OSError, *, by_proxy: bool) -> FetchFailed:
+    if isinstance(cause, PrivateAddress):
+        return FetchFailed(Outcome.REFUSED, f"{cause.address} is not a public address")
+    if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
+        if by_proxy:
+            return _unreachable("no connection to the proxy: no such host")
+        temporary = cause.errno == socket.EAI_AGAIN
+        return FetchFailed(Outcome.UNREACHABLE, "no such host", temporary=temporary)
+    to_proxy = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    reason = str(cause.strerror or cause)[:_MAX_REASON_LETTERS]
+    return _unreachable(f"no connection{to_proxy}: {reason}")
 
 
 def _first_line(error: BaseException) -> str:
@@ -288,32 +307,46 @@ def _check_status(response: ClientResponse) -> None:
     raise FetchFailed(Outcome.HTTP_ERROR, reason, status=status)
 
 
-async def _read(
-    response: ClientResponse, inflater: Inflater | None, body: ResponseBody, limit: int
-) -> None:
+async def _read(response: ClientResponse, body: ResponseBody, limit: int) -> None:
     """Read a response into `body`, but not further than it takes to see that it is no photo."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    decoder: Decoder | None = None
+    head = b""
     received = 0
     checked = False
     while chunk := await response.content.readany():
         received += len(chunk)
         if received > limit:
             raise TooManyBytes
+        if decoder is None:
+            head += chunk
+            if len(head) < HEAD_BYTES:
+                continue
+            decoder, chunk, head = decoder_of(encoding, head), head, b""
         for start in range(0, len(chunk), _READ_BYTES):
             piece = chunk[start : start + _READ_BYTES] if len(chunk) > _READ_BYTES else chunk
-            for plain in (piece,) if inflater is None else inflater.feed(piece):
+            for plain in decoder.feed(piece):
                 await body.add(plain)
                 if not checked and body.size >= _FORMAT_CHECK_BYTES:
                     checked = True
-                    _check_format(body.head)
-    if inflater is not None and received and not inflater.complete:
-        raise FetchFailed(Outcome.NOT_A_PHOTO, "the compressed data are cut short")
+                    _check_format(body.head, encoding)
+    if decoder is None:
+        decoder = decoder_of(encoding, head)
+        for plain in decoder.feed(head):
+            await body.add(plain)
+    if received:
+        decoder.finish()
     if not checked:
-        _check_format(body.head)
+        _check_format(body.head, encoding)
     await body.finish()
 
 
-def _check_format(head: bytes) -> None:
+def _check_format(head: bytes, encoding: str) -> None:
     if not head:
         raise FetchFailed(Outcome.NOT_A_PHOTO, "the answer is empty")
-    if sniff(head[:HEAD_BYTES]) is None:
-        raise FetchFailed(Outcome.NOT_A_PHOTO, describe_bytes(head))
+    if sniff(head[:HEAD_BYTES]) is not None:
+        return
+    reason = describe_bytes(head)
+    if not is_known(encoding):
+        reason = f"Content-Encoding {encoding[:_MAX_WORD_LETTERS]!r}, not asked for"
+    raise FetchFailed(Outcome.NOT_A_PHOTO, reason)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from veduta.collect.file_names import row_key
 from veduta.collect.outcome import Result
 from veduta.collect.rows import Row
 from veduta.errors import DatasetError, readable
-from veduta.files import AppendOnlyFile
-from veduta.validation import InvalidValue, convert
+from veduta.files import AppendOnlyFile, is_path_inside
+from veduta.validation import convert
 
 __all__ = ["Journal"]
 
@@ -135,17 +135,45 @@ class Journal:
             )
         ]
 
+    def latest(self) -> Iterator[tuple[int, tuple[Row, Result]]]:
+        """Yield the position of the last line about each row, and its content, in their order.
+
+        Lines that were appended since the last call of `refresh` are left out.
+        """
+        keys = self._sorted_keys
+        is_last = np.append(keys[1:] != keys[:-1], True)[: len(keys)]
+        positions: list[int] = np.sort(self._sorted_positions[is_last]).tolist()
+        for position in positions:
+            if (line := self._line(position)) is not None:
+                yield position, line
+
+    def at(self, positions: Iterable[int]) -> Iterator[tuple[Row, Result]]:
+        """Yield the content of some lines.
+
+        Args:
+            positions: as `latest` gives them.
+        """
+        for position in positions:
+            if (line := self._line(position)) is not None:
+                yield line
+
     def _result(self, row: Row, position: int) -> Result | None:
+        line = self._line(position)
+        return line[1] if line is not None and line[0] == row else None
+
+    def _line(self, position: int) -> tuple[Row, Result] | None:
         data = self._file.read(position, _READ_BYTES)
         while b"\n" not in data and position + len(data) < self._file.end:
             data += self._file.read(position + len(data), _READ_MORE_BYTES)
         try:
             values = json.loads(data[_PREFIX_BYTES : data.index(b"\n")])
-            if [values.pop("id"), values.pop("label", None), values.pop("url")] != list(row):
-                return None
-            return convert(values, Result)
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidValue):
+            row = convert([values.pop("id"), values.pop("label", None), values.pop("url")], Row)
+            result = convert(values, Result)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # A power failure damaged the line. The row is collected again.
+        # A stranger may have written the line.
+        is_inside = result.path is None or is_path_inside(result.path)
+        return (row, result) if is_inside else None
 
     def append(self, done: Sequence[tuple[Row, Result]]) -> None:
         """Write the results of some rows.

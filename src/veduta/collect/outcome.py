@@ -27,6 +27,8 @@ class Outcome(StrEnum):
     """The X-Robots-Tag of the server asks not to collect the photo."""
     TOO_LARGE = "too-large"
     """The photo has more bytes or pixels than the limit."""
+    TOO_SMALL = "too-small"
+    """The short side of the photo has fewer pixels than the limit."""
     NOT_A_PHOTO = "not-a-photo"
     """The bytes have no supported format, or do not decode."""
     REPEATED = "repeated"
@@ -50,7 +52,8 @@ class Result:
         status: of the last HTTP response.
         final_url: where redirects led.
         bytes: size of the file that was written.
-        width: of the file that was written, upright, in pixels; None if it was not decoded.
+        width: of the file that was written or is too small, upright, in pixels; None if it was not
+            decoded.
         height: as `width`.
         format: one of `veduta.photos.FORMATS`.
         hash: BLAKE3 of the file that was written, 64 hexadecimal digits.

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Inflater", "ResponseBody", "TooManyBytes"]
+__all__ = ["ResponseBody", "TooManyBytes"]
 
 # Most photos on the Web are smaller than this.
 MAX_BYTES_IN_MEMORY = 1 << 20
-_INFLATED_PIECE_BYTES = 1 << 18
-# With this value of `wbits`, zlib accepts both gzip and zlib data.
-_GZIP_OR_ZLIB = 47
 
 
 class TooManyBytes(Exception):
@@ -91,32 +86,3 @@ class ResponseBody:
 def _append(file: Path, data: bytes) -> None:
     with file.open("ab") as stream:
         stream.write(data)
-
-
-class Inflater:
-    """Decompresses gzip or zlib data in pieces of limited size, however much they expand."""
-
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decompressed bytes of `data`, at most 256 kB at a time.
-
-        Args:
-            data: the next compressed bytes.
-
-        Raises:
-            zlib.error: the data are damaged.
-        """
-        while data and not self._inflate.eof:
-            piece = self._inflate.decompress(data, _INFLATED_PIECE_BYTES)
-            data = self._inflate.unconsumed_tail
-            if piece:
-                yield piece
-            elif not data:
-                return
-
-    @property
-    def complete(self) -> bool:
-        """Whether the end of the compressed data was reached."""
-        return self._inflate.eof

@@ -19,6 +19,8 @@ from veduta.collect.file_names import FileNames, row_key
 from veduta.collect.host_queues import HostQueues
 from veduta.collect.http_client import FetchFailed, HttpClient, host_of
 from veduta.collect.journal import Journal
+from veduta.collect.labels_file import write_labels_file
+from veduta.collect.one_host import OneHost
 from veduta.collect.outcome import Outcome, Result
 from veduta.collect.politeness import back_off
 from veduta.collect.response_body import ResponseBody
@@ -89,8 +91,9 @@ def collect(
         on_reading: called with the number of rows read so far, now and then.
 
     Raises:
-        DatasetError: the sources cannot be read or have no row, or the folder is in use, was
-            collected with other settings, or cannot be written.
+        DatasetError: the sources cannot be read or have no row, or name several hosts that would
+            all get a password, or the folder is in use, was collected with other settings, or
+            cannot be written.
         StorageFull: the disk is full.
     """
     started = time.monotonic()
@@ -98,8 +101,10 @@ def collect(
     columns = columns or Columns()
     folder = Path(folder)
     names = FileNames()
+    one_host = OneHost(settings)
     for number, row in enumerate(read_rows(sources, columns), start=1):
         names.add(row)
+        one_host.add(row.url)
         if on_reading is not None and number % _READING_REPORT_ROWS == 0:
             on_reading(number)
     if not len(names):
@@ -112,7 +117,7 @@ def collect(
             rows = _Rows(sources, columns, names)
             saver = PhotoSaver(folder, state / "drafts", settings)
             run = _Run(rows, journal, saver, on_progress)
-            interrupted = False
+            interrupted, labels_file = False, None
             try:
                 _run_to_end(run)
             except KeyboardInterrupt:
@@ -128,6 +133,7 @@ def collect(
                     state / "drafts" / TABLE_NAME,
                     lambda digest: int(digest[:16], 16) in repeated,
                 )
+                labels_file = write_labels_file(folder, state, journal)
     return Summary(
         folder=readable(folder),
         rows=len(names),
@@ -137,6 +143,8 @@ def collect(
         outcomes={str(outcome): number for outcome, number in counts.outcomes.most_common()},
         examples={str(outcome): reason for outcome, reason in counts.examples.items()},
         same_content=counts.same_content,
+        denied=counts.denied,
+        labels_file=None if labels_file is None else readable(labels_file),
         bytes=run.bytes,
         seconds=time.monotonic() - started,
         interrupted=interrupted,
@@ -287,19 +295,22 @@ class _Run:
                         self.already += 1
                     else:
                         jobs.append((host_of(row.url), _Job(row, number)))
-                elif result is None or self._try_again(result.outcome):
+                elif result is None or self._try_again(result):
                     jobs.append((host_of(row.url), _Job(row, number)))
                 else:
                     self._skipped_rows += 1
             yield jobs
 
-    def _try_again(self, outcome: Outcome) -> bool:
+    def _try_again(self, earlier: Result) -> bool:
         """Return whether a row that failed in an earlier run is tried again."""
+        settings, outcome = self._settings, earlier.outcome
+        short_side = min(earlier.width or 0, earlier.height or 0)
         now_allowed = {
-            Outcome.REFUSED: self._settings.allow_private,
-            Outcome.OPTED_OUT: self._settings.ignore_robots_tag,
+            Outcome.REFUSED: settings.allow_private,
+            Outcome.OPTED_OUT: settings.ignore_robots_tag,
+            Outcome.TOO_SMALL: short_side >= (settings.min_size or 1),
         }
-        return outcome.temporary or self._settings.retry_failed or now_allowed.get(outcome, False)
+        return outcome.temporary or settings.retry_failed or now_allowed.get(outcome, False)
 
     async def _fetch_one_by_one(self, client: HttpClient) -> None:
         while (taken := await self._queues.take()) is not None:
@@ -397,6 +408,8 @@ def _locked_state(folder: Path) -> Iterator[Path]:
 
     state = folder / STATE_FOLDER
     drafts = state / "drafts"
+    if state.is_symlink():
+        raise DatasetError(f"{readable(state)}: a link, not a folder of collect; remove it")
     try:
         state.mkdir(parents=True, exist_ok=True)
         with FileLock(state / "lock", timeout=0):

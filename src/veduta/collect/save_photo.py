@@ -16,7 +16,7 @@ from veduta.collect.response_body import ResponseBody
 from veduta.collect.settings import Settings
 from veduta.errors import PhotoError, PhotoTooLarge
 from veduta.files import replace_file, write_by_draft
-from veduta.photos import content_hash, decode, resize
+from veduta.photos import Photo, content_hash, decode, resize
 from veduta.photos.formats import EXTENSIONS, HEAD_BYTES, sniff
 from veduta.text import printable
 
@@ -64,6 +64,14 @@ class PhotoSaver:
                 too_large = isinstance(error, PhotoTooLarge)
                 outcome = Outcome.TOO_LARGE if too_large else Outcome.NOT_A_PHOTO
                 return replace(pending, outcome=outcome, error=printable(error.reason))
+            except _TooSmall as small:
+                return replace(
+                    pending,
+                    outcome=Outcome.TOO_SMALL,
+                    error=f"{small}, the short side is below {self.settings.min_size}",
+                    width=small.width,
+                    height=small.height,
+                )
             if encoded is not None:
                 data = encoded
             path = f"{stem}.{EXTENSIONS[photo_format][0]}"
@@ -91,13 +99,13 @@ class PhotoSaver:
             return str(sniff(data[:HEAD_BYTES])), None, None, None
         if not self.settings.re_encode:
             # At the smallest scale a JPEG is still parsed to its end. Other formats have one scale.
-            photo = decode(data, path=name, at_least=1)
+            photo = self._decoded(data, name, 1)
             return photo.format, photo.width, photo.height, None
         import numpy as np
         import simplejpeg
 
         side = min(self.settings.resize or _MAX_JPEG_SIDE_PIXELS, _MAX_JPEG_SIDE_PIXELS)
-        photo = decode(data, path=name, at_least=self.settings.resize)
+        photo = self._decoded(data, name, self.settings.resize)
         scale = min(1.0, side / max(photo.width, photo.height))
         width, height = (max(1, round(scale * each)) for each in (photo.width, photo.height))
         pixels = np.ascontiguousarray(resize(photo.pixels, width, height))
@@ -105,6 +113,21 @@ class PhotoSaver:
             pixels, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420"
         )
         return "JPEG", width, height, encoded
+
+    def _decoded(self, data: bytes, name: str, at_least: int | None) -> Photo:
+        photo = decode(data, path=name, at_least=at_least)
+        if min(photo.width, photo.height) < (self.settings.min_size or 1):
+            raise _TooSmall(photo.width, photo.height)
+        return photo
+
+
+class _TooSmall(Exception):
+    """A photo has fewer pixels than the settings ask for."""
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__(f"{width} × {height} pixels")
+        self.width = width
+        self.height = height
 
 
 def photo_exists(folder: str, result: Result) -> bool:

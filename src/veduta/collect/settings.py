@@ -11,6 +11,8 @@ from veduta.collect.politeness import (
     MAX_RETRIES,
     MAX_WAIT_SECONDS,
 )
+from veduta.collect.proxy import parse_proxy
+from veduta.collect.request_headers import parse_headers
 
 __all__ = ["USER_AGENT", "Settings"]
 
@@ -33,8 +35,14 @@ class Settings:
         longest_wait: longest wait between two requests, even if Retry-After asks for more.
         max_bytes: largest size of a photo, before and after decompression.
         user_agent: how the downloader introduces itself to servers.
+        referer: the page that the photos are said to be linked from.
+        headers: more headers, each "Name: value". After a redirect to another host they are left
+            out.
+        proxy: "http://host:port" of a proxy that makes the connections. Proxies of the environment
+            are not used.
         allow_private: fetch also from addresses that are not public.
         ignore_robots_tag: collect also photos that an X-Robots-Tag asks not to collect.
+        min_size: the least short side of a photo in pixels, before it is scaled down.
         decode: decode each photo to check it. Without, only its format is checked.
         resize: long side in pixels to which larger photos are scaled down; implies `jpeg`.
         jpeg: write each photo as RGB JPEG of quality 90. Without, the bytes stay as they came.
@@ -54,8 +62,12 @@ class Settings:
     longest_wait: float = MAX_WAIT_SECONDS
     max_bytes: int = 64 * 2**20
     user_agent: str = USER_AGENT
+    referer: str | None = None
+    headers: tuple[str, ...] = ()
+    proxy: str | None = None
     allow_private: bool = False
     ignore_robots_tag: bool = False
+    min_size: int | None = None
     decode: bool = True
     resize: int | None = None
     jpeg: bool = False
@@ -72,10 +84,16 @@ class Settings:
             raise ValueError(f"retries must be 0 or more, not {self.retries}")
         if self.resize is not None and self.resize < 1:
             raise ValueError(f"resize must be at least 1 pixel, not {self.resize}")
-        if self.re_encode and not self.decode:
-            raise ValueError("resize and jpeg need decoded photos; leave out decode=False")
-        if any(character in self.user_agent for character in "\r\n\0"):
-            raise ValueError("user_agent must be one line")
+        if self.min_size is not None and self.min_size < 1:
+            raise ValueError(f"min_size must be at least 1 pixel, not {self.min_size}")
+        if (self.re_encode or self.min_size) and not self.decode:
+            raise ValueError("resize, jpeg and min_size need decoded photos, so decode=True")
+        for name in ("user_agent", "referer"):
+            if not (getattr(self, name) or "").isprintable():
+                raise ValueError(f"{name} must be one line of text")
+        parse_headers(self.headers)
+        if self.proxy is not None:
+            parse_proxy(self.proxy)
 
     @property
     def re_encode(self) -> bool:

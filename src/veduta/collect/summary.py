@@ -42,6 +42,9 @@ class Summary:
             rows count.
         examples: for each outcome except `collected` and `repeated`, the reason of its first row.
         same_content: photos with the same bytes as an earlier photo.
+        denied: rows without a photo whose server answered 401, 403 or 429.
+        labels_file: the file with the label of each photo, printable; None without labels, or after
+            an interrupted run.
         bytes: bytes that this run wrote.
         seconds: duration of this run.
         interrupted: whether this run was stopped.
@@ -55,6 +58,8 @@ class Summary:
     outcomes: Mapping[str, int]
     examples: Mapping[str, str]
     same_content: int
+    denied: int
+    labels_file: str | None
     bytes: int
     seconds: float
     interrupted: bool

@@ -18,6 +18,7 @@ __all__ = ["TABLE_NAME", "OutcomeCounts", "TableRow", "write_table"]
 
 TABLE_NAME = "collected.parquet"
 _BLOCK_ROWS = 16_384
+_DENIED_STATUSES = frozenset({401, 403, 429})
 
 
 class TableRow(NamedTuple):
@@ -41,16 +42,19 @@ class OutcomeCounts:
     Attributes:
         outcomes: number of rows by outcome.
         examples: the first error of each outcome.
+        denied: number of rows that the server denied: status 401, 403 or 429.
         same_content: number of photos that are a copy of an earlier one, byte for byte.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     examples: dict[Outcome, str] = field(default_factory=dict)
+    denied: int = 0
     same_content: int = 0
 
     def add(self, result: Result) -> None:
         """Count one row."""
         self.outcomes[result.outcome] += 1
+        self.denied += result.status in _DENIED_STATUSES and result.path is None
         if result.error and result.outcome is not Outcome.REPEATED:
             self.examples.setdefault(result.outcome, result.error)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -16,7 +15,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from veduta.errors import DatasetError, readable
-from veduta.files import open_regular, sync, write_text
+from veduta.files import is_path_inside, open_regular, sync, write_text
 from veduta.text import printable
 from veduta.validation import convert
 
@@ -101,21 +100,10 @@ def check_path(path: str, named_in: Path) -> None:
     Raises:
         DatasetError: the path is refused.
     """
-    if not _is_relative_path(path) or path == UNDO_FILE:
+    if not is_path_inside(path) or path == UNDO_FILE:
         raise DatasetError(
             f"{readable(named_in)}: {printable(path)!r} is no path inside the dataset"
         )
-
-
-def _is_relative_path(path: str) -> bool:
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
-    is_normal = posixpath.normpath(path) == path and "\0" not in path and path != "."
-    is_windows_path = os.name == "nt" and ("\\" in path or ":" in path)
-    leads_out = path.startswith("/") or path.split("/", 1)[0] == ".."
-    return is_normal and not is_windows_path and not leads_out
 
 
 def _read_paths(stream: BinaryIO, photos: int, invalid: str) -> list[str]:
