@@ -269,9 +269,9 @@ def _print(summary: Summary, folder: Path) -> None:
     if "not a public address" in summary.examples.get("refused", ""):
         say("             to fetch from private addresses all the same: --allow-private")
     if summary.denied:
-        rows = count(summary.denied, "row")
+        denied = count(summary.denied, "row")
         say(
-            f"             {rows} denied (status 401, 403 or 429). A site may want",
+            f"             {denied} denied (status 401, 403 or 429). A site may want",
             "             --user-agent 'my-study/1.0 (me@example.org)', --referer or --header",
         )
     if repeated := summary.outcomes.get("repeated"):
