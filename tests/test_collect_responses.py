@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from photo_server import MEGABYTE, PhotoServer, photo
 from PIL import Image
@@ -233,6 +235,17 @@ class TestAnswers:
         assert (done.folder / "x/a.jpg").stat().st_size == done["a"]["bytes"]
         with pytest.raises(DatasetError, match=r"collected so far with --resize 100 --format jpeg"):
             gather({"a": "png"})
+
+    def test_re_encoding_converts_to_srgb(self, gather, server) -> None:
+        samples = Path(__file__).parent / "photos"
+        server._photos[77] = (samples / "wide_gamut.jpg").read_bytes()
+        done = gather({"a": "photo/77.jpg"}, resize=256)
+        with Image.open(done.folder / done["a"]["path"]) as image:
+            assert "icc_profile" not in image.info
+            written = np.asarray(image, np.float32)
+        with Image.open(samples / "the_same_in_srgb.jpg") as image:
+            expected = np.asarray(image.resize(written.shape[1::-1]), np.float32)
+        assert np.abs(written - expected).mean() < 8
 
     def test_a_large_photo_is_re_encoded_too(self, gather) -> None:
         done = gather({"a": "large/3"}, jpeg=True)

@@ -109,13 +109,14 @@ class PhotoSaver:
         scale = min(1.0, side / max(photo.width, photo.height))
         width, height = (max(1, round(scale * each)) for each in (photo.width, photo.height))
         pixels = np.ascontiguousarray(resize(photo.pixels, width, height))
+        # A small photo has fine colours, so that their resolution is halved in one direction only.
         encoded: bytes = simplejpeg.encode_jpeg(
-            pixels, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420"
+            pixels, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="422"
         )
         return "JPEG", width, height, encoded
 
     def _decoded(self, data: bytes, name: str, at_least: int | None) -> Photo:
-        photo = decode(data, path=name, at_least=at_least)
+        photo = decode(data, path=name, at_least=at_least, srgb=self.settings.re_encode)
         if min(photo.width, photo.height) < (self.settings.min_size or 1):
             raise _TooSmall(photo.width, photo.height)
         return photo

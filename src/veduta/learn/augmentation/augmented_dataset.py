@@ -416,7 +416,8 @@ def _file_contents(plan: _Plan, row: _Row, names: Sequence[str]) -> Iterator[tup
     pixels = None
     if row.is_copied:
         side = plan.settings.side
-        pixels = _shrunk(decode(data, path=source, at_least=side).pixels, side)
+        photo = decode(data, path=source, at_least=side, srgb=True)
+        pixels = _shrunk(photo.pixels, side)
     for name in names:
         if name == row.target:
             yield name, data
