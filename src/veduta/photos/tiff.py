@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from veduta.errors import UnsupportedFormat
 
@@ -21,14 +21,16 @@ __all__ = ["TiffImage", "open_tiff"]
 _COMPRESSION, _PHOTOMETRIC, _BITS, _STRIP_ROWS = 259, 262, 258, 278
 _SUBFILE_TYPE, _ORIENTATION, _SAMPLES, _PLANAR = 254, 274, 277, 284
 _TILE_WIDTH, _TILE_HEIGHT, _SUB_DIRECTORIES, _SAMPLE_FORMAT = 322, 323, 330, 339
-_YCBCR_SUBSAMPLING, _DNG_VERSION = 530, 50706
+_EXTRA_SAMPLES, _YCBCR_SUBSAMPLING, _DNG_VERSION = 338, 530, 50706
 
-_NOT_COMPRESSED = 1
+_NOT_COMPRESSED, _LZW = 1, 5
 _MIN_IS_WHITE, _YCBCR = 0, 6
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34925, 50000})
 """None, the fax codes, LZW, JPEG old and new, Deflate old and new, PackBits, LZMA, Zstandard."""
+
+_GREY_WITH_ALPHA = frozenset({"LA", "La", "PA"})
 
 _UNKNOWN_KIND = ("unknown pixel mode", "Windows Media Photo")
 _TAGS_OF_PICTURES = range(254, 1000)
@@ -49,16 +51,23 @@ class TiffImage(TiffImagePlugin.TiffImageFile):
             self.im = Image.core.new(self.mode, self._tile_size)  # type: ignore[attr-defined]
         super().load_prepare()
 
-    def decode_with_libtiff(self, raw_mode: str) -> None:
-        """Decode with libtiff, which Pillow does not use for data without compression.
-
-        Args:
-            raw_mode: what libtiff returns, as Pillow calls it.
-        """
-        self.use_load_libtiff = True
-        box = (0, 0, *self._tile_size)
-        tags = (raw_mode, False, self.tag_v2.offset)
-        self.tile = [ImageFile._Tile("libtiff", box, 0, tags)]
+    def _setup(self) -> None:
+        """Let libtiff decode what Pillow would unpack wrongly itself."""
+        tags = self.tag_v2
+        compression = tags.get(_COMPRESSION)
+        planes = tags.get(_PLANAR, 1) == 2
+        if compression in (None, _NOT_COMPRESSED) and (planes or _is_subsampled(tags)):
+            # Pillow gives everything that is compressed to libtiff, which reads the tag itself.
+            tags[_COMPRESSION] = _LZW
+            super()._setup()
+            tags[_COMPRESSION] = _NOT_COMPRESSED
+        else:
+            super()._setup()
+        if self.use_load_libtiff:
+            tile = self.tile[0]
+            raw_mode, *rest = tuple(tile.args or ())
+            native = (_NATIVE_ORDER.get(raw_mode, raw_mode), *rest)
+            self.tile = [tile._replace(args=native)]
 
     def tile_size(self) -> tuple[int, int]:
         """Return width and height of a tile in pixels; zeros if there are no tiles."""
@@ -119,28 +128,29 @@ def _set_layout(image: TiffImage, name: str) -> None:
     bits = max(_bits(tags))
     kind = _first(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)))
     photometric = tags.get(_PHOTOMETRIC, _MIN_IS_WHITE)
-    packed = tags.get(_COMPRESSION, _NOT_COMPRESSED) != _NOT_COMPRESSED
     if kind == _SIGNED and bits == 8:
         raise _unsupported(name, "8 bits with a sign")
+    if kind == _UNSIGNED and bits == 32:
+        raise _unsupported(name, "32 bits without a sign")
     if kind == _FLOAT and photometric == _MIN_IS_WHITE:
         raise _unsupported(name, "floating grey whose least value is white")
     greatest = 4095.0 if bits == 12 else 65535.0
     image.grey_range = (greatest, 0.0) if photometric == _MIN_IS_WHITE else (0.0, greatest)
-    if packed and image.tile:
-        args = image.tile[0].args
-        if isinstance(args, tuple) and args[0] in _NATIVE_ORDER:
-            image.decode_with_libtiff(_NATIVE_ORDER[args[0]])
-    elif tags.get(_PLANAR, 1) == 2 and bits == 16:
-        image.decode_with_libtiff(image.mode + ";16N")
-    elif photometric == _YCBCR and tuple(tags.get(_YCBCR_SUBSAMPLING, (2, 2))) != (1, 1):
-        image._mode = "RGB"
-        image.decode_with_libtiff("RGBX")
+    extra = tags.get(_EXTRA_SAMPLES, ())
+    if tags.get(_PLANAR, 1) == 2 and (
+        image.mode in _GREY_WITH_ALPHA or (len(extra) > 1 and max(extra) > 0)
+    ):
+        raise _unsupported(name, "separate planes with alpha")
 
 
 def _unsupported(name: str, kind: str) -> UnsupportedFormat:
     return UnsupportedFormat(
         name, f"a TIFF of a kind that is not read ({kind}): export it with 8 or 16 bits"
     )
+
+
+def _is_subsampled(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
+    return tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_YCBCR_SUBSAMPLING, (2, 2)) != (1, 1)
 
 
 def _bits(tags: TiffImagePlugin.ImageFileDirectory_v2) -> Sequence[int]:

@@ -128,6 +128,8 @@ class _Conversion:
 
 
 def _as_rgba(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # Pillow has no direct conversion.
+        image = image.convert("LA")
     return image if image.mode == "RGBA" else image.convert("RGBA")
 
 
