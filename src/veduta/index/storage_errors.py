@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from veduta.errors import (
+    CannotWrite,
     CollectionError,
     IndexDamaged,
     NotAnIndex,
@@ -53,6 +54,8 @@ def index_errors(index: Path, action: str) -> Iterator[None]:
     """
     try:
         yield
+    except CannotWrite as error:
+        raise storage_error(error, index, action) from error
     except VedutaError:
         raise
     except (OSError, ValueError, RuntimeError, MemoryError) as error:  # Lance raises the first 3.
