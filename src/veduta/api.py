@@ -170,6 +170,7 @@ class Index:
         on_linking: Callable[[int, int], None] | None = None,
         allow_empty: bool = False,
         allow_label_loss: bool = False,
+        reread: bool = False,
         runtime: str | None = None,
     ) -> UpdateReport:
         """Bring the index up to date with folders (or single photos).
@@ -187,6 +188,7 @@ class Index:
             on_linking: called with (done, total) while photos of the same thing are linked.
             allow_empty: accept that a folder has no photos any more.
             allow_label_loss: accept that photos lose their label.
+            reread: read all files, also those whose size and time did not change.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
         if runtime not in self._writers:
@@ -205,6 +207,7 @@ class Index:
             on_linking=on_linking,
             allow_empty=allow_empty,
             allow_label_loss=allow_label_loss,
+            reread=reread,
         )
 
     def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:

@@ -7,7 +7,7 @@ VedutaError
 │   │   └── NotAPhoto       its bytes are no picture at all
 │   ├── BrokenPhoto         its bytes do not decode
 │   ├── PhotoTooLarge       it has more pixels or bytes than the cap, or costs too much to decode
-│   └── PhotoUnreadable     the operating system does not read it
+│   └── PhotoUnreadable     the operating system does not read it now
 ├── EncoderError            a descriptor cannot be computed
 │   ├── UnknownEncoder      no encoder has that name
 │   └── EncoderUnavailable  the encoder is not on this machine and cannot be fetched
@@ -137,7 +137,11 @@ class PhotoTooLarge(PhotoError):
 
 
 class PhotoUnreadable(PhotoError):
-    """The file is missing, has no permission, or is not a regular file."""
+    """The operating system does not read the file now. This says nothing about its bytes.
+
+    The file is missing, there is no permission, it is not a regular file, its disk or network
+    folder is away, too many files are open, or there is not enough memory.
+    """
 
 
 class EncoderError(VedutaError):

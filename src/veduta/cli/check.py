@@ -10,15 +10,17 @@ import click
 from veduta.cli.options import index_option, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import progress
-from veduta.text import count
+from veduta.text import count, veduta_command
 
-# A remedy for each kind of `veduta.index.checking`, which is not imported for `--help`.
+# A remedy for each kind of `veduta.index.checking`, which is not imported for `--help`. The words
+# in braces stand for the commands in `_commands`.
+_REPAIR_ROWS = "to remove the row: {repair} and then, to read the photo again: {index}"
 REMEDIES = {
-    "photo missing": "veduta index brings the index up to date",
-    "photo changed": "veduta index reads it again",
-    "photo unreadable": "make the photo readable, or remove it and run veduta index",
-    "descriptor damaged": "veduta repair removes the row, veduta index reads the photo again",
-    "keypoints damaged": "veduta repair removes the row, veduta index reads the photo again",
+    "photo missing": "to bring the index up to date: {index}",
+    "photo changed": "to read all photos again: {reread}",
+    "photo unreadable": "make the photo readable, or remove it and run: {index}",
+    "descriptor damaged": _REPAIR_ROWS,
+    "keypoints damaged": _REPAIR_ROWS,
 }
 
 
@@ -46,7 +48,16 @@ def command(index_path: Path, as_json: bool) -> int:
             say(f"{finding.kind}: {shown(finding.path)}: {finding.detail}")
         for kind in sorted({finding.kind for finding in findings}):
             number = sum(finding.kind == kind for finding in findings)
-            say(f"{count(number, 'row')} with a {kind}: {REMEDIES[kind]}.")
+            remedy = REMEDIES[kind].format(**_commands(index_path))
+            say(f"{count(number, 'row')} with a {kind}: {remedy}")
         if not findings:
             say("Every row matches its photo and its checksum.")
     return 1 if findings else 0
+
+
+def _commands(index_path: Path) -> dict[str, str]:
+    return {
+        "index": veduta_command("index", "--index", index_path),
+        "reread": veduta_command("index", "--reread", "--index", index_path),
+        "repair": veduta_command("repair", "--index", index_path),
+    }

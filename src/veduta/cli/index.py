@@ -55,6 +55,11 @@ MAX_LISTED_FILES = 20
 @click.option(
     "--allow-label-loss", is_flag=True, help="Accept that photos that are there lose their label."
 )
+@click.option(
+    "--reread",
+    is_flag=True,
+    help="Read all files again, also those whose size and time did not change.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when a photo could not be read.")
 @json_option
 def command(
@@ -70,6 +75,7 @@ def command(
     runtime: str | None,
     allow_empty: bool,
     allow_label_loss: bool,
+    reread: bool,
     strict: bool,
     as_json: bool,
 ) -> int:
@@ -93,6 +99,7 @@ def command(
             on_linking=partial(advance, "Linking"),
             allow_empty=allow_empty,
             allow_label_loss=allow_label_loss,
+            reread=reread,
             runtime=runtime,
         )
     if not report.interrupted:
@@ -159,7 +166,15 @@ def _print(report: UpdateReport, index_path: Path) -> None:
             say(f"  {shown(path)}: {reason}")
         if len(report.unreadable) > MAX_LISTED_FILES:
             rest = len(report.unreadable) - MAX_LISTED_FILES
-            say(f"  … and {rest:,} more: veduta status --json lists all.")
+            say(f"  … and {rest:,} more: the option --json lists all.")
+    if report.not_read:
+        number = count(len(report.not_read), "file")
+        say(f"{number} of these: the next run tries again, because the cause is not in the file.")
+    for folder in report.dropped_folders:
+        say(
+            f"{shown(folder)} is missing, and no photo of the index lies in it. It is not read any "
+            "more."
+        )
     say(f"{count(report.total, 'photo')} in {shown(index_path)}")
     if report.interrupted:
         say("Interrupted. What was read is kept. Run the same command to continue.", err=True)

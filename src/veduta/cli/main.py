@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "Train a network on your photos, as an encoder and a recogniser.",
     "tune": "Search for the best settings of a recipe.",
     "index": "Build an index of folders of photos, or update it.",
+    "forget": "Take folders and their photos out of an index.",
     "search": "Rank the photos of an index by their similarity to a query photo.",
     "match": "Say whether two photos show the same place, and why.",
     "recognize": "Name what a photo shows, or say that it is unknown.",

@@ -13,7 +13,7 @@ from veduta.index.contents import (
 from veduta.index.creating import create_index, holds_index, open_or_create_index
 from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.projecting import set_projection
-from veduta.index.removing import remove_photos
+from veduta.index.removing import ForgetReport, forget_folders, remove_photos
 from veduta.index.snapshot import Snapshot, open_snapshot
 from veduta.index.status import read_status
 from veduta.index.table import Table, open_table, read_thumbnails
@@ -23,6 +23,7 @@ __all__ = [
     "MANIFEST_FILE",
     "CheckFinding",
     "Descriptors",
+    "ForgetReport",
     "IndexedPhoto",
     "Manifest",
     "RepairReport",
@@ -34,6 +35,7 @@ __all__ = [
     "check_index",
     "create_index",
     "descriptors_of",
+    "forget_folders",
     "holds_index",
     "holds_path",
     "open_or_create_index",

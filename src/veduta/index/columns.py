@@ -124,7 +124,8 @@ COLUMNS = (
     Column("keypoints_file", "int32", "photo"),
     Column("keypoints_at", "int64", "photo"),
     Column("keypoints_size", "int32", "photo"),
-    # Why the photo cannot be read, else null. Such a file is tried again only after it changes.
+    # Why the bytes give no photo, else null. Such a file is tried again after it changes, and with
+    # other decoders.
     Column("problem", "string", "file"),
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from veduta import photos
 from veduta.encoders import Encoder
-from veduta.errors import EncoderError, PhotoError
+from veduta.errors import EncoderError, PhotoError, PhotoUnreadable
 from veduta.index.columns import EncodedPhoto, photo_values
 from veduta.keypoints import Extractor
 
@@ -47,7 +47,7 @@ class KnownContent:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that gives no photo.
+    """A file whose bytes give no photo. The index stores that, until the file changes.
 
     Attributes:
         candidate: the file.
@@ -58,7 +58,30 @@ class Unreadable:
     reason: str
 
 
-Outcome = Described | KnownContent | Unreadable
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """A file that was not read or encoded now, for a reason that is not in its bytes.
+
+    Nothing is stored, so the next update tries again. A photo that the index has keeps its row.
+
+    Attributes:
+        candidate: the file.
+        error: why.
+    """
+
+    candidate: photos.Candidate
+    error: PhotoUnreadable | EncoderError | MemoryError
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words."""
+        if isinstance(self.error, PhotoUnreadable):
+            return self.error.reason
+        return str(self.error) or "there is not enough memory now"
+
+
+StoredOutcome = Described | KnownContent | Unreadable
+Outcome = StoredOutcome | NotRead
 
 
 def describe_file(
@@ -76,7 +99,7 @@ def describe_file(
         id_of_content: content hash → id of a row whose descriptor can be used again.
 
     Returns:
-        The outcome. A file that cannot be read or encoded is `Unreadable`.
+        The outcome.
     """
     try:
         data = photos.read_bytes(candidate.path)
@@ -90,7 +113,9 @@ def describe_file(
         keypoints = None
         if extractor is not None:
             keypoints = extractor.extract(photo.pixels, photo.width, photo.height).pack()
-    except (PhotoError, EncoderError) as error:
-        return Unreadable(candidate, getattr(error, "reason", str(error)))
+    except (PhotoUnreadable, EncoderError, MemoryError) as error:
+        return NotRead(candidate, error)
+    except PhotoError as error:
+        return Unreadable(candidate, error.reason)
     row = photo_values(EncodedPhoto(content, photo, descriptor))
     return Described(candidate, row, keypoints)

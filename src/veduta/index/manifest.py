@@ -83,6 +83,8 @@ class Manifest:
         keypoints: name, identity and number of the keypoints that are stored of each photo, or
             None.
         approximate: whether searches use the approximate index.
+        decoders: of the last update that was not interrupted, see `veduta.photos.decoders`. An
+            update with others tries the photos again that were refused.
         created: when the index was created, ISO 8601, UTC.
         format: version of the layout on disk.
     """
@@ -94,6 +96,7 @@ class Manifest:
     projection: str | None = None
     keypoints: dict[str, Any] | None = None
     approximate: bool = False
+    decoders: str = ""
     created: str = ""
     format: int = FORMAT_VERSION
 

@@ -1,20 +1,21 @@
-"""Take photos out of an index, on request."""
+"""Take photos and folders out of an index, on request."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veduta.errors import IndexDamaged
+from veduta.errors import IndexDamaged, QueryError, readable
 from veduta.index import keypoint_files
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import build_snapshot, open_snapshot
+from veduta.index.sources import folders_above
 from veduta.index.table import open_table, writer_lock
 
-__all__ = ["remove_photos"]
+__all__ = ["ForgetReport", "forget_folders", "remove_photos"]
 
 
 def remove_photos(index: Path, paths: Iterable[str | os.PathLike[str]]) -> int:
@@ -38,7 +39,7 @@ def remove_photos(index: Path, paths: Iterable[str | os.PathLike[str]]) -> int:
     wanted = {os.path.abspath(os.fsencode(path)) for path in paths}
 
     def is_wanted(path: bytes) -> bool:
-        return not wanted.isdisjoint(_with_folders_above(path))
+        return not wanted.isdisjoint(folders_above(path))
 
     with writer_lock(index):
         manifest = Manifest.read(index)
@@ -62,8 +63,49 @@ def remove_photos(index: Path, paths: Iterable[str | os.PathLike[str]]) -> int:
     return len(ids)
 
 
-def _with_folders_above(path: bytes) -> Iterator[bytes]:
-    yield path
-    while (folder := os.path.dirname(path)) != path:
-        path = folder
-        yield path
+@dataclass(frozen=True, slots=True)
+class ForgetReport:
+    """What `forget_folders` did.
+
+    Attributes:
+        removed: number of rows that were removed, those of unreadable files included.
+        still_read: the folders that the index still knows and in which a forgotten folder lies. The
+            next update adds the photos again that are there.
+    """
+
+    removed: int
+    still_read: tuple[str, ...]
+
+
+def forget_folders(index: Path, folders: Iterable[str | os.PathLike[str]]) -> ForgetReport:
+    """Take folders, with all photos below them, out of an index. They need not exist any more.
+
+    Args:
+        index: the folder of the index.
+        folders: folders that the index knows, or in which photos of it lie. A photo that was
+            indexed singly may be named, too.
+
+    Returns:
+        What was done.
+
+    Raises:
+        QueryError: the index neither knows a folder nor has photos from it. Nothing is changed.
+        IndexLocked: another process is writing to the index.
+        IndexDamaged: the index does not open, or only at an older version.
+        StorageFull: the disk is full.
+    """
+    known = Manifest.read(index).folders
+    paths = open_snapshot(index).rows["path"].to_pylist()
+    used = {folder for path in paths for folder in folders_above(path)}
+    used.update(above for folder in known for above in folders_above(os.fsencode(folder)))
+    wanted = [os.path.abspath(os.fsencode(folder)) for folder in folders]
+    for folder in wanted:
+        if folder not in used:
+            listed = ", ".join(map(readable, known)) or "no folder"
+            raise QueryError(
+                f"{readable(folder)}: {readable(index)} does not know this folder and has no photo "
+                f"from it. It knows: {listed}"
+            )
+    removed = remove_photos(index, map(os.fsdecode, wanted))
+    above = {os.fsdecode(one) for folder in wanted for one in folders_above(folder)}
+    return ForgetReport(removed, tuple(sorted(above & set(Manifest.read(index).folders))))

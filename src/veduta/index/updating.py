@@ -21,23 +21,34 @@ from numpy.typing import NDArray
 
 from veduta import photos
 from veduta.encoders import Encoder
-from veduta.errors import CollectionError, IndexDamaged, PhotoUnreadable, readable
+from veduta.errors import CollectionError, EncoderError, IndexDamaged, readable
 from veduta.index import keypoint_files
 from veduta.index.columns import file_values, photo_columns
-from veduta.index.describing import Described, KnownContent, Outcome, Unreadable, describe_file
+from veduta.index.describing import (
+    Described,
+    KnownContent,
+    NotRead,
+    Outcome,
+    StoredOutcome,
+    Unreadable,
+    describe_file,
+)
 from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check_label_loss
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
+from veduta.index.sources import away, empty, folders_above, is_away, is_gone, single_photos
 from veduta.index.table import Table, open_table, remove_old_drafts, writer_lock
 from veduta.keypoints import Extractor
 from veduta.ordered_threads import map_in_order
 from veduta.photos.finding import outermost_folders
 from veduta.processor_cores import processor_cores
+from veduta.text import veduta_command
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
+_COMPARED_COLUMNS = ("size", "mtime_ns", "content", "label", "problem")
 
 # Files of a worker that wait or are done. So workers stay busy during a commit.
 _FILES_AHEAD_PER_WORKER = 32
@@ -62,6 +73,11 @@ class UpdateReport:
             earlier updates could not read are among them.
         passed_over: files and folders that were not looked at.
         notes: what the user should know about the labels, one sentence each.
+        not_read: those of `unreadable` whose bytes are not the reason, such as a missing permission
+            or too many open files. The next update tries them again. Photos that the index has
+            stay in it.
+        dropped_folders: folders that the index does not know any more, because they are missing and
+            no photo of the index lies in them.
         seconds: duration of the update.
         total: photos in the index after the update.
         interrupted: whether the user interrupted the update.
@@ -81,6 +97,8 @@ class UpdateReport:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     passed_over: photos.PassedOver = field(default_factory=photos.PassedOver)
     notes: list[str] = field(default_factory=list)
+    not_read: list[tuple[str, str]] = field(default_factory=list)
+    dropped_folders: list[str] = field(default_factory=list)
     seconds: float = 0.0
     total: int = 0
     interrupted: bool = False
@@ -122,6 +140,7 @@ def update_index(
     workers: int | None = None,
     allow_empty: bool = False,
     allow_label_loss: bool = False,
+    reread: bool = False,
     graph: bool = True,
 ) -> UpdateReport:
     """Add, change, move and remove rows of an index until they match the photos in folders.
@@ -129,8 +148,8 @@ def update_index(
     Args:
         index: an existing index.
         folders: folders, searched recursively, or single photos. Rows of files that are gone from
-            a folder are removed. A single photo removes nothing. If empty, the folders of the index
-            are updated.
+            a folder are removed. A single photo removes nothing. If empty, everything that the
+            index knows is updated: its folders, and the photos that were indexed singly.
         encoder: the one that the index was created with.
         extractor: the one that the index was created with.
         labels: `"folders"` or a CSV, see `veduta.index.labels.LabelSource`. The index remembers it.
@@ -144,6 +163,7 @@ def update_index(
         workers: photos read and encoded at the same time. The default is the number of cores.
         allow_empty: accept that a folder that had photos has none now.
         allow_label_loss: accept that photos that have a label and are still there lose it.
+        reread: read all files, also those whose size and time did not change.
         graph: bring the neighbour graph up to date as well.
 
     Returns:
@@ -157,6 +177,7 @@ def update_index(
         CollectionError: no folder is known or named.
         DatasetError: the CSV is refused, or none of its rows names a photo, or photos would lose
             their label. Nothing is changed then.
+        EncoderError: there were photos to encode, and the encoder or the extractor failed on all.
         PhotoUnreadable: a folder does not exist, or had photos and is empty. A disk that is not
             mounted looks like that, and to index it again takes long.
     """
@@ -166,22 +187,24 @@ def update_index(
     with writer_lock(index):
         remove_old_drafts(index)
         manifest = _with_sources(Manifest.read(index), folders, labels, exclude)
-        folders = [Path(folder) for folder in folders] or [Path(f) for f in manifest.folders]
-        folders = [Path(os.path.abspath(folder)) for folder in folders]
-        if not folders:
-            raise CollectionError(f"{readable(index)} knows no folders yet. Name one.")
-        roots = [Path(root) for root in manifest.folders]
+        named = [Path(os.path.abspath(folder)) for folder in folders]
+        roots = [Path(root) for root in manifest.folders if not is_away(Path(root))]
         rule = NO_LABELS if labels == NO_LABELS else manifest.labels
         source = LabelSource.of(rule, roots, manifest.exclude) if rule else None
         if labels == FOLDERS:
-            report.notes += _notes_on_roots(folders, roots)
+            report.notes += _notes_on_roots(named or roots, roots)
         manifest.require_encoder(encoder, index)
         manifest.require_extractor(extractor, index)
         table = open_table(index)
         if table.notice:
             raise IndexDamaged(table.notice)
         update = _Update(table, open_snapshot(index), encoder, extractor, report, on_progress)
-        files = update.files_to_read(folders, manifest, allow_empty)
+        sources = named or update.known_sources(manifest)
+        update.require_there(sources)
+        reread_problems = reread or manifest.decoders != photos.decoders()
+        files = update.files_to_read(
+            sources, manifest, allow_empty, reread=reread, reread_problems=reread_problems
+        )
         if source is not None:
             update.take_labels(source, files, allow_loss=allow_label_loss)
         try:
@@ -191,6 +214,9 @@ def update_index(
         except KeyboardInterrupt:
             report.interrupted = True
         else:
+            report.dropped_folders = update.dropped_folders(manifest)
+            kept = set(manifest.folders) - set(report.dropped_folders)
+            manifest = replace(manifest, folders=tuple(sorted(kept)), decoders=photos.decoders())
             manifest.write(index)
             snapshot = update.snapshot
             if table.version != snapshot.version:
@@ -201,6 +227,7 @@ def update_index(
             if graph:
                 report.interrupted = not _link(index, manifest, snapshot, on_linking)
         report.total = table.count("problem IS NULL")
+        update.raise_encoder_error()
     report.seconds = time.monotonic() - started
     return report
 
@@ -246,15 +273,59 @@ class _Update:
         self.next_id = max(self.ids, default=-1) + 1
         self.seen = np.zeros(len(self.ids), np.bool_)  # The rows whose file was listed.
         self.missing_ids: set[int] = set()  # Of rows whose file is gone.
+        self.encoder_errors: list[EncoderError] = []
         self.new_labels: dict[int, str | None] = {}  # id → label, of files that are not read.
         self.waiting: list[Outcome] = []
         self.committed = 0
         self.last_commit = time.monotonic()
 
+    def known_sources(self, manifest: Manifest) -> list[Path]:
+        """Return everything that the index knows and that is there: folders and single photos.
+
+        Single photos that were deleted are noted.
+        """
+        folders = [
+            Path(folder)
+            for folder in manifest.folders
+            if not is_away(Path(folder)) or len(self._rows_under(os.fsencode(folder)))
+        ]
+        singles = single_photos(self.paths, manifest.folders)
+        gone = {path for path in singles if is_gone(path)}
+        self.missing_ids.update(self.ids[self.row_of_path[path]] for path in gone)
+        there = [Path(os.fsdecode(path)) for path in singles if os.path.lexists(path)]
+        if not folders and not singles:
+            command = veduta_command("index", "FOLDER", "--index", self.table.index)
+            raise CollectionError(
+                f"{readable(self.table.index)} knows no folder that is there. Name one: {command}"
+            )
+        return folders + there
+
+    def require_there(self, sources: Sequence[Path]) -> None:
+        """Refuse to update a folder that is missing as long as the index has photos from it."""
+        for folder in sources:
+            rows = self._rows_under(os.fsencode(folder))
+            if len(rows) and is_away(folder):
+                raise away(folder, len(rows), self.table.index)
+
+    def dropped_folders(self, manifest: Manifest) -> list[str]:
+        """Return the known folders that are missing, and in which no photo of the index lies."""
+        missing = [folder for folder in manifest.folders if is_away(Path(folder))]
+        if not missing:
+            return []
+        paths = (p for row_id, p in self.path_of_id.items() if row_id not in self.missing_ids)
+        used = {folder for path in paths for folder in folders_above(path)}
+        return [folder for folder in missing if os.fsencode(folder) not in used]
+
     def files_to_read(
-        self, folders: Sequence[Path], manifest: Manifest, allow_empty: bool
+        self,
+        folders: Sequence[Path],
+        manifest: Manifest,
+        allow_empty: bool,
+        *,
+        reread: bool,
+        reread_problems: bool,
     ) -> list[photos.Candidate]:
-        """List the files and return those that are new or have changed."""
+        """List the files and return those that are new or have changed, or are to be read again."""
         rows = self.snapshot.rows
         sizes = rows["size"].to_numpy()
         times = rows["mtime_ns"].to_numpy()
@@ -276,9 +347,11 @@ class _Update:
             if seen[row]:
                 continue
             seen[row] = True
-            if (sizes[row], times[row]) != (candidate.size, candidate.mtime_ns):
+            changed = (sizes[row], times[row]) != (candidate.size, candidate.mtime_ns)
+            reason = problems[row].as_py()
+            if changed or reread or (reason and reread_problems):
                 files[candidate.path] = candidate
-            elif reason := problems[row].as_py():
+            elif reason:
                 self.report.unreadable.append((os.fsdecode(candidate.path), reason))
             else:
                 self.report.unchanged += 1
@@ -295,11 +368,7 @@ class _Update:
             prefix = os.path.join(os.fsencode(folder), b"")
             new = any(path.startswith(prefix) for path in files)
             if not new and not any(os.path.lexists(self.paths[row]) for row in missing):
-                raise PhotoUnreadable(
-                    folder,
-                    f"no photo here, but the index has {len(rows_here)} from it. Is the disk "
-                    "mounted? If they are really gone, run with --allow-empty.",
-                )
+                raise empty(folder, len(rows_here), self.table.index)
         self.missing_ids.update(self.ids[row] for row in missing)
 
     def take_labels(
@@ -356,8 +425,14 @@ class _Update:
         """Write what waits: one commit for new rows, one for rows that changed."""
         if not self.waiting:
             return
-        outcomes, known_rows = self._with_known_rows(self.waiting)
-        self.waiting = []
+        waiting, self.waiting = self.waiting, []
+        current, known_rows = self._with_known_rows(waiting)
+        outcomes: list[StoredOutcome] = []
+        for outcome in current:
+            if isinstance(outcome, NotRead):
+                self._note_not_read(outcome)
+            elif not self._changes_nothing(outcome):
+                outcomes.append(outcome)
         self._write_keypoints(outcomes)
         new: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
@@ -372,10 +447,48 @@ class _Update:
             self.table.append(_as_table(new, self.table))
         if changed:
             self.table.update(_as_table(changed, self.table))
-        self.committed += len(outcomes)
+        self.committed += len(waiting)
         self.last_commit = time.monotonic()
-        self._report_progress(total, [outcome.candidate.path for outcome in outcomes])
+        paths = [outcome.candidate.path for outcome in waiting if not isinstance(outcome, NotRead)]
+        self._report_progress(total, paths)
         self.table.tidy()
+
+    def raise_encoder_error(self) -> None:
+        """Raise the error of the encoder if the encoder is at fault, and not a single odd photo."""
+        errors = self.encoder_errors
+        if errors and not self.report.encoded and (len(errors) > 1 or not self.report.total):
+            raise errors[0]
+
+    def _note_not_read(self, outcome: NotRead) -> None:
+        path = os.fsdecode(outcome.candidate.path)
+        self.report.unreadable.append((path, outcome.reason))
+        self.report.not_read.append((path, outcome.reason))
+        if isinstance(outcome.error, EncoderError):
+            self.encoder_errors.append(outcome.error)
+
+    def _changes_nothing(self, outcome: StoredOutcome) -> bool:
+        """Count an outcome that is in the rows already; return False for the others."""
+        candidate = outcome.candidate
+        row = self.row_of_path.get(candidate.path)
+        if row is None or isinstance(outcome, Described):
+            return False
+        old = {name: self.snapshot.rows[name][row].as_py() for name in _COMPARED_COLUMNS}
+        label = self.label_of(candidate.path) if self.label_of else old["label"]
+        if (old["size"], old["mtime_ns"], old["label"]) != (
+            candidate.size,
+            candidate.mtime_ns,
+            label,
+        ):
+            return False
+        if isinstance(outcome, Unreadable):
+            if outcome.reason != old["problem"]:
+                return False
+            self.report.unreadable.append((os.fsdecode(candidate.path), outcome.reason))
+            return True
+        if outcome.content != old["content"]:
+            return False
+        self.report.unchanged += 1
+        return True
 
     def _with_known_rows(
         self, outcomes: Sequence[Outcome]
@@ -399,14 +512,14 @@ class _Update:
         ]
         return current, rows
 
-    def _write_keypoints(self, outcomes: Sequence[Outcome]) -> None:
+    def _write_keypoints(self, outcomes: Sequence[StoredOutcome]) -> None:
         """Write the keypoints of new photos to their file, and their places into the rows."""
         described = [o for o in outcomes if isinstance(o, Described) and o.keypoints is not None]
         places = self.keypoints.append([o.keypoints or b"" for o in described])
         for outcome, place in zip(described, places, strict=True):
             outcome.row.update(zip(keypoint_files.COLUMNS, place, strict=True))
 
-    def _row(self, outcome: Outcome, known_rows: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    def _row(self, outcome: StoredOutcome, known_rows: dict[int, dict[str, Any]]) -> dict[str, Any]:
         """Return the row of an outcome and count it. It has an `id` if it replaces a row."""
         path = outcome.candidate.path
         of_file = file_values(outcome.candidate)
@@ -425,7 +538,8 @@ class _Update:
                     self.report.changed += 1
                 return {**of_photo, **of_file}
             case KnownContent(id=known_id):
-                if of_file.get("id") == known_id:  # The file has a new time and the same bytes.
+                if row is not None and self._content_of(row) == known_rows[known_id]["content"]:
+                    # The file has a new time and the same bytes.
                     self.report.unchanged += 1
                 elif row is None and known_id in self.missing_ids:
                     self.missing_ids.discard(known_id)
@@ -440,6 +554,11 @@ class _Update:
             case Unreadable(reason=reason):
                 self.report.unreadable.append((os.fsdecode(path), reason))
                 return {**dict.fromkeys(photo_columns()), "problem": reason, **of_file}
+
+    def _content_of(self, row: int) -> bytes | None:
+        """Return the content hash that a row had before this update."""
+        content: bytes | None = self.snapshot.rows["content"][row].as_py()
+        return content
 
     def remove_missing(self) -> None:
         """Remove the rows whose file is gone and was not found under another path."""

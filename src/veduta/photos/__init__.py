@@ -11,6 +11,7 @@ import os
 
 from veduta.errors import PhotoError
 from veduta.photos.decode import MAX_PIXELS, Photo, decode
+from veduta.photos.decoders import decoders
 from veduta.photos.files import MAX_BYTES, Candidate, read_bytes
 from veduta.photos.finding import PassedOver, find_photos
 from veduta.photos.formats import FORMATS
@@ -26,6 +27,7 @@ __all__ = [
     "Photo",
     "content_hash",
     "decode",
+    "decoders",
     "find_photos",
     "hamming",
     "load",

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.errors import BrokenPhoto, NotAPhoto, PhotoError, PhotoTooLarge, UnsupportedFormat
+from veduta.errors import (
+    BrokenPhoto,
+    NotAPhoto,
+    PhotoError,
+    PhotoTooLarge,
+    PhotoUnreadable,
+    UnsupportedFormat,
+)
 from veduta.photos import jpeg
 from veduta.photos.colour_profile import cmyk_to_srgb, to_srgb
 from veduta.photos.exif import Exif, read_exif
@@ -82,6 +89,7 @@ def decode(
         BrokenPhoto: they do not decode.
         PhotoTooLarge: the photo has more than `max_pixels`, or takes more memory than the budget or
             too much time to decode.
+        PhotoUnreadable: there is not enough memory now.
         ValueError: `at_least` is below 1.
     """
     if at_least is not None and at_least < 1:
@@ -106,7 +114,7 @@ def decode(
     except PhotoError:
         raise
     except MemoryError as error:
-        raise PhotoTooLarge(name, "not enough memory to decode it") from error
+        raise PhotoUnreadable(name, "there is not enough memory to decode it now") from error
     except Exception as error:
         # A decoder raises anything on bytes that strangers wrote. It means that they do not decode.
         if type(error).__name__ == "DecompressionBombError":
