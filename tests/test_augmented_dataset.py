@@ -144,6 +144,18 @@ def test_drafts_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
 
 
+def test_a_planted_link_leads_no_file_elsewhere(tmp_path: Path) -> None:
+    """A stranger's unfinished folder has a link in the place of a class folder."""
+    source, out, victim = split_dataset(tmp_path / "data"), tmp_path / "out", tmp_path / "victim"
+    with pytest.raises(KeyboardInterrupt):
+        augmented(source, out, copies=1, on_progress=interrupt)
+    victim.mkdir()
+    (out / "photos").symlink_to(victim)
+    with pytest.raises(DatasetError, match="holds a link"):
+        augmented(source, out, copies=1)
+    assert not list(victim.iterdir())
+
+
 def interrupt(_done: int, _total: int) -> None:
     raise KeyboardInterrupt
 

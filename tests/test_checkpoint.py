@@ -151,3 +151,16 @@ def test_files_of_an_unfinished_checkpoint_are_ignored(
     done = train(tiny_recipe(epochs=1), coloured_dataset, tmp_path)
     assert len(done.history) == 1
     assert len(train(tiny_recipe(epochs=1), coloured_dataset, tmp_path).history) == 1
+
+
+def test_only_files_of_checkpoints_are_removed(coloured_dataset: Path, tmp_path: Path) -> None:
+    """A run of a stranger has a link in the place of its checkpoints, to a folder with files."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "mine.txt").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint").symlink_to(victim)
+    for _ in range(2):
+        train(tiny_recipe(epochs=2), coloured_dataset, tmp_path / "run")
+    assert (victim / "mine.txt").read_text() == "mine"
+    assert len(list(victim.glob("best-*.safetensors"))) == 1

@@ -283,8 +283,37 @@ def test_labels_that_are_no_folder_names(tmp_path: Path) -> None:
     assert len(made) == 4
     assert all(p.parent.parent == tmp_path / "deep" / "new" / "train" for p in made)
     (root / "labels.csv").write_text("path,label\n0.png,a/b\n1.png,a_b\n")
-    with pytest.raises(DatasetError, match="would be one folder"):
-        write_folders(read_dataset(root, keep_columns=True), ["train"] * 2, tmp_path / "other")
+    write_folders(read_dataset(root, keep_columns=True), ["train"] * 2, tmp_path / "other")
+    assert len(list((tmp_path / "other/train").iterdir())) == 2
+
+
+@pytest.mark.parametrize("parts", [["train", "test"] * 2, ["left", "right"] * 2])
+def test_labels_survive_folders_that_cannot_have_their_names(
+    tmp_path: Path, parts: list[str]
+) -> None:
+    root = tmp_path / "set"
+    labels = ["Paris/Eiffel", "St. Peter's: dome", "\x1b[2Jred", "x" * 300]
+    for at in range(4):
+        save(root / f"{at}.png", at)
+    with (root / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [["path", "label"], *((f"{n}.png", labels[n]) for n in range(4))]
+        )
+    table = read_dataset(root, keep_columns=True)
+    assert write_folders(table, parts, tmp_path / "new") == sorted(
+        [labels[0], labels[2], labels[3]]
+    )
+    assert (tmp_path / "new" / parts[1] / labels[1]).is_dir()
+    again = read_dataset(tmp_path / "new", every_photo=True)
+    assert sorted(map(str, again.labels)) == sorted(labels)
+    assert Counter(again.splits) == ({"train": 2, "test": 2} if "train" in parts else {"": 4})
+
+
+def test_folders_that_have_the_names_of_all_labels_need_no_labels_file(tmp_path: Path) -> None:
+    save(tmp_path / "set/🏰 castle/1.png", 1)
+    table = read_dataset(tmp_path / "set", keep_columns=True)
+    assert write_folders(table, ["train"], tmp_path / "new") == []
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["train"]
 
 
 @pytest.mark.parametrize(

@@ -261,8 +261,9 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
             column=options.split_column,
             overwrite=options.overwrite,
         )
+    renamed: list[str] = []
     if options.folders:
-        write_folders(dataset, part_of, options.folders, links=options.links)
+        renamed = write_folders(dataset, part_of, options.folders, links=options.links)
     part_sizes = Counter(part_of)
     group_sizes = [size for size in Counter(groups).values() if size > 1]
     if options.as_json:
@@ -291,6 +292,7 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
                     }
                     for one in short
                 ],
+                "labels_that_are_no_folder_names": renamed,
                 "problems": list(related.problems),
                 "rows": [
                     {"path": path, "label": label, options.split_column: part}
@@ -322,6 +324,14 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
     for written in (options.out, options.folders):
         if written:
             say(f"wrote {shown(written)}")
+    if options.folders and renamed:
+        from veduta.datasets.labels_csv import LABELS_FILE
+
+        example = f"such as {renamed[0]!r}"
+        say(
+            f"  {count(len(renamed), 'label')}, {example}, cannot be the name of a folder: see "
+            f"{shown(options.folders / LABELS_FILE)}"
+        )
     if not (options.out or options.folders):
         say("nothing written: name a file with --out, or a folder with --folders")
     _print_problems(related.problems)

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from veduta.datasets import Dataset
+from veduta.datasets.labels_csv import LABELS_FILE
+from veduta.datasets.split_names import split_named
 from veduta.errors import DatasetError, readable
 from veduta.files import atomic_file, atomic_folder, is_disk_full
+from veduta.safe_names import safe_name
+from veduta.text import printable
 
 __all__ = ["write_folders", "write_labels"]
 
 _UNLABELLED_FOLDER = "_unlabelled"
+_MAX_NAME_BYTES = 255
 
 
 def write_labels(
@@ -67,11 +72,14 @@ def write_labels(
 
 def write_folders(
     dataset: Dataset, parts: Sequence[str], folder: Path, *, links: bool = True
-) -> None:
+) -> list[str]:
     """Write the photos into `folder`/part/label, as links or as copies.
 
     Photos of the same name in one folder get a number. Photos without a label lie in `_unlabelled`.
     If it fails, nothing is left in `folder`.
+
+    Not every label can be the name of a folder: "Paris/Eiffel" cannot. If there is such a label,
+    the new folder has a `labels.csv` with the labels as they are, which every command reads.
 
     Args:
         dataset: the photos.
@@ -79,32 +87,36 @@ def write_folders(
         folder: a new or empty folder.
         links: write links to the photos instead of copies.
 
+    Returns:
+        The labels that are no names of folders, sorted.
+
     Raises:
-        DatasetError: `folder` is not empty or cannot be written, or two labels give the same folder
-            name.
+        DatasetError: `folder` is not empty or cannot be written.
     """
-    label_of_name: dict[str, str | None] = {}
-    for label in sorted(set(dataset.labels), key=str):
-        other = label_of_name.setdefault(_folder_name(label), label)
-        if other != label:
-            raise DatasetError(
-                f"{readable(folder)}: the labels {other!r} and {label!r} would be one folder; "
-                "rename one, or write a labels file with --out"
-            )
+    renamed = sorted(
+        {label for label in dataset.labels if label is not None and _folder_name(label) != label}
+    )
     if folder.is_dir() and any(folder.iterdir()):
         raise DatasetError(f"{readable(folder)} is not empty: name a new folder")
     try:
         with atomic_folder(folder) as draft:
-            _fill(draft, dataset, parts, links=links)
+            rows = _fill(draft, dataset, parts, links=links)
+            if renamed:
+                _write_rows(draft / LABELS_FILE, rows)
     except OSError as error:
         is_named = error.filename is not None and not is_disk_full(error)
         file = f"{readable(error.filename)}: " if is_named else ""
         raise DatasetError(
             f"{readable(folder)}: cannot be written: {file}{error.strerror}"
         ) from error
+    return renamed
 
 
-def _fill(folder: Path, dataset: Dataset, parts: Sequence[str], *, links: bool) -> None:
+def _fill(
+    folder: Path, dataset: Dataset, parts: Sequence[str], *, links: bool
+) -> list[tuple[str, str, str]]:
+    """Write the photos, and return path, label and part of each."""
+    rows = []
     taken: set[Path] = set()
     for path, label, part in sorted(
         zip(dataset.paths, dataset.labels, parts, strict=True), key=lambda row: row[0]
@@ -121,10 +133,28 @@ def _fill(folder: Path, dataset: Dataset, parts: Sequence[str], *, links: bool) 
             target.symlink_to(source)
         else:
             shutil.copy2(source, target)
+        rows.append((target.relative_to(folder).as_posix(), label or "", part))
+    return rows
+
+
+def _write_rows(file: Path, rows: Sequence[tuple[str, str, str]]) -> None:
+    # A part of another name is no split, and would be refused in that column.
+    are_splits = all(split_named(part) for _, _, part in rows)
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("path", "label", "split") if are_splits else ("path", "label"))
+        for path, label, part in rows:
+            if readable(path) == path:  # A CSV file cannot hold a name that is not UTF-8.
+                writer.writerow((path, label, part) if are_splits else (path, label))
 
 
 def _folder_name(label: str | None) -> str:
     if label is None:
         return _UNLABELLED_FOLDER
-    name = label.replace("/", "_").replace("\0", "_")
-    return f"_{name}" if name.startswith(".") else name
+    is_name = (
+        len(os.fsencode(label)) <= _MAX_NAME_BYTES
+        and not label.startswith(".")
+        and "/" not in label
+        and printable(label) == label != _UNLABELLED_FOLDER
+    )
+    return label if is_name else safe_name(label)

@@ -27,13 +27,13 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from veduta.collect.file_names import case_folded, safe_name
 from veduta.datasets.dataset import ORIGINAL_PHOTO_COLUMN
 from veduta.datasets.split_names import split_named
 from veduta.errors import DatasetError, PhotoError, StorageFull, readable
 from veduta.files import is_disk_full, is_draft, write_bytes, write_text
 from veduta.photos import decode, read_bytes, resize
 from veduta.photos.formats import EXTENSIONS
+from veduta.safe_names import case_folded, safe_name
 from veduta.validation import InvalidValue, convert, read_json
 
 if TYPE_CHECKING:
@@ -331,6 +331,11 @@ def _check_folder(out: Path, settings: _Settings) -> None:
     beginnings = (LOCK_FILE, _OLD_DRAFTS_FOLDER)
     if all(entry.name in beginnings or is_draft(entry) for entry in out.iterdir()):
         return
+    if any(entry.is_symlink() for entry in out.rglob("*")):
+        raise DatasetError(
+            f"{readable(out)} holds a link, through which files would be written elsewhere: name a "
+            "new folder"
+        )
     try:
         values = read_json(out / SETTINGS_FILE, dict[str, Any])
         earlier, finished = convert(values, _Settings), convert(values.get("finished"), bool)

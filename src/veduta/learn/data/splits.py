@@ -220,10 +220,10 @@ def _leaks(
     if allow:
         return [f"leak allowed: {number} also in train, such as {leaks[0]}"]
     more = len(leaks) - MAX_LISTED_LEAKS
-    listed = "".join(f"\n  {leak}" for leak in leaks[:MAX_LISTED_LEAKS])
-    listed += f"\n  and {more} more" if more > 0 else ""
+    listed = "; ".join(leaks[:MAX_LISTED_LEAKS])
+    listed += f"; and {more} more" if more > 0 else ""
     raise LearnError(
-        f"{readable(dataset)}: {number} also in train, byte for byte:{listed}\n"
+        f"{readable(dataset)}: {number} also in train, byte for byte: {listed}. "
         "Remove them from one side (`veduta split --check` finds other copies too), or train "
         "anyway with --allow-leak"
     )

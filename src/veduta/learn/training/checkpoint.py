@@ -10,10 +10,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from veduta.errors import LearnError, readable
-from veduta.files import atomic_file, is_disk_full
+from veduta.files import atomic_file, is_disk_full, is_draft
 from veduta.learn.training.schedule import Epoch
 from veduta.validation import InvalidValue, convert
 
@@ -35,6 +37,8 @@ __all__ = [
 
 CHECKPOINT_FOLDER = "checkpoint"
 LAST_FILE = "last.safetensors"
+# A pattern. The names of a folder that a stranger wrote are compared with it.
+_BEST_FILE = r"best-\d{4,}\.safetensors"
 FORMAT_VERSION = 1
 MAX_LISTED_KEYS = 5
 
@@ -86,7 +90,7 @@ class RunIdentity:
 class _Header:
     """The metadata of a checkpoint besides its identity."""
 
-    best: str
+    best: Annotated[str, msgspec.Meta(pattern=rf"^{_BEST_FILE}\Z")]
     history: tuple[Epoch, ...]
 
 
@@ -207,7 +211,8 @@ def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
 
 def _remove_other_files(folder: Path, best_file: str) -> None:
     for file in folder.iterdir():
-        if file.name not in (best_file, LAST_FILE):
+        is_old = re.fullmatch(_BEST_FILE, file.name) is not None or is_draft(file)
+        if is_old and file.name != best_file:
             file.unlink()
 
 
@@ -255,14 +260,14 @@ def _compare(folder: Path, stored: RunIdentity, current: RunIdentity) -> None:
         old = {key: value for key, value in old.items() if not key.startswith("input.")}
     if old != new:
         keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-        listed = "".join(
-            f"\n  {key}: {_shown(old, key)} in the checkpoint, {_shown(new, key)} in this run"
+        listed = "; ".join(
+            f"{key}: {_shown(old, key)} in the checkpoint, {_shown(new, key)} in this run"
             for key in keys[:MAX_LISTED_KEYS]
         )
-        more = f"\n  and {len(keys) - MAX_LISTED_KEYS} more" if len(keys) > MAX_LISTED_KEYS else ""
+        more = f"; and {len(keys) - MAX_LISTED_KEYS} more" if len(keys) > MAX_LISTED_KEYS else ""
         raise LearnError(
-            f"{readable(folder)}: the checkpoint belongs to another recipe, {stored.recipe}:"
-            f"{listed}{more}\n{_REMEDY}"
+            f"{readable(folder)}: the checkpoint belongs to another recipe, {stored.recipe}: "
+            f"{listed}{more}. {_REMEDY}"
         )
     if stored.photos != current.photos:
         raise LearnError(
