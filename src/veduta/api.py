@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -58,6 +57,7 @@ from veduta.search import (
 )
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.hit_matches import draw_hit_matches
+from veduta.search.options import Moment
 from veduta.search.pair import Match, compare
 
 if TYPE_CHECKING:
@@ -261,8 +261,8 @@ class Index:
         k: int | None = None,
         label: str | Iterable[str] | None = None,
         under: PathLike | None = None,
-        after: datetime | None = None,
-        before: datetime | None = None,
+        after: Moment | None = None,
+        before: Moment | None = None,
         min_score: float | None = None,
         distance: str | None = None,
         exact: bool | None = None,
@@ -280,7 +280,7 @@ class Index:
             k: the largest number of hits, 10 by default.
             label: only photos with this label, or one of these.
             under: only photos in this folder or below it.
-            after: only photos taken at this time or later.
+            after: only photos taken at this time or later: a datetime, a date or ISO text.
             before: only photos taken earlier than this.
             min_score: only hits with at least this score, see `Hit.score`.
             distance: `"cosine"` by default, or one of `veduta.search.DISTANCES`.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, OutputFolder, json_option, labels_option
+from veduta.cli.options import OutputFile, OutputFolder, exclude_option, json_option, labels_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import progress
 from veduta.text import count
@@ -55,6 +55,7 @@ MAX_PROBLEMS_LISTED = 10
     help="Copies of a training photo.",
 )
 @labels_option
+@exclude_option
 @click.option(
     "--column", default="split", show_default=True, metavar="NAME", help="Column of the split."
 )
@@ -85,6 +86,7 @@ def command(
     recipe: str | None,
     copies: int,
     labels: str | None,
+    exclude: tuple[str, ...],
     column: str,
     part: str | None,
     every: bool,
@@ -126,7 +128,9 @@ def command(
         from veduta.learn.augmentation.steps import REPORTED, read_steps
 
         options = CopyOptions(column, part, every, copies, side, seed)
-        dataset = read_dataset(source, labels=labels, split_column=column, keep_columns=True)
+        dataset = read_dataset(
+            source, labels=labels, split_column=column, keep_columns=True, exclude=exclude
+        )
         with progress("Augmenting", quiet=as_json) as advance:
             augmented = augment_dataset(
                 dataset,

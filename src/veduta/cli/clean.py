@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, html_option, json_option, labels_option
+from veduta.cli.options import OutputFile, exclude_option, html_option, json_option, labels_option
 from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import progress, stages
 from veduta.text import count, duration
@@ -52,6 +52,7 @@ class _Options:
 
     dataset: Path | None
     labels: str | None
+    exclude: tuple[str, ...]
     only: tuple[str, ...]
     examples: Path | None
     out: Path | None
@@ -66,6 +67,7 @@ class _Options:
         """Return whether options were given that do not go with --undo."""
         names = (
             "labels",
+            "exclude",
             "only",
             "examples",
             "out",
@@ -91,6 +93,7 @@ class _Options:
 @click.command("clean")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
 @labels_option
+@exclude_option
 @click.option(
     "--only",
     multiple=True,
@@ -172,6 +175,7 @@ def _clean(dataset: Path, options: _Options) -> int:
         cleaning = clean(
             dataset,
             labels=options.labels,
+            exclude=options.exclude,
             only=options.only,
             examples=options.examples,
             on_progress=advance,
@@ -184,7 +188,7 @@ def _clean(dataset: Path, options: _Options) -> int:
     if options.review:
         from veduta.cli.review import print_outcome, run_review
 
-        print_outcome(run_review(dataset, findings=cleaning.findings))
+        print_outcome(run_review(dataset, findings=cleaning.findings, exclude=options.exclude))
         return 0
     if options.apply:
         moved, new_labels = _apply(cleaning, options.folder, options.as_json)
@@ -215,7 +219,7 @@ def _print(cleaning: Cleaning, written: Sequence[Path]) -> None:
     for file in written:
         say(f"wrote {shown(file)}")
     for problem in cleaning.dataset.problems:
-        say(f"left out: {problem}", err=True)
+        say(f"note: {problem}", err=True)
 
 
 def _apply(

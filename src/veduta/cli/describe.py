@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFolder, html_option, json_option, labels_option
+from veduta.cli.options import OutputFolder, exclude_option, html_option, json_option, labels_option
+from veduta.cli.passed_over import passed_over_lines
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -33,6 +34,7 @@ BAR_WIDTH = 24
 @click.command("describe")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
 @labels_option
+@exclude_option
 @click.option("--queries", type=click.Path(path_type=Path), help="Folder of query photos.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of gallery photos.")
 @click.option(
@@ -47,6 +49,7 @@ BAR_WIDTH = 24
 def command(
     dataset: Path | None,
     labels: str | None,
+    exclude: tuple[str, ...],
     queries: Path | None,
     gallery: Path | None,
     photos: bool,
@@ -69,6 +72,7 @@ def command(
         description = describe(
             dataset or Path(),
             labels=labels,
+            exclude=exclude,
             queries=queries,
             gallery=gallery,
             photos=photos,
@@ -93,8 +97,10 @@ def command(
         say(f"wrote {shown(html)}")
     if png:
         say(f"wrote {count(len(charts), 'picture')} into {shown(png)}")
+    for line in passed_over_lines(description.passed_over):
+        say(line)
     for problem in description.problems:
-        say(f"left out: {problem}", err=True)
+        say(f"note: {problem}", err=True)
 
 
 def _lines(description: Description) -> Iterator[str]:

@@ -12,6 +12,7 @@ import click
 from veduta.cli.options import (
     OutputFile,
     OutputFolder,
+    exclude_option,
     html_option,
     json_option,
     labels_option,
@@ -68,6 +69,7 @@ _UNUSED_OPTIONS = {
         "gallery",
         "distractors",
         "unknown",
+        "exclude",
         "distance",
         "project",
         "keypoints",
@@ -93,6 +95,7 @@ Advance = Callable[[str, int, int], None]
 @click.option("--queries", type=click.Path(path_type=Path), help="Folder of query photos.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of gallery photos.")
 @labels_option
+@exclude_option
 @click.option(
     "--distractors",
     multiple=True,
@@ -254,6 +257,7 @@ def _retrieval(dataset: Path, options: dict[str, Any], advance: Advance) -> Eval
             "gallery",
             "distractors",
             "unknown",
+            "exclude",
             "encoder",
             "runtime",
             "distance",
@@ -280,6 +284,7 @@ def _recognition(dataset: Path, options: dict[str, Any], advance: Advance) -> Re
             "gallery",
             "distractors",
             "unknown",
+            "exclude",
             "encoder",
             "runtime",
             "method",
@@ -327,7 +332,7 @@ def _print(evaluation: AnyEvaluation) -> None:
     for note in notes:
         say(f"note: {note}", err=True)
     for problem in evaluation.problems:
-        say(f"left out: {problem}", err=True)
+        say(f"note: {problem}", err=True)
 
 
 def _print_retrieval(evaluation: Evaluation) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, json_option
+from veduta.cli.options import OutputFile, exclude_option, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.text import count
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="CSV of findings, as `veduta clean --out` writes it.",
 )
+@exclude_option
 @click.option("--label", metavar="NAME", help="Review this class only.")
 @click.option(
     "--out",
@@ -66,6 +67,7 @@ def run_review(
     *,
     findings: Path | Sequence[Finding] | None = None,
     label: str | None = None,
+    exclude: Sequence[str] = (),
     out: Path | None = None,
     port: int = 0,
     browse: bool = True,
@@ -76,6 +78,7 @@ def run_review(
         dataset: the photos.
         findings: a CSV file of findings, or the findings.
         label: the only class to review.
+        exclude: patterns of photos that are left out.
         out: the file of decisions.
         port: port on 127.0.0.1; 0 means any free port.
         browse: open a browser.
@@ -86,7 +89,13 @@ def run_review(
     from veduta.web import review
 
     return review(
-        dataset, findings=findings, label=label, out=out, port=port, on_ready=_announce(browse)
+        dataset,
+        findings=findings,
+        label=label,
+        exclude=exclude,
+        out=out,
+        port=port,
+        on_ready=_announce(browse),
     )
 
 

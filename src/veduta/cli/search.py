@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from veduta.pages.results_page import ResultRow
     from veduta.search import Hit
 
-_DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y")
+_DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m", "%Y")
 
 _QUERY_SIDE = 640
 """Long side of a query photo on the page, in pixels."""
@@ -137,6 +137,7 @@ def command(
             continue
         answers.append(Answer(group, hits))
     print_notice(index)
+    _print_undated(index, options)
     if any(hit.score_kind == "evidence" for answer in answers for hit in answer.hits):
         say(
             "veduta: the scores order the hits and are no probabilities, because no calibration "
@@ -175,6 +176,22 @@ def _print(answers: Sequence[Answer], *, regions: bool) -> None:
             say(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
             if regions and hit.evidence and hit.evidence.region:
                 say(f"{'':13}{bounds(hit.evidence.region)}")
+
+
+def _print_undated(index: Index, options: SearchOptions) -> None:
+    """Say how many photos the limits of time leave out because they have no date."""
+    from veduta.index import open_snapshot
+    from veduta.search.filters import undated_photos
+
+    if options.after is None and options.before is None:
+        return
+    if undated := undated_photos(open_snapshot(index.path), options):
+        have = "has" if undated.photos == 1 else "have"
+        say(
+            f"veduta: {count(undated.photos, 'photo')} of the index {have} no date of exposure, so "
+            f"the time of the last change of the file counts. {undated.left_out:,} left out by it.",
+            err=True,
+        )
 
 
 def _inliers(hit: Hit) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, OutputFolder, json_option, labels_option
+from veduta.cli.options import OutputFile, OutputFolder, exclude_option, json_option, labels_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -32,6 +32,7 @@ class _Options:
 
     dataset: Path
     labels: str | None
+    exclude: tuple[str, ...]
     into: str | None
     folds: int | None
     seed: int
@@ -91,6 +92,7 @@ class _Related:
 @click.command("split")
 @click.argument("dataset", type=click.Path(exists=True, path_type=Path))
 @labels_option
+@exclude_option
 @click.option(
     "--into", metavar="PARTS", help=f"Parts and their shares.  [default: {_DEFAULT_PARTS}]"
 )
@@ -169,6 +171,7 @@ def _run(options: _Options) -> int:
         labels=options.labels,
         split_column=options.split_column,
         keep_columns=True,
+        exclude=options.exclude,
     )
     sources = dataset.column(options.group_column) if options.group_column else None
     pairs, problems = _copies(dataset, options) if options.find_copies else ([], [])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import OutputFolder, json_option, training_options
+from veduta.cli.options import OutputFolder, exclude_option, json_option, training_options
 from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     help="Folder of the run.  [default: runs/RECIPE]",
 )
 @training_options
+@exclude_option
 @click.option(
     "--devices", default="auto", show_default=True, metavar="N", help="GPUs of this machine."
 )
@@ -43,6 +44,7 @@ def command(
     labels: str | None,
     column: str,
     allow_leak: bool,
+    exclude: tuple[str, ...],
     devices: str,
     nodes: int,
     summary: bool,
@@ -77,6 +79,7 @@ def command(
             dataset,
             run,
             labels=labels,
+            exclude=exclude,
             column=column,
             allow_leak=allow_leak,
             devices=int(devices) if devices.isdigit() else "auto",

@@ -22,7 +22,7 @@ def write_cleaned_labels(
 
     The rows of a labels file keep their columns and their order. For class folders, the columns are
     `path`, `label` and, if there are splits, `split`. Such a file cannot hold names that are not
-    UTF-8, so these are left out.
+    UTF-8, so these are left out. So are photos beside the folders of splits, which are in no split.
 
     Args:
         dataset: the photos.
@@ -66,6 +66,6 @@ def _folder_rows(
     has_splits = any(dataset.splits)
     yield "", ("path", "label", *(("split",) if has_splits else ()))
     for path, label, split in zip(dataset.paths, dataset.labels, dataset.splits, strict=True):
-        if readable(path) == path:
+        if readable(path) == path and (split or not has_splits):
             new_label = new_labels.get(path) or label or ""
             yield path, (path, new_label, *((split,) if has_splits else ()))

@@ -114,6 +114,7 @@ def clean(
     path: Path,
     *,
     labels: str | None = None,
+    exclude: Sequence[str] = (),
     only: Collection[str] = (),
     examples: Path | None = None,
     describe: Describe | None = None,
@@ -125,6 +126,8 @@ def clean(
         path: a folder of class folders, with a `labels.csv`, of splits, or of photos without
             labels; or a CSV file.
         labels: the CSV file to read, relative to the folder.
+        exclude: patterns of photos and folders that are left out, as for
+            `veduta.datasets.read_dataset`.
         only: names of `KINDS` to look for; empty means all. Photos are described by the encoder
             only if a kind needs it.
         examples: a folder of good photos of one thing. Each photo of the dataset then gets a
@@ -145,7 +148,7 @@ def clean(
     if examples is None:
         kinds.discard("unlike")
     started = time.monotonic()
-    dataset = read_dataset(path, labels=labels, every_photo=True)
+    dataset = read_dataset(path, labels=labels, every_photo=True, exclude=exclude)
     dataset = replace(dataset, root=Path(os.path.realpath(dataset.root)))
     files = dataset.files
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.errors import DatasetError, native_path, readable
+from veduta.photos import PassedOver
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +38,7 @@ class Dataset:
         written_splits: (N,) splits as the CSV file or the folder names have them; empty for a
             dataset that was not read from files.
         written_paths: (N,) paths as the CSV file has them; empty for a dataset of folders.
+        passed_over: the files and folders that were not looked at; of a dataset of folders.
         further_columns: name → (N,) values of the other columns of the CSV file. They are read with
             `keep_columns` only.
     """
@@ -47,6 +49,7 @@ class Dataset:
     labels_file: Path | None = None
     written_splits: tuple[str, ...] = ()
     written_paths: tuple[str, ...] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
     further_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
@@ -132,6 +135,7 @@ class Dataset:
             self.table.filter(pc.invert(gone)),
             (*self.problems, *reasons),
             self.labels_file,
+            passed_over=self.passed_over,
         )
 
 

@@ -67,4 +67,10 @@ def exclude_classes(
                 f"name it under {EXCLUDED_SPLIT[side]!r} as well, or take those photos out"
             )
     table = as_table(dataset.paths, labels, splits)
-    return Dataset(dataset.root, table, dataset.problems, dataset.labels_file)
+    return Dataset(
+        dataset.root,
+        table,
+        dataset.problems,
+        dataset.labels_file,
+        passed_over=dataset.passed_over,
+    )

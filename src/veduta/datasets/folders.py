@@ -22,7 +22,7 @@ from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
 from veduta.datasets.split_names import NO_SPLIT, split_named
 from veduta.errors import DatasetError, PhotoError, readable
-from veduta.photos.finding import find_photos, sub_folders
+from veduta.photos.finding import PassedOver, find_photos, sub_folders
 
 __all__ = ["FolderLayout", "labels_from_folders", "read_folder_pair", "read_folders"]
 
@@ -115,7 +115,10 @@ def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str
         DatasetError: there is no photo, or no photo has a label.
     """
     layout = FolderLayout.of(root, exclude=exclude)
-    photos, problems = _list_photos(root, layout, every_photo=every_photo, exclude=exclude)
+    passed_over = PassedOver()
+    photos, problems = _list_photos(
+        root, layout, passed_over, every_photo=every_photo, exclude=exclude
+    )
     for folder, split in sorted(layout.splits.items()):
         file = root / os.fsdecode(folder) / LABELS_FILE
         if file.is_file():
@@ -127,7 +130,7 @@ def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str
             ]
             problems += part.problems
     if every_photo:
-        return _dataset(root, photos, [], as_bytes=True)
+        return _dataset(root, photos, [], passed_over, as_bytes=True)
     if layout.splits:
         beside = [readable(photo.path) for photo in photos if not photo.split]
         photos = [photo for photo in photos if photo.split]
@@ -137,7 +140,7 @@ def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str
                 f"({some_of(beside)})"
             )
     _check_labels(root, layout, photos)
-    return _dataset(root, photos, [*problems, *_unlabelled(root, photos)])
+    return _dataset(root, photos, [*problems, *_unlabelled(root, photos)], passed_over)
 
 
 def read_folder_pair(queries: Path, gallery: Path, *, exclude: Sequence[str] = ()) -> Dataset:
@@ -162,9 +165,12 @@ def read_folder_pair(queries: Path, gallery: Path, *, exclude: Sequence[str] = (
             "found as their own answer; give two folders side by side, or one folder of classes"
         )
     both: list[_Photo] = []
+    passed_over = PassedOver()
     problems: list[str] = []
     for folder, split in zip(pair, ("query", "gallery"), strict=True):
-        photos, own_problems = _list_photos(folder, FolderLayout(b"", {}), exclude=exclude)
+        photos, own_problems = _list_photos(
+            folder, FolderLayout(b"", {}), passed_over, exclude=exclude
+        )
         if not any(photo.label for photo in photos):
             raise DatasetError(
                 f"{readable(folder)}: no labels: wanted one folder of photos for each class inside "
@@ -173,7 +179,7 @@ def read_folder_pair(queries: Path, gallery: Path, *, exclude: Sequence[str] = (
         prefix = os.fsencode(folder.relative_to(root).as_posix())
         both += [_Photo(prefix + b"/" + photo.path, photo.label, split, split) for photo in photos]
         problems += [*own_problems, *_unlabelled(folder, photos)]
-    return _dataset(root, both, problems)
+    return _dataset(root, both, problems, passed_over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +230,7 @@ def _holds_folders_of_photos(base: bytes, folder: bytes, exclude: Sequence[str])
 def _list_photos(
     root: Path,
     layout: FolderLayout,
+    passed_over: PassedOver,
     *,
     every_photo: bool = False,
     exclude: Sequence[str] = (),
@@ -235,7 +242,7 @@ def _list_photos(
     listed: list[tuple[list[bytes], _Photo]] = []
     unreadable: list[str] = []
     not_utf8: list[str] = []
-    for candidate in find_photos([base], exclude=exclude):
+    for candidate in find_photos([base], exclude=exclude, passed_over=passed_over):
         parts = _parts(candidate.path[len(base) :])
         path = b"/".join(parts)
         if not every_photo and candidate.size < 0:
@@ -308,14 +315,25 @@ def _unlabelled(root: Path, photos: Sequence[_Photo]) -> list[str]:
 
 
 def _dataset(
-    root: Path, photos: Sequence[_Photo], problems: Sequence[str], *, as_bytes: bool = False
+    root: Path,
+    photos: Sequence[_Photo],
+    problems: Sequence[str],
+    passed_over: PassedOver,
+    *,
+    as_bytes: bool = False,
 ) -> Dataset:
     paths: list[bytes] | list[str] = [photo.path for photo in photos]
     if not as_bytes:
         paths = [photo.path.decode("utf-8") for photo in photos]
     labels, splits = [photo.label for photo in photos], [photo.split for photo in photos]
     written = tuple(photo.written_split for photo in photos)
-    return Dataset(root, as_table(paths, labels, splits), tuple(problems), written_splits=written)
+    return Dataset(
+        root,
+        as_table(paths, labels, splits),
+        tuple(problems),
+        written_splits=written,
+        passed_over=passed_over,
+    )
 
 
 def _is_utf8(path: bytes) -> bool:

@@ -142,6 +142,7 @@ def evaluate_recognition(
     gallery: Path | None = None,
     distractors: Sequence[str] = (),
     unknown: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     encoder: str = DEFAULT,
     runtime: str | None = None,
     method: str = METHOD,
@@ -161,6 +162,7 @@ def evaluate_recognition(
         gallery: passed on to `open_dataset`.
         distractors: passed on to `open_dataset`.
         unknown: passed on to `open_dataset`.
+        exclude: passed on to `open_dataset`.
         encoder: name of the encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         method: one of `veduta.recognize.METHODS`.
@@ -188,6 +190,7 @@ def evaluate_recognition(
             gallery=gallery,
             distractors=distractors,
             unknown=unknown,
+            exclude=exclude,
         )
     network = load_encoder(encoder, runtime=runtime)
     extractor = load_extractor() if method in GEOMETRIC else None

@@ -167,6 +167,7 @@ def evaluate(
     gallery: Path | None = None,
     distractors: Sequence[str] = (),
     unknown: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     encoder: str = DEFAULT,
     runtime: str | None = None,
     distance: str = "cosine",
@@ -190,6 +191,7 @@ def evaluate(
         gallery: passed on to `open_dataset`.
         distractors: passed on to `open_dataset`.
         unknown: passed on to `open_dataset`.
+        exclude: passed on to `open_dataset`.
         encoder: name of the encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         distance: one of `veduta.search.DISTANCES`.
@@ -225,6 +227,7 @@ def evaluate(
             gallery=gallery,
             distractors=distractors,
             unknown=unknown,
+            exclude=exclude,
         )
     if method is not None:
         dataset, settings, ranked = rank_by_keypoints(dataset, method, cache_folder(), on_progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from veduta.datasets.label_counts import count_labels, find_label_list
 from veduta.datasets.reading import find_labels_file
 from veduta.errors import DatasetError, readable
 from veduta.explore.classes import ClassSizes, class_sizes
+from veduta.photos import PassedOver
 
 __all__ = ["Description", "describe"]
 
@@ -52,8 +53,14 @@ class Description:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What was left out before any photo was read."""
-        return self.dataset.problems if self.dataset else ()
+        """What was left out before any photo was read, and labels that may be one."""
+        problems = self.dataset.problems if self.dataset else ()
+        return (*problems, *_similar_labels(self.sizes.names))
+
+    @property
+    def passed_over(self) -> PassedOver:
+        """The files and folders that were not looked at."""
+        return self.dataset.passed_over if self.dataset else PassedOver()
 
     def lacking(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """Compare the classes of queries and gallery, and of test, validation and training photos.
@@ -101,6 +108,7 @@ class Description:
             ],
             "files": self._files(),
             "duplicates": self._duplicates(),
+            "passed_over": self.passed_over.as_json(),
             "problems": list(self.problems),
         }
 
@@ -184,6 +192,7 @@ def describe(
     labels: str | None = None,
     queries: Path | None = None,
     gallery: Path | None = None,
+    exclude: Sequence[str] = (),
     photos: bool = True,
     on_progress: OnProgress | None = None,
 ) -> Description:
@@ -199,6 +208,7 @@ def describe(
         labels: as for `veduta.datasets.open_dataset`.
         queries: as for `veduta.datasets.open_dataset`.
         gallery: as for `veduta.datasets.open_dataset`.
+        exclude: as for `veduta.datasets.open_dataset`.
         photos: read the photos. If False, only the classes are counted, and a CSV file may name
             photos that do not exist.
         on_progress: called with (stage, done, total).
@@ -220,7 +230,9 @@ def describe(
     if label_list is not None and not (photos and label_list.names_photos):
         sizes = class_sizes(count_labels(label_list, progress_of("Counting")))
     else:
-        dataset = read_dataset(source, labels=labels, queries=queries, gallery=gallery)
+        dataset = read_dataset(
+            source, labels=labels, queries=queries, gallery=gallery, exclude=exclude
+        )
         sizes = class_sizes(dataset.counted())
     if not sizes.names:
         raise DatasetError(f"{readable(source)}: holds no labelled photo")
@@ -231,6 +243,17 @@ def describe(
     )
     duplicates = find_duplicates(facts, dataset.splits, dataset.labels, progress_of("Comparing"))
     return Description(source, sizes, dataset, facts, duplicates)
+
+
+def _similar_labels(names: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for labels that differ only in blanks or in upper and lower case."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            listed = " and ".join(map(repr, sorted(group)))
+            yield f"the labels {listed} differ only in blanks or case; are they one class?"
 
 
 def _quantiles(values: NDArray[Any]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Two facts from a photo's Exif block: its orientation, and when it was taken.
 
-Cameras, editors and damaged files write every kind of Exif. This reader looks at five tags and
+Cameras, editors and damaged files write every kind of Exif. This reader looks at seven tags and
 stays inside the block. Where the block does not follow the standard (CIPA DC-008), it returns the
 default, because a photo with bad metadata is still a photo.
 """
@@ -17,18 +17,33 @@ __all__ = ["Exif", "read_exif"]
 _ORIENTATION = 0x0112
 _DATE_TIME = 0x0132
 _EXIF_IFD = 0x8769
+_GPS_IFD = 0x8825
+_GPS_TIME_STAMP = 0x0007
+_GPS_DATE_STAMP = 0x001D
 _DATE_TIME_ORIGINAL = 0x9003
 _DATE_TIME_DIGITIZED = 0x9004
 
 _SHORT = 3
 _ASCII = 2
 _LONG = 4
+_RATIONAL = 5
+_TEXT_KINDS = frozenset({_ASCII, 7, 129})
+"""ASCII, and what is written in its place: undefined bytes, and UTF-8 of Exif 3.0."""
+
+_MIN_DATE_BYTES = 8
+_MAX_DATE_BYTES = 64
 
 _MAX_ENTRIES = 1000
 _FIRST_PHOTOGRAPH = datetime(1826, 1, 1)
 _CLOCK_TOLERANCE = timedelta(days=2)
 """The camera's clock may be fast, or in another time zone."""
-_DATE = re.compile(rb"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
+# The standard has only "2014:05:06 07:08:09". Phones and programs also write dashes or slashes, a
+# T, a date alone, no seconds, fractions of a second, and an offset from UTC.
+_DATE = re.compile(
+    rb"(\d{4})[-:/.]([ \d]?\d)[-:/.]([ \d]?\d)"
+    rb"(?:(?:T| +)([ \d]?\d):([ \d]?\d)(?::([ \d]?\d)(?:[.,:]\d*)?)?)?"
+    rb" *(?:Z|UTC|GMT|[-+]\d\d:?\d\d)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,8 @@ class Exif:
 
     Attributes:
         orientation: 1 to 8: how the stored pixels are turned (1: upright).
-        taken: naive local time of the exposure; None if it is absent or impossible.
+        taken: naive local time of the exposure; None if it is absent or impossible. The time that
+            GPS tells, in UTC, stands in for it.
     """
 
     orientation: int = 1
@@ -58,15 +74,20 @@ def read_exif(block: bytes) -> Exif:
         return Exif()
     main = _directory(tiff, byte_order, struct.unpack_from(byte_order + "I", tiff, 4)[0])
     orientation = _integer(main, _ORIENTATION, byte_order)
-    dates = [_text(tiff, main, _DATE_TIME, byte_order)]
+    # The standard puts the first two into the inner directory, TIFF/EP into the main one.
+    directories = [main]
     exif_position = _integer(main, _EXIF_IFD, byte_order)
     if exif_position is not None:
-        inner = _directory(tiff, byte_order, exif_position)
-        dates = [
-            _text(tiff, inner, _DATE_TIME_ORIGINAL, byte_order),
-            _text(tiff, inner, _DATE_TIME_DIGITIZED, byte_order),
-            *dates,
-        ]
+        directories.insert(0, _directory(tiff, byte_order, exif_position))
+    dates = [
+        _text(tiff, directory, tag, byte_order)
+        for tag in (_DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED)
+        for directory in directories
+    ]
+    dates.append(_text(tiff, main, _DATE_TIME, byte_order))
+    gps_position = _integer(main, _GPS_IFD, byte_order)
+    if gps_position is not None:
+        dates.append(_gps_date(tiff, _directory(tiff, byte_order, gps_position), byte_order))
     return Exif(
         orientation if orientation is not None and 1 <= orientation <= 8 else 1,
         next((taken for date in dates if (taken := _parse_date(date)) is not None), None),
@@ -100,20 +121,45 @@ def _integer(entries: _Entries, tag: int, byte_order: str) -> int | None:
 
 def _text(tiff: memoryview, entries: _Entries, tag: int, byte_order: str) -> bytes:
     kind, count, value = entries.get(tag, (0, 0, b""))
-    if kind != _ASCII or not 19 <= count <= 64:
+    if kind not in _TEXT_KINDS or not _MIN_DATE_BYTES <= count <= _MAX_DATE_BYTES:
         return b""
     start = struct.unpack(byte_order + "I", value)[0]
     return bytes(tiff[start : start + count])
 
 
+def _gps_date(tiff: memoryview, entries: _Entries, byte_order: str) -> bytes:
+    """Return the date and time of the GPS directory as one text; midnight without a time."""
+    date = _without_padding(_text(tiff, entries, _GPS_DATE_STAMP, byte_order))
+    kind, count, value = entries.get(_GPS_TIME_STAMP, (0, 0, b""))
+    if not date or kind != _RATIONAL or count != 3:
+        return date
+    start = struct.unpack(byte_order + "I", value)[0]
+    if start + 24 > len(tiff):
+        return date
+    numbers = struct.unpack_from(byte_order + "6I", tiff, start)
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    hour, minute, second = (number // divisor if divisor else 0 for number, divisor in pairs)
+    return date + f" {hour:02}:{minute:02}:{second:02}".encode()
+
+
+def _without_padding(text: bytes) -> bytes:
+    return text.split(b"\0", 1)[0].strip()
+
+
 def _parse_date(date: bytes) -> datetime | None:
-    """Parse "YYYY:MM:DD HH:MM:SS"; None for unset clocks, impossible days and the future."""
-    match = _DATE.fullmatch(date.rstrip(b"\0 "))
+    """Parse a date and time; None for unset clocks, impossible days and the future.
+
+    Fractions of a second and the offset from UTC are left out: what counts is the local time. Hour
+    24 is hour 0 of the same day, as some phones write it, and second 60 is a leap second.
+    """
+    match = _DATE.fullmatch(_without_padding(date))
     if match is None:
         return None
-    year, month, day, hour, minute, second = map(int, match.groups())
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
     try:
-        taken = datetime(year, month, day, hour, minute, second)
+        taken = datetime(
+            year, month, day, 0 if hour == 24 else hour, minute, 59 if second == 60 else second
+        )
     except ValueError:
         return None
     return taken if _FIRST_PHOTOGRAPH <= taken <= datetime.now() + _CLOCK_TOLERANCE else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date
     from pathlib import Path
 
-__all__ = ["DISTANCES", "RERANK_MODES", "VERIFIED_PHOTOS", "SearchOptions"]
+__all__ = ["DISTANCES", "RERANK_MODES", "VERIFIED_PHOTOS", "Moment", "SearchOptions"]
 
 VERIFIED_PHOTOS = 50
 """How many of the nearest photos of a query are verified by geometry."""
@@ -21,6 +21,13 @@ RERANK_MODES = ("auto", "none", "global", "geometry")
 """The names of the ways to re-rank, see `SearchOptions.rerank`."""
 
 
+Moment: TypeAlias = "date | str"
+"""A datetime, a date, or ISO text such as "2014", "2014-05-06" or "2014-05-06T07:08:09+02:00".
+
+One without a zone is in the local time.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
     """How to search. A photo must meet all conditions that are given.
@@ -29,8 +36,8 @@ class SearchOptions:
         k: the largest number of hits, at least 1.
         labels: only photos with one of these labels.
         under: only photos in this folder or below it.
-        after: only photos taken at this time or later. Of a photo without a date the time of the
-            last change of its file counts.
+        after: only photos taken at this time or later: a datetime, a date or ISO text. Of a photo
+            without a date the time of the last change of its file counts.
         before: only photos taken earlier than this.
         min_score: only hits with at least this score, see `veduta.search.Hit.score`.
         distance: one of `DISTANCES`. Only hits by cosine are re-ranked.
@@ -45,8 +52,8 @@ class SearchOptions:
     k: int = 10
     labels: tuple[str, ...] = ()
     under: Path | None = None
-    after: datetime | None = None
-    before: datetime | None = None
+    after: Moment | None = None
+    before: Moment | None = None
     min_score: float | None = None
     distance: str = "cosine"
     exact: bool = False

@@ -38,6 +38,7 @@ def review(
     *,
     findings: Path | Sequence[Finding] | None = None,
     label: str | None = None,
+    exclude: Sequence[str] = (),
     out: Path | None = None,
     port: int = 0,
     on_ready: Callable[[ReviewAccess, ReviewFiles], None] = lambda _access, _files: None,
@@ -51,6 +52,7 @@ def review(
         dataset: a folder or a CSV file, as `veduta.datasets.read_dataset` takes it.
         findings: those of `veduta clean`, or a CSV file of them, see `read_suspicions`.
         label: the only class to review.
+        exclude: patterns of photos that are left out, as for `veduta.datasets.read_dataset`.
         out: the file of decisions; the journal and the labels lie beside it. An older journal is
             continued.
         port: of 127.0.0.1; 0 is any free port.
@@ -76,7 +78,7 @@ def review(
     files = ReviewFiles(default_out(dataset) if out is None else out)
     labels_file = find_labels_file(dataset)
     files.check([file for file in (labels_file, findings) if isinstance(file, Path)])
-    collection = read_dataset(dataset)
+    collection = read_dataset(dataset, exclude=exclude)
     if isinstance(findings, Path):
         suspicions = read_suspicions(findings)
     else:

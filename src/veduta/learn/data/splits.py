@@ -105,6 +105,7 @@ def read_splits(
     dataset: Path,
     *,
     labels: str | None = None,
+    exclude: Sequence[str] = (),
     column: str = "split",
     validation: float = 0.2,
     seed: int = 0,
@@ -122,6 +123,8 @@ def read_splits(
     Args:
         dataset: a folder of class folders, a folder of splits with class folders, or a CSV file.
         labels: the CSV file in the folder `dataset`. `labels.csv` is read by default.
+        exclude: patterns of photos and folders that are left out, as for
+            `veduta.datasets.read_dataset`.
         column: the column with the splits.
         validation: the share of the training photos that is held out, in [0, 1).
         seed: decides which photos are held out.
@@ -138,7 +141,9 @@ def read_splits(
         raise LearnError(
             f"training.validation must be at least 0 and less than 1, but is {validation}"
         )
-    source = read_dataset(dataset, labels=labels, split_column=column, keep_columns=True)
+    source = read_dataset(
+        dataset, labels=labels, split_column=column, keep_columns=True, exclude=exclude
+    )
     photos = _photos(source, dataset, column)
     contents, unreadable = _content_hashes(source.root, [photo.path for photo in photos])
     photos = [photo for photo in photos if photo.path in contents]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ def train(
     out: Path,
     *,
     labels: str | None = None,
+    exclude: Sequence[str] = (),
     column: str = "split",
     allow_leak: bool = False,
     devices: str | int = "auto",
@@ -55,6 +56,8 @@ def train(
         dataset: a folder of classes, a folder of splits with classes in them, or a labels file.
         out: the run folder. It is new, or belongs to the interrupted run.
         labels: the CSV file in the folder `dataset`.
+        exclude: patterns of photos and folders that are left out, as for
+            `veduta.datasets.read_dataset`.
         column: the column of it that says which photos are for training, validation and test.
         allow_leak: train even if test photos are also among the training photos.
         devices: number of GPUs or processes on each machine.
@@ -78,6 +81,7 @@ def train(
         splits = read_splits(
             dataset,
             labels=labels,
+            exclude=exclude,
             column=column,
             validation=recipe.training.validation,
             seed=recipe.training.seed,
