@@ -321,6 +321,7 @@ class TestLife:
             "encode",
             "export_model",
             "match_picture",
+            "notice",
             "project",
             "recognize",
             "recognizer",

@@ -179,7 +179,7 @@ def test_status_and_check(home: Path) -> None:
     done = run_veduta(home, "check")
     assert (done.returncode, done.stdout) == (
         0,
-        "Every row matches its photo and its checksum.\n",
+        "Every row matches its photo, and every file its checksum.\n",
     )
     assert json.loads(run_veduta(home, "check", "--json").stdout) == []
 

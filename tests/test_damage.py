@@ -13,7 +13,12 @@ import pytest
 from tiny import CentredEncoder, TinyExtractor, save_view
 
 from veduta import index
+from veduta.errors import IndexDamaged
 from veduta.index import snapshot as snapshots
+from veduta.index.checksums import Checksums
+from veduta.index.projection_file import read_projection
+from veduta.index.table import open_table
+from veduta.index.table_files import files_of_fragment
 from veduta.search import Engine
 
 Answers = list[list[tuple[str, float]]]
@@ -30,11 +35,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sound(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an index of two runs; no test may change it."""
+    """Return an index of three runs, the last of which removed a photo; no test may change it."""
     made = tmp_path_factory.mktemp("sound") / "index"
     encoder, extractor = CentredEncoder(), TinyExtractor()
     index.create_index(made, encoder, extractor)
+    late = save_view(photos / "scene0/late.png", 300, 9)
     index.update_index(made, [photos / "scene0"], encoder, extractor, labels="folders")
+    index.update_index(made, [photos], encoder, extractor, labels="folders")
+    late.unlink()
     index.update_index(made, [photos], encoder, extractor, labels="folders")
     return made
 
@@ -64,6 +72,31 @@ def update(made: Path) -> index.UpdateReport:
 def snapshot_folder(made: Path) -> Path:
     (folder,) = (made / "snapshot").iterdir()
     return folder
+
+
+ROLES = ("manifest", "data", "deletions")
+
+
+def table_file(made: Path, role: str) -> str:
+    """Return the name in the index of a file of the table's newest version."""
+    folder = made / "photos.lance"
+    if role == "manifest":
+        return os.fspath(min((folder / "_versions").glob("*.manifest")).relative_to(made))
+    (fragment, *_) = [f for f in open_table(made).dataset.get_fragments() if f.deletion_file()]
+    data, deletions = files_of_fragment(fragment)
+    return f"photos.lance/{data if role == 'data' else deletions}"
+
+
+def kinds(made: Path) -> set[str]:
+    return {finding.kind for finding in index.check_index(made)}
+
+
+def close_to(expected: Answers) -> list[object]:
+    return [pytest.approx(dict(hits), abs=1e-6) for hits in expected]
+
+
+def as_dicts(found: Answers) -> list[dict[str, float]]:
+    return [dict(hits) for hits in found]
 
 
 def damages(data: bytes, seed: int) -> Iterator[bytes]:
@@ -171,3 +204,228 @@ class TestSnapshot:
         shutil.rmtree(snapshot_folder(made))
         index.open_snapshot(made)
         assert "snapshot" in synced
+
+
+@pytest.mark.parametrize("role", ROLES)
+class TestTable:
+    """It holds the truth, so damage of it is told, and repair drops what is lost."""
+
+    def test_a_search_goes_on(self, made: Path, photos: Path, expected: Answers, role: str) -> None:
+        """It reads the snapshot; only damage of the newest manifest can be seen from there."""
+        file = made / table_file(made, role)
+        data = file.read_bytes()
+        for wrong in damages(data, seed=len(role)):
+            file.write_bytes(wrong)
+            assert answers(made, photos) == expected
+            notice = index.open_snapshot(made).notice
+            if role == "manifest":
+                assert notice is not None
+                assert "damaged" in notice
+                assert f"veduta repair --index {made}" in notice
+            else:
+                assert notice is None
+
+    def test_nothing_is_read_from_it(self, made: Path, role: str) -> None:
+        name = table_file(made, role)
+        file = made / name
+        data = file.read_bytes()
+        for wrong in [*damages(data, seed=len(role)), None]:
+            shutil.rmtree(made / "snapshot", ignore_errors=True)
+            if wrong is None:
+                file.unlink()
+            else:
+                file.write_bytes(wrong)
+            with pytest.raises(IndexDamaged, match=f"veduta repair --index {made}") as info:
+                update(made)
+            if role == "manifest":
+                snapshot = index.open_snapshot(made)
+                assert snapshot.notice is not None
+                assert f"veduta repair --index {made}" in snapshot.notice
+                assert "last good version" in snapshot.notice
+            else:
+                assert name in str(info.value) or wrong is None
+                with pytest.raises(IndexDamaged, match=f"veduta repair --index {made}"):
+                    index.open_snapshot(made)
+                with pytest.raises(IndexDamaged, match=f"veduta repair --index {made}"):
+                    index.read_thumbnails(made, [3])
+
+    @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+    def test_repair_and_index_give_the_same_answers(
+        self, made: Path, photos: Path, expected: Answers, role: str, damage: str
+    ) -> None:
+        file = made / table_file(made, role)
+        data = bytearray(file.read_bytes())
+        match damage:
+            case "flipped":
+                data[len(data) // 2] ^= 16
+                file.write_bytes(data)
+            case "cut":
+                file.write_bytes(data[:-9])
+            case "gone":
+                file.unlink()
+        gone = {"photo missing"} if role == "manifest" else set()  # Its version removed a photo.
+        assert kinds(made) == {"table damaged", *gone}
+        report = index.repair_index(made)
+        if role == "manifest":
+            assert report.went_back
+        else:
+            assert report.lost_fragments == 1
+        done = update(made)
+        assert done.total == 20
+        assert kinds(made) == set()
+        assert as_dicts(answers(made, photos)) == close_to(expected)
+        again = index.repair_index(made)
+        assert not again.went_back
+        assert (again.lost_fragments, again.removed_rows, again.rebuilt) == (0, 0, ())
+
+
+class TestChecksumsOfTheTable:
+    """They are no part of the truth, but without them damage is not found."""
+
+    def test_they_are_damaged(self, made: Path, photos: Path, expected: Answers) -> None:
+        file = made / "photos.lance/checksums.json"
+        for wrong in damages(file.read_bytes(), seed=0):
+            file.write_bytes(wrong)
+            assert answers(made, photos) == expected
+            assert kinds(made) == {"table damaged"}
+            with pytest.raises(IndexDamaged, match=r"checksums\.json.*veduta repair"):
+                update(made)
+        assert index.repair_index(made).rebuilt == ("checksums",)
+        assert kinds(made) == set()
+        assert update(made).unchanged == 20
+
+    def test_an_index_without_them_gets_them_at_its_next_update(self, made: Path) -> None:
+        file = made / "photos.lance/checksums.json"
+        sealed = file.read_bytes()
+        file.unlink()
+        shutil.rmtree(made / "snapshot")
+        assert index.open_snapshot(made).photos == 20
+        assert update(made).unchanged == 20
+        assert file.read_bytes() == sealed
+
+    def test_the_newest_version_vanished(self, made: Path, photos: Path, expected: Answers) -> None:
+        (made / table_file(made, "manifest")).unlink()
+        snapshot = index.open_snapshot(made)
+        assert snapshot.notice is not None
+        assert "Its snapshot is whole and is used" in snapshot.notice
+        assert answers(made, photos) == expected
+        shutil.rmtree(made / "snapshot")
+        snapshot = index.open_snapshot(made)
+        assert snapshot.notice is not None
+        assert "is gone; using the last good version" in snapshot.notice
+        assert kinds(made) == {"table damaged", "photo missing"}, "the removed photo is back"
+        assert index.repair_index(made).went_back
+        assert update(made).removed == 1
+        assert kinds(made) == set()
+        assert as_dicts(answers(made, photos)) == close_to(expected)
+
+    def test_each_commit_is_sealed(self, made: Path, photos: Path) -> None:
+        known = Checksums.read(made / "photos.lance")
+        assert known is not None
+        folder = made / "photos.lance"
+        files = {
+            file.relative_to(folder).as_posix()
+            for part in ("data", "_versions", "_deletions")
+            for file in (folder / part).iterdir()
+            if file.suffix != ".json"
+        }
+        assert set(known.digests) == files
+        assert known.damaged(anew=True) == []
+
+
+@pytest.fixture
+def projected(made: Path, photos: Path) -> tuple[Path, Answers]:
+    """Return an index with a projection, and its answers."""
+    index.set_projection(made, 6)
+    return made, answers(made, photos)
+
+
+def projection_file(made: Path) -> Path:
+    (file,) = made.glob("projection-*.npz")
+    return file
+
+
+class TestProjection:
+    """It cannot be fitted again in all cases, so the snapshot holds a copy."""
+
+    def test_a_search_uses_the_copy_and_says_so(
+        self, projected: tuple[Path, Answers], photos: Path
+    ) -> None:
+        made, expected = projected
+        file = projection_file(made)
+        for wrong in [*damages(file.read_bytes(), seed=1), b"PK", None]:
+            if wrong is None:
+                file.unlink()
+            else:
+                file.write_bytes(wrong)
+            assert answers(made, photos) == expected
+            notice = Engine(made).state.notice
+            if notice is None:  # The flipped bit is of no account.
+                read_projection(made, index.Manifest.read(made))
+                continue
+            assert file.name in notice
+            assert f"veduta repair --index {made}" in notice
+            assert "unsafe" not in notice
+            assert "pickle" not in notice
+        assert Engine(made).state.notice is not None
+
+    def test_repair_restores_it(self, projected: tuple[Path, Answers], photos: Path) -> None:
+        made, expected = projected
+        file = projection_file(made)
+        sound = file.read_bytes()
+        for wrong in (sound[:-100], b"", None):
+            if wrong is None:
+                file.unlink()
+            else:
+                file.write_bytes(wrong)
+            assert kinds(made) == {"projection damaged"}
+            report = index.repair_index(made)
+            assert (report.projection, report.rebuilt) == ("restored", ())
+            assert kinds(made) == set()
+            assert answers(made, photos) == expected
+
+    def test_repair_drops_it_without_a_copy(
+        self, projected: tuple[Path, Answers], photos: Path, expected: Answers
+    ) -> None:
+        made, with_projection = projected
+        projection_file(made).unlink()
+        shutil.rmtree(made / "snapshot")
+        with pytest.raises(IndexDamaged, match=f"projection-.*veduta repair --index {made}"):
+            answers(made, photos)
+        assert index.repair_index(made).projection == "dropped"
+        assert kinds(made) == set()
+        assert as_dicts(answers(made, photos)) == close_to(expected)
+        index.set_projection(made, 6)
+        assert as_dicts(answers(made, photos)) == close_to(with_projection)
+
+    def test_an_update_says_so_before_it_reads(
+        self, projected: tuple[Path, Answers], photos: Path
+    ) -> None:
+        made, _ = projected
+        projection_file(made).write_bytes(b"PK")
+        with pytest.raises(IndexDamaged, match=f"projection-.*veduta repair --index {made}"):
+            update(made)
+
+    def test_another_projection_under_its_name(
+        self, projected: tuple[Path, Answers], tmp_path: Path, photos: Path
+    ) -> None:
+        made, expected = projected
+        file = projection_file(made)
+        index.set_projection(made, 5)
+        other = projection_file(made).read_bytes()
+        index.set_projection(made, 6)
+        assert projection_file(made) == file
+        file.write_bytes(other)
+        assert kinds(made) == {"projection damaged"}
+        assert answers(made, photos) == expected
+
+    def test_objects_are_not_loaded(self, projected: tuple[Path, Answers]) -> None:
+        made, _ = projected
+        content = np.array([{"a": 1}], dtype=object)
+        with projection_file(made).open("wb") as stream:
+            np.savez(stream, mean=content, matrix=content, power=1, samples=1)
+        shutil.rmtree(made / "snapshot")
+        with pytest.raises(IndexDamaged) as info:
+            index.open_snapshot(made)
+        assert "allow_pickle" not in str(info.value)
+        assert "unsafe" not in str(info.value)

@@ -469,6 +469,11 @@ def test_damaged_manifest_falls_back_and_says_so(
     data = file.read_bytes()
     file.write_bytes({"empty": b"", "garbage": b"\0" * 500, "half": data[: len(data) // 2]}[damage])
     snapshot = open_snapshot(index_folder)
+    assert snapshot.photos == 13, "its snapshot is whole"
+    assert "Its snapshot is whole and is used" in (snapshot.notice or "")
+    assert "veduta repair" in (snapshot.notice or "")
+    shutil.rmtree(index_folder / "snapshot")
+    snapshot = open_snapshot(index_folder)
     assert snapshot.photos == 12
     assert "last good version" in (snapshot.notice or "")
     assert "veduta repair" in (snapshot.notice or "")
@@ -509,6 +514,8 @@ def test_repair_finds_nothing_to_do(index_folder: Path) -> None:
 def test_all_versions_damaged(index_folder: Path) -> None:
     for file in (index_folder / "photos.lance/_versions").glob("*.manifest"):
         file.write_bytes(b"")
+    assert open_snapshot(index_folder).photos == 12, "its snapshot is whole"
+    shutil.rmtree(index_folder / "snapshot")
     with pytest.raises(errors.IndexDamaged, match="no version"):
         open_snapshot(index_folder)
 
@@ -697,10 +704,10 @@ def test_thumbnails_outlive_the_photos(index_folder: Path, photos: Path) -> None
 
 def test_every_kind_of_finding_has_a_remedy() -> None:
     from veduta.cli.check import REMEDIES
-    from veduta.index import checking
+    from veduta.cli.repair import REBUILT as SENTENCES
+    from veduta.index.checking import REBUILT
+    from veduta.index.findings import KINDS
 
-    kinds = {name: value for name, value in vars(checking).items() if name.isupper()}
-    assert set(REMEDIES) == {
-        kind for name, kind in kinds.items() if name.startswith(("PHOTO_", "DESCRIPTOR_", "KEYP"))
-    }
-    assert len(REMEDIES) == 5
+    assert set(REMEDIES) == set(KINDS)
+    assert len(REMEDIES) == 10
+    assert set(SENTENCES) == set(REBUILT)

@@ -101,7 +101,7 @@ def learning(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def kept_files(made: Path) -> list[str]:
-    return sorted(file.name for file in (made / recognizer_cache.FOLDER).iterdir())
+    return sorted(file.name for file in (made / recognizer_cache.RECOGNISERS_FOLDER).iterdir())
 
 
 class TestStored:
@@ -180,7 +180,7 @@ class TestStored:
             return first
 
         monkeypatch.setattr(recognizer_cache, "fit_recognizer", again)
-        (file,) = (made / recognizer_cache.FOLDER).iterdir()
+        (file,) = (made / recognizer_cache.RECOGNISERS_FOLDER).iterdir()
         whole = file.read_bytes()
         rng = np.random.default_rng(0)
         damaged = [b"", b"PK", b"nothing", whole[: len(whole) // 2], whole[:-1]]
@@ -210,7 +210,7 @@ class TestStored:
     def test_of_other_dimensions_is_learned_again(self, made: Path, learning: list[str]) -> None:
         known = labelled(made)
         first = cached_recognizer(made, known, "linear")
-        (file,) = (made / recognizer_cache.FOLDER).iterdir()
+        (file,) = (made / recognizer_cache.RECOGNISERS_FOLDER).iterdir()
         with np.load(file) as kept:
             arrays = dict(kept)
         arrays["weights"] = arrays["weights"][:7]
@@ -221,7 +221,7 @@ class TestStored:
 
     @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of a POSIX system")
     def test_an_index_that_cannot_be_written_to(self, made: Path, learning: list[str]) -> None:
-        (made / recognizer_cache.FOLDER).write_text("in the way of the folder")
+        (made / recognizer_cache.RECOGNISERS_FOLDER).write_text("in the way of the folder")
         for _ in range(2):
             found = cached_recognizer(made, labelled(made), "linear")
             assert found.learned

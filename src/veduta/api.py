@@ -124,6 +124,15 @@ class Index:
         self._writers.clear()
         self._recognizers.clear()
 
+    @property
+    def notice(self) -> str | None:
+        """What the user must know about damage of the index before a search, or None.
+
+        Raises:
+            IndexDamaged: the index does not open.
+        """
+        return self._engine.state.notice
+
     def status(self) -> dict[str, Any]:
         """Return what the index holds and in which state it is, as `veduta status --json` does.
 

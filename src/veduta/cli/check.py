@@ -10,9 +10,9 @@ import click
 from veduta.cli.options import index_option, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import progress
-from veduta.text import count, veduta_command
+from veduta.text import veduta_command
 
-# A remedy for each kind of `veduta.index.checking`, which is not imported for `--help`. The words
+# A remedy for each kind of `veduta.index.findings`, which is not imported for `--help`. The words
 # in braces stand for the commands in `_commands`.
 _REPAIR_ROWS = "to remove the row: {repair} and then, to read the photo again: {index}"
 REMEDIES = {
@@ -21,6 +21,11 @@ REMEDIES = {
     "photo unreadable": "make the photo readable, or remove it and run: {index}",
     "descriptor damaged": _REPAIR_ROWS,
     "keypoints damaged": _REPAIR_ROWS,
+    "table damaged": "to drop what is lost: {repair} and then, to read its photos again: {index}",
+    "snapshot damaged": "the next search builds it again from the table; to build it now: {repair}",
+    "graph damaged": "to make it again: {index}",
+    "projection damaged": "to restore it from its copy, or drop it if there is none: {repair}",
+    "recogniser damaged": "the next recognition learns it again; to remove it now: {repair}",
 }
 
 
@@ -28,9 +33,10 @@ REMEDIES = {
 @index_option
 @json_option
 def command(index_path: Path, as_json: bool) -> int:
-    """Compare every row of an index with its photo, and its data with their checksums.
+    """Compare every row of an index with its photo, and its files with their checksums.
 
-    This reads every photo. The exit code is 1 if something does not match.
+    This reads every photo and every file of the index. The exit code is 1 if something does not
+    match.
     """
     from veduta.index import check_index
 
@@ -49,9 +55,9 @@ def command(index_path: Path, as_json: bool) -> int:
         for kind in sorted({finding.kind for finding in findings}):
             number = sum(finding.kind == kind for finding in findings)
             remedy = REMEDIES[kind].format(**_commands(index_path))
-            say(f"{count(number, 'row')} with a {kind}: {remedy}")
+            say(f"{kind} ({number}): {remedy}")
         if not findings:
-            say("Every row matches its photo and its checksum.")
+            say("Every row matches its photo, and every file its checksum.")
     return 1 if findings else 0
 
 

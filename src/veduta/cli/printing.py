@@ -129,9 +129,7 @@ def quoted(path: str | bytes | os.PathLike[str]) -> str:
 
 def print_notice(index: Index) -> None:
     """Print on standard error what the user must know about the state of an index, if anything."""
-    from veduta.index import open_snapshot
-
-    if notice := open_snapshot(index.path).notice:
+    if notice := index.notice:
         say(f"veduta: {notice}", err=True)
 
 

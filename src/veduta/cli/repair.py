@@ -11,6 +11,19 @@ from veduta.cli.options import index_option, json_option
 from veduta.cli.printing import print_json, say
 from veduta.text import count, veduta_command
 
+REBUILT = {
+    "checksums": "The checksums of the table were damaged. They were made again from its files.",
+    "approximate index": "The approximate index was damaged. It was made again.",
+    "snapshot": "The snapshot was damaged. It was made again.",
+    "graph": "The neighbour graph was damaged. It was made again.",
+    "recogniser": "A recogniser was damaged. It is learned again when it is needed.",
+}
+PROJECTION = {
+    "restored": "The projection was damaged. It was restored from its copy.",
+    "dropped": "The projection was damaged, and there is no copy of it. Searches use the whole "
+    "descriptors now. veduta index --project fits one again.",
+}
+
 
 @click.command("repair")
 @index_option
@@ -37,10 +50,14 @@ def command(index_path: Path, as_json: bool) -> None:
         say(f"Dropped {count(report.lost_fragments, 'data file')} that did not read back.")
     if report.removed_rows:
         say(f"Removed {count(report.removed_rows, 'row')} that did not match the checksum.")
+    for part in report.rebuilt:
+        say(REBUILT[part])
+    if report.projection:
+        say(PROJECTION[report.projection])
     rows_lost = report.table_lost or report.went_back or report.lost_fragments
     if rows_lost or report.removed_rows:
         again = veduta_command("index", "--index", index_path)
         say(f"To read the photos of removed rows again: {again}")
-    elif not report.manifest_restored:
+    elif not report.manifest_restored and not report.rebuilt and not report.projection:
         say("Nothing was damaged.")
     say(f"{count(report.photos, 'photo')} in the index.")

@@ -7,10 +7,8 @@ power of its standard deviation, scale to length one again.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from veduta.encoders.pooling import unit
 from veduta.errors import EncoderError, readable
 from veduta.files import atomic_file
+from veduta.npz_file import read_all_arrays
 
 if TYPE_CHECKING:
     import os
@@ -102,7 +101,7 @@ class Projection:
             OSError: the file cannot be written.
         """
         # numpy would append .npz to a path, so it gets an open file.
-        with atomic_file(path) as draft, draft.open("wb") as stream:
+        with atomic_file(path, durable=True) as draft, draft.open("wb") as stream:
             np.savez(
                 stream,
                 mean=self.mean,
@@ -123,31 +122,20 @@ class Projection:
             EncoderError: the file is missing, damaged, or something else.
         """
         try:
-            # numpy would leave a file that it opened open if the content is no archive.
-            with (
-                Path(path).open("rb") as stream,
-                np.load(stream, allow_pickle=False) as parts,
-            ):
-                return cls(
-                    np.ascontiguousarray(parts["mean"], dtype=np.float32),
-                    np.ascontiguousarray(parts["matrix"], dtype=np.float32),
-                    float(parts["power"]),
-                    int(parts["samples"]),
-                    str(parts["encoder"]) if "encoder" in parts else "",
-                )
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            zipfile.BadZipFile,
-            EncoderError,
-        ) as error:
-            raise EncoderError(
-                f"{readable(path)}: not a projection that can be read ({error}); fit it again"
-            ) from error
+            parts = read_all_arrays(path)
+            return cls(
+                np.ascontiguousarray(parts["mean"], dtype=np.float32),
+                np.ascontiguousarray(parts["matrix"], dtype=np.float32),
+                float(parts["power"]),
+                int(parts["samples"]),
+                str(parts["encoder"]) if "encoder" in parts else "",
+            )
+        except FileNotFoundError as error:
+            raise EncoderError(f"{readable(path)}: there is no such file") from error
+        except KeyError as error:
+            raise EncoderError(f"{readable(path)}: not a projection: it has no {error}") from error
+        except (OSError, ValueError, TypeError, EncoderError) as error:
+            raise EncoderError(f"{readable(path)}: not a projection that can be read") from error
 
 
 def fit_projection(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from veduta import photos
 from veduta.datasets import Dataset, RetrievalProtocol
-from veduta.encoders import Encoder, Projection
+from veduta.encoders import Encoder
 from veduta.errors import DatasetError
 from veduta.index import (
     Manifest,
@@ -23,6 +23,7 @@ from veduta.index import (
     update_cached_index,
 )
 from veduta.index.keypoint_files import StoredKeypoints
+from veduta.index.projection_file import read_projection
 from veduta.keypoints import Extractor, Keypoints
 
 __all__ = ["IndexedDataset", "OnProgress", "cache_folder", "index_dataset"]
@@ -55,10 +56,10 @@ class IndexedDataset:
         snapshot = open_snapshot(self.query_index)
         rows = _rows_of(snapshot, self.dataset.root, self._paths(self.protocol.queries))
         descriptors = snapshot.descriptors[rows].astype(np.float32)
-        projection = Manifest.read(self.gallery_index).projection
+        projection = read_projection(self.gallery_index, Manifest.read(self.gallery_index))
         if projection is None or self.query_index == self.gallery_index:
             return descriptors
-        return Projection.load(self.gallery_index / projection).apply(descriptors)
+        return projection.apply(descriptors)
 
     def query_keypoints(self) -> Callable[[int], Keypoints]:
         """Return a function that reads the keypoints of a query by its number."""

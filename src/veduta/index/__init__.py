@@ -2,7 +2,7 @@
 
 from veduta.index.approximate import build_approximate, outgrows_exact_search
 from veduta.index.cached_index import update_cached_index
-from veduta.index.checking import CheckFinding, RepairReport, check_index, repair_index
+from veduta.index.checking import RepairReport, check_index, repair_index
 from veduta.index.contents import (
     Descriptors,
     IndexedPhoto,
@@ -11,6 +11,7 @@ from veduta.index.contents import (
     photos_of,
 )
 from veduta.index.creating import create_index, holds_index, open_or_create_index
+from veduta.index.findings import CheckFinding
 from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.projecting import set_projection
 from veduta.index.removing import ForgetReport, forget_folders, remove_photos

@@ -14,7 +14,7 @@ from pathlib import Path
 from veduta.errors import CollectionError, readable
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import open_snapshot
-from veduta.index.table import open_table, writer_lock
+from veduta.index.table import Table, open_table_to_write, writer_lock
 
 AUTOMATIC_FROM = 2_000_000
 """Number of photos from which `veduta index` builds the approximate index by itself."""
@@ -48,15 +48,40 @@ def build_approximate(index: Path) -> None:
     """
     with writer_lock(index):
         manifest = Manifest.read(index)
-        table = open_table(index)
+        table = open_table_to_write(index)
         photos = table.count("problem IS NULL")
         if photos < MIN_PHOTOS:
             raise CollectionError(
                 f"{readable(index)} has {photos:,} photos. An approximate index needs "
                 f"{MIN_PHOTOS:,}; with fewer photos the exact search is faster."
             )
-        table.index_descriptors(
-            partitions=math.isqrt(photos),
-            bytes_per_descriptor=max(1, manifest.dimension // _DIMENSIONS_PER_BYTE),
-        )
+        _build(table, manifest, photos)
         replace(manifest, approximate=True).write(index)
+
+
+def rebuild_approximate(index: Path, manifest: Manifest, table: Table) -> Manifest:
+    """Build a damaged approximate index again, or remove it if there are too few photos now.
+
+    Args:
+        index: the folder of the index. The caller holds the writer's lock.
+        manifest: of the index.
+        table: its newest version.
+
+    Returns:
+        The manifest as it is now.
+    """
+    table.drop_indices()
+    photos = table.count("problem IS NULL")
+    if manifest.approximate and photos >= MIN_PHOTOS:
+        _build(table, manifest, photos)
+        return manifest
+    manifest = replace(manifest, approximate=False)
+    manifest.write(index)
+    return manifest
+
+
+def _build(table: Table, manifest: Manifest, photos: int) -> None:
+    table.index_descriptors(
+        partitions=math.isqrt(photos),
+        bytes_per_descriptor=max(1, manifest.dimension // _DIMENSIONS_PER_BYTE),
+    )

@@ -5,30 +5,41 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from veduta import photos
 from veduta.errors import IndexDamaged, PhotoError, PhotoUnreadable
 from veduta.index import keypoint_files
+from veduta.index.approximate import rebuild_approximate
 from veduta.index.columns import descriptor_is_sound
 from veduta.index.creating import holds_index
+from veduta.index.damage import (
+    damage_of_table,
+    damaged_parts,
+    remove_damaged_recognisers,
+)
+from veduta.index.findings import CheckFinding, Kind
 from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
 from veduta.index.manifest import Manifest, move_to_damaged, restore_manifest
-from veduta.index.snapshot import SNAPSHOT_FOLDER, build_snapshot
+from veduta.index.projection_file import read_projection
+from veduta.index.snapshot import SNAPSHOT_FOLDER, build_snapshot, copied_projection
+from veduta.index.storage_errors import index_errors
 from veduta.index.table import (
     TABLE_FOLDER,
     Table,
     create_table,
-    open_table,
+    forget_checksums,
+    open_damaged_table,
     remove_versions_after,
     writer_lock,
 )
+from veduta.index.table_files import files_of_fragment, is_index_file
 
 _CHECKED_COLUMNS = (
     "id",
@@ -43,34 +54,13 @@ _CHECKED_COLUMNS = (
 )
 _MAX_LENGTH_ERROR = 0.01
 
-DESCRIPTOR_DAMAGED = "descriptor damaged"
-KEYPOINTS_DAMAGED = "keypoints damaged"
-PHOTO_MISSING = "photo missing"
-PHOTO_CHANGED = "photo changed"
-PHOTO_UNREADABLE = "photo unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckFinding:
-    """A row that does not match.
-
-    Attributes:
-        id: of the row.
-        path: of the photo.
-        kind: one of the constants of this module, such as `PHOTO_CHANGED`.
-        detail: what is wrong, in a few words.
-    """
-
-    id: int
-    path: bytes
-    kind: str
-    detail: str
-
 
 def check_index(
     index: Path, on_row: Callable[[int, int], None] | None = None
 ) -> Iterator[CheckFinding]:
-    """Compare every row with its photo (content hash), and its data with their checksums.
+    """Compare every file of an index with its checksum, and every row with its photo.
+
+    All files are hashed anew. The rows of a table with damaged files are not compared.
 
     Args:
         index: the folder of the index. Nothing in it is changed.
@@ -81,12 +71,17 @@ def check_index(
 
     Raises:
         NotAnIndex: there is no index.
-        IndexDamaged: the index does not open, or only at an older version.
+        IndexDamaged: its manifest is damaged.
     """
-    Manifest.read(index)
-    table = open_table(index)
-    if table.notice:
-        raise IndexDamaged(table.notice)
+    yield from damaged_parts(index, Manifest.read(index))
+    try:
+        table = open_damaged_table(index)
+    except IndexDamaged as error:
+        yield CheckFinding(None, os.fsencode(index / TABLE_FOLDER), "table damaged", str(error))
+        return
+    yield from damage_of_table(table)
+    if table.damaged:
+        return
     reader = KeypointReader(index)
     total, done = table.count(), 0
     for batch in table.batches(_CHECKED_COLUMNS):
@@ -103,20 +98,20 @@ def _check_row(row: dict[str, Any], reader: KeypointReader) -> Iterator[CheckFin
     path = row["path"]
     if not _descriptor_is_sound(row):
         detail = "its descriptor does not match its checksum"
-        yield CheckFinding(row["id"], path, DESCRIPTOR_DAMAGED, detail)
+        yield CheckFinding(row["id"], path, "descriptor damaged", detail)
     if not _keypoints_are_sound(row, reader):
-        yield CheckFinding(row["id"], path, KEYPOINTS_DAMAGED, "its keypoints do not read back")
+        yield CheckFinding(row["id"], path, "keypoints damaged", "its keypoints do not read back")
     try:
         same = photos.content_hash(photos.read_bytes(path)) == row["content"]
     except PhotoUnreadable as error:
-        kind = PHOTO_UNREADABLE if Path(os.fsdecode(path)).exists() else PHOTO_MISSING
+        kind: Kind = "photo unreadable" if Path(os.fsdecode(path)).exists() else "photo missing"
         yield CheckFinding(row["id"], path, kind, error.reason)
     except PhotoError as error:
-        yield CheckFinding(row["id"], path, PHOTO_UNREADABLE, error.reason)
+        yield CheckFinding(row["id"], path, "photo unreadable", error.reason)
     else:
         if not same:
             detail = "its content is not what was indexed"
-            yield CheckFinding(row["id"], path, PHOTO_CHANGED, detail)
+            yield CheckFinding(row["id"], path, "photo changed", detail)
 
 
 def _descriptor_is_sound(row: dict[str, Any]) -> bool:
@@ -147,8 +142,10 @@ class RepairReport:
         manifest_restored: whether `index.json` did not read and was made again from its copy.
         table_lost: whether no version of the table opened. The index is empty now.
         went_back: whether the newest version did not open and an older one is used.
-        lost_fragments: data files that did not read back.
+        lost_fragments: data files that were damaged or did not read back.
         removed_rows: rows that did not match their checksum, or whose path was there twice.
+        rebuilt: what was damaged and was made again, without a loss: any of `REBUILT`.
+        projection: what became of a damaged projection; None: it was not damaged, or there is none.
         photos: photos in the index after the repair.
     """
 
@@ -158,7 +155,13 @@ class RepairReport:
     went_back: bool
     lost_fragments: int
     removed_rows: int
+    rebuilt: tuple[str, ...]
+    projection: Literal["restored", "dropped"] | None
     photos: int
+
+
+REBUILT = ("checksums", "approximate index", "snapshot", "graph", "recogniser")
+"""Parts of an index that can be made again. A recogniser is learned when it is needed."""
 
 
 def repair_index(index: Path) -> RepairReport:
@@ -167,8 +170,9 @@ def repair_index(index: Path) -> RepairReport:
     This makes `index.json` again from its copy if it does not read. It goes back to the last
     version that opens (if none does, the index is emptied), drops fragments that do not read, and
     removes rows whose descriptor or keypoints do not match their checksum or whose path is there
-    twice. Then it builds the snapshot and the neighbour graph again. No photo is touched. The next
-    update finds the photos of dropped rows to be new.
+    twice. A projection is restored from its copy in the snapshot, or dropped. Then the snapshot and
+    what else is derived from the rows is made again. No photo is touched. The next update finds the
+    photos of dropped rows to be new.
 
     Args:
         index: the folder of the index.
@@ -187,17 +191,27 @@ def repair_index(index: Path) -> RepairReport:
     with writer_lock(index):
         manifest_restored = restore_manifest(index)
         manifest = Manifest.read(index)
+        damaged = {finding.kind for finding in damaged_parts(index, manifest)}
+        manifest, projection = _mend_projection(index, manifest)
         manifest.write(index)
+        rebuilt = [part for part in REBUILT if f"{part} damaged" in damaged]
+        if forget_checksums(index):
+            rebuilt.insert(0, "checksums")
+        remove_damaged_recognisers(index)
         shutil.rmtree(index / SNAPSHOT_FOLDER, ignore_errors=True)
         shutil.rmtree(index / GRAPH_FOLDER, ignore_errors=True)
         table, table_lost = _open_or_make_again(index, manifest.dimension)
         went_back = table.notice is not None
         if went_back:
             remove_versions_after(index, table.version)
-            table = open_table(index)
+            table = open_damaged_table(index)
         lost = _drop_unreadable_fragments(table)
         damaged_ids = _damaged_ids(table)
         table.delete(damaged_ids)
+        if any(map(is_index_file, table.damaged)):
+            rebuilt.append("approximate index")
+            manifest = rebuild_approximate(index, manifest, table)
+        table.seal()
         snapshot = build_snapshot(index, manifest, table)
         build_graph(index, manifest, snapshot)
         return RepairReport(
@@ -207,6 +221,8 @@ def repair_index(index: Path) -> RepairReport:
             went_back=went_back,
             lost_fragments=lost,
             removed_rows=len(damaged_ids),
+            rebuilt=tuple(rebuilt),
+            projection=projection,
             photos=snapshot.photos,
         )
 
@@ -214,14 +230,35 @@ def repair_index(index: Path) -> RepairReport:
 def _open_or_make_again(index: Path, dimension: int) -> tuple[Table, bool]:
     """Open the table; if no version opens, move it aside and make an empty one."""
     try:
-        return open_table(index), False
+        return open_damaged_table(index), False
     except IndexDamaged:
         move_to_damaged(index, index / TABLE_FOLDER)
         return create_table(index, dimension), True
 
 
+def _mend_projection(
+    index: Path, manifest: Manifest
+) -> tuple[Manifest, Literal["restored", "dropped"] | None]:
+    """Restore a damaged projection from its copy, or take it out of the manifest."""
+    try:
+        read_projection(index, manifest)
+    except IndexDamaged:
+        copy = copied_projection(index, manifest)
+        if copy is not None and manifest.projection is not None:
+            with index_errors(index, "write"):
+                copy.save(index / manifest.projection)
+            return manifest, "restored"
+        return replace(manifest, projection=None), "dropped"
+    return manifest, None
+
+
 def _drop_unreadable_fragments(table: Table) -> int:
-    lost = [fragment for fragment in table.dataset.get_fragments() if not _reads(fragment)]
+    damaged = set(table.damaged)
+    lost = [
+        fragment
+        for fragment in table.dataset.get_fragments()
+        if not damaged.isdisjoint(files_of_fragment(fragment)) or not _reads(fragment)
+    ]
     table.drop_fragments([fragment.fragment_id for fragment in lost])
     return len(lost)
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from veduta.errors import readable
 from veduta.files import sync, write_text
 from veduta.validation import InvalidValue, read_json
 
@@ -80,10 +81,12 @@ class Checksums:
         """
         try:
             record = read_json(folder / CHECKSUMS_FILE, _Record)
+            if record.digest != _digest_of(record.files):
+                raise InvalidValue("its content does not match its own checksum")
         except FileNotFoundError:
             return None
-        if record.digest != _digest_of(record.files):
-            raise InvalidValue("its content does not match its own checksum")
+        except InvalidValue as error:
+            raise InvalidValue(f"{readable(folder / CHECKSUMS_FILE)}: {error}") from error
         return cls(folder, record.files)
 
     def damaged(self, names: Iterable[str] | None = None, *, anew: bool = False) -> list[str]:
@@ -129,9 +132,11 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
     digests: dict[str, str] = {}
     if names is None:
         names = {path.name for path in folder.iterdir()} - {CHECKSUMS_FILE, _STAMPS_FILE}
-    for name in sorted(names):
-        if name not in old:
-            sync(folder / name)
+    names = sorted(names)
+    new = [folder / name for name in names if name not in old]
+    for path in (*new, *{path.parent for path in new}):
+        sync(path)
+    for name in names:
         digests[name] = old.get(name) or _digest(folder, name, stamps, anew=True)
     if digests == old and known:
         return

@@ -13,8 +13,9 @@ from veduta.encoders.projection import Projection, fit_projection
 from veduta.errors import EncoderMismatch, readable
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
+from veduta.index.projection_file import projection_name
 from veduta.index.snapshot import build_snapshot, descriptor_array
-from veduta.index.table import Table, open_table, writer_lock
+from veduta.index.table import Table, open_table_to_write, writer_lock
 
 
 def set_projection(index: Path, projection: Projection | int | None, power: float = 0.0) -> None:
@@ -36,13 +37,13 @@ def set_projection(index: Path, projection: Projection | int | None, power: floa
     """
     with writer_lock(index):
         manifest = Manifest.read(index)
-        table = open_table(index)
+        table = open_table_to_write(index)
         name = None
         if isinstance(projection, int):
             projection = fit_projection(_descriptors(table), dimension=projection, power=power)
         if projection is not None:
             _require_same_encoder(projection, manifest, index)
-            name = f"projection-{projection.identity}.npz"
+            name = projection_name(projection)
             projection.save(index / name)
         if name == manifest.projection:
             return  # The snapshot is right already.

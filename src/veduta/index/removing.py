@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veduta.errors import IndexDamaged, QueryError, readable
+from veduta.errors import QueryError, readable
 from veduta.index import keypoint_files
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import build_snapshot, open_snapshot
 from veduta.index.sources import folders_above
-from veduta.index.table import open_table, writer_lock
+from veduta.index.table import open_table_to_write, writer_lock
 
 __all__ = ["ForgetReport", "forget_folders", "remove_photos"]
 
@@ -43,9 +43,7 @@ def remove_photos(index: Path, paths: Iterable[str | os.PathLike[str]]) -> int:
 
     with writer_lock(index):
         manifest = Manifest.read(index)
-        table = open_table(index)
-        if table.notice:
-            raise IndexDamaged(table.notice)
+        table = open_table_to_write(index)
         rows = open_snapshot(index).rows
         pairs = zip(rows["id"].to_pylist(), rows["path"].to_pylist(), strict=True)
         ids = sorted(row_id for row_id, path in pairs if is_wanted(path))

@@ -8,6 +8,7 @@ snapshot is a folder of plain files that map into memory at once:
 - `descriptors.f16`: (n, d) float16, unit rows, after the projection if the index has one.
 - `codes.i8`, `scales.f32`, `errors.f32`: the same rows quantised to int8: row ≈ scale · quantised.
   `errors` is the length of the difference. It makes the int8 scan of `veduta.search.exact` exact.
+- `projection.npz`: a copy of the projection, for the case that the one of the index is lost.
 
 Its folder is sealed by `veduta.index.checksums`. A snapshot is derived data and can be deleted at
 any time. It is built again when the version of the table changes, or when it is damaged.
@@ -32,13 +33,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.encoders.projection import Projection
-from veduta.errors import IndexDamaged, readable
+from veduta.errors import EncoderError, IndexDamaged, readable
 from veduta.files import atomic_folder, is_draft
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
 from veduta.index.columns import descriptor_is_sound, snapshot_columns
 from veduta.index.manifest import Manifest
+from veduta.index.projection_file import load_projection, read_projection
 from veduta.index.storage_errors import repair_command, storage_error
-from veduta.index.table import Table, Version, newest_version, open_table
+from veduta.index.table import Table, Version, lost_version, newest_version, open_table
 from veduta.photos import content_hash
 from veduta.validation import read_json
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SNAPSHOT_FOLDER = "snapshot"
+_PROJECTION_FILE = "projection.npz"
 
 
 class RowFile:
@@ -84,6 +87,7 @@ class Snapshot:
         scales: (n,) float32.
         errors: (n,) float32, ‖row - scale · quantised‖.
         file: the file of `descriptors`, if the system can read it row by row.
+        name: of everything that is derived from this version, see `snapshot_name`.
     """
 
     version: int
@@ -94,6 +98,7 @@ class Snapshot:
     scales: NDArray[np.float32]
     errors: NDArray[np.float32]
     file: RowFile | None = None
+    name: str = ""
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.float16]:
         """Return the descriptors of `rows` (m,), (m, d) float16."""
@@ -138,23 +143,38 @@ def open_snapshot(index: Path) -> Snapshot:
         IndexDamaged: the index does not open.
     """
     manifest = Manifest.read(index)
-    version = newest_version(index)
-    damaged = False
-    if version is not None:
-        folder = index / SNAPSHOT_FOLDER / _name(version, manifest)
-        try:
-            snapshot = _open(folder)
-        except OSError as error:
-            raise storage_error(error, index, "read") from error
+    lost = lost_version(index)
+    if lost is not None:
+        snapshot = _open_for_search(index, _name(lost, manifest))
         if snapshot is not None:
-            return snapshot
-        # A writer may have removed it meanwhile, and 0.1.0 did not seal its snapshots.
-        damaged = (folder / CHECKSUMS_FILE).exists()
+            return _with_notice(
+                snapshot,
+                f"{readable(index)} is damaged: version {lost.number} of its table does not open. "
+                "Its snapshot is whole and is used. "
+                f"Repair it with: {repair_command(index)}",
+            )
+    name = _name(newest_version(index), manifest)
+    snapshot = _open_for_search(index, name)
+    if snapshot is not None:
+        return snapshot
+    # A writer may have removed it meanwhile, and 0.1.0 did not seal its snapshots.
+    damaged = (index / SNAPSHOT_FOLDER / name / CHECKSUMS_FILE).exists()
     snapshot = build_snapshot(index, manifest, open_table(index))
     if damaged:
         notice = f"{readable(index)}: its snapshot was damaged. It was built again from the table."
-        snapshot = replace(snapshot, notice=" ".join(filter(None, (snapshot.notice, notice))))
+        return _with_notice(snapshot, notice)
     return snapshot
+
+
+def _open_for_search(index: Path, name: str) -> Snapshot | None:
+    try:
+        return _open(index / SNAPSHOT_FOLDER / name)
+    except OSError as error:
+        raise storage_error(error, index, "read") from error
+
+
+def _with_notice(snapshot: Snapshot, notice: str) -> Snapshot:
+    return replace(snapshot, notice=" ".join(filter(None, (snapshot.notice, notice))))
 
 
 def snapshot_is_damaged(index: Path, manifest: Manifest) -> bool:
@@ -174,6 +194,25 @@ def snapshot_is_damaged(index: Path, manifest: Manifest) -> bool:
     return (folder / CHECKSUMS_FILE).exists() and _open(folder, anew=True) is None
 
 
+def copied_projection(index: Path, manifest: Manifest) -> Projection | None:
+    """Return the projection of an index from its copy in the snapshot.
+
+    Args:
+        index: the folder of the index.
+        manifest: of the index.
+
+    Returns:
+        None if there is no copy, or if it is damaged.
+    """
+    if manifest.projection is None:
+        return None
+    file = index / SNAPSHOT_FOLDER / snapshot_name(index, manifest) / _PROJECTION_FILE
+    try:
+        return load_projection(file, manifest.projection)
+    except EncoderError:
+        return None
+
+
 def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
     """Write a snapshot and open it. Older ones are removed.
 
@@ -186,7 +225,7 @@ def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
         StorageFull: the disk is full.
         IndexDamaged: the table does not read.
     """
-    name = snapshot_name(index, manifest)
+    name = _name(newest_version(index), manifest)
     try:
         with _draft_folder(index, name) as (folder, draft):
             _write(draft, index, manifest, table)
@@ -199,6 +238,7 @@ def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
                 )
     except OSError as error:
         raise storage_error(error, index, "write") from error
+    snapshot = replace(snapshot, name=name)
     for other in folder.iterdir():
         # Readers that map an older snapshot keep its pages until they close it.
         if other.name != name and not is_draft(other):
@@ -226,10 +266,15 @@ def _draft_folder(index: Path, name: str) -> Iterator[tuple[Path, Path]]:
 def snapshot_name(index: Path, manifest: Manifest) -> str:
     """Return the name of everything that is derived from the newest version of an index.
 
+    If the newest version of the table does not open, and its snapshot is there, it is that version.
+
     Args:
         index: the folder of the index.
         manifest: of the index.
     """
+    lost = lost_version(index)
+    if lost is not None and (index / SNAPSHOT_FOLDER / _name(lost, manifest)).exists():
+        return _name(lost, manifest)
     return _name(newest_version(index), manifest)
 
 
@@ -272,6 +317,7 @@ def _open(folder: Path, *, anew: bool = False) -> Snapshot | None:
             file=RowFile(folder / "descriptors.f16", np.float16, d)
             if hasattr(os, "pread")
             else None,
+            name=folder.name,
         )
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None  # The caller builds this derived data again.
@@ -290,7 +336,9 @@ def _is_valid(rows: pa.Table) -> bool:
 def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
     import pyarrow as pa
 
-    projection = Projection.load(index / manifest.projection) if manifest.projection else None
+    projection = read_projection(index, manifest)
+    if projection is not None:
+        projection.save(draft / _PROJECTION_FILE)
     photos = 0
     dimension = projection.matrix.shape[1] if projection else manifest.dimension
     columns = snapshot_columns()

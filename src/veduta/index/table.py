@@ -8,7 +8,6 @@ empty), `open_table` opens the last one that does, and says so.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import IndexDamaged, IndexLocked, readable
-from veduta.files import remove_drafts, sync, system_failure
+from veduta.files import remove_drafts, system_failure
+from veduta.index.checksums import CHECKSUMS_FILE, Checksums
 from veduta.index.columns import schema
 from veduta.index.storage_errors import (
     index_errors,
@@ -26,7 +26,9 @@ from veduta.index.storage_errors import (
     repair_command,
     storage_error,
 )
+from veduta.index.table_files import files_of_version, seal_table, sealed_versions, version_number
 from veduta.photos import content_hash
+from veduta.validation import InvalidValue
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +43,6 @@ _VERSIONS_KEPT = 8
 _READ_AHEAD_BYTES = 32 * 2**20
 """What a scan holds in memory. Lance's default is 2 GiB."""
 _IDS_PER_DELETE = 10_000
-_MAX_UINT64 = 2**64 - 1
 _DRAFT_SECONDS = 3600.0
 """A draft of which no part was written for so long is not finished any more."""
 _LOCK_PATIENCE_SECONDS = 0.2
@@ -84,6 +85,32 @@ def newest_version(index: Path) -> Version | None:
         return Version(number, content_hash(file.read_bytes()).hex())
 
 
+def lost_version(index: Path) -> Version | None:
+    """Return the newest version that was sealed, if its manifest is damaged or gone.
+
+    Args:
+        index: the folder of the index.
+
+    Returns:
+        None if no version is known to be lost.
+
+    Raises:
+        CollectionError: files of the table cannot be read.
+    """
+    folder = index / TABLE_FOLDER
+    with index_errors(index, "read"):
+        try:
+            sealed = Checksums.read(folder)
+        except InvalidValue:
+            return None
+        versions = sealed_versions(sealed) if sealed else {}
+        newest = max(versions, default=0)
+        if sealed is None or newest < max((n for n, _ in _version_manifests(index)), default=1):
+            return None
+        name = versions[newest]
+        return Version(newest, sealed.digests[name]) if sealed.damaged([name]) else None
+
+
 def _version_manifests(index: Path) -> Iterator[tuple[int, Path]]:
     """Yield the number of each version with its manifest."""
     folder = index / TABLE_FOLDER / "_versions"
@@ -92,10 +119,8 @@ def _version_manifests(index: Path) -> Iterator[tuple[int, Path]]:
     except FileNotFoundError:
         return
     for name in names:
-        if match := re.fullmatch(r"(\d+)\.manifest", name):
-            number = int(match[1])
-            # Newer releases of Lance count from the largest number down.
-            yield (_MAX_UINT64 - number if number > 2**63 else number), folder / name
+        if (number := version_number(name)) is not None:
+            yield number, folder / name
 
 
 @dataclass(slots=True)
@@ -106,11 +131,13 @@ class Table:
         index: the folder of the index.
         dataset: the open `lance.LanceDataset`.
         notice: what the user must know about the version that is open, or None.
+        damaged: names of its files that do not match their checksum, relative to its folder.
     """
 
     index: Path
     dataset: Any
     notice: str | None = None
+    damaged: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:
@@ -209,31 +236,40 @@ class Table:
                 num_partitions=partitions,
                 num_sub_vectors=bytes_per_descriptor,
             )
+        self.seal()
+
+    def drop_indices(self) -> None:
+        """Remove the approximate index, if there is one."""
+        with index_errors(self.index, "write"):
+            for index in self.dataset.describe_indices():
+                self.dataset.drop_index(index.name)
+        self.seal()
 
     def extend_indices(self) -> None:
         """Add the rows that are new to the approximate index, if there is one."""
         with index_errors(self.index, "write"):
             if self.dataset.describe_indices():
                 self.dataset.optimize.optimize_indices()
+        self.seal()
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, in one commit."""
         with index_errors(self.index, "write"):
             self.dataset.insert(rows)
-        self._sync()
+        self.seal()
 
     def update(self, rows: pa.Table) -> None:
         """Replace the given columns of the rows with the same `id`, in one commit."""
         with index_errors(self.index, "write"):
             self.dataset.merge_insert("id").when_matched_update_all().execute(rows)
-        self._sync()
+        self.seal()
 
     def delete(self, ids: Sequence[int]) -> None:
         """Remove the rows with these ids."""
         for start in range(0, len(ids), _IDS_PER_DELETE):
             with index_errors(self.index, "write"):
                 self.dataset.delete(_id_in(ids[start : start + _IDS_PER_DELETE]))
-        self._sync()
+        self.seal()
 
     def drop_fragments(self, fragments: Sequence[int]) -> None:
         """Remove whole fragments by their ids, without reading them."""
@@ -248,6 +284,7 @@ class Table:
             self.dataset = lance.LanceDataset.commit(
                 self.dataset, operation, read_version=self.dataset.version
             )
+        self.seal()
 
     def tidy(self) -> None:
         """Merge small fragments when there are many, and forget old versions.
@@ -262,22 +299,15 @@ class Table:
             self.dataset.cleanup_old_versions(
                 older_than=timedelta(0), retain_versions=_VERSIONS_KEPT
             )
+        self.seal()
 
-    def _sync(self) -> None:
-        """Bring the newest fragment, the newest manifest and their folders to the disk.
+    def seal(self) -> None:
+        """Bring the files of the newest version to the disk, and note their checksums.
 
         A commit that was reported to the user must survive a power failure.
         """
-        folder = self.index / TABLE_FOLDER
         with index_errors(self.index, "write"):
-            manifest = max(_version_manifests(self.index))[1]
-            data = [
-                folder / "data" / file.path
-                for fragment in self.dataset.get_fragments()[-1:]
-                for file in fragment.data_files()
-            ]
-            for path in (*data, manifest, folder / "data", folder / "_versions"):
-                sync(path)
+            seal_table(self.index / TABLE_FOLDER)
 
 
 def _id_in(ids: Sequence[int]) -> str:
@@ -294,14 +324,14 @@ def create_table(index: Path, dimension: int) -> Table:
     import lance
 
     with index_errors(index, "write"):
-        return Table(
-            index,
-            lance.write_dataset(
-                schema(dimension).empty_table(),
-                str(index / TABLE_FOLDER),
-                data_storage_version="stable",
-            ),
+        dataset = lance.write_dataset(
+            schema(dimension).empty_table(),
+            str(index / TABLE_FOLDER),
+            data_storage_version="stable",
         )
+    table = Table(index, dataset)
+    table.seal()
+    return table
 
 
 def open_table(index: Path) -> Table:
@@ -311,29 +341,99 @@ def open_table(index: Path) -> Table:
         index: the folder of the index.
 
     Raises:
-        IndexDamaged: no version opens.
+        IndexDamaged: no version opens, or a file of the version is damaged.
         StorageError: the disk does not read.
     """
+    table = _open(index, anew=False)
+    if table.damaged:
+        raise IndexDamaged(
+            f"{readable(index / TABLE_FOLDER / table.damaged[0])} is damaged: it does not match "
+            f"its checksum. Repair it with: {repair_command(index)}"
+        )
+    return table
+
+
+def open_table_to_write(index: Path) -> Table:
+    """Open the newest version, and seal what a killed process or an older Veduta left unsealed.
+
+    Args:
+        index: the folder of the index. The caller holds the writer's lock.
+
+    Raises:
+        IndexDamaged: a file of the newest version is damaged or gone.
+        StorageError: the disk does not read or write.
+    """
+    table = open_table(index)
+    if table.notice:
+        raise IndexDamaged(table.notice)
+    table.seal()
+    return table
+
+
+def open_damaged_table(index: Path) -> Table:
+    """Open the newest version that opens, and note in `Table.damaged` which of its files are not.
+
+    All files are hashed anew.
+
+    Args:
+        index: the folder of the index.
+
+    Raises:
+        IndexDamaged: no version opens, or the checksums of the table are damaged.
+    """
+    return _open(index, anew=True)
+
+
+def forget_checksums(index: Path) -> bool:
+    """Remove the checksums of the table if they are damaged themselves.
+
+    Args:
+        index: the folder of the index. The caller holds the writer's lock.
+
+    Returns:
+        Whether they were damaged.
+    """
+    folder = index / TABLE_FOLDER
+    with index_errors(index, "write"):
+        try:
+            Checksums.read(folder)
+        except InvalidValue:
+            (folder / CHECKSUMS_FILE).unlink()
+            return True
+    return False
+
+
+def _open(index: Path, *, anew: bool) -> Table:
     import lance
 
     with index_errors(index, "read"):
         manifests = sorted(_version_manifests(index), reverse=True)
-    failure: Exception | None = None
-    for number, _ in manifests:
+        sealed = Checksums.read(index / TABLE_FOLDER) or Checksums(index / TABLE_FOLDER, {})
+    newest = max([*sealed_versions(sealed), *(number for number, _ in manifests)], default=0)
+    failure: str | None = None
+    for number, path in manifests:
+        manifest = path.relative_to(index / TABLE_FOLDER).as_posix()
+        with index_errors(index, "read"):
+            if sealed.damaged([manifest], anew=anew):
+                failure = failure or f"{readable(path)} does not match its checksum"
+                continue
         try:
             dataset = lance.dataset(str(index / TABLE_FOLDER), version=number)
         except (ValueError, OSError) as error:  # Lance raises both for files that do not parse.
             if system_failure(error) is not None:
                 raise storage_error(error, index, "read") from error
-            failure = failure or error
+            failure = failure or str(error)
             continue
         notice = None
-        if failure is not None:
+        if number < newest:
+            reason = "is gone" if newest > manifests[0][0] else "does not open"
             notice = (
-                f"{readable(index)} is damaged: version {manifests[0][0]} does not open; using the "
+                f"{readable(index)} is damaged: version {newest} {reason}; using the "
                 f"last good version, {number}. Repair it with: {repair_command(index)}"
             )
-        return Table(index, dataset, notice)
+        with index_errors(index, "read"):
+            damaged = sealed.damaged(files_of_version(dataset, sealed), anew=anew)
+        return Table(index, dataset, notice, tuple(damaged))
     raise IndexDamaged(
         f"{readable(index)}: no version of its table opens"
         + (f" ({failure})" if failure else " (its files are gone)")
@@ -378,6 +478,8 @@ def remove_versions_after(index: Path, last_good: int) -> None:
         if number > last_good:
             file.replace(damaged / file.name)
     (index / TABLE_FOLDER / "_versions" / "latest_version_hint.json").unlink(missing_ok=True)
+    with index_errors(index, "write"):
+        seal_table(index / TABLE_FOLDER)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from veduta import photos
 from veduta.encoders import Encoder
-from veduta.errors import CollectionError, EncoderError, IndexDamaged, readable
+from veduta.errors import CollectionError, EncoderError, readable
 from veduta.index import keypoint_files
 from veduta.index.columns import file_values, photo_columns
 from veduta.index.describing import (
@@ -37,9 +37,10 @@ from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check_label_loss
 from veduta.index.manifest import Manifest
+from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.sources import away, empty, folders_above, is_away, is_gone, single_photos
-from veduta.index.table import Table, open_table, remove_old_drafts, writer_lock
+from veduta.index.table import Table, open_table_to_write, remove_old_drafts, writer_lock
 from veduta.keypoints import Extractor
 from veduta.ordered_threads import map_in_order
 from veduta.photos.finding import outermost_folders
@@ -195,9 +196,8 @@ def update_index(
             report.notes += _notes_on_roots(named or roots, roots)
         manifest.require_encoder(encoder, index)
         manifest.require_extractor(extractor, index)
-        table = open_table(index)
-        if table.notice:
-            raise IndexDamaged(table.notice)
+        read_projection(index, manifest)  # A damaged one is told before the work begins.
+        table = open_table_to_write(index)
         update = _Update(table, open_snapshot(index), encoder, extractor, report, on_progress)
         sources = named or update.known_sources(manifest)
         update.require_there(sources)

@@ -23,10 +23,10 @@ from veduta.encoders import Encoder, OnnxEncoder, OtherModel, load_named_in_file
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import CollectionError, EncoderMismatch, NotAnIndex, QueryError, readable
 from veduta.files import atomic_folder
+from veduta.npz_file import read_arrays
 from veduta.recognize.confidence import Confidence, StoredConfidence
 from veduta.recognize.linear import LinearClassifier
 from veduta.recognize.network_scores import MAX_CANDIDATES, log_odds
-from veduta.recognize.npz_file import read_arrays
 from veduta.recognize.recognition import Recognition, recognition_of
 from veduta.recognize.recognizer import PRECISION, Recognizer
 from veduta.recognize.unknown import Answer

@@ -14,22 +14,19 @@ import numpy as np
 
 from veduta.files import atomic_file
 from veduta.index import Manifest
+from veduta.index.damage import RECOGNISERS_FOLDER
 from veduta.index.graph import graph_is_whole, keypoint_facts
 from veduta.index.snapshot import snapshot_name
-from veduta.index.table import newest_version
+from veduta.npz_file import read_arrays
 from veduta.photos import content_hash
 from veduta.recognize import held_out, linear
 from veduta.recognize.confidence import Confidence
 from veduta.recognize.labelled_gallery import LabelledGallery
 from veduta.recognize.linear import LinearClassifier
 from veduta.recognize.methods import check_method
-from veduta.recognize.npz_file import read_arrays
 from veduta.recognize.recognizer import Recognizer, default_confidence, fit_recognizer
 
-__all__ = ["FOLDER", "cached_recognizer"]
-
-FOLDER = "recognition"
-"""The folder of these files inside the folder of an index."""
+__all__ = ["cached_recognizer"]
 
 _FORMAT = 3
 _KEY_LETTERS = 16
@@ -57,13 +54,12 @@ def cached_recognizer(
         QueryError: no method has that name.
     """
     check_method(method)
-    version = newest_version(index)
-    if version is None or version.number != labelled.gallery.snapshot.version:
+    if snapshot_name(index, Manifest.read(index)) != labelled.gallery.snapshot.name:
         # A writer has made a newer version meanwhile, and the cache is for the newest one.
         return fit_recognizer(labelled, method, on_progress=on_progress)
     # Recognisers with and without outsiders have files of their own, so that both stay cached.
     kind = method if len(labelled.outsiders) else f"{method}-labelled"
-    file = index / FOLDER / f"{kind}-{_key(index, labelled)}.npz"
+    file = index / RECOGNISERS_FOLDER / f"{kind}-{_key(index, labelled)}.npz"
     cached = _read(file, labelled, method)
     if cached is not None:
         return cached
@@ -138,7 +134,7 @@ def _write(file: Path, recognizer: Recognizer) -> None:
     """Write the file if possible; an index that is read-only can still be used."""
     try:
         file.parent.mkdir(exist_ok=True)
-        with atomic_file(file) as draft, draft.open("wb") as out:
+        with atomic_file(file, durable=True) as draft, draft.open("wb") as out:
             np.savez(out, **_arrays(recognizer))
         for other in file.parent.glob(f"{file.stem[:-_KEY_LETTERS]}{'?' * _KEY_LETTERS}.npz"):
             if other != file:

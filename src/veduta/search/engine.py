@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
-from veduta.errors import EncoderError, EncoderMismatch, QueryError
+from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError
 from veduta.index import MANIFEST_FILE, Manifest, Snapshot, Table, open_table
 from veduta.index.graph import FOLDER as GRAPH
+from veduta.index.projection_file import read_projection
+from veduta.index.snapshot import copied_projection
 from veduta.index.table import newest_version
 from veduta.keypoints import Extractor, load_extractor
 from veduta.search import approximate, exact
@@ -49,6 +51,7 @@ class _OpenIndex:
         gallery: its photos.
         projection: applied to descriptors of queries; None: there is none.
         table: open if there is an approximate index.
+        notice: what the user must know about damage of the index, or None.
     """
 
     token: tuple[Any, ...]
@@ -56,6 +59,7 @@ class _OpenIndex:
     gallery: Gallery
     projection: Projection | None
     table: Table | None
+    notice: str | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -86,13 +90,24 @@ class Engine:
     def _open(self) -> _OpenIndex:
         token = self._token()
         manifest = Manifest.read(self.index)
-        projection = None
-        if manifest.projection:
-            projection = Projection.load(self.index / manifest.projection)
+        gallery = open_gallery(self.index)
+        projection, notice = self._projection(manifest)
+        notices = [gallery.snapshot.notice, notice]
         # The approximate index is over the stored descriptors, not the projected ones.
         usable = manifest.approximate and projection is None
         table = open_table(self.index) if usable else None
-        return _OpenIndex(token, manifest, open_gallery(self.index), projection, table)
+        text = " ".join(filter(None, notices)) or None
+        return _OpenIndex(token, manifest, gallery, projection, table, text)
+
+    def _projection(self, manifest: Manifest) -> tuple[Projection | None, str | None]:
+        """Return the projection of the index, and what the user must know about it."""
+        try:
+            return read_projection(self.index, manifest), None
+        except IndexDamaged as error:
+            copy = copied_projection(self.index, manifest)
+            if copy is None:
+                raise
+            return copy, f"{error}. Its copy in the snapshot is used."
 
     def _token(self) -> tuple[Any, ...]:
         changed = [

@@ -1,0 +1,85 @@
+"""The files of the table, and their checksums.
+
+Lance keeps no checksums, and believes what it reads. Its files never change: each commit adds some,
+and a clean-up removes some. So the folder is sealed after each commit (`veduta.index.checksums`).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from veduta.index.checksums import Checksums, seal
+
+__all__ = [
+    "files_of_fragment",
+    "files_of_version",
+    "is_index_file",
+    "seal_table",
+    "sealed_versions",
+    "version_number",
+]
+
+_VERSIONS = "_versions"
+_DATA = "data"
+_INDICES = "_indices"
+# Lance also has hints and transactions, which it does not need for reading.
+_FILES = (f"{_VERSIONS}/*.manifest", f"{_DATA}/*", "_deletions/*", f"{_INDICES}/*/*")
+_MAX_UINT64 = 2**64 - 1
+
+
+def version_number(name: str) -> int | None:
+    """Return the number of the version whose manifest has this name, None for another file."""
+    match = re.fullmatch(rf"(?:{_VERSIONS}/)?(\d+)\.manifest", name)
+    if match is None:
+        return None
+    number = int(match[1])
+    # Newer releases of Lance count from the largest number down.
+    return _MAX_UINT64 - number if number > 2**63 else number
+
+
+def sealed_versions(sealed: Checksums) -> dict[int, str]:
+    """Return the number of each version that was sealed, and the name of its manifest."""
+    numbers = {name: version_number(name) for name in sealed.digests}
+    return {number: name for name, number in numbers.items() if number is not None}
+
+
+def is_index_file(name: str) -> bool:
+    """Return whether a file belongs to an approximate index, which can be built again."""
+    return name.startswith(f"{_INDICES}/")
+
+
+def seal_table(folder: Path) -> None:
+    """Bring the new files of the table to the disk, and note their checksums.
+
+    Args:
+        folder: of the table.
+
+    Raises:
+        OSError: the disk does not accept them.
+        InvalidValue: the checksums that are there are damaged.
+    """
+    paths = [path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()]
+    seal(folder, [path.relative_to(folder).as_posix() for path in paths])
+
+
+def files_of_version(dataset: Any, sealed: Checksums) -> list[str]:
+    """Return the names of the files that an open version reads, without its manifest.
+
+    Args:
+        dataset: the open `lance.LanceDataset`.
+        sealed: the checksums of its folder. Of an approximate index, they name the files.
+    """
+    names = [name for fragment in dataset.get_fragments() for name in files_of_fragment(fragment)]
+    for index in dataset.describe_indices():
+        folders = tuple(f"{_INDICES}/{segment.uuid}/" for segment in index.segments)
+        names += [name for name in sealed.digests if name.startswith(folders)]
+    return names
+
+
+def files_of_fragment(fragment: Any) -> list[str]:
+    """Return the names of the files of one `lance.LanceFragment`."""
+    names = [f"{_DATA}/{file.path}" for file in fragment.data_files()]
+    deletions = fragment.deletion_file()
+    return [*names, deletions] if deletions else names
