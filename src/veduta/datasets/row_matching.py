@@ -177,6 +177,10 @@ class _Matcher:
         It is the beginning without which most of the paths name a photo. It counts if it ends with
         the name of a folder that paths are relative to; or if all rows of the file begin with it,
         all then name a photo, and all still have a folder.
+
+        Args:
+            paths: those of the rows that name no photo.
+            rows: number of all rows of the file.
         """
         plain = [_plain(path) for path in paths]
         if not plain:

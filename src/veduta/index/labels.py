@@ -39,7 +39,8 @@ class LabelSource:
 
         Args:
             rule: `"folders"` for the names of class folders, also inside the folders of splits (see
-                `veduta.datasets.folders`); otherwise the path of a CSV file of photos and labels.
+                `veduta.datasets.folders`); `"none"` for no labels; otherwise the path of a CSV
+                file of photos and labels.
             roots: the folders of the index, absolute. None lies in another.
             exclude: patterns of what is passed over in them.
 
@@ -48,6 +49,8 @@ class LabelSource:
         """
         if rule == FOLDERS:
             return cls(roots, layouts=[FolderLayout.of(root, exclude=exclude) for root in roots])
+        if rule == NO_LABELS:
+            return cls(roots)
         try:
             return cls(roots, file=LabelsFile(rule))
         except DatasetError as error:

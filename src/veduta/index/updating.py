@@ -357,12 +357,20 @@ class _Update:
                 self.report.unchanged += 1
         for folder in folders:
             if folder.is_dir():
-                self._find_missing(folder, files, allow_empty)
+                self._find_missing(folder, files, manifest.folders, allow_empty)
         return list(files.values())
 
-    def _find_missing(self, folder: Path, files: Iterable[bytes], allow_empty: bool) -> None:
-        """Note the rows of a folder whose file was not listed."""
+    def _find_missing(
+        self, folder: Path, files: Iterable[bytes], known: Sequence[str], allow_empty: bool
+    ) -> None:
+        """Note the rows of a folder whose file was not listed.
+
+        A known folder inside it is passed over from there, such as a hidden one that was named.
+        """
         rows_here = self._rows_under(os.fsencode(folder))
+        for other in known:
+            if folder in Path(other).parents:
+                rows_here = np.setdiff1d(rows_here, self._rows_under(os.fsencode(other)))
         missing = rows_here[~self.seen[rows_here]]
         if len(missing) == len(rows_here) > 0 and not allow_empty:
             prefix = os.path.join(os.fsencode(folder), b"")
