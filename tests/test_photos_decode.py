@@ -13,13 +13,21 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
+from test_further_formats import dng
 
 from veduta import photos
-from veduta.errors import BrokenPhoto, PhotoError, PhotoTooLarge, UnsupportedFormat
+from veduta.errors import (
+    BrokenPhoto,
+    PhotoError,
+    PhotoTooLarge,
+    PhotoUnreadable,
+    UnsupportedFormat,
+)
 from veduta.photos import jpeg
 from veduta.photos.exif import read_exif
 from veduta.photos.formats import describe_bytes, sniff
@@ -662,9 +670,12 @@ def test_running_out_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MemoryError
 
     monkeypatch.setattr(PngImageFile, "load", no_memory)
-    with pytest.raises(PhotoTooLarge, match="not enough memory"):
+    with pytest.raises(PhotoUnreadable, match="not enough memory to decode it now"):
         photos.decode(encoded("PNG", UPRIGHT), path="x")
 
+
+FOLDER = Path(__file__).parent / "photos"
+NEEDED_LIBRARIES = {"jpeg-xl": "imagecodecs", "raw": "rawpy"}
 
 SAMPLES = {
     "jpeg": encoded("JPEG", UPRIGHT, exif=exif_with(6)),
@@ -683,11 +694,19 @@ SAMPLES = {
     "deflate": encoded("TIFF", UPRIGHT, compression="tiff_adobe_deflate"),
     "gif": encoded("GIF", UPRIGHT, save_all=True, append_images=[Image.fromarray(255 - UPRIGHT)]),
     "bmp": encoded("BMP", UPRIGHT),
+    "jpeg-2000": encoded("JPEG2000", UPRIGHT),
+    "jpeg-2000 tiles": encoded("JPEG2000", UPRIGHT, tile_size=(32, 32), irreversible=True),
+    # Any changed bit of the picture is found, so a large box without meaning follows.
+    "jpeg-xl": (FOLDER / "jpeg_xl.jxl").read_bytes()
+    + struct.pack(">I4s", 90_000, b"free") * 11_250,
+    "raw": dng(encoded("JPEG", UPRIGHT), 96, 64, 6),
 }
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_damaged_bytes_give_a_photo_or_a_photo_error(name: str) -> None:
+    if name in NEEDED_LIBRARIES:
+        pytest.importorskip(NEEDED_LIBRARIES[name])
     data = SAMPLES[name]
     randomly = random.Random(f"damage {name}")
     outcomes = {True: 0, False: 0}

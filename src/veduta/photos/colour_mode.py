@@ -6,6 +6,7 @@ import os
 
 from veduta.errors import BrokenPhoto
 from veduta.photos import jpeg
+from veduta.photos.camera_raw import is_camera_raw
 from veduta.photos.formats import sniff
 from veduta.photos.opening import open_photo
 from veduta.photos.pillow_warnings import logged_warnings
@@ -37,6 +38,8 @@ def colour_mode(data: bytes, *, path: str | bytes | os.PathLike[str]) -> str:
         if kind == "JPEG":
             channels = jpeg.read_header(data).channels
             return _MODE_OF_JPEG_CHANNELS.get(channels, f"{channels} channels")
+        if kind in ("JXL", "RAW") or is_camera_raw(data):
+            return "RGB"  # What they are decoded to.
         if kind is not None:
             with logged_warnings(name):
                 return open_photo(data, kind, name).image.mode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,8 @@ from veduta.errors import (
     PhotoUnreadable,
     UnsupportedFormat,
 )
-from veduta.photos import jpeg
+from veduta.photos import jpeg, jpeg_2000, jpeg_xl
+from veduta.photos.camera_raw import is_camera_raw, read_preview
 from veduta.photos.colour_profile import cmyk_to_srgb, to_srgb
 from veduta.photos.exif import Exif, read_exif
 from veduta.photos.formats import describe_bytes, is_other_picture, sniff
@@ -35,6 +36,10 @@ __all__ = ["MAX_PIXELS", "Photo", "decode"]
 
 MAX_PIXELS = 250_000_000
 """The default cap on width × height: more than any phone's camera has, less than fills memory."""
+
+
+_CUT_SHORT = ("truncated", "Truncated", "NEED_MORE_INPUT")
+"""In the messages of Pillow and libjxl."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,12 +108,17 @@ def decode(
         raise error_class(
             name,
             f"not a photo in a supported format but {describe_bytes(data)} "
-            "(supported: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF, BMP)",
+            "(supported: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF, BMP, JPEG 2000, JPEG XL, "
+            "camera raw)",
         )
     wanted = _Wanted(data, kind, name, at_least, max_pixels, srgb)
     try:
+        if kind == "RAW" or (kind == "TIFF" and is_camera_raw(data)):
+            return _decode_camera_raw(wanted)
         if kind == "JPEG":
             return _decode_jpeg(wanted)
+        if kind == "JXL":
+            return _decode_jpeg_xl(wanted)
         with logged_warnings(name):
             return _decode_with_pillow(wanted)
     except PhotoError:
@@ -133,6 +143,11 @@ class _Wanted:
     max_pixels: int
     srgb: bool
 
+    def factor(self, width: int, height: int) -> int:
+        """Return by how much the sides of a picture may be divided."""
+        long_side = max(width, height)
+        return max(1, long_side // (self.at_least or long_side))
+
     def check_pixels(self, width: int, height: int) -> None:
         """Refuse a picture above the cap."""
         if width * height > self.max_pixels:
@@ -144,7 +159,7 @@ class _Wanted:
 
 def _reason(kind: str, error: Exception) -> str:
     detail = " ".join(str(error).split())[:120]
-    if "truncated" in detail.lower() or isinstance(error, EOFError):
+    if isinstance(error, EOFError) or any(words in detail for words in _CUT_SHORT):
         return f"the {kind} data are cut short"
     return f"the {kind} data are damaged ({detail})" if detail else f"the {kind} data are damaged"
 
@@ -209,26 +224,65 @@ def _load_jpeg_with_pillow(data: bytes, header: jpeg.Header, at_least: int | Non
 def _decode_with_pillow(wanted: _Wanted) -> Photo:
     opened = open_photo(wanted.data, wanted.kind, wanted.name)
     image = opened.image
-    wanted.check_pixels(*image.size)
+    size = width, height = image.size
+    wanted.check_pixels(width, height)
     wanted.check_pixels(*opened.tile_size)
     exif = read_exif(opened.exif)
     if opened.turned_by_decoder:
         exif = Exif(taken=exif.taken)
-    long_side = max(image.size)
-    factor = max(1, long_side // (wanted.at_least or long_side))
-    profile = opened.profile if wanted.srgb else b""
-    cost = len(wanted.data) + opened.decoder_bytes + _result_bytes(image, factor, exif)
-    with reserved(wanted.name, image.size, cost):
+    factor = wanted.factor(width, height)
+    most = min(opened.max_halvings, factor.bit_length() - 1)
+    halvings = jpeg_2000.halvings(width, height, most)
+    if halvings:
+        image.reduce = halvings  # type: ignore[method-assign, assignment]  # For this format only.
+    cost = len(wanted.data) + opened.decoder_bytes // 4**halvings
+    with reserved(wanted.name, size, cost + _result_bytes(*size, factor, exif)):
         image.load()
-        width, height = image.size
-        wanted.check_pixels(width, height)  # A GIF's first frame can exceed its screen.
-        pixels = _pixels(image, factor, profile, opened.grey_range)
+        if halvings:
+            image.reduce = 0  # type: ignore[method-assign, assignment]  # Now it is a method again.
+        else:
+            # A GIF's first frame can exceed its screen. Some decoders learn the size at the end.
+            size = width, height = image.size
+            wanted.check_pixels(width, height)
+        profile = opened.profile if wanted.srgb else b""
+        pixels = _pixels(image, factor >> halvings, profile, opened.grey_range)
         return _photo(pixels, wanted.kind, width, height, exif)
 
 
-def _result_bytes(image: Image.Image, factor: int, exif: Exif) -> int:
+def _decode_jpeg_xl(wanted: _Wanted) -> Photo:
+    header = jpeg_xl.read_header(wanted.data)
+    size = header.width, header.height
+    wanted.check_pixels(*size)
+    if header.extra_channels > jpeg_xl.MAX_EXTRA_CHANNELS:
+        raise UnsupportedFormat(
+            wanted.name, f"a JPEG XL image with {header.extra_channels} extra channels"
+        )
+    exif = Exif(taken=read_exif(header.exif).taken)
+    factor = wanted.factor(*size)
+    cost = len(wanted.data) + header.width * header.height * jpeg_xl.BYTES_PER_PIXEL
+    with reserved(wanted.name, size, cost + _result_bytes(*size, factor, exif)):
+        image = jpeg_xl.decode(wanted.data, wanted.name)
+        return _photo(_pixels(image, factor, b""), "JXL", *image.size, exif)
+
+
+def _decode_camera_raw(wanted: _Wanted) -> Photo:
+    name = wanted.name
+    with reserved(name, (0, 0), 3 * len(wanted.data)):
+        preview, orientation = read_preview(wanted.data, name)
+    taken = read_exif(wanted.data).taken
+    if isinstance(preview, bytes):
+        photo = _decode_jpeg(replace(wanted, data=preview))
+        turned = Exif(1 if jpeg.read_header(preview).exif else orientation, taken or photo.taken)
+        pixels = photo.pixels
+    else:
+        turned, pixels = Exif(orientation, taken), preview
+        wanted.check_pixels(pixels.shape[1], pixels.shape[0])
+        photo = Photo(pixels, "RAW", pixels.shape[1], pixels.shape[0], taken)
+    return _photo(pixels, "RAW", photo.width, photo.height, turned)
+
+
+def _result_bytes(width: int, height: int, factor: int, exif: Exif) -> int:
     """Return the bytes that the result takes, and the largest strip while it is converted."""
-    width, height = image.size
     copies = 1 if exif.orientation == 1 else 2
     strip = strip_pixels(width, height, factor) * STRIP_BYTES_PER_PIXEL
     return 3 * copies * -(-width // factor) * -(-height // factor) + strip

@@ -15,7 +15,6 @@ _LIBRARIES = (
     "opencv-python-headless",
     "pi-heif",
     "pillow",
-    "pillow-jxl-plugin",
     "rawpy",
     "simplejpeg",
 )

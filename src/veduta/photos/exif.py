@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-__all__ = ["Exif", "read_exif"]
+__all__ = ["Exif", "first_directory", "read_exif"]
 
 _ORIENTATION = 0x0112
 _DATE_TIME = 0x0132
@@ -69,8 +69,8 @@ def read_exif(block: bytes) -> Exif:
     tiff = memoryview(block)
     if block[:6] == b"Exif\0\0":
         tiff = tiff[6:]
-    byte_order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(tiff[:4]))
-    if byte_order is None or len(tiff) < 8:
+    byte_order = _byte_order(tiff)
+    if byte_order is None:
         return Exif()
     main = _directory(tiff, byte_order, struct.unpack_from(byte_order + "I", tiff, 4)[0])
     orientation = _integer(main, _ORIENTATION, byte_order)
@@ -92,6 +92,29 @@ def read_exif(block: bytes) -> Exif:
         orientation if orientation is not None and 1 <= orientation <= 8 else 1,
         next((taken for date in dates if (taken := _parse_date(date)) is not None), None),
     )
+
+
+def first_directory(data: bytes) -> dict[int, int | None]:
+    """Return the tags of the first directory of a TIFF, with their values.
+
+    Args:
+        data: the content of the file.
+
+    Returns:
+        tag → its value if that is one whole number, else None. Empty if there is no directory.
+    """
+    tiff = memoryview(data)
+    byte_order = _byte_order(tiff)
+    if byte_order is None:
+        return {}
+    entries = _directory(tiff, byte_order, struct.unpack_from(byte_order + "I", tiff, 4)[0])
+    return {tag: _integer(entries, tag, byte_order) for tag in entries}
+
+
+def _byte_order(tiff: memoryview) -> str | None:
+    if len(tiff) < 8:
+        return None
+    return {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(tiff[:4]))
 
 
 # A directory's entries: tag → (type, count, the four bytes that hold the value or its offset).

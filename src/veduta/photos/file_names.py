@@ -6,6 +6,8 @@ leave behind, and of what digiKam, PhotoPrism, Immich and Syncthing pass over.
 
 from __future__ import annotations
 
+from veduta.photos.formats import EXTENSIONS
+
 __all__ = [
     "HIDDEN",
     "SYSTEM",
@@ -20,29 +22,25 @@ HIDDEN = "hidden"
 SYSTEM = "system"
 
 _PHOTO_EXTENSIONS = frozenset(
-    b"jpg jpeg jpe jfif jif jfi pjpeg pjp png apng webp avif avifs heic heif heics heifs hif "
-    b"tif tiff gif bmp dib".split()
+    extension.encode() for extensions in EXTENSIONS.values() for extension in extensions
 )
 
 # Files with these extensions are not opened to see whether they are photos.
 _OTHER_EXTENSIONS = frozenset(
-    b"7z aac aae ai aif apk arw asc asf avi bak bat bin blend bz2 c cfg class conf cpp cr2 cr3 crw "
-    b"cs css csv ctl dat db dbf dll dmg dng doc docx dylib egg eml eps epub erf exe flac flv gpx "
-    b"gz h hpp htm html ics ico ini ipynb iso jar java js json jsonl kml kmz lance lock log lua "
-    b"m3u m4a m4v map md mdb mkv mov mp3 mp4 mpeg mpg mts nef npy npz o odp ods odt ogg onnx opus "
-    b"orf parquet pdf pef php pickle pid pkl pl plist po pot ppt pptx properties ps psd pt pth py "
-    b"pyc pyd pyi r raf rar raw rb rm rs rst rtf rw2 safetensors scss sh so sql sqlite sqlite3 "
-    b"sr2 srt srw sub svg svgz swf swp tar tex tgz tmp toml torrent ts tsv tsx ttf txt url vcf vob "
-    b"wasm wav webm wma wmv woff woff2 x3f xcf xhtml xls xlsx xml xmp xsl xz yaml yml zip "
-    b"zst".split()
+    b"7z aac aae ai aif apk asc asf avi bak bat bin blend bz2 c cfg class conf cpp cs css csv ctl "
+    b"dat db dbf dll dmg doc docx dylib egg eml eps epub exe flac flv gpx gz h hpp htm html ics "
+    b"ico ini ipynb iso jar java js json jsonl kml kmz lance lock log lua m3u m4a m4v map md mdb "
+    b"mkv mov mp3 mp4 mpeg mpg mts npy npz o odp ods odt ogg onnx opus parquet pdf php pickle pid "
+    b"pkl pl plist po pot ppt pptx properties ps psd pt pth py pyc pyd pyi r rar raw rb rm rs rst "
+    b"rtf safetensors scss sh so sql sqlite sqlite3 srt sub svg svgz swf swp tar tex tgz tmp toml "
+    b"torrent ts tsv tsx ttf txt url vcf vob wasm wav webm wma wmv woff woff2 xcf xhtml xls xlsx "
+    b"xml xmp xsl xz yaml yml zip zst".split()
 )
 
-# Images, camera raw files and drawings. A report names them apart from other files.
+# Images and drawings. A report names them apart from other files.
 _UNREAD_IMAGE_EXTENSIONS = frozenset(
-    b"3fr ai arw bpg cin cr2 cr3 crw dcr dds dng dpx emf eps erf exr fff flif hdp hdr ico iiq j2c "
-    b"j2k jls jng jp2 jpc jpf jpm jpx jxl jxr kdc mef mng mos mrw nef nrw orf pam pbm pcx pef pfm "
-    b"pgm pnm ppm psb psd qoi raf raw rw2 rwl sr2 srf srw svg svgz tga wbmp wdp wmf x3f xbm xcf "
-    b"xpm".split()
+    b"ai bpg cin dds dpx emf eps exr flif hdp hdr ico jls jng jpm jxr mng pam pbm pcx pfm pgm pnm "
+    b"ppm psb psd qoi raw svg svgz tga wbmp wdp wmf xbm xcf xpm".split()
 )
 
 # In lower case. A name that begins with a dot is hidden and needs no line here.

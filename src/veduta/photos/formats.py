@@ -6,8 +6,10 @@ import re
 
 __all__ = ["EXTENSIONS", "FORMATS", "HEAD_BYTES", "describe_bytes", "is_other_picture", "sniff"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP")
-"""The allow-list."""
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "JXL", "RAW"
+)  # fmt: skip
+"""The allow-list. The last two need the extra `veduta[formats]`."""
 
 EXTENSIONS = {
     "JPEG": ("jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "pjpeg", "pjp"),
@@ -18,7 +20,13 @@ EXTENSIONS = {
     "TIFF": ("tif", "tiff"),
     "GIF": ("gif",),
     "BMP": ("bmp", "dib"),
-}
+    "JPEG2000": ("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"),
+    "JXL": ("jxl",),
+    "RAW": (
+        "dng", "3fr", "arw", "cr2", "cr3", "crw", "dcr", "erf", "fff", "iiq", "kdc", "mef", "mos",
+        "mrw", "nef", "nrw", "orf", "pef", "raf", "rw2", "rwl", "sr2", "srf", "srw", "x3f",
+    ),
+}  # fmt: skip
 """The file extensions of each format, the usual one first."""
 
 HEAD_BYTES = 64
@@ -37,20 +45,25 @@ _MAGIC = (
     (b"MM\0*", "TIFF"),
     (b"II+\0", "TIFF"),  # BigTIFF
     (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
+    (b"\xff\x0a", "JXL"),
+    (b"FUJIFILMCCD-RAW", "RAW"),
+    (b"IIRO", "RAW"),  # Olympus
+    (b"IIRS", "RAW"),
+    (b"MMOR", "RAW"),
+    (b"IIU\0", "RAW"),  # Panasonic
+    (b"II\x1a\0\0\0HEAPCCDR", "RAW"),  # Canon
+    (b"FOVb", "RAW"),  # Sigma
+    (b"\0MRM", "RAW"),  # Minolta
 )
 # A BMP header has one of these sizes. "BM" alone also begins texts and other files.
 _BMP_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 _OTHER_PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"8BPS", "a Photoshop document"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (b"\0\0\x01\0", "a Windows icon"),
-    (b"FUJIFILMCCD-RAW", "a camera raw file"),
-    (b"IIRO", "a camera raw file"),
-    (b"IIU\0", "a camera raw file"),
     (b"v/1\x01", "an OpenEXR image"),
     (b"#?RADIANCE", "a Radiance HDR image"),
     (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
@@ -82,6 +95,8 @@ def sniff(head: bytes) -> str | None:
     Returns:
         One of `FORMATS`, or None. It is "TIFF" for a camera raw file that is built as a TIFF.
     """
+    if head[:4] == b"II*\0" and head[8:10] == b"CR":  # Canon
+        return "RAW"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -96,6 +111,8 @@ def _sniff_brands(head: bytes) -> str | None:
     """Return AVIF or HEIF by the brands of an ISO media file; None for a video."""
     length = min(int.from_bytes(head[:4], "big"), HEAD_BYTES)
     major = head[8:12]
+    if major == b"crx ":  # Canon
+        return "RAW"
     if major in _AVIF_BRANDS:
         return "AVIF"
     if major not in _HEIF_BRANDS:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from veduta.photos.heif import check_items
+from veduta.photos.jpeg_2000 import max_halvings
 from veduta.photos.png import read_picture
 from veduta.photos.webp import picture_alone
 
@@ -23,11 +24,12 @@ _PILLOW_CLASSES = {
     "HEIF": ("pi_heif.as_plugin", "HeifImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "JPEG2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
 
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Of a decoded picture in Pillow's memory, by mode. Every other mode has 4."""
-_CODEC_BYTES_PER_PIXEL = {"WEBP": 12, "AVIF": 12, "HEIF": 12}
+_CODEC_BYTES_PER_PIXEL = {"WEBP": 12, "AVIF": 12, "HEIF": 12, "JPEG2000": 20}
 """What these decoders take besides, for planes and whole copies, as measured."""
 
 
@@ -43,6 +45,7 @@ class OpenedPhoto:
         tile_size: width and height in pixels of a tile, which is decoded whole; zeros if none.
         turned_by_decoder: whether the decoder turns the picture upright.
         grey_range: the values of black and white in 16-bit grey.
+        max_halvings: how often the decoder can halve the sides. The memory goes down with them.
     """
 
     image: Image.Image
@@ -52,6 +55,7 @@ class OpenedPhoto:
     tile_size: tuple[int, int] = (0, 0)
     turned_by_decoder: bool = False
     grey_range: tuple[float, float] = (0.0, 65535.0)
+    max_halvings: int = 0
 
 
 def open_photo(data: bytes, kind: str, name: str) -> OpenedPhoto:
@@ -62,7 +66,7 @@ def open_photo(data: bytes, kind: str, name: str) -> OpenedPhoto:
 
     Args:
         data: the content of the file.
-        kind: its format, one of `FORMATS` but not JPEG.
+        kind: its format, one of those that Pillow decodes, but not JPEG.
         name: of the photo, for messages.
 
     Raises:
@@ -82,6 +86,7 @@ def open_photo(data: bytes, kind: str, name: str) -> OpenedPhoto:
         image.info.get("icc_profile") or b"",
         _picture_bytes(image, kind),
         turned_by_decoder=kind == "HEIF",
+        max_halvings=max_halvings(data) if kind == "JPEG2000" else 0,
     )
 
 

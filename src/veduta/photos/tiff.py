@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["TiffImage", "open_tiff"]
 
 _COMPRESSION, _PHOTOMETRIC, _BITS, _STRIP_ROWS = 259, 262, 258, 278
-_SUBFILE_TYPE, _ORIENTATION, _SAMPLES, _PLANAR = 254, 274, 277, 284
-_TILE_WIDTH, _TILE_HEIGHT, _SUB_DIRECTORIES, _SAMPLE_FORMAT = 322, 323, 330, 339
-_EXTRA_SAMPLES, _YCBCR_SUBSAMPLING, _DNG_VERSION = 338, 530, 50706
+_ORIENTATION, _SAMPLES, _PLANAR = 274, 277, 284
+_TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
+_EXTRA_SAMPLES, _YCBCR_SUBSAMPLING = 338, 530
 
 _NOT_COMPRESSED, _LZW = 1, 5
 _MIN_IS_WHITE, _YCBCR = 0, 6
@@ -100,7 +100,7 @@ def open_tiff(data: bytes, name: str) -> TiffImage:
         The image. Its pixels are not decoded yet.
 
     Raises:
-        UnsupportedFormat: it is a camera raw file, or of a kind that is not decoded rightly.
+        UnsupportedFormat: it is of a kind that is not decoded rightly.
         Exception: anything that Pillow raises on bytes that do not parse.
     """
     try:
@@ -114,8 +114,6 @@ def open_tiff(data: bytes, name: str) -> TiffImage:
             raise _unsupported(name, reason) from error
         raise
     tags = image.tag_v2
-    if _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE, 0) == 1 and _SUB_DIRECTORIES in tags):
-        raise UnsupportedFormat(name, "a camera raw file: export it as JPEG or TIFF")
     compression = tags.get(_COMPRESSION, _NOT_COMPRESSED)
     if compression not in _COMPRESSIONS:
         raise _unsupported(name, f"compression {compression}")
