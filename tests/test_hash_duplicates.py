@@ -12,9 +12,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from veduta.curate.hash_duplicates import MAX_DUPLICATE_BITS, find_duplicates
+from veduta.curate.hash_duplicates import find_duplicates
 from veduta.curate.hash_pairs import bit_counts, near_hashes
 from veduta.curate.photo_scan import PhotoScan, scan_photos
+from veduta.photos.same_picture import MAX_SAME_BITS
 
 
 def test_bits_of_words() -> None:
@@ -40,7 +41,7 @@ def test_no_pair_of_near_hashes_is_missed(monkeypatch: pytest.MonkeyPatch) -> No
         (a, b)
         for a in range(len(hashes))
         for b in range(a + 1, len(hashes))
-        if (int(hashes[a]) ^ int(hashes[b])).bit_count() <= MAX_DUPLICATE_BITS
+        if (int(hashes[a]) ^ int(hashes[b])).bit_count() <= MAX_SAME_BITS
     }
     assert len(wanted) > 100
     for block_pairs in (1, 50, 1 << 21):
@@ -49,7 +50,7 @@ def test_no_pair_of_near_hashes_is_missed(monkeypatch: pytest.MonkeyPatch) -> No
         found = list(hash_duplicates._near_duplicates(scan, everything, None))
         assert set(found) == wanted
         both_ways = set()
-        for rows, others, bits in near_hashes(hashes, hashes, max_bits=MAX_DUPLICATE_BITS):
+        for rows, others, bits in near_hashes(hashes, hashes, max_bits=MAX_SAME_BITS):
             for a, b, different in zip(rows.tolist(), others.tolist(), bits.tolist(), strict=True):
                 assert (int(hashes[a]) ^ int(hashes[b])).bit_count() == different
                 both_ways.add((a, b))
@@ -60,7 +61,7 @@ def test_no_pair_comes_twice_in_one_band() -> None:
     hashes = np.random.default_rng(2).integers(0, 4, 300, dtype=np.uint64)  # five equal bands
     times = Counter(
         pair
-        for first, second, _ in near_hashes(hashes, max_bits=MAX_DUPLICATE_BITS)
+        for first, second, _ in near_hashes(hashes, max_bits=MAX_SAME_BITS)
         for pair in zip(first.tolist(), second.tolist(), strict=True)
     )
     assert len(times) == 300 * 299 // 2

@@ -277,6 +277,7 @@ class Index:
         exact: bool | None = None,
         rerank: str | None = None,
         verify: int | None = None,
+        fold_copies: bool | None = None,
     ) -> Hits:
         """Return the photos of the index that most likely show what `photos` show, best first.
 
@@ -298,6 +299,8 @@ class Index:
                 `"geometry"` also verifies the nearest photos, and `"auto"`, the default, is the
                 most thorough one that the index has the data for.
             verify: how many of the nearest photos are verified, 50 by default.
+            fold_copies: return copies of one photo as one hit, the best of them. `Hit.copies` has
+                the paths of the others, and `k` counts folded hits.
 
         Raises:
             PhotoError: a query cannot be read.
@@ -318,6 +321,7 @@ class Index:
             exact=exact,
             rerank=rerank,
             verify=verify,
+            fold_copies=fold_copies,
         )
         query = self._engine.encode_query(photos, crop=crop, rerank=options.rerank)
         return Hits(self._engine.search(query, options))

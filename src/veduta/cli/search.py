@@ -32,6 +32,9 @@ _QUERY_SIDE = 640
 _MATCH_PICTURES = 5
 """How many hits of a query have a picture of their matches on the page."""
 
+_MAX_LISTED_COPIES = 5
+"""Of one hit. --json and --html have all of them."""
+
 _EXIT_UNREADABLE = 3
 
 Box = tuple[int, int, int, int]
@@ -77,6 +80,11 @@ class Answer:
     help="How descriptors are compared; scores of the others are minus the distance.",
 )
 @click.option("--exact", is_flag=True, help="Do not use the approximate index, if there is one.")
+@click.option(
+    "--fold-copies",
+    is_flag=True,
+    help="List copies of one photo as one hit: files of the same content, or saved again.",
+)
 @click.option("--regions", is_flag=True, help="Print which region of a hit matches: x,y,w,h.")
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
@@ -97,6 +105,7 @@ def command(
     verify: int,
     distance: str,
     exact: bool,
+    fold_copies: bool,
     regions: bool,
     as_json: bool,
     as_dict: bool,
@@ -122,6 +131,7 @@ def command(
         exact=exact,
         rerank=rerank,
         verify=verify,
+        fold_copies=fold_copies,
     )
     all_read = True
     answers: list[Answer] = []
@@ -176,6 +186,14 @@ def _print(answers: Sequence[Answer], *, regions: bool) -> None:
             say(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
             if regions and hit.evidence and hit.evidence.region:
                 say(f"{'':13}{bounds(hit.evidence.region)}")
+            _print_copies(hit.copies or ())
+
+
+def _print_copies(copies: Sequence[str]) -> None:
+    for path in copies[:_MAX_LISTED_COPIES]:
+        say(f"{'':13}copy: {shown(path)}")
+    if len(copies) > _MAX_LISTED_COPIES:
+        say(f"{'':13}… {count(len(copies), 'copy', 'copies')} in all: --json lists them")
 
 
 def _print_undated(index: Index, options: SearchOptions) -> None:

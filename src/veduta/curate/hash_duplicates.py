@@ -1,10 +1,8 @@
 """Near-duplicates by hashes alone, without a network: what `describe` reports.
 
-Two photos are near-duplicates when their perceptual hashes differ in at most `MAX_DUPLICATE_BITS`
-bits and their luma on a grid of 16 × 16 correlates by at least `MIN_CORRELATION`. The hashes find
-the candidates. The correlation tells a copy from two drawings on white paper, whose hashes are
-alike. Photos of another size, quality or format and with small retouches are found. Crops, rotated
-and mirrored photos are not. Two frames of one video may count as duplicates.
+`veduta.photos.same_picture` has the rule. Photos of another size, quality or format and with small
+retouches are found. Crops, rotated and mirrored photos are not. Two frames of one video may count
+as duplicates.
 
 `veduta.curate.copies` finds more copies, but needs descriptors and keypoints of the photos.
 """
@@ -21,26 +19,21 @@ import numpy as np
 
 from veduta.curate.groups import connected_groups
 from veduta.curate.hash_pairs import near_hashes
+from veduta.photos.same_picture import (
+    MAX_SAME_BITS,
+    MIN_CONTRAST,
+    MIN_CORRELATION,
+    luma_correlation,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.curate.photo_scan import PhotoScan
 
-__all__ = [
-    "MAX_DUPLICATE_BITS",
-    "MIN_CORRELATION",
-    "DuplicatePair",
-    "Duplicates",
-    "find_duplicates",
-]
-
-MAX_DUPLICATE_BITS = 5
-MIN_CORRELATION = 0.98
+__all__ = ["DuplicatePair", "Duplicates", "find_duplicates"]
 
 _BLOCK_PHOTOS = 1 << 15
-# Standard deviation of the luma, of 255. A picture with less contrast has nothing to compare.
-_MIN_CONTRAST = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,31 +144,18 @@ def _near_duplicates(
     for start in range(0, len(luma_grids), _BLOCK_PHOTOS):
         block = slice(start, start + _BLOCK_PHOTOS)
         contrast[block] = luma_grids[block].std(axis=1, dtype=np.float32)
-    textured = np.flatnonzero(contrast >= _MIN_CONTRAST)
+    textured = np.flatnonzero(contrast >= MIN_CONTRAST)
 
     def on_band(done: int, bands: int) -> None:
         if on_progress:
             on_progress(done * len(hashes) // bands, len(hashes))
 
-    for a, b, _ in near_hashes(hashes[textured], max_bits=MAX_DUPLICATE_BITS, on_band=on_band):
+    for a, b, _ in near_hashes(hashes[textured], max_bits=MAX_SAME_BITS, on_band=on_band):
         for start in range(0, len(a), _BLOCK_PHOTOS):
             first = textured[a[start : start + _BLOCK_PHOTOS]]
             second = textured[b[start : start + _BLOCK_PHOTOS]]
-            alike = _correlation(luma_grids[first], luma_grids[second]) >= MIN_CORRELATION
+            alike = luma_correlation(luma_grids[first], luma_grids[second]) >= MIN_CORRELATION
             yield from zip(first[alike].tolist(), second[alike].tolist(), strict=True)
-
-
-def _correlation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return (M,) correlations of (M, 256) with (M, 256) luma; 0 where one has no contrast."""
-    a, b = first.astype(np.float32), second.astype(np.float32)
-    a -= a.mean(axis=1, keepdims=True)
-    b -= b.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    product = np.einsum("ij,ij->i", a, b)
-    correlation: NDArray[np.float32] = np.divide(
-        product, length, out=np.zeros_like(product), where=length > 0
-    )
-    return correlation
 
 
 def _across(
@@ -201,7 +181,7 @@ def _most_similar(scan: PhotoScan, row: int, others: list[int]) -> DuplicatePair
         return DuplicatePair(first, int(scan.positions[others[int(same.argmax())]]), True, 1.0)
     luma_grids = scan.luma_grids
     repeated = np.broadcast_to(luma_grids[row], (len(others), luma_grids.shape[1]))
-    correlation = _correlation(repeated, luma_grids[others])
+    correlation = luma_correlation(repeated, luma_grids[others])
     best = int(correlation.argmax())
     second = int(scan.positions[others[best]])
     return DuplicatePair(first, second, False, float(correlation[best]))

@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["PhotoScan", "scan_photos"]
 
 _FINGERPRINTS_LONG_SIDE = 128
-_LUMA_GRID_SIDE = 16
 _DIGEST_BYTES = 32
 _MAX_THREADS = 8
 _BATCH_PHOTOS = 256
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,12 +105,14 @@ def scan_photos(
         faults: judge each photo by the rules of `veduta.curate.photo_faults`.
         on_progress: called after each file with the number of files done and N.
     """
+    from veduta.photos.same_picture import GRID_CELLS
+
     total = len(paths)
     positions, sizes = np.empty(total, np.int64), np.empty(total, np.int64)
     widths, heights = np.empty(total, np.int32), np.empty(total, np.int32)
     digests = np.empty((total, _DIGEST_BYTES), np.uint8)
     hashes = np.empty(total if fingerprints else 0, np.uint64)
-    luma_grids = np.empty((len(hashes), _LUMA_GRID_SIDE**2), np.uint8)
+    luma_grids = np.empty((len(hashes), GRID_CELLS), np.uint8)
     formats: Counter[str] = Counter()
     colour_modes: Counter[str] = Counter()
     misnamed: list[tuple[int, str]] = []
@@ -168,8 +168,9 @@ def _in_threads(
 
 
 def _scan(path: Path, fingerprints: bool, faults: bool) -> _ScannedPhoto | PhotoError:
-    from veduta.photos import content_hash, decode, perceptual_hash, read_bytes, resize
+    from veduta.photos import content_hash, decode, perceptual_hash, read_bytes
     from veduta.photos.colour_mode import colour_mode
+    from veduta.photos.same_picture import luma_grid
 
     long_side = FAULTS_LONG_SIDE if faults else _FINGERPRINTS_LONG_SIDE
     try:
@@ -178,11 +179,9 @@ def _scan(path: Path, fingerprints: bool, faults: bool) -> _ScannedPhoto | Photo
         mode = colour_mode(data, path=path) if fingerprints else ""
     except PhotoError as error:
         return error
-    luma_grid, perceptual = None, 0
+    grid, perceptual = None, 0
     if fingerprints:
-        small = resize(photo.pixels, _LUMA_GRID_SIDE, _LUMA_GRID_SIDE).astype(np.float32)
-        luma = np.rint(small @ np.array(_LUMA, np.float32)).astype(np.uint8)
-        luma_grid, perceptual = luma.reshape(-1), perceptual_hash(photo.pixels)
+        grid, perceptual = luma_grid(photo.pixels), perceptual_hash(photo.pixels)
     return _ScannedPhoto(
         photo.width,
         photo.height,
@@ -190,7 +189,7 @@ def _scan(path: Path, fingerprints: bool, faults: bool) -> _ScannedPhoto | Photo
         photo.format,
         content_hash(data),
         perceptual,
-        luma_grid,
+        grid,
         mode,
         tuple(photo_faults(path, photo)) if faults else (),
     )

@@ -51,6 +51,7 @@ class HitTile:
         inliers: matches that agree; None where the photo was not verified.
         outline: the region of the photo that the query shows too, drawn over the thumbnail.
         matches: JPEG bytes: the query and the photo with their matches.
+        copies: paths of the folded copies of the photo.
 
     Raises:
         ValueError: the link is not a `file:` address.
@@ -66,6 +67,7 @@ class HitTile:
     inliers: int | None = None
     outline: Outline | None = None
     matches: bytes | None = None
+    copies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.link is not None and not self.link.startswith("file:"):
@@ -117,6 +119,7 @@ def hit_tiles(
                 inliers=evidence.inliers if evidence else None,
                 outline=Outline(hit.width, hit.height, region) if region else None,
                 matches=_matches(index, queries, hit, crop) if hit.id in verified else None,
+                copies=hit.copies or (),
             )
         )
     return tiles

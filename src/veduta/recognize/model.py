@@ -158,13 +158,14 @@ class Model:
             CollectionError: the folder exists or cannot be written.
         """
         check_new(folder)
+        sha256 = self.encoder.describe().get("sha256")
         facts = {
             "format": FORMAT,
             "kind": "veduta recogniser",
             "encoder": {
                 "name": self._encoder_name(folder),
                 "identity": self.encoder.identity,
-                "sha256": self.encoder.describe().get("sha256"),
+                **({"sha256": sha256} if sha256 else {}),
             },
             "scores": LOGITS if self.linear is None else _LINEAR,
             "long_side": self.long_side,

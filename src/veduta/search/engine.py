@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from numpy.typing import NDArray
 from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
 from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError
-from veduta.index import MANIFEST_FILE, Manifest, Snapshot, Table, open_table
+from veduta.index import (
+    MANIFEST_FILE,
+    Manifest,
+    Snapshot,
+    Table,
+    open_table,
+    read_thumbnails,
+)
 from veduta.index.graph import FOLDER as GRAPH
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import copied_projection
@@ -24,6 +32,7 @@ from veduta.search import approximate, exact
 from veduta.search.best_first import best_first
 from veduta.search.distances import distances
 from veduta.search.filters import allowed_rows
+from veduta.search.folding import fold_copies
 from veduta.search.hit import Evidence, Hit, ScoreKind
 from veduta.search.options import VERIFIED_PHOTOS, SearchOptions
 from veduta.search.query import (
@@ -209,18 +218,36 @@ class Engine:
         if options.k < 1:
             raise QueryError(f"Ask for at least one hit, not {options.k}.")
         state = self.state
+        if options.fold_copies:
+            return self._folded(state, query, options)
+        return _first_hits(state, self._ranking(state, query, options), query, options)
+
+    def _folded(self, state: _OpenIndex, query: EncodedQuery, options: SearchOptions) -> list[Hit]:
+        """Return k photos, each with its copies; search deeper until there are as many."""
+        depth = max(2 * options.k, VERIFIED_PHOTOS)
+        while True:
+            ranking = self._ranking(state, query, replace(options, k=depth))
+            rows = ranking.rows
+            hits = _first_hits(state, ranking, query, replace(options, k=len(rows)))
+            folded = fold_copies(hits, rows, state.snapshot, partial(read_thumbnails, self.index))
+            is_all = len(hits) < len(rows) or depth >= state.snapshot.photos
+            if is_all or len(folded) >= options.k:
+                return folded[: options.k]
+            depth *= 2
+
+    def _ranking(self, state: _OpenIndex, query: EncodedQuery, options: SearchOptions) -> Ranking:
         has_keypoints = state.gallery.keypoints is not None
         mode = resolve_rerank(options.rerank, options.distance, keypoints=has_keypoints)
         allowed = allowed_rows(state.snapshot, options)
         if mode == "none":
-            return _hits_by_descriptor(state, query.descriptor, options, allowed)
+            return _ranking_by_descriptor(state, query.descriptor, options, allowed)
         # The number of candidates does not depend on k below this limit. So the hits of a small k
         # are the first hits of a larger one.
         candidates = max(options.k, options.verify, VERIFIED_PHOTOS)
         rows, similarities = _nearest(
             state, query.descriptor, candidates, allowed, exact_only=options.exact
         )
-        ranking = rerank(
+        return rerank(
             state.gallery,
             query.descriptor,
             query.keypoints if mode == "geometry" else (),
@@ -229,17 +256,22 @@ class Engine:
             verify=options.verify,
             keep=allowed,
         )
-        return hits_of(
-            state.snapshot, ranking, options.k, min_score=options.min_score, corner=query.corner
-        )
 
 
-def _hits_by_descriptor(
+def _first_hits(
+    state: _OpenIndex, ranking: Ranking, query: EncodedQuery, options: SearchOptions
+) -> list[Hit]:
+    return hits_of(
+        state.snapshot, ranking, options.k, min_score=options.min_score, corner=query.corner
+    )
+
+
+def _ranking_by_descriptor(
     state: _OpenIndex,
     descriptor: NDArray[np.float32],
     options: SearchOptions,
     allowed: NDArray[np.bool_] | None,
-) -> list[Hit]:
+) -> Ranking:
     snapshot = state.snapshot
     kind: ScoreKind = "similarity"
     if options.distance == "cosine":
@@ -255,8 +287,7 @@ def _hits_by_descriptor(
         rows, scores = candidates[order], -far[candidates[order]]
         similarities = exact.score(snapshot, descriptor, rows)
         kind = "negative distance"
-    evidence = [None] * len(rows)
-    return _hits(snapshot, rows, scores, similarities, evidence, kind, options.min_score)
+    return Ranking(rows, similarities, scores, score_kind=kind)
 
 
 def _nearest(

@@ -118,6 +118,8 @@ class Hit:
         score_kind: "probability" after re-ranking, or "evidence" if no calibration was fitted for
             the keypoints of the index; "similarity" without re-ranking; "negative distance" with
             another distance than cosine.
+        copies: paths of the further hits that are copies of this one, the best first. None if
+            copies are hits of their own.
     """
 
     path: str
@@ -130,6 +132,7 @@ class Hit:
     id: int
     evidence: Evidence | None = None
     score_kind: ScoreKind = "similarity"
+    copies: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the hit as JSON types."""
@@ -138,6 +141,8 @@ class Hit:
         fields["score"] = round(self.score, 6)
         fields["similarity"] = round(self.similarity, 6)
         del fields["id"], fields["evidence"]
+        if self.copies is None:
+            del fields["copies"]
         if self.evidence is not None:
             fields.update(self.evidence.as_json())
         return fields

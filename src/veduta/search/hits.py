@@ -29,8 +29,8 @@ class Hits(list[Hit]):
             (string; bytes that are not UTF-8 are escaped as `\xNN`), `label` (string), `score`
             and `similarity` (float64), `score_kind` (string), `width` and `height` (int64,
             pixels), `taken` (timestamp in seconds). Of the evidence: `verdict`, `model` (string),
-            `probability`, `spread` (float64), `inliers`, `matches` (int64). A value that is not
-            known is null.
+            `probability`, `spread` (float64), `inliers`, `matches` (int64). `copies` (list of
+            strings) has the paths of folded copies. A value that is not known is null.
         """
         import pyarrow as pa
 
@@ -52,6 +52,7 @@ class Hits(list[Hit]):
                 ("matches", pa.int64()),
                 ("model", pa.string()),
                 ("spread", pa.float64()),
+                ("copies", pa.list_(pa.string())),
             ]
         )
         rows = []
@@ -63,7 +64,8 @@ class Hits(list[Hit]):
                 for name in schema.names
                 if hasattr(source, name)
             }
-            rows.append(row | {"rank": rank, "path": readable(hit.path)})
+            copies = None if hit.copies is None else [readable(path) for path in hit.copies]
+            rows.append(row | {"rank": rank, "path": readable(hit.path), "copies": copies})
         return pa.Table.from_pylist(rows, schema=schema)
 
     def to_pandas(self) -> pd.DataFrame:

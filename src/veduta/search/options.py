@@ -47,6 +47,7 @@ class SearchOptions:
             `"geometry"` also verifies the nearest photos, and `"auto"` is the most thorough one
             that the index has the data for.
         verify: how many of the nearest photos are verified.
+        fold_copies: return copies of one photo as one hit, see `veduta.search.Hit.copies`.
     """
 
     k: int = 10
@@ -59,3 +60,4 @@ class SearchOptions:
     exact: bool = False
     rerank: str = "auto"
     verify: int = VERIFIED_PHOTOS
+    fold_copies: bool = False
