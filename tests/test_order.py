@@ -298,6 +298,18 @@ def test_names_and_folders_do_not_change_scores(
         )
 
 
+def test_a_projection_is_fitted_alike(
+    walls: Contents, queries: list[Any], tools: dict[str, Any], tmp_path: Path
+) -> None:
+    """16 dimensions are more than these photos have, so that some axes could point anywhere."""
+    one = at_once(Collection(tmp_path / "one", **tools), walls)
+    other = in_some_way(Collection(tmp_path / "other", **tools), walls, seed=1)
+    for power in (0.0, 0.5):
+        for collection in (one, other):
+            index.set_projection(collection.index, 16, power)
+        check(other, one, queries)
+
+
 def test_equal_scores_are_listed_by_path(plain: Collection, queries: list[Any]) -> None:
     for rerank in ("auto", "global", "none"):
         (hits,) = plain.answers(queries[:1], rerank=rerank)

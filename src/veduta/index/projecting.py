@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from veduta.encoders.projection import Projection, fit_projection
 from veduta.errors import EncoderMismatch, readable
+from veduta.index.distinct_photos import distinct_photos
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import projection_name
-from veduta.index.snapshot import build_snapshot, descriptor_array
-from veduta.index.table import Table, open_table_to_write, writer_lock
+from veduta.index.snapshot import Snapshot, build_snapshot
+from veduta.index.table import open_table_to_write, writer_lock
+
+_BLOCK_ROWS = 4096
 
 
 def set_projection(index: Path, projection: Projection | int | None, power: float = 0.0) -> None:
@@ -39,13 +42,15 @@ def set_projection(index: Path, projection: Projection | int | None, power: floa
         manifest = Manifest.read(index)
         table = open_table_to_write(index)
         name = None
+        is_fitted_here = isinstance(projection, int)
         if isinstance(projection, int):
-            projection = fit_projection(_descriptors(table), dimension=projection, power=power)
+            plain = build_snapshot(index, replace(manifest, projection=None), table)
+            projection = fit_projection(_descriptors(plain), dimension=projection, power=power)
         if projection is not None:
             _require_same_encoder(projection, manifest, index)
             name = projection_name(projection)
             projection.save(index / name)
-        if name == manifest.projection:
+        if name == manifest.projection and not is_fitted_here:
             return  # The snapshot is right already.
         manifest = replace(manifest, projection=name)
         manifest.write(index)
@@ -66,6 +71,11 @@ def _require_same_encoder(projection: Projection, manifest: Manifest, index: Pat
         )
 
 
-def _descriptors(table: Table) -> Iterator[NDArray[np.float32]]:
-    for batch in table.batches(["descriptor"], "problem IS NULL"):
-        yield descriptor_array(batch.column("descriptor"))
+def _descriptors(snapshot: Snapshot) -> Iterator[NDArray[np.float32]]:
+    """Yield the descriptors by content hash, so that the order of the rows changes nothing.
+
+    Where the variances of two axes are equal, the last bits of a sum decide where they point.
+    """
+    rows = np.argsort(distinct_photos(snapshot).photo_of_row, kind="stable")
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        yield snapshot.descriptors[rows[start : start + _BLOCK_ROWS]].astype(np.float32)
