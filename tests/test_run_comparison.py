@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pytorch_lightning")
 
+from test_hostile_files import EDITS, edited
 from tiny_runs import RunAndCard
 
 from veduta.cli import compare as cli_compare
 from veduta.cli.main import run as cli
+from veduta.errors import VedutaError
 from veduta.learn.runs.card import (
     CARD_FILE,
     read_card,
 )
-from veduta.learn.runs.comparison import SORT_KEYS, Run, compare_runs, read_run
+from veduta.learn.runs.comparison import SORT_KEYS, Run, compare_runs, read_run, table_row
 from veduta.learn.runs.prediction_files import read_csv, write_csv
 from veduta.learn.training.figures import ClassificationFigures
 
@@ -42,6 +45,19 @@ def altered(run: Path, folder: Path, answers: list[str] | None = None, **facts: 
         rows = [row | {"answer": answer} for row, answer in zip(rows, answers, strict=True)]
     write_csv(folder / "answers.csv", list(rows[0]), [list(row.values()) for row in rows])
     return folder
+
+
+def test_a_changed_card_gives_only_errors_of_veduta(class_run: RunAndCard, tmp_path: Path) -> None:
+    content = (class_run[0] / CARD_FILE).read_bytes().replace(b"\n", b"")
+    random_number = random.Random(1)
+    refused = 0
+    for _ in range(EDITS):
+        (tmp_path / CARD_FILE).write_bytes(edited(content, random_number))
+        try:
+            assert json.dumps(table_row(read_card(tmp_path)), allow_nan=False)
+        except VedutaError:
+            refused += 1
+    assert refused > EDITS // 10
 
 
 class TestCompare:

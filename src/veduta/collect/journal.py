@@ -23,8 +23,8 @@ from veduta.collect.file_names import row_key
 from veduta.collect.outcome import Result
 from veduta.collect.rows import Row
 from veduta.errors import DatasetError, readable
-from veduta.files import AppendOnlyFile, is_path_inside
-from veduta.validation import convert
+from veduta.files import AppendOnlyFile, is_path_inside, open_regular
+from veduta.validation import convert, parse_json
 
 __all__ = ["Journal"]
 
@@ -66,7 +66,7 @@ class Journal:
     def _read(self, settings: dict[str, Any]) -> int:
         """Note all whole lines, and return the position of the end of the last one."""
         end = 0
-        with self._path.open("rb") as lines:
+        with open_regular(self._path) as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
                     break
@@ -79,7 +79,7 @@ class Journal:
 
     def _check_header(self, line: bytes, settings: dict[str, Any]) -> None:
         try:
-            header = convert(json.loads(line), dict[str, Any])
+            header = convert(parse_json(line), dict[str, Any])
             version = header.pop(_VERSION_KEY)
         except (ValueError, KeyError) as error:
             raise DatasetError(
@@ -166,10 +166,10 @@ class Journal:
         while b"\n" not in data and position + len(data) < self._file.end:
             data += self._file.read(position + len(data), _READ_MORE_BYTES)
         try:
-            values = json.loads(data[_PREFIX_BYTES : data.index(b"\n")])
+            values = convert(parse_json(data[_PREFIX_BYTES : data.index(b"\n")]), dict[str, Any])
             row = convert([values.pop("id"), values.pop("label", None), values.pop("url")], Row)
             result = convert(values, Result)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError):
             return None  # A power failure damaged the line. The row is collected again.
         # A stranger may have written the line.
         is_inside = result.path is None or is_path_inside(result.path)

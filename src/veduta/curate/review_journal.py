@@ -19,8 +19,8 @@ import msgspec
 
 from veduta.curate.review_decisions import Decision, Verdict
 from veduta.errors import DatasetError, VedutaError, readable
-from veduta.files import AppendOnlyFile, sync
-from veduta.validation import convert
+from veduta.files import AppendOnlyFile, open_regular, sync
+from veduta.validation import convert, parse_json
 
 __all__ = ["Change", "Key", "ReviewJournal"]
 
@@ -190,13 +190,13 @@ class ReviewJournal:
     def _read(self, header: _Header) -> int:
         """Apply all whole lines, and return the position of the end of the last one."""
         end = 0
-        with self.file.open("rb") as lines:
+        with open_regular(self.file) as lines:
             for number, line in enumerate(lines, start=1):
                 is_header_start = _HEADER_START.startswith(line[: len(_HEADER_START)])
                 if not line.endswith(b"\n") and (number > 1 or is_header_start):
                     break
                 try:
-                    self._replay(number, json.loads(line), header)
+                    self._replay(number, parse_json(line), header)
                 except (ValueError, IndexError) as error:
                     if number > 1 and not lines.read(1):
                         break  # A power failure damaged the last line. It was not acknowledged.

@@ -17,7 +17,7 @@ import msgspec
 from veduta.errors import DatasetError, readable
 from veduta.files import is_path_inside, open_regular, sync, write_text
 from veduta.text import printable
-from veduta.validation import convert
+from veduta.validation import convert, parse_json
 
 __all__ = ["UNDO_FILE", "check_path", "read_undo_file", "write_undo_file"]
 
@@ -129,6 +129,6 @@ def _next_line(stream: BinaryIO, invalid: str, promised: int = 0, found: int = 0
 
 def _parsed(line: bytes, number: int, kind: type[_Line], invalid: str) -> _Line:
     try:
-        return convert(json.loads(line), kind)
-    except (ValueError, RecursionError) as error:
+        return convert(parse_json(line), kind)
+    except ValueError as error:
         raise DatasetError(f"{invalid} (line {number}: {error})") from error

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from veduta.errors import DatasetError, readable
+from veduta.files import open_regular
 
 __all__ = [
     "Record",
@@ -77,7 +78,7 @@ def read_table(file: Path) -> Iterator[Record]:
         DatasetError: the file cannot be read, or is refused as the module docstring says.
     """
     try:
-        with file.open("rb") as source:
+        with open_regular(file) as source:
             records = _records(file, _text_lines(file, source))
             line, header = next(records, (1, []))
             if not header:
@@ -119,7 +120,7 @@ def read_separator(file: Path) -> str:
         DatasetError: the file cannot be read or is not UTF-8.
     """
     try:
-        with file.open("rb") as source:
+        with open_regular(file) as source:
             return _detect_separator(_text_lines(file, source))[0]
     except OSError as error:
         raise DatasetError(f"{readable(file)}: cannot be read: {error.strerror}") from error

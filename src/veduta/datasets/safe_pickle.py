@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.errors import DatasetError, readable
+from veduta.files import open_regular
 
 __all__ = ["read_pickle"]
 
@@ -128,7 +129,7 @@ def read_pickle(file: str | os.PathLike[str]) -> object:
     """
     path = Path(file)
     try:
-        with path.open("rb") as source:
+        with open_regular(path) as source:
             data = source.read(MAX_BYTES + 1)
     except OSError as error:
         raise DatasetError(f"{readable(path)}: cannot be read: {error.strerror}") from error

@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -59,6 +59,9 @@ class _RecognizedQuery(msgspec.Struct):
     guess: str | None
     named: bool
     confidence: float | None
+
+
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +344,7 @@ def _retrieval(
                 f"no {metric.key}: {', '.join(lacking)} does not have {metric.query_key} of each "
                 "query"
             )
-    value_types = [(metric.query_key, bool | float | None) for metric in compared]
+    value_types = [(metric.query_key, bool | _Share | None) for metric in compared]
     query_type = msgspec.defstruct("_RankedQuery", value_types)
     values = []
     for rows, name in zip(table, names, strict=True):

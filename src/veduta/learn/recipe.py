@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from msgspec import Meta
 
 from veduta.errors import RecipeError, readable
 from veduta.text import did_you_mean
-from veduta.validation import InvalidValue, choices, convert, expected
+from veduta.validation import InvalidValue, choices, convert, expected, parse_toml, read_toml
 
 __all__ = [
     "Input",
@@ -281,7 +280,7 @@ def open_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """
     file = recipe_file(name)
     try:
-        values = tomllib.loads(file.read_text("utf-8"))
+        values = read_toml(file)
     except (OSError, ValueError) as error:
         raise RecipeError(f"{readable(file)}: cannot be read as TOML: {error}") from error
     for change in changes:
@@ -308,7 +307,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 def parse_value(text: str) -> Any:
     """Return a value of the option `--set`: a TOML value, or the text itself."""
     try:
-        table = tomllib.loads(f"value = {text.strip()}")
+        table = parse_toml(f"value = {text.strip()}")
     except ValueError:
         return text.strip()
     return table["value"] if len(table) == 1 else text.strip()

@@ -14,7 +14,7 @@ from veduta.evaluation.classification import Averages, Classification
 from veduta.files import write_bytes
 from veduta.pages import charts
 from veduta.text import count, printable
-from veduta.validation import convert
+from veduta.validation import convert, read_whole
 
 __all__ = [
     "ANSWERS_FILE",
@@ -90,11 +90,11 @@ def read_csv(file: Path) -> list[dict[str, str]]:
         OSError: the file cannot be read.
         ValueError: it is not a CSV file, or a row is longer or shorter than the header.
     """
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        try:
-            rows = list(csv.DictReader(lines, strict=True))
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+    text = read_whole(file).decode("utf-8", "surrogateescape")
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
     if any(None in row or None in row.values() for row in rows):
         raise ValueError("a row has more or fewer cells than the header")
     return rows

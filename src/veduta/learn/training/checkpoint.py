@@ -17,7 +17,7 @@ import msgspec
 from veduta.errors import LearnError, readable
 from veduta.files import atomic_file, is_disk_full, is_draft
 from veduta.learn.training.schedule import Epoch
-from veduta.validation import InvalidValue, convert
+from veduta.validation import InvalidValue, convert, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -236,7 +236,7 @@ def _read(file: Path) -> tuple[Tensors, Any]:
     try:
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = json.loads((opened.metadata() or {}).get("state", "{}"))
+            metadata = parse_json((opened.metadata() or {}).get("state", "{}"), finite=False)
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(file.parent, error) from error
     return tensors, metadata
