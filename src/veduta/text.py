@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
     "UNSAFE_CHARACTERS",
+    "composed",
     "count",
     "did_you_mean",
     "duration",
@@ -37,6 +39,17 @@ def printable(text: str) -> str:
         text: any text, such as a name or a message that Veduta did not write.
     """
     return _UNSAFE.sub(_escape, text)
+
+
+def composed(text: str) -> str:
+    """Return text in the Unicode form NFC, in which names that look the same are the same.
+
+    A letter with an accent is one character or two. macOS writes two into file names.
+
+    Args:
+        text: a label or a name.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:

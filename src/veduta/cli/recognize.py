@@ -17,7 +17,7 @@ from veduta.cli.printing import print_bytes, print_json, print_notice, say, show
 from veduta.cli.progress import progress
 from veduta.errors import PhotoError, QueryError, readable
 from veduta.files import write_bytes
-from veduta.text import count
+from veduta.text import composed, count
 
 if TYPE_CHECKING:
     from veduta.recognize import Recognition, Recognizer
@@ -122,6 +122,7 @@ def command(
     recognize, names = _recognizer(
         index_path, model, method, precision, outsiders=outsiders, quiet=as_json
     )
+    labels = tuple(map(composed, labels))
     _check_known(labels, names)
     results = list(_recognized(paths, recognize, quiet=as_json or len(paths) < 10))
     complete = all(result.problem is None for result in results)

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from veduta.text import composed
+
 __all__ = ["MAX_LABEL_LETTERS", "Decision", "Verdict"]
 
 Verdict = Literal["keep", "drop", "relabel"]
@@ -20,7 +22,7 @@ class Decision:
 
     Attributes:
         verdict: keep, drop or relabel.
-        label: the new label of a relabelled photo; None otherwise.
+        label: the new label of a relabelled photo, in the Unicode form NFC; None otherwise.
 
     Raises:
         ValueError: the verdict is another one; the label is missing or not needed; or it is empty,
@@ -37,6 +39,7 @@ class Decision:
             raise ValueError("a relabelled photo, and no other, has a new label")
         if self.label is None:
             return
+        object.__setattr__(self, "label", composed(self.label))
         if not self.label.strip() or self.label != self.label.strip():
             raise ValueError(f"{self.label!r}: a label is not empty and has no space at either end")
         if len(self.label) > MAX_LABEL_LETTERS or _CONTROL_CHARACTERS.search(self.label):

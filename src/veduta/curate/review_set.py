@@ -13,6 +13,7 @@ from veduta.curate.suspicions import Suspicion
 from veduta.datasets import Dataset
 from veduta.datasets.dataset import some_of
 from veduta.errors import DatasetError, readable
+from veduta.text import composed
 
 __all__ = ["ReviewClass", "ReviewPhoto", "ReviewSet", "make_review_set"]
 
@@ -105,6 +106,7 @@ def make_review_set(
         photos.append(ReviewPhoto(path, photo_label, of_photo, split))
         numbers_of.setdefault(photo_label, []).append(number)
     names = sorted(name for name in numbers_of if name is not None)
+    label = None if label is None else composed(label)
     if label is not None and label not in numbers_of:
         raise DatasetError(
             f"{readable(dataset.root)}: no photo is labelled {label!r}; it has {some_of(names)}"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.split_names import NO_SPLIT
 from veduta.errors import DatasetError, readable
+from veduta.text import composed
 
 __all__ = ["exclude_classes"]
 
@@ -38,6 +39,7 @@ def exclude_classes(
     """
     if not distractors and not unknown:
         return dataset
+    distractors, unknown = list(map(composed, distractors)), list(map(composed, unknown))
     labels, splits = list(dataset.labels), list(dataset.splits)
     root = readable(dataset.root)
     excluded = {"distractor": frozenset(distractors), "unknown": frozenset(unknown)}

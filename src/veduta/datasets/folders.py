@@ -12,7 +12,6 @@ are one class.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
 from veduta.datasets.split_names import NO_SPLIT, split_named
 from veduta.errors import DatasetError, PhotoError, readable
 from veduta.photos.finding import PassedOver, find_photos, sub_folders
+from veduta.text import composed
 
 __all__ = ["FolderLayout", "labels_from_folders", "read_folder_pair", "read_folders"]
 
@@ -121,7 +121,7 @@ def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str
     )
     for folder, split in sorted(layout.splits.items()):
         file = root / os.fsdecode(folder) / LABELS_FILE
-        if file.is_file():
+        if os.path.lexists(file):
             part = read_labels_dataset(file, exclude=exclude)
             photos = [photo for photo in photos if photo.path.split(b"/")[0] != folder]
             photos += [
@@ -345,7 +345,7 @@ def _is_utf8(path: bytes) -> bool:
 
 
 def _label(folder: bytes) -> str:
-    return unicodedata.normalize("NFC", readable(folder))
+    return composed(readable(folder))
 
 
 def _parts(path: bytes) -> list[bytes]:

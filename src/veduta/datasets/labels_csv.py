@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from veduta.datasets.split_names import NO_SPLIT, SPLITS, split_named
 from veduta.errors import DatasetError, native_path, readable
 from veduta.photos.exclusion import ExclusionRules
 from veduta.photos.finding import find_photos
-from veduta.text import count
+from veduta.text import composed, count
 
 __all__ = [
     "LABELS_FILE",
@@ -176,7 +175,7 @@ def read_rows(
                 f"{readable(path)} is already on line {line_of[path]}; keep one of the two",
             )
         line_of[path] = line
-        label = unicodedata.normalize("NFC", fields[columns.label].strip()) or None
+        label = composed(fields[columns.label].strip()) or None
         written = "" if columns.split is None else fields[columns.split].strip()
         split = _split(file, line, written, any_split=any_split)
         yield LabelledRow(line, path, label, split, written, fields)

@@ -80,7 +80,13 @@ def read_dataset(
             exclude=exclude,
         )
     if not folder.is_dir():
-        raise DatasetError(f"{readable(folder)}: not a folder and not a CSV file")
+        circle = os.path.islink(folder) and not folder.exists()
+        why = (
+            "a link that leads nowhere or in a circle"
+            if circle
+            else "not a folder and not a CSV file"
+        )
+        raise DatasetError(f"{readable(folder)}: {why}")
     return read_folders(folder, every_photo=every_photo, exclude=exclude)
 
 
@@ -144,7 +150,7 @@ def find_labels_file(path: Path, labels: str | None = None) -> Path | None:
         inside = path / labels
         return inside if inside.exists() or not Path(labels).exists() else Path(labels)
     file = path / LABELS_FILE
-    return file if file.exists() else None
+    return file if os.path.lexists(file) else None  # A link that leads nowhere is reported.
 
 
 def _inside(folder: Path, part: Path) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from urllib.parse import unquote
 
 from veduta.datasets.csv_records import refuse
 from veduta.errors import readable
-from veduta.text import count
+from veduta.text import composed, count
 
 __all__ = ["MatchedRows", "WrittenPath", "match_rows"]
 
@@ -150,14 +149,14 @@ class _Matcher:
             if photo in taken:
                 continue
             self.exact.add(photo)
-            form = unicodedata.normalize("NFC", photo)
+            form = composed(photo)
             for table, key in ((self.by_form, form), (self.by_case, form.casefold())):
                 table[key] = None if table.get(key, photo) != photo else photo
 
     def find(self, path: str) -> tuple[str | None, list[str]]:
         """Return the only photo that a path can name, and how their names differ."""
         paths = [os.path.normpath(os.path.join(base, path)) for base in self.bases]
-        forms = [unicodedata.normalize("NFC", path) for path in paths]
+        forms = [composed(path) for path in paths]
         for difference, candidates in (
             ([], {path for path in paths if path in self.exact}),
             (["in another Unicode form"], {self.by_form.get(form) for form in forms}),
@@ -202,7 +201,7 @@ class _Matcher:
 
 
 def _comparable(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return composed(name).casefold()
 
 
 def _refuse_doubles(file: Path, rows: Sequence[WrittenPath], found: Sequence[str | None]) -> None:

@@ -161,7 +161,9 @@ def class_sizes(counted: pa.Table) -> ClassSizes:
     """
     import pyarrow.compute as pc
 
-    label = pc.utf8_trim_whitespace(pc.fill_null(counted["label"], ""))
+    # NFC: labels that look the same are one.
+    label = pc.utf8_normalize(pc.fill_null(counted["label"], ""), form="NFC")
+    label = pc.utf8_trim_whitespace(label)
     split = pc.fill_null(counted["split"], "")
     table = counted.set_column(counted.schema.get_field_index("label"), "label", label)
     table = table.set_column(table.schema.get_field_index("split"), "split", split)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from veduta.errors import path_bytes
+from veduta.text import composed
 
 __all__ = ["IGNORE_FILE", "MAX_IGNORE_FILE_BYTES", "NO_MEDIA_FILE", "ExclusionRules"]
 
@@ -144,7 +144,7 @@ def _rule(pattern: str) -> _Rule | None:
     """Return a pattern as a rule; None for a blank one, and for one that matches nothing."""
     from wcmatch import glob
 
-    pattern = unicodedata.normalize("NFC", _TRAILING_BLANKS.sub("", pattern))
+    pattern = composed(_TRAILING_BLANKS.sub("", pattern))
     excludes = not pattern.startswith("!")
     pattern = pattern if excludes else pattern[1:]
     folders_only = pattern.endswith("/")
@@ -170,4 +170,4 @@ def _comparable(path: bytes) -> str:
     text = path.decode("utf-8", "surrogateescape")
     if os.path.sep != "/":
         text = text.replace(os.path.sep, "/")
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return composed(text)

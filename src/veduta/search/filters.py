@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from veduta.errors import QueryError
 from veduta.index import Snapshot
 from veduta.search.options import Moment, SearchOptions
+from veduta.text import composed
 
 __all__ = ["Undated", "allowed_rows", "undated_photos"]
 
@@ -61,7 +61,7 @@ def _labelled(snapshot: Snapshot, options: SearchOptions) -> NDArray[np.bool_] |
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    wanted = {unicodedata.normalize("NFC", label) for label in options.labels}
+    wanted = {composed(label) for label in options.labels}
     labels = _column(snapshot, "label")
     return _bools(pc.is_in(labels, pa.array(sorted(wanted), pa.string())))
 
