@@ -135,11 +135,11 @@ def test_nomedia_passes_over_its_folder_and_all_below(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_photos_are_counted_by_extension(tmp_path: Path) -> None:
-    for name in ("a.mov", "b.MOV", "c.xmp", "d.CR2", "e.jxl", "notes", "f.unknown", "g.jpg"):
+    for name in ("a.mov", "b.MOV", "c.xmp", "d.PSD", "e.svg", "notes", "f.unknown", "g.jpg"):
         put(tmp_path / name)
     passed_over = PassedOver()
     assert len(list(photos.find_photos([tmp_path], passed_over=passed_over))) == 1
-    assert passed_over.unread_images == {"cr2": 1, "jxl": 1}
+    assert passed_over.unread_images == {"psd": 1, "svg": 1}
     assert passed_over.other_files == {"mov": 2, "xmp": 1, "": 1, "unknown": 1}
 
 
