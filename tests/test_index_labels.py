@@ -428,14 +428,14 @@ def veduta(home: Path, *arguments: str | Path, code: int = 0) -> Run:
 
 @pytest.mark.slow
 def test_the_command_tells_what_it_lost_and_passed_over(tmp_path: Path, photos: Path) -> None:
-    for name in ("clip.mov", "0.xmp", "1.xmp", "raw.cr2", "notes"):
+    for name in ("clip.mov", "0.xmp", "1.xmp", "drawing.psd", "notes"):
         (photos / name).write_text("no photo")
     save(photos / "@eaDir" / "0.png", 8)
     save(photos / "raw" / "0.png", 9)
     index = ("index", "photos", "--keypoints", "none")
     done = veduta(tmp_path, *index, "--labels", "folders", "--exclude", "raw/")
     assert done.stdout.splitlines()[1:] == [
-        "1 image of a kind that is not read: 1 .cr2",
+        "1 image of a kind that is not read: 1 .psd",
         "4 files are no photos: 2 .xmp, 1 .mov, 1 without an extension",
         "passed over 1 folder kept by a system or program: 1 @eaDir",
         "passed over 1 folder excluded by a pattern: 1 raw",
@@ -454,4 +454,4 @@ def test_the_command_tells_what_it_lost_and_passed_over(tmp_path: Path, photos: 
     assert done.stdout.startswith("1 added, 2 removed, 2 unchanged, 2 of the removed excluded in ")
     assert "  excluded    dog/\n" in veduta(tmp_path, "status").stdout
     done = veduta(tmp_path, "index", "--no-exclude", "--json")
-    assert '"added": 2' in done.stdout and '"unread_images": {\n      "cr2": 1' in done.stdout
+    assert '"added": 2' in done.stdout and '"unread_images": {\n      "psd": 1' in done.stdout
