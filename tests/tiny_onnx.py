@@ -12,7 +12,7 @@ from veduta import photos
 from veduta.encoders import Encoder
 
 # The few messages of the protobuf schema of ONNX.
-FLOAT, UINT8, INT64 = 1, 2, 7
+FLOAT, UINT8, INT64, BOOL = 1, 2, 7, 9
 
 
 def field(number: int, value: int | bytes | str) -> bytes:
@@ -107,6 +107,35 @@ def logarithm() -> bytes:
         [PHOTOS],
         [port("features", FLOAT, "N", 3, "h", "w")],
     )
+
+
+def logarithm_of_means() -> bytes:
+    """Minus infinity on a black photo only."""
+    return onnx(
+        [
+            node("ReduceMean", ["pixels"], "means", axes=[2, 3], keepdims=0),
+            node("Log", ["means"], "descriptor"),
+        ],
+        [PHOTOS],
+        [port("descriptor", FLOAT, "N", 3)],
+    )
+
+
+def endless() -> bytes:
+    """The mean of each channel, after a loop that never ends."""
+    body = field(2, "body") + b"".join(
+        field(1, node("Identity", [before], after))
+        for before, after in (("go", "still_go"), ("value", "next_value"))
+    )
+    scalar = {"number": INT64, "go": BOOL}
+    body += b"".join(field(11, port(name, kind)) for name, kind in scalar.items())
+    body += field(11, port("value", FLOAT, "N", 3))
+    body += field(12, port("still_go", BOOL)) + field(12, port("next_value", FLOAT, "N", 3))
+    loop = node("Loop", ["", "true", "means"], "descriptor")
+    loop += field(5, field(1, "body") + field(6, body) + field(20, 5))
+    means = node("ReduceMean", ["pixels"], "means", axes=[2, 3], keepdims=0)
+    true = field(2, BOOL) + field(8, "true") + field(9, b"\x01")
+    return onnx([means, loop], [PHOTOS], [port("descriptor", FLOAT, "N", 3)], (true,))
 
 
 SIGLIP_CONFIG = {

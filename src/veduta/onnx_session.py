@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["errors_of_onnxruntime", "open_session"]
+__all__ = ["errors_of_onnxruntime", "open_session", "run_options"]
 
 
 def open_session(model: bytes | Path, *, threads: int) -> Any:
@@ -34,6 +34,13 @@ def open_session(model: bytes | Path, *, threads: int) -> Any:
     options.log_severity_level = 3
     content = model if isinstance(model, bytes) else os.fspath(model)
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run_options() -> Any:
+    """Return an `onnxruntime.RunOptions`. If its `terminate` is set, runs with it end soon."""
+    import onnxruntime
+
+    return onnxruntime.RunOptions()
 
 
 def errors_of_onnxruntime() -> tuple[type[Exception], ...]:

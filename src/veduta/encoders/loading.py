@@ -18,6 +18,7 @@ from veduta.encoders.runtime import (
 )
 from veduta.encoders.settings import Source
 from veduta.encoders.sources import resolve
+from veduta.encoders.trial import tried_encoder
 from veduta.errors import EncoderError, EncoderUnavailable, readable
 
 if TYPE_CHECKING:
@@ -123,7 +124,11 @@ def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None
             f"{digest[:12]}…, not {source.sha256[:12]}…)"
         )
     model = open_onnxruntime(source.path, threads)
-    encoder = OnnxEncoder(complete_spec(source, model, digest), model)
+    spec = complete_spec(source, model, digest)
+    if source.sha256 is None:
+        encoder = tried_encoder(spec, model, _probe())
+    else:
+        encoder = OnnxEncoder(spec, model)
     return _on_openvino(encoder, threads) if runtime == "openvino" else encoder
 
 

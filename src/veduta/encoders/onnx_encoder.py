@@ -25,6 +25,12 @@ __all__ = ["OnnxEncoder"]
 # A larger batch is not faster on a processor, and each photo in it costs memory.
 MAX_BATCH_PHOTOS = 8
 
+MAX_FIXED_BATCH_PHOTOS = 256
+"""The limit for a model that takes a fixed number of photos. All of them are computed each time."""
+
+MAX_DIMENSION = 65_536
+"""The limit for the length of a descriptor."""
+
 
 class OnnxEncoder:
     """An `Encoder` that runs an ONNX model, with its preprocessing and pooling.
@@ -52,7 +58,17 @@ class OnnxEncoder:
         self._input_type = np.dtype(port.kind)
         self._batch = port.shape[0] or MAX_BATCH_PHOTOS
         self._fixed_batch = port.shape[0] is not None
+        if self._batch > MAX_FIXED_BATCH_PHOTOS:
+            raise EncoderError(
+                f"the model takes {self._batch:,} photos at once; the limit is "
+                f"{MAX_FIXED_BATCH_PHOTOS}: export it with a free number of photos"
+            )
         self.dimension = self._find_dimension()
+        if not 1 <= self.dimension <= MAX_DIMENSION:
+            raise EncoderError(
+                f"the model gives descriptors of {self.dimension:,} numbers; the limit is "
+                f"{MAX_DIMENSION:,}"
+            )
 
     def prepare(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """Resize a photo to what the network takes.
@@ -92,7 +108,13 @@ class OnnxEncoder:
         total = np.zeros((len(prepared), self.dimension), dtype=np.float32)
         for level, (_, weight) in enumerate(self.spec.sizes):
             for rows, batch in self._batches(prepared, level):
-                total[rows] += np.float32(weight) * unit(self._pooled(batch))
+                pooled = self._pooled(batch)
+                if pooled.shape[1] != self.dimension:
+                    raise EncoderError(
+                        f"the model gave {pooled.shape[1]:,} numbers a photo, and promised "
+                        f"{self.dimension:,}"
+                    )
+                total[rows] += np.float32(weight) * unit(pooled)
         return unit(total)
 
     def class_scores(
@@ -161,7 +183,10 @@ class OnnxEncoder:
     def _pooled(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, h, w, 3) uint8 → (B, D), not of length one. B is at most the model's batch."""
         output = self._run(photos, self.spec.output)
-        return pool(output, self.spec.pooling, self.spec.gem_p)
+        pooled = pool(output, self.spec.pooling, self.spec.gem_p)
+        if len(pooled) != len(photos):
+            raise EncoderError(f"the model gave {len(pooled)} results for {len(photos)} photos")
+        return pooled
 
     def _run(self, photos: NDArray[np.uint8], output: str) -> NDArray[np.float32]:
         """(B, h, w, 3) uint8 → (B, …), an output of the graph. B is at most the model's batch."""

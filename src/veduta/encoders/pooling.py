@@ -45,8 +45,9 @@ def pool(output: NDArray[np.float32], pooling: Pooling, gem_p: float) -> NDArray
             f"the model gave one of shape {output.shape}"
         )
     if pooling == "gem":
-        powers = np.maximum(output, np.float32(GEM_FLOOR)) ** np.float32(gem_p)
-        return _float32(powers.mean(axis=(2, 3)) ** np.float32(1 / gem_p))
+        with np.errstate(over="ignore"):  # `unit` refuses what is infinite.
+            powers = np.maximum(output, np.float32(GEM_FLOOR)) ** np.float32(gem_p)
+            return _float32(powers.mean(axis=(2, 3)) ** np.float32(1 / gem_p))
     if pooling == "average":
         return _float32(output.mean(axis=(2, 3)))
     if pooling == "cls":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from veduta.errors import EncoderError, readable
-from veduta.onnx_session import errors_of_onnxruntime, open_session
+from veduta.onnx_session import errors_of_onnxruntime, open_session, run_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +74,10 @@ class Model(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """End the runs of other threads soon, if the library can do that. No other run follows."""
+        ...
+
 
 def openvino_installed() -> bool:
     """Return whether OpenVINO is installed, without importing it."""
@@ -91,10 +95,9 @@ def open_onnxruntime(path: Path, threads: int) -> Model:
         EncoderError: the file is no ONNX model, or has operators that ONNX Runtime does not know.
     """
     try:
-        session = open_session(path, threads=threads)
-    except errors_of_onnxruntime() as error:
+        return _OnnxRuntimeModel(path, open_session(path, threads=threads))
+    except errors_of_onnxruntime() as error:  # ValueError: the name of a port is not UTF-8.
         raise _cannot_open(path, "ONNX Runtime", error) from error
-    return _OnnxRuntimeModel(path, session)
 
 
 class _OnnxRuntimeModel:
@@ -104,21 +107,27 @@ class _OnnxRuntimeModel:
     def __init__(self, path: Path, session: Any) -> None:
         self._path = path
         self._session = session
+        self._options = run_options()
         self.inputs = tuple(_port(node) for node in session.get_inputs())
         self.outputs = tuple(_port(node) for node in session.get_outputs())
 
     def run(self, batch: NDArray[Any], output: str) -> NDArray[np.float32]:
         try:
-            (result,) = self._session.run([output], {self.inputs[0].name: batch})
+            (result,) = self._session.run([output], {self.inputs[0].name: batch}, self._options)
         except errors_of_onnxruntime() as error:
             raise _cannot_run(self._path, batch, error) from error
         return np.asarray(result, dtype=np.float32)
+
+    def stop(self) -> None:
+        self._options.terminate = True
 
 
 def _port(node: Any) -> Port:
     kind = {"tensor(float)": "float32"}.get(node.type, node.type.removeprefix("tensor(")[:-1])
     return Port(
-        node.name, kind, tuple(size if isinstance(size, int) else None for size in node.shape)
+        node.name,
+        kind,
+        tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape),
     )
 
 
@@ -174,6 +183,11 @@ class _OpenvinoModel:
         except RuntimeError as error:
             raise _cannot_run(self._path, batch, error) from error
         return np.array(results[output], dtype=np.float32)
+
+    def stop(self) -> None:
+        request = getattr(self._local, "request", None)
+        if request is not None:
+            request.cancel()
 
 
 def _openvino_port(node: Any) -> Port:

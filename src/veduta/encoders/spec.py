@@ -22,6 +22,14 @@ Pooling = Literal["graph", "gem", "average", "cls", "mean_tokens"]
 # index from before the change is refused.
 CODE_VERSION = 1
 
+MAX_SIDE = 4096
+"""Pixels of a side that a network may get."""
+
+MAX_SIZES = 16
+
+LEAST, LARGEST = 1e-6, 1e6
+"""The range of factors. Outside of it the arithmetic of 32 bits overflows."""
+
 Triple = tuple[float, float, float]
 
 
@@ -41,7 +49,7 @@ class EncoderSpec:
             `stride`; `crop` takes the centre square, `keep` of the short side; `squash` makes the
             photo square.
         stride: multiple of pixels that both sides get with `aspect`.
-        keep: share (0, 1] of the short side that `crop` keeps.
+        keep: share [0.01, 1] of the short side that `crop` keeps.
         scale: factor on the bytes (0-255), usually 1/255.
         mean: per channel RGB, subtracted after `scale`.
         std: per channel RGB, divided by.
@@ -76,12 +84,25 @@ class EncoderSpec:
             for broken, text in (
                 (not self.sizes, "no size is given"),
                 (any(side < 1 for side, _ in self.sizes), "a size is below 1 pixel"),
-                (any(side > 4096 for side, _ in self.sizes), "a size is above 4096 pixels"),
-                (any(not weight > 0 for _, weight in self.sizes), "a size's weight is not above 0"),
+                (
+                    any(side > MAX_SIDE for side, _ in self.sizes),
+                    f"a size is above {MAX_SIDE} pixels",
+                ),
+                (len(self.sizes) > MAX_SIZES, f"there are more than {MAX_SIZES} sizes"),
+                (
+                    any(not LEAST <= weight <= LARGEST for _, weight in self.sizes),
+                    f"a size's weight is not in [{LEAST:g}, {LARGEST:g}]",
+                ),
                 (self.stride < 1, "the stride is below 1 pixel"),
-                (not 0 < self.keep <= 1, "the kept share of the crop is not in (0, 1]"),
-                (not self.gem_p > 0, "the power of gem is not above 0"),
-                (any(not value > 0 for value in self.std), "a standard deviation is not above 0"),
+                (self.stride > MAX_SIDE, f"the stride is above {MAX_SIDE} pixels"),
+                (not 0.01 <= self.keep <= 1, "the kept share of the crop is not in [0.01, 1]"),
+                (not LEAST <= self.gem_p <= 100, f"the power of gem is not in [{LEAST:g}, 100]"),
+                (not abs(self.scale) <= LARGEST, f"the scale is above {LARGEST:g}"),
+                (any(not abs(x) <= LARGEST for x in self.mean), f"a mean is above {LARGEST:g}"),
+                (
+                    any(not LEAST <= x <= LARGEST for x in self.std),
+                    f"a standard deviation is not in [{LEAST:g}, {LARGEST:g}]",
+                ),
             )
             if broken
         ]
