@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_veduta
 from tiny import CentredEncoder, TinyExtractor, save_view, view
 
 from veduta import index
@@ -136,3 +139,29 @@ def test_an_index_made_anew_in_its_place_is_another_one(made: Path, photos: Path
     assert after is not None
     assert after.number == before.number and after.digest != before.digest
     assert engine.state.snapshot.photos == 16
+
+
+@pytest.mark.slow
+def test_from_the_command_line(photos: Path, tmp_path: Path) -> None:
+    def hits(folder: Path) -> tuple[list[tuple[str, float]], str]:
+        query = save_view(tmp_path / "query.png", 302, 9, 0.4)
+        run = run_veduta(tmp_path, "search", query, "--index", folder, "--json")
+        assert run.returncode == 0, run.stderr
+        return [(hit["path"], hit["score"]) for hit in json.loads(run.stdout)[0]["hits"]], run.stderr
+
+    first = run_veduta(tmp_path, "index", photos, "--index", "an index", "--encoder", "fast")
+    assert first.returncode == 0, first.stderr
+    expected, told = hits(tmp_path / "an index")
+    assert told == ""
+    subprocess.run(["cp", "-r", "an index", "a copy"], cwd=tmp_path, check=True)
+    copy = tmp_path / "a copy"
+    assert hits(copy) == (expected, "")
+    status = run_veduta(tmp_path, "status", "--index", copy)
+    assert "links       made and verified" in status.stdout
+    shutil.rmtree(copy / "graph")
+    _, told = hits(copy)
+    assert "not all verified" in run_veduta(tmp_path, "status", "--index", copy).stdout
+    words = shlex.split(told.partition("Link them with: ")[2])
+    assert words == ["veduta", "index", "--index", str(copy)]
+    assert run_veduta(tmp_path, *words[1:]).returncode == 0
+    assert hits(copy) == (expected, "")

@@ -500,6 +500,20 @@ class TestEngine:
         assert {hit.path for hit in hits} == {hit.path for hit in before}
         assert {hit.label for hit in find(engine, 3, 9, rerank="global")} == {"class3"}
 
+    def test_a_missing_graph_is_told_with_the_command_that_makes_it(
+        self, engine: Engine, photos: Path
+    ) -> None:
+        expected = find(engine, 3, 9)
+        assert engine.state.notice is None
+        shutil.rmtree(engine.index / "graph")
+        notice = engine.state.notice
+        assert notice is not None
+        assert notice.endswith(f"Link them with: veduta index --index {engine.index}")
+        encoder: Any = CentredEncoder()
+        index.update_index(engine.index, [], encoder, TinyExtractor())
+        assert engine.state.notice is None
+        assert find(engine, 3, 9) == expected
+
     def test_the_graph_is_behind(self, engine: Engine, photos: Path) -> None:
         """A writer has committed and not linked yet: rows of the old graph are not to be used."""
         encoder: Any = CentredEncoder()

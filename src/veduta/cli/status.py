@@ -37,6 +37,10 @@ def _print(state: dict[str, Any], index_path: Path) -> None:
     keypoints = state["keypoints"]
     stored = f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
     say(f"  keypoints   {stored}")
+    if state["linked"]:
+        say("  links       made and verified")
+    else:
+        say("  links       none, or not all verified")
     say(
         f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')}, "
         f"{count(state['labelled'], 'labelled photo')})"

@@ -35,7 +35,12 @@ from numpy.typing import NDArray
 
 from veduta.files import atomic_folder
 from veduta.index.calibration import Background, Calibration, calibration_of, probability
-from veduta.index.distinct_photos import SAMPLE_PHOTOS, DistinctPhotos, distinct_photos
+from veduta.index.distinct_photos import (
+    SAMPLE_PHOTOS,
+    DistinctPhotos,
+    content_hashes,
+    distinct_photos,
+)
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.snapshot import Snapshot, snapshot_name
 from veduta.index.storage_errors import storage_error
@@ -204,6 +209,25 @@ def graph_is_whole(index: Path, manifest: Manifest) -> bool:
     return facts.whole and facts.version == _VERSION and _verified_alike(facts, manifest)
 
 
+def lacks_links(index: Path, manifest: Manifest, snapshot: Snapshot) -> bool:
+    """Return whether a collection can have a graph, and has none with every link verified.
+
+    Args:
+        index: its folder.
+        manifest: of the index.
+        snapshot: of the newest version.
+    """
+    return _can_be_linked(snapshot) and not graph_is_whole(index, manifest)
+
+
+def _can_be_linked(snapshot: Snapshot) -> bool:
+    """Return whether there are different photos, and not too many."""
+    if not 1 < snapshot.photos <= MAX_PHOTOS:
+        return False
+    contents = content_hashes(snapshot)
+    return bool((contents != contents[0]).any())
+
+
 def build_graph(
     index: Path,
     manifest: Manifest,
@@ -227,10 +251,10 @@ def build_graph(
         StorageFull: the disk has no room for the graph.
         IndexDamaged: keypoints of the index cannot be read.
     """
-    photos = distinct_photos(snapshot) if snapshot.photos <= MAX_PHOTOS else None
-    if photos is None or len(photos.contents) < 2:
+    if not _can_be_linked(snapshot):
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
+    photos = distinct_photos(snapshot)
     extractor = extractor_of_index(manifest)
     calibration = calibration_of(
         str(manifest.encoder["identity"]), extractor.calibration if extractor else None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
-from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError
+from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError, readable
 from veduta.index import (
     MANIFEST_FILE,
     Manifest,
@@ -24,6 +24,7 @@ from veduta.index import (
     read_thumbnails,
 )
 from veduta.index.graph import FOLDER as GRAPH
+from veduta.index.graph import lacks_links
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import copied_projection
 from veduta.index.table import newest_version
@@ -44,6 +45,7 @@ from veduta.search.query import (
     read_photo,
 )
 from veduta.search.reranking import Gallery, Ranking, open_gallery, rerank, resolve_rerank
+from veduta.text import veduta_command
 
 __all__ = ["Engine", "encoder_of", "extractor_of", "hits_of"]
 
@@ -60,7 +62,7 @@ class _OpenIndex:
         gallery: its photos.
         projection: applied to descriptors of queries; None: there is none.
         table: open if there is an approximate index.
-        notice: what the user must know about damage of the index, or None.
+        notice: what the user must know about the state of the index, or None.
     """
 
     token: tuple[Any, ...]
@@ -102,6 +104,12 @@ class Engine:
         gallery = open_gallery(self.index)
         projection, notice = self._projection(manifest)
         notices = [gallery.snapshot.notice, notice]
+        if lacks_links(self.index, manifest, gallery.snapshot):
+            notices.append(
+                f"Not all photos of {readable(self.index)} are linked with those of the same "
+                "thing yet, so the ranking is less good than it can be. Link them with: "
+                + veduta_command("index", "--index", self.index)
+            )
         # The approximate index is over the stored descriptors, not the projected ones.
         usable = manifest.approximate and projection is None
         table = open_table(self.index) if usable else None
