@@ -147,7 +147,8 @@ def test_from_the_command_line(photos: Path, tmp_path: Path) -> None:
         query = save_view(tmp_path / "query.png", 302, 9, 0.4)
         run = run_veduta(tmp_path, "search", query, "--index", folder, "--json")
         assert run.returncode == 0, run.stderr
-        return [(hit["path"], hit["score"]) for hit in json.loads(run.stdout)[0]["hits"]], run.stderr
+        (answer,) = json.loads(run.stdout)
+        return [(hit["path"], hit["score"]) for hit in answer["hits"]], run.stderr
 
     first = run_veduta(tmp_path, "index", photos, "--index", "an index", "--encoder", "fast")
     assert first.returncode == 0, first.stderr
