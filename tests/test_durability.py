@@ -134,8 +134,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         update_index(index_folder, [photos], encoder, extractor, on_progress=note)
     assert committed > 0
     assert open_table(index_folder).count() == committed, "what was acknowledged is there"
-    with pytest.raises(errors.StorageFull):
-        open_snapshot(index_folder)
+    assert open_snapshot(index_folder).photos == committed, "a search works on a full disk"
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     done = update_index(index_folder, [photos], encoder, extractor)
     assert done.total == 2000 and done.unchanged == committed

@@ -14,7 +14,7 @@ from veduta.encoders import Encoder
 from veduta.errors import CollectionError, VedutaError, readable
 from veduta.files import remove_drafts
 from veduta.index.manifest import MANIFEST_COPY, MANIFEST_FILE, Manifest
-from veduta.index.storage_errors import index_errors
+from veduta.index.storage_errors import index_errors, system_errors
 from veduta.index.table import LOCK_FILE, TABLE_FOLDER, create_table, has_rows, writer_lock
 from veduta.keypoints import Extractor
 
@@ -28,8 +28,12 @@ def holds_index(index: Path) -> bool:
 
     Args:
         index: the folder, which may be missing.
+
+    Raises:
+        StorageError: the disk does not read.
     """
-    return os.path.lexists(index / MANIFEST_FILE) or _has_lost_its_manifest(index)
+    with system_errors(index, "read"):
+        return os.path.lexists(index / MANIFEST_FILE) or _has_lost_its_manifest(index)
 
 
 def create_index(index: Path, encoder: Encoder, extractor: Extractor | None = None) -> Manifest:

@@ -16,6 +16,7 @@ from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import projection_name
 from veduta.index.snapshot import Snapshot, build_snapshot
+from veduta.index.storage_errors import index_errors
 from veduta.index.table import open_table_to_write, writer_lock
 
 _BLOCK_ROWS = 4096
@@ -37,6 +38,7 @@ def set_projection(index: Path, projection: Projection | int | None, power: floa
         EncoderMismatch: the projection is for descriptors of another encoder.
         EncoderError: there are too few photos for that many dimensions.
         IndexLocked: another process is writing to the index.
+        StorageError: the disk does not read or write.
     """
     with writer_lock(index):
         manifest = Manifest.read(index)
@@ -49,15 +51,17 @@ def set_projection(index: Path, projection: Projection | int | None, power: floa
         if projection is not None:
             _require_same_encoder(projection, manifest, index)
             name = projection_name(projection)
-            projection.save(index / name)
+            with index_errors(index, "write"):
+                projection.save(index / name)
         if name == manifest.projection and not is_fitted_here:
             return  # The snapshot is right already.
         manifest = replace(manifest, projection=name)
         manifest.write(index)
         build_graph(index, manifest, build_snapshot(index, manifest, table))
-        for file in index.glob("projection-*.npz"):
-            if file.name != name:
-                file.unlink()
+        with index_errors(index, "write"):
+            for file in index.glob("projection-*.npz"):
+                if file.name != name:
+                    file.unlink()
 
 
 def _require_same_encoder(projection: Projection, manifest: Manifest, index: Path) -> None:

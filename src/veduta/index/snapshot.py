@@ -22,9 +22,9 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.encoders.projection import Projection
-from veduta.errors import EncoderError, IndexDamaged, readable
+from veduta.errors import EncoderError, IndexDamaged, StorageError, readable
 from veduta.files import atomic_folder, is_draft
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
 from veduta.index.columns import descriptor_is_sound, snapshot_columns
@@ -133,7 +133,8 @@ def open_snapshot(index: Path) -> Snapshot:
     """Return a snapshot of the newest version of an index.
 
     It is built if there is none yet, or if the one that is there is damaged. Then its notice says
-    so.
+    so. If the index cannot be written, because its disk is full or read-only, a temporary folder
+    holds the snapshot as long as the process runs.
 
     Args:
         index: the folder of the index.
@@ -141,6 +142,7 @@ def open_snapshot(index: Path) -> Snapshot:
     Raises:
         NotAnIndex: there is no index.
         IndexDamaged: the index does not open.
+        StorageError: the disk does not read, or neither it nor the temporary folder can be written.
     """
     manifest = Manifest.read(index)
     lost = lost_version(index)
@@ -159,7 +161,11 @@ def open_snapshot(index: Path) -> Snapshot:
         return snapshot
     # A writer may have removed it meanwhile, and 0.1.0 did not seal its snapshots.
     damaged = (index / SNAPSHOT_FOLDER / name / CHECKSUMS_FILE).exists()
-    snapshot = build_snapshot(index, manifest, open_table(index))
+    table = open_table(index)
+    try:
+        snapshot = build_snapshot(index, manifest, table)
+    except StorageError:  # The disk may be full or read-only, and a search needs not write there.
+        snapshot = _open_elsewhere(index, manifest, table)
     if damaged:
         notice = f"{readable(index)}: its snapshot was damaged. It was built again from the table."
         return _with_notice(snapshot, notice)
@@ -223,44 +229,52 @@ def build_snapshot(index: Path, manifest: Manifest, table: Table) -> Snapshot:
 
     Raises:
         StorageFull: the disk is full.
+        StorageError: the disk does not read or write.
         IndexDamaged: the table does not read.
     """
-    name = _name(newest_version(index), manifest)
     try:
-        with _draft_folder(index, name) as (folder, draft):
-            _write(draft, index, manifest, table)
-            # It is mapped before it gets its name, because another process may replace it then.
-            snapshot = _open(draft)
-            if snapshot is None or not _is_valid(snapshot.rows):
-                raise IndexDamaged(
-                    f"{readable(folder / name)} does not read back as it was written. Is the disk "
-                    "or the memory failing? Run the same command again."
-                )
+        return _build(index / SNAPSHOT_FOLDER, index, manifest, table, durable=True)
     except OSError as error:
         raise storage_error(error, index, "write") from error
+
+
+def _open_elsewhere(index: Path, manifest: Manifest, table: Table) -> Snapshot:
+    """Open or build a snapshot in a temporary folder, for an index that cannot be written."""
+    try:
+        folder = _temporary_folder(index)
+        snapshot = _open(folder / _name(newest_version(index), manifest))
+        return snapshot or _build(folder, index, manifest, table, durable=False)
+    except OSError as error:
+        raise storage_error(error, Path(tempfile.gettempdir()), "write") from error
+
+
+@cache
+def _temporary_folder(index: Path) -> Path:
+    """Return the folder for snapshots of an index in this process. It is removed at its end."""
+    folder = Path(tempfile.mkdtemp(prefix="veduta-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _build(
+    folder: Path, index: Path, manifest: Manifest, table: Table, *, durable: bool
+) -> Snapshot:
+    name = _name(newest_version(index), manifest)
+    with atomic_folder(folder / name, durable=durable) as draft:
+        _write(draft, index, manifest, table)
+        # It is mapped before it gets its name, because another process may replace it then.
+        snapshot = _open(draft)
+        if snapshot is None or not _is_valid(snapshot.rows):
+            raise IndexDamaged(
+                f"{readable(folder / name)} does not read back as it was written. Is the disk "
+                "or the memory failing? Run the same command again."
+            )
     snapshot = replace(snapshot, name=name)
     for other in folder.iterdir():
         # Readers that map an older snapshot keep its pages until they close it.
         if other.name != name and not is_draft(other):
             shutil.rmtree(other, ignore_errors=True)
     return snapshot
-
-
-@contextmanager
-def _draft_folder(index: Path, name: str) -> Iterator[tuple[Path, Path]]:
-    """Yield the folder of snapshots, and a draft in it that becomes the snapshot `name`.
-
-    If the index is read-only, the folder is a temporary one.
-    """
-    folder = index / SNAPSHOT_FOLDER
-    with ExitStack() as stack:
-        try:
-            draft = stack.enter_context(atomic_folder(folder / name, durable=True))
-        except OSError:
-            folder = Path(tempfile.mkdtemp(prefix="veduta-"))
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            draft = stack.enter_context(atomic_folder(folder / name))
-        yield folder, draft
 
 
 def snapshot_name(index: Path, manifest: Manifest) -> str:
@@ -340,7 +354,7 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
     if projection is not None:
         projection.save(draft / _PROJECTION_FILE)
     photos = 0
-    dimension = projection.matrix.shape[1] if projection else manifest.dimension
+    dimension = projection.matrix.shape[1] if projection else table.dimension
     columns = snapshot_columns()
     schema = pa.schema([table.dataset.schema.field(name) for name in columns])
     with ExitStack() as stack:

@@ -45,8 +45,19 @@ def read_status(index: Path) -> dict[str, Any]:
         "undated": photos["taken"].null_count,
         "created": manifest.created,
         "locked": is_locked(index),
-        "bytes": sum(file.stat().st_size for file in index.rglob("*") if file.is_file()),
+        "bytes": _bytes_in(index),
         "unreadable": [
             {"path": os.fsdecode(row["path"]), "reason": row["problem"]} for row in unreadable
         ],
     }
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:  # A writer has removed it meanwhile.
+                continue
+    return total

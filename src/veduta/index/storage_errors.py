@@ -62,6 +62,24 @@ def index_errors(index: Path, action: str) -> Iterator[None]:
         raise storage_error(error, index, action) from error
 
 
+@contextmanager
+def system_errors(index: Path, action: str) -> Iterator[None]:
+    """Turn errors that the operating system explains into errors of the index; let others pass.
+
+    Args:
+        index: the folder of the index.
+        action: "read" or "write".
+    """
+    try:
+        yield
+    except OSError as error:
+        # A photo or a file of the user that fails has a class of its own, as `CannotWrite` has.
+        own = isinstance(error, VedutaError) and not isinstance(error, CannotWrite)
+        if own or system_failure(error) is None:
+            raise
+        raise storage_error(error, index, action) from error
+
+
 def storage_error(error: BaseException, index: Path, action: str) -> CollectionError:
     """Return the error of Veduta that says what an error means for an index.
 

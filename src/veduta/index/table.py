@@ -25,6 +25,7 @@ from veduta.index.storage_errors import (
     not_an_index,
     repair_command,
     storage_error,
+    system_errors,
 )
 from veduta.index.table_files import files_of_version, seal_table, sealed_versions, version_number
 from veduta.photos import content_hash
@@ -143,6 +144,11 @@ class Table:
     def version(self) -> int:
         """Number of the version that is open."""
         return int(self.dataset.version)
+
+    @property
+    def dimension(self) -> int:
+        """Length D of a stored descriptor."""
+        return int(self.dataset.schema.field("descriptor").type.list_size)
 
     def count(self, where: str | None = None) -> int:
         """Return the number of rows.
@@ -486,6 +492,8 @@ def remove_versions_after(index: Path, last_good: int) -> None:
 def writer_lock(index: Path) -> Iterator[None]:
     """Hold the lock of the one writer of an index. It is released however the process ends.
 
+    An error of the operating system in the block, such as a full disk, becomes a `StorageError`.
+
     Args:
         index: the folder of the index.
 
@@ -509,7 +517,8 @@ def writer_lock(index: Path) -> Iterator[None]:
     except OSError as error:
         raise storage_error(error, index, "write") from error
     try:
-        yield
+        with system_errors(index, "write"):
+            yield
     finally:
         lock.release()
 
