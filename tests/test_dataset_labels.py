@@ -66,6 +66,7 @@ def write(file: Path, *lines: str, header: str = "path,label") -> Path:
         ("labels.csv", "photos/{}"),
         ("lists/labels.csv", "{}"),
         ("lists/labels.csv", "ROOT/{}"),
+        ("lists/labels.csv", "../photos/{}"),
         ("photos/mine.csv", ".\\{}"),
         ("photos/mine.csv", "/home/someone/photos/{}"),
         ("photos/mine.csv", "  {}"),

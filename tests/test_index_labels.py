@@ -290,6 +290,14 @@ def test_a_file_that_names_no_photo_changes_nothing(
     assert (state["version"], state["labels"]) == (version, "folders")
 
 
+def test_a_file_without_rows_changes_nothing(index: Path, photos: Path) -> None:
+    update(index, photos, labels="folders")
+    file = table(photos / "labels.csv")
+    with pytest.raises(DatasetError, match=r"labels\.csv: holds no labelled photo"):
+        update(index, labels=file)
+    assert labels_of(index, photos) == RIGHT
+
+
 # Labels that would be lost -----------------------------------------------------------------------
 
 

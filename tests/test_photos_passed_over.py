@@ -259,7 +259,9 @@ def test_ignore_files_of_folders(tmp_path: Path) -> None:
 def test_an_ignore_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     put(tmp_path / "a" / "1.jpg")
     (tmp_path / "a" / ".vedutaignore").mkdir()
-    with pytest.raises(PhotoError, match=r"a/\.vedutaignore: a folder, not a photo"):
+    with pytest.raises(
+        PhotoError, match=r"a/\.vedutaignore: its patterns cannot be read: a folder"
+    ):
         listed(tmp_path)
 
 

@@ -1,7 +1,7 @@
 """Labels files: CSV files with one photo a row.
 
 Refused with the line, besides what `veduta.datasets.csv_records` refuses: an unknown split, a path
-that leaves the folder of the file, and a path that occurs twice.
+that leaves the folder of the dataset, and a path that occurs twice.
 """
 
 from __future__ import annotations
@@ -95,11 +95,14 @@ class LabelsFile:
             path: the labels file.
 
         Raises:
-            DatasetError: as the module docstring says, except that paths may leave the folder.
+            DatasetError: as the module docstring says, except that paths may leave the folder; or
+                there is no row.
         """
         self.file = Path(path)
-        rows = read_rows(self.file, inside_root=False)
+        rows = read_rows(self.file)
         self.rows = [_NamedLabel(row.line, row.path, row.label) for row in rows]
+        if not self.rows:
+            raise DatasetError(f"{readable(self.file)}: holds no labelled photo")
 
     def match(
         self, photos: Iterable[bytes], folders: Iterable[str | bytes | os.PathLike[str]] = ()
@@ -145,7 +148,6 @@ def read_rows(
     file: Path,
     columns: LabelColumns | None = None,
     *,
-    inside_root: bool = True,
     any_split: bool = False,
 ) -> Iterator[LabelledRow]:
     """Yield the rows of a labels file in order, one at a time.
@@ -153,21 +155,21 @@ def read_rows(
     Args:
         file: the labels file.
         columns: the positions of its columns; None: those of `find_columns`.
-        inside_root: refuse paths that leave the folder with `..`.
         any_split: accept any word as a split.
 
     Yields:
         The rows.
 
     Raises:
-        DatasetError: as the module docstring says. The message names file, line and remedy.
+        DatasetError: as the module docstring says, except that paths may leave the folder. The
+            message names file, line and remedy.
     """
     columns = columns or find_columns(file)
     line_of: dict[str, int] = {}
     records = read_table(file)
     next(records, None)
     for line, fields in records:
-        path = _path(file, line, fields[columns.path], inside_root=inside_root)
+        path = _path(file, line, fields[columns.path])
         if path in line_of:
             refuse(
                 file,
@@ -238,7 +240,7 @@ def read_labels_dataset(
     if keep_columns:
         _check_names(file, columns)
     rows = list(read_rows(file, columns, any_split=keep_columns))
-    matched, bases = _matched_in(root, file, rows)
+    matched, bases = _matched_in(root, file, rows, columns)
     base = os.path.join(os.path.abspath(root), "")
     missing = [row.path for row, photo in zip(rows, matched.photos, strict=True) if photo is None]
     if rows and len(missing) == len(rows):
@@ -279,15 +281,23 @@ def read_labels_dataset(
 
 
 def _matched_in(
-    root: Path, file: Path, rows: Sequence[LabelledRow]
+    root: Path, file: Path, rows: Sequence[LabelledRow], columns: LabelColumns
 ) -> tuple[MatchedRows, list[str]]:
     """Return the photos below a folder that rows name, and the folders that were tried."""
     base = os.path.abspath(root)
     inside = os.path.join(base, "")
     bases = list(dict.fromkeys((os.path.abspath(file.parent), base)))
     for row in rows:
-        if os.path.isabs(row.path) and os.path.isfile(row.path) and not row.path.startswith(inside):
-            refuse(file, row.line, _leads_out(row.path))
+        whole = os.path.isabs(row.path)
+        if row.path.split("/", 1)[0] == ".." or (whole and os.path.isfile(row.path)):
+            places = (os.path.normpath(os.path.join(base, row.path)) for base in bases)
+            if not any(place.startswith(inside) for place in places):
+                refuse(
+                    file,
+                    row.line,
+                    f"{readable(row.fields[columns.path])} leads out of the dataset; write paths "
+                    "relative to its folder",
+                )
 
     def exists(path: str) -> bool:
         return path.startswith(inside) and os.path.isfile(path)
@@ -306,10 +316,6 @@ def _none_there(file: Path, missing: Sequence[str], bases: Sequence[str]) -> str
     )
 
 
-def _leads_out(path: str) -> str:
-    return f"{readable(path)} leads out of the dataset; write paths relative to its folder"
-
-
 def _check_names(file: Path, columns: LabelColumns) -> None:
     """Refuse further columns of one name."""
     names = [name.strip().lower() for name in columns.header if name.strip()]
@@ -318,14 +324,12 @@ def _check_names(file: Path, columns: LabelColumns) -> None:
             refuse(file, columns.line, f"the column {name!r} is there {names.count(name)} times")
 
 
-def _path(file: Path, line: int, written: str, *, inside_root: bool) -> str:
+def _path(file: Path, line: int, written: str) -> str:
     if not written.strip():
         refuse(file, line, "the path is empty")
     if "\0" in written:
         refuse(file, line, "the path holds a NUL character")
     path = posixpath.normpath(written)
-    if inside_root and path.split("/", 1)[0] == "..":
-        refuse(file, line, _leads_out(written))
     return native_path(path)
 
 

@@ -72,6 +72,8 @@ _SYSTEM_FOLDERS = frozenset(
         b"windows.old",
         b"__macosx",  # macOS
         b"network trash folder",
+        b"network recycle bin",  # NETGEAR and older QNAP
+        b"network recycle bin 1",
         b"temporary items",
         b"trashbox",  # Buffalo
         b"~snapshot",  # NetApp

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from veduta.errors import PhotoUnreadable, readable
+from veduta.errors import PhotoError, PhotoUnreadable, readable
 from veduta.photos.exclusion import (
     IGNORE_FILE,
     MAX_IGNORE_FILE_BYTES,
@@ -329,7 +329,12 @@ def _rules_below(root: bytes, folder: bytes, exclude: Sequence[str]) -> Exclusio
 
 def _with_ignore_file(rules: ExclusionRules, folder: bytes) -> ExclusionRules:
     file = os.path.join(folder, IGNORE_FILE)
-    return rules.with_file(read_bytes(file, max_bytes=MAX_IGNORE_FILE_BYTES), folder)
+    try:
+        data = read_bytes(file, max_bytes=MAX_IGNORE_FILE_BYTES)
+    except PhotoError as error:
+        name = os.fsdecode(file)
+        raise PhotoUnreadable(name, f"its patterns cannot be read: {error.reason}") from error
+    return rules.with_file(data, folder)
 
 
 def _why_passed_over(path: bytes, rules: ExclusionRules, *, is_folder: bool) -> str | None:
