@@ -19,7 +19,9 @@ from veduta.index.checksums import Checksums
 from veduta.index.projection_file import read_projection
 from veduta.index.table import open_table
 from veduta.index.table_files import files_of_fragment
+from veduta.recognize import LabelledGallery, cached_recognizer
 from veduta.search import Engine
+from veduta.search.reranking import open_gallery
 
 Answers = list[list[tuple[str, float]]]
 
@@ -429,3 +431,138 @@ class TestProjection:
             index.open_snapshot(made)
         assert "allow_pickle" not in str(info.value)
         assert "unsafe" not in str(info.value)
+
+
+GRAPH_FILES = (
+    "graph.json",
+    "graph_starts.npy",
+    "graph_ends.npy",
+    "graph_weights.npy",
+    "photo_of_row.npy",
+    "row_of_photo.npy",
+    "checksums.json",
+)
+LINK_FILES = ("contents.npy", "ends.npy", "similarities.npy", "agreeing.npy")
+
+
+def graph_folder(made: Path) -> Path:
+    (folder,) = (made / "graph").iterdir()
+    return folder
+
+
+class TestGraph:
+    """It is derived, so a search does without it and says so, and an update makes it again."""
+
+    @pytest.mark.parametrize("name", GRAPH_FILES)
+    def test_a_search_does_without_it_and_says_so(
+        self, made: Path, photos: Path, name: str
+    ) -> None:
+        file = graph_folder(made) / name
+        data = file.read_bytes()
+        without = Path(shutil.copytree(made, made.with_name("without")))
+        shutil.rmtree(without / "graph")
+        expected = answers(without, photos)
+        for wrong in damages(data, seed=len(name)):
+            file.write_bytes(wrong)
+            engine = Engine(made, encoder=CentredEncoder())
+            assert engine.state.gallery.graph is None
+            assert engine.state.notice is not None
+            assert f"Make it again with: veduta index --index {made}" in engine.state.notice
+        assert answers(made, photos) == expected
+        status = index.read_status(made)
+        assert (status["graph"], status["linked"]) == ("damaged", False)
+        assert status["notice"] == engine.state.notice
+
+    @pytest.mark.parametrize("name", [*GRAPH_FILES, *LINK_FILES])
+    def test_an_update_makes_it_again(
+        self, made: Path, photos: Path, expected: Answers, name: str
+    ) -> None:
+        file = graph_folder(made) / name
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 4
+        file.write_bytes(data)
+        assert kinds(made) == {"graph damaged"}
+        assert index.read_status(made)["graph"] == "damaged"
+        assert update(made).unchanged == 20
+        assert index.read_status(made)["linked"]
+        assert kinds(made) == set()
+        assert answers(made, photos) == expected
+
+    @pytest.mark.parametrize("name", ["graph_weights.npy", "ends.npy"])
+    def test_repair_makes_it_again(
+        self, made: Path, photos: Path, expected: Answers, name: str
+    ) -> None:
+        (graph_folder(made) / name).write_bytes(b"")
+        assert index.repair_index(made).rebuilt == ("graph",)
+        assert kinds(made) == set()
+        assert answers(made, photos) == expected
+
+    def test_it_is_on_the_disk_before_it_has_its_name(
+        self, made: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        synced: set[str] = set()
+        real_rename = Path.rename
+
+        def renamed(self: Path, target: Path) -> Path:
+            if target.parent.name == "graph" and self.name.startswith(".draft"):
+                assert {*GRAPH_FILES, *LINK_FILES, self.name} <= synced
+            return real_rename(self, target)
+
+        monkeypatch.setattr("veduta.files.sync", lambda path: synced.add(Path(path).name))
+        monkeypatch.setattr(Path, "rename", renamed)
+        shutil.rmtree(graph_folder(made))
+        update(made)
+        assert "graph" in synced
+
+
+def test_files_that_are_cut_under_an_open_engine(
+    made: Path, photos: Path, expected: Answers
+) -> None:
+    """To read beyond the end of a mapped file would end the process."""
+    engine = Engine(made, encoder=CentredEncoder())
+    query = engine.encode_query([photos / "scene1/1.png"])
+    for name in SNAPSHOT_FILES:
+        os.truncate(snapshot_folder(made) / name, 0)
+        hits = engine.search(query)
+        assert [(hit.path, hit.score) for hit in hits] == expected[1]
+        assert "its snapshot was damaged" in (engine.state.notice or "")
+        hits = engine.search(query)
+        assert "its snapshot was damaged" in (engine.state.notice or ""), "it is not forgotten"
+    os.truncate(graph_folder(made) / "graph_weights.npy", 0)
+    engine.search(query)
+    assert "neighbour graph" in (engine.state.notice or "")
+
+
+class TestRecognisers:
+    """They are learned from the labels, so they can be learned again."""
+
+    @pytest.fixture
+    def learned(self, made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        self.recognised(made)
+        (file,) = (made / "recognition").iterdir()
+        return file
+
+    def recognised(self, made: Path) -> list[float]:
+        gallery = open_gallery(made)
+        labels = gallery.snapshot.rows["label"].to_pylist()[: gallery.snapshot.photos]
+        recognizer = cached_recognizer(made, LabelledGallery.of(gallery, labels), "linear")
+        answer = recognizer.answer(gallery.snapshot.descriptors[3].astype(np.float32), ())
+        return [float(confidence) for confidence in answer.confidences]
+
+    def test_a_damaged_one_is_learned_again(self, made: Path, learned: Path) -> None:
+        expected = self.recognised(made)
+        sound = learned.read_bytes()
+        for wrong in damages(sound, seed=5):
+            learned.write_bytes(wrong)
+            assert self.recognised(made) == expected
+
+    def test_the_check_finds_it_and_repair_removes_it(self, made: Path, learned: Path) -> None:
+        expected = self.recognised(made)
+        data = bytearray(learned.read_bytes())
+        data[len(data) // 2] ^= 1
+        learned.write_bytes(data)
+        assert kinds(made) == {"recogniser damaged"}
+        assert index.repair_index(made).rebuilt == ("recogniser",)
+        assert not learned.exists()
+        assert kinds(made) == set()
+        assert self.recognised(made) == expected

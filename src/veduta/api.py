@@ -200,7 +200,9 @@ class Index:
             reread: read all files, also those whose size and time did not change.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
-        if runtime not in self._writers:
+        self._manifest = Manifest.read(self.path)
+        writer = self._writers.get(runtime)
+        if writer is None or writer.identity != self._manifest.encoder["identity"]:
             # One worker a core, each with one thread: see docs/decisions/one-worker-one-photo.md.
             self._writers[runtime] = encoder_of(self._manifest, threads=1, runtime=runtime)
         known = self._manifest.keypoints
@@ -383,13 +385,16 @@ class Index:
             PhotoError: a photo cannot be read.
             QueryError: no photo has a label, or all have the same one; no method has that name, or
                 the precision is out of range.
+            EncoderMismatch: the index was replaced by another one meanwhile.
         """
         if not photos:
             raise QueryError("Name at least one photo.")
+        space = self._engine.state.space
         recognizer = self.recognizer(method, outsiders=outsiders, on_progress=on_progress)
         geometric = recognizer.geometric
         rerank = "auto" if geometric else "none"
         query = self._engine.encode_query(photos, crop=crop, rerank=rerank)
+        self._engine.require_space(query, space)
         answer = recognizer.answer(query.descriptor, query.keypoints)
         snapshot = recognizer.labelled.gallery.snapshot
         hits = hits_of(snapshot, answer.ranking, VERIFIED_PHOTOS, corner=query.corner)

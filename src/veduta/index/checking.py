@@ -23,7 +23,6 @@ from veduta.index.damage import (
     remove_damaged_recognisers,
 )
 from veduta.index.findings import CheckFinding, Kind
-from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
 from veduta.index.manifest import Manifest, move_to_damaged, restore_manifest
@@ -199,7 +198,6 @@ def repair_index(index: Path) -> RepairReport:
             rebuilt.insert(0, "checksums")
         remove_damaged_recognisers(index)
         shutil.rmtree(index / SNAPSHOT_FOLDER, ignore_errors=True)
-        shutil.rmtree(index / GRAPH_FOLDER, ignore_errors=True)
         table, table_lost = _open_or_make_again(index, manifest.dimension)
         went_back = table.notice is not None
         if went_back:

@@ -30,7 +30,7 @@ from veduta.errors import readable
 from veduta.files import sync, write_text
 from veduta.validation import InvalidValue, read_json
 
-__all__ = ["CHECKSUMS_FILE", "Checksums", "seal"]
+__all__ = ["CHECKSUMS_FILE", "Checksums", "seal", "stamp_of", "stamps_in"]
 
 CHECKSUMS_FILE = "checksums.json"
 _STAMPS_FILE = "stamps.json"
@@ -144,6 +144,35 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
     text = json.dumps(msgspec.to_builtins(record), indent=1)
     write_text(folder / CHECKSUMS_FILE, text, durable=True)
     _write_stamps(folder, {name: stamp for name, stamp in stamps.items() if name in digests})
+
+
+def stamp_of(file: Path) -> _Stamp | None:
+    """Return what tells whether a file has changed: size, times and inode.
+
+    Args:
+        file: the file.
+
+    Returns:
+        None if there is no such file.
+    """
+    try:
+        status = file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def stamps_in(folder: Path) -> tuple[tuple[str, _Stamp | None], ...]:
+    """Return the stamps of the files of a sealed folder by their names; none without a folder.
+
+    Args:
+        folder: the folder.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return tuple((name, stamp_of(folder / name)) for name in names if name != _STAMPS_FILE)
 
 
 def _digest(folder: Path, name: str, stamps: dict[str, _Stamped], *, anew: bool) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from veduta.errors import IndexDamaged
 from veduta.index.findings import CheckFinding, FileKind
+from veduta.index.graph import FOLDER as GRAPH_FOLDER
+from veduta.index.graph import graph_state
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import SNAPSHOT_FOLDER, snapshot_is_damaged
@@ -43,6 +45,9 @@ def damaged_parts(index: Path, manifest: Manifest) -> Iterator[CheckFinding]:
         if snapshot_is_damaged(index, manifest):
             detail = "a file of it does not match its checksum"
             yield _finding(index / SNAPSHOT_FOLDER, "snapshot damaged", detail)
+    if graph_state(index, manifest, anew=True) == "damaged":
+        detail = "a file of it does not match its checksum"
+        yield _finding(index / GRAPH_FOLDER, "graph damaged", detail)
     try:
         read_projection(index, manifest)
     except IndexDamaged:

@@ -23,18 +23,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.errors import readable
 from veduta.files import atomic_folder
 from veduta.index.calibration import Background, Calibration, calibration_of, probability
+from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
 from veduta.index.distinct_photos import (
     SAMPLE_PHOTOS,
     DistinctPhotos,
@@ -43,8 +45,9 @@ from veduta.index.distinct_photos import (
 )
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.snapshot import Snapshot, snapshot_name
-from veduta.index.storage_errors import storage_error
+from veduta.index.storage_errors import index_errors, storage_error
 from veduta.keypoints import Matching, verify_many
+from veduta.text import veduta_command
 from veduta.validation import InvalidValue, read_json
 
 if TYPE_CHECKING:
@@ -181,18 +184,63 @@ def open_graph(index: Path, manifest: Manifest) -> Graph | None:
         manifest: of the index.
 
     Returns:
-        None if there is no graph for this version yet, or if its links were found or verified in
-        another way than this version of Veduta does. The next update makes it.
+        None if there is no graph for this version yet, if its links were found or verified in
+        another way than this version of Veduta does, or if it is damaged, see `graph_state`. The
+        next update makes it.
+
+    Raises:
+        StorageError: the disk does not read.
     """
     folder = index / FOLDER / snapshot_name(index, manifest)
-    try:
-        facts = read_json(folder / _FACTS_FILE, _Facts)
-        if facts.version != _VERSION or not _verified_alike(facts, manifest):
+    with index_errors(index, "read"):
+        facts = _sound_facts(folder, _GRAPH_FILES.values())
+        if facts is None or facts.version != _VERSION or not _verified_alike(facts, manifest):
             return None
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in _GRAPH_FILES.values()]
-    except (OSError, ValueError, EOFError):
-        return None
-    return Graph(*arrays)
+        try:
+            return Graph(**_arrays(folder, _GRAPH_FILES, mapped=True))
+        except (FileNotFoundError, ValueError):
+            return None  # A writer removed it meanwhile.
+
+
+GraphState = Literal["none", "damaged", "unfinished", "whole"]
+
+
+def graph_state(index: Path, manifest: Manifest, *, anew: bool = False) -> GraphState:
+    """Return whether the newest version of `index` has its graph.
+
+    Args:
+        index: its folder.
+        manifest: of the index.
+        anew: hash all files, whatever their stamps are.
+
+    Returns:
+        "none" also for a graph whose links were found or verified in another way than this version
+        of Veduta does; "unfinished" if links wait for their verification.
+
+    Raises:
+        StorageError: the disk does not read.
+    """
+    folder = index / FOLDER / snapshot_name(index, manifest)
+    with index_errors(index, "read"):
+        facts = _sound_facts(folder, [*_GRAPH_FILES.values(), *_LINK_FILES.values()], anew=anew)
+        if facts is None:
+            return "damaged" if (folder / CHECKSUMS_FILE).exists() else "none"
+    if facts.version != _VERSION or not _verified_alike(facts, manifest):
+        return "none"
+    return "whole" if facts.whole else "unfinished"
+
+
+def graph_notice(index: Path) -> str:
+    """Return what a user must know about a damaged graph.
+
+    Args:
+        index: the folder of the index.
+    """
+    command = veduta_command("index", "--index", index)
+    return (
+        f"{readable(index / FOLDER)} is damaged, so searches do without the neighbour graph. "
+        f"Make it again with: {command}"
+    )
 
 
 def graph_is_whole(index: Path, manifest: Manifest) -> bool:
@@ -202,11 +250,24 @@ def graph_is_whole(index: Path, manifest: Manifest) -> bool:
         index: its folder.
         manifest: of the index.
     """
+    return graph_state(index, manifest) == "whole"
+
+
+def _sound_facts(folder: Path, files: Iterable[str], *, anew: bool = False) -> _Facts | None:
+    """Return the facts about a graph, None if they or some of its files are missing or damaged."""
     try:
-        facts = read_json(index / FOLDER / snapshot_name(index, manifest) / _FACTS_FILE, _Facts)
-    except (OSError, InvalidValue):
-        return False
-    return facts.whole and facts.version == _VERSION and _verified_alike(facts, manifest)
+        checksums = Checksums.read(folder)
+        names = [_FACTS_FILE, *(f"{name}.npy" for name in files)]
+        if checksums is None or checksums.damaged(names, anew=anew):
+            return None
+        return read_json(folder / _FACTS_FILE, _Facts)
+    except (FileNotFoundError, InvalidValue):
+        return None
+
+
+def _arrays(folder: Path, files: Mapping[str, str], *, mapped: bool = False) -> dict[str, Any]:
+    mode: Literal["r"] | None = "r" if mapped else None
+    return {key: np.load(folder / f"{name}.npy", mmap_mode=mode) for key, name in files.items()}
 
 
 def lacks_links(index: Path, manifest: Manifest, snapshot: Snapshot) -> bool:
@@ -217,7 +278,7 @@ def lacks_links(index: Path, manifest: Manifest, snapshot: Snapshot) -> bool:
         manifest: of the index.
         snapshot: of the newest version.
     """
-    return _can_be_linked(snapshot) and not graph_is_whole(index, manifest)
+    return not graph_is_whole(index, manifest) and _can_be_linked(snapshot)
 
 
 def _can_be_linked(snapshot: Snapshot) -> bool:
@@ -300,14 +361,11 @@ def _verified_alike(facts: _Facts, manifest: Manifest) -> bool:
 def _read_old_links(index: Path, manifest: Manifest) -> tuple[_Links | None, bool]:
     """Return the links of the last graph, and whether it was over the same descriptors."""
     for folder in sorted((index / FOLDER).glob("[!.]*")):
-        try:
-            facts = read_json(folder / _FACTS_FILE, _Facts)
-            if facts.version != _VERSION:
+        with index_errors(index, "read"):
+            facts = _sound_facts(folder, _LINK_FILES.values())
+            if facts is None or facts.version != _VERSION:
                 continue
-            arrays = [np.load(folder / f"{name}.npy") for name in _LINK_FILES.values()]
-        except (OSError, ValueError, EOFError):
-            continue  # The write was cut off.
-        links = _Links(*arrays)
+            links = _Links(**_arrays(folder, _LINK_FILES))
         if not _verified_alike(facts, manifest):
             links.consistent_matches[:] = _UNVERIFIED
         return links, facts.projection == manifest.projection
@@ -568,14 +626,15 @@ def _normalised_links(
 def _write_graph(
     index: Path, manifest: Manifest, links: _Links, graph: Graph, facts: _Facts
 ) -> None:
-    """Write the graph of the newest version, and remove those of other versions."""
+    """Write and seal the graph of the newest version, and remove those of other versions."""
     target = index / FOLDER / snapshot_name(index, manifest)
     try:
-        with atomic_folder(target) as draft:
+        with atomic_folder(target, durable=True) as draft:
             for part, files in ((graph, _GRAPH_FILES), (links, _LINK_FILES)):
                 for attribute, name in files.items():
                     np.save(draft / f"{name}.npy", getattr(part, attribute))
             (draft / _FACTS_FILE).write_text(json.dumps(asdict(facts)), "utf-8")
+            seal(draft)
     except OSError as error:
         raise storage_error(error, index, "write") from error
     for other in target.parent.iterdir():

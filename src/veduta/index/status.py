@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from veduta.index.graph import graph_is_whole
+from veduta.index.graph import graph_notice, graph_state
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import open_snapshot
 from veduta.index.table import is_locked
@@ -24,6 +24,10 @@ def read_status(index: Path) -> dict[str, Any]:
     """
     manifest = Manifest.read(index)
     snapshot = open_snapshot(index)
+    state = graph_state(index, manifest)
+    notices = [snapshot.notice] if snapshot.notice else []
+    if state == "damaged":
+        notices.append(graph_notice(index))
     unreadable = snapshot.rows.slice(snapshot.photos).select(["path", "problem"]).to_pylist()
     photos = snapshot.rows.slice(0, snapshot.photos)
     labels = snapshot.rows["label"].drop_null().unique()
@@ -31,12 +35,13 @@ def read_status(index: Path) -> dict[str, Any]:
         "index": os.fspath(index),
         "photos": snapshot.photos,
         "version": snapshot.version,
-        "notice": snapshot.notice,
+        "notice": " ".join(notices) or None,
         "encoder": manifest.encoder,
         "dimension": snapshot.dimension,
         "projection": manifest.projection,
         "keypoints": manifest.keypoints,
-        "linked": graph_is_whole(index, manifest),
+        "graph": state,
+        "linked": state == "whole",
         "labels": manifest.labels,
         "classes": len(labels),
         "folders": list(manifest.folders),

@@ -23,10 +23,11 @@ from veduta.index import (
     open_table,
     read_thumbnails,
 )
+from veduta.index.checksums import stamp_of, stamps_in
 from veduta.index.graph import FOLDER as GRAPH
-from veduta.index.graph import lacks_links
+from veduta.index.graph import graph_notice, graph_state, lacks_links
 from veduta.index.projection_file import read_projection
-from veduta.index.snapshot import copied_projection
+from veduta.index.snapshot import SNAPSHOT_FOLDER, copied_projection
 from veduta.index.table import newest_version
 from veduta.keypoints import Extractor, load_extractor
 from veduta.search import approximate, exact
@@ -49,6 +50,8 @@ from veduta.text import veduta_command
 
 __all__ = ["Engine", "encoder_of", "extractor_of", "hits_of"]
 
+_MOST_OPENINGS = 3
+
 _HIT_COLUMNS = ("id", "path", "label", "width", "height", "taken")
 
 
@@ -57,7 +60,8 @@ class _OpenIndex:
     """One version of the index, with all that a search reads.
 
     Attributes:
-        token: changes with the version.
+        version: changes with each commit.
+        files: stamps of the files that are mapped into memory.
         manifest: of the index.
         gallery: its photos.
         projection: applied to descriptors of queries; None: there is none.
@@ -65,16 +69,24 @@ class _OpenIndex:
         notice: what the user must know about the state of the index, or None.
     """
 
-    token: tuple[Any, ...]
+    version: tuple[Any, ...]
+    files: tuple[Any, ...]
     manifest: Manifest
     gallery: Gallery
     projection: Projection | None
     table: Table | None
-    notice: str | None = None
+    notice: str | None
 
     @property
     def snapshot(self) -> Snapshot:
         return self.gallery.snapshot
+
+    @property
+    def space(self) -> str:
+        """How queries are encoded. Only those that are encoded alike can be compared."""
+        manifest = self.manifest
+        keypoints = manifest.keypoints["identity"] if manifest.keypoints else None
+        return f"{manifest.encoder['identity']} {keypoints} {manifest.projection}"
 
 
 class Engine:
@@ -94,17 +106,30 @@ class Engine:
             IndexDamaged: the index cannot be read.
         """
         self.index = index
-        self._state = self._open()
-        self._encoder = encoder
+        self._given = encoder
+        self._loaded: Encoder | None = None
         self._threads = threads or os.cpu_count() or 1
+        self._state = self._open()
 
     def _open(self) -> _OpenIndex:
-        token = self._token()
+        for _ in range(_MOST_OPENINGS):
+            version = self._version()
+            state = self._open_version(version)
+            if self._version() == version:
+                break
+            # A writer has committed while its files were opened. They may not belong together.
+        return state
+
+    def _open_version(self, version: tuple[Any, ...]) -> _OpenIndex:
         manifest = Manifest.read(self.index)
+        if self._given is not None:
+            manifest.require_encoder(self._given, self.index)
         gallery = open_gallery(self.index)
         projection, notice = self._projection(manifest)
         notices = [gallery.snapshot.notice, notice]
-        if lacks_links(self.index, manifest, gallery.snapshot):
+        if graph_state(self.index, manifest) == "damaged":
+            notices.append(graph_notice(self.index))
+        elif lacks_links(self.index, manifest, gallery.snapshot):
             notices.append(
                 f"Not all photos of {readable(self.index)} are linked with those of the same "
                 "thing yet, so the ranking is less good than it can be. Link them with: "
@@ -112,9 +137,15 @@ class Engine:
             )
         # The approximate index is over the stored descriptors, not the projected ones.
         usable = manifest.approximate and projection is None
-        table = open_table(self.index) if usable else None
-        text = " ".join(filter(None, notices)) or None
-        return _OpenIndex(token, manifest, gallery, projection, table, text)
+        return _OpenIndex(
+            version=version,
+            files=self._files(gallery.snapshot.name),
+            manifest=manifest,
+            gallery=gallery,
+            projection=projection,
+            table=open_table(self.index) if usable else None,
+            notice=" ".join(filter(None, notices)) or None,
+        )
 
     def _projection(self, manifest: Manifest) -> tuple[Projection | None, str | None]:
         """Return the projection of the index, and what the user must know about it."""
@@ -126,17 +157,18 @@ class Engine:
                 raise
             return copy, f"{error}. Its copy in the snapshot is used."
 
-    def _token(self) -> tuple[Any, ...]:
-        changed = [
-            path.stat().st_mtime_ns if path.exists() else None
-            for path in (self.index / MANIFEST_FILE, self.index / GRAPH)
-        ]
-        return newest_version(self.index), *changed
+    def _version(self) -> tuple[Any, ...]:
+        return newest_version(self.index), stamp_of(self.index / MANIFEST_FILE)
+
+    def _files(self, name: str) -> tuple[Any, ...]:
+        """Return the stamps of the files that are mapped. To read a cut one ends the process."""
+        return stamps_in(self.index / SNAPSHOT_FOLDER / name), stamps_in(self.index / GRAPH / name)
 
     @property
     def state(self) -> _OpenIndex:
-        """The newest version of the index. It is opened again after a writer has committed."""
-        if self._token() != self._state.token:
+        """The newest version of the index. It is opened again when a file of it has changed."""
+        state = self._state
+        if self._version() != state.version or self._files(state.snapshot.name) != state.files:
             self._state = self._open()
         return self._state
 
@@ -148,9 +180,16 @@ class Engine:
             EncoderMismatch: the index was built with an encoder that has changed since.
             EncoderUnavailable: the encoder is not on this machine.
         """
-        if self._encoder is None:
-            self._encoder = encoder_of(self._state.manifest, threads=self._threads)
-        return self._encoder
+        return self._encoder_of(self.state)
+
+    def _encoder_of(self, state: _OpenIndex) -> Encoder:
+        if self._given is not None:
+            return self._given
+        # The index may have been replaced by one of another encoder.
+        loaded = self._loaded
+        if loaded is None or loaded.identity != state.manifest.encoder["identity"]:
+            loaded = self._loaded = encoder_of(state.manifest, threads=self._threads)
+        return loaded
 
     @property
     def extractor(self) -> Extractor | None:
@@ -160,7 +199,10 @@ class Engine:
             EncoderMismatch: the index was built with an extractor that has changed since.
             EncoderUnavailable: the extractor is not on this machine.
         """
-        keypoints = self._state.manifest.keypoints
+        return self._extractor_of(self.state)
+
+    def _extractor_of(self, state: _OpenIndex) -> Extractor | None:
+        keypoints = state.manifest.keypoints
         return extractor_of(keypoints, threads=self._threads) if keypoints else None
 
     def encode_query(
@@ -178,21 +220,22 @@ class Engine:
             QueryError: the region is not within the photo, or the mode needs keypoints and the
                 index has none.
         """
-        has_keypoints = self._state.manifest.keypoints is not None
+        state = self.state
+        has_keypoints = state.manifest.keypoints is not None
         geometry = resolve_rerank(rerank, "cosine", keypoints=has_keypoints) == "geometry"
-        extractor = self.extractor if geometry else None
+        encoder, extractor = self._encoder_of(state), self._extractor_of(state)
         descriptors, keypoints = [], []
         for query in queries:
-            photo = self.read_photo(query, crop)
-            descriptors.append(self.encoder.encode([self.encoder.prepare(photo.pixels)])[0])
-            if extractor is not None:
+            photo = _read_photo(query, crop, encoder, extractor)
+            descriptors.append(encoder.encode([encoder.prepare(photo.pixels)])[0])
+            if geometry and extractor is not None:
                 keypoints.append(extractor.extract(photo.pixels, photo.width, photo.height))
         rows = np.stack(descriptors).astype(np.float32)
-        projection = self.state.projection
-        if projection is not None:
-            rows = projection.apply(rows)
+        if state.projection is not None:
+            rows = state.projection.apply(rows)
         descriptor = rows[0] if len(rows) == 1 else mean_descriptor(rows)
-        return EncodedQuery(descriptor, tuple(keypoints), crop[:2] if crop else (0, 0))
+        corner = crop[:2] if crop else (0, 0)
+        return EncodedQuery(descriptor, tuple(keypoints), corner, state.space)
 
     def read_photo(self, query: PhotoSource, crop: Box | None = None) -> QueryPhoto:
         """Return the pixels from which a query photo is encoded.
@@ -205,11 +248,24 @@ class Engine:
             PhotoError: the query is not a photo that can be read.
             QueryError: the region is not within the photo.
         """
-        if isinstance(query, np.ndarray):
-            return read_photo(query, None, crop)
-        extractor = self.extractor
-        long_side = max(self.encoder.long_side, extractor.long_side if extractor else 0)
-        return read_photo(query, long_side, crop)
+        state = self.state
+        return _read_photo(query, crop, self._encoder_of(state), self._extractor_of(state))
+
+    def require_space(self, query: EncodedQuery, space: str) -> None:
+        """Refuse a query that was encoded before the index was replaced by another one.
+
+        Args:
+            query: from `encode_query`.
+            space: of the index as it is searched, see `_OpenIndex.space`.
+
+        Raises:
+            EncoderMismatch: the query was encoded by another encoder or in another way.
+        """
+        if query.space not in {"", space}:
+            raise EncoderMismatch(
+                f"{readable(self.index)} was replaced by an index of another encoder, of other "
+                "keypoints or with another projection, while it was searched. Search again."
+            )
 
     def search(self, query: EncodedQuery, options: SearchOptions | None = None) -> list[Hit]:
         """Return the best photos of the index for a query, best first.
@@ -221,11 +277,13 @@ class Engine:
         Raises:
             QueryError: k is not positive, a distance or mode is unknown, or the mode does not go
                 with the distance or with this index.
+            EncoderMismatch: the index was replaced by another one after the query was encoded.
         """
         options = options or SearchOptions()
         if options.k < 1:
             raise QueryError(f"Ask for at least one hit, not {options.k}.")
         state = self.state
+        self.require_space(query, state.space)
         if options.fold_copies:
             return self._folded(state, query, options)
         return _first_hits(state, self._ranking(state, query, options), query, options)
@@ -264,6 +322,14 @@ class Engine:
             verify=options.verify,
             keep=allowed,
         )
+
+
+def _read_photo(
+    query: PhotoSource, crop: Box | None, encoder: Encoder, extractor: Extractor | None
+) -> QueryPhoto:
+    if isinstance(query, np.ndarray):
+        return read_photo(query, None, crop)
+    return read_photo(query, max(encoder.long_side, extractor.long_side if extractor else 0), crop)
 
 
 def _first_hits(

@@ -45,11 +45,14 @@ class EncodedQuery:
         keypoints: one entry for each photo; empty if the query is not verified by geometry.
             Positions are in pixels of the upright photo, or of the region that is searched for.
         corner: x, y of that region in the photo.
+        space: how it was encoded; empty if that is not known. An index that encodes in another way
+            refuses it.
     """
 
     descriptor: NDArray[np.float32]
     keypoints: tuple[Keypoints, ...] = ()
     corner: tuple[int, int] = (0, 0)
+    space: str = ""
 
 
 def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None) -> QueryPhoto:
