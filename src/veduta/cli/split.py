@@ -107,7 +107,7 @@ class _Related:
     "--find-copies/--no-find-copies",
     default=True,
     show_default=True,
-    help="Keep copies of one photo together: cut, mirrored, saved again.",
+    help="Keep copies of one photo together: cut, mirrored, turned, saved again.",
 )
 @click.option("--check", is_flag=True, help="List the leaks of the split that DATASET has.")
 @click.option(

@@ -1,9 +1,10 @@
-"""Copies of a photo: the same bytes, saved again, resized, cut, mirrored, rotated or marked.
+"""Copies of a photo: the same bytes, saved again, resized, cut, mirrored, turned or marked.
 
-There are two sources of candidates: photos with near perceptual hashes, and the nearest neighbours
-of each photo by the descriptor of the default encoder, which changes little when a photo is
-mirrored, framed or cut. Each candidate is aligned with the other photo (`veduta.curate.alignment`),
-straight and mirrored. It is a copy only if it agrees in its details. Another photo of the same
+There are three sources of candidates: photos with near perceptual hashes, photos with near hashes
+in another orientation (`veduta.curate.turned_copies`), and the nearest neighbours of each photo by
+the descriptor of the default encoder, which changes little when a photo is mirrored, framed or cut.
+Each candidate is aligned with the other photo (`veduta.curate.alignment`), straight, mirrored, and
+turned if its hash says so. It is a copy only if it agrees in its details. Another photo of the same
 place is not a copy.
 
 Descriptors are compared in blocks, so that memory does not grow with the square of the photos.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,6 +26,7 @@ import numpy as np
 from veduta.curate.alignment import CopyAgreement, ReducedPhoto, copy_agreement
 from veduta.curate.described_photos import DescribedPhotos, OnProgress, describe_photos
 from veduta.curate.hash_pairs import copy_candidates
+from veduta.curate.turned_copies import MIRRORED, Turn, TurnableHashes, turned_candidates
 from veduta.errors import PhotoError
 from veduta.files import write_text
 from veduta.processor_cores import processor_cores
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["COPY_KINDS", "SAME_BYTES", "CopyPair", "copies_among", "find_copies"]
 
 SAME_BYTES = "same bytes"
-COPY_KINDS = (SAME_BYTES, "same picture", "cut", "mirrored", "mirrored cut", "edited")
+COPY_KINDS = (SAME_BYTES, "same picture", "cut", "mirrored", "mirrored cut", "turned", "edited")
 
 # Candidates by descriptor. The least cosine similarity is one that half of a photo nearly always
 # has with the whole. The first few neighbours need less.
@@ -55,7 +57,7 @@ _MIN_UNEDITED_CORRELATION = 0.9
 
 _PROGRESS_PHOTOS = 64
 # A higher number makes older results invalid. Change it when copies are found in another way.
-_VERSION = 5
+_VERSION = 6
 
 _StoredCopy = tuple[int, int, str, float]
 
@@ -68,7 +70,8 @@ class CopyPair:
         first: position of a file.
         second: position of the other file, larger than `first`.
         kind: one of `COPY_KINDS`. "cut" means that one photo shows only a part of the other,
-            "edited" that a good part of it is covered or changed.
+            "turned" that one lies on its side or upside down, mirrored or not, and "edited" that a
+            good part of it is covered or changed.
         score: in [0, 1]. It is 1 for the same bytes, and otherwise the correlation of the details;
             for an edited copy, the share of its keypoints that are at the right position.
     """
@@ -176,32 +179,47 @@ def _find_among(
 ) -> Iterator[_StoredCopy]:
     """Yield the copies among the files `unique`; positions are those in `unique`."""
     rows = photos.rows[list(unique)]
+    hashes = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows].astype(np.uint64)
     compared = (lambda done, total: on_progress("Comparing", done, total)) if on_progress else None
-    candidates = [
-        (first, [second for _, second in pairs])
-        for first, pairs in groupby(
-            sorted(_candidates(photos, rows, compared)), key=lambda pair: pair[0]
-        )
-    ]
     comparison = _Comparison(photos, rows)
+    straight = dict.fromkeys(sorted(_candidates(photos, rows, hashes, compared)), None)
+    found = set()
+    for copy in _aligned(comparison, straight, on_progress):
+        found.add(copy[:2])
+        yield copy
+    turns = turned_candidates(TurnableHashes.of(hashes, comparison.lumas()))
+    new = {pair: turns[pair] for pair in sorted(turns) if (min(pair), max(pair)) not in found}
+    yield from _aligned(comparison, new, on_progress)
+
+
+def _aligned(
+    comparison: _Comparison,
+    candidates: Mapping[tuple[int, int], Turn | None],
+    on_progress: OnProgress | None,
+) -> Iterator[_StoredCopy]:
+    """Yield those candidates that are copies. The candidates are sorted by their first photo."""
+    groups = [
+        (first, [(second, candidates[first, second]) for _, second in pairs])
+        for first, pairs in groupby(candidates, key=lambda pair: pair[0])
+    ]
     with ThreadPoolExecutor(processor_cores(), thread_name_prefix="veduta-copies") as pool:
-        for start in range(0, len(candidates), _PROGRESS_PHOTOS):
-            block = candidates[start : start + _PROGRESS_PHOTOS]
-            comparison.load({position for a, others in block for position in (a, *others)})
+        for start in range(0, len(groups), _PROGRESS_PHOTOS):
+            block = groups[start : start + _PROGRESS_PHOTOS]
+            needed = {a for a, _ in block} | {other for _, others in block for other, _ in others}
+            comparison.load(needed)
             for copies in pool.map(comparison.copies_of, block):
                 yield from copies
             if on_progress:
-                done = min(start + _PROGRESS_PHOTOS, len(candidates))
-                on_progress("Aligning", done, len(candidates))
+                on_progress("Aligning", min(start + _PROGRESS_PHOTOS, len(groups)), len(groups))
 
 
 def _candidates(
     photos: DescribedPhotos,
     rows: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> set[tuple[int, int]]:
-    """Return the pairs (smaller, larger position in `rows`) that may be copies."""
-    hashes = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows].astype(np.uint64)
+    """Return the pairs (smaller, larger position in `rows`) that may be copies, not turned."""
     candidates = copy_candidates(hashes)
     candidates.update(_nearest(photos.snapshot.descriptors, rows, on_progress))
     return candidates
@@ -271,29 +289,51 @@ class _Comparison:
             keypoints = self._keypoints.read(int(self._rows[position]))
             self._reduced[position] = ReducedPhoto(_luma(jpeg), keypoints)
 
-    def copies_of(self, photo_and_candidates: tuple[int, list[int]]) -> list[_StoredCopy]:
-        """Return the copies of a photo among its candidates."""
+    def lumas(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the luma of all reduced photos, a few at a time in memory."""
+        from veduta.index import read_thumbnails
+
+        for start in range(0, len(self._rows), _PROGRESS_PHOTOS):
+            rows = self._rows[start : start + _PROGRESS_PHOTOS].tolist()
+            ids = [self._ids[row].as_py() for row in rows]
+            yield from map(_luma, read_thumbnails(self._photos.index, ids))
+
+    def copies_of(
+        self, photo_and_candidates: tuple[int, list[tuple[int, Turn | None]]]
+    ) -> list[_StoredCopy]:
+        """Return the copies of a photo among its candidates.
+
+        A candidate with a turn is compared with the photo turned like this, any other with the
+        photo straight and mirrored.
+        """
         position, candidates = photo_and_candidates
-        straight = self._reduced[position]
-        mirrored: ReducedPhoto | None = None
+        made: dict[Turn, ReducedPhoto] = {}
+
+        def turned(turn: Turn) -> ReducedPhoto:
+            if turn not in made:
+                made[turn] = self._turned(position, turn)
+            return made[turn]
+
         copies = []
-        for candidate in candidates:
+        for candidate, turn in candidates:
             other = self._reduced[candidate]
-            agreement = copy_agreement(straight, other)
-            is_mirrored = agreement is None
-            if agreement is None:
-                mirrored = mirrored or self._mirrored(position)
-                agreement = copy_agreement(mirrored, other)
+            if turn is None:
+                agreement = copy_agreement(self._reduced[position], other)
+                is_mirrored = agreement is None
+                agreement = agreement or copy_agreement(turned(MIRRORED), other)
+            else:
+                agreement = copy_agreement(turned(turn), other)
+                is_mirrored = False
             if agreement is not None:
-                kind, score = _kind_and_score(agreement, is_mirrored)
+                kind, score = _kind_and_score(agreement, is_mirrored, turn)
                 copies.append((position, candidate, kind, score))
         return copies
 
-    def _mirrored(self, position: int) -> ReducedPhoto:
-        luma = np.ascontiguousarray(self._reduced[position].luma[:, ::-1])
-        return ReducedPhoto(luma, self._mirrored_keypoints(position))
+    def _turned(self, position: int, turn: Turn) -> ReducedPhoto:
+        luma = turn.apply(self._reduced[position].luma)
+        return ReducedPhoto(luma, self._turned_keypoints(position, turn))
 
-    def _mirrored_keypoints(self, position: int) -> Keypoints:
+    def _turned_keypoints(self, position: int, turn: Turn) -> Keypoints:
         from veduta.photos import load
 
         extractor = self._photos.extractor
@@ -301,16 +341,20 @@ class _Comparison:
         try:
             photo = load(path, at_least=extractor.long_side)
         except PhotoError:
-            # The file was removed after it was described. Its own keypoints find no mirrored copy.
+            # The file was removed after it was described. Its own keypoints find no turned copy.
             return self._reduced[position].keypoints
-        pixels = np.ascontiguousarray(photo.pixels[:, ::-1])
-        return extractor.extract(pixels, photo.width, photo.height)
+        size = (photo.height, photo.width) if turn.quarter else (photo.width, photo.height)
+        return extractor.extract(turn.apply(photo.pixels), *size)
 
 
-def _kind_and_score(agreement: CopyAgreement, is_mirrored: bool) -> tuple[str, float]:
+def _kind_and_score(
+    agreement: CopyAgreement, is_mirrored: bool, turn: Turn | None
+) -> tuple[str, float]:
     edited = agreement.correlation < _MIN_UNEDITED_CORRELATION
     cut = agreement.overlap < _MIN_WHOLE_OVERLAP
-    if is_mirrored:
+    if turn is not None:
+        kind = "turned"
+    elif is_mirrored:
         kind = "mirrored cut" if cut else "mirrored"
     elif edited:
         kind = "edited"

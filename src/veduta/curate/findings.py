@@ -55,7 +55,7 @@ KINDS = {
         Kind("aspect-ratio", "keep", "more than three times as long as wide"),
         Kind("extension", "keep", "named for another format"),
         Kind("exact-copy", "drop", "the same bytes as another photo"),
-        Kind("near-copy", "drop", "another photo saved again, cut, mirrored or marked"),
+        Kind("near-copy", "drop", "another photo saved again, cut, mirrored, turned or marked"),
         Kind("off-topic", "keep", "unlike the photos of its class"),
         Kind("mislabelled", "relabel", "shows what another class shows"),
         Kind("unlike", "drop", "does not look like the examples"),

@@ -15,7 +15,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_COPY_BITS", "bit_counts", "copy_candidates", "mirrored_hashes", "near_hashes"]
+__all__ = [
+    "MAX_COPY_BITS",
+    "bit_counts",
+    "copy_candidates",
+    "mirrored_hashes",
+    "near_hashes",
+    "nearest_hashes",
+]
 
 MAX_COPY_BITS = 7
 """Hashes that differ in at most so many bits make two photos candidates for copies."""
@@ -97,12 +104,29 @@ def copy_candidates(hashes: NDArray[np.uint64]) -> set[tuple[int, int]]:
         for other in group[row + 1 : row + 1 + _PARTNERS_PER_EQUAL_HASH]
     }
     for others in (values, mirrored_hashes(values)):
-        for a, b in _nearest(others, values):
+        for a, b in nearest_hashes(others, values):
             for first in members[a][:_PARTNERS_PER_EQUAL_HASH].tolist():
                 for second in members[b][:_PARTNERS_PER_EQUAL_HASH].tolist():
                     if first != second:
                         pairs.add((min(first, second), max(first, second)))
     return pairs
+
+
+def nearest_hashes(
+    first: NDArray[np.uint64], second: NDArray[np.uint64]
+) -> Iterator[tuple[int, int]]:
+    """Yield (row of `first`, row of `second`) of the nearest hashes; equal rows are left out.
+
+    Args:
+        first: (n,) hashes.
+        second: (m,) other hashes.
+    """
+    blocks = [np.empty((0, 3), np.int64)]
+    for rows, others, bits in near_hashes(first, second, max_bits=MAX_COPY_BITS):
+        table = np.stack([rows, bits.astype(np.int64), others], axis=1)[rows != others]
+        blocks.append(_first_of_each_row(table[np.lexsort(table.T[::-1])]))
+    pairs = _first_of_each_row(np.unique(np.concatenate(blocks), axis=0))
+    yield from zip(pairs[:, 0].tolist(), pairs[:, 2].tolist(), strict=True)
 
 
 def mirrored_hashes(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -142,16 +166,6 @@ def _buckets(values: NDArray[np.uint64]) -> dict[int, NDArray[np.int64]]:
     order = np.argsort(values, kind="stable")
     ends = np.flatnonzero(np.diff(values[order])) + 1
     return {int(values[rows[0]]): rows for rows in np.split(order, ends) if len(rows)}
-
-
-def _nearest(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Yield (row of `first`, row of `second`) of the nearest hashes; equal rows are left out."""
-    blocks = [np.empty((0, 3), np.int64)]
-    for rows, others, bits in near_hashes(first, second, max_bits=MAX_COPY_BITS):
-        table = np.stack([rows, bits.astype(np.int64), others], axis=1)[rows != others]
-        blocks.append(_first_of_each_row(table[np.lexsort(table.T[::-1])]))
-    pairs = _first_of_each_row(np.unique(np.concatenate(blocks), axis=0))
-    yield from zip(pairs[:, 0].tolist(), pairs[:, 2].tolist(), strict=True)
 
 
 def _first_of_each_row(table: NDArray[np.int64]) -> NDArray[np.int64]:
