@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -349,3 +350,59 @@ def test_photos_with_odd_ends_match_the_whole_one(
         odd.write_bytes(source[:end] + trailer)
         match = run_veduta(tmp_path, "match", odd, "whole.jpg")
         assert match.returncode == 0 and match.stdout.startswith("same place")
+
+
+# Cut short, and accepted -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [kind for kind in JPEGS if "cmyk" not in kind])
+@pytest.mark.parametrize("rest", [b"", b"\0" * 3000])
+@pytest.mark.parametrize("at_least", [None, 80])
+def test_what_is_there_of_a_jpeg_is_decoded_if_that_is_accepted(
+    kind: str, rest: bytes, at_least: int | None
+) -> None:
+    whole = JPEGS[kind]
+    cut = whole[: int(0.75 * len(whole))] + rest
+    with pytest.raises(BrokenPhoto, match="the JPEG data are cut short") as caught:
+        pixels(cut, at_least)
+    reason = caught.value.reason
+    photo = photos.decode(cut, path="x", at_least=at_least, accept_truncated=True)
+    expected = pixels(whole, at_least)
+    assert photo.pixels.shape == expected.shape
+    assert (photo.width, photo.height) == (320, 240)
+    if "progressive" in kind:  # Every row is there, with less detail.
+        assert reason.endswith("cut short")
+        assert np.abs(photo.pixels.astype(int) - expected).mean() < 12
+    else:
+        share = int(reason.removesuffix(" % of the rows are there").rpartition(" ")[2])
+        assert 65 <= share <= 85
+        rows = int(len(expected) * (share - 10) / 100)
+        assert np.array_equal(photo.pixels[:rows], expected[:rows])
+        assert (photo.pixels[-2:] == 128).all()
+
+
+def test_less_than_half_of_a_jpeg_is_not_accepted() -> None:
+    whole = JPEGS["baseline"]
+    cut = whole[: int(0.4 * len(whole))]
+    with pytest.raises(BrokenPhoto, match=r"cut short: [34]\d % of the rows are there"):
+        photos.decode(cut, path="x", accept_truncated=True)
+    for kind in ("cmyk", "baseline"):
+        with pytest.raises(BrokenPhoto):
+            photos.decode(JPEGS[kind][:700], path="x", accept_truncated=True)
+
+
+def test_index_uses_photos_that_are_cut_short_if_asked_to(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    whole = JPEGS["baseline"]
+    (folder / "cut.jpg").write_bytes(whole[: int(0.75 * len(whole))])
+    (folder / "stump.jpg").write_bytes(whole[: len(whole) // 4])
+    (folder / "whole.jpg").write_bytes(JPEGS["grey"])
+    first = run_veduta(tmp_path, "index", folder)
+    assert "1 photo in" in first.stdout and "2 files could not be read" in first.stdout
+    assert re.search(r"cut\.jpg: the JPEG data are cut short: [678]\d % of the rows", first.stdout)
+    second = run_veduta(tmp_path, "index", "--accept-truncated")
+    assert "2 photos in" in second.stdout and "1 file could not be read" in second.stdout
+    third = run_veduta(tmp_path, "index")
+    assert "2 photos in" in third.stdout
+    assert "1 file could not be read" in third.stdout

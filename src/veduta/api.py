@@ -180,6 +180,7 @@ class Index:
         allow_empty: bool = False,
         allow_label_loss: bool = False,
         reread: bool = False,
+        accept_truncated: bool = False,
         runtime: str | None = None,
     ) -> UpdateReport:
         """Bring the index up to date with folders (or single photos).
@@ -198,6 +199,7 @@ class Index:
             allow_empty: accept that a folder has no photos any more.
             allow_label_loss: accept that photos lose their label.
             reread: read all files, also those whose size and time did not change.
+            accept_truncated: use photos that are cut short if most of them is there.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
         self._manifest = Manifest.read(self.path)
@@ -219,6 +221,7 @@ class Index:
             allow_empty=allow_empty,
             allow_label_loss=allow_label_loss,
             reread=reread,
+            accept_truncated=accept_truncated,
         )
 
     def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:

@@ -60,6 +60,11 @@ MAX_LISTED_FILES = 20
     is_flag=True,
     help="Read all files again, also those whose size and time did not change.",
 )
+@click.option(
+    "--accept-truncated",
+    is_flag=True,
+    help="Use JPEGs that are cut short if at least half of the rows are there.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when a photo could not be read.")
 @json_option
 def command(
@@ -76,6 +81,7 @@ def command(
     allow_empty: bool,
     allow_label_loss: bool,
     reread: bool,
+    accept_truncated: bool,
     strict: bool,
     as_json: bool,
 ) -> int:
@@ -100,6 +106,7 @@ def command(
             allow_empty=allow_empty,
             allow_label_loss=allow_label_loss,
             reread=reread,
+            accept_truncated=accept_truncated,
             runtime=runtime,
         )
     if not report.interrupted:

@@ -89,6 +89,8 @@ def describe_file(
     encoder: Encoder,
     extractor: Extractor | None,
     id_of_content: Mapping[bytes, int],
+    *,
+    accept_truncated: bool = False,
 ) -> Outcome:
     """Read one file and compute its descriptor and keypoints. Worker threads run this.
 
@@ -97,6 +99,7 @@ def describe_file(
         encoder: makes the descriptor.
         extractor: finds the keypoints; None for none.
         id_of_content: content hash → id of a row whose descriptor can be used again.
+        accept_truncated: use a photo that is cut short if most of it is there.
 
     Returns:
         The outcome.
@@ -107,7 +110,9 @@ def describe_file(
         if (row_id := id_of_content.get(content)) is not None:
             return KnownContent(candidate, content, row_id)
         long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
-        photo = photos.decode(data, path=candidate.path, at_least=long_side)
+        photo = photos.decode(
+            data, path=candidate.path, at_least=long_side, accept_truncated=accept_truncated
+        )
         del data
         descriptor = encoder.encode([encoder.prepare(photo.pixels)])[0].astype(np.float16)
         keypoints = None

@@ -142,6 +142,7 @@ def update_index(
     allow_empty: bool = False,
     allow_label_loss: bool = False,
     reread: bool = False,
+    accept_truncated: bool = False,
     graph: bool = True,
 ) -> UpdateReport:
     """Add, change, move and remove rows of an index until they match the photos in folders.
@@ -165,6 +166,8 @@ def update_index(
         allow_empty: accept that a folder that had photos has none now.
         allow_label_loss: accept that photos that have a label and are still there lose it.
         reread: read all files, also those whose size and time did not change.
+        accept_truncated: use photos that are cut short if most of them is there, also those that
+            an earlier update refused. This is not remembered: they stay until they change.
         graph: bring the neighbour graph up to date as well.
 
     Returns:
@@ -198,10 +201,13 @@ def update_index(
         manifest.require_extractor(extractor, index)
         read_projection(index, manifest)  # A damaged one is told before the work begins.
         table = open_table_to_write(index)
-        update = _Update(table, open_snapshot(index), encoder, extractor, report, on_progress)
+        describe = partial(
+            describe_file, encoder=encoder, extractor=extractor, accept_truncated=accept_truncated
+        )
+        update = _Update(table, open_snapshot(index), describe, report, on_progress)
         sources = named or update.known_sources(manifest)
         update.require_there(sources)
-        reread_problems = reread or manifest.decoders != photos.decoders()
+        reread_problems = reread or accept_truncated or manifest.decoders != photos.decoders()
         files = update.files_to_read(
             sources, manifest, allow_empty, reread=reread, reread_problems=reread_problems
         )
@@ -252,15 +258,13 @@ class _Update:
         self,
         table: Table,
         snapshot: Snapshot,
-        encoder: Encoder,
-        extractor: Extractor | None,
+        describe: Callable[..., Outcome],
         report: UpdateReport,
         on_progress: Callable[[UpdateProgress], None] | None,
     ) -> None:
         self.table = table
         self.snapshot = snapshot
-        self.encoder = encoder
-        self.extractor = extractor
+        self.describe = describe  # Takes a candidate and `id_of_content`.
         self.keypoints = KeypointWriter(table.index)
         self.label_of: Labeller | None = None
         self.report = report
@@ -410,12 +414,7 @@ class _Update:
         if not files:
             return
         hashes = self.snapshot.rows["content"].to_pylist()[: self.snapshot.photos]
-        work = partial(
-            describe_file,
-            encoder=self.encoder,
-            extractor=self.extractor,
-            id_of_content=dict(zip(hashes, self.ids, strict=False)),
-        )
+        work = partial(self.describe, id_of_content=dict(zip(hashes, self.ids, strict=False)))
         try:
             for outcome in map_in_order(
                 files, work, workers, items_per_worker=_FILES_AHEAD_PER_WORKER
@@ -513,7 +512,7 @@ class _Update:
         columns = [*photo_columns(), "label"]
         rows = {row.pop("id"): row for row in self.table.take(ids, columns)}
         current = [
-            describe_file(outcome.candidate, self.encoder, self.extractor, {})
+            self.describe(outcome.candidate, id_of_content={})
             if isinstance(outcome, KnownContent) and rows[outcome.id]["content"] != outcome.content
             else outcome
             for outcome in outcomes

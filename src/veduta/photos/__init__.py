@@ -39,17 +39,24 @@ __all__ = [
 ]
 
 
-def load(path: str | bytes | os.PathLike[str], *, at_least: int | None = None) -> Photo:
+def load(
+    path: str | bytes | os.PathLike[str],
+    *,
+    at_least: int | None = None,
+    accept_truncated: bool = False,
+) -> Photo:
     """Read and decode a photo.
 
     Args:
         path: the file.
         at_least: pixels of the long side, as for `decode`.
+        accept_truncated: as for `decode`.
 
     Raises:
         PhotoError: as `read_bytes` and `decode`.
     """
-    return decode(read_bytes(path), path=path, at_least=at_least)
+    data = read_bytes(path)
+    return decode(data, path=path, at_least=at_least, accept_truncated=accept_truncated)
 
 
 def preview(path: str | bytes | os.PathLike[str], side: int) -> bytes | None:
@@ -60,6 +67,6 @@ def preview(path: str | bytes | os.PathLike[str], side: int) -> bytes | None:
         side: long side of the JPEG, in pixels, at most.
     """
     try:
-        return thumbnail(load(path, at_least=side).pixels, side)
+        return thumbnail(load(path, at_least=side, accept_truncated=True).pixels, side)
     except PhotoError:
         return None

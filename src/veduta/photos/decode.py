@@ -38,6 +38,9 @@ MAX_PIXELS = 250_000_000
 """The default cap on width × height: more than any phone's camera has, less than fills memory."""
 
 
+_MIN_SHARE = 0.5
+"""Of the rows of a photo that is cut short, to use it all the same."""
+
 _CUT_SHORT = ("truncated", "Truncated", "NEED_MORE_INPUT")
 """In the messages of Pillow and libjxl."""
 
@@ -70,6 +73,7 @@ def decode(
     at_least: int | None = None,
     max_pixels: int = MAX_PIXELS,
     srgb: bool = False,
+    accept_truncated: bool = False,
 ) -> Photo:
     """Decode the bytes of a photo.
 
@@ -87,6 +91,8 @@ def decode(
         max_pixels: cap on width × height, checked in the header.
         srgb: convert the colours to sRGB by the profile in the file. Otherwise profiles are
             ignored.
+        accept_truncated: decode a JPEG that is cut short if at least half of its rows are there.
+            The others are grey.
 
     Raises:
         NotAPhoto: the bytes are of no kind of picture.
@@ -111,7 +117,7 @@ def decode(
             "(supported: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF, BMP, JPEG 2000, JPEG XL, "
             "camera raw)",
         )
-    wanted = _Wanted(data, kind, name, at_least, max_pixels, srgb)
+    wanted = _Wanted(data, kind, name, at_least, max_pixels, srgb, accept_truncated)
     try:
         if kind == "RAW" or (kind == "TIFF" and is_camera_raw(data)):
             return _decode_camera_raw(wanted)
@@ -142,6 +148,7 @@ class _Wanted:
     at_least: int | None
     max_pixels: int
     srgb: bool
+    accept_truncated: bool
 
     def factor(self, width: int, height: int) -> int:
         """Return by how much the sides of a picture may be divided."""
@@ -189,8 +196,13 @@ def _decode_jpeg(wanted: _Wanted) -> Photo:
         if pixels is not None:
             return _photo(_in_srgb(pixels, profile), "JPEG", *size, exif)
     with reserved(name, size, len(data) + cost(with_pillow=True)), logged_warnings(name):
-        image = _load_jpeg_with_pillow(data, header, wanted.at_least)
-        return _photo(_pixels(image, 1, profile), "JPEG", *size, exif)
+        try:
+            image = _load_jpeg_with_pillow(data, header, wanted.at_least)
+        except (OSError, ValueError) as error:
+            pixels = _part_of_jpeg(wanted, header, error)
+        else:
+            return _photo(_pixels(image, 1, profile), "JPEG", *size, exif)
+        return _photo(_in_srgb(pixels, profile), "JPEG", *size, exif)
 
 
 def _check_jpeg_kind(header: jpeg.Header, name: str) -> None:
@@ -219,6 +231,21 @@ def _load_jpeg_with_pillow(data: bytes, header: jpeg.Header, at_least: int | Non
         if picture is None:
             raise ValueError("truncated")
     return jpeg.load_with_pillow(picture, header, at_least)
+
+
+def _part_of_jpeg(wanted: _Wanted, header: jpeg.Header, error: Exception) -> NDArray[np.uint8]:
+    """Return the pixels of a JPEG that is cut short if that is accepted; else raise why not."""
+    reason = _reason("JPEG", error)
+    part = None
+    if reason.endswith("cut short"):
+        part = jpeg.decode_what_is_there(wanted.data, header, wanted.at_least)
+    if part is None:
+        raise BrokenPhoto(wanted.name, reason) from error
+    pixels, share = part
+    if not wanted.accept_truncated or share < _MIN_SHARE:
+        there = f": {int(100 * share)} % of the rows are there" if share < 1 else ""
+        raise BrokenPhoto(wanted.name, reason + there) from error
+    return pixels
 
 
 def _decode_with_pillow(wanted: _Wanted) -> Photo:

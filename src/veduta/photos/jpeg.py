@@ -27,6 +27,7 @@ __all__ = [
     "check_scans",
     "decode_cost",
     "decode_fast",
+    "decode_what_is_there",
     "has_end",
     "load_with_pillow",
     "min_scaled_size",
@@ -58,6 +59,8 @@ _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _APP1, _APP2 = 0xE1, 0xE2
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_FILL = 128
+
 _MAX_CUTS = 4
 _MAX_ZEROS = 8
 """Zero bytes at the end of coded pixels. libjpeg may have read so many ahead."""
@@ -179,27 +182,65 @@ def whole_picture(data: bytes) -> bytes | None:
         The JPEG, from which libjpeg decodes every pixel without a warning. None: pixels are
         missing or damaged.
     """
+    picture, complete = _picture_alone(data)
+    return _without_filling(picture) if complete else None
+
+
+def decode_what_is_there(
+    data: bytes, header: Header, at_least: int | None
+) -> tuple[NDArray[np.uint8], float] | None:
+    """Decode a JPEG that is cut short.
+
+    Args:
+        data: the content of the file.
+        header: of the file.
+        at_least: pixels of the long side, see `min_scaled_size`.
+
+    Returns:
+        (H, W, 3) RGB as stored, grey where the file has nothing, and the share of the rows that
+        are there, in [0, 1]. None: not even a part can be decoded.
+    """
+    import simplejpeg
+
+    if header.channels not in (1, 3) or header.bits != 8:
+        return None
+    picture, _ = _picture_alone(data)
+    # A file that was not written to its end has zeros for the rest.
+    picture = picture[:-2].rstrip(b"\0") + picture[-2:]
+    limits = min_scaled_size(header, at_least)
+    min_width, min_height = limits or (0, 0)
+    factor = MIN_REDUCTION if limits else 1
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            picture, "RGB", False, False, min_height, min_width, factor, None, False
+        )
+    except ValueError:
+        return None
+    # libjpeg fills with the middle of the range.
+    there = (pixels != _FILL).any(axis=(1, 2)).nonzero()[0]
+    return pixels, float(there[-1] + 1) / len(pixels) if len(there) else 0.0
+
+
+def _picture_alone(data: bytes) -> tuple[bytes, bool]:
+    """Return a JPEG of the scans that are there, and whether they bring every coefficient."""
     parts = [b"\xff\xd8"]
     missing: dict[int, set[int]] = {}
-    progressive = False
+    progressive = complete = False
     for marker, body, end in _segments(data):
         if marker in _START_OF_FRAME and len(body) >= 6:
             progressive = marker in _PROGRESSIVE
             missing = {identity: set(range(64)) for identity in body[6 : 6 + 3 * body[5] : 3]}
-        elif (marker == _START_OF_SCAN and not missing) or marker in (
-            _START_OF_IMAGE,
-            _END_OF_IMAGE,
-        ):
-            return None
+        elif marker in (_START_OF_IMAGE, _END_OF_IMAGE):
+            break
         parts.append(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body)
         if marker == _START_OF_SCAN and missing:
             scan_end = _end_of_scan(data, end)
             parts.append(data[end:scan_end])
             _take_off(missing, body, progressive)
-            if not any(missing.values()):
-                parts.append(b"\xff\xd9")
-                return _without_filling(b"".join(parts))
-    return None
+            complete = not any(missing.values())
+            if complete:
+                break
+    return b"".join(parts) + b"\xff\xd9", complete
 
 
 def _take_off(missing: dict[int, set[int]], scan: bytes, progressive: bool) -> None:

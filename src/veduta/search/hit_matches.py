@@ -58,7 +58,7 @@ def draw_hit_matches(
     pixels, keypoints, pairs, verification = max(
         candidates, key=lambda candidate: candidate[3].consistent_matches
     )
-    hit_pixels = photos.load(hit.path, at_least=PICTURE_SIDE).pixels
+    hit_pixels = photos.load(hit.path, at_least=PICTURE_SIDE, accept_truncated=True).pixels
     return draw_matches(
         pixels, hit_pixels, keypoints, stored, verification, matches=pairs, width=width
     )
