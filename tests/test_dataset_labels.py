@@ -198,6 +198,16 @@ def test_cleaned_labels_of_split_folders_with_photos_beside_them(tmp_path: Path)
     }
 
 
+def test_links_to_a_photo_that_goes_go_too(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for seed, path in enumerate(("cat/0.png", "dog/1.png")):
+        save(root / path, seed)
+    (root / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (root / "dog" / "link.jpg").symlink_to(root / "cat" / "broken.jpg")
+    cleaning = clean(root, only=("corrupt",))
+    assert cleaning.drops() == ("cat/broken.jpg", "dog/link.jpg")
+
+
 # Class folders -----------------------------------------------------------------------------------
 
 
@@ -239,7 +249,7 @@ def test_a_linked_photo_counts_once_and_keeps_its_own_label(photos: Path) -> Non
     (photos / "best" / "0.png").symlink_to(photos / "cat" / "0.png")
     dataset = read_dataset(photos)
     assert labels_of(dataset) == RIGHT
-    assert dataset.passed_over.links == 1
+    assert dataset.passed_over.links == [os.fsencode(photos / "best" / "0.png")]
 
 
 def test_a_path_of_windows_has_its_class(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,25 +47,30 @@ def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.Mo
     found = cleaned(data, "exact-copy", "near-copy", describe=tiny_described(tmp_path))
     told = {one.path: (one.kind, one.other, one.group) for one in found.findings}
     assert told == {
-        "a/alias.jpg": ("exact-copy", "a/best.jpg", 1),
         "a/copy.jpg": ("near-copy", "a/best.jpg", 1),
         "a/squeezed.jpg": ("exact-copy", "a/copy.jpg", 1),
         "b/twin.jpg": ("exact-copy", "a/copy.jpg", 1),
         "b/small.jpg": ("near-copy", "a/best.jpg", 1),
     }
     reasons = {one.path: one.reason for one in found.findings}
-    assert "best.jpg stays: it is a file and no link" in reasons["a/alias.jpg"]
     assert "different labels (a)" in reasons["b/twin.jpg"]
     assert reasons["b/small.jpg"] == (
         "cut; a/best.jpg stays: it is larger; the two have different labels (a)"
     )
-    assert len(found.drops()) == 5 and "a/best.jpg" not in found.drops()
+    assert len(found.drops()) == 4 and "a/best.jpg" not in found.drops()
+    # A link is no photo of its own, unless a labels file says so.
+    rows = [f"{folder}/{name}.jpg,x" for folder, name in (("a", "best"), ("a", "alias"))]
+    (data / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    (alias,) = cleaned(data, "exact-copy").findings
+    assert (alias.path, alias.other) == ("a/alias.jpg", "a/best.jpg")
+    assert "best.jpg stays: it is a file and no link" in alias.reason
 
 
 def test_what_a_link_that_stays_leads_to_stays(tmp_path: Path) -> None:
     photo(1).save(tmp_path / "a.png")
     Image.new("RGB", (90, 90)).save(tmp_path / "blank.png")
     (tmp_path / "b.png").symlink_to("blank.png")
+    (tmp_path / "labels.csv").write_text("path,label\na.png,x\nb.png,x\nblank.png,x\n")
     found = cleaned(tmp_path, "blank")
     assert sorted(found.drops()) == ["b.png", "blank.png"]
     kept = tuple(one for one in found.findings if one.path == "blank.png")

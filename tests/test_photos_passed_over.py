@@ -159,7 +159,7 @@ def test_a_photo_is_listed_at_its_own_place_and_not_under_a_link(tmp_path: Path)
         "z_cat/1.jpg",
         "z_cat/more/2.jpg",
     ]
-    assert passed_over.links == 1
+    assert passed_over.links == [os.fsencode(tmp_path / "b" / "link.jpg")]
 
 
 @linux

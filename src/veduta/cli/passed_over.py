@@ -50,7 +50,9 @@ def passed_over_lines(passed_over: PassedOver) -> Iterator[str]:
         if passed_over.excluded
         else "",
         count(passed_over.hidden, "hidden file") if passed_over.hidden else "",
-        count(passed_over.links, "link") + " to photos that are here" if passed_over.links else "",
+        count(len(passed_over.links), "link") + " to photos that are here"
+        if passed_over.links
+        else "",
     ]
     if any(files):
         yield f"passed over {', '.join(filter(None, files))}"

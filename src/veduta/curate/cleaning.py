@@ -64,9 +64,9 @@ class Cleaning:
         return {name: counts[name] for name in KINDS if counts[name]}
 
     def drops(self) -> tuple[str, ...]:
-        """Return the photos to remove, in the order of the dataset.
+        """Return the photos to remove, in the order of the dataset, and then the links to them.
 
-        A file stays if a link that stays leads to it.
+        A file stays if a link that is a photo of the dataset and stays leads to it.
         """
         root = self.dataset.root
         dropped = {finding.path for finding in self.findings if finding.suggestion == "drop"}
@@ -75,7 +75,7 @@ class Cleaning:
             for path in self.dataset.paths
             if path not in dropped and os.path.islink(root / path)
         }
-        return tuple(
+        photos = [
             path
             for path in self.dataset.paths
             if path in dropped
@@ -84,7 +84,20 @@ class Cleaning:
                 or not needed
                 or os.path.realpath(root / path) not in needed
             )
-        )
+        ]
+        return (*photos, *self._links_to(photos))
+
+    def _links_to(self, photos: Sequence[str]) -> list[str]:
+        """Return the links that were passed over because these photos are there."""
+        root = self.dataset.root
+        links = self.dataset.passed_over.links
+        files = {os.path.realpath(root / path) for path in photos} if links else set()
+        found = []
+        for link in map(Path, map(os.fsdecode, links)):
+            place = Path(os.path.realpath(link.parent)) / link.name
+            if os.path.realpath(link) in files and root in place.parents:
+                found.append(place.relative_to(root).as_posix())
+        return sorted(found)
 
     def relabels(self) -> dict[str, str]:
         """Return path → suggested label, for the photos that stay."""

@@ -42,7 +42,7 @@ class PassedOver:
             count under "".
         hidden: number of hidden files, and of files that operating systems and photo programs keep.
         excluded: number of files that a pattern excludes.
-        links: number of links to photos that are listed at their own place.
+        links: paths of links to photos that are listed at their own place.
         folders: (name, why) → number of folders that were not entered. The reasons are "hidden",
             "system", "excluded" and ".nomedia".
     """
@@ -50,7 +50,7 @@ class PassedOver:
     extensions: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     excluded: int = 0
-    links: int = 0
+    links: list[bytes] = field(default_factory=list)
     folders: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count(self, name: bytes, why: str, *, is_folder: bool) -> None:
@@ -92,7 +92,7 @@ class PassedOver:
             "other_files": self.other_files,
             "hidden_files": self.hidden,
             "excluded_files": self.excluded,
-            "links": self.links,
+            "links": len(self.links),
             "folders": [
                 {"name": name, "why": why, "number": number}
                 for (name, why), number in self.folders.most_common()
@@ -292,7 +292,7 @@ class _Walk:
         if not entry.is_symlink():
             numbers.add(status.st_ino)
         elif status.st_ino in numbers:
-            self.passed_over.links += 1
+            self.passed_over.links.append(entry.path)
             return None
         return Candidate(entry.path, status.st_size, status.st_mtime_ns)
 
