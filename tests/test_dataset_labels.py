@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -278,6 +280,36 @@ def test_names_that_are_not_utf8_are_named_even_if_all_are(tmp_path: Path) -> No
         with pytest.raises(DatasetError, match=r"2 left out, their names are not UTF-8 \(cat/caf"):
             read(root)
     assert len(clean(root, only=("corrupt",)).dataset.paths) == 2
+
+
+READ_BY_NAME = """
+import sys
+from veduta.datasets import read_dataset
+dataset = read_dataset(sys.argv[1])
+assert all(file.is_file() for file in dataset.files)
+for path, label in zip(dataset.paths, dataset.labels):
+    print(ascii((path.encode(sys.getfilesystemencoding(), "surrogateescape"), label)))
+print(sys.getfilesystemencoding(), len(dataset.without({dataset.paths[0]: "x"}).paths))
+"""
+
+
+@pytest.mark.parametrize("from_csv", [False, True])
+def test_names_that_the_locale_cannot_hold(tmp_path: Path, from_csv: bool) -> None:
+    root = tmp_path / "set"
+    for seed, name in enumerate(("🏰/0.png", "é/1.png")):
+        save(root / name, seed)
+    if from_csv:
+        write(root / "labels.csv", "🏰/0.png,🏰", "é/1.png,é")
+    latin = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_BY_NAME, root],
+        env={**os.environ, **latin},
+        capture_output=True,
+        check=True,
+    )
+    rows = [(f"{label}/{number}.png".encode(), label) for number, label in enumerate("🏰é")]
+    rows = rows if from_csv else rows[::-1]
+    assert done.stdout.decode().splitlines() == [*map(ascii, rows), "ascii 1"]
 
 
 @pytest.mark.parametrize("name", ["loop", "loop/labels.csv", "nowhere"])

@@ -219,6 +219,13 @@ def test_patterns_of_the_user(tmp_path: Path, patterns: tuple[str, ...], left: l
     assert sorted(listed(tmp_path, exclude=patterns)) == sorted(left)
 
 
+def test_a_single_pattern_needs_no_list(tmp_path: Path) -> None:
+    put(tmp_path / "raw" / "1.jpg")
+    put(tmp_path / "r.jpg")
+    found = list(photos.find_photos([tmp_path], exclude="raw/"))
+    assert [os.path.basename(photo.path) for photo in found] == [b"r.jpg"]
+
+
 def test_a_pattern_of_the_user_may_begin_with_a_hash(tmp_path: Path) -> None:
     put(tmp_path / "#old" / "1.jpg")
     put(tmp_path / "a.jpg")

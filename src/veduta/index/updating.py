@@ -611,6 +611,8 @@ def _with_sources(
 
     A folder whose photos belong to another folder of the index is not one of its own.
     """
+    if isinstance(exclude, str):
+        exclude = [exclude]
     patterns = manifest.exclude if exclude is None else tuple(dict.fromkeys(exclude))
     new = [os.path.abspath(folder) for folder in folders if Path(folder).is_dir()]
     tops = outermost_folders([*manifest.folders, *new], patterns).values()

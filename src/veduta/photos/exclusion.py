@@ -77,9 +77,12 @@ class ExclusionRules:
         """Return the rules of patterns that the user gave.
 
         Args:
-            patterns: in the syntax of gitignore, but a `#` in front is a part of the name.
+            patterns: one or several, in the syntax of gitignore, but a `#` in front is a part of the
+                name.
             folder: the folder that the patterns are relative to.
         """
+        if isinstance(patterns, str):
+            patterns = [patterns]
         if not patterns:
             return cls()
         texts = (path_bytes(pattern).decode("utf-8", "surrogateescape") for pattern in patterns)
