@@ -77,8 +77,8 @@ class ExclusionRules:
         """Return the rules of patterns that the user gave.
 
         Args:
-            patterns: one or several, in the syntax of gitignore, but a `#` in front is a part of the
-                name.
+            patterns: one or several, in the syntax of gitignore, but a `#` in front is a part of
+                the name.
             folder: the folder that the patterns are relative to.
         """
         if isinstance(patterns, str):
