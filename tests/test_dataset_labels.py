@@ -403,3 +403,20 @@ def test_training_takes_patterns(photos: Path) -> None:
     save(photos / "bird" / "0.png", 8)
     assert read_splits(photos).class_names == ("bird", "cat", "dog")
     assert read_splits(photos, exclude=["bird"]).class_names == ("cat", "dog")
+
+
+def test_changed_copies_stay_with_an_original_that_is_written_differently(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    rows = []
+    for label in ("cat", "dog"):
+        for number in range(6):
+            save(root / label / f"{number}.png", number + 10 * (label == "dog"))
+            save(root / label / f"{number}-copy.png", 100 + number + 10 * (label == "dog"))
+            original = f"{label}\\{number}.png"
+            copy = f"{label}\\{number}-copy.png"
+            rows += [f"{original},{label},{original}", f"{copy},{label},{original}"]
+    write(root / "labels.csv", *rows, header="path,label,original_photo")
+    splits = read_splits(root, validation=0.3)
+    held_out = {splits.paths[row].replace("-copy", "") for row in splits.val}
+    trained = {splits.paths[row].replace("-copy", "") for row in splits.train}
+    assert held_out and not held_out & trained

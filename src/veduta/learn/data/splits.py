@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -168,7 +169,11 @@ def _photos(source: Dataset, dataset: Path, column: str) -> list[_Photo]:
         )
     has_splits = any(source.splits)
     photos = []
-    originals = source.further_columns.get(ORIGINAL_PHOTO_COLUMN, source.paths)
+    path_of_row = source.path_of_row
+    originals = [
+        path_of_row.get(posixpath.normpath(original), original)
+        for original in source.further_columns.get(ORIGINAL_PHOTO_COLUMN, source.paths)
+    ]
     for path, label, name, original in zip(
         source.paths, source.labels, source.splits, originals, strict=True
     ):
