@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import pixels, save
 
 from veduta.cli.main import run
 from veduta.curate.copies import CopyPair
 from veduta.curate.splitting import (
+    NO_PART,
     bound_together,
     find_leaks,
     parse_parts,
@@ -142,6 +145,12 @@ def test_groups_over_several_classes_stay_together() -> None:
         ("train=80, val=10, test=10", PARTS),
         ("train,test=0.25", {"train": 0.75, "test": 0.25}),
         ("a,b", {"a": 0.5, "b": 0.5}),
+        ("all=1", {"all": 1.0}),
+        ("train,val=100,test=200", {"train": 1.0, "val": 100, "test": 200}),
+        ("train=100,test=20", {"train": 100, "test": 20}),
+        ("train=80,test=20,rest", {"train": 80, "test": 20, "rest": 1.0}),
+        ("test=20,train=0.9,val=0.1", {"test": 20, "train": 0.9, "val": 0.1}),
+        ("query=20,gallery,distractor", {"query": 20, "gallery": 1.0, "distractor": 0.0}),
         (
             "query=0.2,gallery=0.8,distractor",
             {"query": 0.2, "gallery": 0.8, "distractor": 0.0},
@@ -149,7 +158,106 @@ def test_groups_over_several_classes_stay_together() -> None:
     ],
 )
 def test_parts(text: str, shares: dict[str, float]) -> None:
-    assert parse_parts(text) == pytest.approx(shares)
+    parts = parse_parts(text)
+    assert parts == pytest.approx(shares)
+    assert {name: type(amount) for name, amount in parts.items()} == {
+        name: type(amount) for name, amount in shares.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("train,val=37,test=101", {"train": 862, "val": 37, "test": 101}),
+        ("train=300,test=50", {"train": 300, "test": 50, NO_PART: 650}),
+        ("test=100,train=0.9,val=0.1", {"test": 100, "train": 810, "val": 90}),
+        ("train=999,test=1", {"train": 999, "test": 1}),
+    ],
+)
+def test_fixed_numbers_are_met_and_each_class_has_its_share(
+    text: str, sizes: dict[str, int], seed: int
+) -> None:
+    class_sizes = [500, 250, 120, 60, 30, 20, 10, 5, 3, 1, 1]
+    labels = [f"c{at}" for at, size in enumerate(class_sizes) for _ in range(size)]
+    names = [f"{at}.jpg" for at in range(1000)]
+    chosen = split(names, labels, range(1000), parse_parts(text), seed=seed)
+    counted = Counter(chosen)
+    exact = {name: size for name, size in sizes.items() if "=0." not in text or name == "test"}
+    assert {name: counted[name] for name in exact} == exact
+    assert all(abs(counted[name] - size) <= 1 for name, size in sizes.items())
+    for name, size in sizes.items():
+        for at, class_size in enumerate(class_sizes):
+            both = zip(chosen, labels, strict=True)
+            own = sum(part == name and label == f"c{at}" for part, label in both)
+            assert abs(own - size * class_size / 1000) < 2.5, (name, at)
+
+
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=30),
+    st.integers(0, 3),
+    st.integers(1, 60),
+    st.integers(1, 60),
+)
+def test_groups_stay_together_and_a_number_is_missed_by_less_than_a_group(
+    group_sizes: list[int], seed: int, first: int, second: int
+) -> None:
+    groups = [number for number, size in enumerate(group_sizes) for _ in range(size)]
+    names = [f"{at}.jpg" for at in range(len(groups))]
+    labels = [f"c{group % 3}" for group in groups]
+    parts = {"a": first, "b": second}
+    if first + second > len(groups):
+        with pytest.raises(DatasetError, match="ask for fewer"):
+            split(names, labels, groups, parts, seed=seed)
+        return
+    chosen = split(names, labels, groups, parts, seed=seed)
+    assert len(set(zip(groups, chosen, strict=True))) == len(group_sizes)
+    sizes = Counter(chosen)
+    assert all(abs(sizes[name] - wanted) < max(group_sizes) for name, wanted in parts.items())
+
+
+def test_a_fixed_number_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    for at in range(12):
+        save(root / "ab"[at % 2] / f"{at}.png", at)
+    call = ["split", str(root), "--no-find-copies", "--into"]
+    out = root / "split.csv"
+    assert run([*call, "train=6,test=2", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "4 photos in no part, and in nothing that is written" in printed
+    rows = list(csv.DictReader(out.read_text("utf-8").splitlines()))
+    assert Counter((row["split"], row["label"]) for row in rows) == {
+        ("train", "a"): 3,
+        ("train", "b"): 3,
+        ("test", "a"): 1,
+        ("test", "b"): 1,
+    }
+    assert run([*call, "train=6,test=2", "--folders", str(tmp_path / "made")]) == 0
+    assert len(list((tmp_path / "made").rglob("*.png"))) == 8
+    capsys.readouterr()
+    assert run([*call, "train,test=3", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["parts"], answer["in_no_part"]) == ({"train": 9, "test": 3}, 0)
+    assert run([*call, "train=10,test=3"]) == 3
+    assert "ask for 13 photos, but there are 12" in capsys.readouterr().err
+
+
+def test_a_number_that_groups_do_not_fit_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["path,label,source"]
+    for at in range(8):
+        save(tmp_path / f"{at}.png", at)
+        rows.append(f"{at}.png,a,s{at // 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    call = ["split", str(tmp_path), "--no-find-copies", "--group-column", "source"]
+    assert run([*call, "--into", "train,test=3"]) == 0
+    printed = capsys.readouterr().out
+    assert "test has 2 and not 3: photos that stay together do not fit" in printed or (
+        "test has 4 and not 3: photos that stay together do not fit" in printed
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +272,10 @@ def test_parts(text: str, shares: dict[str, float]) -> None:
         "../x,b",
         "a=nan,b",
         "a=0,b=1",
-        "a=1,b",
+        "a=0,b",
+        "a=0.5,b=10",
+        "a=1.0,b",
+        "distractor",
     ],
 )
 def test_parts_that_are_none(text: str) -> None:

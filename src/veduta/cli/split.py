@@ -66,7 +66,7 @@ class _Options:
         return self.column or ("fold" if self.folds else "split")
 
     def parts(self) -> dict[str, float]:
-        """Return name → share."""
+        """Return name → share or number of photos."""
         from veduta.curate.splitting import parse_parts
 
         if self.folds:
@@ -94,7 +94,10 @@ class _Related:
 @labels_option
 @exclude_option
 @click.option(
-    "--into", metavar="PARTS", help=f"Parts and their shares.  [default: {_DEFAULT_PARTS}]"
+    "--into",
+    metavar="PARTS",
+    help="Parts and their shares, or whole numbers of photos: train,test=200.  "
+    f"[default: {_DEFAULT_PARTS}]",
 )
 @click.option(
     "--folds", type=click.IntRange(min=2), metavar="K", help="K equal parts instead, 0 to K-1."
@@ -152,6 +155,7 @@ def command(**options: Any) -> int:
 
     \b
     veduta split DATASET --into train=0.8,val=0.1,test=0.1 --out labels.csv
+    veduta split DATASET --into train,val=100,test=200 --out labels.csv
     veduta split DATASET --into query=0.2,gallery=0.8,distractor --folders DIR
     veduta split DATASET --check --html leaks.html
 
@@ -249,7 +253,7 @@ def _leaks_between(
 
 
 def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
-    from veduta.curate.splitting import bound_together, short_classes, split
+    from veduta.curate.splitting import NO_PART, bound_together, short_classes, split
     from veduta.curate.write_split import write_folders, write_labels
 
     parts = options.parts()
@@ -276,6 +280,7 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
                 "photos": len(part_of),
                 "seed": options.seed,
                 "parts": {name: part_sizes[name] for name in parts},
+                "in_no_part": part_sizes[NO_PART],
                 "groups": len(group_sizes),
                 "photos_in_groups": sum(group_sizes),
                 "copies": [
@@ -315,6 +320,14 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
     for name in parts:
         percent = 100 * part_sizes[name] / len(part_of)
         say(f"  {name:12} {part_sizes[name]:7,}  {percent:5.1f} %")
+    if part_sizes[NO_PART]:
+        say(f"  {count(part_sizes[NO_PART], 'photo')} in no part, and in nothing that is written")
+    for name, wanted in parts.items():
+        if isinstance(wanted, int) and part_sizes[name] != wanted:
+            say(
+                f"  {name} has {part_sizes[name]:,} and not {wanted:,}: photos that stay together "
+                "do not fit"
+            )
     kinds = Counter(pair.kind for pair in related.pairs)
     copies = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common())
     say(

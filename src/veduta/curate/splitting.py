@@ -5,6 +5,9 @@ photo, and photos from one source. Each part gets its share of each class, to wi
 one group of photos. If rounding leaves a choice, the part that has the fewest photos so far,
 compared with its share of all classes, gets the group. The result depends on the seed and on the
 names of the photos, but not on their order.
+
+A part can also have a fixed number of photos. Then groups are moved at the end until the number is
+right, or until no group fits.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from veduta.curate.copies import CopyPair
 
 __all__ = [
+    "NO_PART",
     "Leak",
     "ShortClass",
     "bound_together",
@@ -38,7 +42,13 @@ _PARTS_WITHOUT_LEAKS = frozenset(("", "junk"))
 # Sums of shares are exact to within rounding errors like these.
 _SHARE_ROUNDING = 1e-6
 _COUNT_ROUNDING = 1e-9
-_EXAMPLE = "wanted for example train=0.8,val=0.1,test=0.1 or query=0.2,gallery=0.8,distractor"
+_EXAMPLE = (
+    "wanted for example train=0.8,val=0.1,test=0.1 or query=0.2,gallery=0.8,distractor or "
+    "train,test=200"
+)
+
+NO_PART = ""
+"""The part of photos that no part takes, because all parts have fixed numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +85,12 @@ class ShortClass(NamedTuple):
 
 
 def parse_parts(text: str) -> dict[str, float]:
-    """Return name → share of a text like `train=0.8,val=0.1,test=0.1`.
+    """Return name → share, or number of photos, of a text like `train=0.8,val=0.1,test=200`.
 
-    Shares may be fractions or per cent. Parts without a number share the rest. `distractor` without
-    a number has the share 0: it takes the photos without a label.
+    A whole number is a number of photos, as an `int`. Shares are fractions, of the photos that
+    these numbers leave. Whole numbers of all parts that add up to 100 are per cent. Parts without a
+    number share the rest. `distractor` without a number has the share 0: it takes the photos
+    without a label.
 
     Args:
         text: the parts.
@@ -86,33 +98,43 @@ def parse_parts(text: str) -> dict[str, float]:
     Raises:
         DatasetError: the text has another form, or the shares do not add up to 1.
     """
-    shares: dict[str, float | None] = {}
+    amounts: dict[str, float | None] = {}
     for part in text.split(","):
         name, equals, number = (piece.strip() for piece in part.partition("="))
-        if not name or name in shares or "/" in name or name.startswith("."):
+        if not name or name in amounts or "/" in name or name.startswith("."):
             raise DatasetError(f"{text!r}: {name!r} is no name for a part; {_EXAMPLE}")
         try:
-            shares[name] = float(number) if equals else None
+            amounts[name] = _amount(number) if equals else None
         except ValueError:
             raise DatasetError(f"{text!r}: {number!r} is no number; {_EXAMPLE}") from None
-    given = [share for share in shares.values() if share is not None]
-    if any(not 0 < share < math.inf for share in given):
-        raise DatasetError(f"{text!r}: a share must be more than 0; {_EXAMPLE}")
-    total = sum(given)
+    given = [amount for amount in amounts.values() if amount is not None]
+    if any(not 0 < amount < math.inf for amount in given):
+        raise DatasetError(f"{text!r}: a share or a number must be more than 0; {_EXAMPLE}")
     open_parts = [
-        name for name, share in shares.items() if share is None and name != _UNLABELLED_PART
+        name for name, amount in amounts.items() if amount is None and name != _UNLABELLED_PART
     ]
-    in_percent = total > 1 + _SHARE_ROUNDING and abs(total - 100) < _SHARE_ROUNDING
-    whole = 100.0 if in_percent else 1.0
-    rest = whole - total
-    if rest < -_SHARE_ROUNDING or (rest > _SHARE_ROUNDING) != bool(open_parts):
-        raise DatasetError(f"{text!r}: the shares add up to {total:g}, not to 1; {_EXAMPLE}")
+    if not open_parts and sum(given) in (1, 100) and all(isinstance(one, int) for one in given):
+        amounts = {
+            name: None if amount is None else amount / sum(given)
+            for name, amount in amounts.items()
+        }
+    shares = [amount for amount in amounts.values() if isinstance(amount, float)]
+    only_counts = bool(given) and not shares and not open_parts
+    rest = 1 - sum(shares)
+    is_whole = rest > _SHARE_ROUNDING if open_parts else abs(rest) <= _SHARE_ROUNDING
+    if not only_counts and not is_whole:
+        raise DatasetError(f"{text!r}: the shares add up to {sum(shares):g}, not to 1; {_EXAMPLE}")
     return {
-        name: share / whole
-        if share is not None
-        else (0.0 if name == _UNLABELLED_PART else rest / whole / len(open_parts))
-        for name, share in shares.items()
+        name: amount
+        if amount is not None
+        else (0.0 if name == _UNLABELLED_PART else rest / len(open_parts))
+        for name, amount in amounts.items()
     }
+
+
+def _amount(text: str) -> float:
+    """Return a number of photos as int, or a share as float."""
+    return int(text) if text.isdecimal() else float(text)
 
 
 def bound_together(
@@ -156,11 +178,15 @@ def split(
         labels: (N,) labels. Photos without one go to the part `distractor`, or are a class of their
             own if there is no such part.
         groups: (N,) photos with equal values stay together.
-        parts: name → share, as from `parse_parts`. The shares add up to 1.
+        parts: name → share or number of photos, as from `parse_parts`. The shares add up to 1, and
+            are shares of the photos that the numbers leave.
         seed: another seed gives another split.
 
     Returns:
-        N names of parts.
+        N names of parts; `NO_PART` for photos that are left over when all parts have numbers.
+
+    Raises:
+        DatasetError: the numbers add up to more photos than there are.
     """
     positions_of: dict[Hashable, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
@@ -174,7 +200,8 @@ def split(
                 part_of[position] = _UNLABELLED_PART
         else:
             counted.append((positions, label_counts))
-    filling = _Filling({name: share for name, share in parts.items() if share > 0}, counted)
+    shares, counts = _shares_and_counts(parts, sum(len(positions) for positions, _ in counted))
+    filling = _Filling(shares, counted)
     drawn = {label: _draw(seed, f"class {label}") for label in set(labels)}
 
     def order(group: tuple[list[int], Counter[str | None]]) -> tuple[object, ...]:
@@ -184,11 +211,35 @@ def split(
         own = _draw(seed, min(names[position] for position in positions))
         return -len(label_counts), first_class, -len(positions), own
 
-    for positions, label_counts in sorted(counted, key=order):
-        part = filling.place(label_counts)
+    ordered = sorted(counted, key=order)
+    chosen = [filling.place(label_counts) for _, label_counts in ordered]
+    filling.meet_counts(counts, [label_counts for _, label_counts in ordered], chosen)
+    for (positions, _), part in zip(ordered, chosen, strict=True):
         for position in positions:
             part_of[position] = part
     return part_of
+
+
+def _shares_and_counts(
+    parts: Mapping[str, float], photos: int
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the shares of all photos, and the fixed numbers of photos."""
+    counts = {name: amount for name, amount in parts.items() if isinstance(amount, int)}
+    total = sum(counts.values())
+    if total > photos:
+        raise DatasetError(
+            f"the parts ask for {total:,} photos, but there are {photos:,} to split; ask for fewer"
+        )
+    if not counts:
+        return {name: share for name, share in parts.items() if share > 0}, {}
+    left = (photos - total) / max(photos, 1)
+    shares = {
+        name: amount / max(photos, 1) if isinstance(amount, int) else amount * left
+        for name, amount in parts.items()
+    }
+    if left and len(counts) == sum(amount > 0 for amount in parts.values()):
+        shares[NO_PART] = left
+    return {name: share for name, share in shares.items() if share > 0}, counts
 
 
 class _Filling:
@@ -212,8 +263,9 @@ class _Filling:
         # Photos that each part lacks, over all classes that were begun.
         self._lacking = dict.fromkeys(shares, 0.0)
         self._begun: set[str | None] = set()
-        most = max(shares.values())
-        largest = [part for part, share in shares.items() if share > most - _COUNT_ROUNDING]
+        named = {part: share for part, share in shares.items() if part != NO_PART}
+        most = max(named.values())
+        largest = [part for part, share in named.items() if share > most - _COUNT_ROUNDING]
         self._largest = largest[0] if len(largest) == 1 else None
 
     def place(self, label_counts: Counter[str | None]) -> str:
@@ -230,6 +282,59 @@ class _Filling:
             self._actual[part, label] += number
         self._lacking[part] -= label_counts.total()
         return part
+
+    def meet_counts(
+        self,
+        counts: Mapping[str, int],
+        groups: Sequence[Counter[str | None]],
+        chosen: list[str],
+    ) -> None:
+        """Move groups until the parts have fixed numbers of photos, as far as groups fit.
+
+        The group that is moved is the one that the shares of the classes suffer least from.
+
+        Args:
+            counts: part → number of photos.
+            groups: the number of photos of each label in each group.
+            chosen: the part of each group. It is changed.
+        """
+        if not counts:
+            return
+        surplus = {part: -wanted for part, wanted in counts.items()}
+        for group, own in zip(groups, chosen, strict=True):
+            if own in surplus:
+                surplus[own] += group.total()
+        while moves := [
+            (self._cost(group, own, part), number, part)
+            for number, (group, own) in enumerate(zip(groups, chosen, strict=True))
+            for part in self._shares
+            if part != own and _helps(surplus, own, part, group.total())
+        ]:
+            _, number, part = min(moves)
+            own, group = chosen[number], groups[number]
+            for place, sign in ((own, -1), (part, 1)):
+                if place in surplus:
+                    surplus[place] += sign * group.total()
+                for label, photos in group.items():
+                    self._actual[place, label] += sign * photos
+            chosen[number] = part
+
+    def _cost(self, group: Counter[str | None], own: str, part: str) -> tuple[bool, float, int]:
+        """Return how much a move to another part harms; small values come first."""
+        takes_last = own == self._largest and any(
+            self._actual[own, label] == photos for label, photos in group.items()
+        )
+        excess = sum(
+            photos
+            * (
+                self._actual[own, label]
+                - self._target[own, label]
+                - self._actual[part, label]
+                + self._target[part, label]
+            )
+            for label, photos in group.items()
+        )
+        return takes_last, -excess, -group.total()
 
     def _rank(self, part: str, label_counts: Counter[str | None]) -> tuple[int, float, int]:
         """Return a rank that is smallest for the part that should get the group."""
@@ -251,19 +356,36 @@ class _Filling:
         return tier, -lacking, order
 
 
+def _helps(surplus: Mapping[str, int], own: str, part: str, photos: int) -> bool:
+    """Return whether a move of so many photos brings the parts nearer to their numbers."""
+    before = abs(surplus.get(own, 0)) + abs(surplus.get(part, 0))
+    after = sum(
+        abs(surplus[place] + change)
+        for place, change in ((own, -photos), (part, photos))
+        if place in surplus
+    )
+    return after < before
+
+
 def short_classes(
     labels: Sequence[str | None], groups: Sequence[Hashable], part_of: Sequence[str]
 ) -> list[ShortClass]:
     """Return the classes that some part lacks, by label.
 
-    Parts without any labelled photo do not count.
+    Parts without any labelled photo do not count, and neither do photos without a part.
 
     Args:
         labels: (N,) labels or None.
         groups: (N,) photos with equal values stay together.
         part_of: (N,) the part of each photo.
     """
-    parts = sorted({part for part, label in zip(part_of, labels, strict=True) if label is not None})
+    parts = sorted(
+        {
+            part
+            for part, label in zip(part_of, labels, strict=True)
+            if label is not None and part != NO_PART
+        }
+    )
     photos: Counter[str] = Counter()
     groups_of: dict[str, set[Hashable]] = defaultdict(set)
     parts_of: dict[str, set[str]] = defaultdict(set)

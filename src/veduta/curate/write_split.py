@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from veduta.curate.splitting import NO_PART
 from veduta.datasets import Dataset
 from veduta.datasets.labels_csv import LABELS_FILE
 from veduta.datasets.split_names import split_named
@@ -34,7 +35,8 @@ def write_labels(
     """Write a labels file with the part of each photo.
 
     The file has the columns `path`, `label`, the part, and the further columns of the dataset.
-    Paths are relative to its folder. The file is replaced as a whole.
+    Paths are relative to its folder. The file is replaced as a whole. Photos without a part are not
+    in it.
 
     Args:
         dataset: the photos.
@@ -61,11 +63,13 @@ def write_labels(
         with atomic_file(file) as draft, draft.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["path", "label", column, *further])
-            for path, label, *others in zip(
+            for path, label, part, *others in zip(
                 dataset.paths, dataset.labels, parts, *further.values(), strict=True
             ):
+                if part == NO_PART:
+                    continue
                 whole_path = posixpath.normpath(posixpath.join(prefix, path))
-                writer.writerow([whole_path, label or "", *others])
+                writer.writerow([whole_path, label or "", part, *others])
     except OSError as error:
         raise DatasetError(f"{readable(file)}: cannot be written: {error.strerror}") from error
 
@@ -121,6 +125,8 @@ def _fill(
     for path, label, part in sorted(
         zip(dataset.paths, dataset.labels, parts, strict=True), key=lambda row: row[0]
     ):
+        if part == NO_PART:
+            continue
         source = Path(os.path.abspath(dataset.root / path))
         target_folder = folder / part / _folder_name(label)
         target, number = target_folder / source.name, 2
