@@ -20,6 +20,7 @@ from veduta.index import (
     create_index,
     open_or_create_index,
     open_snapshot,
+    open_table,
     repair_index,
     update_cached_index,
     update_index,
@@ -305,3 +306,30 @@ def test_of_two_first_writers_the_loser_hears_of_the_other(
     for answer in (answer for pair in heard for answer in pair if answer != "done"):
         assert answer.startswith("IndexLocked"), heard
         assert "another process is writing to this index" in answer
+
+
+@pytest.mark.parametrize("name", [b"two\nlines", b"caf\xe9", b"tab\t", b"\x1b[31m", b"\xc2\x9b"])
+def test_a_path_that_lance_does_not_take_is_refused_before_anything_is_made(
+    tmp_path: Path, name: bytes
+) -> None:
+    index_folder = tmp_path / os.fsdecode(name)
+    for create in (create_index, open_or_create_index):
+        with pytest.raises(errors.CollectionError, match="must be UTF-8 without control"):
+            create(index_folder, TinyEncoder())
+    assert list(tmp_path.iterdir()) == []
+    create_index(tmp_path / "index", TinyEncoder())
+    (tmp_path / "index").rename(index_folder)
+    with pytest.raises(errors.CollectionError, match="rename this one"):
+        open_table(index_folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["a:b", "s3:/x", "file:x", "a?b#c%20d", "-x", " ", "größe", "a\\b"]
+)
+def test_an_odd_relative_path_is_a_folder(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    index_folder = Path(name)
+    works(index_folder, photos)
+    assert (tmp_path / name / "index.json").is_file()

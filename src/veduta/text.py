@@ -16,6 +16,7 @@ __all__ = [
     "duration",
     "format_number",
     "printable",
+    "shell_word",
     "veduta_command",
 ]
 
@@ -70,19 +71,27 @@ def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
 def veduta_command(*words: str | bytes | os.PathLike[str]) -> str:
     """Return a `veduta` command as a user pastes it into a shell.
 
-    Blanks, quotes and other special characters of a path are quoted. A path that is not UTF-8, or
-    that holds control characters, is written as `$'…'`, which bash, zsh and ksh understand.
     Messages name commands in no other way, so that every command that they name works.
 
     Args:
-        words: what follows `veduta`. A path is a `Path` or bytes, so that a leading dash does not
-            make it an option.
+        words: what follows `veduta`, as for `shell_word`.
     """
-    return " ".join(["veduta", *map(_shell_word, words)])
+    return " ".join(["veduta", *map(shell_word, words)])
 
 
-def _shell_word(word: str | bytes | os.PathLike[str]) -> str:
-    raw = os.fsencode(word)
+def shell_word(word: str | bytes | os.PathLike[str]) -> str:
+    """Return a path or another word of a command as a user pastes it into a shell.
+
+    Blanks, quotes and other special characters are quoted. A word that is not UTF-8, or that holds
+    control characters, is written as `$'…'`, which bash, zsh and ksh understand.
+
+    Args:
+        word: a path is a `Path` or bytes, so that a leading dash does not make it an option.
+    """
+    try:
+        raw = os.fsencode(word)
+    except UnicodeEncodeError:  # A file of a stranger can hold what no path can.
+        raw = os.fspath(word).encode("utf-8", "surrogatepass") if isinstance(word, str) else b""
     if raw.startswith(b"-") and not isinstance(word, str):
         raw = b"./" + raw
     try:

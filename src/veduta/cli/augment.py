@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import OutputFile, OutputFolder, exclude_option, json_option, labels_option
-from veduta.cli.printing import print_json, say, shown
+from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import progress
 from veduta.text import count
 
@@ -276,7 +276,8 @@ def _print_result(augmented: AugmentedDataset, *, advise_split: bool, as_json: b
     if augmented.kept:
         say(f"  the interrupted run had written {count(augmented.kept, 'file')} of them")
     if advise_split:
-        say(f"split it with: veduta split {folder} --group-column {ORIGINAL_PHOTO_COLUMN}")
+        place = quoted(augmented.folder)
+        say(f"split it with: veduta split {place} --group-column {ORIGINAL_PHOTO_COLUMN}")
     _print_problems(augmented.problems)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import traceback
 from importlib import import_module
 
@@ -15,6 +14,7 @@ from veduta.cli.printing import Invocation, say
 from veduta.cli.streams import discard_output, prepare_streams
 from veduta.cli.unexpected import explanation
 from veduta.errors import CannotWrite, VedutaError
+from veduta.text import veduta_command
 
 # Name → summary in `veduta --help`. The module of a command is loaded only when it runs.
 COMMANDS = {
@@ -107,7 +107,7 @@ def run(arguments: list[str]) -> int:
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("FORCE_COLOR", "")
     prepare_streams()
-    invocation = Invocation(shlex.join(["veduta", *arguments]))
+    invocation = Invocation(veduta_command(*arguments))
     try:
         try:
             result = veduta.main(

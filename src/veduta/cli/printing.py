@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 from veduta.cli.streams import discard_output
 from veduta.errors import CannotWrite, readable
-from veduta.text import UNSAFE_CHARACTERS, printable
+from veduta.text import UNSAFE_CHARACTERS, printable, shell_word
 
 
 @dataclass(slots=True)
@@ -109,13 +108,17 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
     Args:
         path: any path, absolute or not.
     """
+    return readable(_shorter(path))
+
+
+def _shorter(path: str | bytes | os.PathLike[str]) -> str:
     full = os.fsdecode(path)
     try:
         relative = os.path.relpath(full)
     except ValueError:  # The path is on another drive.
         relative = full
     is_near = len(relative) < len(full) and not relative.startswith("../..")
-    return readable(relative if is_near else full)
+    return relative if is_near else full
 
 
 def quoted(path: str | bytes | os.PathLike[str]) -> str:
@@ -124,7 +127,7 @@ def quoted(path: str | bytes | os.PathLike[str]) -> str:
     Args:
         path: any path.
     """
-    return shlex.quote(shown(path))
+    return shell_word(Path(_shorter(path)))
 
 
 def print_notice(index: Index) -> None:

@@ -21,7 +21,7 @@ REBUILT = {
 PROJECTION = {
     "restored": "The projection was damaged. It was restored from its copy.",
     "dropped": "The projection was damaged, and there is no copy of it. Searches use the whole "
-    "descriptors now. veduta index --project fits one again.",
+    "descriptors now. To fit one again: {project}",
 }
 
 
@@ -53,7 +53,8 @@ def command(index_path: Path, as_json: bool) -> None:
     for part in report.rebuilt:
         say(REBUILT[part])
     if report.projection:
-        say(PROJECTION[report.projection])
+        project = veduta_command("index", "--project", "DIM", "--index", index_path)
+        say(PROJECTION[report.projection].format(project=project))
     rows_lost = report.table_lost or report.went_back or report.lost_fragments
     if rows_lost or report.removed_rows:
         again = veduta_command("index", "--index", index_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import OutputFolder, exclude_option, json_option, training_options
-from veduta.cli.printing import command_line, print_json, say, shown
+from veduta.cli.printing import command_line, print_json, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
 
@@ -140,5 +140,5 @@ def _result_lines(card: Card, run: Path) -> Iterator[str]:
         )
     yield ""
     yield f"All figures are in {shown(run / 'card.md')}. Next:"
-    yield f"  veduta index DIR --encoder {shown(run)}"
-    yield f"  veduta recognize PHOTO --model {shown(run)}"
+    yield f"  veduta index DIR --encoder {quoted(run)}"
+    yield f"  veduta recognize PHOTO --model {quoted(run)}"

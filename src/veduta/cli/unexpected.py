@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 from veduta.errors import readable
 from veduta.files import is_disk_full
+from veduta.text import veduta_command
 
 __all__ = ["FAULT_EXIT_CODE", "explanation"]
 
@@ -41,7 +41,7 @@ def explanation(error: Exception, arguments: list[str]) -> tuple[str, int]:
     what = " ".join(str(error).split())[:_MAX_LENGTH]
     kind = type(error).__name__
     fault = f"{kind}: {what}" if what else kind
-    command = shlex.join(["veduta", "--debug", *arguments])
+    command = veduta_command("--debug", *arguments)
     return (
         f"this is a fault of Veduta: {fault}. Please report it to the maintainers, with all that "
         f"this command prints: {command}",

@@ -15,7 +15,6 @@ import errno
 import filecmp
 import os
 import re
-import shlex
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from veduta.curate.undo_file import UNDO_FILE, check_path, read_undo_file, write
 from veduta.errors import DatasetError, readable
 from veduta.files import is_draft, sync
 from veduta.photos.formats import EXTENSIONS
+from veduta.text import veduta_command
 
 __all__ = ["UNDO_FILE", "Moved", "quarantine", "undo"]
 
@@ -185,7 +185,7 @@ def _dataset_of(target: Path, undo_file: Path) -> Path:
         raise DatasetError(
             f"{readable(undo_file)}: its dataset is not there: no folder lies beside "
             f"{readable(target)} that this is named after, as photos.quarantine is after photos; "
-            f"name the dataset: veduta clean DATASET --undo {shlex.quote(readable(undo_file))}"
+            f"name the dataset: {veduta_command('clean', 'DATASET', '--undo', undo_file)}"
         )
     return beside
 

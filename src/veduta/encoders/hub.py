@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 from veduta.encoders.presets import DEFAULT
 from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderUnavailable, UnknownEncoder
+from veduta.text import veduta_command
 
 __all__ = ["cached_model", "hub_source", "not_fetched", "split_hub_name"]
 
@@ -78,7 +78,7 @@ def not_fetched(name: str) -> EncoderUnavailable:
     """
     return EncoderUnavailable(
         f"{name}: the model is not on this machine, and only a model that you name is fetched. "
-        f"To fetch it: veduta models --fetch {shlex.quote(name)}"
+        f"To fetch it: {veduta_command('models', '--fetch', name)}"
     )
 
 

@@ -15,7 +15,14 @@ from veduta.errors import CollectionError, VedutaError, readable
 from veduta.files import remove_drafts
 from veduta.index.manifest import MANIFEST_COPY, MANIFEST_FILE, Manifest
 from veduta.index.storage_errors import index_errors, system_errors
-from veduta.index.table import LOCK_FILE, TABLE_FOLDER, create_table, has_rows, writer_lock
+from veduta.index.table import (
+    LOCK_FILE,
+    TABLE_FOLDER,
+    create_table,
+    has_rows,
+    lance_path,
+    writer_lock,
+)
 from veduta.keypoints import Extractor
 
 __all__ = ["create_index", "holds_index", "open_or_create_index"]
@@ -86,6 +93,7 @@ def open_or_create_index(
 def _create(
     index: Path, encoder: Encoder, extractor: Extractor | None, *, accept_existing: bool
 ) -> Manifest:
+    lance_path(index)  # It refuses some paths before anything is made.
     with index_errors(index, "write"):
         try:
             index.mkdir(parents=True, exist_ok=True)

@@ -199,7 +199,8 @@ class Manifest:
             raise EncoderMismatch(
                 f"{readable(index)} holds descriptors of encoder '{self.encoder['name']}' "
                 f"({self.encoder['identity']}); this is '{encoder.name}' ({encoder.identity}). "
-                f"Use --encoder {self.encoder['name']}, or index {_again(index)}"
+                f"Use --encoder {self.encoder['name']}, or index "
+                f"{_again(index, '--encoder', encoder.name)}"
             )
 
     def require_extractor(self, extractor: Extractor | None, index: Path) -> None:
@@ -217,8 +218,9 @@ class Manifest:
             return
         held = f"keypoints '{stored['name']}' ({stored['identity']})" if stored else "no keypoints"
         wanted = f"'{extractor.name}' ({extractor.identity})" if extractor else "none"
+        again = _again(index, "--keypoints", extractor.name if extractor else "none")
         raise EncoderMismatch(
-            f"{readable(index)} holds {held}; this run uses: {wanted}. Index {_again(index)}"
+            f"{readable(index)} holds {held}; this run uses: {wanted}. Index {again}"
         )
 
 
@@ -321,10 +323,10 @@ def _damaged(index: Path, reason: str) -> IndexDamaged:
     )
 
 
-def _again(index: Path) -> str:
+def _again(index: Path, *options: str) -> str:
     """Return the end of the remedy "index the photos again", with the command."""
     other = index.with_name(f"{index.name}-new") if index.name else index / "new"
-    command = veduta_command("index", "FOLDER", "--index", other)
+    command = veduta_command("index", "FOLDER", "--index", other, *options)
     return f"the photos again into another folder: {command}"
 
 

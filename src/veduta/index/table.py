@@ -8,6 +8,7 @@ empty), `open_table` opens the last one that does, and says so.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veduta.errors import IndexDamaged, IndexLocked, readable
+from veduta.errors import CollectionError, IndexDamaged, IndexLocked, readable
 from veduta.files import remove_drafts, system_failure
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums
 from veduta.index.columns import schema
@@ -46,6 +47,7 @@ _READ_AHEAD_BYTES = 32 * 2**20
 _IDS_PER_DELETE = 10_000
 _DRAFT_SECONDS = 3600.0
 """A draft of which no part was written for so long is not finished any more."""
+_NOT_FOR_LANCE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LOCK_PATIENCE_SECONDS = 0.2
 """`is_locked` of another process holds the lock for an instant. A writer waits that long."""
 
@@ -320,6 +322,26 @@ def _id_in(ids: Sequence[int]) -> str:
     return f"id IN ({','.join(str(int(i)) for i in ids)})"
 
 
+def lance_path(index: Path) -> str:
+    """Return the path of the table of an index as Lance takes it.
+
+    A relative path such as `a:b` would be an address for Lance, so it is made absolute.
+
+    Args:
+        index: the folder of the index.
+
+    Raises:
+        CollectionError: Lance takes no path with these characters.
+    """
+    path = os.path.abspath(index / TABLE_FOLDER)
+    if _NOT_FOR_LANCE.search(path):
+        raise CollectionError(
+            f"{readable(index)}: the path of an index must be UTF-8 without control characters. "
+            "Name another folder, or rename this one."
+        )
+    return path
+
+
 def create_table(index: Path, dimension: int) -> Table:
     """Create an empty table.
 
@@ -332,7 +354,7 @@ def create_table(index: Path, dimension: int) -> Table:
     with index_errors(index, "write"):
         dataset = lance.write_dataset(
             schema(dimension).empty_table(),
-            str(index / TABLE_FOLDER),
+            lance_path(index),
             data_storage_version="stable",
         )
     table = Table(index, dataset)
@@ -424,7 +446,7 @@ def _open(index: Path, *, anew: bool) -> Table:
                 failure = failure or f"{readable(path)} does not match its checksum"
                 continue
         try:
-            dataset = lance.dataset(str(index / TABLE_FOLDER), version=number)
+            dataset = lance.dataset(lance_path(index), version=number)
         except (ValueError, OSError) as error:  # Lance raises both for files that do not parse.
             if system_failure(error) is not None:
                 raise storage_error(error, index, "read") from error

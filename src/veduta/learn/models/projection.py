@@ -22,6 +22,7 @@ from veduta.errors import LearnError, readable
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import descriptor_array
 from veduta.index.table import open_table
+from veduta.text import veduta_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +138,8 @@ def projection_of_index(index: Path) -> Projection:
         )
     except LearnError as error:
         raise LearnError(
-            f"{readable(index)}: {error}. `veduta index --labels` gives its photos labels"
+            f"{readable(index)}: {error}. To give its photos the names of their "
+            f"folders as labels: {veduta_command('index', '--labels', 'folders', '--index', index)}"
         ) from error
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.learn.recipe_text import toml_value
 from veduta.learn.tuning.search_space import Choices
 from veduta.pages.study_page import KeyValues, StudyPage, StudyTrial
+from veduta.text import veduta_command
 
 if TYPE_CHECKING:
     from veduta.learn.tuning.search_space import Axis
@@ -48,8 +49,8 @@ def short_value(value: Any) -> str:
 
 def training_command(study: Study) -> str:
     """Return the command that trains the best recipe."""
-    best = str(study.folder / "best.toml")
-    return shlex.join(["veduta", "train", best, study.dataset, *study.options, "--out", "RUN"])
+    best = study.folder / "best.toml"
+    return veduta_command("train", best, Path(study.dataset), *study.options, "--out", "RUN")
 
 
 def _trial(trial: Trial) -> StudyTrial:
