@@ -360,8 +360,28 @@ def test_what_decides_the_layout_is_not_what_is_passed_over(tmp_path: Path) -> N
 
 
 def test_patterns_take_rows_out_of_a_labels_file_too(photos: Path) -> None:
+    file = write(photos / "labels.csv", *(f"{path},{RIGHT[path]}" for path in PHOTOS))
+    dataset = read_dataset(photos, exclude=["dog/"])
+    assert set(labels_of(dataset)) == {"cat/0.png", "cat/1.png"}
+    assert dataset.problems == (
+        f"{file}: 2 excluded by patterns (dog{os.sep}0.png, dog{os.sep}1.png)",
+    )
+    (photos / "cat" / ".vedutaignore").write_text("1.png\n")
+    assert set(labels_of(read_dataset(photos, exclude=["dog/"]))) == {"cat/0.png"}
+    (photos / "cat" / ".nomedia").touch()
+    assert set(labels_of(read_dataset(photos))) == {"dog/0.png", "dog/1.png"}
+    with pytest.raises(DatasetError, match="all of its photos are excluded by patterns"):
+        read_dataset(photos, exclude=["dog/"])
+
+
+def test_a_file_may_name_photos_in_hidden_folders(photos: Path) -> None:
+    (photos / "cat").rename(photos / ".store")
+    write(photos / "labels.csv", ".store/0.png,cat", "dog/0.png,dog")
+    assert labels_of(read_dataset(photos)) == {".store/0.png": "cat", "dog/0.png": "dog"}
+
+
+def test_patterns_of_files_with_rows(photos: Path) -> None:
     write(photos / "labels.csv", *(f"{path},{RIGHT[path]}" for path in PHOTOS))
-    assert set(labels_of(read_dataset(photos, exclude=["dog/"]))) == {"cat/0.png", "cat/1.png"}
     assert set(labels_of(read_dataset(photos, exclude=["0.*"]))) == {"cat/1.png", "dog/1.png"}
 
 

@@ -19,8 +19,7 @@ from veduta.datasets.label_columns import SPLIT_COLUMN, LabelColumns, find_colum
 from veduta.datasets.row_matching import MatchedRows, match_rows
 from veduta.datasets.split_names import NO_SPLIT, SPLITS, split_named
 from veduta.errors import DatasetError, native_path, readable
-from veduta.photos.exclusion import ExclusionRules
-from veduta.photos.finding import find_photos
+from veduta.photos.finding import ExcludedPhotos, find_photos
 from veduta.text import composed, count
 
 __all__ = [
@@ -246,11 +245,11 @@ def read_labels_dataset(
     if rows and len(missing) == len(rows):
         raise DatasetError(_none_there(file, missing, bases))
     found = [(row, photo) for row, photo in zip(rows, matched.photos, strict=True) if photo]
-    if exclude:
-        rules = ExclusionRules.of(exclude, os.fsencode(base))
-        found = [
-            (row, photo) for row, photo in found if not rules.exclude_any_part(os.fsencode(photo))
-        ]
+    excluded_photos = ExcludedPhotos(os.fsencode(os.path.abspath(root)), exclude)
+    excluded = {photo for _, photo in found if os.fsencode(photo) in excluded_photos}
+    found = [(row, photo) for row, photo in found if photo not in excluded]
+    if excluded and not found:
+        raise DatasetError(f"{readable(file)}: all of its photos are excluded by patterns")
     if not found or not (keep_columns or any(row.label for row, _ in found)):
         raise DatasetError(f"{readable(file)}: holds no labelled photo")
     unsplit = [row.line for row, _ in found if row.split == NO_SPLIT]
@@ -262,6 +261,11 @@ def read_labels_dataset(
     problems = list(matched.notes)
     if missing:
         problems.append(f"{readable(file)}: {len(missing)} missing, left out ({some_of(missing)})")
+    if excluded:
+        names = sorted(os.path.relpath(photo, root) for photo in excluded)
+        problems.append(
+            f"{readable(file)}: {len(excluded)} excluded by patterns ({some_of(names)})"
+        )
     return Dataset(
         root,
         as_table(

@@ -116,21 +116,6 @@ class ExclusionRules:
                 return verdict
         return False
 
-    def exclude_any_part(self, path: bytes) -> bool:
-        """Return whether a file, or a folder on the way to it, is passed over.
-
-        Args:
-            path: the path of a file, below the folder that the rules were made for.
-        """
-        for source in self.given:
-            parts = path[len(source.folder) :].split(os.fsencode(os.path.sep))[:-1]
-            folder = source.folder
-            for part in parts:
-                folder = os.path.join(folder, part)
-                if self.exclude(folder, is_folder=True):
-                    return True
-        return self.exclude(path, is_folder=False)
-
 
 class _Rule(NamedTuple):
     expression: str

@@ -26,7 +26,14 @@ from veduta.photos.file_names import (
 from veduta.photos.files import Candidate, read_bytes, why_unreadable
 from veduta.photos.formats import HEAD_BYTES, sniff
 
-__all__ = ["EXCLUDED", "PassedOver", "find_photos", "outermost_folders", "sub_folders"]
+__all__ = [
+    "EXCLUDED",
+    "ExcludedPhotos",
+    "PassedOver",
+    "find_photos",
+    "outermost_folders",
+    "sub_folders",
+]
 
 EXCLUDED = "excluded"
 
@@ -188,11 +195,9 @@ def sub_folders(folder: bytes, exclude: Sequence[str] = ()) -> list[bytes]:
         folder: the folder. If it cannot be listed, it has none.
         exclude: as for `find_photos`.
     """
-    rules = ExclusionRules.of(exclude, folder)
+    rules = _with_own_patterns(ExclusionRules.of(exclude, folder), folder)
     try:
         entries = _sorted_entries(folder)
-        if any(entry.name == IGNORE_FILE for entry in entries):
-            rules = _with_ignore_file(rules, folder)
         return [
             entry.name
             for entry in entries
@@ -202,6 +207,44 @@ def sub_folders(folder: bytes, exclude: Sequence[str] = ()) -> list[bytes]:
         ]
     except OSError:
         return []
+
+
+class ExcludedPhotos:
+    """Tells which of the photos that a file names are excluded.
+
+    These are photos that the patterns of the user or of a `.vedutaignore` match, and photos below a
+    folder with a `.nomedia`. Names of files and folders do not count, since the photos are named.
+    """
+
+    def __init__(self, root: bytes, exclude: Sequence[str] = ()) -> None:
+        """Read the patterns of a folder.
+
+        Args:
+            root: the folder that the photos lie in.
+            exclude: as for `find_photos`.
+        """
+        rules = _with_own_patterns(ExclusionRules.of(exclude, root), root)
+        # Folder → its rules; None if it is excluded.
+        self._rules: dict[bytes, ExclusionRules | None] = {root: rules}
+
+    def __contains__(self, path: bytes) -> bool:
+        """Return whether a photo is excluded; `path` begins with the root."""
+        rules = self._rules_in(os.path.dirname(path))
+        return rules is None or rules.exclude(path, is_folder=False)
+
+    def _rules_in(self, folder: bytes) -> ExclusionRules | None:
+        unknown = []
+        while folder not in self._rules:
+            unknown.append(folder)
+            folder = os.path.dirname(folder)
+        rules = self._rules[folder]
+        for inner in reversed(unknown):
+            if rules is not None:
+                is_out = rules.exclude(inner, is_folder=True)
+                is_out |= os.path.lexists(os.path.join(inner, NO_MEDIA_FILE))
+                rules = None if is_out else _with_own_patterns(rules, inner)
+            self._rules[inner] = rules
+        return rules
 
 
 class _Walk:
@@ -317,13 +360,18 @@ def _rules_below(root: bytes, folder: bytes, exclude: Sequence[str]) -> Exclusio
     if not folder.startswith(prefix):
         return None
     for name in folder[len(prefix) :].split(os.fsencode(os.path.sep)):
-        if os.path.lexists(os.path.join(above, IGNORE_FILE)):
-            rules = _with_ignore_file(rules, above)
+        rules = _with_own_patterns(rules, above)
         above = os.path.join(above, name)
         if _why_passed_over(above, rules, is_folder=True):
             return None
         if os.path.lexists(os.path.join(above, NO_MEDIA_FILE)):
             return None
+    return rules
+
+
+def _with_own_patterns(rules: ExclusionRules, folder: bytes) -> ExclusionRules:
+    if os.path.lexists(os.path.join(folder, IGNORE_FILE)):
+        return _with_ignore_file(rules, folder)
     return rules
 
 
