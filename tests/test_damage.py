@@ -13,7 +13,7 @@ import pytest
 from tiny import CentredEncoder, TinyExtractor, save_view
 
 from veduta import index
-from veduta.errors import IndexDamaged
+from veduta.errors import CollectionError, IndexDamaged
 from veduta.index import snapshot as snapshots
 from veduta.index.checksums import Checksums
 from veduta.index.projection_file import read_projection
@@ -566,3 +566,61 @@ class TestRecognisers:
         assert not learned.exists()
         assert kinds(made) == set()
         assert self.recognised(made) == expected
+
+
+class TestKeypoints:
+    """A search reads those of a few photos, so each photo's have a checksum of their own."""
+
+    def test_damage_is_told_and_mended(self, made: Path, photos: Path, expected: Answers) -> None:
+        file = sorted((made / "keypoints").iterdir())[-1]
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+        with pytest.raises(IndexDamaged, match=f"{file.name}.*veduta repair --index {made}"):
+            answers(made, photos)
+        assert kinds(made) == {"keypoints damaged"}
+        assert index.repair_index(made).removed_rows == 1
+        assert update(made).added == 1
+        assert kinds(made) == set()
+        assert as_dicts(answers(made, photos)) == close_to(expected)
+
+
+def all_files(made: Path) -> list[str]:
+    return sorted(os.fspath(f.relative_to(made)) for f in made.rglob("*") if f.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_no_damage_of_any_file_is_believed(
+    sound: Path, photos: Path, expected: Answers, tmp_path: Path, seed: int
+) -> None:
+    """Each file in turn: the answers are right, or a notice or an error names the remedy."""
+    rng = random.Random(seed)
+    made = tmp_path / "index"
+    shutil.copytree(sound, made)
+    without = Path(shutil.copytree(sound, tmp_path / "without"))
+    shutil.rmtree(without / "graph")
+    accepted = (expected, answers(without, photos))
+    found: dict[str, int] = {"right": 0, "notice": 0, "error": 0}
+    for name in all_files(sound):
+        data = (sound / name).read_bytes()
+        for wrong in rng.sample(list(damages(data, rng.randrange(1000))), 2) if data else [b"x"]:
+            shutil.rmtree(made)
+            shutil.copytree(sound, made)
+            (made / name).write_bytes(wrong)
+            try:
+                engine = Engine(made, encoder=CentredEncoder())
+                answer = answers(made, photos)
+            except CollectionError as error:
+                assert error.exit_code == 4
+                assert "veduta " in str(error), (name, error)
+                found["error"] += 1
+            else:
+                assert answer in accepted, name
+                assert answer == expected or engine.state.notice, name
+                found["notice" if engine.state.notice else "right"] += 1
+            try:
+                assert update(made).unchanged == 20, name
+            except CollectionError as error:
+                assert "veduta " in str(error), (name, error)
+    assert min(found.values()) > 0

@@ -100,6 +100,40 @@ class TestFiles:
         after = writer.append(PACKED[3:4])
         assert [reads(tmp_path, p) for p in (before, *after)] == [PACKED[0], PACKED[3]]
 
+    @pytest.mark.parametrize("failing", ["write", "ftruncate", "close"])
+    def test_an_append_that_fails_anywhere_shifts_nobody(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+    ) -> None:
+        """A part of the bytes is written, and then the disk is full."""
+        writer = KeypointWriter(tmp_path)
+        (before,) = writer.append(PACKED[:1])
+        real_write, real = os.write, getattr(os, failing)
+        written: list[int] = []
+
+        def write(descriptor: int, data: Any) -> int:
+            if written:
+                raise OSError(28, "No space left on device")
+            written.append(real_write(descriptor, data[:1000]))
+            return written[0]
+
+        def fail(descriptor: int, *arguments: Any) -> None:
+            if not written:
+                return real(descriptor, *arguments)
+            if failing == "close":
+                real(descriptor)
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "write", write)
+            if failing != "write":
+                broken.setattr(os, failing, fail)
+            with pytest.raises(errors.StorageFull, match="disk is full"):
+                writer.append(PACKED[1:3])
+        assert written == [1000]
+        after = writer.append(PACKED[3:5])
+        assert [reads(tmp_path, p) for p in (before, *after)] == [PACKED[0], *PACKED[3:5]]
+        assert after[0].offset == before.size
+
     def test_unused_files_go_and_strangers_stay(self, tmp_path: Path) -> None:
         keypoint_files.remove_unused(tmp_path, set())  # no folder yet
         for _ in range(3):

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import struct
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -384,7 +385,8 @@ class TestPacking:
             np.float32([[0, 10], [65535, 1]]), np.int8([[1, -1, 127], [0, 2, -127]]), 65535, 20
         )
         stored = keypoints.pack()
-        assert struct.unpack("<BBHI", stored[:8]) == (1, 0, 3, 2)
+        assert struct.unpack("<BBHI", stored[:8]) == (2, 0, 3, 2)
+        assert struct.unpack("<I", stored[8:12]) == (zlib.crc32(stored[:8] + stored[HEADER:]),)
         assert stored[HEADER:] == struct.pack("<4H6b", 0, 10, 65535, 1, 1, -1, 127, 0, 2, -127)
 
     def test_512_of_xfeat_take_less_than_40_kb(self):
@@ -399,7 +401,9 @@ class TestPacking:
         [
             (lambda data: b"", "0 bytes, fewer than the 12"),
             (lambda data: data[:11], "11 bytes, fewer than the 12"),
-            (lambda data: b"\2" + data[1:], "format 2.*reads format 1"),
+            (lambda data: b"\3" + data[1:], "format 3.*reads format 2"),
+            (lambda data: b"\1" + data[1:], "checksum"),
+            (lambda data: data[:1] + b"\1" + data[2:], "checksum"),
             (lambda data: data[:1] + b"\7" + data[2:], "7 is no kind of descriptor"),
             (lambda data: data[:-1], "47 bytes, but 3 keypoints with 8 bytes.* take 48"),
             (lambda data: data + b"\0", "49 bytes, but 3"),
@@ -421,7 +425,22 @@ class TestPacking:
             Keypoints.unpack(data, 10, 10)
         except ValueError:
             return
-        assert data[:1] == b"\1"
+        assert data[:1] in (b"\1", b"\2")
+
+    def test_those_of_0_1_0_read(self):
+        body = struct.pack("<2H3b", 0, 65535, 1, 0, -127)
+        stored = struct.pack("<BBHII", 1, 0, 3, 1, zlib.crc32(body)) + body
+        found = Keypoints.unpack(stored, 65535, 20)
+        np.testing.assert_array_equal(found.xy, [[0, 65535]])
+        np.testing.assert_array_equal(found.descriptors, [[1, 0, -127]])
+
+    def test_every_flipped_bit_of_the_header_is_found(self):
+        stored = Keypoints(np.zeros((3, 2), np.float32), np.ones((3, 8), np.int8), 9, 9).pack()
+        for bit in range(8 * HEADER):
+            wrong = bytearray(stored)
+            wrong[bit // 8] ^= 1 << bit % 8
+            with pytest.raises(ValueError, match="stored keypoints"):
+                Keypoints.unpack(bytes(wrong), 9, 9)
 
     def test_quantised_by_hand(self):
         rows = quantised(np.float32([[3, 4], [0, 0], [-2, 0]]))

@@ -115,6 +115,8 @@ def describe_file(
         )
         del data
         descriptor = encoder.encode([encoder.prepare(photo.pixels)])[0].astype(np.float16)
+        if not np.isfinite(descriptor).all():
+            raise EncoderError("the encoder gave a descriptor with infinite or undefined numbers")
         keypoints = None
         if extractor is not None:
             keypoints = extractor.extract(photo.pixels, photo.width, photo.height).pack()

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Keypoints", "quantised"]
 
-# Version, kind of descriptor, its width in bytes, number of keypoints, CRC-32 of all that follows.
+# Version, kind of descriptor, its width in bytes, number of keypoints, CRC-32 of all other bytes.
 _HEADER = struct.Struct("<BBHII")
-_VERSION = 1
+_CHECKED_HEADER_BYTES = 8
+_VERSION = 2
+_VERSION_OF_0_1_0 = 1
+"""Its CRC-32 does not cover the header."""
 _DESCRIPTOR_DTYPES: dict[int, type[np.generic]] = {0: np.int8, 1: np.uint8}
 _POSITION_STEPS = 65535
 
@@ -57,8 +60,9 @@ class Keypoints:
         positions = np.clip(steps, 0, _POSITION_STEPS).astype("<u2")
         body: bytes = positions.tobytes() + self.descriptors.tobytes()
         columns = self.descriptors.shape[1]
-        header = _HEADER.pack(_VERSION, self.binary, columns, len(self), zlib.crc32(body))
-        return header + body
+        facts = (_VERSION, self.binary, columns, len(self))
+        start = _HEADER.pack(*facts, 0)[:_CHECKED_HEADER_BYTES]
+        return _HEADER.pack(*facts, zlib.crc32(body, zlib.crc32(start))) + body
 
     @staticmethod
     def unpack(data: bytes, width: int, height: int) -> Keypoints:
@@ -79,7 +83,7 @@ class Keypoints:
                 f"stored keypoints: {len(data)} bytes, fewer than the {_HEADER.size} of the header"
             )
         version, kind, columns, count, checksum = _HEADER.unpack_from(data)
-        if version != _VERSION:
+        if version not in (_VERSION, _VERSION_OF_0_1_0):
             raise ValueError(
                 f"stored keypoints: written in format {version}, this version of veduta reads "
                 f"format {_VERSION}"
@@ -92,7 +96,8 @@ class Keypoints:
                 f"stored keypoints: {len(data)} bytes, but {count} keypoints with {columns} bytes "
                 f"of descriptor take {expected}"
             )
-        if zlib.crc32(memoryview(data)[_HEADER.size :]) != checksum:
+        start = b"" if version == _VERSION_OF_0_1_0 else data[:_CHECKED_HEADER_BYTES]
+        if zlib.crc32(memoryview(data)[_HEADER.size :], zlib.crc32(start)) != checksum:
             raise ValueError("stored keypoints: damaged, the checksum differs")
         steps = np.frombuffer(data, "<u2", 2 * count, _HEADER.size).reshape(count, 2)
         descriptors = np.frombuffer(
