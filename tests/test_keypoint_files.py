@@ -184,7 +184,7 @@ class TestFiles:
             raise PermissionError(13, "Permission denied", str(self))
 
         monkeypatch.setattr(Path, "mkdir", refuse)
-        with pytest.raises(errors.CollectionError, match="no permission to write"):
+        with pytest.raises(errors.CollectionError, match="no permission, so it cannot write"):
             KeypointWriter(tmp_path).append(PACKED[:1])
 
     def test_several_threads_read_at_once(self, tmp_path: Path) -> None:

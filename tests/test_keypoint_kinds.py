@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -233,10 +233,10 @@ class TestGraphOfVersion010:
 def test_keypoints_of_a_newer_version(tmp_path: Path, photos: Path) -> None:
     """An index whose kind of keypoints is unknown can be searched without geometry."""
     engine = indexed(tmp_path / "index", photos, TinyExtractor())
-    file = tmp_path / "index/index.json"
-    file.write_text(file.read_text().replace('"tiny"', '"unheard-of"', 2))
     manifest = Manifest.read(tmp_path / "index")
-    assert manifest.keypoints is not None and manifest.keypoints["name"] == "unheard-of"
+    assert manifest.keypoints is not None
+    keypoints = {**manifest.keypoints, "name": "unheard-of"}
+    replace(manifest, keypoints=keypoints).write(tmp_path / "index")
     encoder: Any = CentredEncoder()
     engine = Engine(tmp_path / "index", encoder=encoder)
     query = engine.encode_query([view(301, 77)], rerank="global")

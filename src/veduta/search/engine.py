@@ -223,12 +223,13 @@ class Engine:
         state = self.state
         has_keypoints = state.manifest.keypoints is not None
         geometry = resolve_rerank(rerank, "cosine", keypoints=has_keypoints) == "geometry"
-        encoder, extractor = self._encoder_of(state), self._extractor_of(state)
+        encoder = self._encoder_of(state)
+        extractor = self._extractor_of(state) if geometry else None
         descriptors, keypoints = [], []
         for query in queries:
-            photo = _read_photo(query, crop, encoder, extractor)
+            photo = self._read_photo(state, query, crop)
             descriptors.append(encoder.encode([encoder.prepare(photo.pixels)])[0])
-            if geometry and extractor is not None:
+            if extractor is not None:
                 keypoints.append(extractor.extract(photo.pixels, photo.width, photo.height))
         rows = np.stack(descriptors).astype(np.float32)
         if state.projection is not None:
@@ -248,8 +249,14 @@ class Engine:
             PhotoError: the query is not a photo that can be read.
             QueryError: the region is not within the photo.
         """
-        state = self.state
-        return _read_photo(query, crop, self._encoder_of(state), self._extractor_of(state))
+        return self._read_photo(self.state, query, crop)
+
+    def _read_photo(self, state: _OpenIndex, query: PhotoSource, crop: Box | None) -> QueryPhoto:
+        if isinstance(query, np.ndarray):
+            return read_photo(query, None, crop)
+        encoder, extractor = self._encoder_of(state), self._extractor_of(state)
+        long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
+        return read_photo(query, long_side, crop)
 
     def require_space(self, query: EncodedQuery, space: str) -> None:
         """Refuse a query that was encoded before the index was replaced by another one.
@@ -322,14 +329,6 @@ class Engine:
             verify=options.verify,
             keep=allowed,
         )
-
-
-def _read_photo(
-    query: PhotoSource, crop: Box | None, encoder: Encoder, extractor: Extractor | None
-) -> QueryPhoto:
-    if isinstance(query, np.ndarray):
-        return read_photo(query, None, crop)
-    return read_photo(query, max(encoder.long_side, extractor.long_side if extractor else 0), crop)
 
 
 def _first_hits(
