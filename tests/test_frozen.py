@@ -442,7 +442,7 @@ def test_projections_that_do_not_fit(
     with pytest.raises(EncoderMismatch, match="0000000000000000"):
         index.project(same_length)
     for asked, message in (
-        ("labels", "gives its photos labels"),
+        ("labels", "as labels: veduta index --labels folders --index "),
         ("absent.npz", "absent.npz"),
         ("word", "'labels'"),
     ):

@@ -103,7 +103,9 @@ def describe_photos(
     snapshot = open_snapshot(index)
     paths = snapshot.rows["path"].slice(0, snapshot.photos).to_pylist()
     row_of = {path: row for row, path in enumerate(paths)}
-    rows = np.array([row_of.get(os.fsencode(file), -1) for file in files], np.int64)
+    names = map(os.fsencode, files)
+    # A photo that cannot be read now may have a row of its earlier content.
+    rows = np.array([-1 if name in reasons else row_of.get(name, -1) for name in names], np.int64)
     problems = {
         int(position): reasons.get(os.fsencode(files[position]), "the file is not there")
         for position in np.flatnonzero(rows < 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta import photos
-from veduta.errors import CollectionError, PhotoError, StorageFull, readable
+from veduta.errors import CollectionError, PhotoError, PhotoUnreadable, StorageFull, readable
 from veduta.files import atomic_file, is_disk_full
 from veduta.keypoints import Extractor, Keypoints
 from veduta.ordered_threads import map_in_order
@@ -54,7 +54,8 @@ def cached_keypoints(
 ) -> CachedKeypoints:
     """Return the keypoints of photos, from the cache if it has them.
 
-    A photo that does not decode is among the `problems`, and is not read again until it changes.
+    A photo that does not decode is among the `problems`, and is not read again until it changes. If
+    a photo could not be read for another reason, the next call reads all of them again.
 
     Args:
         files: absolute paths of photos; one that is named twice is read once.
@@ -101,7 +102,13 @@ def _schema() -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(
-        {"width": pa.int32(), "height": pa.int32(), "packed": pa.binary(), "problem": pa.string()}
+        {
+            "width": pa.int32(),
+            "height": pa.int32(),
+            "packed": pa.binary(),
+            "problem": pa.string(),
+            "read_again": pa.bool_(),
+        }
     )
 
 
@@ -109,10 +116,22 @@ def _extracted(file: str, extractor: Extractor) -> dict[str, Any]:
     try:
         photo = photos.load(file, at_least=extractor.long_side)
     except PhotoError as error:
-        return {"width": 0, "height": 0, "packed": b"", "problem": error.reason}
+        return {
+            "width": 0,
+            "height": 0,
+            "packed": b"",
+            "problem": error.reason,
+            "read_again": isinstance(error, PhotoUnreadable),
+        }
     keypoints = extractor.extract(photo.pixels, photo.width, photo.height)
     packed = keypoints.pack()
-    return {"width": photo.width, "height": photo.height, "packed": packed, "problem": None}
+    return {
+        "width": photo.width,
+        "height": photo.height,
+        "packed": packed,
+        "problem": None,
+        "read_again": False,
+    }
 
 
 def _write(
@@ -149,12 +168,13 @@ def _mapped(path: Path) -> pa.Table:
 
 
 def _read(path: Path, number: int) -> pa.Table | None:
-    """Return the table of a number of photos from the cache; None if it is missing or damaged."""
+    """Return the table of a number of photos from the cache; None if it must be made (again)."""
     import pyarrow as pa
 
     try:
         table = _mapped(path)
         complete = table.schema == _schema() and len(table) == number
+        complete = complete and not any(table["read_again"].to_pylist())
         for row in range(number if complete else 0):
             if table["problem"][row].as_py() is None:
                 _keypoints(table, row)

@@ -25,7 +25,7 @@ from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, RecipeError
 from veduta.evaluation.dataset_index import OnProgress, cache_folder
-from veduta.index import MANIFEST_FILE, UpdateProgress, create_index, open_snapshot, update_index
+from veduta.index import UpdateProgress, open_snapshot, update_cached_index
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.models.networks import Net
 from veduta.learn.runs.card import Card, Parameters
@@ -200,15 +200,13 @@ def descriptors_of(
     made_by = (encoder.identity, str(encoder.describe()["precision"]), str(encoder.long_side))
     key = "\n".join((*sorted(paths), *made_by))
     index = cache_folder() / photos.content_hash(os.fsencode(key)).hex()[:20]
-    if not (index / MANIFEST_FILE).exists():
-        create_index(index, encoder, None)
 
     def report(progress: UpdateProgress) -> None:
         if on_progress:
             on_progress("Encoding photos", progress.done, progress.total)
 
-    update = update_index(
-        index, [Path(path) for path in paths], encoder, on_progress=report, graph=False
+    update = update_cached_index(
+        index, [Path(path) for path in paths], encoder, None, on_progress=report, graph=False
     )
     if update.interrupted:
         raise KeyboardInterrupt
@@ -219,7 +217,7 @@ def descriptors_of(
     reasons = dict(update.unreadable)
     unreadable = {}
     for row, path in enumerate(paths):
-        if path in row_of:
+        if path in row_of and path not in reasons:
             descriptors[row] = snapshot.descriptors[row_of[path]]
         else:
             unreadable[row] = reasons.get(path, "no longer exists")
