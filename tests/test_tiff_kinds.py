@@ -279,3 +279,42 @@ def test_a_tiff_above_the_cap_of_pillow_is_read(monkeypatch: pytest.MonkeyPatch)
         assert outcome(data, COLOURS) == "read"
         with pytest.raises(PhotoTooLarge, match=r"more than the cap of 0\.001 megapixels"):
             photos.decode(data, path="a.tif", max_pixels=1000)
+
+
+ODD_TAGS: dict[str, tuple[int, int, int, int]] = {
+    # tag, type, count, value or place
+    "a text beyond the end of the file": (270, 2, 50, 100_000_000),
+    "an enormous text": (305, 2, 1_000_000_000, 8),
+    "a type that does not exist": (306, 99, 3, 3),
+    "an Exif directory beyond the end": (34665, 4, 1, 100_000_000),
+    "an Exif directory that is no directory": (34665, 4, 1, 9),
+    "a GPS directory beyond the end": (34853, 4, 1, 100_000_000),
+    "XMP of numbers": (700, 3, 2, 1),
+    "XMP beyond the end": (700, 1, 50, 100_000_000),
+    "a profile of numbers": (34675, 3, 1, 1),
+    "a profile beyond the end": (34675, 7, 50, 100_000_000),
+    "a rational beyond the end": (33434, 5, 1, 100_000_000),
+    "directories of directories": (330, 13, 1, 8),
+    "an empty private tag": (65000, 7, 0, 0),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_TAGS)
+@pytest.mark.parametrize("compression", [NONE, DEFLATE])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_odd_metadata_of_a_tiff_do_not_matter(odd: str, compression: int, order: str) -> None:
+    tag, kind, count, value = ODD_TAGS[odd]
+    data = bytearray(
+        tiff(COLOURS, RGB, compression=compression, order=order, tags={tag: ("I", (7,))})
+    )
+    at = data.index(struct.pack(order + "HHII", tag, 4, 1, 7))
+    struct.pack_into(order + "HHII", data, at, tag, kind, count, value)
+    assert outcome(bytes(data), COLOURS) == "read"
+
+
+@pytest.mark.parametrize("place", [5, 8, 9, 100_000_000])
+def test_a_next_page_that_is_not_there(place: int) -> None:
+    data = bytearray(tiff(COLOURS, RGB))
+    count = struct.unpack_from("<H", data, 8)[0]
+    struct.pack_into("<I", data, 10 + 12 * count, place)
+    assert outcome(bytes(data), COLOURS) == "read"

@@ -41,8 +41,8 @@ MAX_PIXELS = 250_000_000
 _MIN_SHARE = 0.5
 """Of the rows of a photo that is cut short, to use it all the same."""
 
-_CUT_SHORT = ("truncated", "Truncated", "NEED_MORE_INPUT")
-"""In the messages of Pillow and libjxl."""
+_CUT_SHORT = ("truncated", "Truncated", "NEED_MORE_INPUT", "end of file")
+"""In the messages of Pillow, libjxl and libheif."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -314,6 +314,8 @@ def check_scans(data: bytes, header: Header) -> None:
         ValueError: it has more than `MAX_SCANS`, or more than `USUAL_SCANS` and too many for its
             size.
     """
+    if data.count(b"\xff\xda") <= USUAL_SCANS:  # Quick, and never too few.
+        return
     scans = 0
     for marker, _, _ in _segments(data):
         if marker in (_START_OF_IMAGE, _END_OF_IMAGE):

@@ -105,6 +105,8 @@ def _open_with_pillow(file: io.BytesIO, kind: str) -> Image.Image:
 
 def _picture_bytes(image: Image.Image, kind: str) -> int:
     bytes_per_pixel = _BYTES_PER_PIXEL.get(image.mode, 4) + _CODEC_BYTES_PER_PIXEL.get(kind, 0)
+    if image.info.get("bit_depth", 8) > 8:  # pi_heif tells it. The planes take twice as much.
+        bytes_per_pixel += 6
     return image.width * image.height * bytes_per_pixel
 
 
@@ -128,7 +130,7 @@ def _open_tiff(data: bytes, name: str) -> OpenedPhoto:
         image,
         data,  # The file itself is an Exif block.
         image.info.get("icc_profile") or b"",
-        picture_bytes + image.buffer_bytes(),
+        picture_bytes + image.buffer_bytes() + len(data),  # The file was copied.
         image.tile_size(),
         turned_by_decoder=True,
         grey_range=image.grey_range,

@@ -7,7 +7,8 @@ with another reader over bits, signs, layouts, compressions, predictors, tiles a
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, TiffImagePlugin
 
@@ -29,6 +30,14 @@ _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34925, 50000})
 """None, the fax codes, LZW, JPEG old and new, Deflate old and new, PackBits, LZMA, Zstandard."""
+
+_PICTURE_TAGS = frozenset(
+    {*range(254, 267), *range(273, 282), 284, *range(290, 294), 301, *range(317, 330)}
+    | {*range(332, 348), *range(512, 533), *range(32995, 32999)}
+)
+_XMP, _PROFILE = 700, 34675
+_BYTES_TYPES = frozenset({1, 7})
+_TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8), start=1))
 
 _GREY_WITH_ALPHA = frozenset({"LA", "La", "PA"})
 
@@ -104,7 +113,7 @@ def open_tiff(data: bytes, name: str) -> TiffImage:
         Exception: anything that Pillow raises on bytes that do not parse.
     """
     try:
-        image = TiffImage(io.BytesIO(data))
+        image = TiffImage(io.BytesIO(_without_metadata(data)))
     except SyntaxError as error:
         # The number of a compression that Pillow does not know, or of a tag that is missing.
         reason = str(error)
@@ -119,6 +128,54 @@ def open_tiff(data: bytes, name: str) -> TiffImage:
         raise _unsupported(name, f"compression {compression}")
     _set_layout(image, name)
     return image
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """Return a TIFF with odd metadata as one whose directory has only what the pixels need.
+
+    Pillow stops reading a directory at the first value that lies beyond the end of the file, and
+    fails on metadata of an odd type.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 16:
+        return data
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    start = struct.unpack_from(order + "Q", data, 8)[0] if is_big else 0
+    start = start or struct.unpack_from(order + "I", data, 4)[0]
+    counts, entry_bytes = (order + "Q", 20) if is_big else (order + "H", 12)
+    first = start + struct.calcsize(counts)
+    if first > len(data):
+        return data
+    count = struct.unpack_from(counts, data, start)[0]
+    if first + count * entry_bytes > len(data):
+        return data
+    layout = struct.Struct(order + ("HHQQ" if is_big else "HHII"))
+    table = data[first : first + count * entry_bytes]
+    entries = [_Entry(*fields) for fields in layout.iter_unpack(table)]
+    if not any(entry.is_odd(len(data), 8 if is_big else 4) for entry in entries):
+        return data
+    kept = [layout.pack(*entry) for entry in entries if entry.tag in _PICTURE_TAGS]
+    head = struct.pack(counts, len(kept)) + b"".join(kept) + b"\0" * (8 if is_big else 4)
+    return b"".join((data[:start], head, data[start + len(head) :]))
+
+
+class _Entry(NamedTuple):
+    """A line of a directory."""
+
+    tag: int
+    kind: int
+    values: int
+    place: int
+    """Of the values in the file, or the values themselves if they are short."""
+
+    def is_odd(self, file_bytes: int, inline_bytes: int) -> bool:
+        """Return whether the pixels do not need this, and Pillow cannot read it."""
+        if self.tag in _PICTURE_TAGS:
+            return False
+        if self.tag in (_XMP, _PROFILE) and self.kind not in _BYTES_TYPES:
+            return True
+        size = self.values * _TYPE_BYTES.get(self.kind, 0)
+        return size > inline_bytes and self.place + size > file_bytes
 
 
 def _set_layout(image: TiffImage, name: str) -> None:
