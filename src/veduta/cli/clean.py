@@ -55,6 +55,7 @@ class _Options:
     exclude: tuple[str, ...]
     only: tuple[str, ...]
     examples: Path | None
+    against: Path | None
     out: Path | None
     html: Path | None
     apply: bool
@@ -70,6 +71,7 @@ class _Options:
             "exclude",
             "only",
             "examples",
+            "against",
             "out",
             "html",
             "apply",
@@ -108,6 +110,13 @@ class _Options:
     metavar="EXAMPLES",
     help="A folder of some good photos of one thing: rank all of DATASET by how little they look "
     "like these, and propose what to keep and what to drop.",
+)
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="ARCHIVE",
+    help="A folder or an index: propose to drop the photos of DATASET that it has already. Its own "
+    "photos are never moved or changed.",
 )
 @click.option(
     "--out",
@@ -178,6 +187,7 @@ def _clean(dataset: Path, options: _Options) -> int:
             exclude=options.exclude,
             only=options.only,
             examples=options.examples,
+            against=options.against,
             on_progress=advance,
         )
     _write(cleaning, options.out, options.html)
@@ -295,6 +305,9 @@ def _lines(cleaning: Cleaning) -> Iterator[str]:
         f"{shown(cleaning.dataset.root)}: {count(len(cleaning.dataset.paths), 'photo')}, "
         f"{cleaning.readable:,} readable, in {duration(cleaning.seconds)}"
     )
+    if cleaning.archive is not None:
+        archive = cleaning.archive
+        yield f"  against {count(len(archive.files), 'photo')} of {shown(archive.path)}"
     if not cleaning.findings:
         yield "Nothing is odd."
     for name, number in cleaning.counts.items():

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from veduta.curate.archive import Archive, open_archive
+from veduta.curate.archive_copies import ArchivePhotos, archive_copies
 from veduta.curate.class_members import MIN_CLASS_PHOTOS, class_members
 from veduta.curate.copies import SAME_BYTES, CopyPair, copies_among
 from veduta.curate.described_photos import DescribedPhotos, OnProgress, describe_photos
@@ -24,6 +26,7 @@ from veduta.curate.photo_scan import PhotoScan, scan_photos
 from veduta.datasets import Dataset, read_dataset
 from veduta.errors import QueryError, readable
 from veduta.photos import find_photos
+from veduta.text import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +52,7 @@ class Cleaning:
         findings: the most certain first.
         notes: what was not looked for, and why.
         seconds: duration.
+        archive: what the dataset was compared with, besides itself.
     """
 
     dataset: Dataset
@@ -56,6 +60,7 @@ class Cleaning:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     seconds: float
+    archive: Archive | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -116,6 +121,9 @@ class Cleaning:
             "readable": self.readable,
             "counts": self.counts,
             "drops": len(self.drops()),
+            "archive": None
+            if self.archive is None
+            else {"path": os.fspath(self.archive.path), "photos": len(self.archive.files)},
             "findings": [finding.as_json() for finding in self.findings],
             "notes": list(self.notes),
             "problems": list(self.dataset.problems),
@@ -130,6 +138,7 @@ def clean(
     exclude: Sequence[str] = (),
     only: Collection[str] = (),
     examples: Path | None = None,
+    against: Path | None = None,
     describe: Describe | None = None,
     on_progress: OnProgress | None = None,
 ) -> Cleaning:
@@ -145,12 +154,15 @@ def clean(
             only if a kind needs it.
         examples: a folder of good photos of one thing. Each photo of the dataset then gets a
             finding of the kind "unlike". Their scores rank the dataset.
+        against: a folder or an index. Photos of the dataset that it has already get a finding. Its
+            own photos are never changed.
         describe: describes photos. None means `describe_photos` with its folder in the user's
             cache.
         on_progress: called with the step, the number done and the total.
 
     Raises:
-        DatasetError: there are no photos, or the labels are not valid.
+        DatasetError: there are no photos, the labels are not valid, or the archive has no photos
+            outside of the dataset.
         QueryError: there is no such kind, or the examples are too few or have nothing in common.
         CollectionError: the cache cannot be used.
     """
@@ -160,10 +172,13 @@ def clean(
     kinds = set(only or KINDS)
     if examples is None:
         kinds.discard("unlike")
+    if against is not None and not kinds & _COPY_KINDS:
+        raise QueryError("--against looks for copies: add --only exact-copy or --only near-copy.")
     started = time.monotonic()
     dataset = read_dataset(path, labels=labels, every_photo=True, exclude=exclude)
     dataset = replace(dataset, root=Path(os.path.realpath(dataset.root)))
     files = dataset.files
+    archive = None if against is None else open_archive(against, dataset.root)
 
     def on_scan(done: int, total: int) -> None:
         if on_progress:
@@ -179,27 +194,34 @@ def clean(
     readable_positions = scan.positions
     pairs = _same_bytes(scan)
     class_findings: list[Finding] = []
+    both: DescribedPhotos | None = None
     if kinds & _DESCRIPTOR_KINDS and len(readable_positions):
         describe = describe or _describe
-        photos = describe([files[position] for position in readable_positions], on_progress)
+        own_files = [files[position] for position in readable_positions]
+        both = describe([*own_files, *(archive.files if archive else ())], on_progress)
+        photos = both.first(len(own_files))
         described = _Described(dataset, photos, readable_positions)
         if examples is not None and "unlike" in kinds:
             findings += _unlike_findings(described, describe(_photos_in(examples), on_progress))
         # A photo that was removed after the scan has no row, and gets no more findings.
-        if "near-copy" in kinds and len(readable_positions) > 1:
+        if "near-copy" in kinds and len(both.files) > 1:
+            place = [*readable_positions.tolist(), *range(len(files), len(files) + len(both.files))]
             pairs += [
-                replace(
-                    pair,
-                    first=int(readable_positions[pair.first]),
-                    second=int(readable_positions[pair.second]),
-                )
-                for pair in copies_among(photos, on_progress=on_progress)
-                if pair.kind != SAME_BYTES
+                replace(pair, first=place[pair.first], second=place[pair.second])
+                for pair in copies_among(both, apart=len(own_files), on_progress=on_progress)
+                if pair.kind != SAME_BYTES or pair.second >= len(own_files)
             ]
         if kinds & _CLASS_KINDS:
-            class_findings, class_notes = _class_findings(described, pairs, kinds)
+            own_pairs = [pair for pair in pairs if pair.second < len(files)]
+            class_findings, class_notes = _class_findings(described, own_pairs, kinds)
             notes += class_notes
     if kinds & _COPY_KINDS:
+        if archive is not None:
+            known = _archive_photos(archive, both)
+            of_archive, pairs = _archive_findings(dataset, scan, pairs, known)
+            findings += [finding for finding in of_archive if finding.kind in kinds]
+            if archive.missing:
+                notes.append(f"copies of {count(archive.missing, 'photo')} that the index has lost")
         suspected = {finding.path for finding in class_findings}
         copies = _copy_findings(dataset, scan, pairs, suspected)
         findings += [finding for finding in copies if finding.kind in kinds]
@@ -210,7 +232,52 @@ def clean(
         most_certain_first(findings),
         tuple(notes),
         time.monotonic() - started,
+        archive,
     )
+
+
+def _archive_photos(archive: Archive, both: DescribedPhotos | None) -> ArchivePhotos:
+    """Return what is known of an archive's photos, which are the last ones that were described."""
+    digests: dict[bytes, int] = {}
+    pixels: dict[int, int] = {}
+    if both is None:
+        scan = scan_photos(archive.files)
+        for row, position in enumerate(scan.positions.tolist()):
+            digests.setdefault(scan.digests[row].tobytes(), position)
+        return ArchivePhotos(archive, digests, pixels)
+    rows = both.rows[len(both.files) - len(archive.files) :]
+    positions = np.flatnonzero(rows >= 0)
+    columns = both.snapshot.rows.select(["content", "width", "height"]).take(rows[positions])
+    for position, row in zip(positions.tolist(), columns.to_pylist(), strict=True):
+        digests.setdefault(row["content"], position)
+        pixels[position] = row["width"] * row["height"]
+    return ArchivePhotos(archive, digests, pixels)
+
+
+def _archive_findings(
+    dataset: Dataset, scan: PhotoScan, pairs: Sequence[CopyPair], known: ArchivePhotos
+) -> tuple[list[Finding], list[CopyPair]]:
+    """Return the findings about copies of the archive, and the pairs of the other photos."""
+    photos = len(dataset.paths)
+    rows = list(enumerate(scan.positions.tolist()))
+    copies = archive_copies(
+        {position: scan.digests[row].tobytes() for row, position in rows},
+        {position: int(scan.widths[row]) * int(scan.heights[row]) for row, position in rows},
+        pairs,
+        photos,
+        known,
+    )
+    findings = []
+    for copy in copies:
+        finding = _finding(
+            dataset, copy.position, copy.kind, copy.score, copy.reason, other=copy.other
+        )
+        findings.append(replace(finding, suggestion="keep") if copy.keep else finding)
+    dropped = {copy.position for copy in copies if not copy.keep}
+    others = [
+        pair for pair in pairs if pair.second < photos and not {pair.first, pair.second} & dropped
+    ]
+    return findings, others
 
 
 class _Described(NamedTuple):

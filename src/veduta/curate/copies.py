@@ -110,7 +110,10 @@ def find_copies(
 
 
 def copies_among(
-    photos: DescribedPhotos, *, on_progress: OnProgress | None = None
+    photos: DescribedPhotos,
+    *,
+    apart: int | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[CopyPair]:
     """Find the copies among described photos; see `find_copies`.
 
@@ -118,15 +121,18 @@ def copies_among(
 
     Args:
         photos: the photos.
+        apart: photos from this position on are compared with those before it only, and not with
+            each other. None compares all.
         on_progress: as for `find_copies`.
     """
     same_bytes, unique = _by_content(photos)
-    file = photos.index.parent / f"copies-{_result_key(photos, unique)}.json"
+    is_apart = [apart is not None and position >= apart for position in unique]
+    file = photos.index.parent / f"copies-{_result_key(photos, unique, is_apart)}.json"
     copies = _read(file)
     if copies is None:
         # The photos are in the order of their content. So the result does not depend on the order
         # and the names of the files.
-        copies = list(_find_among(photos, unique, on_progress))
+        copies = list(_find_among(photos, unique, is_apart, on_progress))
         _write(file, copies)
     pairs = [
         CopyPair(min(unique[a], unique[b]), max(unique[a], unique[b]), kind, score)
@@ -149,12 +155,14 @@ def _by_content(photos: DescribedPhotos) -> tuple[list[CopyPair], list[int]]:
     return pairs, [positions_of[content][0] for content in sorted(positions_of)]
 
 
-def _result_key(photos: DescribedPhotos, unique: Sequence[int]) -> str:
+def _result_key(photos: DescribedPhotos, unique: Sequence[int], is_apart: Sequence[bool]) -> str:
     from veduta.photos import content_hash
 
     contents = photos.snapshot.rows["content"]
     parts = [contents[int(photos.rows[position])].as_py() for position in unique]
     method = f"{_VERSION} {photos.extractor.identity}".encode()
+    if any(is_apart):
+        method += bytes(is_apart)
     return content_hash(method + b"".join(parts)).hex()[:20]
 
 
@@ -175,20 +183,34 @@ def _write(file: Path, copies: list[_StoredCopy]) -> None:
 
 
 def _find_among(
-    photos: DescribedPhotos, unique: Sequence[int], on_progress: OnProgress | None
+    photos: DescribedPhotos,
+    unique: Sequence[int],
+    is_apart: Sequence[bool],
+    on_progress: OnProgress | None,
 ) -> Iterator[_StoredCopy]:
-    """Yield the copies among the files `unique`; positions are those in `unique`."""
+    """Yield the copies among the files `unique`; positions are those in `unique`.
+
+    Two photos that are both apart are not compared.
+    """
     rows = photos.rows[list(unique)]
     hashes = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows].astype(np.uint64)
     compared = (lambda done, total: on_progress("Comparing", done, total)) if on_progress else None
     comparison = _Comparison(photos, rows)
-    straight = dict.fromkeys(sorted(_candidates(photos, rows, hashes, compared)), None)
+    straight: dict[tuple[int, int], Turn | None] = {
+        pair: None
+        for pair in sorted(_candidates(photos, rows, hashes, compared))
+        if not (is_apart[pair[0]] and is_apart[pair[1]])
+    }
     found = set()
     for copy in _aligned(comparison, straight, on_progress):
         found.add(copy[:2])
         yield copy
     turns = turned_candidates(TurnableHashes.of(hashes, comparison.lumas()))
-    new = {pair: turns[pair] for pair in sorted(turns) if (min(pair), max(pair)) not in found}
+    new = {
+        pair: turns[pair]
+        for pair in sorted(turns)
+        if (min(pair), max(pair)) not in found and not (is_apart[pair[0]] and is_apart[pair[1]])
+    }
     yield from _aligned(comparison, new, on_progress)
 
 

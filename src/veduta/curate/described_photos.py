@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,15 @@ class DescribedPhotos:
     rows: NDArray[np.int64]
     problems: Mapping[int, str]
     extractor: Extractor
+
+    def first(self, number: int) -> DescribedPhotos:
+        """Return the first files alone.
+
+        Args:
+            number: how many.
+        """
+        problems = {at: reason for at, reason in self.problems.items() if at < number}
+        return replace(self, files=self.files[:number], rows=self.rows[:number], problems=problems)
 
 
 def describe_photos(
