@@ -37,10 +37,14 @@ class DistinctPhotos:
 
 
 def content_hashes(snapshot: Snapshot) -> NDArray[np.bytes_]:
-    """Return the content hash of each photo of a snapshot, (n,) S32.
+    """Return the content hash of each photo.
 
-    NumPy leaves out zero bytes at the end of such a value. They compare rightly all the same,
-    because all hashes have the same length.
+    Args:
+        snapshot: of n photos.
+
+    Returns:
+        (n,) S32. NumPy leaves out zero bytes at the end of such a value. They compare rightly all
+        the same, because all hashes have the same length.
     """
     import pyarrow as pa
 
@@ -52,7 +56,11 @@ def content_hashes(snapshot: Snapshot) -> NDArray[np.bytes_]:
 
 
 def distinct_photos(snapshot: Snapshot) -> DistinctPhotos:
-    """Return the different photos of a snapshot."""
+    """Return the different photos of a snapshot.
+
+    Args:
+        snapshot: of n photos.
+    """
     contents, rows, photos = np.unique(
         content_hashes(snapshot), return_index=True, return_inverse=True
     )
@@ -64,6 +72,9 @@ def sample_rows(snapshot: Snapshot) -> NDArray[np.intp]:
 
     A hash is as good as a random number, so this is a random sample (A. Broder, On the resemblance
     and containment of documents, SEQUENCES 1997). A new photo changes at most one photo of it.
+
+    Args:
+        snapshot: of the collection.
 
     Returns:
         One row for each of at most `SAMPLE_PHOTOS` different photos, in the order of their hashes.
