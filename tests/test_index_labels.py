@@ -118,8 +118,12 @@ def test_names_that_look_the_same_are_one_label(index: Path, tmp_path: Path) -> 
     root = tmp_path / "photos"
     save(root / composed / "0.png", 0)
     save(root / decomposed / "1.png", 1)
-    update(index, root, labels="folders")
+    report = update(index, root, labels="folders")
     assert set(labels_of(index, root).values()) == {composed}
+    assert report.notes == [
+        f"{root}: 2 folders are one class, '{composed}', because their names differ only in their "
+        "Unicode form; move their photos into one folder"
+    ]
     file = table(
         root / "labels.csv",
         f"{composed}/0.png",

@@ -61,7 +61,7 @@ class FolderLayout:
         """
         if not path.startswith(self.root):
             return None
-        return self.label_and_split(_parts(path[len(self.root) :]))[0]
+        return self.label_and_split(self.parts(path))[0]
 
     def label_and_split(self, parts: Sequence[bytes]) -> tuple[str | None, str]:
         """Return the label and the split of a photo.
@@ -75,6 +75,35 @@ class FolderLayout:
             split = self.splits.get(folders[0], NO_SPLIT)
             folders = folders[1:] if split else []
         return (_label(folders[0]) if folders else None), split
+
+    def doubled_classes(
+        self, root: str | os.PathLike[str], photos: Iterable[Sequence[bytes]]
+    ) -> list[str]:
+        """Return a sentence for each class that has several folders whose names look the same.
+
+        Args:
+            root: the folder, for the sentence.
+            photos: the folders from the root to each photo, and its name.
+        """
+        names: dict[tuple[bytes, str], set[bytes]] = defaultdict(set)
+        for parts in photos:
+            depth = 1 if len(parts) > 1 and parts[0] in self.splits else 0
+            if len(parts) > depth + 1 and not parts[depth].isascii():
+                names[b"/".join(parts[:depth]), _label(parts[depth])].add(parts[depth])
+        return [
+            f"{readable(root)}: {len(folders)} folders are one class, {label!r}, because their "
+            "names differ only in their Unicode form; move their photos into one folder"
+            for (_, label), folders in names.items()
+            if len(folders) > 1
+        ]
+
+    def parts(self, path: bytes) -> list[bytes]:
+        """Return the folders from the root to a photo, and its name.
+
+        Args:
+            path: the absolute path of a photo in the root.
+        """
+        return _parts(path[len(self.root) :])
 
 
 def labels_from_folders(
@@ -266,21 +295,8 @@ def _list_photos(
     if not listed:
         raise DatasetError("; ".join(problems) or f"{readable(root)}: holds no photos")
     listed.sort(key=lambda pair: pair[0])  # Linked photos are listed last.
-    return [photo for _, photo in listed], [*problems, *_same_names(root, listed)]
-
-
-def _same_names(root: Path, listed: Iterable[tuple[Sequence[bytes], _Photo]]) -> list[str]:
-    """Return a problem for class folders that are one class, because their names look the same."""
-    names: dict[tuple[str, str], set[bytes]] = defaultdict(set)
-    for parts, photo in listed:
-        if photo.label is not None:
-            names[photo.written_split, photo.label].add(parts[1 if photo.written_split else 0])
-    return [
-        f"{readable(root)}: {len(folders)} folders are one class, {label!r}, because their names "
-        "differ only in their Unicode form; move their photos into one folder"
-        for (_, label), folders in names.items()
-        if len(folders) > 1
-    ]
+    problems += layout.doubled_classes(root, (parts for parts, _ in listed))
+    return [photo for _, photo in listed], problems
 
 
 def _check_labels(root: Path, layout: FolderLayout, photos: Sequence[_Photo]) -> None:

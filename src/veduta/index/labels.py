@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,15 @@ class LabelSource:
             DatasetError: no row of the CSV file names a photo, or one could name two.
         """
         if self.file is None:
-            return self._label_of_folder, ()
+            return self._label_of_folder, tuple(self._doubled_classes(photos))
         labels = self.file.match(photos, self.roots)
         return labels.label_of.get, labels.notes
+
+    def _doubled_classes(self, photos: Iterable[bytes]) -> Iterator[str]:
+        paths = list(photos)
+        for root, layout in zip(self.roots, self.layouts, strict=False):
+            inside = (layout.parts(path) for path in paths if path.startswith(layout.root))
+            yield from layout.doubled_classes(root, inside)
 
     def _label_of_folder(self, path: bytes) -> str | None:
         for layout in self.layouts:
