@@ -198,6 +198,28 @@ def test_steps_that_make_no_sense_change_nothing(
     before = server.files.journal.read_bytes()
     assert server.ask("/api/step", {"decisions": decisions})[0] in (404, 422)
     assert server.ask("/api/step", b"{")[0] == 422
+    for value in (
+        b"1e400",
+        b"NaN",
+        b"-Infinity",
+        b'"\\ud800"',
+        b"9" * 5000,
+        b"[[[]]]",
+        b'"\\u0000"',
+    ):
+        for body in (
+            b'{"decisions": [{"photo": %s, "verdict": "keep"}]}' % value,
+            b'{"decisions": [{"photo": 0, "verdict": %s}]}' % value,
+            b'{"decisions": [{"photo": 0, "verdict": "relabel", "label": %s}]}' % value,
+            b'{"decisions": %s}' % value,
+            value,
+        ):
+            status, answer, _ = server.ask("/api/step", body)
+            assert status in (400, 422) and answer["error"], (body, status)
+        for path in ("/api/undo", "/api/finish"):
+            body = b'{"step": %s, "stop": %s}' % (value, value)
+            status, answer, _ = server.ask(path, body)
+            assert status in (400, 422) and answer["error"], (body, status)
     assert server.ask("/api/step", b"[" * 100_000)[0] in (400, 422)
     assert server.ask("/api/step", b" " * (8 * 2**20 + 1))[0] == 413
     assert server.files.journal.read_bytes() == before

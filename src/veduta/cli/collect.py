@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFolder, json_option
+from veduta.cli.options import (
+    FiniteFloat,
+    OutputFolder,
+    json_option,
+)
 from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.collect.settings import Settings
@@ -118,7 +122,7 @@ def _count_option(name: str, default: int, text: str, *, least: int = 1) -> Call
 def _seconds_option(name: str, default: float, text: str) -> Callable[[Any], Any]:
     return click.option(
         name,
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteFloat(min=0, min_open=True),
         default=default,
         show_default=True,
         metavar="SECONDS",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import (
+    FiniteFloat,
     OutputFile,
     OutputFolder,
     exclude_option,
@@ -151,7 +152,7 @@ Advance = Callable[[str, int, int], None]
 )
 @click.option(
     "--precision",
-    type=click.FloatRange(0.5, 0.99),
+    type=FiniteFloat(0.5, 0.99),
     metavar="P",
     help="To recognise: share of the names given that should be right; 0.9 if not given.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,19 @@ def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="How many of the nearest photos are verified by geometry.",
     )
     return rerank(verify(function))
+
+
+class FiniteFloat(click.FloatRange):
+    """A number in a range. NaN and infinity are in none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class OutputFile(click.Path):

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import OutputFile, OutputFolder, index_option, json_option
+from veduta.cli.options import (
+    FiniteFloat,
+    OutputFile,
+    OutputFolder,
+    index_option,
+    json_option,
+)
 from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import print_bytes, print_json, print_notice, say, shown
 from veduta.cli.progress import progress
@@ -59,7 +65,7 @@ class PhotoResult:
 )
 @click.option(
     "--precision",
-    type=click.FloatRange(0.5, 0.99),
+    type=FiniteFloat(0.5, 0.99),
     default=0.9,
     show_default=True,
     metavar="P",

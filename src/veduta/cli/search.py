@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import CropType, html_option, index_option, json_option, rerank_options
+from veduta.cli.options import (
+    CropType,
+    FiniteFloat,
+    html_option,
+    index_option,
+    json_option,
+    rerank_options,
+)
 from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import bounds, file_url, print_json, print_notice, say, shown
 from veduta.errors import PhotoError
@@ -67,7 +74,7 @@ class Answer:
 @click.option("--before", type=click.DateTime(_DATES), help="Only photos taken earlier.")
 @click.option(
     "--min-score",
-    type=float,
+    type=FiniteFloat(),
     metavar="S",
     help="Only hits with at least this score: a probability, or the cosine with --rerank none.",
 )

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import OutputFolder, json_option, training_options
+from veduta.cli.options import (
+    FiniteFloat,
+    OutputFolder,
+    json_option,
+    training_options,
+)
 from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
@@ -43,7 +48,7 @@ MAX_REASONS_LISTED = 3
 )
 @click.option(
     "--hours",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteFloat(0, min_open=True),
     metavar="H",
     help="Stop after this time; the next call continues.",
 )

@@ -14,6 +14,7 @@ from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -35,6 +36,8 @@ PHOTO_SIDES = {"small": 320, "large": 1600}
 """Pixels of the long side of the photos that the page shows."""
 
 _MAX_DECODERS = 4  # Decoding one photo can take hundreds of megabytes.
+
+_MAX_REASON_LETTERS = 500
 
 # FastAPI would report each request, with its path, to a service that the environment names.
 _NO_TELEMETRY: TelemetryConfig = {
@@ -144,6 +147,12 @@ def review_app(
         if request.stop:
             stop()
         return outcome.as_json()
+
+    # FastAPI would repeat the request, which may hold what JSON cannot: NaN or a surrogate.
+    @app.exception_handler(RequestValidationError)
+    def refuse(_request: Any, error: RequestValidationError) -> JSONResponse:
+        places = (".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors())
+        return JSONResponse({"error": printable("; ".join(places)[:_MAX_REASON_LETTERS])}, 422)
 
     @app.exception_handler(HTTPException)
     def explain(_request: Any, error: HTTPException) -> JSONResponse:
