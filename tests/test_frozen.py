@@ -448,6 +448,8 @@ def test_projections_that_do_not_fit(
     ):
         assert cli(["index", "--index", str(tmp_path / "index"), "--project", asked]) != 0
         assert message in capsys.readouterr().err
+    assert cli(["index", "--labels", "folders", "--index", str(tmp_path / "index")]) == 0
+    assert cli(["index", "--index", str(tmp_path / "index"), "--project", "labels"]) == 0
 
 
 def test_projections_of_before_name_no_encoder(tmp_path: Path) -> None:

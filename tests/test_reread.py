@@ -153,10 +153,10 @@ def test_refused_photos_are_tried_again_with_other_decoders(
     (refused,) = folder.rglob("photo0003.png")
     real = photos.decode
 
-    def old_decoder(data: bytes, *, path: bytes, at_least: int) -> photos.Photo:
+    def old_decoder(data: bytes, *, path: bytes, **options: Any) -> photos.Photo:
         if path == os.fsencode(refused):
             raise errors.UnsupportedFormat(os.fsdecode(path), "not known yet")
-        return real(data, path=path, at_least=at_least)
+        return real(data, path=path, **options)
 
     monkeypatch.setattr(photos, "decode", old_decoder)
     monkeypatch.setattr(photos, "decoders", lambda: "veduta 0.1.0; 900 MB")

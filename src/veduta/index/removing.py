@@ -12,7 +12,7 @@ from veduta.index import keypoint_files
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import build_snapshot, open_snapshot
-from veduta.index.sources import folders_above
+from veduta.index.sources import folders_above, folders_with_photos
 from veduta.index.table import open_table_to_write, writer_lock
 
 __all__ = ["ForgetReport", "forget_folders", "remove_photos"]
@@ -94,7 +94,7 @@ def forget_folders(index: Path, folders: Iterable[str | os.PathLike[str]]) -> Fo
     """
     known = Manifest.read(index).folders
     paths = open_snapshot(index).rows["path"].to_pylist()
-    used = {folder for path in paths for folder in folders_above(path)}
+    used = folders_with_photos(paths).union(paths)
     used.update(above for folder in known for above in folders_above(os.fsencode(folder)))
     wanted = [os.path.abspath(os.fsencode(folder)) for folder in folders]
     for folder in wanted:

@@ -9,7 +9,15 @@ from pathlib import Path
 from veduta.errors import PhotoUnreadable
 from veduta.text import count, veduta_command
 
-__all__ = ["away", "empty", "folders_above", "is_away", "is_gone", "single_photos"]
+__all__ = [
+    "away",
+    "empty",
+    "folders_above",
+    "folders_with_photos",
+    "is_away",
+    "is_gone",
+    "single_photos",
+]
 
 
 def folders_above(path: bytes) -> Iterator[bytes]:
@@ -22,6 +30,16 @@ def folders_above(path: bytes) -> Iterator[bytes]:
     while (folder := os.path.dirname(path)) != path:
         path = folder
         yield path
+
+
+def folders_with_photos(paths: Iterable[bytes]) -> set[bytes]:
+    """Return every folder in which one of the paths lies, at any depth.
+
+    Args:
+        paths: of photos, absolute.
+    """
+    holders = {os.path.dirname(path) for path in paths}
+    return {folder for holder in holders for folder in folders_above(holder)}
 
 
 def is_away(folder: Path) -> bool:
@@ -44,7 +62,15 @@ def single_photos(paths: Iterable[bytes], folders: Iterable[str]) -> list[bytes]
         folders: that the index knows.
     """
     known = {os.fsencode(folder) for folder in folders}
-    return [path for path in paths if known.isdisjoint(folders_above(path))]
+    inside: dict[bytes, bool] = {}
+    singles = []
+    for path in paths:
+        holder = os.path.dirname(path)
+        if holder not in inside:
+            inside[holder] = not known.isdisjoint(folders_above(holder))
+        if not inside[holder]:
+            singles.append(path)
+    return singles
 
 
 def is_gone(photo: bytes) -> bool:

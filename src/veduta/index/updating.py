@@ -39,7 +39,14 @@ from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
-from veduta.index.sources import away, empty, folders_above, is_away, is_gone, single_photos
+from veduta.index.sources import (
+    away,
+    empty,
+    folders_with_photos,
+    is_away,
+    is_gone,
+    single_photos,
+)
 from veduta.index.table import Table, open_table_to_write, remove_old_drafts, writer_lock
 from veduta.keypoints import Extractor
 from veduta.ordered_threads import map_in_order
@@ -306,9 +313,10 @@ class _Update:
 
     def require_there(self, sources: Sequence[Path]) -> None:
         """Refuse to update a folder that is missing as long as the index has photos from it."""
+        used = folders_with_photos(self.paths)
         for folder in sources:
-            rows = self._rows_under(os.fsencode(folder))
-            if len(rows) and is_away(folder):
+            if os.fsencode(folder) in used and is_away(folder):
+                rows = self._rows_under(os.fsencode(folder))
                 raise away(folder, len(rows), self.table.index)
 
     def dropped_folders(self, manifest: Manifest) -> list[str]:
@@ -316,8 +324,9 @@ class _Update:
         missing = [folder for folder in manifest.folders if is_away(Path(folder))]
         if not missing:
             return []
-        paths = (p for row_id, p in self.path_of_id.items() if row_id not in self.missing_ids)
-        used = {folder for path in paths for folder in folders_above(path)}
+        used = folders_with_photos(
+            path for row_id, path in self.path_of_id.items() if row_id not in self.missing_ids
+        )
         return [folder for folder in missing if os.fsencode(folder) not in used]
 
     def files_to_read(
