@@ -14,7 +14,7 @@ from veduta.cli.printing import Invocation, say
 from veduta.cli.streams import discard_output, prepare_streams
 from veduta.cli.unexpected import explanation
 from veduta.errors import CannotWrite, VedutaError
-from veduta.text import veduta_command
+from veduta.text import printable, veduta_command
 
 # Name → summary in `veduta --help`. The module of a command is loaded only when it runs.
 COMMANDS = {
@@ -149,4 +149,6 @@ def _show(error: click.ClickException) -> None:
     """Print a wrong call. Its message may have a name that a stranger gave to a file."""
     shown = io.StringIO()
     error.show(shown)
-    say(*shown.getvalue().removesuffix("\n").split("\n"), err=True)
+    # The lines that click adds are its own. A line break in the message is not.
+    text = shown.getvalue().replace(error.message, printable(error.message))
+    say(*text.removesuffix("\n").split("\n"), err=True)
