@@ -146,7 +146,7 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
     _write_stamps(folder, {name: stamp for name, stamp in stamps.items() if name in digests})
 
 
-def stamp_of(file: Path) -> _Stamp | None:
+def stamp_of(file: str | os.PathLike[str]) -> _Stamp | None:
     """Return what tells whether a file has changed: size, times and inode.
 
     Args:
@@ -156,7 +156,7 @@ def stamp_of(file: Path) -> _Stamp | None:
         None if there is no such file.
     """
     try:
-        status = file.lstat()
+        status = os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -169,10 +169,11 @@ def stamps_in(folder: Path) -> tuple[tuple[str, _Stamp | None], ...]:
         folder: the folder.
     """
     try:
-        names = sorted(os.listdir(folder))
+        with os.scandir(folder) as entries:
+            files = [entry for entry in entries if entry.name != _STAMPS_FILE]
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple((name, stamp_of(folder / name)) for name in names if name != _STAMPS_FILE)
+    return tuple(sorted((entry.name, stamp_of(entry.path)) for entry in files))
 
 
 def _digest(folder: Path, name: str, stamps: dict[str, _Stamped], *, anew: bool) -> str:

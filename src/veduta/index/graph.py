@@ -176,12 +176,13 @@ class _Facts:
     keypoints: str | None = None
 
 
-def open_graph(index: Path, manifest: Manifest) -> Graph | None:
-    """Map the graph of the newest version of `index`.
+def open_graph(index: Path, manifest: Manifest, name: str | None = None) -> Graph | None:
+    """Map the graph of a version of `index`.
 
     Args:
         index: its folder.
         manifest: of the index.
+        name: of the version, see `Snapshot.name`; None: the newest.
 
     Returns:
         None if there is no graph for this version yet, if its links were found or verified in
@@ -191,7 +192,7 @@ def open_graph(index: Path, manifest: Manifest) -> Graph | None:
     Raises:
         StorageError: the disk does not read.
     """
-    folder = index / FOLDER / snapshot_name(index, manifest)
+    folder = index / FOLDER / (name or snapshot_name(index, manifest))
     with index_errors(index, "read"):
         facts = _sound_facts(folder, _GRAPH_FILES.values())
         if facts is None or facts.version != _VERSION or not _verified_alike(facts, manifest):
@@ -205,12 +206,15 @@ def open_graph(index: Path, manifest: Manifest) -> Graph | None:
 GraphState = Literal["none", "damaged", "unfinished", "whole"]
 
 
-def graph_state(index: Path, manifest: Manifest, *, anew: bool = False) -> GraphState:
-    """Return whether the newest version of `index` has its graph.
+def graph_state(
+    index: Path, manifest: Manifest, name: str | None = None, *, anew: bool = False
+) -> GraphState:
+    """Return whether a version of `index` has its graph.
 
     Args:
         index: its folder.
         manifest: of the index.
+        name: as for `open_graph`.
         anew: hash all files, whatever their stamps are.
 
     Returns:
@@ -220,7 +224,7 @@ def graph_state(index: Path, manifest: Manifest, *, anew: bool = False) -> Graph
     Raises:
         StorageError: the disk does not read.
     """
-    folder = index / FOLDER / snapshot_name(index, manifest)
+    folder = index / FOLDER / (name or snapshot_name(index, manifest))
     with index_errors(index, "read"):
         facts = _sound_facts(folder, [*_GRAPH_FILES.values(), *_LINK_FILES.values()], anew=anew)
         if facts is None:
@@ -270,19 +274,12 @@ def _arrays(folder: Path, files: Mapping[str, str], *, mapped: bool = False) -> 
     return {key: np.load(folder / f"{name}.npy", mmap_mode=mode) for key, name in files.items()}
 
 
-def lacks_links(index: Path, manifest: Manifest, snapshot: Snapshot) -> bool:
-    """Return whether a collection can have a graph, and has none with every link verified.
+def can_be_linked(snapshot: Snapshot) -> bool:
+    """Return whether a collection can have a graph: its photos differ, and are not too many.
 
     Args:
-        index: its folder.
-        manifest: of the index.
-        snapshot: of the newest version.
+        snapshot: of the collection.
     """
-    return not graph_is_whole(index, manifest) and _can_be_linked(snapshot)
-
-
-def _can_be_linked(snapshot: Snapshot) -> bool:
-    """Return whether there are different photos, and not too many."""
     if not 1 < snapshot.photos <= MAX_PHOTOS:
         return False
     contents = content_hashes(snapshot)
@@ -312,7 +309,7 @@ def build_graph(
         StorageFull: the disk has no room for the graph.
         IndexDamaged: keypoints of the index cannot be read.
     """
-    if not _can_be_linked(snapshot):
+    if not can_be_linked(snapshot):
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
     photos = distinct_photos(snapshot)

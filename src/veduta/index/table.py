@@ -28,7 +28,13 @@ from veduta.index.storage_errors import (
     storage_error,
     system_errors,
 )
-from veduta.index.table_files import files_of_version, seal_table, sealed_versions, version_number
+from veduta.index.table_files import (
+    VERSIONS,
+    files_of_version,
+    seal_table,
+    sealed_versions,
+    version_number,
+)
 from veduta.photos import content_hash
 from veduta.validation import InvalidValue
 
@@ -81,11 +87,11 @@ def newest_version(index: Path) -> Version | None:
         CollectionError: the manifest of the newest version cannot be read.
     """
     with index_errors(index, "read"):
-        manifests = list(_version_manifests(index))
-        if not manifests:
+        number, name = max(_version_manifests(index), default=(0, ""))
+        if not name:
             return None
-        number, file = max(manifests)
-        return Version(number, content_hash(file.read_bytes()).hex())
+        manifest = index / TABLE_FOLDER / name
+        return Version(number, content_hash(manifest.read_bytes()).hex())
 
 
 def lost_version(index: Path) -> Version | None:
@@ -114,16 +120,15 @@ def lost_version(index: Path) -> Version | None:
         return Version(newest, sealed.digests[name]) if sealed.damaged([name]) else None
 
 
-def _version_manifests(index: Path) -> Iterator[tuple[int, Path]]:
-    """Yield the number of each version with its manifest."""
-    folder = index / TABLE_FOLDER / "_versions"
+def _version_manifests(index: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number of each version with the name of its manifest in the table's folder."""
     try:
-        names = os.listdir(folder)
+        names = os.listdir(index / TABLE_FOLDER / VERSIONS)
     except FileNotFoundError:
         return
     for name in names:
         if (number := version_number(name)) is not None:
-            yield number, folder / name
+            yield number, f"{VERSIONS}/{name}"
 
 
 @dataclass(slots=True)
@@ -439,11 +444,10 @@ def _open(index: Path, *, anew: bool) -> Table:
         sealed = Checksums.read(index / TABLE_FOLDER) or Checksums(index / TABLE_FOLDER, {})
     newest = max([*sealed_versions(sealed), *(number for number, _ in manifests)], default=0)
     failure: str | None = None
-    for number, path in manifests:
-        manifest = path.relative_to(index / TABLE_FOLDER).as_posix()
+    for number, manifest in manifests:
         with index_errors(index, "read"):
             if sealed.damaged([manifest], anew=anew):
-                failure = failure or f"{readable(path)} does not match its checksum"
+                failure = failure or f"{manifest} does not match its checksum"
                 continue
         try:
             dataset = lance.dataset(lance_path(index), version=number)
@@ -502,7 +506,8 @@ def remove_versions_after(index: Path, last_good: int) -> None:
     """
     damaged = index / "damaged"
     damaged.mkdir(exist_ok=True)
-    for number, file in _version_manifests(index):
+    for number, name in list(_version_manifests(index)):
+        file = index / TABLE_FOLDER / name
         if number > last_good:
             file.replace(damaged / file.name)
     (index / TABLE_FOLDER / "_versions" / "latest_version_hint.json").unlink(missing_ok=True)

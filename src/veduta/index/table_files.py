@@ -13,6 +13,7 @@ from typing import Any
 from veduta.index.checksums import Checksums, seal
 
 __all__ = [
+    "VERSIONS",
     "files_of_fragment",
     "files_of_version",
     "is_index_file",
@@ -21,17 +22,18 @@ __all__ = [
     "version_number",
 ]
 
-_VERSIONS = "_versions"
+VERSIONS = "_versions"
+"""The folder of the manifests inside the folder of the table."""
 _DATA = "data"
 _INDICES = "_indices"
 # Lance also has hints and transactions, which it does not need for reading.
-_FILES = (f"{_VERSIONS}/*.manifest", f"{_DATA}/*", "_deletions/*", f"{_INDICES}/*/*")
+_FILES = (f"{VERSIONS}/*.manifest", f"{_DATA}/*", "_deletions/*", f"{_INDICES}/*/*")
 _MAX_UINT64 = 2**64 - 1
 
 
 def version_number(name: str) -> int | None:
     """Return the number of the version whose manifest has this name, None for another file."""
-    match = re.fullmatch(rf"(?:{_VERSIONS}/)?(\d+)\.manifest", name)
+    match = re.fullmatch(rf"(?:{VERSIONS}/)?(\d+)\.manifest", name)
     if match is None:
         return None
     number = int(match[1])

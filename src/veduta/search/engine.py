@@ -25,7 +25,7 @@ from veduta.index import (
 )
 from veduta.index.checksums import stamp_of, stamps_in
 from veduta.index.graph import FOLDER as GRAPH
-from veduta.index.graph import graph_notice, graph_state, lacks_links
+from veduta.index.graph import can_be_linked, graph_notice, graph_state
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import SNAPSHOT_FOLDER, copied_projection
 from veduta.index.table import newest_version
@@ -127,9 +127,10 @@ class Engine:
         gallery = open_gallery(self.index)
         projection, notice = self._projection(manifest)
         notices = [gallery.snapshot.notice, notice]
-        if graph_state(self.index, manifest) == "damaged":
+        graph = graph_state(self.index, manifest, gallery.snapshot.name)
+        if graph == "damaged":
             notices.append(graph_notice(self.index))
-        elif lacks_links(self.index, manifest, gallery.snapshot):
+        elif graph != "whole" and can_be_linked(gallery.snapshot):
             notices.append(
                 f"Not all photos of {readable(self.index)} are linked with those of the same "
                 "thing yet, so the ranking is less good than it can be. Link them with: "

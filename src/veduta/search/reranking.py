@@ -29,7 +29,6 @@ from veduta.index.calibration import (
 from veduta.index.distinct_photos import sample_rows
 from veduta.index.graph import Graph, open_graph
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
-from veduta.index.snapshot import snapshot_name
 from veduta.keypoints import Keypoints, Matching, Verification, verify_many
 from veduta.search import exact
 from veduta.search.best_first import best_first
@@ -90,10 +89,6 @@ def open_gallery(index: Path) -> Gallery:
     """
     manifest = Manifest.read(index)
     snapshot = open_snapshot(index)
-    graph = open_graph(index, manifest)
-    if snapshot_name(index, manifest) != snapshot.name:
-        # A writer has committed since. The rows of the graph are not those of the snapshot.
-        graph = None
     extractor = extractor_of_index(manifest)
     return Gallery(
         snapshot=snapshot,
@@ -101,7 +96,7 @@ def open_gallery(index: Path) -> Gallery:
             str(manifest.encoder["identity"]), extractor.calibration if extractor else None
         ),
         keypoints=StoredKeypoints(index, snapshot) if extractor else None,
-        graph=graph,
+        graph=open_graph(index, manifest, snapshot.name),
         matching=extractor.matching if extractor else None,
     )
 
