@@ -298,6 +298,21 @@ def test_names_and_folders_do_not_change_scores(
         )
 
 
+def test_more_copies_than_are_verified_have_the_same_score(
+    walls: Contents, queries: list[Any], tools: dict[str, Any], tmp_path: Path
+) -> None:
+    copies = {f"copies/{number:02}.png": walls["wall0/0.png"] for number in range(70)}
+    collection = at_once(Collection(tmp_path, **tools), walls | copies)
+    (hits,) = collection.answers(queries[:1])
+    first = dict(hits)["copies/00.png"]
+    assert [score for path, score in hits if path in copies] == [first] * len(
+        [path for path, _ in hits if path in copies]
+    )
+    (few,) = collection.answers(queries[:1], verify=3)
+    scores = {score for path, score in few if path in copies or path == "wall0/0.png"}
+    assert len(scores) == 1 and len(few) == 50
+
+
 def test_a_projection_is_fitted_alike(
     walls: Contents, queries: list[Any], tools: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -275,6 +275,8 @@ def gather_evidence(
     def pair_logit(deviations: Values, consistent_matches: Values) -> Values:
         return gallery.calibration.pair_logit(deviations, consistent_matches if geometry else None)
 
+    if gallery.graph is not None:
+        _share_with_copies(gallery.graph, geometry, rows)
     consistent = _consistent_matches(rows, geometry)
     above_mean = similarities - mean
     pair = pair_logit(above_mean / std, consistent)
@@ -292,7 +294,8 @@ def gather_evidence(
         added_similarities = exact.score(gallery.snapshot, descriptor, added)
         rows = np.concatenate([rows, added])
         similarities = np.concatenate([similarities, added_similarities])
-        consistent = np.concatenate([consistent, np.zeros(len(added))])
+        _share_with_copies(gallery.graph, geometry, added)
+        consistent = np.concatenate([consistent, _consistent_matches(added, geometry)])
         pair = pair_logit((similarities - mean) / std, consistent)
     return CandidateEvidence(
         rows=rows,
@@ -324,6 +327,20 @@ def _verify_rows(
             ):
                 geometry[row] = PairGeometry(query, other, verification)
     return geometry
+
+
+def _share_with_copies(
+    graph: Graph, geometry: dict[int, PairGeometry], rows: NDArray[np.intp]
+) -> None:
+    """Give those of `rows` that are copies of a verified photo its geometry.
+
+    Otherwise it would depend on the paths which of many copies are verified.
+    """
+    pair_of_photo = {int(graph.photo_of_row[row]): pair for row, pair in geometry.items()}
+    photos = graph.photo_of_row[rows]
+    is_copy = np.isin(photos, list(pair_of_photo))
+    for row, photo in zip(rows[is_copy].tolist(), photos[is_copy].tolist(), strict=True):
+        geometry.setdefault(row, pair_of_photo[photo])
 
 
 def _background_of_query(
