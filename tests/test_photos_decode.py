@@ -746,6 +746,29 @@ def test_an_item_type_that_is_no_text_does_not_reach_the_binding() -> None:
             photos.decode(damaged, path="a.heic")
 
 
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [(b"avc1", "H.264"), (b"j2k1", "JPEG 2000"), (b"unci", "no compression"), (b"jpeg", "JPEG")],
+)
+def test_a_heif_of_another_codec_is_unsupported(codec: bytes, name: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=f"a HEIF with {name}, which is not read"):
+        photos.decode(HEIC.replace(b"hvc1", codec), path="a.heic")
+
+
+@pytest.mark.parametrize("brand", [b"mif1", b"mif2", b"MiHE", b"miaf"])
+def test_a_heif_is_known_by_any_brand_of_the_container(brand: bytes) -> None:
+    data = HEIC.replace(b"ftypheix", b"ftyp" + brand)
+    assert_close(photos.decode(data, path="a.heic").pixels, UPRIGHT)
+
+
+@pytest.mark.parametrize("compression", [4, 5, 6, 11])
+def test_a_bmp_of_another_compression_is_unsupported(compression: int) -> None:
+    data = bytearray(SAMPLES["bmp"])
+    struct.pack_into("<I", data, 30, compression)
+    with pytest.raises(UnsupportedFormat, match="a BMP of a kind that is not read"):
+        photos.decode(bytes(data), path="a.bmp")
+
+
 # Warnings ----------------------------------------------------------------------------------------
 
 

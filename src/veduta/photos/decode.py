@@ -41,6 +41,8 @@ MAX_PIXELS = 250_000_000
 _MIN_SHARE = 0.5
 """Of the rows of a photo that is cut short, to use it all the same."""
 
+_UNSUPPORTED = ("unsupported", "not supported", "not implemented", "unknown codec")
+"""In the messages of Pillow and libheif, in lower case."""
 _CUT_SHORT = ("truncated", "Truncated", "NEED_MORE_INPUT", "end of file")
 """In the messages of Pillow, libjxl and libheif."""
 
@@ -135,6 +137,11 @@ def decode(
         # A decoder raises anything on bytes that strangers wrote. It means that they do not decode.
         if type(error).__name__ == "DecompressionBombError":
             raise PhotoTooLarge(name, f"too many pixels for the {kind} decoder") from error
+        detail = " ".join(str(error).split())[:120]
+        if any(words in detail.lower() for words in _UNSUPPORTED):
+            raise UnsupportedFormat(
+                name, f"a {kind} of a kind that is not read ({detail}): save it as JPEG or PNG"
+            ) from error
         raise BrokenPhoto(name, _reason(kind, error)) from error
 
 

@@ -33,9 +33,13 @@ HEAD_BYTES = 64
 """Number of bytes at the start of a file that `sniff` needs."""
 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_HEIF_BRANDS = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_CONTAINER_BRANDS = frozenset(
+    {b"mif1", b"mif2", b"msf1", b"miaf", b"MiHA", b"MiHB", b"MiHE", b"1pic"}
 )
+"""They name only the container. The codec is among the compatible brands."""
+_HEIF_BRANDS = _CONTAINER_BRANDS | {
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"avci", b"j2ki"
+}  # fmt: skip
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -118,8 +122,7 @@ def _sniff_brands(head: bytes) -> str | None:
     if major not in _HEIF_BRANDS:
         return None
     compatible = {head[start : start + 4] for start in range(16, length, 4)}
-    # mif1 and msf1 name only the container. The codec is among the compatible brands.
-    if major in (b"mif1", b"msf1") and compatible & _AVIF_BRANDS:
+    if major in _CONTAINER_BRANDS and compatible & _AVIF_BRANDS:
         return "AVIF"
     return "HEIF"
 

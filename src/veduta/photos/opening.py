@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from veduta.photos.heif import check_items
+from veduta.errors import UnsupportedFormat
+from veduta.photos.heif import check_items, unread_codec
 from veduta.photos.jpeg_2000 import max_halvings
 from veduta.photos.png import read_picture
 from veduta.photos.webp import picture_alone
@@ -77,8 +78,8 @@ def open_photo(data: bytes, kind: str, name: str) -> OpenedPhoto:
         return _open_png(data)
     if kind == "TIFF":
         return _open_tiff(data, name)
-    if kind == "HEIF":
-        check_items(data)
+    if kind == "HEIF" and (codec := unread_codec(data, check_items(data))):
+        raise UnsupportedFormat(name, f"a HEIF with {codec}, which is not read: save it as JPEG")
     image = _open_webp(data) if kind == "WEBP" else _open_with_pillow(io.BytesIO(data), kind)
     return OpenedPhoto(
         image,

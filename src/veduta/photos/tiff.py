@@ -120,7 +120,7 @@ def open_tiff(data: bytes, name: str) -> TiffImage:
         if reason.isdigit() and int(reason) not in _TAGS_OF_PICTURES:
             raise _unsupported(name, f"compression {reason}") from error
         if reason.startswith(_UNKNOWN_KIND):
-            raise _unsupported(name, reason) from error
+            raise _unsupported(name, "its layout of bits and colours") from error
         raise
     tags = image.tag_v2
     compression = tags.get(_COMPRESSION, _NOT_COMPRESSED)
