@@ -145,6 +145,24 @@ def test_match_and_models_with_hostile_names(said: Say, photos: Path, tmp_path: 
     said("match", first, second, "--encoder", HOSTILE)
 
 
+def test_an_evaluation_of_hostile_classes(said: Say, tmp_path: Path) -> None:
+    folder = tmp_path / f"set {HOSTILE}"
+    for number in range(12):
+        part = ("query", "gallery")[number // 4 > 0]
+        save(folder / part / f"{number % 2}{HOSTILE}" / f"{number}{HOSTILE}.png", number)
+    (folder / "gallery" / f"0{HOSTILE}" / f"broken{HOSTILE}.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    model = write(tmp_path, channel_means(), {"sizes": [64]})
+    call = ["evaluate", folder, "--encoder", model, "--rerank", "none"]
+    reports = [tmp_path / f"report{HOSTILE}{number}" for number in range(2)]
+    for report in reports:
+        assert "evil" in said(*call, "--report", report)
+    assert "evil" in said(*call, "--json")
+    assert "evil" in said("compare", *(report / "report.json" for report in reports))
+    said("evaluate", folder, "--task", "recognize", "--encoder", model)
+    said("evaluate", folder, "--encoder", HOSTILE)
+    said("evaluate", folder, "--distractors", HOSTILE)
+
+
 def test_recipes_reports_and_undo_files(said: Say, tmp_path: Path) -> None:
     recipe = tmp_path / f"{HOSTILE}.toml"
     escaped = json.dumps(HOSTILE)

@@ -149,6 +149,7 @@ def _show(error: click.ClickException) -> None:
     """Print a wrong call. Its message may have a name that a stranger gave to a file."""
     shown = io.StringIO()
     error.show(shown)
-    # The lines that click adds are its own. A line break in the message is not.
-    text = shown.getvalue().replace(error.message, printable(error.message))
+    # The lines that click adds are its own. A line break in the message is not. Click has already
+    # removed the colours that a name pretends to have.
+    text = shown.getvalue().replace(click.unstyle(error.message), printable(error.message))
     say(*text.removesuffix("\n").split("\n"), err=True)
