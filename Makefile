@@ -7,6 +7,7 @@ BIN  := $(VENV)/bin
 PHOTOS ?=
 DEMO := .demo
 DATA ?= ../shared/data
+SEED ?= 1
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -38,7 +39,7 @@ export WRITE_DOCS
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-fast test-wheel test-setup lint bench results docs constraints clean
+.PHONY: help install demo test test-fast test-wheel test-setup lint attack bench results docs constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +77,9 @@ lint: $(LINT)  ## ruff, mypy and import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+attack: $(TEST)  ## try to break each promise of docs/reliability.md; SEED=2 makes other attacks
+	$(BIN)/python -m attack --seed $(SEED) --docs docs/reliability.md
 
 bench: $(BENCH)  ## measure speed and memory against other tools
 	$(BIN)/python -m benchmarks
