@@ -193,19 +193,18 @@ def _find_among(
     Two photos that are both apart are not compared.
     """
     rows = photos.rows[list(unique)]
-    hashes = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows].astype(np.uint64)
     compared = (lambda done, total: on_progress("Comparing", done, total)) if on_progress else None
     comparison = _Comparison(photos, rows)
     straight: dict[tuple[int, int], Turn | None] = {
         pair: None
-        for pair in sorted(_candidates(photos, rows, hashes, compared))
+        for pair in sorted(_candidates(photos, rows, compared))
         if not (is_apart[pair[0]] and is_apart[pair[1]])
     }
     found = set()
     for copy in _aligned(comparison, straight, on_progress):
         found.add(copy[:2])
         yield copy
-    turns = turned_candidates(TurnableHashes.of(hashes, comparison.lumas()))
+    turns = turned_candidates(TurnableHashes.of(_hashes(photos, rows), comparison.lumas()))
     new = {
         pair: turns[pair]
         for pair in sorted(turns)
@@ -238,13 +237,17 @@ def _aligned(
 def _candidates(
     photos: DescribedPhotos,
     rows: NDArray[np.int64],
-    hashes: NDArray[np.uint64],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> set[tuple[int, int]]:
     """Return the pairs (smaller, larger position in `rows`) that may be copies, not turned."""
-    candidates = copy_candidates(hashes)
+    candidates = copy_candidates(_hashes(photos, rows))
     candidates.update(_nearest(photos.snapshot.descriptors, rows, on_progress))
     return candidates
+
+
+def _hashes(photos: DescribedPhotos, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    hashes: NDArray[np.uint64] = photos.snapshot.rows["perceptual_hash"].to_numpy()[rows]
+    return hashes.astype(np.uint64)
 
 
 def _nearest(
