@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny import pixels
@@ -371,3 +373,17 @@ def test_real_photos_of_all_kinds(shared_data: Callable[[str], Path], tmp_path: 
     assert len(left_out) > 3
     for row in rows:
         assert max(load(tmp_path / "out" / row["path"]).pixels.shape) >= 1
+
+
+def test_copies_of_a_photo_with_a_wide_gamut_are_in_srgb(tmp_path: Path) -> None:
+    samples = Path(__file__).parent / "photos"
+    source = tmp_path / "data"
+    (source / "train" / "a").mkdir(parents=True)
+    (source / "test" / "a").mkdir(parents=True)
+    for part in ("train", "test"):
+        shutil.copy(samples / "wide_gamut.jpg", source / part / "a" / "1.jpg")
+    augmented(source, tmp_path / "out", copies=1, steps=[{"rotation": 0}])
+    (copy,) = (tmp_path / "out").rglob("*~1.jpg")
+    with Image.open(copy) as changed, Image.open(samples / "the_same_in_srgb.jpg") as same:
+        difference = np.abs(np.asarray(changed, np.float32) - np.asarray(same, np.float32))
+    assert difference.mean() < 9
