@@ -57,7 +57,7 @@ from veduta.search import (
 )
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.hit_matches import draw_hit_matches
-from veduta.search.options import Moment
+from veduta.search.options import Moment, is_whole_number
 from veduta.search.pair import Match, compare
 
 if TYPE_CHECKING:
@@ -238,7 +238,16 @@ class Index:
         Raises:
             EncoderMismatch: the projection is for descriptors of another encoder.
             EncoderError: too few photos for that many dimensions.
+            QueryError: it is neither a projection nor a whole number.
         """
+        if not (
+            projection is None or isinstance(projection, Projection) or is_whole_number(projection)
+        ):
+            raise QueryError(
+                f"A projection is fitted, or a whole number of dimensions, not {projection!r}."
+            )
+        if not isinstance(power, (int, float)) or not 0 <= power <= 1:
+            raise QueryError(f"The power is a number from 0 to 1, not {power!r}.")
         set_projection(self.path, projection, power)
 
     def remove(self, *paths: PathLike) -> int:

@@ -108,10 +108,13 @@ class _Options:
             raise click.UsageError(str(error)) from error
 
 
+_MAX_COUNT = 10_000  # Each connection and each waiting host takes memory.
+
+
 def _count_option(name: str, default: int, text: str, *, least: int = 1) -> Callable[[Any], Any]:
     return click.option(
         name,
-        type=click.IntRange(min=least),
+        type=click.IntRange(least, _MAX_COUNT),
         default=default,
         show_default=True,
         metavar="N",

@@ -158,7 +158,14 @@ Advance = Callable[[str, int, int], None]
 )
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
-@click.option("-k", default=10, show_default=True, metavar="N", help="Hits to keep per query.")
+@click.option(
+    "-k",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Hits to keep per query.",
+)
 @html_option
 @click.option("--png", type=OutputFile(), metavar="FILE", help="Write a picture.")
 @click.option(

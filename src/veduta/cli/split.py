@@ -100,7 +100,7 @@ class _Related:
     f"[default: {_DEFAULT_PARTS}]",
 )
 @click.option(
-    "--folds", type=click.IntRange(min=2), metavar="K", help="K equal parts instead, 0 to K-1."
+    "--folds", type=click.IntRange(2, 10_000), metavar="K", help="K equal parts instead, 0 to K-1."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
 @click.option(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
-from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError, readable
+from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, readable
 from veduta.index import (
     MANIFEST_FILE,
     Manifest,
@@ -36,7 +36,7 @@ from veduta.search.distances import distances
 from veduta.search.filters import allowed_rows
 from veduta.search.folding import fold_copies
 from veduta.search.hit import Evidence, Hit, ScoreKind
-from veduta.search.options import VERIFIED_PHOTOS, SearchOptions
+from veduta.search.options import VERIFIED_PHOTOS, SearchOptions, check_numbers
 from veduta.search.query import (
     Box,
     EncodedQuery,
@@ -283,13 +283,12 @@ class Engine:
             options: how to search; None: the defaults.
 
         Raises:
-            QueryError: k is not positive, a distance or mode is unknown, or the mode does not go
-                with the distance or with this index.
+            QueryError: k, verify or min_score is no such number, a distance or mode is unknown, or
+                the mode does not go with the distance or with this index.
             EncoderMismatch: the index was replaced by another one after the query was encoded.
         """
         options = options or SearchOptions()
-        if options.k < 1:
-            raise QueryError(f"Ask for at least one hit, not {options.k}.")
+        check_numbers(options)
         state = self.state
         self.require_space(query, state.space)
         if options.fold_copies:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from veduta.errors import QueryError
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-__all__ = ["DISTANCES", "RERANK_MODES", "VERIFIED_PHOTOS", "Moment", "SearchOptions"]
+__all__ = [
+    "DISTANCES",
+    "RERANK_MODES",
+    "VERIFIED_PHOTOS",
+    "Moment",
+    "SearchOptions",
+    "check_numbers",
+    "is_whole_number",
+]
 
 VERIFIED_PHOTOS = 50
 """How many of the nearest photos of a query are verified by geometry."""
@@ -61,3 +73,30 @@ class SearchOptions:
     rerank: str = "auto"
     verify: int = VERIFIED_PHOTOS
     fold_copies: bool = False
+
+
+def is_whole_number(value: Any) -> bool:
+    """Return whether a value is a whole number, also one of numpy. True and False are none."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)
+
+
+def check_numbers(options: SearchOptions) -> None:
+    """Check the numbers of options that Python code has set.
+
+    Args:
+        options: how to search.
+
+    Raises:
+        QueryError: `k` or `verify` is no whole number of at least 1, or `min_score` is not finite.
+    """
+    if not is_whole_number(options.k) or options.k < 1:
+        raise QueryError(f"Ask for at least one hit, not {options.k!r}.")
+    if not is_whole_number(options.verify) or options.verify < 1:
+        raise QueryError(f"Verify at least one photo, not {options.verify!r}.")
+    score = options.min_score
+    if score is not None and not (isinstance(score, (int, float)) and math.isfinite(score)):
+        raise QueryError(f"The least score is a finite number, not {score!r}.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from veduta import photos
 from veduta.errors import QueryError
 from veduta.keypoints import Keypoints
+from veduta.search.options import is_whole_number
 
 __all__ = ["Box", "EncodedQuery", "PhotoSource", "QueryPhoto", "mean_descriptor", "read_photo"]
 
@@ -68,6 +69,8 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
         PhotoError: the photo cannot be read.
         QueryError: an array is not a photo, or the region is not within the photo.
     """
+    if crop is not None and (len(crop) != 4 or not all(map(is_whole_number, crop))):
+        raise QueryError(f"A region is x, y, width, height in whole pixels, not {crop!r}.")
     if isinstance(photo, np.ndarray):
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
             raise QueryError(
@@ -78,7 +81,9 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
     else:
         loaded = photos.load(photo, at_least=None if crop else at_least)
         whole = QueryPhoto(loaded.pixels, loaded.width, loaded.height)
-    return QueryPhoto(_cropped(whole.pixels, crop), crop[2], crop[3]) if crop else whole
+    if crop is None:
+        return whole
+    return QueryPhoto(_cropped(whole.pixels, crop), crop[2], crop[3])
 
 
 def mean_descriptor(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
