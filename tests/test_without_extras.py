@@ -1,0 +1,101 @@
+"""Commands without the optional packages: they work, or say which extra to install."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from command_line import environment
+from tiny import save_view
+
+EXTRAS = (
+    "fastapi", "huggingface_hub", "onnx", "onnxscript", "openvino", "optuna", "pandas",
+    "pytorch_lightning", "pytorch_metric_learning", "safetensors", "skimage", "sklearn", "timm",
+    "tomli_w", "torch", "torchvision", "uvicorn",
+)  # fmt: skip
+
+# A finder of modules would be seen by the libraries, so the folder of packages is another one.
+SCRIPT = """
+import sys
+sys.path[:] = [path for path in sys.path if "site-packages" not in path]
+sys.path += [{site!r}, {source!r}]
+from veduta.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a small dataset, and links to all packages but the optional ones."""
+    home = tmp_path_factory.mktemp("extras")
+    for scene, name in enumerate(("a", "b")):
+        for number in range(3):
+            save_view(home / f"photos/{name}/{number}.png", scene, number)
+    site = home / "site"
+    site.mkdir()
+    import numpy
+
+    for folder in {sysconfig.get_path("purelib"), str(Path(numpy.__file__).parents[1])}:
+        for entry in Path(folder).iterdir():
+            if entry.name.split(".")[0] not in EXTRAS and not (site / entry.name).exists():
+                (site / entry.name).symlink_to(entry)
+    return home
+
+
+def run_without(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    import veduta
+
+    source = str(Path(veduta.__file__).parents[1])
+    script = SCRIPT.format(site=str(home / "site"), source=source)
+    variables = environment(home) | {"PYTHONPATH": ""}
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(
+        command, cwd=home, env=variables, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "Traceback" not in done.stderr and "fault of Veduta" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "code", "extra"),
+    [
+        (("augment", "photos/a/0.png", "--preview", "sheet.png"), 3, "train"),
+        (("augment", "photos", "--all", "--out", "augmented"), 3, "train"),
+        (("train", "cnn-1", "photos", "--out", "run"), 3, "train"),
+        (("train", "cnn-1", "--summary"), 3, "train"),
+        (("tune", "cnn-1", "photos", "--out", "study"), 3, "train"),
+        (("review", "photos", "--no-open"), 3, "web"),
+        (("clean", "photos", "--only", "corrupt", "--review"), 3, "web"),
+        (("index", "photos", "--index", "other", "--encoder", "hub:owner/name"), 5, "hub"),
+        (("index", "photos", "--index", "other", "--encoder", "timm:resnet18"), 5, "timm"),
+        (("evaluate", "photos", "--encoder", "fast", "--runtime", "openvino"), 5, "openvino"),
+    ],
+)
+def test_the_extra_is_named(home: Path, arguments: tuple[str, ...], code: int, extra: str) -> None:
+    done = run_without(home, *arguments)
+    assert done.returncode == code, done.stderr
+    assert f"pip install 'veduta[{extra}]'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_everything_else_works(home: Path) -> None:
+    for arguments in (
+        ("index", "photos", "--encoder", "fast", "--labels", "folders"),
+        ("search", "photos/a/0.png", "--html", "page.html"),
+        ("recognize", "photos/a/0.png"),
+        ("describe", "photos", "--html", "described.html"),
+        ("augment", "--list"),
+    ):
+        done = run_without(home, *arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+
+
+def test_the_packages_are_hidden(home: Path) -> None:
+    names = {entry.name.split(".")[0] for entry in (home / "site").iterdir()}
+    assert "numpy" in names and not names & set(EXTRAS)
+    assert os.listdir(home / "photos")
