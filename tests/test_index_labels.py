@@ -14,6 +14,8 @@ from tiny import TinyEncoder, save
 from veduta.errors import DatasetError
 from veduta.index import UpdateReport, create_index, open_snapshot, read_status, update_index
 from veduta.index.manifest import Manifest
+from veduta.search import SearchOptions
+from veduta.search.filters import allowed_rows
 
 PHOTOS = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 RIGHT: dict[str, str | None] = {path: path.split("/")[0] for path in PHOTOS}
@@ -467,3 +469,14 @@ def test_the_command_tells_what_it_lost_and_passed_over(tmp_path: Path, photos: 
     assert "  excluded    dog/\n" in veduta(tmp_path, "status").stdout
     done = veduta(tmp_path, "index", "--no-exclude", "--json")
     assert '"added": 2' in done.stdout and '"unread_images": {\n      "psd": 1' in done.stdout
+
+
+def test_a_label_is_found_in_either_unicode_form(index: Path, tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    root = tmp_path / "photos"
+    save(root / decomposed / "0.png", 0)
+    save(root / "bar" / "1.png", 1)
+    update(index, root, labels="folders")
+    for label in (composed, decomposed):
+        allowed = allowed_rows(open_snapshot(index), SearchOptions(labels=(label,)))
+        assert allowed is not None and allowed.sum() == 1
