@@ -39,6 +39,7 @@ def edited(index: Path, **changes: Any) -> None:
     file = index / "index.json"
     facts = json.loads(file.read_text("utf-8"))
     facts["encoder"] |= changes
+    del facts["checksum"]  # As in an index of an older version.
     file.write_text(json.dumps(facts), "utf-8")
 
 

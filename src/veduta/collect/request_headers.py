@@ -55,7 +55,8 @@ def parse_headers(lines: Sequence[str]) -> dict[str, str]:
         name, colon, value = line.partition(":")
         value = value.strip(" \t")
         if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise ValueError(f"the header {line!r} is not of the form 'Name: value', in one line")
+            # The value may be a password, so it is not repeated.
+            raise ValueError(f"the header {name!r} is not of the form 'Name: value', in one line")
         if name.lower() in _OPTION_OF:
             raise ValueError(f"the header {name} is set with {_OPTION_OF[name.lower()]}")
         if name.lower() in _NOT_TO_SET:
