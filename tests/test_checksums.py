@@ -46,13 +46,13 @@ def read(folder: Path) -> Checksums:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the files that are hashed."""
     names: list[str] = []
-    real = checksums.hashlib.file_digest
+    real = checksums.open_regular
 
-    def noted(stream: Any, digest: Any) -> Any:
-        names.append(os.path.basename(stream.name))
-        return real(stream, digest)
+    def noted(file: Path) -> Any:
+        names.append(file.name)
+        return real(file)
 
-    monkeypatch.setattr(checksums.hashlib, "file_digest", noted)
+    monkeypatch.setattr(checksums, "open_regular", noted)
     monkeypatch.setattr(checksums, "_hashed_here", {})
     return names
 

@@ -335,6 +335,52 @@ class TestChecksumsOfTheTable:
         assert known.damaged(anew=True) == []
 
 
+def put_special(file: Path, kind: str) -> None:
+    """Put something that is no regular file in the place of a file."""
+    file.unlink()
+    match kind:
+        case "folder":
+            file.mkdir()
+            (file / "something").write_text("in it")
+        case "pipe":
+            os.mkfifo(file)
+        case "device":
+            file.symlink_to("/dev/zero")
+        case "loop":
+            file.symlink_to(file.name)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "loop"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "photos.lance/checksums.json",
+        "photos.lance/_versions/*.manifest",
+        "photos.lance/data/*",
+        "snapshot/*/rows.arrow",
+        "snapshot/*/checksums.json",
+        "graph/*/graph.json",
+        "keypoints/*.bin",
+    ],
+)
+def test_what_is_no_regular_file_is_damage(
+    made: Path, photos: Path, expected: Answers, pattern: str, kind: str
+) -> None:
+    """Nothing waits for a pipe or reads a device that never ends."""
+    put_special(min(made.glob(pattern)), kind)
+    try:
+        answers(made, photos)
+    except IndexDamaged as error:
+        assert f"veduta repair --index {made}" in str(error)
+    assert kinds(made) <= {
+        "table damaged", "photo missing", "keypoints damaged", "snapshot damaged", "graph damaged"
+    }  # fmt: skip
+    index.repair_index(made)
+    update(made)
+    assert kinds(made) == set()
+    assert as_dicts(answers(made, photos)) == close_to(expected)
+
+
 @pytest.fixture
 def projected(made: Path, photos: Path) -> tuple[Path, Answers]:
     """Return an index with a projection, and its answers."""

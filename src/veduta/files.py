@@ -37,6 +37,7 @@ __all__ = [
     "is_path_inside",
     "open_regular",
     "remove_drafts",
+    "remove_path",
     "replace_file",
     "sync",
     "system_failure",
@@ -396,6 +397,21 @@ def is_path_inside(path: str) -> bool:
     foreign = "\0\\:" if os.name == "nt" else "\0"
     parts = path.split("/")
     return not any(part in ("", ".", "..") for part in parts) and not set(foreign) & set(path)
+
+
+def remove_path(path: str | os.PathLike[str]) -> None:
+    """Remove a file, a link, or a folder with all that is in it. It may be missing.
+
+    Args:
+        path: what is removed.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        Path(path).unlink(missing_ok=True)
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -11,6 +11,8 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.files import open_regular
+
 __all__ = ["read_all_arrays", "read_arrays"]
 
 # numpy and zipfile raise these for a file that is damaged, cut off or of another kind.
@@ -44,7 +46,7 @@ def read_all_arrays(file: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         ValueError: it is damaged, or holds something else than arrays of numbers and texts.
     """
     # `np.load` does not close a file that is no archive, so the file is opened here.
-    with open(file, "rb") as stream:
+    with open_regular(file) as stream:
         try:
             # numpy reads as much as a header says. If that is too little, it compares nothing.
             with ZipFile(stream) as archive:

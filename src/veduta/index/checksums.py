@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from veduta.errors import readable
-from veduta.files import sync, write_text
+from veduta.files import open_regular, sync, system_failure, write_text
 from veduta.validation import InvalidValue, read_json
 
 __all__ = ["CHECKSUMS_FILE", "Checksums", "seal", "stamp_of", "stamps_in"]
@@ -85,7 +85,9 @@ class Checksums:
                 raise InvalidValue("its content does not match its own checksum")
         except FileNotFoundError:
             return None
-        except InvalidValue as error:
+        except (OSError, InvalidValue) as error:
+            if system_failure(error) is not None:
+                raise
             raise InvalidValue(f"{readable(folder / CHECKSUMS_FILE)}: {error}") from error
         return cls(folder, record.files)
 
@@ -190,9 +192,10 @@ def _digest(folder: Path, name: str, stamps: dict[str, _Stamped], *, anew: bool)
             return ""
         from blake3 import blake3
 
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
+            opened: Any = stream
             new_hash: Any = blake3
-            digest = str(hashlib.file_digest(stream, new_hash).hexdigest())
+            digest = str(hashlib.file_digest(opened, new_hash).hexdigest())
     except (FileNotFoundError, NotADirectoryError):
         return ""
     if status.st_ctime_ns < now - _CLOCK_STEP_NS:

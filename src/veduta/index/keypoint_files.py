@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from veduta.errors import IndexDamaged, readable
-from veduta.files import AppendOnlyFile, sync, system_failure
+from veduta.files import AppendOnlyFile, open_regular, remove_path, sync, system_failure
 from veduta.index.storage_errors import index_errors, repair_command, storage_error
 from veduta.keypoints import Extractor, Keypoints, extractor_class
 
@@ -106,7 +106,7 @@ class KeypointReader:
         """
         path = _file_path(self._index, place.file)
         try:
-            with path.open("rb", buffering=0) as file:
+            with open_regular(path) as file:
                 file.seek(place.offset)
                 data = file.read(place.size)
             return Keypoints.unpack(data, width, height)
@@ -165,7 +165,7 @@ def remove_unused(index: Path, used: set[int]) -> None:
     """
     with index_errors(index, "write"):
         for number in set(_file_numbers(index)) - used:
-            _file_path(index, number).unlink(missing_ok=True)
+            remove_path(_file_path(index, number))
 
 
 def _file_numbers(index: Path) -> list[int]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import CollectionError, IndexDamaged, IndexLocked, readable
-from veduta.files import remove_drafts, system_failure
+from veduta.files import remove_drafts, remove_path, system_failure
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums
 from veduta.index.columns import schema
 from veduta.index.storage_errors import (
@@ -36,7 +36,7 @@ from veduta.index.table_files import (
     version_number,
 )
 from veduta.photos import content_hash
-from veduta.validation import InvalidValue
+from veduta.validation import InvalidValue, read_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +67,7 @@ class Version:
 
     Attributes:
         number: of the version.
-        digest: the content hash of its manifest, in hexadecimal.
+        digest: the content hash of its manifest, in hexadecimal; empty if that cannot be read.
     """
 
     number: int
@@ -90,8 +90,13 @@ def newest_version(index: Path) -> Version | None:
         number, name = max(_version_manifests(index), default=(0, ""))
         if not name:
             return None
-        manifest = index / TABLE_FOLDER / name
-        return Version(number, content_hash(manifest.read_bytes()).hex())
+        try:
+            data = read_whole(index / TABLE_FOLDER / name)
+        except (OSError, InvalidValue) as error:
+            if system_failure(error) is not None:
+                raise
+            return Version(number, "")  # It does not open, and `lost_version` knows the right one.
+        return Version(number, content_hash(data).hex())
 
 
 def lost_version(index: Path) -> Version | None:
@@ -431,7 +436,7 @@ def forget_checksums(index: Path) -> bool:
         try:
             Checksums.read(folder)
         except InvalidValue:
-            (folder / CHECKSUMS_FILE).unlink()
+            remove_path(folder / CHECKSUMS_FILE)
             return True
     return False
 
