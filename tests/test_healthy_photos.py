@@ -288,6 +288,35 @@ def test_a_white_thing_with_shadows_stays_on_white() -> None:
     assert pixels(encoded("PNG", image))[0, 0].tolist() == [255, 255, 255]
 
 
+# Other kinds of pictures -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x8aMNG\r\n", "an MNG animation"),
+        (b"II\xbc\x01\x08", "a JPEG XR image"),
+        (b"qoif\0\0", "a QOI image"),
+        (b"gimp xcf v011", "a GIMP image"),
+        (b"%!PS-Adobe-3.0 EPSF", "a PostScript drawing"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video"),
+        (b"\0\0\0\x08wide\0\0", "a video"),
+        (b"\0\0\x01\xba\x44", "an MPEG video"),
+        (b"\0" * 128 + b"DICM", "a DICOM image"),
+    ],
+)
+def test_pictures_of_other_formats_are_kept(head: bytes, name: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=name) as caught:
+        pixels(head + b"\1" * 2000)
+    assert not isinstance(caught.value, NotAPhoto)
+
+
+def test_a_png_in_the_way_of_apple_is_unsupported() -> None:
+    with pytest.raises(UnsupportedFormat, match="a PNG of a kind that is not read") as caught:
+        pixels(png(chunk(b"CgBI", b"\x50\0\x20\x06"), before=b"IHDR"))
+    assert not isinstance(caught.value, NotAPhoto)
+
+
 # The command line --------------------------------------------------------------------------------
 
 

@@ -70,7 +70,26 @@ _OTHER_PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\x01\0", "a Windows icon"),
     (b"v/1\x01", "an OpenEXR image"),
     (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"\0\0\x02\0", "a Windows cursor"),
+    (b"\x8aMNG", "an MNG animation"),
+    (b"\x8bJNG", "a JNG image"),
+    (b"BPG\xfb", "a BPG image"),
+    (b"DDS ", "a DirectDraw image"),
+    (b"FLIF", "a FLIF image"),
+    (b"qoif", "a QOI image"),
+    (b"icns", "an Apple icon"),
+    (b"gimp xcf", "a GIMP image"),
+    (b"II\xbc\x01", "a JPEG XR image"),
+    (b"SIMPLE  =", "a FITS image"),
+    (b"AT&TFORM", "a DjVu document"),
+    (b"%!PS", "a PostScript drawing"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript drawing"),
+    (b"\xd7\xcd\xc6\x9a", "a Windows drawing"),
     (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"FLV\x01", "a Flash video"),
+    (b"0&\xb2u\x8ef\xcf\x11", "a Windows Media video"),
+    (b"\0\0\x01\xba", "an MPEG video"),
+    (b"\0\0\x01\xb3", "an MPEG video"),
     (b"version https://git-lfs", "a Git LFS pointer, not the photo it stands for"),
 )
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
@@ -139,12 +158,16 @@ def is_other_picture(data: bytes) -> bool:
 
 def _description(data: bytes) -> tuple[str, bool]:
     """Return what bytes probably are, and whether that is a picture or video."""
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return "a video", True
     for is_picture, table in ((True, _OTHER_PICTURES), (False, _OTHER_FILES)):
         for magic, name in table:
             if data.startswith(magic):
                 return name, is_picture
-    if data[4:8] == b"ftyp":
+    if data[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
         return "a video", True
+    if data[128:132] == b"DICM":
+        return "a DICOM image", True
     head = data[:1024]
     if not head.strip(b"\0"):
         return "a file filled with zeros", False

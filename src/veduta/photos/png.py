@@ -56,6 +56,8 @@ def read_picture(data: bytes) -> Picture:
     for kind, chunk, body, is_right in _chunks(view):
         if kind == b"IEND":
             break
+        if kind == b"CgBI":
+            raise ValueError("Apple's own compression is not supported")
         if kind == b"eXIf" and not exif and len(body) <= _MAX_EXIF_BYTES:
             exif = bytes(body)
         elif kind == b"iCCP" and not profile and len(body) <= _MAX_PROFILE_BYTES:
