@@ -22,7 +22,7 @@ from command_line import environment, run_veduta
 from PIL import Image
 
 from veduta import photos
-from veduta.errors import PhotoTooLarge
+from veduta.errors import PhotoTooLarge, QueryError
 from veduta.photos.memory_budget import DEFAULT_BUDGET_MB, SETTING, budget_bytes, reserved
 
 SIDE = 15_800
@@ -139,11 +139,28 @@ def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, megabytes in (("1500", 1500), (" 64 ", 64)):
         monkeypatch.setenv(SETTING, text)
         assert budget_bytes() == megabytes * MB
-    for text in ("", "0", "-5", "many", "1e3", "9" * 5000, "²"):
+    for text in ("0", "-5", "many", "2GB", "1e3", "9" * 5000, "²"):
         monkeypatch.setenv(SETTING, text)
-        assert budget_bytes() == DEFAULT_BUDGET_MB * MB
+        with pytest.raises(QueryError, match="must be a whole number of megabytes"):
+            photos.decode(blank_png(8, 8, 0), path="a.png")
+    monkeypatch.setenv(SETTING, "")
+    assert budget_bytes() == DEFAULT_BUDGET_MB * MB
     monkeypatch.delenv(SETTING)
     assert budget_bytes() == 900 * MB
+
+
+@pytest.mark.slow
+def test_a_setting_that_is_no_number_ends_each_command_with_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo = folder / "a.png"
+    photo.write_bytes(blank_png(200, 8, 0))
+    wrong = environment(tmp_path) | {SETTING: "2GB"}
+    for arguments in (("index", folder), ("clean", folder), ("match", photo, photo)):
+        done = run_veduta(tmp_path, *arguments, env=wrong)
+        assert done.returncode == 3
+        (line,) = done.stderr.splitlines()
+        assert "VEDUTA_DECODE_MEMORY_MB must be a whole number of megabytes" in line
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ import numpy as np
 from veduta.errors import (
     BrokenPhoto,
     NotAPhoto,
-    PhotoError,
     PhotoTooLarge,
     PhotoUnreadable,
     UnsupportedFormat,
+    VedutaError,
 )
 from veduta.photos import jpeg, jpeg_2000, jpeg_xl
 from veduta.photos.camera_raw import is_camera_raw, read_preview
@@ -103,6 +103,7 @@ def decode(
         PhotoTooLarge: the photo has more than `max_pixels`, or takes more memory than the budget or
             too much time to decode.
         PhotoUnreadable: there is not enough memory now.
+        QueryError: the setting of the budget of memory is no number.
         ValueError: `at_least` is below 1.
     """
     if at_least is not None and at_least < 1:
@@ -129,7 +130,7 @@ def decode(
             return _decode_jpeg_xl(wanted)
         with logged_warnings(name):
             return _decode_with_pillow(wanted)
-    except PhotoError:
+    except VedutaError:
         raise
     except MemoryError as error:
         raise PhotoUnreadable(name, "there is not enough memory to decode it now") from error

@@ -25,6 +25,9 @@ def decoders() -> str:
 
     A photo that was refused may be read by other versions, by a library that was installed since,
     or with more memory.
+
+    Raises:
+        QueryError: the setting of the budget of memory is no number.
     """
     return f"{_versions()}; {budget_bytes() // 1_000_000} MB"
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from typing import TYPE_CHECKING
 
-from veduta.errors import PhotoTooLarge
+from veduta.errors import PhotoTooLarge, QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ SETTING = "VEDUTA_DECODE_MEMORY_MB"
 DEFAULT_BUDGET_MB = 900
 
 _MB = 1_000_000
+_MEGABYTES = re.compile(r"0*[1-9][0-9]{0,7}")
 
 _changed = threading.Condition()
 _reserved_bytes = 0
@@ -32,11 +34,17 @@ _reserved_bytes = 0
 def budget_bytes() -> int:
     """Return the budget of this process.
 
-    A value of the setting that is no positive number is taken as the default.
+    Raises:
+        QueryError: the setting is no whole number of megabytes.
     """
     text = os.environ.get(SETTING, "").strip()
-    megabytes = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
-    return (megabytes or DEFAULT_BUDGET_MB) * _MB
+    if not text:
+        return DEFAULT_BUDGET_MB * _MB
+    if not _MEGABYTES.fullmatch(text):
+        raise QueryError(
+            f"{SETTING} must be a whole number of megabytes from 1 to 99999999, not {text[:40]!r}"
+        )
+    return int(text) * _MB
 
 
 @contextlib.contextmanager
@@ -52,6 +60,7 @@ def reserved(name: str, size: tuple[int, int], cost: float) -> Iterator[None]:
 
     Raises:
         PhotoTooLarge: `cost` is more than the whole budget.
+        QueryError: the setting is no whole number of megabytes.
     """
     global _reserved_bytes  # noqa: PLW0603
     budget = budget_bytes()
