@@ -342,3 +342,35 @@ def test_keypoints_that_do_not_read_name_what_mends_a_search(home: Home) -> None
     (update,) = repaired.commands
     assert "6 added" in home.paste(update).text
     assert search(home).code == 0
+
+
+REPLACEMENTS: dict[str, Callable[[Path], object]] = {
+    "a file": lambda path: path.write_text("no folder"),
+    "a folder": lambda path: path.mkdir(),
+    "a broken link": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a pipe": os.mkfifo,
+}
+ENTRIES = ("photos.lance", "snapshot", "graph", "keypoints", "recognition", "index.json")
+
+
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+@pytest.mark.parametrize("entry", [*ENTRIES, "index-copy.json", "writer.lock"])
+def test_something_else_in_the_place_of_a_part(home: Home, entry: str, replacement: str) -> None:
+    """Each use either goes on or names what makes it go on, until all is well again."""
+    path = home.index / entry
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    REPLACEMENTS[replacement](path)
+    for use in (search, Home.update, lambda home: home.veduta("check")):
+        output = use(home)
+        for _ in range(2):
+            for command in output.commands:
+                home.paste(command)
+            if "Remove it, and run the same command again" in output.text:
+                path.rmdir() if path.is_dir() else path.unlink()
+            output = use(home)
+        assert output.code == 0, output.text
+    assert json.loads(home.veduta("status", "--json").text)["photos"] == 6

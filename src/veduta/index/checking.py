@@ -18,14 +18,16 @@ from veduta.index.approximate import rebuild_approximate
 from veduta.index.columns import descriptor_is_sound
 from veduta.index.creating import holds_index
 from veduta.index.damage import (
+    RECOGNISERS_FOLDER,
     damage_of_table,
     damaged_parts,
     remove_damaged_recognisers,
 )
 from veduta.index.findings import CheckFinding, Kind
+from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import build_graph
 from veduta.index.keypoint_files import KeypointReader, Place
-from veduta.index.manifest import Manifest, move_to_damaged, restore_manifest
+from veduta.index.manifest import MANIFEST_COPY, Manifest, move_to_damaged, restore_manifest
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import SNAPSHOT_FOLDER, build_snapshot, copied_projection
 from veduta.index.storage_errors import index_errors
@@ -51,6 +53,8 @@ _CHECKED_COLUMNS = (
     "height",
     *keypoint_files.COLUMNS,
 )
+_FOLDERS = (TABLE_FOLDER, SNAPSHOT_FOLDER, GRAPH_FOLDER, keypoint_files.FOLDER, RECOGNISERS_FOLDER)
+"""What must be a folder if it is there."""
 _MAX_LENGTH_ERROR = 0.01
 
 
@@ -190,6 +194,11 @@ def repair_index(index: Path) -> RepairReport:
     with writer_lock(index):
         manifest_restored = restore_manifest(index)
         manifest = Manifest.read(index)
+        if not (index / MANIFEST_COPY).is_file():
+            move_to_damaged(index, index / MANIFEST_COPY)
+        for name in _FOLDERS:
+            if os.path.lexists(index / name) and not (index / name).is_dir():
+                move_to_damaged(index, index / name)
         damaged = {finding.kind for finding in damaged_parts(index, manifest)}
         manifest, projection = _mend_projection(index, manifest)
         manifest.write(index)

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from veduta.encoders import Encoder
-from veduta.errors import EncoderMismatch, IndexDamaged, NotAnIndex, readable
+from veduta.errors import CollectionError, EncoderMismatch, IndexDamaged, NotAnIndex, readable
 from veduta.files import system_failure, write_bytes
 from veduta.index.columns import FORMAT_VERSION
 from veduta.index.storage_errors import (
@@ -173,6 +173,7 @@ class Manifest:
             index: the folder.
 
         Raises:
+            IndexDamaged: something else is in the place of a file.
             StorageFull: the disk is full.
             StorageError: the disk does not accept the files.
         """
@@ -182,6 +183,10 @@ class Manifest:
         with index_errors(index, "write"):
             for name in (MANIFEST_FILE, MANIFEST_COPY):
                 file = index / name
+                if os.path.lexists(file) and not file.is_file() and not file.is_symlink():
+                    raise IndexDamaged(
+                        f"{readable(file)} is not a file. Repair it with: {repair_command(index)}"
+                    )
                 if not file.is_file() or file.read_bytes() != data:
                     write_bytes(file, data, durable=True)
 
@@ -288,6 +293,10 @@ def move_to_damaged(index: Path, path: Path) -> None:
     if not os.path.lexists(path):
         return
     target = index / DAMAGED_FOLDER / path.name
+    if os.path.lexists(target.parent) and not target.parent.is_dir():
+        raise CollectionError(
+            f"{readable(target.parent)} is not a folder. Remove it, and run the same command again."
+        )
     with index_errors(index, "write"):
         target.parent.mkdir(exist_ok=True)
         if target.is_dir() and not target.is_symlink():

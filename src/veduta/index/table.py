@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -538,6 +539,7 @@ def writer_lock(index: Path) -> Iterator[None]:
 
     if not index.is_dir():  # The lock would make the folder.
         raise not_an_index(index)
+    _require_file(index / LOCK_FILE)
     lock = FileLock(index / LOCK_FILE, timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.02)
     try:
         lock.acquire()
@@ -553,6 +555,16 @@ def writer_lock(index: Path) -> Iterator[None]:
             yield
     finally:
         lock.release()
+
+
+def _require_file(lock: Path) -> None:
+    """Refuse what is not a file in the place of the lock. A repair needs the lock itself."""
+    with index_errors(lock.parent, "read"):
+        if os.path.lexists(lock) and not stat.S_ISREG(lock.lstat().st_mode):
+            raise CollectionError(
+                f"{readable(lock)} is not a regular file. Remove it, and run the same command "
+                "again."
+            )
 
 
 def remove_old_drafts(index: Path) -> None:
