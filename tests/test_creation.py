@@ -281,7 +281,7 @@ def test_of_two_first_writers_the_loser_hears_of_the_other(
     tmp_path: Path, kind: str, photos: Path
 ) -> None:
     heard = []
-    for attempt in range(4):
+    for attempt in range(3):
         index_folder = tmp_path / f"index{attempt}"
         processes = [
             subprocess.Popen(
