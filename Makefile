@@ -103,7 +103,7 @@ docs: $(DOCS)  ## write the pages of the Python API to docs/site
 constraints: $(MADE)  ## resolve all dependencies anew and write constraints.txt
 	rm -rf build/constraints && $(BIN)/python -m venv build/constraints
 	build/constraints/bin/python -m pip -qq install \
-		--editable '.[dev,formats,openvino,hub,parity,train,bench,docs]'
+		--editable '.[dev,openvino,formats,hub,parity,train,bench,docs]'
 	{ sed -n '/^#/p' constraints.txt; \
 	  build/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' \
 	    | LC_ALL=C sort --ignore-case; \
@@ -134,7 +134,7 @@ $(LINT): $(INPUTS) | $(MADE)
 
 $(TEST): $(INPUTS) | $(MADE)
 	@echo "Installing what the tests need into $(VENV), once: some minutes, 7.1 GB on disk."
-	@$(INSTALL) --editable '.[dev,formats,openvino,hub,parity,train]'
+	@$(INSTALL) --editable '.[dev,openvino,formats,hub,parity,train]'
 	@touch $@ $(LINT) $(CORE)
 
 $(BENCH): $(INPUTS) | $(TEST)

@@ -277,6 +277,7 @@ def test_the_extra_that_is_named_exists() -> None:
     assert names == {"imagecodecs", "rawpy"}
 
 
+@pytest.mark.slow
 def test_files_that_need_the_extra_are_listed_counted_and_kept(tmp_path: Path) -> None:
     """The libraries are hidden from the program by empty files in their place."""
     folder = tmp_path / "photos"

@@ -368,6 +368,7 @@ def test_clean_drops_only_what_is_damaged_or_no_picture(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_photos_with_odd_ends_match_the_whole_one(
     tmp_path: Path, shared_data: Callable[[str], Path]
 ) -> None:
@@ -420,6 +421,7 @@ def test_less_than_half_of_a_jpeg_is_not_accepted() -> None:
             photos.decode(JPEGS[kind][:700], path="x", accept_truncated=True)
 
 
+@pytest.mark.slow
 def test_index_uses_photos_that_are_cut_short_if_asked_to(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
