@@ -71,6 +71,9 @@ def test_commands_on_an_index(said: Say, photos: Path, index: Path, tmp_path: Pa
     for more in ([], ["--json"], ["--filter", "--label", f"0{HOSTILE}"]):
         said("recognize", query, *more)
     said("recognize", query, "--filter", "--label", HOSTILE)
+    escape = save(tmp_path / "q\x1b[2J\u202e.png", 0)
+    for label in (f"0{HOSTILE}", f"1{HOSTILE}"):
+        said("recognize", escape, "--filter", "--label", label)
     assert "evil" in said("status") and "evil" in said("status", "--json")
     next(photos.rglob("2 *.png")).write_bytes(b"changed")
     assert "evil" in said("check") and "evil" in said("check", "--json")

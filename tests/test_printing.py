@@ -10,7 +10,7 @@ import pytest
 
 import veduta
 from veduta.cli.main import run
-from veduta.cli.printing import print_bytes, print_json, say
+from veduta.cli.printing import print_json, print_names, say
 from veduta.text import printable
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\nFAKE LINE\r\x85\u2028\x7f"
@@ -48,15 +48,25 @@ def test_json_says_the_same_with_escapes(capsys: pytest.CaptureFixture[str]) -> 
     assert not raw_marks(text)
 
 
-def test_bytes_for_programs_are_exact_and_safe_on_a_terminal(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_names_for_programs_keep_their_bytes_but_no_control_character(
+    capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    data = b"a\x1b[31m.jpg\nb.jpg\n"
-    print_bytes(data)
-    assert capfd.readouterr().out == data.decode()
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    print_bytes(data)
-    assert capfd.readouterr().out == "a\\x1b[31m.jpg\nb.jpg\n"
+    assert print_names(["a b.jpg", "Zürich 🏰.jpg", "\udcff.jpg"])
+    assert capfdbinary.readouterr().out == "a b.jpg\nZürich 🏰.jpg\n".encode() + b"\xff.jpg\n"
+    assert not print_names(["a\x1b[31m.jpg", "\u202eb.jpg"])
+    assert capfdbinary.readouterr().out == b"a\\x1b[31m.jpg\n\\u202eb.jpg\n"
+
+
+def test_a_recipe_is_printed_as_it_is_but_no_control_character(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "# one\n\n[network]\nencoder = 'x'\n"
+    (tmp_path / "r.toml").write_text(text, "utf-8")
+    assert run(["recipes", str(tmp_path / "r.toml")]) == 0
+    assert capsys.readouterr().out == text
+    (tmp_path / "r.toml").write_bytes(b"# \x1b[2J \xff\t\xc2\x9b\r\n")
+    assert run(["recipes", str(tmp_path / "r.toml")]) == 0
+    assert capsys.readouterr().out == "# \\x1b[2J \\xff    \\x9b\n"
 
 
 def test_a_wrong_call_names_a_hostile_file_safely(

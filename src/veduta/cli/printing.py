@@ -51,12 +51,23 @@ def say(*lines: str, err: bool = False, bold: str = "") -> None:
     _echo("\n".join([first, *others]), err=err)
 
 
-def print_bytes(data: bytes) -> None:
-    """Print bytes for another program as they are; on a terminal, as lines of safe text."""
-    if sys.stdout.isatty():
-        say(*data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n"))
-    else:
-        _echo(data, newline=False)
+def print_names(names: Sequence[str]) -> bool:
+    """Print names for another program, each in its own bytes, which need not be UTF-8.
+
+    Characters that would disturb a terminal are escaped.
+
+    Args:
+        names: with surrogate escapes for bytes that are not UTF-8.
+
+    Returns:
+        Whether all names are printed as they are.
+    """
+    harmless = [
+        "".join(one if "\udc80" <= one <= "\udcff" else printable(one) for one in name)
+        for name in names
+    ]
+    _echo(b"".join(os.fsencode(name) + b"\n" for name in harmless), newline=False)
+    return harmless == list(names)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import json_option
-from veduta.cli.printing import print_bytes, print_json, say
+from veduta.cli.printing import print_json, say
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def command(name: str | None, as_json: bool) -> None:
         print_json({"name": recipe.name, "digest": recipe.digest(), **recipe.as_json()})
     else:
         # The file itself, with its comments, is the one to copy.
-        print_bytes(recipe_file(name).read_bytes())
+        text = recipe_file(name).read_bytes().decode("utf-8", "surrogateescape")
+        say(*text.replace("\r\n", "\n").removesuffix("\n").expandtabs(4).split("\n"))
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from veduta.cli.options import (
     json_option,
 )
 from veduta.cli.photo_arguments import named_photos
-from veduta.cli.printing import print_bytes, print_json, print_notice, say, shown
+from veduta.cli.printing import print_json, print_names, print_notice, say, shown
 from veduta.cli.progress import progress
 from veduta.errors import PhotoError, QueryError, readable
 from veduta.files import write_bytes
@@ -291,15 +291,19 @@ def _print_kept(
     kept = [result.photo for result, kept in zip(results, keep, strict=True) if kept]
     # A line break in a name would make two lines, which read as two photos.
     unlisted = [photo for photo in kept if "\n" in os.fspath(photo)]
-    lines = b"".join(os.fsencode(photo) + b"\n" for photo in kept if photo not in unlisted)
+    listed = [os.fspath(photo) for photo in kept if photo not in unlisted]
     if list_file is not None:
-        write_bytes(list_file, lines)
+        write_bytes(list_file, b"".join(os.fsencode(name) + b"\n" for name in listed))
     if as_json:
         print_json(
             [{**_as_json(result), "kept": kept} for result, kept in zip(results, keep, strict=True)]
         )
-    elif list_file is None:
-        print_bytes(lines)
+    elif list_file is None and not print_names(listed):
+        say(
+            "veduta: control characters in names are escaped here; --list FILE has them as they "
+            "are",
+            err=True,
+        )
     if list_file is None and as_json:
         return True
     for photo in unlisted:
