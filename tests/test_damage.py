@@ -127,6 +127,7 @@ SNAPSHOT_FILES = (
 class TestSnapshot:
     """It is derived from the table, and built again when it is damaged."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", SNAPSHOT_FILES)
     def test_damage_changes_no_answer(
         self, made: Path, photos: Path, expected: Answers, name: str
@@ -321,6 +322,19 @@ class TestChecksumsOfTheTable:
         assert kinds(made) == set()
         assert as_dicts(answers(made, photos)) == close_to(expected)
 
+    def test_a_version_vanished_of_an_index_without_checksums(self, made: Path) -> None:
+        """Lance notes which version is its newest."""
+        (made / "photos.lance/checksums.json").unlink()
+        (made / table_file(made, "manifest")).unlink()
+        snapshot = index.open_snapshot(made)
+        assert snapshot.notice is not None
+        assert "is gone; using the last good version" in snapshot.notice
+        assert f"veduta repair --index {made}" in snapshot.notice
+        assert index.repair_index(made).went_back
+        assert index.open_snapshot(made).notice is None
+        assert update(made).removed == 1
+        assert kinds(made) == set()
+
     def test_each_commit_is_sealed(self, made: Path, photos: Path) -> None:
         known = Checksums.read(made / "photos.lance")
         assert known is not None
@@ -350,6 +364,7 @@ def put_special(file: Path, kind: str) -> None:
             file.symlink_to(file.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device", "loop"])
 @pytest.mark.parametrize(
     "pattern",

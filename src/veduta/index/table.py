@@ -30,8 +30,10 @@ from veduta.index.storage_errors import (
     system_errors,
 )
 from veduta.index.table_files import (
+    HINT_FILE,
     VERSIONS,
     files_of_version,
+    hinted_versions,
     seal_table,
     sealed_versions,
     version_number,
@@ -446,9 +448,12 @@ def _open(index: Path, *, anew: bool) -> Table:
     import lance
 
     with index_errors(index, "read"):
+        found = Checksums.read(index / TABLE_FOLDER)
+        sealed = found or Checksums(index / TABLE_FOLDER, {})
+        known = sealed_versions(sealed) if found else hinted_versions(index / TABLE_FOLDER)
+        # They are listed last, so that no version that a writer commits now seems to be gone.
         manifests = sorted(_version_manifests(index), reverse=True)
-        sealed = Checksums.read(index / TABLE_FOLDER) or Checksums(index / TABLE_FOLDER, {})
-    newest = max([*sealed_versions(sealed), *(number for number, _ in manifests)], default=0)
+    newest = max([*known, *(number for number, _ in manifests)], default=0)
     failure: str | None = None
     for number, manifest in manifests:
         with index_errors(index, "read"):
@@ -516,7 +521,7 @@ def remove_versions_after(index: Path, last_good: int) -> None:
         file = index / TABLE_FOLDER / name
         if number > last_good:
             file.replace(damaged / file.name)
-    (index / TABLE_FOLDER / "_versions" / "latest_version_hint.json").unlink(missing_ok=True)
+    (index / TABLE_FOLDER / HINT_FILE).unlink(missing_ok=True)
     with index_errors(index, "write"):
         seal_table(index / TABLE_FOLDER)
 

@@ -10,12 +10,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from veduta.index.checksums import Checksums, seal
+from veduta.validation import InvalidValue, read_json
 
 __all__ = [
+    "HINT_FILE",
     "VERSIONS",
     "files_of_fragment",
     "files_of_version",
+    "hinted_versions",
     "is_index_file",
     "seal_table",
     "sealed_versions",
@@ -24,11 +29,17 @@ __all__ = [
 
 VERSIONS = "_versions"
 """The folder of the manifests inside the folder of the table."""
+HINT_FILE = f"{VERSIONS}/latest_version_hint.json"
+"""Lance notes the number of its newest version in it."""
 _DATA = "data"
 _INDICES = "_indices"
 # Lance also has hints and transactions, which it does not need for reading.
 _FILES = (f"{VERSIONS}/*.manifest", f"{_DATA}/*", "_deletions/*", f"{_INDICES}/*/*")
 _MAX_UINT64 = 2**64 - 1
+
+
+class _Hint(msgspec.Struct):
+    version: int
 
 
 def version_number(name: str) -> int | None:
@@ -45,6 +56,24 @@ def sealed_versions(sealed: Checksums) -> dict[int, str]:
     """Return the number of each version that was sealed, and the name of its manifest."""
     numbers = {name: version_number(name) for name in sealed.digests}
     return {number: name for name, number in numbers.items() if number is not None}
+
+
+def hinted_versions(folder: Path) -> list[int]:
+    """Return the version that Lance notes as its newest, for a table that was not sealed yet.
+
+    Args:
+        folder: of the table.
+
+    Returns:
+        No number if the note is missing or damaged.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return [read_json(folder / HINT_FILE, _Hint).version]
+    except (FileNotFoundError, InvalidValue):
+        return []
 
 
 def is_index_file(name: str) -> bool:
