@@ -159,8 +159,9 @@ def open_snapshot(index: Path) -> Snapshot:
     snapshot = _open_for_search(index, name)
     if snapshot is not None:
         return snapshot
-    # A writer may have removed it meanwhile, and 0.1.0 did not seal its snapshots.
-    damaged = (index / SNAPSHOT_FOLDER / name / CHECKSUMS_FILE).exists()
+    # 0.1.0 did not seal its snapshots, and a writer removes one after it has made a newer version.
+    sealed = (index / SNAPSHOT_FOLDER / name / CHECKSUMS_FILE).exists()
+    damaged = sealed and name == _name(newest_version(index), Manifest.read(index))
     table = open_table(index)
     try:
         snapshot = build_snapshot(index, manifest, table)
