@@ -46,6 +46,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("match", "photos/a/0.png", "photos/a/1.png", "--picture", "match.png"),
     ("recognize", "photos/a/0.png"),
     ("repair",),
+    ("forget", "photos/b"),
     ("describe", "photos", "--html", "describe.html"),
     ("evaluate", "photos", "--html", "evaluate.html"),
     ("clean", "photos", "--out", "findings.csv", "--html", "clean.html"),

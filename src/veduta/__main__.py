@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -12,21 +13,25 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and exit with the code of `veduta.cli.main.run`.
 
-    While modules load and while the process ends, Ctrl-C ends it by the signal itself. A shell
-    reports that as 130 too, and Python prints no traceback.
+    While modules load and while the process ends, Ctrl-C ends it at once with the code 130. An
+    exception would print a traceback there.
     """
     _use_utf8_for_names()
     is_caught = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_caught:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _end)
     from veduta.cli.main import run
 
     if is_caught:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     code = run(sys.argv[1:])
     if is_caught:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _end)
     sys.exit(code)
+
+
+def _end(*_: object) -> NoReturn:
+    os._exit(130)
 
 
 def _use_utf8_for_names() -> None:

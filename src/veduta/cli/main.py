@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from veduta._version import __version__
+from veduta.cli.interrupts import Interrupts
 from veduta.cli.printing import Invocation, say
 from veduta.cli.streams import discard_output, prepare_streams
 from veduta.cli.unexpected import explanation
@@ -108,14 +109,18 @@ def run(arguments: list[str]) -> int:
         os.environ.setdefault("FORCE_COLOR", "")
     prepare_streams()
     invocation = Invocation(veduta_command(*arguments))
+    interrupts = Interrupts()
     try:
         try:
-            result = veduta.main(
-                arguments, prog_name="veduta", standalone_mode=False, obj=invocation
-            )
-        except Exception as error:  # noqa: BLE001 - each error becomes one line for the user
+            with interrupts:
+                result = veduta.main(
+                    arguments, prog_name="veduta", standalone_mode=False, obj=invocation
+                )
+        except Exception as error:
             if invocation.debug:
                 say(*traceback.format_exc().rstrip("\n").split("\n"), err=True)
+            if interrupts.happened:
+                raise click.Abort from error
             return _explained(error, arguments)
     except (KeyboardInterrupt, click.Abort):
         say("veduta: interrupted.", err=True)
