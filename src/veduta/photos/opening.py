@@ -30,7 +30,7 @@ _PILLOW_CLASSES = {
 
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Of a decoded picture in Pillow's memory, by mode. Every other mode has 4."""
-_CODEC_BYTES_PER_PIXEL = {"WEBP": 12, "AVIF": 12, "HEIF": 12, "JPEG2000": 20}
+_CODEC_BYTES_PER_PIXEL = {"WEBP": 12, "AVIF": 12, "HEIF": 7, "JPEG2000": 20}
 """What these decoders take besides, for planes and whole copies, as measured."""
 
 
