@@ -28,6 +28,7 @@ from veduta.index.graph import FOLDER as GRAPH
 from veduta.index.graph import can_be_linked, graph_notice, graph_state
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import SNAPSHOT_FOLDER, copied_projection
+from veduta.index.storage_errors import index_errors
 from veduta.index.table import newest_version
 from veduta.keypoints import Extractor, load_extractor
 from veduta.search import approximate, exact
@@ -159,11 +160,14 @@ class Engine:
             return copy, f"{error}. Its copy in the snapshot is used."
 
     def _version(self) -> tuple[Any, ...]:
-        return newest_version(self.index), stamp_of(self.index / MANIFEST_FILE)
+        with index_errors(self.index, "read"):
+            return newest_version(self.index), stamp_of(self.index / MANIFEST_FILE)
 
     def _files(self, name: str) -> tuple[Any, ...]:
         """Return the stamps of the files that are mapped. To read a cut one ends the process."""
-        return stamps_in(self.index / SNAPSHOT_FOLDER / name), stamps_in(self.index / GRAPH / name)
+        folders = (self.index / SNAPSHOT_FOLDER / name, self.index / GRAPH / name)
+        with index_errors(self.index, "read"):
+            return tuple(map(stamps_in, folders))
 
     @property
     def state(self) -> _OpenIndex:
