@@ -129,23 +129,27 @@ def test_it_looks_for_copies_only(two: tuple[Path, Path]) -> None:
 
 
 def test_a_copy_of_a_copy_goes_and_a_larger_photo_stays(tmp_path: Path) -> None:
-    """Photos 0 to 3 are new, 4 and 5 are those of the archive."""
+    """Photos 0 to 5 are new, 6 and 7 are those of the archive."""
     archive = Archive(tmp_path, (tmp_path / "x.jpg", tmp_path / "y.jpg"))
     known = ArchivePhotos(archive, {b"x": 0, b"y": 1}, {0: 100, 1: 100})
     pairs = [
-        CopyPair(0, 4, "same bytes", 1.0),
+        CopyPair(0, 6, "same bytes", 1.0),
         CopyPair(0, 1, "cut", 0.97),
-        CopyPair(2, 5, "same picture", 0.99),
+        CopyPair(1, 4, "mirrored", 0.98),
+        CopyPair(2, 7, "same picture", 0.99),
     ]
-    digests = {0: b"x", 1: b"1", 2: b"2", 3: b"3"}
-    pixels = {0: 100, 1: 60, 2: 400, 3: 100}
-    found = archive_copies(digests, pixels, pairs, 4, known)
-    assert [(one.position, one.kind, one.keep) for one in found] == [
-        (0, "exact-copy", False),
-        (1, "near-copy", False),
-        (2, "near-copy", True),
+    digests = {0: b"x", 1: b"1", 2: b"2", 3: b"3", 4: b"4"}
+    pixels = {0: 100, 1: 60, 2: 400, 3: 100, 4: 60}
+    found = archive_copies(digests, pixels, pairs, 6, known)
+    assert [(one.position, one.kind, one.score, one.keep) for one in found] == [
+        (0, "exact-copy", 1.0, False),
+        (1, "near-copy", 0.97, False),
+        (2, "near-copy", 0.99, True),
+        (4, "near-copy", 0.5, False),
     ]
-    assert found[1].reason == f"a copy of a copy; the archive has it: {tmp_path / 'x.jpg'}"
+    has_it = f"the archive has it: {tmp_path / 'x.jpg'}"
+    assert found[1].reason == f"cut; {has_it}", "its partner has the bytes of the archive's photo"
+    assert found[3].reason == f"a copy of a copy; {has_it}"
     assert found[2].reason.endswith("with fewer pixels than this one")
     assert found[2].other == str(tmp_path / "y.jpg")
 

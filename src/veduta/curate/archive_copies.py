@@ -74,12 +74,14 @@ def archive_copies(
         for position, digest in digests.items()
         if digest in known.digests
     }
-    best: dict[int, CopyPair] = {}
-    for pair in pairs:
-        if pair.first < photos <= pair.second:
-            kept = best.setdefault(pair.first, pair)
-            if pair.score > kept.score:
-                best[pair.first] = pair
+    # The best pair of each photo with one of the archive, or with the same bytes as one of it.
+    best: dict[int, tuple[CopyPair, int]] = {}
+    for pair in sorted(pairs, key=lambda pair: -pair.score):
+        for own, partner in ((pair.first, pair.second), (pair.second, pair.first)):
+            if partner >= photos:
+                best.setdefault(own, (pair, partner - photos))
+            elif partner in found:
+                best.setdefault(own, (pair, known.digests[digests[partner]]))
     for group in copy_groups(pairs, photos + len(known.archive.files)):
         of_archive = [position - photos for position in group if position >= photos]
         if not of_archive:
@@ -88,8 +90,7 @@ def archive_copies(
             if position >= photos or position in found:
                 continue
             if position in best:
-                pair = best[position]
-                other = pair.second - photos
+                pair, other = best[position]
                 copy = _near(position, known, other, pair.kind, pair.score, pixels)
             else:
                 copy = _near(position, known, of_archive[0], "a copy of a copy", 0.5, pixels)
