@@ -37,6 +37,7 @@ class Result:
         missing: why it did not run here, or nothing.
         seconds: that it took.
         cases: number of cases.
+        tries: of all cases.
         kinds: number of cases of each kind.
         outcomes: number of cases of each outcome.
         failures: what the cases returned that broke the promise.
@@ -48,6 +49,7 @@ class Result:
     missing: str = ""
     seconds: float = 0.0
     cases: int = 0
+    tries: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -107,6 +109,7 @@ def run(name: str, attack: Attack, seed: int, rounds: float, only: int | None, o
     def on_result(values: dict[str, Any]) -> None:
         nonlocal last_line
         result.cases += 1
+        result.tries += values["tries"]
         result.kinds[values["kind"]] += 1
         result.outcomes[values["outcome"]] += 1
         if values["broken"]:

@@ -30,6 +30,7 @@ class Case:
         folder: of this case alone, empty at its start.
         kind: what was attacked; cases are counted by it.
         outcome: what Veduta did; cases are counted by it.
+        tries: number of kills, damaged files, requests or searches of the case.
         rng: draws the same values in each run of this case.
     """
 
@@ -40,6 +41,7 @@ class Case:
     folder: Path
     kind: str = ""
     outcome: str = ""
+    tries: int = 1
     rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:

@@ -171,6 +171,7 @@ def run(case: Case) -> None:
             what, data = hostile_text(file.read_bytes(), case.rng)
         file.write_bytes(data)
     case.note(f"{file}: {what}")
+    case.tries = len(reader.calls)
     codes = set()
     for call in reader.calls:
         ran = inside(case, *[word.replace("{}", str(tree)) for word in call])

@@ -97,6 +97,7 @@ def run(case: Case) -> None:
     seed = seeds[case.number % len(seeds)]
     case.kind = seed.name.split()[0]
     data = seed.read_bytes()
+    case.tries = MUTANTS_PER_CASE
     count = {"decoded": 0, "refused": 0}
     for number in range(MUTANTS_PER_CASE):
         what, mutant = damaged(data, case.rng)

@@ -44,7 +44,8 @@ def run(case: Case) -> None:
         raise PromiseBroken(f"the public photo was not collected: {facts}")
     if not facts["redirects"] or not facts["allowed"]:
         raise RuntimeError(f"nothing was tried: {facts}")
-    case.outcome = f"{facts['rows']} rows, none reached it"
+    case.tries = facts["rows"]
+    case.outcome = "none reached"
 
 
 ATTACK = Attack(

@@ -17,8 +17,8 @@ def table_of(attacks: Sequence[dict[str, Any]], seed: int, rounds: float) -> str
         seed: of the run.
         rounds: factor of the usual number of cases.
     """
-    head = "| attack | inputs | promise | cases | what happened | broken |"
-    lines = [head, "|---|---|---|---:|---|---:|"]
+    head = "| attack | inputs | promise | cases | tries | what happened | broken |"
+    lines = [head, "|---|---|---|---:|---:|---|---:|"]
     for attack in attacks:
         if attack["missing"]:
             happened = f"not run: {attack['missing']}"
@@ -30,11 +30,13 @@ def table_of(attacks: Sequence[dict[str, Any]], seed: int, rounds: float) -> str
             attack["inputs"],
             attack["promise"],
             f"{attack['cases']:,}",
+            f"{attack['tries']:,}",
             happened,
             f"{len(attack['failures']):,}",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    total = sum(attack["cases"] for attack in attacks)
+    cases = sum(attack["cases"] for attack in attacks)
+    tries = sum(attack["tries"] for attack in attacks)
     broken = sum(len(attack["failures"]) for attack in attacks)
     minutes = sum(attack["seconds"] for attack in attacks) / 60
     today = datetime.datetime.now(datetime.UTC).date()
@@ -43,8 +45,8 @@ def table_of(attacks: Sequence[dict[str, Any]], seed: int, rounds: float) -> str
         [
             *lines,
             "",
-            f"{total:,} cases in {minutes:.0f} minutes, {broken:,} broken promises, seed {seed}. "
-            f"{today}. {machine_description()}",
+            f"{cases:,} cases with {tries:,} tries in {minutes:.0f} minutes, {broken:,} broken "
+            f"promises, seed {seed}. {today}. {machine_description()}",
             "",
             f"    {call}",
         ]

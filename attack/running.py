@@ -140,6 +140,7 @@ def _work(
                 "number": number,
                 "kind": "",
                 "outcome": "promise broken",
+                "tries": 1,
                 "seconds": round(time.monotonic() - started, 3),
                 "broken": broken,
             }

@@ -24,6 +24,7 @@ def run(case: Case) -> None:
     file = next((index / "snapshot").glob("*/rows.arrow"))
     data = file.read_bytes()
     case.kind = "rows.arrow"
+    case.tries = MUTANTS_PER_CASE
     case.outcome = "the same rows"
     for number in range(MUTANTS_PER_CASE):
         what, changed = damaged(data, case.rng)

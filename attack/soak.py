@@ -81,7 +81,7 @@ def search_during_updates(case: Case) -> None:
         writer.terminate()
         writer.wait()
     case.outcome = "right searches"
-    case.note(f"{searches} searches")
+    case.tries = searches
     succeeds(case, "index", "--index", index)
     succeeds(case, "check", "--index", index)
 
@@ -89,6 +89,7 @@ def search_during_updates(case: Case) -> None:
 def write_at_once(case: Case) -> None:
     """Of several first writers one writes, and the others hear that another process does."""
     case.kind = "writers"
+    case.tries = WRITERS
     index = case.folder / "index"
     command = [sys.executable, "-m", "veduta", "index", case.shared / "photos", "--index", index]
     writers = []

@@ -53,6 +53,7 @@ def run_case(attack: Attack, case: Case) -> dict[str, Any]:
         "number": case.number,
         "kind": case.kind,
         "outcome": "promise broken" if broken else case.outcome,
+        "tries": case.tries,
         "seconds": round(time.monotonic() - started, 3),
         "broken": broken,
     }

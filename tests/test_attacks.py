@@ -184,11 +184,18 @@ def test_the_table_has_a_row_for_each_attack() -> None:
 
     held = {
         "name": "kills", "inputs": "kills", "promise": "all is there", "missing": "", "seconds": 30,
-        "cases": 5, "outcomes": {"done": 4, "promise broken": 1}, "failures": [{}],
+        "cases": 5, "tries": 1200, "outcomes": {"done": 4, "promise broken": 1}, "failures": [{}],
     }  # fmt: skip
-    skipped = {**held, "name": "full_disk", "missing": "no root", "cases": 0, "failures": []}
+    skipped = {
+        **held,
+        "name": "full_disk",
+        "missing": "no root",
+        "cases": 0,
+        "tries": 0,
+        "failures": [],
+    }
     text = table_of([held, skipped], 1, 1.0)
-    assert "| kills | kills | all is there | 5 | done: 4, promise broken: 1 | 1 |" in text
-    assert "| full_disk | kills | all is there | 0 | not run: no root | 0 |" in text
-    assert "5 cases in 1 minutes, 1 broken promises, seed 1." in text
+    assert "| kills | kills | all is there | 5 | 1,200 | done: 4, promise broken: 1 | 1 |" in text
+    assert "| full_disk | kills | all is there | 0 | 0 | not run: no root | 0 |" in text
+    assert "5 cases with 1,200 tries in 1 minutes, 1 broken promises, seed 1." in text
     assert "    make attack" in text
