@@ -343,6 +343,7 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
                 {
                     "id": i,
                     "path": b"/p/%d.jpg" % i,
+                    "content": i.to_bytes(32, "big"),
                     "width": 1,
                     "height": 1,
                     "descriptor": stored,
@@ -371,6 +372,24 @@ def test_approximate_index_finds_nearly_the_same(tmp_path: Path) -> None:
     assert [hit.id for hit in kept] == [hit.id for hit in search(engine, rows[0], 5, exact=True)]
     late = unit(rng.standard_normal(192)).astype(np.float16)
     table = open_table(made)
-    row = {"id": 9999, "path": b"/late.jpg", "width": 1, "height": 1, "descriptor": late}
+    row = {
+        "id": 9999,
+        "path": b"/late.jpg",
+        "content": b"late".ljust(32),
+        "width": 1,
+        "height": 1,
+        "descriptor": late,
+        "checksum": descriptor_checksum(late),
+    }
     table.append(pa.Table.from_pylist([row], schema=table.dataset.schema))
     assert search(engine, unit(late), 1)[0].id == 9999, "rows that came later are found too"
+    file = min((made / "photos.lance/_indices").glob("*/*"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(errors.IndexDamaged, match=f"{file.name}.*veduta repair"):
+        Engine(made, encoder=encoder)
+    assert index.repair_index(made).rebuilt == ("approximate index",)
+    engine = Engine(made, encoder=encoder)
+    assert engine.state.table is not None
+    assert search(engine, rows[0], 1)[0].id == search(engine, rows[0], 1, exact=True)[0].id
