@@ -57,7 +57,6 @@ def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any("click" in ast.unparse(decorator) for decorator in function.decorator_list)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(SOURCE).as_posix())
 def test_arguments_and_errors_stand_in_sections(file: Path) -> None:
     assert list(faults(file.read_text("utf-8"))) == []

@@ -99,11 +99,15 @@ def veduta() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code.
+    """Run one command.
 
-    The codes: 0 done; 1 a check found something; 2 the command line is wrong; 3 the input cannot be
-    used or the output cannot be written; 4 an index, or 5 an encoder, cannot be used; 70 a fault of
-    Veduta; 130 interrupted.
+    Args:
+        arguments: of the command line, without the name of the program.
+
+    Returns:
+        The exit code: 0 done; 1 a check found something; 2 the command line is wrong; 3 the input
+        cannot be used or the output cannot be written; 4 an index, or 5 an encoder, cannot be used;
+        70 a fault of Veduta; 130 interrupted.
     """
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("FORCE_COLOR", "")

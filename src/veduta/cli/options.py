@@ -120,6 +120,11 @@ class OutputFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the file.
 
+        Args:
+            value: the path.
+            param: the option.
+            ctx: of the command.
+
         Raises:
             CannotWrite: it cannot be written.
         """
@@ -138,6 +143,11 @@ class OutputFolder(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the folder.
+
+        Args:
+            value: the path.
+            param: the option.
+            ctx: of the command.
 
         Raises:
             CannotWrite: it cannot be made, or nothing can be written into it.

@@ -75,6 +75,9 @@ def print_json(value: Any) -> None:
 
     Names that are not UTF-8 are written as escapes, and so are characters that would disturb a
     terminal.
+
+    Args:
+        value: of types that JSON has.
     """
     text = json.dumps(value, indent=2, ensure_ascii=not _is_printable_as_it_is(value))
     _echo(_UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))

@@ -330,6 +330,10 @@ class _Comparison:
 
         A candidate with a turn is compared with the photo turned like this, any other with the
         photo straight and mirrored.
+
+        Args:
+            photo_and_candidates: the position of the photo, and the position and the turn of each
+                candidate.
         """
         position, candidates = photo_and_candidates
         made: dict[Turn, ReducedPhoto] = {}

@@ -294,6 +294,12 @@ class _Update:
         """Return everything that the index knows and that is there: folders and single photos.
 
         Single photos that were deleted are noted.
+
+        Args:
+            manifest: of the index.
+
+        Raises:
+            CollectionError: the index knows nothing that is there.
         """
         folders = [
             Path(folder)
