@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,21 @@ class TestAtomicFolder:
         with atomic_folder(tmp_path / "folder"):
             pass
         assert mode(tmp_path / "folder") == 0o777 & ~umask
+
+    def test_several_writers_of_one_folder(self, tmp_path: Path) -> None:
+        """Each writes a whole folder. The last one keeps the name, and nobody fails."""
+        folder = tmp_path / "folder"
+
+        def write(number: int) -> None:
+            for _ in range(40):
+                with atomic_folder(folder) as draft:
+                    (draft / "one").write_text(f"{number}")
+                    (draft / "two").write_text(f"{number}")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(4)))
+        assert (folder / "one").read_text() == (folder / "two").read_text()
+        assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 class TestAtomicFiles:

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 _DRAFT_PREFIX = ".draft-"
+_MAX_RENAMES = 100
+_NAME_IS_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _PARTIAL_WRITE = re.compile(r"\d+ requested and \d+ written")
 _ERROR_NUMBER = re.compile(r"(?:os error |\[?errno:? )(\d+)", re.IGNORECASE)
 
@@ -166,19 +168,32 @@ def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> I
             if durable:
                 for path in (*draft.rglob("*"), draft):
                     sync(path)
-            if target.exists():
-                target.rename(old)
-            try:
-                draft.rename(target)
-            except OSError:
-                if old.exists() and not target.exists():
-                    old.rename(target)
-                raise
+            _take_name(draft, target, old)
             if durable:
                 sync(target.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_name(draft: Path, target: Path, old: Path) -> None:
+    """Give a draft folder its name, and move what has the name to `old`.
+
+    Another process may give the name to its own folder at the same time. The last one keeps it.
+    """
+    for attempt in range(1, _MAX_RENAMES + 1):
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            target.rename(old)
+        try:
+            draft.rename(target)
+        except OSError as error:
+            if error.errno in _NAME_IS_TAKEN and attempt < _MAX_RENAMES:
+                continue
+            if old.exists() and not target.exists():
+                old.rename(target)
+            raise
+        return
 
 
 @contextmanager
