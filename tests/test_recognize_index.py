@@ -567,7 +567,7 @@ class TestModel:
                         "questions": 3,
                     }
                 },
-                "not finite",
+                "no finite number",
             ),
         ],
     )

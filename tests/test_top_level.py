@@ -151,12 +151,29 @@ def test_closed_streams_are_no_error(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-c", script], cwd=tmp_path, check=False).returncode == 0
 
 
+# Before its first handler, an interrupt meets Python, which prints a traceback.
+_TELLS_WHEN_IT_CATCHES_INTERRUPTS = """
+import signal
+from veduta.__main__ import main
+
+set_handler = signal.signal
+
+def set_first_handler(number, handler):
+    signal.signal = set_handler
+    old = set_handler(number, handler)
+    print("ready", flush=True)
+    return old
+
+signal.signal = set_first_handler
+main()
+"""
+
+
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.1])
 def test_an_interrupt_at_any_time_leaves_no_traceback(tmp_path: Path, delay: float) -> None:
-    script = "from veduta.__main__ import main; print('ready', flush=True); main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", script, "status"],
+        [sys.executable, "-c", _TELLS_WHEN_IT_CATCHES_INTERRUPTS, "status"],
         cwd=tmp_path,
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
