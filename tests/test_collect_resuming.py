@@ -193,6 +193,33 @@ class TestJournal:
         assert journal.find([self.ROW]) == [Result(Outcome.REFUSED)]
         journal.close()
 
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (f'"hash": "{"ab" * 32}"', '"hash": "s3://bucket/outside"'),
+            (f'"hash": "{"ab" * 32}"', '"hash": ""'),
+            (f'"hash": "{"ab" * 32}"', '"hash": 7'),
+            ('"width": 40', '"width": -1'),
+            ('"width": 40', '"width": 2147483648'),
+            ('"bytes": 900', '"bytes": 9223372036854775808'),
+            ('"attempts": 1', '"attempts": 1e400'),
+        ],
+    )
+    def test_a_line_that_a_stranger_wrote_is_no_result(
+        self, tmp_path: Path, before: str, after: str
+    ) -> None:
+        file = tmp_path / "journal"
+        journal = Journal(file, {})
+        done = Result(Outcome.COLLECTED, bytes=900, width=40, hash="ab" * 32, attempts=1)
+        journal.append([(self.ROW, done)])
+        journal.close()
+        data = file.read_bytes()
+        assert data.count(before.encode()) == 1
+        file.write_bytes(data.replace(before.encode(), after.encode()))
+        journal = Journal(file, {})
+        assert journal.find([self.ROW]) == [None], "the row is collected again"
+        journal.close()
+
     def test_a_full_disk_leaves_whole_lines(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
 
 __all__ = ["Outcome", "Result"]
+
+# What the columns of the table hold. A stranger may have written the journal.
+_Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Outcome(StrEnum):
@@ -64,13 +72,13 @@ class Result:
 
     outcome: Outcome
     error: str | None = None
-    status: int | None = None
+    status: _Count | None = None
     final_url: str | None = None
-    bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
+    bytes: _Size | None = None
+    width: _Count | None = None
+    height: _Count | None = None
     format: str | None = None
-    hash: str | None = None
+    hash: _Hash | None = None
     path: str | None = None
-    attempts: int = 0
+    attempts: _Count = 0
     when: str | None = None
