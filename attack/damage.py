@@ -159,7 +159,7 @@ ATTACK = Attack(
     promise="the same answers, or the damage is named, and the remedy that is named brings them "
     "back",
     run=run,
-    cases=300,
+    cases=240,
     seconds=120,
     prepare=prepare,
 )

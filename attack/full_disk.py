@@ -219,7 +219,7 @@ ATTACK = Attack(
     "that writes pages and tables",
     promise="the message says that the disk is full, and with space the same command is done",
     run=run,
-    cases=60,
+    cases=48,
     seconds=120,
     prepare=prepare,
     missing=missing,

@@ -188,7 +188,7 @@ ATTACK = Attack(
     "devices and folders",
     promise="an answer, or one message with its exit code, within 30 seconds",
     run=run,
-    cases=len(READERS) * 34,
+    cases=len(READERS) * 20,
     seconds=30,
     prepare=prepare,
 )

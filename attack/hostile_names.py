@@ -127,6 +127,6 @@ ATTACK = Attack(
     "in six kinds of terminals",
     promise="every photo is found under its name, and nothing raw reaches terminal or page",
     run=run,
-    cases=60,
+    cases=40,
     seconds=120,
 )

@@ -94,6 +94,6 @@ ATTACK = Attack(
     inputs="a hostile value for each option of each command that takes one",
     promise="the command does it, or says in one message why not, within 60 seconds",
     run=run,
-    cases=300,
+    cases=200,
     prepare=prepare,
 )

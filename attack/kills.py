@@ -298,7 +298,7 @@ ATTACK = Attack(
     "`collect`",
     promise="nothing is lost or left, and the same command brings the state of a run without kills",
     run=run,
-    cases=120,
+    cases=80,
     seconds=120,
     prepare=prepare,
 )

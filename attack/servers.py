@@ -183,6 +183,6 @@ ATTACK = Attack(
     "endless and slow bodies, odd headers; and names that lead out of the folder",
     promise=f"only photos, only in the folder, with at most {MAX_PEAK_BYTES / 1e6:g} MB of memory",
     run=run,
-    cases=60,
+    cases=30,
     seconds=120,
 )
