@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --constraint constraints.txt
-FAST_TESTS := pytest -m "not slow" -n 2 --dist loadfile
+TESTS := pytest -n 2 --dist loadfile
 INPUTS := pyproject.toml constraints.txt src/veduta/_version.py
 
 MADE  := $(VENV)/.made
@@ -53,10 +53,10 @@ else
 	@$(BIN)/veduta demo --photos "$(PHOTOS)" --out $(DEMO)
 endif
 
-test: lint test-fast test-wheel  ## set up what the tests need, then run the checks and all tests
+test: lint test-wheel  ## set up what the tests need, then run the checks and all tests
 
 test-fast: $(TEST)  ## run the tests that are not marked slow, on the source tree
-	$(BIN)/python -m $(FAST_TESTS)
+	$(BIN)/python -m $(TESTS) -m "not slow"
 
 test-wheel: $(TEST)  ## build the package, install it, and run all tests on it
 	rm -rf build/wheel && mkdir -p build/wheel
@@ -67,8 +67,8 @@ test-wheel: $(TEST)  ## build the package, install it, and run all tests on it
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> "$$(build/wheel/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 	build/wheel/venv/bin/python -c "import veduta; assert '/build/wheel/' in veduta.__file__"
-	build/wheel/venv/bin/python -m $(FAST_TESTS)
-	build/wheel/venv/bin/python -m pytest -m slow
+	build/wheel/venv/bin/python -m $(TESTS) -m "not slow"
+	build/wheel/venv/bin/python -m $(TESTS) -m slow
 
 test-setup: $(TEST)  ## only set up what the tests need
 

@@ -240,6 +240,9 @@ def end_split(case: Case, command: list[str | Path]) -> None:
     expected = contents(case.shared / "run-split --folders" / "split")
     if contents(out) != expected:
         raise PromiseBroken(f"a part of the split was left: {sorted(contents(out))}")
+    drafts = [file for file in leftovers(case.folder) if "draft" in file]
+    if drafts:
+        raise PromiseBroken(f"left after the kill: {drafts}")
 
 
 def begin_collect(case: Case) -> list[str | Path]:

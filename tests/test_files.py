@@ -170,6 +170,30 @@ class TestAtomicFolder:
             pass
         assert mode(tmp_path / "folder") == 0o777 & ~umask
 
+    @pytest.mark.skipif(os.name != "posix", reason="needs flock")
+    def test_the_draft_of_a_killed_process_is_removed_and_one_in_use_stays(
+        self, tmp_path: Path
+    ) -> None:
+        script = (
+            "import os, sys\n"
+            "from veduta.files import atomic_folder\n"
+            "with atomic_folder(sys.argv[1]) as draft:\n"
+            "    (draft / 'part').write_text('1')\n"
+            "    os.kill(os.getpid(), 9)\n"
+        )
+        for name in ("folder", "other"):
+            call = [sys.executable, "-c", script, str(tmp_path / name)]
+            assert subprocess.run(call, check=False).returncode == -9
+        assert len(drafts(tmp_path)) == 2
+        with atomic_folder(tmp_path / "folder") as outer:
+            with atomic_folder(tmp_path / "folder") as draft:
+                (draft / "whole").write_text("1")
+            assert outer.exists() and len(drafts(tmp_path)) == 2  # This one, and that of "other".
+        assert len(drafts(tmp_path)) == 1
+        with atomic_folder(tmp_path / "other"):
+            pass
+        assert drafts(tmp_path) == []
+
     def test_several_writers_of_one_folder(self, tmp_path: Path) -> None:
         """Each writes a whole folder. The last one keeps the name, and nobody fails."""
         folder = tmp_path / "folder"

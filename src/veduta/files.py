@@ -1,8 +1,9 @@
 """The one place that writes files: a reader finds the whole file or folder, or the one before it.
 
 A draft is written beside the target and takes its name at the end. Drafts that a killed process
-left are hidden files or folders whose names begin with ".draft-". They can be deleted. A pipe or a
-device, such as /dev/stdout, is not replaced: it receives the whole content at the end.
+left are hidden files or folders whose names begin with ".draft-". They can be deleted. The next
+process that writes the same folder deletes them. A pipe or a device, such as /dev/stdout, is not
+replaced: it receives the whole content at the end.
 
 What cannot be written raises `CannotWrite`, which names the target and not the draft.
 """
@@ -16,13 +17,19 @@ import shutil
 import stat
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from veduta.errors import CannotWrite
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "AppendOnlyFile",
@@ -147,7 +154,8 @@ def atomic_file(file: str | os.PathLike[str], *, durable: bool = False) -> Itera
 def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Yield an empty draft folder that replaces `folder` at the end of the block.
 
-    If the block raises, the draft is removed and `folder` stays as it was.
+    If the block raises, the draft is removed and `folder` stays as it was. Drafts of the same
+    folder that killed processes left are removed first.
 
     Args:
         folder: the folder to write. The folder above it is made if it is missing. If `folder`
@@ -159,10 +167,19 @@ def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> I
         CannotWrite: the folder cannot be written.
     """
     target = Path(folder)
-    draft, old = _draft_path(target.parent), _draft_path(target.parent)
-    with _naming(target, draft):
+    mark = f"{zlib.crc32(os.fsencode(target.name)):08x}-"
+    draft, old = _draft_path(target.parent, mark=mark), _draft_path(target.parent)
+    with _naming(target, draft), ExitStack() as stack:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir()
+        _remove_abandoned(target.parent.glob(f"{_DRAFT_PREFIX}{mark}*"))
+        new = _draft_path(target.parent)
+        new.mkdir()
+        try:
+            stack.enter_context(_in_use(new))
+            new.rename(draft)
+        except BaseException:
+            new.rmdir()
+            raise
         try:
             yield draft
             if durable:
@@ -174,6 +191,37 @@ def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> I
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _in_use(draft: Path) -> Iterator[None]:
+    """Hold a lock on a draft folder, which ends with the process, however it ends."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        # On a file system without locks, `_remove_abandoned` gets none either.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(drafts: Iterable[Path]) -> None:
+    """Remove the draft folders that no process holds."""
+    if fcntl is None:
+        return
+    for draft in drafts:
+        # Another process may remove it at the same time. What cannot be removed stays.
+        with suppress(OSError):
+            descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(draft, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _take_name(draft: Path, target: Path, old: Path) -> None:
@@ -612,5 +660,5 @@ def _copied_into(target: Path) -> Iterator[Path]:
             shutil.copyfileobj(content, stream)
 
 
-def _draft_path(folder: Path, suffix: str = "") -> Path:
-    return folder / f"{_DRAFT_PREFIX}{os.urandom(8).hex()}{suffix}"
+def _draft_path(folder: Path, suffix: str = "", mark: str = "") -> Path:
+    return folder / f"{_DRAFT_PREFIX}{mark}{os.urandom(8).hex()}{suffix}"
