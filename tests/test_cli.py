@@ -209,7 +209,7 @@ def test_damaged_index_is_said_aloud_and_mended(home: Path, tmp_path: Path) -> N
     query = tmp_path / "photos/class0/photo0000.png"
     done = run_veduta(home, "search", query, *made)
     assert done.returncode == 0 and "photo0000.png" in done.stdout
-    assert "last good version" in done.stderr and "veduta repair" in done.stderr
+    assert "is damaged: version 3 of its table" in done.stderr and "veduta repair" in done.stderr
     done = run_veduta(home, "index", *made)
     assert done.returncode == 4 and "veduta repair" in done.stderr
     assert run_veduta(home, "repair", *made).returncode == 0

@@ -215,11 +215,11 @@ def test_steps_that_make_no_sense_change_nothing(
             value,
         ):
             status, answer, _ = server.ask("/api/step", body)
-            assert status in (400, 422) and answer["error"], (body, status)
+            assert status in (400, 422) and "error" in answer, (body, status, answer)
         for path in ("/api/undo", "/api/finish"):
             body = b'{"step": %s, "stop": %s}' % (value, value)
             status, answer, _ = server.ask(path, body)
-            assert status in (400, 422) and answer["error"], (body, status)
+            assert status in (400, 422) and "error" in answer, (body, status, answer)
     assert server.ask("/api/step", b"[" * 100_000)[0] in (400, 422)
     assert server.ask("/api/step", b" " * (8 * 2**20 + 1))[0] == 413
     assert server.files.journal.read_bytes() == before

@@ -17,6 +17,7 @@ from fastapi import FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException as AnyHTTPException
 
 from veduta.curate.review_decisions import Decision, Verdict
 from veduta.curate.review_files import ReviewFiles, ReviewOutcome, count_decisions
@@ -154,8 +155,9 @@ def review_app(
         places = (".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors())
         return JSONResponse({"error": printable("; ".join(places)[:_MAX_REASON_LETTERS])}, 422)
 
-    @app.exception_handler(HTTPException)
-    def explain(_request: Any, error: HTTPException) -> JSONResponse:
+    # Those that FastAPI and Starlette raise by themselves are of this class, too.
+    @app.exception_handler(AnyHTTPException)
+    def explain(_request: Any, error: AnyHTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code)
 
     return AccessControl(app, access)
