@@ -194,6 +194,14 @@ class TestAtomicFolder:
             pass
         assert drafts(tmp_path) == []
 
+    @pytest.mark.skipif(os.name != "posix", reason="needs links")
+    def test_the_folder_above_may_be_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        with atomic_folder(tmp_path / "link" / "folder"):
+            pass
+        assert (tmp_path / "real" / "folder").is_dir()
+
     def test_several_writers_of_one_folder(self, tmp_path: Path) -> None:
         """Each writes a whole folder. The last one keeps the name, and nobody fails."""
         folder = tmp_path / "folder"

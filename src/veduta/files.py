@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 _DRAFT_PREFIX = ".draft-"
+_TRIAL_MARK = "trial-"
 _MAX_RENAMES = 100
 _NAME_IS_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _PARTIAL_WRITE = re.compile(r"\d+ requested and \d+ written")
@@ -171,15 +172,11 @@ def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> I
     draft, old = _draft_path(target.parent, mark=mark), _draft_path(target.parent)
     with _naming(target, draft), ExitStack() as stack:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target.parent.glob(f"{_DRAFT_PREFIX}{mark}*"))
-        new = _draft_path(target.parent)
-        new.mkdir()
-        try:
-            stack.enter_context(_in_use(new))
-            new.rename(draft)
-        except BaseException:
-            new.rmdir()
-            raise
+        # Another process must not take a draft that has no lock yet for an abandoned one.
+        with _locked(target.parent, wait=True):
+            _remove_abandoned(target.parent.glob(f"{_DRAFT_PREFIX}{mark}*"))
+            draft.mkdir()
+            stack.enter_context(_locked(draft))
         try:
             yield draft
             if durable:
@@ -194,34 +191,33 @@ def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> I
 
 
 @contextmanager
-def _in_use(draft: Path) -> Iterator[None]:
-    """Hold a lock on a draft folder, which ends with the process, however it ends."""
+def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock on a folder, which ends with the process, however it ends.
+
+    Yield whether there is a lock. Some file systems have none, and a folder may not be readable.
+    """
     if fcntl is None:
-        yield
+        yield False
         return
-    descriptor = os.open(draft, os.O_RDONLY)
-    try:
-        # On a file system without locks, `_remove_abandoned` gets none either.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+    with ExitStack() as stack:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            is_locked = False
+        else:
+            is_locked = True
+        yield is_locked
 
 
 def _remove_abandoned(drafts: Iterable[Path]) -> None:
     """Remove the draft folders that no process holds."""
-    if fcntl is None:
-        return
     for draft in drafts:
         # Another process may remove it at the same time. What cannot be removed stays.
-        with suppress(OSError):
-            descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), _locked(draft) as is_abandoned:
+            if is_abandoned:
                 shutil.rmtree(draft, ignore_errors=True)
-            finally:
-                os.close(descriptor)
 
 
 def _take_name(draft: Path, target: Path, old: Path) -> None:
@@ -312,8 +308,9 @@ def check_writable_folder(folder: str | os.PathLike[str]) -> None:
             place = place.parent
         if not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a folder")
-        draft = _draft_path(place)
-        with _naming(target, draft):
+        draft = _draft_path(place, mark=_TRIAL_MARK)
+        with _naming(target, draft), _locked(place, wait=True):
+            _remove_abandoned(place.glob(f"{_DRAFT_PREFIX}{_TRIAL_MARK}*"))
             draft.mkdir()
             draft.rmdir()
 
