@@ -113,12 +113,13 @@ class OutputFile(click.Path):
     """A file that the command writes. Whether it can be written is tested before any work."""
 
     name = "file"
+    check: Callable[[Path], None] = staticmethod(check_writable)
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the file.
+        """Return the path.
 
         Args:
             value: the path.
@@ -126,35 +127,18 @@ class OutputFile(click.Path):
             ctx: of the command.
 
         Raises:
-            CannotWrite: it cannot be written.
+            CannotWrite: nothing can be written there.
         """
-        file = Path(os.fsdecode(super().convert(value, param, ctx)))
-        check_writable(file)
-        return file
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        self.check(path)
+        return path
 
 
-class OutputFolder(click.Path):
+class OutputFolder(OutputFile):
     """A folder that the command writes into. Whether it can is tested before any work."""
 
     name = "folder"
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the folder.
-
-        Args:
-            value: the path.
-            param: the option.
-            ctx: of the command.
-
-        Raises:
-            CannotWrite: it cannot be made, or nothing can be written into it.
-        """
-        folder = Path(os.fsdecode(super().convert(value, param, ctx)))
-        check_writable_folder(folder)
-        return folder
+    check = staticmethod(check_writable_folder)
 
 
 class CropType(click.ParamType[tuple[int, int, int, int]]):
