@@ -122,6 +122,12 @@ class TestAtomicFile:
         assert str(caught.value) == f"{file}: cannot be written: its folder does not exist"
         assert caught.value.errno == errno.ENOENT and caught.value.filename == str(file)
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+    def test_a_durable_file_replaces_a_pipe(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "file")
+        write_bytes(tmp_path / "file", b"x", durable=True)
+        assert (tmp_path / "file").read_bytes() == b"x"
+
 
 class TestAtomicFolder:
     def test_it_replaces_the_folder_at_the_end(self, tmp_path: Path) -> None:

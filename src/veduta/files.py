@@ -127,13 +127,13 @@ def atomic_file(file: str | os.PathLike[str], *, durable: bool = False) -> Itera
     Args:
         file: the file to write. Its folder must exist.
         durable: wait until the content and the name are on the disk, so that they survive a power
-            failure.
+            failure. A pipe or a device in this place is replaced, because it keeps nothing.
 
     Raises:
         CannotWrite: the file cannot be written.
     """
     target = Path(file)
-    if _takes_no_draft(target):
+    if not durable and _takes_no_draft(target):
         with _naming(target), _copied_into(target) as draft:
             yield draft
         return

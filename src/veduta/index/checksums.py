@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from veduta.errors import readable
-from veduta.files import open_regular, sync, system_failure, write_text
+from veduta.files import open_regular, remove_path, sync, system_failure, write_text
 from veduta.validation import InvalidValue, read_json
 
 __all__ = ["CHECKSUMS_FILE", "Checksums", "seal", "stamp_of", "stamps_in"]
@@ -220,4 +220,6 @@ def _read_stamps(folder: Path) -> dict[str, _Stamped]:
 def _write_stamps(folder: Path, stamps: dict[str, _Stamped]) -> None:
     # They only save time. Where they cannot be written, each process hashes the files once.
     with contextlib.suppress(OSError):
+        if not (folder / _STAMPS_FILE).is_file():
+            remove_path(folder / _STAMPS_FILE)
         write_text(folder / _STAMPS_FILE, json.dumps(stamps, indent=1))
