@@ -61,9 +61,9 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def jpeg_of_many_scans() -> bytes:
+def jpeg_of_many_scans(width: int, height: int) -> bytes:
     """Return a progressive JPEG whose last scan is there again and again."""
-    data = encoded(photo(3, (1600, 1200)), "JPEG", progressive=True, quality=95)
+    data = encoded(photo(3, (width, height)), "JPEG", progressive=True, quality=95)
     last = data.rindex(b"\xff\xda")
     scans = data.count(b"\xff\xda")
     return data[:last] + data[last:-2] * (SCANS - scans + 1) + data[-2:]
@@ -91,7 +91,9 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "grey.jpg": large("L", "JPEG"),
     "progressive.jpg": large("L", "JPEG", progressive=True),
     "1 bit.bmp": large("1", "BMP"),
-    f"{SCANS} scans.jpg": jpeg_of_many_scans,
+    # The first is nearly as large as such a JPEG may be.
+    f"{SCANS} scans.jpg": lambda: jpeg_of_many_scans(1000, 800),
+    f"{SCANS} larger scans.jpg": lambda: jpeg_of_many_scans(1600, 1200),
 }
 COMMANDS = ("index", "collect", "clean")
 
@@ -147,7 +149,7 @@ def run(case: Case) -> None:
 
 
 ATTACK = Attack(
-    inputs="photos of 250 megapixels in small files, and a JPEG of 490 scans, under `index`, "
+    inputs="photos of 250 megapixels in small files, and two JPEGs of 490 scans, under `index`, "
     "`collect` and `clean`",
     promise=(
         f"at most {MAX_BYTES / 1e9:g} GB and {MAX_PROCESSOR_SECONDS:g} seconds of the processor "

@@ -46,9 +46,9 @@ MAX_SCANS = 500
 """libjpeg-turbo's own tools have the same limit."""
 USUAL_SCANS = 20
 """Cameras and encoders write about ten."""
-MAX_SCANS_TIMES_PIXELS = 2_000_000_000
+MAX_SCANS_TIMES_PIXELS = 400_000_000
 """A cap for more than the usual number of scans. Each scan costs a pass over the whole picture, so
-that a small file could take minutes. The cap is about one second."""
+that a small file could take minutes. The cap is below two seconds."""
 
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
