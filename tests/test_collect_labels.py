@@ -122,3 +122,16 @@ def test_a_planted_journal_leads_nowhere(server: PhotoServer, tmp_path: Path) ->
     done = gathered(server, tmp_path, ("plain",))
     assert (done.collected, done.already) == (1, 0)
     assert list(labels_in(tmp_path / "out")) == ["plain/l0.jpg"]
+
+
+def test_what_a_killed_run_left_is_removed(server: PhotoServer, tmp_path: Path) -> None:
+    gathered(server, tmp_path)
+    out = tmp_path / "out"
+    (out / ".draft-0123456789abcdef.csv").write_text("path,label\n")
+    (out / ".veduta-collect" / ".draft-0123456789abcdef.hash").write_text("")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept.txt").write_text("")
+    (out / ".draft-link").symlink_to(tmp_path / "elsewhere")
+    gathered(server, tmp_path)
+    assert [path for path in out.rglob("*") if path.name.startswith(".draft-")] == []
+    assert (tmp_path / "elsewhere" / "kept.txt").exists()

@@ -500,10 +500,7 @@ def remove_drafts(folder: Path, *, older_than_seconds: float = 0.0) -> None:
         parts = [draft, *(draft.iterdir() if draft.is_dir() else ())]
         if max(part.lstat().st_mtime for part in parts) > newest and older_than_seconds:
             continue
-        if draft.is_dir():
-            shutil.rmtree(draft)
-        else:
-            draft.unlink(missing_ok=True)
+        remove_path(draft)
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -31,7 +31,7 @@ from veduta.collect.settings import Settings
 from veduta.collect.summary import Progress, Summary
 from veduta.collect.table import TABLE_NAME, OutcomeCounts, TableRow, write_table
 from veduta.errors import DatasetError, StorageFull, readable
-from veduta.files import is_disk_full
+from veduta.files import is_disk_full, remove_drafts
 from veduta.processor_cores import processor_cores
 
 __all__ = ["collect"]
@@ -415,6 +415,8 @@ def _locked_state(folder: Path) -> Iterator[Path]:
         with FileLock(state / "lock", timeout=0):
             shutil.rmtree(drafts, ignore_errors=True)
             drafts.mkdir()
+            remove_drafts(state)
+            remove_drafts(folder)
             try:
                 yield state
             finally:
