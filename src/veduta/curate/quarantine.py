@@ -24,7 +24,7 @@ from pathlib import Path
 
 from veduta.curate.undo_file import UNDO_FILE, check_path, read_undo_file, write_undo_file
 from veduta.errors import DatasetError, readable
-from veduta.files import is_draft, sync
+from veduta.files import is_draft, remove_drafts, sync
 from veduta.photos.formats import EXTENSIONS
 from veduta.text import veduta_command
 
@@ -245,8 +245,7 @@ def _is_left_empty(folder: Path) -> bool:
     """Return whether a folder has nothing but unfinished undo files, and remove these."""
     if folder.is_symlink() or not folder.is_dir() or not all(map(is_draft, folder.iterdir())):
         return False
-    for draft in folder.iterdir():
-        draft.unlink()
+    remove_drafts(folder)
     return True
 
 
