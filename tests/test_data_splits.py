@@ -17,7 +17,7 @@ from tiny_training import coloured_photos, tiny_recipe, train, write_labels
 
 from veduta.errors import DatasetError, LearnError
 from veduta.learn.data.image_cache import cache_images
-from veduta.learn.data.splits import read_splits
+from veduta.learn.data.splits import DatasetSplits, read_splits
 from veduta.learn.recipe import Input
 from veduta.learn.training.loop import fit
 from veduta.learn.training.recipe_network import build_network
@@ -70,6 +70,50 @@ def test_changed_copies_are_held_out_with_their_photo(tmp_path: Path) -> None:
     splits = read_splits(tmp_path, validation=0.25)
     held = Counter(splits.paths[row].split("-")[0] for row in splits.val)
     assert set(held.values()) == {3} and len(held) >= 4
+
+
+def test_a_subset_is_drawn_by_content(tmp_path: Path) -> None:
+    folder = coloured_photos(tmp_path / "a" / "train", 2, 8).parent
+    coloured_photos(folder / "test", 2, 3)
+    for file in (folder / "test").rglob("*.png"):
+        save(file, 1000 + int(file.stem) + 10 * int(file.parent.name[-1]))
+    all_photos = read_splits(folder, validation=0)
+    small = read_splits(folder, validation=0, photos_per_class=3)
+    assert Counter(small.class_ids[small.train].tolist()) == {0: 3, 1: 3}
+    assert len(small.test) == len(all_photos.test) == 6
+    assert small.digest != all_photos.digest
+    assert any("6 of 16 training photos, at most 3 of each class" in one for one in small.problems)
+
+    def contents(splits: DatasetSplits) -> set[bytes]:
+        return {(splits.root / splits.paths[row]).read_bytes() for row in splits.train}
+
+    # The same photos under other names, in another order.
+    for file in sorted((folder / "train").rglob("*.png")):
+        target = tmp_path / "b" / file.parent.name / f"{9 - int(file.stem)}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    assert contents(read_splits(tmp_path / "b", validation=0, photos_per_class=3)) == contents(
+        small
+    )
+    other = read_splits(folder, validation=0, photos_per_class=3, subset_seed=1)
+    assert contents(other) != contents(small)
+    assert other.digest != small.digest
+    # A larger subset has all photos of a smaller one, and validation comes from the subset.
+    assert contents(small) < contents(read_splits(folder, validation=0, photos_per_class=5))
+    held_out = read_splits(folder, validation=0.25, photos_per_class=4)
+    assert len(held_out.train) == 6 and len(held_out.val) == 2
+
+
+def test_copies_count_as_one_photo_of_a_subset(tmp_path: Path) -> None:
+    for code in range(2):
+        for number in range(12):
+            save(tmp_path / f"class{code}" / f"{number:02}.png", 100 * code + number // 3)
+    splits = read_splits(tmp_path, validation=0, photos_per_class=2)
+    groups = Counter(
+        (splits.paths[row][:6], int(splits.paths[row][7:9]) // 3) for row in splits.train
+    )
+    assert len(groups) == 4
+    assert set(groups.values()) == {3}
 
 
 def test_the_names_of_splits(tmp_path: Path) -> None:

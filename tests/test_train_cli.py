@@ -151,6 +151,8 @@ def test_wrong_calls(
     recipe: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["train", recipe]) == 2
+    assert run(["train", recipe, str(photos), "--subset-seed", "1"]) == 2
+    assert "--photos-per-class" in capsys.readouterr().err
     assert run(["train", "cnn-0", str(photos)]) == 3
     assert "did you mean 'cnn-" in capsys.readouterr().err
     assert run(["train", recipe, str(photos), "--set", "training.epoch=3"]) == 3

@@ -31,6 +31,18 @@ if TYPE_CHECKING:
 @training_options
 @exclude_option
 @click.option(
+    "--photos-per-class",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train on at most N photos of each class, drawn at random; test photos all stay.",
+)
+@click.option(
+    "--subset-seed",
+    type=click.IntRange(0),
+    metavar="S",
+    help="Seed of --photos-per-class; another one draws other photos.  [default: 0]",
+)
+@click.option(
     "--devices", default="auto", show_default=True, metavar="N", help="GPUs of this machine."
 )
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
@@ -45,6 +57,8 @@ def command(
     column: str,
     allow_leak: bool,
     exclude: tuple[str, ...],
+    photos_per_class: int | None,
+    subset_seed: int | None,
     devices: str,
     nodes: int,
     summary: bool,
@@ -69,6 +83,8 @@ def command(
         raise click.UsageError("Name a DATASET, or give --summary.")
     if devices != "auto" and not devices.isdigit():
         raise click.BadParameter(f"{devices!r} is not a number of GPUs.", param_hint="--devices")
+    if subset_seed is not None and photos_per_class is None:
+        raise click.UsageError("--subset-seed goes with --photos-per-class.")
     require_packages()
     from veduta.learn.runs.train import train
 
@@ -82,6 +98,8 @@ def command(
             exclude=exclude,
             column=column,
             allow_leak=allow_leak,
+            photos_per_class=photos_per_class,
+            subset_seed=subset_seed or 0,
             devices=int(devices) if devices.isdigit() else "auto",
             nodes=nodes,
             on_epoch=None if as_json else _print_epoch,

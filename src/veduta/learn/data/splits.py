@@ -111,6 +111,8 @@ def read_splits(
     validation: float = 0.2,
     seed: int = 0,
     allow_leak: bool = False,
+    photos_per_class: int | None = None,
+    subset_seed: int = 0,
 ) -> DatasetSplits:
     """Read which photos of a dataset are for training, validation and test.
 
@@ -120,6 +122,11 @@ def read_splits(
     In a dataset without validation photos, the same share of the training photos of each class is
     held out. The choice depends only on the seed and the paths. Copies with the same bytes, and
     changed copies that the column `original_photo` names (`veduta augment`), stay together.
+
+    A subset has at most so many training photos of each class. Copies of a photo, of both kinds,
+    count as one and come with it. The choice depends only on the seed and the contents of the
+    photos. Validation photos are held out of the subset; those of the dataset, and test photos, all
+    stay.
 
     Args:
         dataset: a folder of class folders, a folder of splits with class folders, or a CSV file.
@@ -131,6 +138,8 @@ def read_splits(
         seed: decides which photos are held out.
         allow_leak: a validation or test photo with the same bytes as a training photo is a problem
             instead of an error.
+        photos_per_class: the largest number of training photos of a class, at least 1; None: all.
+        subset_seed: decides which photos of a class are in the subset.
 
     Raises:
         DatasetError: the dataset cannot be read, or has no such column.
@@ -151,6 +160,9 @@ def read_splits(
     problems = [*source.problems, *unreadable]
     _check_classes(dataset, photos)
     problems += _leaks(dataset, photos, contents, allow=allow_leak)
+    if photos_per_class is not None:
+        photos, note = _subset(photos, contents, photos_per_class, subset_seed)
+        problems.append(note)
     held_out = validation > 0 and not any(photo.split == "val" for photo in photos)
     if held_out:
         photos, notes = _hold_out(photos, contents, validation, seed)
@@ -239,6 +251,41 @@ def _leaks(
     )
 
 
+def _subset(
+    photos: Sequence[_Photo], contents: Mapping[str, bytes], per_class: int, seed: int
+) -> tuple[list[_Photo], str]:
+    """Leave out training photos of classes that have more than `per_class`, and return a note."""
+    from veduta.photos import content_hash
+
+    train = [photo for photo in photos if photo.split == "train"]
+    group_of = _copy_groups(train, contents)
+    groups_of_label: dict[str, set[bytes]] = defaultdict(set)
+    for photo in train:
+        groups_of_label[photo.label].add(group_of[photo.path])
+    chosen = {
+        (label, group)
+        for label, groups in groups_of_label.items()
+        for group in sorted(groups, key=lambda one: content_hash(b"%d " % seed + one))[:per_class]
+    }
+    kept = [
+        photo
+        for photo in photos
+        if photo.split != "train" or (photo.label, group_of[photo.path]) in chosen
+    ]
+    left = len(train) - (len(photos) - len(kept))
+    note = (
+        f"subset: {left:,} of {len(train):,} training photos, at most {per_class:,} of each class "
+        f"and their copies, drawn with the seed {seed}"
+    )
+    return kept, note
+
+
+def _copy_groups(train: Sequence[_Photo], contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return from path to the bytes' hash of the photo, or of the photo that it was made from."""
+    content_of = {photo.path: contents[photo.path] for photo in train}
+    return {photo.path: content_of.get(photo.original, contents[photo.path]) for photo in train}
+
+
 def _hold_out(
     photos: Sequence[_Photo], contents: Mapping[str, bytes], share: float, seed: int
 ) -> tuple[list[_Photo], list[str]]:
@@ -246,9 +293,8 @@ def _hold_out(
     from veduta.curate.splitting import split
 
     train = [photo for photo in photos if photo.split == "train"]
-    # Changed copies belong to the group of the bytes of their original.
-    content_of = {photo.path: contents[photo.path] for photo in train}
-    groups = [content_of.get(photo.original, contents[photo.path]) for photo in train]
+    group_of = _copy_groups(train, contents)
+    groups = [group_of[photo.path] for photo in train]
     chosen = split(
         [photo.path for photo in train],
         [photo.label for photo in train],

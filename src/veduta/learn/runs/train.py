@@ -40,6 +40,8 @@ def train(
     exclude: Sequence[str] = (),
     column: str = "split",
     allow_leak: bool = False,
+    photos_per_class: int | None = None,
+    subset_seed: int = 0,
     devices: str | int = "auto",
     nodes: int = 1,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -60,6 +62,8 @@ def train(
             `veduta.datasets.read_dataset`.
         column: the column of it that says which photos are for training, validation and test.
         allow_leak: train even if test photos are also among the training photos.
+        photos_per_class: the largest number of training photos of a class, see `read_splits`.
+        subset_seed: decides which photos of a class are in the subset.
         devices: number of GPUs or processes on each machine.
         nodes: number of machines.
         on_epoch: called after each epoch. An exception that it raises ends the run.
@@ -86,6 +90,8 @@ def train(
             validation=recipe.training.validation,
             seed=recipe.training.seed,
             allow_leak=allow_leak,
+            photos_per_class=photos_per_class,
+            subset_seed=subset_seed,
         )
         write_text(out / RECIPE_FILE, recipe_toml(recipe))
         if recipe.network.encoder:
