@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -553,17 +554,39 @@ class TestWriters:
         assert file.read_bytes() == b"id,landmarks\na,7 0.5\nb,\n"
         gld.write_retrieval_submission(file, [("a", ["x", "y"]), ("b", ())])
         assert file.read_bytes() == b"id,images\na,x y\nb,\n"
+        gld.write_recognition_solution(file, [("a", "7"), ("b", None)])
+        assert file.read_bytes() == b"id,landmarks,Usage\na,7,Private\nb,,Private\n"
+        assert gld.is_solution(file)
 
-    @pytest.mark.parametrize("bad", ["", "a b", "a,b", 'a"', "a\n", " a"])
-    def test_ids_that_would_not_read_back(self, tmp_path: Path, bad: str) -> None:
+    def test_names_that_a_field_cannot_hold_are_escaped(self, tmp_path: Path) -> None:
+        names = ["a b", "a,b", 'a"', "a\n", " a", "a%20b", "é|;", "a\u2028", "\udce9", "a\x00"]
+        submission, solution = tmp_path / "submission.csv", tmp_path / "solution.csv"
+        gld.write_recognition_submission(submission, [(name, (name, 0.5)) for name in names])
+        gld.write_recognition_solution(solution, [(name, name) for name in names])
+        truths = gld.read_recognition_solution(solution)
+        read = gld.read_recognition_submission(submission, truths)
+        assert [unquote(name, errors="surrogateescape") for name in read] == names
+        assert truths.answers == {name: {name} for name in read}
+        assert read == {name: (name, 0.5) for name in read}
+        gld.write_retrieval_submission(submission, [(names[0], names)])
+        (row,) = gld.read_retrieval_submission(submission).values()
+        assert row == list(read)
+
+    def test_an_empty_name(self, tmp_path: Path) -> None:
         file = csv(tmp_path, "before", "submission.csv")
-        for rows in ([(bad, ["x"])], [("a", [bad])]):
-            with pytest.raises(DatasetError, match="cannot be written"):
+        for rows in ([("", ["x"])], [("a", [""])]):
+            with pytest.raises(DatasetError, match="an empty name"):
                 gld.write_retrieval_submission(file, rows)
-        with pytest.raises(DatasetError, match="cannot be written"):
-            gld.write_recognition_submission(file, [("a", (bad, 0.5))])
+        for predictions in ([("", ("7", 0.5))], [("a", ("", 0.5))]):
+            with pytest.raises(DatasetError, match="an empty name"):
+                gld.write_recognition_submission(file, predictions)
         assert file.read_text() == "before"
         assert [path.name for path in tmp_path.iterdir()] == ["submission.csv"]
+
+    def test_ids_are_names_or_paths(self) -> None:
+        assert gld.photo_ids(["test/a/1.jpg", "test/b/2.png"]) == ["1", "2"]
+        assert gld.photo_ids(["a/1.jpg", "b/1.jpg"]) == ["a/1.jpg", "b/1.jpg"]
+        assert gld.photo_ids([]) == []
 
     def test_other_mistakes(self, tmp_path: Path) -> None:
         file = tmp_path / "submission.csv"

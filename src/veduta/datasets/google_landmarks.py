@@ -15,6 +15,10 @@ publishers and of the scoring code of the competitions:
 
 Spaces separate the entries of a list. Landmarks are compared as text.
 
+A name that is written has a percent sign and two hex digits for each byte of a character that such
+a file cannot hold in a name: white space, comma, quote, percent sign, control characters and bytes
+that are not UTF-8. "Eiffel Tower" becomes "Eiffel%20Tower". `urllib.parse.unquote` restores it.
+
 Refused with the line, besides what `veduta.datasets.csv_records` refuses: an id that is empty,
 holds a space or occurs twice; an unknown usage; a prediction that is not a landmark and a finite
 number.
@@ -24,6 +28,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +51,7 @@ __all__ = [
     "TrainPhoto",
     "is_solution",
     "landmark_task",
-    "photo_id",
+    "photo_ids",
     "read_photo_list",
     "read_recognition_solution",
     "read_recognition_submission",
@@ -54,8 +59,10 @@ __all__ = [
     "read_retrieval_submission",
     "read_train",
     "read_train_clean",
+    "write_recognition_solution",
     "write_recognition_submission",
     "write_retrieval_submission",
+    "written_name",
 ]
 
 MAX_SCORED_PHOTOS = 100
@@ -66,6 +73,8 @@ USAGES = ("Public", "Private", "all")
 
 NO_PHOTOS = "None"
 """What the published retrieval solution has for a query without right photos."""
+
+_ESCAPED = re.compile(r'[\s%,"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 Truth = TypeVar("Truth")
 
@@ -268,9 +277,29 @@ def read_recognition_submission(
     }
 
 
-def photo_id(path: str) -> str:
-    """Return the id of a photo: its file name without the extension."""
-    return PurePosixPath(path).stem
+def photo_ids(paths: Sequence[str]) -> list[str]:
+    """Return the ids of photos: their file names without the extension.
+
+    If two of the names are equal, the ids are the whole paths. So photos of different folders with
+    the same name are kept apart.
+
+    Args:
+        paths: of the photos, relative to the dataset, all different.
+
+    Returns:
+        The ids in the same order.
+    """
+    names = [PurePosixPath(path).stem for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def written_name(name: str) -> str:
+    """Return an id or a landmark as the files hold it; see the module docstring."""
+    return _ESCAPED.sub(_percent_escape, name)
+
+
+def _percent_escape(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
 def write_retrieval_submission(
@@ -281,18 +310,17 @@ def write_retrieval_submission(
     Args:
         file: the CSV file.
         rankings: (query id, ids of index photos, best first). Only the first 100 are written, since
-            no more are scored.
+            no more are scored. All names are written by `written_name`.
 
     Raises:
-        DatasetError: an id is empty or holds a space, a comma or a quote; a query occurs twice; or
-            the file cannot be written.
+        DatasetError: a name is empty, a query occurs twice, or the file cannot be written.
     """
     path = Path(file)
     rows = (
-        (query, " ".join(_writable(path, photo) for photo in photos[:MAX_SCORED_PHOTOS]))
+        (query, " ".join(_written(path, photo) for photo in photos[:MAX_SCORED_PHOTOS]))
         for query, photos in rankings
     )
-    _write(path, "images", rows)
+    _write(path, ("images",), rows)
 
 
 def write_recognition_submission(
@@ -303,7 +331,8 @@ def write_recognition_submission(
     Args:
         file: the CSV file.
         predictions: (query id, (landmark, confidence)), or (query id, None) for no landmark, which
-            is written as an empty field. Confidences are written with all their digits.
+            is written as an empty field. Names are written by `written_name`, confidences with all
+            their digits.
 
     Raises:
         DatasetError: as for `write_retrieval_submission`, and for a confidence that is not finite.
@@ -318,9 +347,30 @@ def write_recognition_submission(
             raise DatasetError(
                 f"{readable(path)}: the confidence of {query} is {confidence}; wanted a number"
             )
-        return query, f"{_writable(path, landmark)} {float(confidence)!r}"
+        return query, f"{_written(path, landmark)} {float(confidence)!r}"
 
-    _write(path, "landmarks", (row(*pair) for pair in predictions))
+    _write(path, ("landmarks",), (row(*pair) for pair in predictions))
+
+
+def write_recognition_solution(
+    file: str | os.PathLike[str], landmarks: Iterable[tuple[str, str | None]]
+) -> None:
+    """Write a recognition solution. The file appears complete or not at all.
+
+    Args:
+        file: the CSV file.
+        landmarks: (query id, landmark), or (query id, None) for a photo without a landmark. Names
+            are written by `written_name`. The usage of all queries is "Private".
+
+    Raises:
+        DatasetError: as for `write_retrieval_submission`.
+    """
+    path = Path(file)
+    rows = (
+        (query, "" if landmark is None else _written(path, landmark), "Private")
+        for query, landmark in landmarks
+    )
+    _write(path, ("landmarks", "Usage"), rows)
 
 
 def _photos(written: str) -> tuple[str, ...]:
@@ -424,26 +474,24 @@ def _prediction(file: Path, line: int, written: str) -> tuple[str, float] | None
     return parts[0], confidence
 
 
-def _writable(file: Path, name: str) -> str:
-    if not name or any(mark in name for mark in ',"') or name.split() != [name]:
-        raise DatasetError(
-            f"{readable(file)}: {name!r} cannot be written; wanted no space, comma or quote in it"
-        )
-    return name
+def _written(file: Path, name: str) -> str:
+    if not name:
+        raise DatasetError(f"{readable(file)}: an empty name cannot be written")
+    return written_name(name)
 
 
-def _write(file: Path, column: str, rows: Iterable[tuple[str, str]]) -> None:
+def _write(file: Path, columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
     try:
-        write_text(file, _lines(file, column, rows))
+        write_text(file, _lines(file, columns, rows))
     except OSError as error:
         raise DatasetError(f"{readable(file)}: cannot be written: {error.strerror}") from error
 
 
-def _lines(file: Path, column: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _lines(file: Path, columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     queries: set[str] = set()
-    yield f"id,{column}\n"
-    for query, answer in rows:
+    yield f"{','.join(('id', *columns))}\n"
+    for query, *fields in rows:
         if query in queries:
             raise DatasetError(f"{readable(file)}: query {query} comes twice")
-        queries.add(_writable(file, query))
-        yield f"{query},{answer}\n"
+        queries.add(query)
+        yield f"{','.join((_written(file, query), *fields))}\n"

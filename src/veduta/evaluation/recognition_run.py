@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from veduta.datasets import Dataset, class_coverage, open_dataset
-from veduta.datasets.google_landmarks import photo_id, write_recognition_submission
+from veduta.datasets.google_landmarks import photo_ids, write_recognition_submission
 from veduta.datasets.protocol import recognition_protocol
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.calibration_error import expected_calibration_error
@@ -117,19 +117,21 @@ class RecognitionEvaluation:
     def write_submission(self, file: str | os.PathLike[str]) -> None:
         """Write the guesses, given or not, as a Google Landmarks recognition submission.
 
-        The id of a photo is its file name without the ending.
+        `veduta.datasets.google_landmarks.photo_ids` says what the id of a photo is.
 
         Args:
             file: the CSV file to write.
 
         Raises:
-            DatasetError: a name is not allowed in such a file, or the file cannot be written.
+            DatasetError: the file cannot be written.
         """
         write_recognition_submission(
             file,
             (
-                (photo_id(result.path), (result.guess, result.confidence) if result.guess else None)
-                for result in self.results
+                (query, (result.guess, result.confidence) if result.guess else None)
+                for query, result in zip(
+                    photo_ids([result.path for result in self.results]), self.results, strict=True
+                )
             ),
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.datasets import Dataset, class_coverage, open_dataset, retrieval_protocol
-from veduta.datasets.google_landmarks import photo_id, write_retrieval_submission
+from veduta.datasets.google_landmarks import photo_ids, write_retrieval_submission
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import QueryError
 from veduta.evaluation.dataset_index import (
@@ -93,23 +93,23 @@ class Evaluation:
     def write_submission(self, file: str | os.PathLike[str]) -> None:
         """Write the ranked lists as a Google Landmarks retrieval submission.
 
-        The id of a photo is its file name without the ending. For each query the file lists as many
-        gallery photos as the results hold (`keep`), of which a hundred count.
+        `veduta.datasets.google_landmarks.photo_ids` says what the id of a photo is. For each query
+        the file lists as many gallery photos as the results hold (`keep`), of which a hundred
+        count.
 
         Args:
             file: the CSV file to write.
 
         Raises:
-            DatasetError: a name is not allowed in such a file, or the file cannot be written.
+            DatasetError: the file cannot be written.
         """
+        queries = photo_ids([result.path for result in self.results])
+        gallery = photo_ids(self.gallery_paths)
         write_retrieval_submission(
             file,
             (
-                (
-                    photo_id(result.path),
-                    [photo_id(self.gallery_paths[near.row]) for near in result.nearest],
-                )
-                for result in self.results
+                (query, [gallery[near.row] for near in result.nearest])
+                for query, result in zip(queries, self.results, strict=True)
             ),
         )
 
