@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
 import time
@@ -35,22 +36,66 @@ class TestCommand:
         options = (file, "--out", tmp_path / "out")
         refused = self.run(*options)
         assert refused.return_value == 1, "no photo at all"
-        assert "to fetch from private addresses all the same: --allow-private" in refused.stdout
+        assert "To fetch from private addresses all the same: --allow-private." in refused.stdout
         done = self.run(*options, "--allow-private")
         assert done.return_value == 0
         lines = done.stdout.splitlines()
         assert lines[0].startswith("1 collected, 2 failed in ")
-        assert "          1 not-a-photo  an HTML page" in lines
-        assert "          1 refused      ftp: is not http: or https:" in lines
-        assert lines[-2].startswith("3 rows of 1 label: ")
+        assert "      1  not-a-photo  an HTML page" in lines
+        assert "      1  refused      ftp: is not http: or https:" in lines
         out = shown(tmp_path / "out")
-        assert lines[-1] == f"Next: veduta index {out} --labels {out}/labels.csv"
-        assert all(len(line) <= 80 for line in lines[:-2])
+        assert lines[-3] == f"The whole list: {out}/collected.failed.csv"
+        assert lines[-2].startswith("3 rows of 1 label: ")
+        assert lines[-1] == f"Next: veduta clean {out}"
+        assert all(len(line) <= 80 for line in lines[:-3])
         again = self.run(*options, "--allow-private", "--json", "--strict")
         facts = json.loads(again.stdout)
         assert again.return_value == 1
         assert (facts["photos"], facts["already"], facts["failed"]) == (1, 1, 2)
         assert facts["outcomes"] == {"collected": 1, "not-a-photo": 1, "refused": 1}
+
+    def test_each_reason_is_counted_and_each_row_is_listed(
+        self, server: PhotoServer, tmp_path: Path
+    ) -> None:
+        """Two rows that failed in one way are one reason, whatever numbers it has."""
+        wanted = {
+            "photo/1": ("too-small", "16 × 24 pixels", "a lower --min-size"),
+            "gone/a": ("http-error", "404 Not Found", "--retry-failed"),
+            "gone/b": ("http-error", "404 Not Found", "--retry-failed"),
+            "gone/c": ("http-error", "404 Not Found", "--retry-failed"),
+            "status/403/9": ("http-error", "403 Sorry", "--retry-failed"),
+            "html": ("not-a-photo", "an HTML page", "--retry-failed"),
+            "photo/2": ("too-small", "16 × 24 pixels", "a lower --min-size"),
+            "png": None,
+            "status/503/9": ("busy", "503 Sorry", "the same command"),
+            "robots/noindex": ("opted-out", "X-Robots-Tag: noindex", "--ignore-robots-tag"),
+        }
+        file = tmp_path / "tower.txt"
+        file.write_text("\n".join(map(server.url, wanted)))
+        options = (file, "--out", tmp_path / "out", "--allow-private", "--retries", "0")
+        done = self.run(*options, "--min-size", "20", "--json")
+        reasons = json.loads(done.stdout)["reasons"]
+        assert [(one["rows"], one["outcome"]) for one in reasons[:2]] == [
+            (3, "http-error"),
+            (2, "too-small"),
+        ]
+        assert reasons[0]["url"] == server.url("gone/a")
+        assert sum(one["rows"] for one in reasons) == 9
+        assert len(reasons) == 6
+        listed = tmp_path / "out/collected.failed.csv"
+        with listed.open(encoding="utf-8", newline="") as stream:
+            rows = {row["url"]: row for row in csv.DictReader(stream)}
+        assert len(rows) == 9
+        for path, facts in wanted.items():
+            if facts is not None:
+                outcome, reason, again = facts
+                row = rows[server.url(path)]
+                assert (row["outcome"], row["tried_again_by"]) == (outcome, again)
+                assert reason in row["reason"] or outcome == "too-small"
+                assert row["label"] == "tower"
+        file.write_text(server.url("png"))
+        self.run(file, "--out", tmp_path / "out", "--allow-private")
+        assert not listed.exists(), "no row failed"
 
     def test_wrong_calls(self, tmp_path: Path) -> None:
         file = tmp_path / "a.txt"

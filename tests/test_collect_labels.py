@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def labels_in(folder: Path) -> dict[str, str]:
         return {row["path"]: row["label"] for row in csv.DictReader(stream)}
 
 
-def test_the_next_step_that_is_printed_makes_these_classes(
+def test_every_command_reads_these_classes(
     server: PhotoServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("VEDUTA_INDEX", str(tmp_path / "index"))
@@ -48,9 +47,8 @@ def test_the_next_step_that_is_printed_makes_these_classes(
     source.write_text("\n".join(["id,url,label", *rows]), "utf-8")
     out = tmp_path / "my photos"
     assert run(["collect", str(source), "--out", str(out), "--allow-private"]) == 0
-    step = capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ")
     veduta.create(tmp_path / "index", keypoints=None)  # keypoints take time and no part here
-    assert run([*shlex.split(step)[1:]]) == 0
+    assert run(["index", str(out), "--labels", str(out / "labels.csv")]) == 0
     rows_of_index = open_snapshot(tmp_path / "index").rows.to_pylist()
     assert sorted(row["label"] for row in rows_of_index) == sorted(LABELS[:3])
     capsys.readouterr()

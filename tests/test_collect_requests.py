@@ -72,7 +72,7 @@ class TestHints:
         assert "3 rows denied (status 401, 403 or 429)" in printed
         for option in ("--user-agent", "--referer", "--header"):
             assert option in printed
-        assert all(len(line) <= 80 for line in printed.splitlines()[:-2])
+        assert all(len(line) <= 80 for line in printed.splitlines()[:-3])
 
     def test_nothing_is_told_without_need(self, server, tmp_path: Path, capsys: Any) -> None:
         file = tmp_path / "a.txt"

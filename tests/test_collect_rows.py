@@ -107,6 +107,7 @@ TEXTS = st.text(max_size=150) | st.sampled_from(
         "a\u200db",
         "ab",
         "collected.parquet",
+        "Collected.Failed.csv",
         ".veduta-collect",
         "-rf",
         "~",
@@ -126,7 +127,7 @@ def check_name(name: str) -> None:
     assert not set(name) & set('/\\:*?"<>|\0') and name.isprintable()
     assert name not in (".", "..") and not name.startswith(".") and name.strip(" .") == name
     assert not is_device(name) and not is_device(f"{name}.jpg")
-    assert case_folded(name) != case_folded("collected.parquet")
+    assert case_folded(name) not in ("collected.parquet", "collected.failed.csv")
 
 
 def is_device(name: str) -> bool:

@@ -41,7 +41,14 @@ _IGNORED_BY_FILE_SYSTEMS = frozenset(
 )
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?")
 _RESERVED_NAMES = frozenset(
-    {"collected.parquet", "thumbs.db", "desktop.ini", "labels.csv", "labels.collected.csv"}
+    {
+        "collected.parquet",
+        "collected.failed.csv",
+        "thumbs.db",
+        "desktop.ini",
+        "labels.csv",
+        "labels.collected.csv",
+    }
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,14 +18,16 @@ from veduta.cli.options import (
 from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.collect.settings import Settings
-from veduta.text import count, duration
+from veduta.text import count, duration, printable
 
 if TYPE_CHECKING:
     from veduta.collect import Progress, Summary
 
 _DEFAULTS = Settings()
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-_MAX_EXAMPLE_LETTERS = 54
+_COLUMNS = 80
+_INDENT = " " * 22
+_MAX_LISTED_REASONS = 12
 
 
 class BytesType(click.ParamType[int]):
@@ -219,8 +222,8 @@ def command(**options: Any) -> int:
     eiffel.txt     URLs, one per line; the file's name is the label
 
     Photos that were collected before are not fetched again, so the same command continues after
-    an interruption. DIR/collected.parquet has the outcome of each row. The exit code is 1 if there
-    is no photo at all.
+    an interruption. DIR/collected.parquet has the outcome of each row, and DIR/collected.failed.csv
+    lists the rows without a photo and why. The exit code is 1 if there is no photo at all.
     """
     return _collect(_Options(**options))
 
@@ -269,20 +272,9 @@ def _print(summary: Summary, folder: Path) -> None:
         f"{kept}{summary.collected:,} collected, {summary.failed:,} failed "
         f"in {duration(summary.seconds)}{rate}."
     )
-    for outcome, rows in summary.outcomes.items():
-        if outcome in summary.examples:
-            example = summary.examples[outcome][:_MAX_EXAMPLE_LETTERS]
-            say(f"  {rows:>9,} {outcome:<11}  {example}")
-    if "not a public address" in summary.examples.get("refused", ""):
-        say("             to fetch from private addresses all the same: --allow-private")
-    if summary.denied:
-        denied = count(summary.denied, "row")
-        say(
-            f"             {denied} denied (status 401, 403 or 429). A site may want",
-            "             --user-agent 'my-study/1.0 (me@example.org)', --referer or --header",
-        )
+    _print_reasons(summary)
     if repeated := summary.outcomes.get("repeated"):
-        say(f"  {repeated:>9,} repeated     same id, label and URL as a row before")
+        say(f"{count(repeated, 'row')} repeated: the same id, label and URL as a row before.")
     if summary.same_content:
         same = "is a copy" if summary.same_content == 1 else "are copies"
         say(f"{count(summary.same_content, 'photo')} {same} of another, byte for byte.")
@@ -292,5 +284,41 @@ def _print(summary: Summary, folder: Path) -> None:
     labels = f" of {count(summary.labels, 'label')}" if summary.labels else ""
     say(f"{count(summary.rows, 'row')}{labels}: {shown(folder / 'collected.parquet')}")
     if summary.photos:
-        by = f" --labels {quoted(summary.labels_file)}" if summary.labels_file else ""
-        say(f"Next: veduta index {quoted(folder)}{by}")
+        from veduta.datasets.labels_csv import LABELS_FILE
+
+        by = ""
+        if summary.labels_file and Path(summary.labels_file).name != LABELS_FILE:
+            by = f" --labels {quoted(Path(summary.labels_file).name)}"
+        say(f"Next: veduta clean {quoted(folder)}{by}")
+
+
+def _print_reasons(summary: Summary) -> None:
+    """Print why rows have no photo, each reason with the URL of its first row."""
+    if not summary.reasons:
+        return
+    say("Rows without a photo:")
+    from veduta.collect.failed_file import NOT_PUBLIC
+
+    listed = summary.reasons[:_MAX_LISTED_REASONS]
+    for one in listed:
+        start = f"{one.rows:>7,}  {one.outcome:<11}  "
+        for line in wrap(printable(one.reason), _COLUMNS - len(_INDENT)):
+            say(start + line)
+            start = _INDENT
+        say(_INDENT + _shortened(printable(one.url), _COLUMNS - len(_INDENT)))
+    if len(summary.reasons) > len(listed):
+        rest = summary.reasons[len(listed) :]
+        rows = count(sum(one.rows for one in rest), "row")
+        say(f"{_INDENT}and {rows} for {count(len(rest), 'other reason')}")
+    if any(one.reason.endswith(NOT_PUBLIC) for one in summary.reasons):
+        say("To fetch from private addresses all the same: --allow-private.")
+    if summary.denied:
+        denied = count(summary.denied, "row")
+        say(f"{denied} denied (status 401, 403 or 429). A site may want")
+        say("  --user-agent 'my-study/1.0 (me@example.org)', --referer or --header.")
+    if summary.failed_file:
+        say(f"The whole list: {shown(summary.failed_file)}")
+
+
+def _shortened(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"

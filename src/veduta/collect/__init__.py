@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from veduta.collect.rows import Columns, Row, read_rows
     from veduta.collect.run import collect
     from veduta.collect.settings import USER_AGENT, Settings
-    from veduta.collect.summary import Progress, Summary
+    from veduta.collect.summary import Progress, Reason, Summary
 
 __all__ = [
     "USER_AGENT",
     "Columns",
     "Outcome",
     "Progress",
+    "Reason",
     "Result",
     "Row",
     "Settings",
@@ -33,6 +34,7 @@ _MODULES = {
     "Columns": "rows",
     "Outcome": "outcome",
     "Progress": "summary",
+    "Reason": "summary",
     "Result": "outcome",
     "Row": "rows",
     "Settings": "settings",

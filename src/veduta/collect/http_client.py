@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -234,6 +235,8 @@ class HttpClient:
                 failure = FetchFailed(Outcome.REFUSED, "not a URL")
             case ValueError():
                 failure = FetchFailed(Outcome.HTTP_ERROR, f"not understood: {_first_line(error)}")
+            case aiohttp.ClientPayloadError():
+                failure = _unreachable("the connection broke before the answer was complete")
             case aiohttp.ClientError() | ConnectionError():
                 failure = _unreachable(f"the connection broke: {_first_line(error)}")
         return failure
@@ -252,7 +255,9 @@ def _no_connection(error: BaseException, cause: OSError, *, by_proxy: bool) -> F
         temporary = cause.errno == socket.EAI_AGAIN
         return FetchFailed(Outcome.UNREACHABLE, "no such host", temporary=temporary)
     to_proxy = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-    reason = str(cause.strerror or cause)[:_MAX_REASON_LETTERS]
+    # The text of asyncio has the address, which would be another reason for each host.
+    number = cause.errno or 0
+    reason = os.strerror(number) if number > 0 else str(cause)[:_MAX_REASON_LETTERS]
     return _unreachable(f"no connection{to_proxy}: {reason}")
 
 

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from veduta.collect.failed_file import FailedFile
 from veduta.collect.file_names import FileNames, row_key
 from veduta.collect.host_queues import HostQueues
 from veduta.collect.http_client import FetchFailed, HttpClient, host_of
@@ -74,7 +75,7 @@ def collect(
     All rows are read before the first request, so that no two photos get the same file name. Rows
     that were collected before are not fetched again. Neither are rows that failed permanently,
     unless `settings.retry_failed` is set. At the end, `collected.parquet` in the folder has the
-    outcome of each row.
+    outcome of each row, and `collected.failed.csv` has the rows without a photo.
 
     SIGINT ends the run and keeps what was collected. The next run continues, also after the process
     was killed.
@@ -117,7 +118,7 @@ def collect(
             rows = _Rows(sources, columns, names)
             saver = PhotoSaver(folder, state / "drafts", settings)
             run = _Run(rows, journal, saver, on_progress)
-            interrupted, labels_file = False, None
+            interrupted, labels_file, failed_file = False, None, None
             try:
                 _run_to_end(run)
             except KeyboardInterrupt:
@@ -127,12 +128,14 @@ def collect(
             else:
                 journal.refresh()
                 repeated = set(journal.repeated_hash_starts().tolist())
+                failed = FailedFile(folder, state / "drafts")
                 counts = write_table(
-                    rows.table_rows(journal),
+                    failed.noting(rows.table_rows(journal)),
                     folder / TABLE_NAME,
                     state / "drafts" / TABLE_NAME,
                     lambda digest: int(digest[:16], 16) in repeated,
                 )
+                failed_file = failed.finish()
                 labels_file = write_labels_file(folder, state, journal)
     return Summary(
         folder=readable(folder),
@@ -141,10 +144,11 @@ def collect(
         collected=run.counts.outcomes[Outcome.COLLECTED],
         already=run.already,
         outcomes={str(outcome): number for outcome, number in counts.outcomes.most_common()},
-        examples={str(outcome): reason for outcome, reason in counts.examples.items()},
+        reasons=counts.reasons.reasons(),
         same_content=counts.same_content,
         denied=counts.denied,
         labels_file=None if labels_file is None else readable(labels_file),
+        failed_file=None if failed_file is None else readable(failed_file),
         bytes=run.bytes,
         seconds=time.monotonic() - started,
         interrupted=interrupted,
@@ -386,8 +390,8 @@ class _Run:
         if not done:
             return
         self._journal.append([(job.row, result) for job, result in done])
-        for _, result in done:
-            self.counts.add(result)
+        for job, result in done:
+            self.counts.add(job.row.url, result)
             if result.outcome is Outcome.COLLECTED:
                 self.bytes += result.bytes or 0
         if self._on_progress is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Progress", "Summary"]
+__all__ = ["Progress", "Reason", "Summary"]
 
 _NOT_FAILED = ("collected", "repeated", "pending")
 
@@ -29,6 +29,23 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why some rows have no photo.
+
+    Attributes:
+        outcome: of the rows.
+        reason: the words of the first of them. Those of the others may have other numbers.
+        rows: number of rows.
+        url: the URL of the first of them, as the source has it.
+    """
+
+    outcome: str
+    reason: str
+    rows: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The outcomes of all rows, over this run and earlier ones.
 
@@ -40,11 +57,13 @@ class Summary:
         already: photos of earlier runs that still exist.
         outcomes: rows by outcome, the most frequent first. After an interrupted run, only its own
             rows count.
-        examples: for each outcome except `collected` and `repeated`, the reason of its first row.
+        reasons: why rows have no photo, the most frequent first. Repeated rows do not count.
         same_content: photos with the same bytes as an earlier photo.
         denied: rows without a photo whose server answered 401, 403 or 429.
         labels_file: the file with the label of each photo, printable; None without labels, or after
             an interrupted run.
+        failed_file: the table of the rows without a photo, printable; None if there are none, or
+            after an interrupted run.
         bytes: bytes that this run wrote.
         seconds: duration of this run.
         interrupted: whether this run was stopped.
@@ -56,10 +75,11 @@ class Summary:
     collected: int
     already: int
     outcomes: Mapping[str, int]
-    examples: Mapping[str, str]
+    reasons: tuple[Reason, ...]
     same_content: int
     denied: int
     labels_file: str | None
+    failed_file: str | None
     bytes: int
     seconds: float
     interrupted: bool

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from veduta.collect.outcome import Outcome, Result
+from veduta.collect.reasons import ReasonCounts
 from veduta.collect.rows import Row
 from veduta.files import replace_file
 
@@ -41,22 +42,26 @@ class OutcomeCounts:
 
     Attributes:
         outcomes: number of rows by outcome.
-        examples: the first error of each outcome.
+        reasons: why rows have no photo.
         denied: number of rows that the server denied: status 401, 403 or 429.
         same_content: number of photos that are a copy of an earlier one, byte for byte.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
-    examples: dict[Outcome, str] = field(default_factory=dict)
+    reasons: ReasonCounts = field(default_factory=ReasonCounts)
     denied: int = 0
     same_content: int = 0
 
-    def add(self, result: Result) -> None:
-        """Count one row."""
+    def add(self, url: str, result: Result) -> None:
+        """Count one row.
+
+        Args:
+            url: of the row, as the source has it.
+            result: of the row.
+        """
         self.outcomes[result.outcome] += 1
         self.denied += result.status in _DENIED_STATUSES and result.path is None
-        if result.error and result.outcome is not Outcome.REPEATED:
-            self.examples.setdefault(result.outcome, result.error)
+        self.reasons.add(url, result)
 
 
 def write_table(
@@ -121,8 +126,8 @@ def write_table(
                     if name not in columns:
                         columns[name] = list(map(attrgetter(name), results))
                 writer.write_table(pa.table(columns, schema=schema))
-                for result in results:
-                    counts.add(result)
+                for row, result in zip(source_rows, results, strict=True):
+                    counts.add(row.url, result)
                 counts.same_content += len(copies) - copies.count(None)
         replace_file(file, draft, durable=True)
     finally:
