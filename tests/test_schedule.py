@@ -21,6 +21,9 @@ def history(*accuracies: float) -> list[Epoch]:
     return [Epoch(n, 1.0, 0.1, 1.0, 0.5, 1.0, a) for n, a in enumerate(accuracies, 1)]
 
 
+BY_LOSS = list(zip(history(0, 0), (1.0, 0.5), strict=True))
+
+
 def test_the_learning_rate_of_the_next_epoch() -> None:
     steps = Training(milestones=(1, 3), gamma=0.5)
     factors = [schedule.learning_rate_factor(history(*[0.1] * done), steps) for done in range(5)]
@@ -48,7 +51,32 @@ def test_when_to_stop_and_what_is_best() -> None:
     assert schedule.best_epoch(without, patient) == 2
     ended = schedule.reason_to_stop(without, Training(epochs=2))
     assert ended == "all 2 epochs; no photos for validation, so the train loss was watched"
-    embedded = [replace(epoch, val_accuracy=None) for epoch in history(0, 0)]
-    assert "no val accuracy, so the val loss" in str(
-        schedule.reason_to_stop(embedded, Training(epochs=2))
+    embedded = [replace(epoch, val_accuracy=None, val_loss=loss) for epoch, loss in BY_LOSS]
+    assert schedule.best_epoch(embedded, Training()) == 2
+
+
+def test_best_stop_and_rate_each_watch_their_own_figure() -> None:
+    # train loss falls always, val loss is best in epoch 1, val accuracy in epoch 2.
+    rows = [(4.0, 0.3, 1.0, 0.5), (3.0, 0.4, 2.0, 0.9), (2.0, 0.5, 3.0, 0.7), (1.0, 0.4, 4.0, 0.8)]
+    seen = [Epoch(n, 1.0, 0.1, *row) for n, row in enumerate(rows, 1)]
+    xception = Training(
+        monitor="val_accuracy",
+        stop_monitor="val_loss",
+        patience=3,
+        reduce_monitor="train_accuracy",
+        reduce_patience=1,
     )
+    assert schedule.best_epoch(seen, xception) == 2
+    assert schedule.reason_to_stop(seen[:3], xception) is None
+    reason = schedule.reason_to_stop(seen, xception)
+    assert reason == "the val loss did not improve for 3 epochs"
+    factors = [schedule.learning_rate_factor(seen[:done], xception) for done in range(5)]
+    assert factors == pytest.approx([1, 1, 1, 1, 0.1])
+    autoencoder = replace(xception, monitor="val_loss", stop_monitor="train_loss", patience=1)
+    assert schedule.best_epoch(seen, autoencoder) == 1
+    assert schedule.reason_to_stop(seen, autoencoder) is None
+    # "auto" is the figure of `monitor`.
+    same = Training(monitor="val_loss", patience=2, reduce_patience=2)
+    assert schedule.best_epoch(seen, same) == 1
+    assert "val loss" in str(schedule.reason_to_stop(seen[:3], same))
+    assert schedule.learning_rate_factor(seen[:3], same) == pytest.approx(0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,7 @@ def command(
     from veduta.learn.runs.train import train
 
     run = out or Path("runs") / opened.name
+    chooser = "test" if opened.training.epoch_chosen_by == "test" else "val"
     with stages(quiet=as_json) as advance:
         card = train(
             opened,
@@ -102,7 +104,7 @@ def command(
             subset_seed=subset_seed or 0,
             devices=int(devices) if devices.isdigit() else "auto",
             nodes=nodes,
-            on_epoch=None if as_json else _print_epoch,
+            on_epoch=None if as_json else partial(_print_epoch, chooser=chooser),
             on_progress=advance,
             command=command_line(),
         )
@@ -126,12 +128,12 @@ def _print_summary(recipe: Recipe, *, as_json: bool) -> int:
     return 0
 
 
-def _print_epoch(epoch: Epoch) -> None:
+def _print_epoch(epoch: Epoch, *, chooser: str) -> None:
     figures = [f"epoch {epoch.number}", f"loss {epoch.train_loss:.4f}"]
     for name, value in (
         ("accuracy", epoch.train_accuracy),
-        ("val loss", epoch.val_loss),
-        ("val accuracy", epoch.val_accuracy),
+        (f"{chooser} loss", epoch.val_loss),
+        (f"{chooser} accuracy", epoch.val_accuracy),
     ):
         if value is not None:
             figures.append(f"{name} {value:.4f}")
@@ -139,18 +141,25 @@ def _print_epoch(epoch: Epoch) -> None:
     say(", ".join(figures), err=True)
 
 
+def _best_figure(card: Card) -> str:
+    part, _, quantity = card.best_figure.partition("_")
+    return f"{'test' if card.epoch_chosen_by == 'test' else part} {quantity}"
+
+
 def _result_lines(card: Card, run: Path) -> Iterator[str]:
     for problem in card.problems:
         yield f"note: {printable(problem)}"
     yield (
         f"{card.recipe}: {count(card.epochs, 'epoch')} in {duration(card.seconds)}, the best "
-        f"is {card.best_epoch} ({card.stopped})"
+        f"is {card.best_epoch} by the {_best_figure(card)} ({card.stopped})"
     )
     trainable = card.parameters.trainable
     yield f"{card.parameters.total:,} parameters, {trainable:,} of them trained"
     for split, figures in (("validation", card.val), ("test", card.test)):
         if figures is not None:
             yield f"{split}: accuracy {figures.accuracy:.4f} on {count(figures.photos, 'photo')}"
+    if card.epoch_chosen_by == "test":
+        yield "The test photos chose the epoch, so their figures are optimistic."
     if (retrieval := card.retrieval) is not None:
         yield (
             f"search for the test photos among the training photos: top-1 {retrieval.top1:.4f}, "

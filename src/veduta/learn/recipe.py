@@ -40,6 +40,7 @@ Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
 NotNegativeNumber = Annotated[float, Meta(ge=0)]
 PositiveNumber = Annotated[float, Meta(gt=0)]
+Figure = Literal["auto", "val_accuracy", "val_loss", "train_accuracy", "train_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,16 @@ class Training:
         learning_rate: the learning rate of the layers behind the backbone.
         weight_decay: the weight decay of the optimizer.
         momentum: the momentum of "sgd".
-        monitor: the validation figure that decides which epoch is the best.
+        monitor: the figure that decides which epoch is the best. "auto": "val_accuracy", or
+            "val_loss" for a loss that names no classes.
         patience: epochs without a gain of more than `min_delta` after which training stops; 0:
             never.
+        stop_monitor: the figure whose gains `patience` waits for; "auto": that of `monitor`.
         min_delta: the smallest gain that counts.
         reduce_patience: epochs without a gain after which the learning rate is multiplied by
             `reduce_factor`; 0: never.
+        reduce_monitor: the figure whose gains `reduce_patience` waits for; "auto": that of
+            `monitor`.
         reduce_factor: see `reduce_patience`.
         milestones: epochs after which the learning rate is multiplied by `gamma`.
         gamma: see `milestones`.
@@ -149,6 +154,10 @@ class Training:
         backbone_rate: the learning rate of the backbone divided by `learning_rate`.
         validation: the share of the training photos that is held out if the dataset has no
             validation photos.
+        epoch_chosen_by: the photos that have the part of validation photos: they choose the epoch,
+            end the training and calibrate the recogniser. "validation": those of that split, or
+            held-out training photos. "test": the test photos, as in some reports; all training
+            photos are then for training, and the figures of the test photos are optimistic.
         balanced: every class is drawn equally often.
         per_class: photos of each class in a batch, for losses that compare photos; 0: any number.
         mixup: the parameter alpha of mix-up; 0: no mix-up.
@@ -163,10 +172,12 @@ class Training:
     learning_rate: NotNegativeNumber = 1e-3
     weight_decay: NotNegativeNumber = 0.0
     momentum: NotNegativeNumber = 0.9
-    monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    monitor: Figure = "auto"
     patience: NotNegative = 0
+    stop_monitor: Figure = "auto"
     min_delta: float = 0.0
     reduce_patience: NotNegative = 0
+    reduce_monitor: Figure = "auto"
     reduce_factor: NotNegativeNumber = 0.1
     milestones: tuple[NotNegative, ...] = ()
     gamma: NotNegativeNumber = 0.1
@@ -177,6 +188,7 @@ class Training:
     unfreeze_after: NotNegative = 0
     backbone_rate: NotNegativeNumber = 1.0
     validation: Annotated[float, Meta(ge=0, lt=1)] = 0.2
+    epoch_chosen_by: Literal["validation", "test"] = "validation"
     balanced: bool = False
     per_class: NotNegative = 0
     mixup: NotNegativeNumber = 0.0

@@ -62,6 +62,7 @@ class DatasetSplits:
             none.
         problems: what was left out and why, and other notes, one sentence each.
         digest: 16 hex digits: BLAKE3 over paths, labels, splits and the contents of the photos.
+        test_chooses: the test photos choose the epoch; there are no validation photos.
     """
 
     root: Path
@@ -74,6 +75,12 @@ class DatasetSplits:
     held_out: bool
     problems: tuple[str, ...]
     digest: str
+    test_chooses: bool = False
+
+    @property
+    def choosing(self) -> NDArray[np.intp]:
+        """The rows of the photos that choose the epoch and calibrate; may be empty."""
+        return self.test if self.test_chooses else self.val
 
     def without(self, rows: Mapping[int, str]) -> DatasetSplits:
         """Return the splits without some photos, which are added to the problems.
@@ -99,7 +106,8 @@ class DatasetSplits:
         removed = [(self.paths[row], reason) for row, reason in sorted(rows.items())]
         notes = [f"{readable(path)}: left out, {reason}" for path, reason in removed]
         digest = _digest([self.digest, *(path for path, _ in removed)])
-        return _splits(self.root, kept, [*self.problems, *notes], digest, held_out=self.held_out)
+        left = _splits(self.root, kept, [*self.problems, *notes], digest, held_out=self.held_out)
+        return replace(left, test_chooses=self.test_chooses)
 
 
 def read_splits(
@@ -113,6 +121,7 @@ def read_splits(
     allow_leak: bool = False,
     photos_per_class: int | None = None,
     subset_seed: int = 0,
+    test_chooses: bool = False,
 ) -> DatasetSplits:
     """Read which photos of a dataset are for training, validation and test.
 
@@ -140,10 +149,13 @@ def read_splits(
             instead of an error.
         photos_per_class: the largest number of training photos of a class, at least 1; None: all.
         subset_seed: decides which photos of a class are in the subset.
+        test_chooses: the test photos choose the epoch. No training photo is held out, and the
+            dataset's own validation photos are left out.
 
     Raises:
         DatasetError: the dataset cannot be read, or has no such column.
-        LearnError: there are no training photos, only one class, or a leak.
+        LearnError: there are no training photos, only one class, a leak, or no test photos although
+            they choose the epoch.
     """
     from veduta.datasets import read_dataset
 
@@ -163,12 +175,18 @@ def read_splits(
     if photos_per_class is not None:
         photos, note = _subset(photos, contents, photos_per_class, subset_seed)
         problems.append(note)
-    held_out = validation > 0 and not any(photo.split == "val" for photo in photos)
+    if test_chooses:
+        photos, notes = _without_validation(dataset, photos)
+        problems += notes
+    held_out = (
+        validation > 0 and not test_chooses and not any(photo.split == "val" for photo in photos)
+    )
     if held_out:
         photos, notes = _hold_out(photos, contents, validation, seed)
         problems += notes
     rows = [[one.path, one.label, one.split, contents[one.path].hex()] for one in photos]
-    return _splits(source.root, photos, problems, _digest(rows), held_out=held_out)
+    splits = _splits(source.root, photos, problems, _digest(rows), held_out=held_out)
+    return replace(splits, test_chooses=test_chooses)
 
 
 def _photos(source: Dataset, dataset: Path, column: str) -> list[_Photo]:
@@ -284,6 +302,20 @@ def _copy_groups(train: Sequence[_Photo], contents: Mapping[str, bytes]) -> dict
     """Return from path to the bytes' hash of the photo, or of the photo that it was made from."""
     content_of = {photo.path: contents[photo.path] for photo in train}
     return {photo.path: content_of.get(photo.original, contents[photo.path]) for photo in train}
+
+
+def _without_validation(dataset: Path, photos: Sequence[_Photo]) -> tuple[list[_Photo], list[str]]:
+    """Leave out the validation photos, because the test photos choose the epoch."""
+    if not any(photo.split == "test" for photo in photos):
+        raise LearnError(
+            f'{readable(dataset)}: training.epoch_chosen_by is "test", but there are no test '
+            "photos; make some with `veduta split`, or leave the setting out"
+        )
+    kept = [photo for photo in photos if photo.split != "val"]
+    notes = []
+    if left_out := len(photos) - len(kept):
+        notes = [f"{count(left_out, 'photo')} of val left out: the test photos choose the epoch"]
+    return kept, notes
 
 
 def _hold_out(

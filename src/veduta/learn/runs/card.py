@@ -63,7 +63,7 @@ class Card:
         features: length of a descriptor.
         parameters: of the network.
         epochs: number of epochs that were trained.
-        best_epoch: number of the epoch whose weights were kept, chosen by the validation photos.
+        best_epoch: number of the epoch whose weights were kept.
         seconds: duration of the training.
         stopped: why the training ended.
         onnx_difference: largest difference between the trained network and `model.onnx`, relative
@@ -76,6 +76,10 @@ class Card:
         problems: sentences that a reader of the figures should know.
         command: the command line of the run.
         generated: when the card was written, ISO 8601, UTC.
+        epoch_chosen_by: the split whose photos chose the epoch: "val", "train", or "test", which
+            then has the part of validation photos, so that its figures are optimistic. "": the card
+            of an older version.
+        best_figure: the figure of each epoch that chose it, as in `history.csv`.
     """
 
     recipe: str
@@ -106,6 +110,8 @@ class Card:
     problems: tuple[str, ...] = ()
     command: str = ""
     generated: str = ""
+    epoch_chosen_by: str = ""
+    best_figure: str = ""
 
     @property
     def judged_figures(self) -> ClassificationFigures | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from veduta.learn.runs.card import Card
-from veduta.learn.training.figures import ClassificationFigures, RetrievalFigures
+from veduta.learn.training.figures import RetrievalFigures
 from veduta.text import count, duration, printable
 
 __all__ = ["card_markdown"]
@@ -87,13 +87,11 @@ def _figures_section(card: Card) -> Iterator[str]:
             "training photo whose features are nearest by cosine. The accuracy counts these "
             "answers."
         )
-    yield from _paragraph(_meaning_of_figures(card.val, card.test))
+    yield from _paragraph(_meaning_of_figures(card))
     if card.retrieval is not None:
         yield from _retrieval(card.retrieval)
     if card.answers == "scores":
-        yield from _paragraph(
-            _meaning_of_confidence(card.confidence_questions, classes=len(card.classes))
-        )
+        yield from _paragraph(_meaning_of_confidence(card))
 
 
 def _retrieval(retrieval: RetrievalFigures) -> Iterator[str]:
@@ -110,13 +108,24 @@ def _retrieval(retrieval: RetrievalFigures) -> Iterator[str]:
     )
 
 
-def _meaning_of_figures(
-    val: ClassificationFigures | None, test: ClassificationFigures | None
-) -> str:
+def _meaning_of_figures(card: Card) -> str:
+    val, test = card.val, card.test
+    if card.epoch_chosen_by == "test":
+        return (
+            "The test photos chose the epoch that was kept and ended the training, because "
+            'training.epoch_chosen_by is "test". So their figures are optimistic: those of new '
+            "photos will be lower. They cannot be compared with the figures of runs whose "
+            "validation photos chose the epoch."
+        )
     if val is None:
         return (
             "There are no validation photos: the epoch that was kept is the one with the lowest "
             "loss on the training photos. The test photos were used once, after training."
+        )
+    if card.epoch_chosen_by == "train":
+        return (
+            "The training photos chose the epoch that was kept. The validation photos calibrated "
+            "the recogniser, if there is one. The test photos were used once, after training."
         )
     if test is None:
         return (
@@ -130,22 +139,28 @@ def _meaning_of_figures(
     )
 
 
-def _meaning_of_confidence(examples: int, *, classes: int) -> str:
-    if not examples:
+def _meaning_of_confidence(card: Card) -> str:
+    split = "test" if card.epoch_chosen_by == "test" else "validation"
+    if not card.confidence_questions:
         return (
             "The recogniser's confidence is the network's own probability, which is often too "
-            "high. There were too few validation photos to calibrate it, or the network made no "
+            f"high. There were too few {split} photos to calibrate it, or the network made no "
             "mistake on them."
         )
-    text = f"The recogniser's confidence was fitted to {examples:,} examples"
-    if classes > 2:
+    text = (
+        f"The recogniser's confidence was fitted to {card.confidence_questions:,} examples from "
+        f"the {split} photos"
+    )
+    if split == "test":
+        text += ", so it fits these photos better than new ones"
+    if len(card.classes) > 2:
         return (
-            f"{text} from the validation photos. Each photo counts twice, the second time with "
-            "its class hidden, so that the right answer is unknown."
+            f"{text}. Each photo counts twice, the second time with its class hidden, so that the "
+            "right answer is unknown."
         )
     return (
-        f"{text} from the validation photos. All of them show one of the two classes, so photos "
-        "of other things also get one of these names."
+        f"{text}. All of them show one of the two classes, so photos of other things also get one "
+        "of these names."
     )
 
 
@@ -177,8 +192,8 @@ def _training_section(card: Card) -> Iterator[str]:
         device = f"{machine['cpu']}, {count(machine['cores'], 'core')}, no GPU"
     yield from _paragraph(
         f"{count(card.epochs, 'epoch')} in {duration(card.seconds)}; epoch {card.best_epoch} was "
-        f"kept. End of the training: {printable(card.stopped)}. Seed {card.seed}. "
-        f"Machine: {device}; {machine['system']}."
+        f"kept{_best_figure(card)}. End of the training: {printable(card.stopped)}. "
+        f"Seed {card.seed}. Machine: {device}; {machine['system']}."
     )
     packages = ", ".join(f"{name} {number}" for name, number in card.versions.items())
     yield from _paragraph(f"Versions: {packages}.")
@@ -188,6 +203,14 @@ def _training_section(card: Card) -> Iterator[str]:
         yield ""
     if card.generated:
         yield from _paragraph(f"Written {card.generated}.")
+
+
+def _best_figure(card: Card) -> str:
+    """Return by which figure the epoch was chosen; empty for the card of an older version."""
+    if not card.best_figure:
+        return ""
+    part, _, quantity = card.best_figure.partition("_")
+    return f", by the {quantity} of the {_SPLIT_NAMES[card.epoch_chosen_by or part]} photos"
 
 
 def _terms_section(card: Card) -> Iterator[str]:

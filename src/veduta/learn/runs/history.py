@@ -76,7 +76,9 @@ def _optional_number(cell: str) -> float | None:
     return float(cell) if cell else None
 
 
-def write_curves(history: Sequence[Epoch], best: int, name: str, folder: Path) -> None:
+def write_curves(
+    history: Sequence[Epoch], best: int, name: str, folder: Path, *, test: bool = False
+) -> None:
     """Draw `accuracy.png` and `loss.png`. A chart without values is not drawn.
 
     Args:
@@ -84,13 +86,15 @@ def write_curves(history: Sequence[Epoch], best: int, name: str, folder: Path) -
         best: number of the epoch that was kept; it is marked.
         name: of the recipe, for the titles.
         folder: where the files are written.
+        test: the second curve belongs to the test photos, which chose the epoch.
 
     Raises:
         OSError: a file cannot be written.
     """
+    validation = "test (chose the epoch)" if test else "validation"
     for quantity, label in (("accuracy", "share of photos named right"), ("loss", "loss")):
         curves = {}
-        for split, title in (("train", "training"), ("val", "validation")):
+        for split, title in (("train", "training"), ("val", validation)):
             measured = [getattr(epoch, f"{split}_{quantity}") for epoch in history]
             values = [math.nan if value is None else float(value) for value in measured]
             if any(map(math.isfinite, values)):

@@ -40,6 +40,7 @@ from veduta.learn.runs.provenance import hardware, package_versions, weights_lic
 from veduta.learn.training import scoring
 from veduta.learn.training.checkpoint import remove_checkpoint
 from veduta.learn.training.figures import ClassificationFigures
+from veduta.learn.training.schedule import monitored
 from veduta.learn.training.scoring import Predictions
 from veduta.recognize.model import IN_A_RUN, Model
 from veduta.recognize.network_scores import fit_confidence
@@ -125,6 +126,7 @@ def write_run_folder(
     """
     answers = _answers(splits, outputs)
     judged = next((split for split in ("test", "val") if split in answers), "")
+    best_figure, _ = monitored(trained.history, recipe.training, "best")
     figures = {split: _figures(splits, outputs, answers[split], split) for split in answers}
     with atomic_files(folder, last=CARD_FILE) as draft:
         onnx_difference = export_network(draft)
@@ -163,15 +165,26 @@ def write_run_folder(
             problems=splits.problems,
             command=command,
             generated=datetime.now(UTC).isoformat(timespec="seconds"),
+            epoch_chosen_by=_chosen_by(best_figure, splits),
+            best_figure=best_figure,
         )
         write_history(trained.history, draft / HISTORY_FILE)
-        write_curves(trained.history, trained.best_epoch, recipe.name, draft)
+        write_curves(
+            trained.history, trained.best_epoch, recipe.name, draft, test=splits.test_chooses
+        )
         if judged:
             _write_answers(draft, splits, answers[judged], judged)
         write_text(draft / "card.md", card_markdown(card))
         write_text(draft / CARD_FILE, json.dumps(card.as_json(), indent=1) + "\n")
     remove_checkpoint(folder)
     return card
+
+
+def _chosen_by(best_figure: str, splits: DatasetSplits) -> str:
+    """Return the split whose photos chose the epoch."""
+    if best_figure.startswith("train_"):
+        return "train"
+    return "test" if splits.test_chooses else "val"
 
 
 def _answers(splits: DatasetSplits, outputs: SplitOutputs) -> dict[str, Predictions]:
@@ -207,8 +220,10 @@ def _write_recognizer(draft: Path, splits: DatasetSplits, outputs: SplitOutputs)
     if outputs.probabilities is None:
         return 0
     # The logarithms of probabilities are logits too.
-    logits = np.log(np.maximum(outputs.probabilities["val"], 1e-300))
-    confidence = fit_confidence(logits, splits.class_ids[splits.val])
+    # Without photos that choose, the validation photos are empty, and nothing is fitted.
+    split = "test" if splits.test_chooses else "val"
+    logits = np.log(np.maximum(outputs.probabilities[split], 1e-300))
+    confidence = fit_confidence(logits, splits.class_ids[splits.choosing])
     encoder = load_encoder(str(draft / RUN_MODEL))
     # Training and an index with keypoints decode photos at least as large as this.
     long_side = max(encoder.long_side, LONG_SIDE)

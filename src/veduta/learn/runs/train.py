@@ -92,6 +92,7 @@ def train(
             allow_leak=allow_leak,
             photos_per_class=photos_per_class,
             subset_seed=subset_seed,
+            test_chooses=recipe.training.epoch_chosen_by == "test",
         )
         write_text(out / RECIPE_FILE, recipe_toml(recipe))
         if recipe.network.encoder:

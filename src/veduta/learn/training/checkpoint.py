@@ -112,7 +112,7 @@ def run_identity(recipe: Recipe, splits: DatasetSplits) -> RunIdentity:
         recipe=recipe.name,
         values=_flat(values),
         photos=splits.digest,
-        numbers=(len(splits.train), len(splits.val), len(splits.class_names)),
+        numbers=(len(splits.train), len(splits.choosing), len(splits.class_names)),
     )
 
 

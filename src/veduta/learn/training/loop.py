@@ -93,7 +93,7 @@ def fit(
     devices: str | int = "auto",
     nodes: int = 1,
 ) -> TrainingResult:
-    """Train a network on the examples of `splits.train`, and validate it on those of `splits.val`.
+    """Train a network on the examples of `splits.train`; those of `splits.choosing` validate it.
 
     An interrupted run continues after the epoch of its last checkpoint. On the CPU its weights and
     history are, bit for bit, those of a run without interruption.
@@ -199,7 +199,7 @@ def _fit_epochs(
         )
         val_sampler = BatchSampler(
             splits,
-            splits.val,
+            splits.choosing,
             _validation_settings(training, splits, module.loss),
             lambda: 0,
             **process,
@@ -209,7 +209,7 @@ def _fit_epochs(
             splits, module.examples, train_sampler, augment, on_gpu=on_gpu
         )
         val_loader = None
-        if len(splits.val):
+        if len(splits.choosing):
             val_loader = make_dataloader(splits, module.examples, val_sampler, None, on_gpu=on_gpu)
         with _keyboard_interrupts():
             trainer.fit(module, train_loader, val_loader)
@@ -429,11 +429,11 @@ class _TrainingModule(lightning.LightningModule):  # type: ignore[misc]
 
 def _validation_settings(training: Training, splits: DatasetSplits, loss: TrainingLoss) -> Training:
     """Return the settings of validation batches: each photo once, if the loss allows it."""
-    has_several_classes = len(np.unique(splits.class_ids[splits.val])) > 1
+    has_several_classes = len(np.unique(splits.class_ids[splits.choosing])) > 1
     return replace(
         training,
         balanced=False,
-        pairs=min(training.pairs, len(splits.val)),
+        pairs=min(training.pairs, len(splits.choosing)),
         per_class=training.per_class if loss.needs.groups and has_several_classes else 0,
     )
 

@@ -45,6 +45,7 @@ __all__ = [
     "build_loss",
     "loss_class",
     "mix_up",
+    "names_classes",
     "weight_penalty",
 ]
 
@@ -386,6 +387,18 @@ def loss_class(recipe: Recipe) -> type[TrainingLoss]:
         advice = did_you_mean(name, LOSSES) or f"known are {', '.join(LOSSES)}"
         raise RecipeError(f"{recipe.name}: no loss is called {name!r}; {advice}")
     return LOSSES[name]
+
+
+def names_classes(recipe: Recipe) -> bool:
+    """Whether the loss of a recipe predicts classes, so that its training has an accuracy.
+
+    Args:
+        recipe: the recipe.
+
+    Raises:
+        RecipeError: there is no such loss.
+    """
+    return loss_class(recipe).predicted_classes is not TrainingLoss.predicted_classes
 
 
 def build_loss(recipe: Recipe, net: Net) -> TrainingLoss:

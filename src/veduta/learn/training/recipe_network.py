@@ -10,7 +10,7 @@ from veduta.errors import RecipeError
 from veduta.learn.models.layers import shape_text
 from veduta.learn.models.networks import Net, assemble_network
 from veduta.learn.recipe import Recipe
-from veduta.learn.training.losses import LOSSES, loss_class
+from veduta.learn.training.losses import LOSSES, loss_class, names_classes
 
 __all__ = ["build_network", "network_without_weights"]
 
@@ -29,6 +29,7 @@ def build_network(recipe: Recipe, classes: int, *, dimension: int | None = None)
         LearnError: the weights of the backbone are not available.
     """
     needs = loss_class(recipe).needs
+    _check_monitors(recipe)
     has_scores = needs.output == "scores" or recipe.training.probe == "after"
     net = assemble_network(recipe, classes, has_scores=has_scores, dimension=dimension)
     _check_decoder(recipe, net)
@@ -61,6 +62,25 @@ def network_without_weights(recipe: Recipe, classes: int | None = None) -> Net:
     bare = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, weights="none"))
     with torch.device("meta"):
         return build_network(bare, classes or recipe.network.classes, dimension=dimension)
+
+
+def _check_monitors(recipe: Recipe) -> None:
+    """Check that the figures exist that the recipe watches."""
+    if recipe.training.epoch_chosen_by == "test" and recipe.training.monitor.startswith("train_"):
+        raise RecipeError(
+            f'{recipe.name}: training.epoch_chosen_by is "test", but training.monitor is '
+            f"{recipe.training.monitor}, a figure of the training photos; take val_accuracy or "
+            "val_loss, which are then those of the test photos"
+        )
+    if names_classes(recipe):
+        return
+    for key in ("monitor", "stop_monitor", "reduce_monitor"):
+        if getattr(recipe.training, key).endswith("_accuracy"):
+            raise RecipeError(
+                f"{recipe.name}: training.{key} is {getattr(recipe.training, key)}, but the loss "
+                f"{recipe.loss.name} names no classes, so its training has no accuracy; the "
+                "figures that exist are val_loss and train_loss"
+            )
 
 
 def _check_decoder(recipe: Recipe, net: Net) -> None:

@@ -8,14 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.learn.recipe import Training
 
-__all__ = ["Epoch", "best_epoch", "learning_rate_factor", "monitored", "reason_to_stop"]
+__all__ = [
+    "Epoch",
+    "Purpose",
+    "best_epoch",
+    "learning_rate_factor",
+    "monitored",
+    "reason_to_stop",
+]
+
+Purpose = Literal["best", "stop", "reduce"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,9 @@ class Epoch:
         learning_rate: the learning rate of the layers behind the backbone.
         train_loss: the mean over the epoch, while the weights change.
         train_accuracy: the mean over the epoch, while the weights change.
-        val_loss: the loss of the validation photos; None without any.
-        val_accuracy: the accuracy of the validation photos; None without any.
+        val_loss: the loss of the validation photos, or of the test photos if they choose the
+            epoch; None without any.
+        val_accuracy: the accuracy of the same photos; None without any.
     """
 
     number: int
@@ -43,32 +53,36 @@ class Epoch:
     val_accuracy: float | None
 
 
-def monitored(history: Sequence[Epoch], training: Training) -> tuple[str, list[float]]:
-    """Return the figure that decides which epoch is better.
+def monitored(
+    history: Sequence[Epoch], training: Training, purpose: Purpose
+) -> tuple[str, list[float]]:
+    """Return the figure that is watched for a purpose.
 
-    It is the `monitor` of the recipe. Without an accuracy it is the loss, and without validation
-    photos the training loss.
+    Without validation photos it is the training loss, instead of a figure of theirs.
 
     Args:
         history: one epoch or more.
         training: the settings.
+        purpose: "best" for the best epoch, "stop" for the end of training, "reduce" for the
+            learning rate.
 
     Returns:
         The name of the figure, and its value for each epoch: larger is better, so a loss is
         negative.
     """
-    if any(epoch.val_loss is None for epoch in history):
-        return "train_loss", [-epoch.train_loss for epoch in history]
-    if training.monitor == "val_accuracy":
-        accuracies = [one.val_accuracy for one in history if one.val_accuracy is not None]
-        if len(accuracies) == len(history):
-            return "val_accuracy", accuracies
-    return "val_loss", [-one.val_loss for one in history if one.val_loss is not None]
+    name = _named_figure(training, purpose)
+    if name == "auto":
+        has_accuracy = all(epoch.val_accuracy is not None for epoch in history)
+        name = "val_accuracy" if has_accuracy else "val_loss"
+    if name.startswith("val_") and any(epoch.val_loss is None for epoch in history):
+        name = "train_loss"
+    sign = -1.0 if name.endswith("_loss") else 1.0
+    return name, [sign * getattr(epoch, name) for epoch in history]
 
 
 def best_epoch(history: Sequence[Epoch], training: Training) -> int:
     """Return the number of the best epoch; the first of equally good ones."""
-    _, values = monitored(history, training)
+    _, values = monitored(history, training, "best")
     return history[values.index(max(values))].number
 
 
@@ -79,7 +93,7 @@ def learning_rate_factor(history: Sequence[Epoch], training: Training) -> float:
     if training.cosine:
         factor *= 0.5 * (1 + math.cos(math.pi * done / training.epochs))
     if training.reduce_patience:
-        _, values = monitored(history, training)
+        _, values = monitored(history, training, "reduce")
         waits = _epochs_without_gain(values, training.min_delta, training.reduce_patience)
         factor *= training.reduce_factor ** sum(wait == training.reduce_patience for wait in waits)
     return factor
@@ -89,19 +103,27 @@ def reason_to_stop(history: Sequence[Epoch], training: Training) -> str | None:
     """Return why training ends after `history`, for messages; None while it continues."""
     if not history:
         return None
-    name, values = monitored(history, training)
+    name, values = monitored(history, training, "stop")
     shown = name.replace("_", " ")
     note = ""
-    if name != training.monitor:
-        missing = training.monitor.replace("_", " ")
-        missing = "photos for validation" if name == "train_loss" else missing
-        note = f"; no {missing}, so the {shown} was watched"
+    if name == "train_loss" and _named_figure(training, "stop") != name:
+        note = "; no photos for validation, so the train loss was watched"
     *_, wait = _epochs_without_gain(values, training.min_delta, len(history) + 1)
     if training.patience and wait >= training.patience:
         return f"the {shown} did not improve for {count(training.patience, 'epoch')}{note}"
     if len(history) >= training.epochs:
         return f"all {training.epochs} epochs{note}"
     return None
+
+
+def _named_figure(training: Training, purpose: Purpose) -> str:
+    """Return the figure that the recipe names for a purpose, which may be "auto"."""
+    named = {
+        "best": training.monitor,
+        "stop": training.stop_monitor,
+        "reduce": training.reduce_monitor,
+    }[purpose]
+    return training.monitor if named == "auto" else named
 
 
 def _epochs_without_gain(values: Iterable[float], min_delta: float, patience: int) -> list[int]:

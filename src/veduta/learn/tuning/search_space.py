@@ -15,12 +15,21 @@ from veduta.learn.recipe_text import toml_value
 from veduta.text import did_you_mean
 from veduta.validation import InvalidValue, convert
 
-__all__ = ["Axis", "Choices", "Range", "flatten_space", "parse_axis", "read_space"]
+__all__ = [
+    "Axis",
+    "Choices",
+    "Range",
+    "compared_figure",
+    "flatten_space",
+    "parse_axis",
+    "read_space",
+]
 
 # Key that cannot be tuned → why.
 _FIXED_KEYS = {
     "training.monitor": "trials are compared by it",
     "training.validation": "trials would be compared on different photos",
+    "training.epoch_chosen_by": "trials are compared by the validation photos",
     "network.classes": "the dataset decides it",
 }
 
@@ -123,8 +132,10 @@ def read_space(recipe: Recipe) -> tuple[Axis, ...]:
             f"{recipe.name}: nothing to tune; name keys in its [tune.space], such as "
             "training.learning_rate = { low = 1e-4, high = 1e-2, log = true }, or with --space"
         )
+    _check_training(recipe)
+    figure = compared_figure(recipe)
     for key in tables:
-        if recipe.training.monitor == "val_loss" and key.startswith(_LOSS_KEYS):
+        if figure == "val_loss" and key.startswith(_LOSS_KEYS):
             raise RecipeError(
                 f"{recipe.name}: tune.space: {key} changes the meaning of val_loss, so trials "
                 "cannot be compared by it; set training.monitor = val_accuracy"
@@ -133,6 +144,35 @@ def read_space(recipe: Recipe) -> tuple[Axis, ...]:
     if recipe.tune.trials < 1:
         raise RecipeError(f"{recipe.name}: tune.trials: 1 or more, not {recipe.tune.trials}")
     return axes
+
+
+def compared_figure(recipe: Recipe) -> str:
+    """Return the figure that trials of a recipe are compared by: "val_accuracy" or "val_loss".
+
+    Args:
+        recipe: the recipe that is tuned.
+    """
+    if recipe.training.monitor != "auto":
+        return recipe.training.monitor
+    from veduta.learn.training.losses import names_classes
+
+    return "val_accuracy" if names_classes(recipe) else "val_loss"
+
+
+def _check_training(recipe: Recipe) -> None:
+    """Check that trials are compared by the validation photos."""
+    training = recipe.training
+    if training.epoch_chosen_by == "test":
+        raise RecipeError(
+            f'{recipe.name}: training.epoch_chosen_by is "test", but a study compares its trials '
+            "by the validation photos and never uses the test photos; leave the setting out, and "
+            "train the best recipe with it afterwards"
+        )
+    if training.monitor.startswith("train_"):
+        raise RecipeError(
+            f"{recipe.name}: training.monitor is {training.monitor}, but trials are compared by "
+            "the validation photos; set training.monitor to val_accuracy or val_loss"
+        )
 
 
 def parse_axis(text: str) -> tuple[str, dict[str, Any]]:

@@ -39,7 +39,7 @@ from veduta.errors import LearnError, readable
 from veduta.files import AppendOnlyFile, write_text
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.recipe_text import recipe_toml
-from veduta.learn.tuning.search_space import Axis, read_space
+from veduta.learn.tuning.search_space import Axis, compared_figure, read_space
 from veduta.validation import InvalidValue, convert
 
 if TYPE_CHECKING:
@@ -239,6 +239,7 @@ class StudyFolder:
         recipe: the recipe that is tuned.
         axes: the search space.
         lock: held while trials are claimed and folders are cleaned.
+        monitor: the figure that trials are compared by.
         study: Optuna's.
     """
 
@@ -259,7 +260,8 @@ class StudyFolder:
         self.axes = axes
         self.lock = FileLock(folder / LOCK_FILE)
         self._storage = _storage(folder)
-        self._minimise = recipe.training.monitor == "val_loss"
+        self.monitor = compared_figure(recipe)
+        self._minimise = self.monitor == "val_loss"
         names = {study.study_name for study in self._storage.get_all_studies()}
         if _STUDY_NAME not in names:
             directions = [_MINIMISE if self._minimise else _MAXIMISE]
@@ -331,7 +333,7 @@ class StudyFolder:
         return Study(
             folder=self.folder,
             recipe=identity.name or self.recipe.name,
-            monitor=self.recipe.training.monitor,
+            monitor=self.monitor,
             dataset=identity.dataset,
             options=identity.options(),
             axes=self.axes,

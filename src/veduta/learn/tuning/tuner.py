@@ -196,7 +196,7 @@ def _run_trial(
     study: StudyFolder, trial: ClaimedTrial, call: _Call, on_progress: OnProgress | None
 ) -> bool:
     """Run a trial to its end; return False if the time limit ended it before."""
-    monitor = study.recipe.training.monitor
+    monitor = study.monitor
     folder = trial_folder(study.folder, trial.number)
     epochs: list[Epoch] = []
     start = time.monotonic()
@@ -204,8 +204,10 @@ def _run_trial(
     def on_epoch(epoch: Epoch) -> None:
         figure = getattr(epoch, monitor)
         if figure is None:
-            other = "val_loss" if monitor == "val_accuracy" else "val_accuracy"
-            raise LearnError(f"this training has no {monitor}; --set training.monitor={other}")
+            raise LearnError(
+                f"this training has no {monitor}, because there are no photos for validation; "
+                "--set training.validation=0.2 holds some out"
+            )
         if not math.isfinite(figure):
             raise LearnError(f"{monitor} is {figure} after epoch {epoch.number}")
         epochs.append(epoch)
@@ -267,7 +269,7 @@ def _run_trial(
 
 def _record_missing_epochs(study: StudyFolder, trial: ClaimedTrial, history: Path) -> None:
     """Record the epochs of a finished run that an earlier process did not record."""
-    monitor = study.recipe.training.monitor
+    monitor = study.monitor
     for epoch in read_history(history) if history.exists() else []:
         figure = getattr(epoch, monitor)
         if epoch.number not in trial.history and figure is not None:
