@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from command_line import run_veduta
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from walls import ASIDE, scene, seen_aside
 
 import veduta
@@ -22,12 +23,14 @@ from veduta.cli import options
 from veduta.encoders import load_encoder
 from veduta.errors import QueryError
 from veduta.index.calibration import calibration_of, probability
+from veduta.keypoints import Keypoints, draw_keypoints
 from veduta.search import RERANK_MODES, VERIFIED_PHOTOS
 from veduta.search.hit import Evidence
 from veduta.search.verdict import (
     MAX_DIFFERENT_PROBABILITY,
     MIN_SAME_COVERAGE,
     MIN_SAME_PROBABILITY,
+    reason_for,
     verdict_on,
 )
 
@@ -104,11 +107,24 @@ def box(corners: list[list[float]]) -> tuple[float, float, float, float]:
 )
 def test_verdict(likely: float | None, model: str | None, spread: float | None, said: str) -> None:
     assert verdict_on(likely, model, spread) == said
+    # The reason says what stands against the number beside the verdict.
+    reason = reason_for(likely, model, spread)
+    assert len(f"{said}: {reason}") <= 80
+    assert ("no probability is known" in reason) == (likely is None)
+    if said == "unsure" and likely is not None and likely >= MIN_SAME_PROBABILITY:
+        assert reason.startswith("a high probability, but ")
+    if said == "same place" and likely is not None and likely < MIN_SAME_PROBABILITY:
+        assert "over 70% or more of both photos" in reason
+    if said == "different":
+        assert ("despite a geometric model" in reason) == (model is not None)
 
 
 def test_hit_says_the_same() -> None:
     assert Evidence(0.95, 40, 60, "homography", 0.3).verdict == "same place"
-    assert Evidence(0.95).verdict == "unsure", "a neighbour of a neighbour was not verified"
+    unverified = Evidence(0.95)
+    assert unverified.verdict == "unsure", "a neighbour of a neighbour was not verified"
+    assert unverified.reason == "a high probability, but geometry was not checked"
+    assert unverified.as_json()["reason"] == unverified.reason
     assert Evidence(0.02).as_json()["verdict"] == "different"
 
 
@@ -205,7 +221,8 @@ def test_featureless_pair_is_said_aloud(home: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("unsure, probability ")
+    assert lines[0] == "unsure: a high probability, but no geometric model"
+    assert lines[1].startswith("  probability 0.") and lines[1].endswith("similarity and matches")
     assert "  geometry    no keypoints match" in lines
     assert lines.count("  There are no keypoints in black.png.") == 1
     with Image.open(home / "e.png") as picture:
@@ -214,8 +231,9 @@ def test_featureless_pair_is_said_aloud(home: Path) -> None:
 
 def test_text(home: Path) -> None:
     done = run_veduta(home, "match", "wall/a.png", "b.png", "--encoder", "fast")
-    first, similarity, geometry, *regions = done.stdout.splitlines()
-    assert first.startswith("same place, probability ")
+    first, likely, similarity, geometry, *regions = done.stdout.splitlines()
+    assert first == "same place: a geometric model, and a probability of 0.9 or more"
+    assert likely.startswith("  probability ")
     assert similarity.startswith("  similarity  0.")
     assert "matches agree on a homography, over" in geometry
     assert len(regions) == 2 and regions[1].endswith(" of b.png")
@@ -229,7 +247,7 @@ def test_surf_keypoints_have_no_probability(home: Path) -> None:
     assert found["model"] is not None
     assert "surf" in found["notes"][0] and "geometry alone" in found["notes"][0]
     done = run_veduta(home, "match", "wall/a.png", "b.png", "--keypoints", "surf")
-    assert done.stdout.startswith("same place\n")
+    assert done.stdout.startswith("same place: a geometric model; no probability is known\n")
     other = veduta.match(scene(1), scene(2), encoder="fast", keypoints="surf")
     assert (other.verdict, other.model) == ("unsure", None)
 
@@ -281,7 +299,8 @@ def test_wrong_calls(home: Path) -> None:
     done = run_veduta(home, "match", "wall/a.png", "b.png", "--keypoints", "sfit")
     assert done.returncode == 3 and "'sift'" in done.stderr
     assert run_veduta(home, "match", "wall/a.png", "b.png", "--encoder", "fasst").returncode == 5
-    assert run_veduta(home, "match", "wall/a.png").returncode == 2
+    done = run_veduta(home, "match", "wall/a.png", "--encoder", "fast")
+    assert done.returncode == 2 and "two photos" in done.stderr
 
 
 def test_python_surface() -> None:
@@ -410,3 +429,80 @@ def test_page_of_a_search(home: Path) -> None:
     run_veduta(home, "search", "b.png", "--html", "page.html", "--rerank", "none")
     page = (home / "page.html").read_text()
     assert "<dialog popover" not in page and '<p class="verdict">' not in page
+
+
+# The keypoints of one photo.
+
+
+@pytest.mark.parametrize("kind", ["sift", "orb", "surf"])
+def test_scales_and_directions_turn_and_grow_with_the_photo(kind: str) -> None:
+    photo = scene(5)
+    upright = veduta.find_keypoints(photo, keypoints=kind).points
+    assert upright.diameters is not None and upright.directions is not None
+    assert upright.diameters.min() > 1 and 0 <= upright.directions.min() <= 360
+    # Most directions lead from dark to bright, over the width of the keypoint.
+    blurred = Image.fromarray(photo).convert("L").filter(ImageFilter.GaussianBlur(3))
+    grey = np.asarray(blurred).astype(int)
+    angles = np.radians(upright.directions)
+    steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * upright.diameters[:, None] / 4
+    ahead, behind = (
+        grey[
+            np.clip(ends[:, 1].round().astype(int), 0, grey.shape[0] - 1),
+            np.clip(ends[:, 0].round().astype(int), 0, grey.shape[1] - 1),
+        ]
+        for ends in (upright.xy + steps, upright.xy - steps)
+    )
+    assert (ahead > behind).mean() > 0.6
+    # A quarter turn clockwise adds 90 degrees, and twice the size doubles the diameters.
+    turned = veduta.find_keypoints(np.ascontiguousarray(np.rot90(photo, -1)), keypoints=kind).points
+    assert turned.directions is not None
+    back = np.stack([turned.xy[:, 1], photo.shape[0] - 1 - turned.xy[:, 0]], axis=1)
+    distances = np.linalg.norm(upright.xy[:, None] - back[None], axis=2)
+    nearest = distances.argmin(axis=1)
+    found = distances.min(axis=1) < 0.8
+    assert found.sum() > 50
+    turns = (turned.directions[nearest] - upright.directions)[found] % 360
+    assert np.median(turns) == pytest.approx(90, abs=3)
+    large = veduta.find_keypoints(
+        np.repeat(np.repeat(photo, 2, axis=0), 2, axis=1), keypoints=kind
+    ).points
+    assert large.diameters is not None
+    assert np.median(large.diameters) == pytest.approx(2 * np.median(upright.diameters), rel=0.1)
+
+
+def test_the_keypoints_of_one_photo(home: Path) -> None:
+    done = run_veduta(home, "match", "b.png", "--keypoints", "sift", "--picture", "k.png")
+    assert done.returncode == 0, done.stderr
+    first, photo, diameter = done.stdout.splitlines()
+    assert re.fullmatch(r"\d+ sift keypoints", first)
+    assert photo.endswith("640 × 480 pixels, b.png") and "median" in diameter
+    with Image.open(home / "k.png") as picture:
+        assert picture.size == (1200, 944)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    green = (pixels[..., 1] > 220) & (pixels[..., 0] < 120) & (pixels[..., 2] < 120)
+    assert 2_000 < green.sum() < 0.5 * green.size
+    done = run_veduta(home, "match", "b.png", "--json")
+    found = json.loads(done.stdout)
+    assert (found["photo"], found["kind"]) == ("b.png", "xfeat")
+    assert found["count"] == len(found["keypoints"]) <= found["most"] == 512
+    assert found["keypoints"][0]["diameter"] is found["keypoints"][0]["direction"] is None
+    assert 0 <= found["keypoints"][0]["x"] < found["width"] == 640
+    assert "rings of one size" in run_veduta(home, "match", "b.png").stdout
+    done = run_veduta(home, "match", "black.png", "--keypoints", "sift", "--picture", "k.png")
+    assert done.returncode == 0 and done.stdout.splitlines()[0] == "0 sift keypoints"
+    assert "rings" not in done.stdout
+
+
+def test_picture_of_keypoints_has_circles_of_their_scale() -> None:
+    photo = np.full((300, 400, 3), 90, np.uint8)
+    none = np.zeros((1, 4), np.int8)
+    at = np.array([[199.5, 149.5]], np.float32)
+    points = Keypoints(at, none, 400, 300, np.array([100], np.float32), np.array([0], np.float32))
+    drawn = np.asarray(draw_keypoints(photo, points, name="sift", width=400)).astype(int)
+    rows, columns = np.nonzero(drawn[:300, :, 1] - drawn[:300, :, 0] > 60)
+    assert (columns.min(), columns.max()) == (pytest.approx(149, abs=2), pytest.approx(250, abs=2))
+    assert (rows.min(), rows.max()) == (pytest.approx(99, abs=2), pytest.approx(200, abs=2))
+    assert drawn[150, 230, 1] > 150 and drawn[150, 170, 1] == 90, "the line leads to the right"
+    bare = draw_keypoints(photo, Keypoints(at, none, 400, 300), name="xfeat", width=400)
+    rows, _ = np.nonzero(np.asarray(bare)[:300, :, 1] > 150)
+    assert 6 <= rows.max() - rows.min() <= 12

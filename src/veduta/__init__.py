@@ -16,7 +16,7 @@ from veduta import errors, no_telemetry
 from veduta._version import __version__
 
 if TYPE_CHECKING:
-    from veduta.api import Index, create, match, open  # noqa: A004
+    from veduta.api import Index, create, find_keypoints, match, open  # noqa: A004
     from veduta.encoders import Encoder, Projection, load_encoder
     from veduta.evaluation import Evaluation, RecognitionEvaluation, evaluate, evaluate_recognition
     from veduta.index import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from veduta.recognize import Recognition, Recognizer
     from veduta.search import Evidence, Hit, Hits, SearchOptions
     from veduta.search.pair import Match
+    from veduta.search.photo_keypoints import PhotoKeypoints
 
 _MODULES = {
     "CheckFinding": "veduta.index",
@@ -44,6 +45,7 @@ _MODULES = {
     "IndexedPhoto": "veduta.index",
     "Keypoints": "veduta.keypoints",
     "Match": "veduta.search.pair",
+    "PhotoKeypoints": "veduta.search.photo_keypoints",
     "Projection": "veduta.encoders",
     "Recognition": "veduta.recognize",
     "RecognitionEvaluation": "veduta.evaluation",
@@ -54,6 +56,7 @@ _MODULES = {
     "create": "veduta.api",
     "evaluate": "veduta.evaluation",
     "evaluate_recognition": "veduta.evaluation",
+    "find_keypoints": "veduta.api",
     "load_encoder": "veduta.encoders",
     "load_extractor": "veduta.keypoints",
     "match": "veduta.api",
@@ -73,6 +76,7 @@ __all__ = [
     "IndexedPhoto",
     "Keypoints",
     "Match",
+    "PhotoKeypoints",
     "Projection",
     "Recognition",
     "RecognitionEvaluation",
@@ -85,6 +89,7 @@ __all__ = [
     "errors",
     "evaluate",
     "evaluate_recognition",
+    "find_keypoints",
     "load_encoder",
     "load_extractor",
     "match",

@@ -59,6 +59,8 @@ from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.hit_matches import draw_hit_matches
 from veduta.search.options import Moment, is_whole_number
 from veduta.search.pair import Match, compare
+from veduta.search.photo_keypoints import PhotoKeypoints
+from veduta.search.photo_keypoints import find_keypoints as photo_keypoints
 
 if TYPE_CHECKING:
     import numpy as np
@@ -579,6 +581,21 @@ def match(
     threads = os.cpu_count() or 1
     extractor = load_extractor(keypoints, threads=threads)
     return compare(a, b, load_encoder(encoder, threads=threads), extractor)
+
+
+def find_keypoints(photo: PhotoSource, *, keypoints: str = "xfeat") -> PhotoKeypoints:
+    """Return the keypoints of a photo, to look at them.
+
+    Args:
+        photo: a path, or an (H, W, 3) uint8 RGB array, upright.
+        keypoints: one of `veduta.keypoints.KINDS`.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+        EncoderUnavailable: something that the keypoints need is not on this machine.
+        QueryError: no keypoints have that name, or an array is no photo.
+    """
+    return photo_keypoints(photo, load_extractor(keypoints, threads=os.cpu_count() or 1))
 
 
 def _with_changes(options: SearchOptions | None, **changes: Any) -> SearchOptions:

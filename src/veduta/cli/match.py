@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +13,11 @@ import click
 from veduta.cli.options import OutputFile, json_option
 from veduta.cli.printing import bounds, file_url, print_json, say, shown
 from veduta.files import atomic_file
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.search.pair import Match
+    from veduta.search.photo_keypoints import PhotoKeypoints
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -39,9 +42,14 @@ class _PictureFile(OutputFile):
 
 @click.command("match")
 @click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("b", required=False, type=click.Path(path_type=Path))
 @json_option
-@click.option("--picture", type=_PictureFile(), metavar="FILE", help="Write a PNG or JPEG of both.")
+@click.option(
+    "--picture",
+    type=_PictureFile(),
+    metavar="FILE",
+    help="Write a PNG or JPEG: both photos with their matches, or one with its keypoints.",
+)
 @click.option("--open", "open_picture", is_flag=True, help="Open the picture.")
 @click.option("--encoder", metavar="NAME", help="Encoder: see `veduta models`.")
 @click.option(
@@ -53,7 +61,7 @@ class _PictureFile(OutputFile):
 )
 def command(
     a: Path,
-    b: Path,
+    b: Path | None,
     as_json: bool,
     picture: Path | None,
     open_picture: bool,
@@ -63,23 +71,51 @@ def command(
     """Say whether the photos A and B show the same place, and why.
 
     The verdict is "same place", "unsure" or "different"; the exit code is 0 for each of them. The
-    same place takes a geometric model on which the keypoints agree, and a probability of 0.9.
+    same place takes a geometric model on which the keypoints agree, and a probability of 0.9. The
+    probability alone is no verdict: it can be high for photos that only look alike.
+
+    With A alone, the keypoints of that photo are counted, and drawn with --picture: a circle for
+    their scale, a line for their direction. xfeat keypoints have neither.
     """
     from veduta import api
     from veduta.encoders import DEFAULT
 
-    match = api.match(a, b, encoder=encoder or DEFAULT, keypoints=keypoints)
-    if as_json:
-        print_json({"a": os.fspath(a), "b": os.fspath(b), **match.as_json()})
+    answer: Match | PhotoKeypoints
+    if b is None:
+        if encoder is not None:
+            raise click.UsageError("--encoder goes with two photos. Keypoints need none.")
+        answer = api.find_keypoints(a, keypoints=keypoints)
+        if as_json:
+            print_json({"photo": os.fspath(a), **answer.as_json()})
+        else:
+            _print_keypoints(answer, a)
     else:
-        _print(match, a, b)
+        answer = api.match(a, b, encoder=encoder or DEFAULT, keypoints=keypoints)
+        if as_json:
+            print_json({"a": os.fspath(a), "b": os.fspath(b), **answer.as_json()})
+        else:
+            _print_match(answer, a, b)
     if picture or open_picture:
-        _write_picture(match, picture, open_picture)
+        _write_picture(answer, picture, open_picture)
 
 
-def _print(match: Match, a: Path, b: Path) -> None:
-    probability = "" if match.probability is None else f", probability {match.probability:.3f}"
-    say(probability, bold=match.verdict)
+def _print_keypoints(found: PhotoKeypoints, photo: Path) -> None:
+    limit = ", the largest number that is kept" if len(found) == found.most else ""
+    say(f"{count(len(found), f'{found.kind} keypoint')}{limit}")
+    say(f"  photo       {found.points.width} × {found.points.height} pixels, {shown(photo)}")
+    if found.points.diameters is None:
+        say("  scale       none, and no direction: the picture has rings of one size")
+    elif diameters := found.points.diameters.tolist():
+        say(
+            f"  diameter    {min(diameters):.1f} to {max(diameters):.1f} pixels, "
+            f"median {median(diameters):.1f}"
+        )
+
+
+def _print_match(match: Match, a: Path, b: Path) -> None:
+    say(f": {match.reason}", bold=match.verdict)
+    if match.probability is not None:
+        say(f"  probability {match.probability:.3f}, by similarity and matches")
     say(f"  similarity  {match.similarity:.3f}")
     say(f"  geometry    {_geometry(match)}")
     for path, region in zip((a, b), match.regions or (), strict=False):
@@ -98,13 +134,13 @@ def _geometry(match: Match) -> str:
     return f"{agree} on a {model}, over {match.spread:.0%} of the photos"
 
 
-def _write_picture(match: Match, file: Path | None, open_picture: bool) -> None:
+def _write_picture(answer: Match | PhotoKeypoints, file: Path | None, open_picture: bool) -> None:
     """Write the picture to `file`, or to a temporary file that stays, and open it if wanted."""
     if file is None:
         handle, name = tempfile.mkstemp(prefix="veduta-", suffix=".png")
         os.close(handle)
         file = Path(name)
-    image = match.picture()
+    image = answer.picture()
     with atomic_file(file) as draft:
         if file.suffix.lower() == ".png":
             image.save(draft, "PNG")

@@ -4,11 +4,12 @@
 the `Keypoints` of a photo, and `Keypoints.pack` makes about 35 kB of them for storage.
 `Extractor.matching` matches the keypoints of two photos, `verify` looks for the geometric model on
 which the matches agree, `overlap` returns the regions that the matches cover, and `draw_matches`
-draws them.
+draws them. `draw_keypoints` draws the keypoints of one photo.
 """
 
 from veduta.keypoints.drawing import draw_matches
 from veduta.keypoints.features import Keypoints
+from veduta.keypoints.keypoint_picture import draw_keypoints
 from veduta.keypoints.loading import (
     DEFAULT_KEYPOINTS,
     KINDS,
@@ -37,6 +38,7 @@ __all__ = [
     "MutualMatching",
     "RatioMatching",
     "Verification",
+    "draw_keypoints",
     "draw_matches",
     "extractor_class",
     "load_extractor",

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.keypoints.picture_parts import (
+    MIN_WIDTH,
+    SUPERSAMPLING,
+    Frame,
+    canvas_of,
+    draw_caption,
+    fitted,
+    on_canvas,
+)
 from veduta.keypoints.regions import overlap
 
 if TYPE_CHECKING:
@@ -19,17 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_matches"]
 
-_SUPERSAMPLING = 2
-"""The picture is drawn at this multiple of its size and then reduced, which smooths the lines."""
-
 # Pixels of the picture.
 _GAP = 12
 _MAX_HEIGHT = 800
-_MIN_WIDTH = 200
-_CAPTION_HEIGHT = 44
-_CAPTION_MARGIN = 8
-_CAPTION_SIZES = (20, 8)
-"""The largest and the smallest size of the caption's letters."""
 
 # Pixels of the enlarged drawing.
 _MATCH_WIDTH = 3
@@ -37,21 +37,9 @@ _END_RADIUS = 5
 _OUTLINE_WIDTHS = (9, 4)
 """Of the dark line around a region and of the bright line on it."""
 
-_BACKGROUND = (255, 255, 255)
-_TEXT_COLOUR = (32, 33, 36)
 _UNVERIFIED_COLOUR = (255, 255, 255, 90)
 _LAST_HUE = 0.83
 """Violet. The hue of red would be that of the first line again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """The place of a photo in the picture, in pixels of the picture."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 def draw_matches(
@@ -86,25 +74,17 @@ def draw_matches(
     Returns:
         The picture, RGB, with a line of text below: how many matches agree, and on what.
     """
-    from PIL import Image, ImageDraw
+    from PIL import ImageDraw
 
-    frames = _frames(_size(query_pixels), _size(other_pixels), max(width, _MIN_WIDTH))
-    right = max(_MIN_WIDTH, *(frame.left + frame.width for frame in frames))
-    bottom = max(frame.top + frame.height for frame in frames)
-    canvas_size = (right * _SUPERSAMPLING, (bottom + _CAPTION_HEIGHT) * _SUPERSAMPLING)
-    canvas = Image.new("RGB", canvas_size, _BACKGROUND)
-    for pixels, frame in zip((query_pixels, other_pixels), frames, strict=True):
-        size = (frame.width * _SUPERSAMPLING, frame.height * _SUPERSAMPLING)
-        photo = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-        canvas.paste(photo, (frame.left * _SUPERSAMPLING, frame.top * _SUPERSAMPLING))
-
+    frames = _frames(_size(query_pixels), _size(other_pixels), max(width, MIN_WIDTH))
+    canvas = canvas_of((query_pixels, other_pixels), frames)
     pen = ImageDraw.Draw(canvas, "RGBA")
     both = ((query, frames[0]), (other, frames[1]))
     verified = verification.model is not None
     axis = 1 if frames[1].left else 0
     pairs = _evenly_spaced(verification.inliers if verified else matches, query, axis, lines)
     ends = [
-        _on_canvas(keypoints, keypoints.xy[pairs[:, side]], frame)
+        on_canvas(keypoints, keypoints.xy[pairs[:, side]], frame)
         for side, (keypoints, frame) in enumerate(both)
     ]
     # Many opaque lines would hide the photos.
@@ -124,31 +104,26 @@ def draw_matches(
                 pen.ellipse(box, outline=(255, 255, 255, 160), width=2)
     if (regions := overlap(query, other, verification)) is not None:
         for region, (keypoints, frame) in zip(regions, both, strict=True):
-            _draw_outline(pen, _on_canvas(keypoints, region, frame))
-    _draw_caption(pen, _caption(verification, len(pairs)), right, bottom)
-    return canvas.reduce(_SUPERSAMPLING)
+            _draw_outline(pen, on_canvas(keypoints, region, frame))
+    draw_caption(pen, _caption(verification, len(pairs)), frames)
+    return canvas.reduce(SUPERSAMPLING)
 
 
 def _size(pixels: NDArray[np.uint8]) -> tuple[int, int]:
     return pixels.shape[1], pixels.shape[0]
 
 
-def _frames(a: tuple[int, int], b: tuple[int, int], width: int) -> tuple[_Frame, _Frame]:
+def _frames(a: tuple[int, int], b: tuple[int, int], width: int) -> tuple[Frame, Frame]:
     """Arrange two photos of the sizes (width, height) so that the smaller one is large."""
     half_width, half_height = (width - _GAP) // 2, (_MAX_HEIGHT - _GAP) // 2
-    beside = [_fitted(size, half_width, _MAX_HEIGHT) for size in (a, b)]
-    stacked = [_fitted(size, width, half_height) for size in (a, b)]
+    beside = [fitted(size, half_width, _MAX_HEIGHT) for size in (a, b)]
+    stacked = [fitted(size, width, half_height) for size in (a, b)]
     (w, h), (v, g) = beside
     if min(w * h, v * g) >= min(x * y for x, y in stacked):
         tall = max(h, g)
-        return _Frame(0, (tall - h) // 2, w, h), _Frame(w + _GAP, (tall - g) // 2, v, g)
+        return Frame(0, (tall - h) // 2, w, h), Frame(w + _GAP, (tall - g) // 2, v, g)
     (w, h), (v, g) = stacked
-    return _Frame(0, 0, w, h), _Frame(0, h + _GAP, v, g)
-
-
-def _fitted(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    scale = min(width / size[0], height / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return Frame(0, 0, w, h), Frame(0, h + _GAP, v, g)
 
 
 def _evenly_spaced(
@@ -159,15 +134,6 @@ def _evenly_spaced(
     if len(pairs) > maximum:
         pairs = pairs[np.linspace(0, len(pairs) - 1, maximum).round().astype(np.intp)]
     return pairs
-
-
-def _on_canvas(
-    keypoints: Keypoints, xy: NDArray[np.float32], frame: _Frame
-) -> list[tuple[float, float]]:
-    """Return positions in pixels of the photo as positions in pixels of the enlarged drawing."""
-    shares = (xy + 0.5) / np.array([keypoints.width, keypoints.height])
-    positions = shares * [frame.width, frame.height] + [frame.left, frame.top]
-    return [(float(x), float(y)) for x, y in positions * _SUPERSAMPLING]
 
 
 def _line_colour(number: int, count: int) -> tuple[int, int, int]:
@@ -192,15 +158,3 @@ def _caption(verification: Verification, drawn: int) -> str:
     names = {"homography": "homography", "fundamental": "fundamental matrix"}
     some = f" · {drawn} drawn" if drawn < inliers else ""
     return f"{agree} · {names[verification.model]}{some}"
-
-
-def _draw_caption(pen: ImageDraw.ImageDraw, text: str, right: int, bottom: int) -> None:
-    from PIL import ImageFont
-
-    size, smallest = _CAPTION_SIZES
-    font = ImageFont.load_default(size * _SUPERSAMPLING)
-    while size > smallest and font.getlength(text) > (right - _CAPTION_MARGIN) * _SUPERSAMPLING:
-        size -= 1
-        font = ImageFont.load_default(size * _SUPERSAMPLING)
-    middle = (right * _SUPERSAMPLING / 2, (bottom + _CAPTION_HEIGHT / 2) * _SUPERSAMPLING)
-    pen.text(middle, text, font=font, fill=_TEXT_COLOUR, anchor="mm")

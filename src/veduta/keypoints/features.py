@@ -35,12 +35,19 @@ class Keypoints:
             compared by their Hamming distance.
         width: of the upright photo, in pixels.
         height: of the upright photo, in pixels.
+        diameters: (n,) float32: of the part of the photo that each keypoint stands for, in pixels
+            of the photo at its full size. They are for pictures, and `pack` leaves them out. None:
+            this kind has no scale, or the keypoints were stored.
+        directions: (n,) float32: degrees in [0, 360), clockwise from the right, in which the photo
+            becomes brighter there. None as with `diameters`.
     """
 
     xy: NDArray[np.float32]
     descriptors: NDArray[Any]
     width: int
     height: int
+    diameters: NDArray[np.float32] | None = None
+    directions: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.xy)

@@ -13,6 +13,7 @@ import numpy as np
 from veduta.keypoints.features import Keypoints
 from veduta.keypoints.identity import identity
 from veduta.keypoints.matching import Matching, MutualMatching
+from veduta.keypoints.opencv_points import no_oriented_keypoints, scales_and_directions
 from veduta.keypoints.working_size import grey_photo, to_full_size
 
 if TYPE_CHECKING:
@@ -67,11 +68,15 @@ class Orb:
         else:
             points = ()
         if not points:
-            no_rows = np.empty((0, _DESCRIPTOR_BYTES), np.uint8)
-            return Keypoints(np.empty((0, 2), np.float32), no_rows, width, height)
+            return no_oriented_keypoints(np.empty((0, _DESCRIPTOR_BYTES), np.uint8), width, height)
         xy = cv2.KeyPoint.convert(points)
         response = np.array([point.response for point in points])
         octave = np.array([point.octave for point in points])
         best = np.lexsort((octave, xy[:, 0], xy[:, 1], -response))[: self.count]
-        positions = to_full_size(xy[best], photo.shape, width, height)
-        return Keypoints(positions, rows[best], width, height)
+        return Keypoints(
+            to_full_size(xy[best], photo.shape, width, height),
+            rows[best],
+            width,
+            height,
+            *scales_and_directions(points, best, photo.shape, width, height),
+        )

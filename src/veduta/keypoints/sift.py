@@ -15,6 +15,7 @@ import numpy as np
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
 from veduta.keypoints.matching import Matching, RatioMatching
+from veduta.keypoints.opencv_points import no_oriented_keypoints, scales_and_directions
 from veduta.keypoints.working_size import grey_photo, to_full_size
 
 if TYPE_CHECKING:
@@ -64,11 +65,15 @@ class Sift:
         # one.
         points, rows = cv2.SIFT_create(nfeatures=self.count).detectAndCompute(photo, None)
         if not points:
-            no_rows = np.empty((0, _DIMENSIONS), np.int8)
-            return Keypoints(np.empty((0, 2), np.float32), no_rows, width, height)
+            return no_oriented_keypoints(np.empty((0, _DIMENSIONS), np.int8), width, height)
         xy = cv2.KeyPoint.convert(points)
         response = np.array([point.response for point in points])
         angle = np.array([point.angle for point in points])
         best = np.lexsort((angle, xy[:, 0], xy[:, 1], -response))[: self.count]
-        positions = to_full_size(xy[best], photo.shape, width, height)
-        return Keypoints(positions, quantised(np.sqrt(rows[best])), width, height)
+        return Keypoints(
+            to_full_size(xy[best], photo.shape, width, height),
+            quantised(np.sqrt(rows[best])),
+            width,
+            height,
+            *scales_and_directions(points, best, photo.shape, width, height),
+        )

@@ -15,7 +15,7 @@ from veduta.errors import EncoderUnavailable
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
 from veduta.keypoints.matching import Matching, RatioMatching
-from veduta.keypoints.working_size import grey_photo, to_full_size
+from veduta.keypoints.working_size import grey_photo, lengths_at_full_size, to_full_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,11 @@ _MIN_DETERMINANT = 0.1
 """Of the Hessian matrix: the default of mahotas."""
 
 # The columns of mahotas' points. The descriptor starts at its column and ends with the row.
-_Y, _X, _SCORE, _DESCRIPTOR = 0, 1, 3, 6
+_Y, _X, _SCALE, _SCORE, _ANGLE, _DESCRIPTOR = 0, 1, 2, 3, 5, 6
+
+_FILTER_SIDE = 9 / 1.2
+"""Side in pixels of the box filter at scale 1: a filter of 9 pixels has the scale 1.2 (section
+3.3 of the paper). OpenCV takes it as the diameter of a keypoint too."""
 
 _DETECTION_FACTOR = 2
 """Twice as many points are detected, because mahotas drops those that are near the border."""
@@ -87,4 +91,14 @@ class Surf:
         points = surf.descriptors(sums, points, is_integral=True)
         points = points[np.argsort(-points[:, _SCORE], kind="stable")][: self.count]
         xy = to_full_size(points[:, [_X, _Y]], photo.shape, width, height)
-        return Keypoints(xy, quantised(points[:, _DESCRIPTOR:]), width, height)
+        diameters = _FILTER_SIDE * points[:, _SCALE]
+        # mahotas counts angles anticlockwise from upwards.
+        directions = (-90 - np.degrees(points[:, _ANGLE])) % 360
+        return Keypoints(
+            xy,
+            quantised(points[:, _DESCRIPTOR:]),
+            width,
+            height,
+            lengths_at_full_size(diameters, photo.shape, width, height),
+            directions.astype(np.float32),
+        )

@@ -11,7 +11,7 @@ from veduta.photos import resize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["grey_photo", "to_full_size"]
+__all__ = ["grey_photo", "lengths_at_full_size", "to_full_size"]
 
 
 def grey_photo(pixels: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
@@ -52,3 +52,20 @@ def to_full_size(
     full = np.array([width, height], np.float64)
     positions = (xy + 0.5) * (full / reduced) - 0.5
     return np.clip(positions, 0, full - 1).astype(np.float32)
+
+
+def lengths_at_full_size(
+    lengths: NDArray[np.floating[Any]], shape: tuple[int, ...], width: int, height: int
+) -> NDArray[np.float32]:
+    """Return lengths in a reduced photo as lengths in the photo at its full size.
+
+    Args:
+        lengths: (n,) in pixels of the reduced photo.
+        shape: (rows, columns, ...) of the reduced photo.
+        width: of the photo at its full size, in pixels.
+        height: of the photo at its full size, in pixels.
+
+    Returns:
+        (n,) float32.
+    """
+    return np.asarray(lengths * (max(width, height) / max(shape[:2])), np.float32)

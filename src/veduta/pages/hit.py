@@ -48,6 +48,7 @@ class HitTile:
         thumbnail: JPEG bytes; None where there is no picture to show.
         link: a `file:` address to open on a click.
         verdict: "same place", "unsure" or "different"; None without re-ranking.
+        reason: what decides the verdict, in a few words.
         inliers: matches that agree; None where the photo was not verified.
         outline: the region of the photo that the query shows too, drawn over the thumbnail.
         matches: JPEG bytes: the query and the photo with their matches.
@@ -64,6 +65,7 @@ class HitTile:
     thumbnail: bytes | None = None
     link: str | None = None
     verdict: str | None = None
+    reason: str = ""
     inliers: int | None = None
     outline: Outline | None = None
     matches: bytes | None = None
@@ -116,6 +118,7 @@ def hit_tiles(
                 thumbnail=thumbnail or None,
                 link=Path(hit.path).resolve().as_uri(),
                 verdict=evidence.verdict if evidence else None,
+                reason=evidence.reason if evidence else "",
                 inliers=evidence.inliers if evidence else None,
                 outline=Outline(hit.width, hit.height, region) if region else None,
                 matches=_matches(index, queries, hit, crop) if hit.id in verified else None,

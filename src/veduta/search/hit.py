@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from veduta.keypoints import overlap
-from veduta.search.verdict import verdict_on
+from veduta.search.verdict import reason_for, verdict_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,9 +62,14 @@ class Evidence:
         """One of "same place", "unsure" and "different", see `veduta.search.verdict`."""
         return verdict_on(self.probability, self.model, self.spread)
 
+    @property
+    def reason(self) -> str:
+        """What decides the verdict, in a few words."""
+        return reason_for(self.probability, self.model, self.spread)
+
     def as_json(self) -> dict[str, Any]:
         """Return the evidence as JSON types."""
-        fields = {"verdict": self.verdict, **asdict(self)}
+        fields = {"verdict": self.verdict, "reason": self.reason, **asdict(self)}
         if self.probability is not None:
             fields["probability"] = round(self.probability, 6)
         if self.spread is not None:

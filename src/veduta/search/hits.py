@@ -28,9 +28,9 @@ class Hits(list[Hit]):
             One row a hit, best first. Columns: `rank` (int64, from 1), `id` (int64), `path`
             (string; bytes that are not UTF-8 are escaped as `\xNN`), `label` (string), `score`
             and `similarity` (float64), `score_kind` (string), `width` and `height` (int64,
-            pixels), `taken` (timestamp in seconds). Of the evidence: `verdict`, `model` (string),
-            `probability`, `spread` (float64), `inliers`, `matches` (int64). `copies` (list of
-            strings) has the paths of folded copies. A value that is not known is null.
+            pixels), `taken` (timestamp in seconds). Of the evidence: `verdict`, `reason`, `model`
+            (string), `probability`, `spread` (float64), `inliers`, `matches` (int64). `copies`
+            (list of strings) has the paths of folded copies. A value that is not known is null.
         """
         import pyarrow as pa
 
@@ -47,6 +47,7 @@ class Hits(list[Hit]):
                 ("height", pa.int64()),
                 ("taken", pa.timestamp("s")),
                 ("verdict", pa.string()),
+                ("reason", pa.string()),
                 ("probability", pa.float64()),
                 ("inliers", pa.int64()),
                 ("matches", pa.int64()),

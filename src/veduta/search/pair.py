@@ -14,7 +14,7 @@ from veduta.index.calibration import calibration_of, has_own_calibration, probab
 from veduta.keypoints import Extractor, Keypoints, Verification, draw_matches, overlap, verify
 from veduta.search.hit import Polygon, polygon
 from veduta.search.query import PhotoSource, read_photo
-from veduta.search.verdict import verdict_on
+from veduta.search.verdict import reason_for, verdict_on
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +31,9 @@ class Match:
 
     Attributes:
         verdict: "same place", "unsure" or "different", see `veduta.search.verdict`.
-        probability: that both show the same place or object, in [0, 1]. None: it is not known.
+        reason: what decides the verdict, in a few words.
+        probability: that both show the same place or object, in [0, 1], by the similarity and the
+            matches. None: it is not known.
         similarity: cosine similarity of their descriptors, in [-1, 1].
         inliers: how many matches of keypoints agree on one geometric model.
         matches: the number of matches.
@@ -44,6 +46,7 @@ class Match:
     """
 
     verdict: str
+    reason: str
     probability: float | None
     similarity: float
     inliers: int
@@ -60,6 +63,7 @@ class Match:
         """Return the match as JSON types."""
         return {
             "verdict": self.verdict,
+            "reason": self.reason,
             "probability": None if self.probability is None else round(self.probability, 6),
             "similarity": round(self.similarity, 6),
             "inliers": self.inliers,
@@ -127,8 +131,10 @@ def compare(a: PhotoSource, b: PhotoSource, encoder: Encoder, extractor: Extract
     featureless = dict.fromkeys(photo.name for photo in photos if not len(photo.keypoints))
     notes = [f"There are no keypoints in {name}." for name in featureless]
     shared = overlap(*keypoints, verification)
+    judged = (likelihood, verification.model, verification.inlier_coverage)
     return Match(
-        verdict=verdict_on(likelihood, verification.model, verification.inlier_coverage),
+        verdict=verdict_on(*judged),
+        reason=reason_for(*judged),
         probability=likelihood,
         similarity=similarity,
         inliers=len(verification.inliers),

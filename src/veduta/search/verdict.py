@@ -9,6 +9,7 @@ __all__ = [
     "MIN_SAME_PROBABILITY",
     "SAME_PLACE",
     "UNSURE",
+    "reason_for",
     "verdict_on",
 ]
 
@@ -21,6 +22,8 @@ the same place, even if many photos of the collection look like them."""
 
 MAX_DIFFERENT_PROBABILITY = 0.1
 """Two photos with at most this probability show different places."""
+
+_LOW, _HIGH = f"{MAX_DIFFERENT_PROBABILITY:g}", f"{MIN_SAME_PROBABILITY:g}"
 
 SAME_PLACE, UNSURE, DIFFERENT_PLACES = "same place", "unsure", "different"
 
@@ -38,13 +41,45 @@ def verdict_on(probability: float | None, model: str | None, inlier_coverage: fl
         model: `veduta.keypoints.Verification.model`.
         inlier_coverage: of the same verification, in [0, 1]. None: not verified.
     """
-    alike = (
-        probability is None
-        or probability >= MIN_SAME_PROBABILITY
-        or (inlier_coverage or 0) >= MIN_SAME_COVERAGE
-    )
-    if model is not None and alike:
-        return SAME_PLACE
-    if probability is not None and probability <= MAX_DIFFERENT_PROBABILITY:
-        return DIFFERENT_PLACES
-    return UNSURE
+    return _judged(probability, model, inlier_coverage)[0]
+
+
+def reason_for(probability: float | None, model: str | None, inlier_coverage: float | None) -> str:
+    """Return what decides the verdict, in a few words.
+
+    A reader sees the verdict beside the probability. The reason says why both hold.
+
+    Args:
+        probability: as in `verdict_on`.
+        model: as in `verdict_on`.
+        inlier_coverage: as in `verdict_on`.
+    """
+    return _judged(probability, model, inlier_coverage)[1]
+
+
+def _judged(
+    probability: float | None, model: str | None, inlier_coverage: float | None
+) -> tuple[str, str]:
+    """Return the verdict and its reason."""
+    if model is not None:
+        return _judged_with_model(probability, inlier_coverage)
+    missing = "geometry was not checked" if inlier_coverage is None else "no geometric model"
+    if probability is None:
+        return UNSURE, f"{missing}; no probability is known"
+    if probability <= MAX_DIFFERENT_PROBABILITY:
+        return DIFFERENT_PLACES, f"a probability of {_LOW} or less"
+    if probability < MIN_SAME_PROBABILITY:
+        return UNSURE, f"{missing}, and a probability between {_LOW} and {_HIGH}"
+    return UNSURE, f"a high probability, but {missing}"
+
+
+def _judged_with_model(probability: float | None, inlier_coverage: float | None) -> tuple[str, str]:
+    if probability is None:
+        return SAME_PLACE, "a geometric model; no probability is known"
+    if probability >= MIN_SAME_PROBABILITY:
+        return SAME_PLACE, f"a geometric model, and a probability of {_HIGH} or more"
+    if (inlier_coverage or 0) >= MIN_SAME_COVERAGE:
+        return SAME_PLACE, f"a geometric model over {MIN_SAME_COVERAGE:.0%} or more of both photos"
+    if probability <= MAX_DIFFERENT_PROBABILITY:
+        return DIFFERENT_PLACES, f"a probability of {_LOW} or less, despite a geometric model"
+    return UNSURE, f"a geometric model, but a probability below {_HIGH}"
