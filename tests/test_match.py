@@ -470,6 +470,7 @@ def test_scales_and_directions_turn_and_grow_with_the_photo(kind: str) -> None:
     assert np.median(large.diameters) == pytest.approx(2 * np.median(upright.diameters), rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_keypoints_of_one_photo(home: Path) -> None:
     done = run_veduta(home, "match", "b.png", "--keypoints", "sift", "--picture", "k.png")
     assert done.returncode == 0, done.stderr
