@@ -23,7 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "**default**: `accurate`, geometry, graph": {},
     "`accurate`, graph (`--rerank global`)": {"rerank": "global"},
     "`accurate`, descriptor alone": {"rerank": "none"},
-    "`fast`, geometry, graph": {"encoder": "fast"},
+    "`fast`, geometry, graph": {"encoder": "fast", "rerank": "geometry"},
     "`fast`, descriptor alone": {"encoder": "fast", "rerank": "none"},
     "XFeat, verified (`--method xfeat`)": {"method": "xfeat"},
     "XFeat, VLAD": {"method": "vlad-xfeat"},

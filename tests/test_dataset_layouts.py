@@ -201,7 +201,7 @@ def test_evaluate(layout: Layout, source: Path, monkeypatch: pytest.MonkeyPatch)
     def stop(dataset: Dataset, *_: object) -> None:
         raise Stopped(dataset)
 
-    monkeypatch.setattr(module, "_rank_by_descriptors", stop)
+    monkeypatch.setattr(module, "rank_by_descriptors", stop)
     assert stopped(lambda: module.evaluate(source)) == as_evaluated(layout.rows)
 
 

@@ -348,6 +348,7 @@ class TestReport:
         figures = ["top1", "top3", "top5", "top10", "map", "p10", "recall10", "map100"]
         assert list(evaluation.as_json()) == [
             "task",
+            "answered_by",
             *figures,
             *(f"{name}_interval" for name in figures),
             "queries",
@@ -356,6 +357,7 @@ class TestReport:
             "distractors",
             "resamples",
             "seed",
+            "descriptor_alone",
             "classes",
             "problems",
             "notes",

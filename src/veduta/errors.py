@@ -19,6 +19,7 @@ VedutaError
 │   └── StorageError        its disk does not read or write now
 │       └── StorageFull     the disk is full
 ├── DatasetError            a labelled dataset does not have the expected form
+│   └── NoLabels            it has no label at all
 ├── LearnError              a network cannot be trained, or a run cannot be used
 │   └── RecipeError         its recipe does not read, or asks for something unknown
 ├── QueryError              a query or option that is not possible
@@ -46,6 +47,7 @@ __all__ = [
     "IndexDamaged",
     "IndexLocked",
     "LearnError",
+    "NoLabels",
     "NotAPhoto",
     "NotAnIndex",
     "PhotoError",
@@ -190,6 +192,10 @@ class StorageFull(StorageError):
 
 class DatasetError(VedutaError):
     """A labelled dataset does not have the expected form."""
+
+
+class NoLabels(DatasetError):
+    """A dataset has no label at all."""
 
 
 class LearnError(VedutaError):

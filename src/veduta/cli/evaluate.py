@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from veduta.cli.evaluation_text import print_evaluation
 from veduta.cli.options import (
     FiniteFloat,
     OutputFile,
@@ -22,14 +24,11 @@ from veduta.cli.options import (
 )
 from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
+from veduta.errors import VedutaError
 from veduta.search.options import DISTANCES
-from veduta.text import count, printable
 
 if TYPE_CHECKING:
     from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
-    from veduta.evaluation.figures import Figures
-
-    AnyEvaluation = Evaluation | RecognitionEvaluation | RevisitedEvaluation
 
 # These are copies from veduta.evaluation, veduta.recognize and veduta.datasets, which are too slow
 # to load for `--help`. Tests keep them equal.
@@ -59,6 +58,7 @@ _UNUSED_OPTIONS = {
         "keypoints",
         "photos",
         "as_dict",
+        "matrix",
         "html",
         "png",
         "rows",
@@ -71,12 +71,14 @@ _UNUSED_OPTIONS = {
         "distractors",
         "unknown",
         "exclude",
+        "column",
         "distance",
         "project",
         "keypoints",
         "method",
         "precision",
         "as_dict",
+        "matrix",
         "k",
         "html",
         "png",
@@ -85,10 +87,23 @@ _UNUSED_OPTIONS = {
     ),
 }
 
-_MAX_LISTED_CLASSES = 40
-_MAX_LABEL_LENGTH = 30
-
 Advance = Callable[[str, int, int], None]
+
+
+class MatrixFile(OutputFile):
+    """The file of a matrix of scores, and the file with the names of its rows and columns."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        from veduta.evaluation.score_matrix import matrix_files
+
+        try:
+            files = matrix_files(os.fsdecode(value))
+        except VedutaError as error:
+            self.fail(str(error), param, ctx)
+        for file in files:
+            self.check(file)
+        return files[0]
 
 
 @click.command("evaluate")
@@ -122,7 +137,19 @@ Advance = Callable[[str, int, int], None]
     show_default=True,
     help="Rank the gallery, or name what each query shows.",
 )
-@click.option("--encoder", metavar="NAME", help="Encoder: see `veduta models`.")
+@click.option(
+    "--column",
+    default="split",
+    show_default=True,
+    metavar="NAME",
+    help="Column of the labels file with the split of each photo.",
+)
+@click.option(
+    "--encoder",
+    metavar="NAME",
+    help="Measure this encoder (see `veduta models`, or the folder of a run) by its descriptor "
+    "alone: nothing is re-ranked unless --rerank or --method asks for it.",
+)
 @runtime_option
 @click.option(
     "--distance",
@@ -137,7 +164,7 @@ Advance = Callable[[str, int, int], None]
     metavar="DIM",
     help="Search through a PCA to DIM dimensions, fitted on the gallery.",
 )
-@rerank_options
+@partial(rerank_options, default=None, shown_default="none with --encoder, auto without")
 @click.option(
     "--keypoints",
     metavar="NAME",
@@ -148,7 +175,8 @@ Advance = Callable[[str, int, int], None]
     type=click.Choice((*METHODS, *RECOGNITION_METHODS)),
     metavar="NAME",
     help=f"To rank by keypoints alone, without an encoder: {', '.join(METHODS)}. To recognise: "
-    f"{', '.join(RECOGNITION_METHODS)}; {RECOGNITION_METHODS[0]} if none is named.",
+    f"{', '.join(RECOGNITION_METHODS)}; if none is named, linear with --encoder and "
+    f"{RECOGNITION_METHODS[0]} without.",
 )
 @click.option(
     "--precision",
@@ -158,6 +186,12 @@ Advance = Callable[[str, int, int], None]
 )
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
+@click.option(
+    "--matrix",
+    type=MatrixFile(),
+    metavar="FILE",
+    help="Write the scores of all queries (rows) and gallery photos (columns), as .csv or .npy.",
+)
 @click.option(
     "-k",
     type=click.IntRange(min=1),
@@ -196,6 +230,10 @@ def command(
     DATASET is a folder with a labels.csv (path,label,split), a folder with one folder for each
     class, where each photo is a query against all others, or a gnd_*.pkl of (revisited) Oxford or
     Paris. Or name --queries and --gallery.
+
+    Without --encoder this measures the search and the recognition that Veduta offers; with it, that
+    encoder. Where keypoints or the graph take part, the figures of the descriptor alone stand
+    beside. --dict, --matrix and --submission need no labels.
     """
     from veduta.evaluation.report_folder import write_report
 
@@ -206,9 +244,13 @@ def command(
     if submission is not None and kind.startswith("retrieve"):
         options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
     run = {"recognize": _recognition, "a published protocol": _revisited}.get(kind, _retrieval)
+    need_labels = not (as_dict or submission or options["matrix"])
+    options |= {"method": method, "need_labels": need_labels}
     with stages(quiet=as_json or as_dict) as advance:
-        evaluation: Any = run(dataset or Path(), {**options, "method": method}, advance)
+        evaluation: Any = run(dataset or Path(), options, advance)
     written = _write_pages(evaluation, options["html"], options["png"], options["rows"])
+    if options["matrix"] is not None:
+        written.insert(0, options["matrix"])
     if report is not None:
         write_report(evaluation, report, command=command_line())
         written.append(report)
@@ -220,7 +262,7 @@ def command(
     elif as_json:
         print_json(evaluation.as_json())
     else:
-        _print(evaluation)
+        print_evaluation(evaluation)
     for file in written:
         say(f"wrote {shown(file)}", err=as_json or as_dict)
 
@@ -266,6 +308,7 @@ def _retrieval(dataset: Path, options: dict[str, Any], advance: Advance) -> Eval
             "distractors",
             "unknown",
             "exclude",
+            "column",
             "encoder",
             "runtime",
             "distance",
@@ -274,6 +317,8 @@ def _retrieval(dataset: Path, options: dict[str, Any], advance: Advance) -> Eval
             "verify",
             "keypoints",
             "method",
+            "matrix",
+            "need_labels",
         ),
         keep=options["k"],
         on_progress=advance,
@@ -293,6 +338,7 @@ def _recognition(dataset: Path, options: dict[str, Any], advance: Advance) -> Re
             "distractors",
             "unknown",
             "exclude",
+            "column",
             "encoder",
             "runtime",
             "method",
@@ -323,82 +369,3 @@ def _write_pages(
     if png is not None:
         evaluation.write_png(png, **number)
     return [file for file in (html, png) if file is not None]
-
-
-def _print(evaluation: AnyEvaluation) -> None:
-    from veduta.evaluation import Evaluation, RecognitionEvaluation
-
-    notes: tuple[str, ...] = ()
-    if isinstance(evaluation, Evaluation):
-        _print_retrieval(evaluation)
-        notes = evaluation.notes
-    elif isinstance(evaluation, RecognitionEvaluation):
-        _print_recognition(evaluation)
-        notes = evaluation.notes
-    else:
-        _print_revisited(evaluation)
-    for note in notes:
-        say(f"note: {note}", err=True)
-    for problem in evaluation.problems:
-        say(f"note: {problem}", err=True)
-
-
-def _print_retrieval(evaluation: Evaluation) -> None:
-    from veduta.evaluation.metrics import METRICS
-    from veduta.evaluation.summary import class_table
-
-    summary = evaluation.summary
-    distractors = f" + {summary.distractors:,} distractors" if summary.distractors else ""
-    say(f"{summary.queries:,} queries, {summary.gallery:,} gallery photos{distractors}")
-    if without := summary.queries_without_positives:
-        say(f"{without:,} queries without a right answer left out")
-    _print_figures(summary, [metric.key for metric in METRICS])
-    classes = sorted(class_table(evaluation.results), key=lambda row: (row.map, row.label))
-    if len(classes) > 1:
-        say("", "  class, weakest first            queries   top1    mAP")
-        for row in classes[:_MAX_LISTED_CLASSES]:
-            label = printable(row.label)
-            if len(label) > _MAX_LABEL_LENGTH:
-                label = label[: _MAX_LABEL_LENGTH - 1] + "…"
-            say(f"  {label:{_MAX_LABEL_LENGTH}}  {row.queries:7,}  {row.top1:.3f}  {row.map:.3f}")
-        if len(classes) > _MAX_LISTED_CLASSES:
-            more = len(classes) - _MAX_LISTED_CLASSES
-            say(f"  … and {more:,} more: --json or --report list all.")
-
-
-def _print_recognition(evaluation: RecognitionEvaluation) -> None:
-    from veduta.evaluation.open_set import OPEN_SET_METRICS
-
-    summary, settings = evaluation.summary, evaluation.settings
-    known, unknown = count(summary.known, "photo"), count(summary.unknown, "photo")
-    say(f"{known} of known places, {unknown} of none")
-    ordered = sorted(OPEN_SET_METRICS, key=lambda metric: metric.display_order)
-    _print_figures(summary, [metric.key for metric in ordered])
-    say(f"  {'calibration error':19} {evaluation.calibration_error:.3f}")
-    threshold = settings["threshold"]
-    named = "never" if threshold is None else f"from a confidence of {threshold:.2f} on"
-    say(f"  named {named}, for a precision of {settings['precision']:.0%}")
-    if settings["learned"]:
-        held_out = count(settings["learned_from"], "held-out photo")
-        say(f"  confidence calibrated on {held_out} of the gallery")
-    else:
-        say("  confidence of other collections: too few labelled photos to calibrate it")
-
-
-def _print_revisited(evaluation: RevisitedEvaluation) -> None:
-    from veduta.evaluation.revisited import REVISITED_METRICS
-
-    titles = "  ".join(f"{metric.title:5}" for metric in REVISITED_METRICS)
-    say(f"           {titles}  {'queries':>8}")
-    for name, setup in evaluation.setups.items():
-        if setup.queries:
-            values = "  ".join(f"{figure.value:.3f}" for figure in setup.figures.values())
-            say(f"  {name:7}  {values}  {setup.queries:8,}")
-
-
-def _print_figures(summary: Figures, keys: Sequence[str]) -> None:
-    width = max(map(len, keys))
-    for key in keys:
-        value, (low, high) = summary.figures[key]
-        if math.isfinite(value):
-            say(f"  {key:{width}} {value:.3f}   95 % [{low:.3f}, {high:.3f}]")

@@ -75,13 +75,24 @@ def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def rerank_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--rerank MODE` and `--verify N`."""
+def rerank_options(
+    function: Callable[..., Any],
+    *,
+    default: str | None = "auto",
+    shown_default: str | bool = True,
+) -> Callable[..., Any]:
+    """Add `--rerank MODE` and `--verify N`.
+
+    Args:
+        function: the command.
+        default: of the mode; None if it depends on other options.
+        shown_default: what the help says about it; True: the default itself.
+    """
     rerank = click.option(
         "--rerank",
         type=click.Choice(RERANK_MODES),
-        default="auto",
-        show_default=True,
+        default=default,
+        show_default=shown_default,
         help="Re-rank by the neighbour graph (global), also by the geometry of keypoints "
         "(geometry), not at all (none), or by all that the index has (auto).",
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
 from veduta.datasets.split_names import NO_SPLIT, split_named
-from veduta.errors import DatasetError, PhotoError, readable
+from veduta.errors import DatasetError, NoLabels, PhotoError, readable
 from veduta.photos.finding import PassedOver, find_photos, sub_folders
 from veduta.text import composed
 
@@ -126,7 +126,13 @@ def labels_from_folders(
         yield layout.label(os.path.abspath(os.fsencode(path)))
 
 
-def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str] = ()) -> Dataset:
+def read_folders(
+    root: Path,
+    *,
+    every_photo: bool = False,
+    exclude: Sequence[str] = (),
+    need_labels: bool = True,
+) -> Dataset:
     """Read a folder of class folders, or of splits with class folders in them.
 
     The folder of a split may hold a `labels.csv`, which is read in place of its class folders.
@@ -136,6 +142,7 @@ def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str
         every_photo: keep photos that cannot be read, that have names that are not UTF-8, and that
             lie beside the folders of splits; accept photos without any label.
         exclude: patterns of what is passed over, as for `veduta.photos.find_photos`.
+        need_labels: whether photos without any label are refused.
 
     Returns:
         The dataset, in the order of the paths.
@@ -168,17 +175,21 @@ def read_folders(root: Path, *, every_photo: bool = False, exclude: Sequence[str
                 f"{readable(root)}: {len(beside)} in no folder of a split, left out "
                 f"({some_of(beside)})"
             )
-    _check_labels(root, layout, photos)
+    if need_labels:
+        _check_labels(root, layout, photos)
     return _dataset(root, photos, [*problems, *_unlabelled(root, photos)], passed_over)
 
 
-def read_folder_pair(queries: Path, gallery: Path, *, exclude: Sequence[str] = ()) -> Dataset:
+def read_folder_pair(
+    queries: Path, gallery: Path, *, exclude: Sequence[str] = (), need_labels: bool = True
+) -> Dataset:
     """Read two folders of class folders as the splits `query` and `gallery`.
 
     Args:
         queries: the folder of queries.
         gallery: the folder of gallery photos.
         exclude: patterns of what is passed over, as for `veduta.photos.find_photos`.
+        need_labels: whether a folder without any label is refused.
 
     Returns:
         The dataset. Its root is the deepest folder that holds both.
@@ -200,8 +211,8 @@ def read_folder_pair(queries: Path, gallery: Path, *, exclude: Sequence[str] = (
         photos, own_problems = _list_photos(
             folder, FolderLayout(b"", {}), passed_over, exclude=exclude
         )
-        if not any(photo.label for photo in photos):
-            raise DatasetError(
+        if need_labels and not any(photo.label for photo in photos):
+            raise NoLabels(
                 f"{readable(folder)}: no labels: wanted one folder of photos for each class inside "
                 "it, or a labels.csv for the whole dataset"
             )
@@ -304,13 +315,13 @@ def _check_labels(root: Path, layout: FolderLayout, photos: Sequence[_Photo]) ->
     classes = {photo.label for photo in photos if photo.label is not None}
     folders = [readable(folder) for folder in layout.splits] if layout.splits else list(classes)
     if folders and all(map(split_named, folders)) and (not classes or not layout.splits):
-        raise DatasetError(
+        raise NoLabels(
             f"{readable(root)}: its folders ({some_of(sorted(folders))}) are splits, not classes; "
             "put one folder of photos for each class inside them, or name the folder of queries "
             "and the folder of gallery photos (--queries, --gallery)"
         )
     if not classes:
-        raise DatasetError(
+        raise NoLabels(
             f"{readable(root)}: no labels: wanted a labels.csv with the columns path and label, or "
             "one folder of photos for each class, or a folder of queries and one of gallery photos"
         )
@@ -323,7 +334,7 @@ def _unlabelled(root: Path, photos: Sequence[_Photo]) -> list[str]:
         for photo in photos
         if photo.label is None and photo.split in (NO_SPLIT, *LABELLED_SPLITS)
     ]
-    if not paths:
+    if not paths or len(paths) == len(photos):
         return []
     return [
         f"{readable(root)}: {len(paths)} in no class folder, so without a label ({some_of(paths)})"

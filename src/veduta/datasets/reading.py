@@ -11,6 +11,7 @@ from veduta.datasets.excluded_classes import exclude_classes
 from veduta.datasets.folders import read_folder_pair, read_folders
 from veduta.datasets.label_columns import SPLIT_COLUMN
 from veduta.datasets.labels_csv import LABELS_FILE, read_labels_dataset
+from veduta.datasets.split_names import NO_SPLIT
 from veduta.errors import DatasetError, readable
 
 __all__ = ["find_labels_file", "open_dataset", "read_dataset"]
@@ -29,6 +30,7 @@ def read_dataset(
     keep_columns: bool = False,
     every_photo: bool = False,
     exclude: Sequence[str] = (),
+    need_labels: bool = True,
 ) -> Dataset:
     """Read a dataset of any layout.
 
@@ -52,6 +54,7 @@ def read_dataset(
             UTF-8, and that lie in no class folder; accept photos without any label.
         exclude: patterns of photos and folders that are left out, in the syntax of gitignore,
             relative to `path`. `veduta.photos.find_photos` says what else is passed over.
+        need_labels: whether folders without any label are refused.
 
     Returns:
         The dataset. Photos that a CSV file names and that do not exist are left out and listed in
@@ -69,7 +72,12 @@ def read_dataset(
             raise DatasetError(
                 f"{readable(folder)}: labels come from a CSV file or from folder names, not both"
             )
-        return read_folder_pair(_inside(folder, queries), _inside(folder, gallery), exclude=exclude)
+        return read_folder_pair(
+            _inside(folder, queries),
+            _inside(folder, gallery),
+            exclude=exclude,
+            need_labels=need_labels,
+        )
     file = find_labels_file(folder, labels)
     if file is not None:
         return read_labels_dataset(
@@ -87,7 +95,7 @@ def read_dataset(
             else "not a folder and not a CSV file"
         )
         raise DatasetError(f"{readable(folder)}: {why}")
-    return read_folders(folder, every_photo=every_photo, exclude=exclude)
+    return read_folders(folder, every_photo=every_photo, exclude=exclude, need_labels=need_labels)
 
 
 def open_dataset(
@@ -99,6 +107,8 @@ def open_dataset(
     distractors: Sequence[str] = (),
     unknown: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    column: str = SPLIT_COLUMN,
+    need_labels: bool = True,
 ) -> Dataset:
     """Read a dataset for an evaluation.
 
@@ -118,13 +128,28 @@ def open_dataset(
         distractors: names of class folders, or labels of the CSV file.
         unknown: names of class folders, or labels of the CSV file.
         exclude: as for `read_dataset`.
+        column: the column of the CSV file that holds the split.
+        need_labels: as for `read_dataset`.
 
     Raises:
-        DatasetError: as for `read_dataset`; or a class of `distractors` or `unknown` does not
-            exist, or only on the other side.
+        DatasetError: as for `read_dataset`; there is no such column; or a class of `distractors`
+            or `unknown` does not exist, or only on the other side.
     """
-    dataset = read_dataset(path, labels=labels, queries=queries, gallery=gallery, exclude=exclude)
+    dataset = read_dataset(
+        path,
+        labels=labels,
+        queries=queries,
+        gallery=gallery,
+        split_column=column,
+        exclude=exclude,
+        need_labels=need_labels,
+    )
     splits = set(dataset.splits)
+    if column != SPLIT_COLUMN and splits <= {NO_SPLIT}:
+        raise DatasetError(
+            f"{readable(path)}: no column {column!r} says which photos are queries and which are "
+            "the gallery; leave out --column, or name a column of the labels file"
+        )
     if not splits & {"query", "gallery"} and splits & EVALUATION_ROLES.keys():
         roles = [EVALUATION_ROLES.get(split, split) for split in dataset.splits]
         dataset = dataset.with_splits(roles)

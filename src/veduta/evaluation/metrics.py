@@ -136,12 +136,18 @@ class QueryResult:
 
     def as_json(self) -> dict[str, object]:
         """Return the result as JSON types: numbers before booleans, NaN as null."""
-        values = {m.query_key: value for m, value in zip(METRICS, self.values, strict=True)}
-        numbers = {key: value for key, value in values.items() if not isinstance(value, bool)}
         return {
             "path": self.path,
             "label": self.label,
             "positives": self.positives,
+            **self.values_as_json(),
+        }
+
+    def values_as_json(self) -> dict[str, object]:
+        """Return the values and the rank of the first right answer, as in `as_json`."""
+        values = {m.query_key: value for m, value in zip(METRICS, self.values, strict=True)}
+        numbers = {key: value for key, value in values.items() if not isinstance(value, bool)}
+        return {
             **{key: json_value(value) for key, value in numbers.items()},
             **{key: value for key, value in values.items() if key not in numbers},
             "first_correct_rank": self.first_correct_rank,

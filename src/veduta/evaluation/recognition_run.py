@@ -16,6 +16,7 @@ from veduta.datasets import Dataset, class_coverage, open_dataset
 from veduta.datasets.google_landmarks import photo_ids, write_recognition_submission
 from veduta.datasets.protocol import recognition_protocol
 from veduta.encoders import DEFAULT, load_encoder
+from veduta.evaluation.answered_by import recognised_by
 from veduta.evaluation.calibration_error import expected_calibration_error
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
 from veduta.evaluation.metrics import NearestPhoto
@@ -34,7 +35,16 @@ from veduta.recognize.methods import GEOMETRIC, check_method
 from veduta.recognize.unknown import check_precision
 from veduta.search.reranking import open_gallery
 
-__all__ = ["RecognitionEvaluation", "RecognitionResult", "evaluate_recognition"]
+__all__ = [
+    "DESCRIPTOR_METHOD",
+    "RecognitionEvaluation",
+    "RecognitionResult",
+    "evaluate_recognition",
+    "figures_of",
+]
+
+DESCRIPTOR_METHOD = "linear"
+"""The method that recognises by the descriptor alone, where that is to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +92,17 @@ class RecognitionEvaluation:
         calibration_error: expected calibration error of the confidences, in [0, 1].
         results: one a query, in the order of the dataset.
         settings: the encoder, the method, the wanted precision and its threshold.
-        thresholds: one for each of `veduta.recognize.unknown.PRECISIONS`, see there.
         problems: what was left out and why.
-        notes: facts about the dataset: classes without a gallery photo, photos set aside.
-        gallery_paths: (G,) paths of the gallery, which `results` refer to by number.
+        gallery_paths: (G,) paths of the gallery, which `results` refer to by number. Empty if a
+            trained model gave the names.
         gallery_labels: (G,) their labels.
         root: the folder that paths are relative to.
         seconds: time for recognising alone, without encoding and training.
+        notes: facts about the dataset: classes without a gallery photo, photos set aside.
+        thresholds: one for each of `veduta.recognize.unknown.PRECISIONS`, see there.
+        descriptor_alone: the figures of the same queries by the descriptor alone
+            (`DESCRIPTOR_METHOD`), if keypoints took part in `results`; None otherwise.
+        descriptor_alone_results: the results of that, in the order of `results`, without photos.
     """
 
     summary: OpenSetFigures
@@ -102,13 +116,33 @@ class RecognitionEvaluation:
     seconds: float
     notes: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = ()
+    descriptor_alone: OpenSetFigures | None = None
+    descriptor_alone_results: tuple[RecognitionResult, ...] = ()
+
+    @property
+    def answered_by(self) -> str:
+        """What the names come from, such as "descriptor alone"."""
+        return recognised_by(self.settings)
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures, the problems and the settings as JSON types."""
+        alone = self.descriptor_alone
         return {
             "task": "recognize",
+            "answered_by": self.answered_by,
             **self.summary.as_json(),
             "calibration_error": self.calibration_error,
+            "descriptor_alone": (
+                {
+                    "method": DESCRIPTOR_METHOD,
+                    "accuracy": float(
+                        np.mean([one.answered_right for one in self.descriptor_alone_results])
+                    ),
+                    **alone.figures_as_json(),
+                }
+                if alone
+                else None
+            ),
             "problems": list(self.problems),
             "notes": list(self.notes),
             "settings": self.settings,
@@ -145,9 +179,10 @@ def evaluate_recognition(
     distractors: Sequence[str] = (),
     unknown: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    encoder: str = DEFAULT,
+    column: str = "split",
+    encoder: str | None = None,
     runtime: str | None = None,
-    method: str = METHOD,
+    method: str | None = None,
     precision: float = PRECISION,
     keep: int = 10,
     on_progress: OnProgress | None = None,
@@ -157,6 +192,10 @@ def evaluate_recognition(
     The gallery is indexed as `veduta index` does it. The confidence is fitted on the gallery
     alone. A query whose label no gallery photo has counts as unknown.
 
+    If no encoder is named, this measures the recogniser that users have. If one is named, its
+    descriptors alone are measured, unless `method` says otherwise. Figures in which keypoints took
+    part always have those of the descriptor alone beside them.
+
     Args:
         dataset: a folder, see `veduta.datasets.open_dataset`, or a `Dataset`.
         labels: passed on to `open_dataset`.
@@ -165,9 +204,11 @@ def evaluate_recognition(
         distractors: passed on to `open_dataset`.
         unknown: passed on to `open_dataset`.
         exclude: passed on to `open_dataset`.
-        encoder: name of the encoder.
+        column: passed on to `open_dataset`.
+        encoder: name of the encoder; None: the default encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
-        method: one of `veduta.recognize.METHODS`.
+        method: one of `veduta.recognize.METHODS`. None: `veduta.recognize.METHOD` if no encoder is
+            named, `DESCRIPTOR_METHOD` if one is.
         precision: share of the given names that should be right, on held-out photos of the
             gallery; see `veduta.recognize.held_out`.
         keep: how many of the deciding gallery photos each result holds.
@@ -182,6 +223,8 @@ def evaluate_recognition(
         QueryError: no method has that name, the precision is not in [0.5, 0.99], or the gallery
             has no labels, or one label and no photo without.
     """
+    if method is None:
+        method = METHOD if encoder is None else DESCRIPTOR_METHOD
     check_method(method)
     check_precision(precision)
     if not isinstance(dataset, Dataset):
@@ -193,8 +236,9 @@ def evaluate_recognition(
             distractors=distractors,
             unknown=unknown,
             exclude=exclude,
+            column=column,
         )
-    network = load_encoder(encoder, runtime=runtime)
+    network = load_encoder(encoder or DEFAULT, runtime=runtime)
     extractor = load_extractor() if method in GEOMETRIC else None
     indexed = index_dataset(dataset, recognition_protocol, network, extractor, on_progress)
     set_projection(indexed.gallery_index, None)
@@ -203,15 +247,15 @@ def evaluate_recognition(
     started = time.monotonic()
     results = tuple(_results(indexed, recognizer, position_of_row, threshold, keep, on_progress))
     seconds = time.monotonic() - started
+    alone: tuple[RecognitionResult, ...] = ()
+    if method in GEOMETRIC:
+        bare, _ = _recognizer(indexed, DESCRIPTOR_METHOD, on_progress)
+        bare_threshold = bare.confidence.threshold(precision)
+        alone = tuple(_results(indexed, bare, position_of_row, bare_threshold, 0, on_progress))
     paths, names = (indexed.dataset.table[name].to_pylist() for name in ("path", "label"))
     protocol = indexed.protocol
     return RecognitionEvaluation(
-        summary=open_set_figures(
-            [result.label for result in results],
-            [result.guess for result in results],
-            [result.named for result in results],
-            [result.confidence for result in results],
-        ),
+        summary=figures_of(results),
         calibration_error=expected_calibration_error(
             [result.confidence for result in results],
             [result.right for result in results],
@@ -237,6 +281,22 @@ def evaluate_recognition(
         ),
         root=indexed.dataset.root,
         seconds=seconds,
+        descriptor_alone=figures_of(alone) if alone else None,
+        descriptor_alone_results=alone,
+    )
+
+
+def figures_of(results: Sequence[RecognitionResult]) -> OpenSetFigures:
+    """Return the figures of the results of all queries.
+
+    Args:
+        results: one a query.
+    """
+    return open_set_figures(
+        [result.label for result in results],
+        [result.guess for result in results],
+        [result.named for result in results],
+        [result.confidence for result in results],
     )
 
 
@@ -281,8 +341,6 @@ def _results(
     class_id_of: dict[str | None, int] = {name: i for i, name in enumerate(labelled.names)}
     results = []
     for number, descriptor in enumerate(indexed.query_descriptors()):
-        if on_progress is not None:
-            on_progress("Recognising", number, len(protocol.queries))
         row = int(protocol.queries[number])
         label = names[row] if int(protocol.query_class_ids[number]) in in_gallery else None
         answer = recognizer.answer(
@@ -311,4 +369,6 @@ def _results(
                 nearest,
             )
         )
+        if on_progress is not None:
+            on_progress("Recognising", number + 1, len(protocol.queries))
     return results

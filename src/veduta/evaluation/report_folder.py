@@ -61,9 +61,10 @@ def write_report(
 
     The page needs no other file, no scripts and no photos. The JSON file holds the keys of
     `evaluation.as_json()`; for recognition also accuracy, F1, the classes and the confusions
-    (`veduta.evaluation.classification`). It also holds `task`, `queries` (a list of objects, one a
-    query), `environment`, `command` and `generated`. The number of queries is `query_count`, and
-    NaN is null. `veduta compare` reads it. An older file is replaced when the new one is complete.
+    (`veduta.evaluation.classification`). It also holds `task`, `seconds` (for ranking or
+    recognising alone), `queries` (a list of objects, one a query), `environment`, `command` and
+    `generated`. The number of queries is `query_count`, and NaN is null. `veduta compare` reads it.
+    An older file is replaced when the new one is complete.
 
     Args:
         evaluation: of retrieval, of recognition, or by a published protocol.
@@ -95,6 +96,7 @@ def write_report(
         "task": task,
         **classification,
         **evaluation.as_json(),
+        "seconds": evaluation.seconds,
         "environment": provenance.environment,
         "command": provenance.command,
         "generated": provenance.generated,

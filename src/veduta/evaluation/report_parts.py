@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.evaluation.answered_by import DESCRIPTOR_ALONE
 from veduta.evaluation.calibration_error import reliability
 from veduta.evaluation.metrics import NearestPhoto
 from veduta.pages import charts
@@ -22,18 +24,42 @@ if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation
     from veduta.evaluation.retrieval_run import Evaluation
 
-__all__ = ["calibration_plot", "method_line", "page_figures", "result_row"]
+__all__ = [
+    "beside",
+    "calibration_plot",
+    "method_line",
+    "page_figures",
+    "result_row",
+]
 
 _QUERY_SIDE_PIXELS, _TILE_SIDE_PIXELS = 480, 224
 
 
-def page_figures(metrics: Iterable[Metric | OpenSetMetric], summary: Figures) -> list[Figure]:
-    """Return the figures of a page, in the order of the metrics."""
-    measured = [(metric, summary.figures[metric.key]) for metric in metrics]
+def page_figures(
+    metrics: Iterable[Metric | OpenSetMetric], summary: Figures, alone: Figures | None = None
+) -> list[Figure]:
+    """Return the figures of a page, in the order of the metrics.
+
+    Args:
+        metrics: which figures.
+        summary: their values.
+        alone: the values of the descriptor alone, which stand beside; None if there are none.
+    """
     return [
-        Figure(metric.title, value, interval, metric.explanation)
-        for metric, (value, interval) in measured
+        Figure(
+            metric.title,
+            summary.figures[metric.key].value,
+            summary.figures[metric.key].interval,
+            metric.explanation,
+            beside(alone.figures[metric.key].value) if alone else "",
+        )
+        for metric in metrics
     ]
+
+
+def beside(value: float) -> str:
+    """Return what stands beside a figure: the same one by the descriptor alone."""
+    return f"{DESCRIPTOR_ALONE}: {value:.3f}" if math.isfinite(value) else f"{DESCRIPTOR_ALONE}: –"
 
 
 def method_line(settings: Mapping[str, object], names: Iterable[str]) -> str:

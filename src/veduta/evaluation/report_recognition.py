@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.evaluation.bootstrap import bootstrap_statistic, percentile_intervals
-from veduta.evaluation.calibration_error import brier_score
+from veduta.evaluation.calibration_error import brier_score, expected_calibration_error
 from veduta.evaluation.classification import (
     Classification,
     classification_figures,
@@ -18,7 +19,13 @@ from veduta.evaluation.classification import (
 )
 from veduta.evaluation.figures import Interval
 from veduta.evaluation.open_set import OPEN_SET_METRICS, risk_coverage
-from veduta.evaluation.report_parts import calibration_plot, method_line, page_figures, result_row
+from veduta.evaluation.report_parts import (
+    beside,
+    calibration_plot,
+    method_line,
+    page_figures,
+    result_row,
+)
 from veduta.pages import charts
 from veduta.pages.report_page import (
     MAX_TABLE_CLASSES,
@@ -111,11 +118,11 @@ def recognition_page(
     """
     summary, results = evaluation.summary, evaluation.results
     shown = sorted(OPEN_SET_METRICS, key=lambda metric: metric.display_order)
-    figures = page_figures(shown, summary)
+    figures = page_figures(shown, summary, evaluation.descriptor_alone)
     tables: list[Table] = []
     plots: list[Plot] = []
     if classes is not None:
-        figures += _classification_figures(classes)
+        figures += _classification_figures(classes, evaluation.descriptor_alone_results)
         tables = list(_tables(classes.figures))
         plots.append(_confusion(classes.figures))
     if results:
@@ -128,7 +135,8 @@ def recognition_page(
     return ReportPage(
         title=f"{evaluation.root.name}: recognition",
         counts=counts,
-        method=method_line(evaluation.settings, ("encoder", "method")),
+        method=f"{method_line(evaluation.settings, ('model', 'encoder', 'method'))}; named by: "
+        f"{evaluation.answered_by}",
         figures=figures,
         figures_note=f"{count(summary.named, 'query', 'queries')} got a name. Below each figure, "
         f"the 95 % interval of {summary.resamples:,} bootstrap draws of the queries (seed "
@@ -145,40 +153,61 @@ def recognition_page(
 
 def query_values(evaluation: RecognitionEvaluation) -> Iterator[dict[str, object]]:
     """Yield the object of each query in the JSON file; `compare` reads it."""
-    for result in evaluation.results:
-        yield {
+    alone = evaluation.descriptor_alone_results
+    for number, result in enumerate(evaluation.results):
+        query: dict[str, object] = {
             "path": result.path,
             "label": result.label,
-            "guess": result.guess,
-            "confidence": result.confidence,
-            "named": result.named,
-            "right": result.answered_right,
+            **_answer_as_json(result),
         }
+        if alone:
+            query["descriptor_alone"] = _answer_as_json(alone[number])
+        yield query
 
 
-def _classification_figures(classes: Classified) -> Iterator[Figure]:
+def _answer_as_json(result: RecognitionResult) -> dict[str, object]:
+    return {
+        "guess": result.guess,
+        "confidence": result.confidence,
+        "named": result.named,
+        "right": result.answered_right,
+    }
+
+
+def _classification_figures(
+    classes: Classified, alone: Sequence[RecognitionResult]
+) -> Iterator[Figure]:
+    labels, answers = [r.label for r in alone], [r.answer for r in alone]
+    shows_classes = any(name is not None for name in (*labels, *answers))
+    bare = classification_figures(labels, answers) if shows_classes else None
     yield Figure(
         "Accuracy",
         classes.figures.accuracy,
         classes.accuracy_interval,
         "of all queries, the share with the right answer: the name, or “unknown”",
+        beside(bare.accuracy) if bare else "",
     )
     yield Figure(
         "Macro F1",
         classes.figures.macro.f1,
         classes.macro_f1_interval,
         "mean over the classes of the harmonic mean of precision and recall",
+        beside(bare.macro.f1) if bare else "",
     )
 
 
 def _confidence_figures(evaluation: RecognitionEvaluation) -> Iterator[Figure]:
     confidences, right = _confidences(evaluation.results)
+    alone = evaluation.descriptor_alone_results
+    bare_confidences, bare_right = _confidences(alone)
+    bare_error = expected_calibration_error(bare_confidences, bare_right) if alone else math.nan
     yield Figure(
         "Calibration error",
         evaluation.calibration_error,
         None,
         "expected difference between the confidence in a guess and the share that is right; 0 is "
         "best",
+        beside(bare_error) if alone else "",
     )
     yield Figure(
         "Brier score",
@@ -186,6 +215,7 @@ def _confidence_figures(evaluation: RecognitionEvaluation) -> Iterator[Figure]:
         None,
         "mean squared distance of the confidence from 1 if the guess is right, from 0 if not; 0 is "
         "best",
+        beside(brier_score(bare_confidences, bare_right)) if alone else "",
     )
 
 

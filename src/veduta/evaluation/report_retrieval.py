@@ -12,7 +12,12 @@ import numpy as np
 from veduta.evaluation import metrics
 from veduta.evaluation.metrics import RECALL_LEVELS, QueryResult
 from veduta.evaluation.report_environment import provenance_of
-from veduta.evaluation.report_parts import calibration_plot, method_line, page_figures, result_row
+from veduta.evaluation.report_parts import (
+    calibration_plot,
+    method_line,
+    page_figures,
+    result_row,
+)
 from veduta.evaluation.summary import class_table
 from veduta.pages import charts
 from veduta.pages.contact_sheet import write_sheet
@@ -89,8 +94,9 @@ def retrieval_page(
     return ReportPage(
         title=f"{evaluation.root.name}: retrieval",
         counts=_counts(summary),
-        method=method_line(evaluation.settings, _SETTINGS_AT_THE_TOP),
-        figures=page_figures(metrics.METRICS, summary),
+        method=f"{method_line(evaluation.settings, _SETTINGS_AT_THE_TOP)}; ranked by: "
+        f"{evaluation.answered_by}",
+        figures=page_figures(metrics.METRICS, summary, evaluation.descriptor_alone),
         figures_note=f"Means over {count(summary.queries, 'query', 'queries')}. Below each, the "
         f"95 % interval of {summary.resamples:,} bootstrap draws of the queries (seed "
         f"{summary.seed}).",
@@ -152,13 +158,17 @@ def write_contact_sheet(evaluation: Evaluation, file: str | os.PathLike[str], *,
         )
         for result in evenly_sampled(evaluation.results, rows)
     ]
-    write_sheet(file, shown, title=f"{evaluation.root.name}: {figures}")
+    write_sheet(file, shown, title=f"{evaluation.root.name}: {figures} ({evaluation.answered_by})")
 
 
 def query_values(evaluation: Evaluation) -> Iterator[dict[str, object]]:
     """Yield the object of each query in the JSON file; `compare` reads it."""
-    for result in evaluation.results:
-        yield result.as_json()
+    alone = evaluation.descriptor_alone_results
+    for number, result in enumerate(evaluation.results):
+        query = result.as_json()
+        if alone:
+            query["descriptor_alone"] = alone[number].values_as_json()
+        yield query
 
 
 def evenly_sampled(results: Sequence[QueryResult], number: int) -> list[QueryResult]:

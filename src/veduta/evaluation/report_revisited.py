@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.evaluation.figures import json_value
-from veduta.evaluation.report_parts import method_line
+from veduta.evaluation.report_parts import beside, method_line
 from veduta.evaluation.revisited import REVISITED_METRICS
 from veduta.pages import charts
 from veduta.pages.report_page import Plot, Provenance, ReportPage
@@ -37,11 +37,17 @@ def revisited_page(
         The content of the page.
     """
     judged = {name: setup for name, setup in evaluation.setups.items() if setup.queries}
+    alone = evaluation.descriptor_alone or {}
+    rows = list(judged.items())
+    for name, setup in alone.items():
+        if setup.queries:
+            rows.append((f"{name}, descriptor alone", setup))
     return ReportPage(
         title=f"{evaluation.name}: retrieval by its published protocol",
         counts=f"{count(len(evaluation.queries), 'query', 'queries')} against "
         f"{count(evaluation.gallery, 'gallery photo')}",
-        method=method_line(evaluation.settings, ("encoder", "rerank")),
+        method=f"{method_line(evaluation.settings, ('encoder', 'rerank'))}; ranked by: "
+        f"{evaluation.answered_by}",
         figures=[
             Figure(
                 f"mAP, {name}",
@@ -49,6 +55,7 @@ def revisited_page(
                 setup.map_interval,
                 f"mean over {count(setup.queries, 'query', 'queries')} of the area under "
                 "precision and recall, by trapezoids, junk taken out",
+                beside(alone[name].map) if alone else "",
             )
             for name, setup in judged.items()
         ],
@@ -60,7 +67,7 @@ def revisited_page(
                 ("setup", "queries", *(metric.title for metric in REVISITED_METRICS)),
                 [
                     (name, setup.queries, *(figure.value for figure in setup.figures.values()))
-                    for name, setup in judged.items()
+                    for name, setup in rows
                 ],
             )
         ],

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from veduta.datasets import Dataset, RetrievalProtocol, open_revisited
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
+from veduta.evaluation.answered_by import retrieved_by
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
+from veduta.evaluation.descriptor_ranking import check_verification, resolved_rerank
 from veduta.evaluation.revisited import RevisitedSetup, judge_revisited, summarise_revisited
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
 from veduta.search import VERIFIED_PHOTOS, Box, Engine, exact
 from veduta.search.reranking import rerank as rerank_hits
-from veduta.search.reranking import resolve_rerank
 
 __all__ = ["RevisitedEvaluation", "evaluate_revisited"]
 
@@ -38,6 +39,8 @@ class RevisitedEvaluation:
         settings: the encoder and the re-ranking.
         problems: what was left out and why.
         seconds: time for describing the queries and ranking.
+        descriptor_alone: the figures of the setups by the descriptor alone, if the ranking was
+            re-ranked; None otherwise.
     """
 
     name: str
@@ -47,12 +50,23 @@ class RevisitedEvaluation:
     settings: dict[str, Any]
     problems: tuple[str, ...]
     seconds: float
+    descriptor_alone: dict[str, RevisitedSetup] | None = None
+
+    @property
+    def answered_by(self) -> str:
+        """What the ranking comes from, such as "descriptor alone"."""
+        return retrieved_by(self.settings)
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures, the problems and the settings as JSON types."""
+        alone = self.descriptor_alone
         return {
             "task": "revisited",
+            "answered_by": self.answered_by,
             **{name: setup.as_json() for name, setup in self.setups.items()},
+            "descriptor_alone": (
+                {name: setup.as_json() for name, setup in alone.items()} if alone else None
+            ),
             "problems": list(self.problems),
             "settings": self.settings,
         }
@@ -62,9 +76,9 @@ def evaluate_revisited(
     file: str | os.PathLike[str],
     photos: str | os.PathLike[str] | None = None,
     *,
-    encoder: str = DEFAULT,
+    encoder: str | None = None,
     runtime: str | None = None,
-    rerank: str = "auto",
+    rerank: str | None = None,
     verify: int = VERIFIED_PHOTOS,
     on_progress: OnProgress | None = None,
 ) -> RevisitedEvaluation:
@@ -73,9 +87,10 @@ def evaluate_revisited(
     Args:
         file: `gnd_roxford5k.pkl` or another file of this format.
         photos: the folder of photos; None: see `veduta.datasets.open_revisited`.
-        encoder: name of the encoder.
+        encoder: name of the encoder; None: the default encoder.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
-        rerank: one of `veduta.search.RERANK_MODES`.
+        rerank: one of `veduta.search.RERANK_MODES`. None: `"auto"` if no encoder is named, `"none"`
+            if one is, so that its figures are its own.
         verify: how many of the nearest photos are verified by geometry.
         on_progress: called with (stage, done, total).
 
@@ -85,10 +100,12 @@ def evaluate_revisited(
     Raises:
         DatasetError: the file is not such a protocol, or no query can be read.
         EncoderError: the encoder is unknown or not available.
+        QueryError: `verify` would have no effect.
     """
-    mode = resolve_rerank(rerank, "cosine", keypoints=True)
+    mode = resolved_rerank(rerank, "cosine", encoder_is_named=encoder is not None)
+    check_verification(mode, verify=verify)
     revisited = open_revisited(file, photos)
-    network = load_encoder(encoder, runtime=runtime)
+    network = load_encoder(encoder or DEFAULT, runtime=runtime)
     extractor = load_extractor() if mode == "geometry" else None
     indexed = index_dataset(revisited.dataset, _gallery_protocol, network, extractor, on_progress)
     decoded = set(indexed.dataset.table["path"].to_pylist())
@@ -97,16 +114,18 @@ def evaluate_revisited(
     set_projection(indexed.gallery_index, None)
     started = time.monotonic()
     rank = _ranking_function(indexed, mode, verify)
-    judged, queries, problems = [], [], []
+    judged, alone, queries, problems = [], [], [], []
     for number, (path, box) in enumerate(zip(revisited.queries, revisited.boxes, strict=True)):
         if on_progress is not None:
             on_progress("Ranking", number, len(revisited.boxes))
         try:
-            ranking = rank(Path(revisited.dataset.root) / path, box)
+            ranking, by_descriptor = rank(Path(revisited.dataset.root) / path, box)
         except PhotoError as error:
             problems.append(str(error))
             continue
         judged.append(judge_revisited(ranking, revisited.truth(number)))
+        if mode != "none":
+            alone.append(judge_revisited(by_descriptor, revisited.truth(number)))
         queries.append(path)
     return RevisitedEvaluation(
         name=Path(file).stem,
@@ -122,6 +141,7 @@ def evaluate_revisited(
         },
         problems=(*revisited.dataset.problems, *problems),
         seconds=time.monotonic() - started,
+        descriptor_alone=summarise_revisited(alone) if alone else None,
     )
 
 
@@ -134,23 +154,27 @@ def _gallery_protocol(dataset: Dataset) -> RetrievalProtocol:
 
 def _ranking_function(
     indexed: IndexedDataset, mode: str, verify: int
-) -> Callable[[Path, Box | None], NDArray[np.int64]]:
-    """Return a function from a photo and a box in it to the whole gallery, nearest first."""
+) -> Callable[[Path, Box | None], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return a function from a photo and a box in it to the whole gallery, nearest first.
+
+    It returns the ranking of the mode, and that of the descriptor alone.
+    """
     engine = Engine(indexed.gallery_index)
     gallery = engine.state.gallery
     rows = indexed.gallery_rows(gallery.snapshot)
     position_of_row = np.empty(gallery.snapshot.photos, np.int64)
     position_of_row[rows] = np.arange(len(rows))
 
-    def rank(photo: Path, box: Box | None) -> NDArray[np.int64]:
+    def rank(photo: Path, box: Box | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         query = engine.encode_query([photo], crop=box, rerank=mode)
         nearest, similarities = exact.nearest(
             gallery.snapshot, query.descriptor, gallery.snapshot.photos
         )
+        ranked = nearest
         if mode != "none":
-            nearest = rerank_hits(
+            ranked = rerank_hits(
                 gallery, query.descriptor, query.keypoints, nearest, similarities, verify=verify
             ).rows
-        return position_of_row[nearest]
+        return position_of_row[ranked], position_of_row[nearest]
 
     return rank

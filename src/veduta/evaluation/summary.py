@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,7 @@ def summarise(
     distractors: int = 0,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    need_positives: bool = True,
 ) -> Summary:
     """Return the figures of all queries.
 
@@ -89,6 +91,8 @@ def summarise(
         distractors: how many photos are ranked with them and never right.
         resamples: draws of the bootstrap.
         seed: of the bootstrap.
+        need_positives: whether queries without any positive are refused. If not, all figures of
+            such queries are NaN.
 
     Returns:
         The figures with their intervals.
@@ -97,18 +101,23 @@ def summarise(
         DatasetError: no query has a positive.
     """
     judged = [result for result in results if result.positives]
-    if not judged:
-        raise DatasetError(
-            f"none of the {len(results)} queries has a photo with its label in the gallery; check "
-            "that both spell the labels alike"
-        )
-    values = np.array([result.values for result in judged], dtype=np.float64)
-    return Summary(
-        figures=measured(
-            [metric.key for metric in metrics.METRICS],
+    keys = [metric.key for metric in metrics.METRICS]
+    if judged:
+        values = np.array([result.values for result in judged], dtype=np.float64)
+        figures = measured(
+            keys,
             values.mean(axis=0).tolist(),
             bootstrap_intervals(values, resamples=resamples, seed=seed).tolist(),
-        ),
+        )
+    elif need_positives:
+        raise DatasetError(
+            f"none of the {len(results)} queries has a photo with its label in the gallery; check "
+            "that both spell the labels alike, or rank without judging: --dict or --matrix"
+        )
+    else:
+        figures = measured(keys, [math.nan] * len(keys), [(math.nan, math.nan)] * len(keys))
+    return Summary(
+        figures=figures,
         queries=len(judged),
         queries_without_positives=len(results) - len(judged),
         gallery=gallery,

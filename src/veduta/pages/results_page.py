@@ -55,12 +55,21 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured value in [0, 1], its confidence interval, and what it means."""
+    """A measured value in [0, 1].
+
+    Attributes:
+        name: of the value.
+        value: NaN is shown as a dash.
+        interval: its confidence interval; None for none.
+        explanation: what it means.
+        beside: another value of the same kind, with its name in words; "" for none.
+    """
 
     name: str
     value: float
     interval: tuple[float, float] | None = None
     explanation: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,146 @@
+"""The text that `veduta evaluate` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from veduta.cli.printing import say
+from veduta.text import count, printable
+
+if TYPE_CHECKING:
+    from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
+    from veduta.evaluation.figures import Figures
+
+__all__ = ["print_evaluation"]
+
+_MAX_LISTED_CLASSES = 40
+_MAX_LABEL_LENGTH = 30
+
+_FIGURE_WIDTH = 28
+"""Characters of a value with its interval, or of the words for what answered."""
+
+
+def print_evaluation(
+    evaluation: Evaluation | RecognitionEvaluation | RevisitedEvaluation,
+) -> None:
+    """Print the figures on standard output, and what was left out on standard error.
+
+    Args:
+        evaluation: of any task.
+    """
+    from veduta.evaluation import Evaluation, RecognitionEvaluation
+
+    notes: tuple[str, ...] = ()
+    if isinstance(evaluation, Evaluation):
+        _print_retrieval(evaluation)
+        notes = evaluation.notes
+    elif isinstance(evaluation, RecognitionEvaluation):
+        _print_recognition(evaluation)
+        notes = evaluation.notes
+    else:
+        _print_revisited(evaluation)
+    for note in (*notes, *evaluation.problems):
+        say(f"note: {note}", err=True)
+
+
+def _print_retrieval(evaluation: Evaluation) -> None:
+    from veduta.evaluation.metrics import METRICS
+    from veduta.evaluation.summary import class_table
+
+    summary = evaluation.summary
+    distractors = f" + {summary.distractors:,} distractors" if summary.distractors else ""
+    queries = summary.queries + summary.queries_without_positives
+    shown = summary.queries or queries
+    say(f"{shown:,} queries, {summary.gallery:,} gallery photos{distractors}")
+    if not summary.queries:
+        say("no photo with the label of a query in the gallery: ranked, and not judged")
+    elif without := summary.queries_without_positives:
+        say(f"{without:,} queries without a right answer left out")
+    _print_answered_by("ranked by", evaluation.answered_by, evaluation.settings.get("encoder"))
+    _print_figures(
+        summary,
+        [metric.key for metric in METRICS],
+        evaluation.answered_by,
+        evaluation.descriptor_alone,
+    )
+    classes = sorted(class_table(evaluation.results), key=lambda row: (row.map, row.label))
+    if len(classes) > 1:
+        say("", "  class, weakest first            queries   top1    mAP")
+        for row in classes[:_MAX_LISTED_CLASSES]:
+            label = printable(row.label)
+            if len(label) > _MAX_LABEL_LENGTH:
+                label = label[: _MAX_LABEL_LENGTH - 1] + "…"
+            say(f"  {label:{_MAX_LABEL_LENGTH}}  {row.queries:7,}  {row.top1:.3f}  {row.map:.3f}")
+        if len(classes) > _MAX_LISTED_CLASSES:
+            more = len(classes) - _MAX_LISTED_CLASSES
+            say(f"  … and {more:,} more: --json or --report list all.")
+
+
+def _print_recognition(evaluation: RecognitionEvaluation) -> None:
+    from veduta.evaluation.open_set import OPEN_SET_METRICS
+
+    summary, settings = evaluation.summary, evaluation.settings
+    known, unknown = count(summary.known, "photo"), count(summary.unknown, "photo")
+    say(f"{known} of known places, {unknown} of none")
+    _print_answered_by("named by", evaluation.answered_by, settings.get("encoder"))
+    ordered = sorted(OPEN_SET_METRICS, key=lambda metric: metric.display_order)
+    _print_figures(
+        summary,
+        [metric.key for metric in ordered],
+        evaluation.answered_by,
+        evaluation.descriptor_alone,
+    )
+    say(f"  {'calibration error':19} {evaluation.calibration_error:.3f}")
+    threshold = settings["threshold"]
+    named = "never" if threshold is None else f"from a confidence of {threshold:.2f} on"
+    say(f"  named {named}, for a precision of {settings['precision']:.0%}")
+    if settings["learned"]:
+        held_out = count(settings["learned_from"], "held-out photo")
+        say(f"  confidence calibrated on {held_out} of the gallery")
+    else:
+        say("  confidence of other collections: too few labelled photos to calibrate it")
+
+
+def _print_revisited(evaluation: RevisitedEvaluation) -> None:
+    from veduta.evaluation.revisited import REVISITED_METRICS
+
+    _print_answered_by("ranked by", evaluation.answered_by, evaluation.settings.get("encoder"))
+    titles = "  ".join(f"{metric.title:5}" for metric in REVISITED_METRICS)
+    say(f"           {titles}  {'queries':>8}")
+    for setups in (evaluation.setups, evaluation.descriptor_alone or {}):
+        if setups is not evaluation.setups and setups:
+            say("  descriptor alone:")
+        for name, setup in setups.items():
+            if setup.queries:
+                values = "  ".join(f"{figure.value:.3f}" for figure in setup.figures.values())
+                say(f"  {name:7}  {values}  {setup.queries:8,}")
+
+
+def _print_answered_by(verb: str, answered_by: str, encoder: object) -> None:
+    say(f"{verb}: {answered_by}")
+    if encoder is not None:
+        say(f"encoder: {printable(str(encoder))}")
+
+
+def _print_figures(
+    summary: Figures, keys: Sequence[str], answered_by: str, alone: Figures | None
+) -> None:
+    """Print a line a figure, with the same figure by the descriptor alone beside it."""
+    from veduta.evaluation.answered_by import DESCRIPTOR_ALONE
+
+    width = max(map(len, keys))
+    if alone is not None:
+        say(f"  {'':{width}} {answered_by:{_FIGURE_WIDTH}}  {DESCRIPTOR_ALONE}")
+    for key in keys:
+        text = _figure(summary, key)
+        if text:
+            other = f"  {_figure(alone, key) or '–'}" if alone is not None else ""
+            say(f"  {key:{width}} {text:{_FIGURE_WIDTH}}{other}".rstrip())
+
+
+def _figure(summary: Figures, key: str) -> str:
+    """Return a value with its interval; "" if it is undefined."""
+    value, (low, high) = summary.figures[key]
+    return f"{value:.3f}   95 % [{low:.3f}, {high:.3f}]" if math.isfinite(value) else ""

@@ -1,0 +1,215 @@
+"""Rank the gallery of a dataset by descriptors, and with re-ranking also as a search does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veduta.datasets import Dataset, retrieval_protocol
+from veduta.encoders import Encoder
+from veduta.errors import QueryError
+from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
+from veduta.index import open_snapshot, set_projection
+from veduta.keypoints import DEFAULT_KEYPOINTS, Extractor
+from veduta.search import VERIFIED_PHOTOS, exact
+from veduta.search.distances import distances
+from veduta.search.exact import similarities
+from veduta.search.expansion import EXPANSIONS, rank_by_expansion
+from veduta.search.reranking import open_gallery, resolve_rerank
+from veduta.search.reranking import rerank as rerank_hits
+
+__all__ = [
+    "DescriptorOptions",
+    "RankedQuery",
+    "check_verification",
+    "rank_by_descriptors",
+    "resolved_rerank",
+]
+
+_BLOCK_QUERIES = 64
+_VERIFYING_MODES = frozenset({"geometry", "expansion"})
+
+
+@dataclass(frozen=True, slots=True)
+class RankedQuery:
+    """The gallery as one query ranks it.
+
+    Attributes:
+        number: of the query, from 0.
+        row: of the query in the table of the dataset.
+        scores: (G,) by which the gallery is ranked, the highest first.
+        descriptor_scores: (G,) by the descriptor alone, if `scores` are re-ranked; None otherwise.
+    """
+
+    number: int
+    row: int
+    scores: NDArray[np.floating[Any]]
+    descriptor_scores: NDArray[np.floating[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorOptions:
+    """The options of `veduta.evaluation.evaluate` that keypoint methods do not have."""
+
+    encoder: str | None = None
+    runtime: str | None = None
+    distance: str = "cosine"
+    project: int | None = None
+    rerank: str | None = None
+    verify: int = VERIFIED_PHOTOS
+    keypoints: str = DEFAULT_KEYPOINTS
+
+    @property
+    def verifies(self) -> bool:
+        """Whether photos are verified by their keypoints; `rerank` must be resolved."""
+        return self.rerank in _VERIFYING_MODES
+
+
+def resolved_rerank(rerank: str | None, distance: str, *, encoder_is_named: bool) -> str:
+    """Return how an evaluation re-ranks.
+
+    Args:
+        rerank: what was asked for. None: nothing if an encoder is named, because its figures are to
+            be its own, and what a search does otherwise.
+        distance: how descriptors are compared.
+        encoder_is_named: whether the caller named an encoder.
+
+    Raises:
+        QueryError: there is no such mode, or it does not go with this distance.
+    """
+    if rerank is None:
+        rerank = "none" if encoder_is_named else "auto"
+    if rerank not in EXPANSIONS:
+        return resolve_rerank(rerank, distance, keypoints=True)
+    if distance != "cosine":
+        raise QueryError(f"--rerank {rerank} goes with the cosine distance only.")
+    return rerank
+
+
+def check_verification(
+    rerank: str, *, verify: int = VERIFIED_PHOTOS, keypoints: str = DEFAULT_KEYPOINTS
+) -> None:
+    """Refuse settings of the verification where no photo is verified.
+
+    Args:
+        rerank: how the evaluation re-ranks.
+        verify: how many photos are to be verified.
+        keypoints: by which they are to be verified.
+
+    Raises:
+        QueryError: a setting is not at its default, and would have no effect.
+    """
+    if rerank in _VERIFYING_MODES:
+        return
+    for name, is_set in (
+        ("verify", verify != VERIFIED_PHOTOS),
+        ("keypoints", keypoints != DEFAULT_KEYPOINTS),
+    ):
+        if is_set:
+            raise QueryError(
+                f"--{name} is about the verification of photos, but nothing is verified here: add "
+                f"--rerank geometry, or leave out --{name}."
+            )
+
+
+def rank_by_descriptors(
+    dataset: Dataset,
+    options: DescriptorOptions,
+    encoder: Encoder,
+    extractor: Extractor | None,
+    on_progress: OnProgress | None,
+) -> tuple[Dataset, dict[str, Any], Iterator[RankedQuery]]:
+    """Bring the indexes of a dataset up to date, and rank the gallery as `veduta search` does.
+
+    Args:
+        dataset: the dataset.
+        options: with a resolved `rerank`.
+        encoder: makes the descriptors.
+        extractor: finds the keypoints, if photos are verified; None otherwise.
+        on_progress: called with (stage, done, total).
+
+    Returns:
+        The dataset without photos that do not decode, the settings, and the queries.
+
+    Raises:
+        DatasetError: the dataset does not fit the protocol of retrieval.
+        EncoderError: the gallery has fewer photos than the projection dimensions.
+    """
+    indexed = index_dataset(dataset, retrieval_protocol, encoder, extractor, on_progress)
+    set_projection(indexed.gallery_index, options.project)
+    if options.rerank == "none":
+        ranked = _by_descriptor(indexed, options.distance)
+    else:
+        ranked = _reranked(indexed, options)
+    facts = encoder.describe()
+    settings = {
+        "encoder": encoder.name,
+        "identity": encoder.identity,
+        "runtime": facts["runtime"],
+        "precision": facts["precision"],
+        "distance": options.distance,
+        "project": options.project,
+        "rerank": options.rerank,
+        "verify": options.verify if options.verifies else None,
+    }
+    if options.verifies and options.keypoints != DEFAULT_KEYPOINTS:
+        calibration = open_gallery(indexed.gallery_index).calibration
+        calibrated = calibration.geometry_is_calibrated
+        settings |= {
+            "keypoints": options.keypoints,
+            "score_kind": "probability" if calibrated else "evidence",
+        }
+    return indexed.dataset, settings, ranked
+
+
+def _reranked(indexed: IndexedDataset, options: DescriptorOptions) -> Iterator[RankedQuery]:
+    protocol = indexed.protocol
+    gallery = open_gallery(indexed.gallery_index)
+    rows = indexed.gallery_rows(gallery.snapshot)
+    keypoints_of = indexed.query_keypoints() if options.verifies else None
+    photos, verify = gallery.snapshot.photos, options.verify
+    for number, descriptor in enumerate(indexed.query_descriptors()):
+        own_position = protocol.own_position(number)
+        own_row = None if own_position is None else int(rows[own_position])
+        keep = None
+        if own_row is not None:
+            keep = np.ones(photos, np.bool_)
+            keep[own_row] = False
+        nearest, similarity = exact.nearest(gallery.snapshot, descriptor, photos, keep)
+        keypoints = [keypoints_of(number)] if keypoints_of is not None else []
+        query = gallery, descriptor, keypoints, nearest, similarity
+        descriptor_scores, scores = np.zeros(photos, np.float32), np.zeros(photos)
+        descriptor_scores[nearest] = similarity
+        if options.rerank in EXPANSIONS:
+            ranked_rows, ranked_scores = rank_by_expansion(
+                options.rerank, *query, verify=verify, keep=keep, without=own_row
+            )
+            scores[ranked_rows] = ranked_scores
+        else:
+            without = [] if own_row is None else [own_row]
+            reranked = rerank_hits(*query, verify=verify, keep=keep, without=without)
+            scores[reranked.rows] = reranked.scores
+        yield RankedQuery(
+            number, int(protocol.queries[number]), scores[rows], descriptor_scores[rows]
+        )
+
+
+def _by_descriptor(indexed: IndexedDataset, distance: str) -> Iterator[RankedQuery]:
+    snapshot = open_snapshot(indexed.gallery_index)
+    rows = indexed.gallery_rows(snapshot)
+    queries = indexed.query_descriptors()
+    for start in range(0, len(queries), _BLOCK_QUERIES):
+        block = queries[start : start + _BLOCK_QUERIES]
+        if distance == "cosine":
+            scores = np.empty((len(block), snapshot.photos), np.float32)
+            for part, values in similarities(snapshot, block):
+                scores[:, part] = values
+        else:
+            scores = np.stack([-distances(snapshot.descriptors, q, distance) for q in block])
+        for offset, values in enumerate(scores):
+            number = start + offset
+            yield RankedQuery(number, int(indexed.protocol.queries[number]), values[rows])
