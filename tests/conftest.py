@@ -104,6 +104,7 @@ def run_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("runs")
     painted(home / "photos", NAMES, {"train": 14, "val": 9, "test": 8})
     painted(home / "pair", ("gate", "temple"), {"train": 8, "test": 6}, seed=1)
+    painted(home / "pair", ("shed",), {"unknown": 5}, seed=2)
     return home
 
 

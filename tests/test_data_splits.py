@@ -208,9 +208,36 @@ def test_classes_that_only_the_test_has(tmp_path: Path) -> None:
     splits = read_splits(write_labels(tmp_path, [*rows, ("new/n.png", "new", "test")]))
     assert splits.class_names == ("class0", "class1")
     assert splits.test.size == 0
+    assert [splits.paths[row] for row in splits.unknown] == ["new/n.png"]
+    assert splits.class_ids[splits.unknown].tolist() == [-1]
     assert any(
-        "1 photo of test left out" in problem and "'new'" in problem for problem in splits.problems
+        "1 photo of test count as unknown" in problem and "'new'" in problem
+        for problem in splits.problems
     )
+
+
+def test_photos_of_none_of_the_classes(tmp_path: Path) -> None:
+    coloured_photos(tmp_path, 2, 4)
+    for number in range(3):
+        save(tmp_path / "a" / f"{number}.png", 90 + number)
+    rows = [(f"class{c}/{n}.png", f"class{c}", "train") for c in range(2) for n in range(4)]
+    without = read_splits(write_labels(tmp_path, rows))
+    rows += [("a/0.png", "", "unknown"), ("a/1.png", "class0", "unknown"), ("a/2.png", "a", "junk")]
+    splits = read_splits(write_labels(tmp_path, rows))
+    assert splits.class_names == ("class0", "class1")
+    assert [splits.paths[row] for row in splits.unknown] == ["a/0.png", "a/1.png"]
+    assert splits.digest != without.digest
+    assert [splits.paths[row] for row in splits.train] == [
+        without.paths[row] for row in without.train
+    ]
+    shorter = splits.without({int(splits.unknown[0]): "gone"})
+    assert [shorter.paths[row] for row in shorter.unknown] == ["a/1.png"]
+    assert shorter.class_ids[shorter.unknown].tolist() == [-1]
+    # A photo of a class among the photos of none would make the figures wrong.
+    save(tmp_path / "a" / "1.png", 0)
+    save(tmp_path / "class0" / "0.png", 0)
+    with pytest.raises(LearnError, match=r"1 photo of unknown is also in train"):
+        read_splits(tmp_path)
 
 
 def test_leaks_are_refused_with_the_list(tmp_path: Path) -> None:
@@ -224,7 +251,7 @@ def test_leaks_are_refused_with_the_list(tmp_path: Path) -> None:
     with pytest.raises(LearnError) as caught:
         read_splits(tmp_path)
     text = str(caught.value)
-    assert "12 of val and test are also in train" in text
+    assert "12 photos of val or test are also in train" in text
     assert "ask00.png (val) is learn00.png" in text
     assert "ask09.png (test) is learn09.png" in text
     assert "ask10.png" not in text
@@ -232,7 +259,7 @@ def test_leaks_are_refused_with_the_list(tmp_path: Path) -> None:
     assert "--allow-leak" in text
     splits = read_splits(tmp_path, allow_leak=True)
     assert len(splits.test) == 13
-    assert any(problem.startswith("leak allowed: 12 of val") for problem in splits.problems)
+    assert any(problem.startswith("leak allowed: 12 photos of val") for problem in splits.problems)
 
 
 def test_unreadable_photos_are_left_out_and_shift_no_row(tmp_path: Path) -> None:

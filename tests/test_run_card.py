@@ -46,7 +46,9 @@ class TestCard:
     def test_facts(self, class_run: RunAndCard, run_home: Path) -> None:
         card = class_run[1]
         assert card.classes == tuple(sorted(NAMES))
-        assert card.photos == {"train": 70, "val": 45, "test": 40} and not card.held_out
+        assert (
+            card.photos == {"train": 70, "val": 45, "test": 40, "unknown": 0} and not card.held_out
+        )
         assert card.dataset == "photos"
         assert card.dataset_digest == read_splits(run_home / "photos").digest
         assert card.recipe_digest == open_recipe(str(run_home / "tiny.toml")).digest()

@@ -67,6 +67,8 @@ class TestFolder:
             "classification.txt",
             "confusion.csv",
             "confusion.png",
+            "submission.csv",
+            "solution.csv",
         }
 
     def test_settings_of_the_encoder(self, class_run: RunAndCard) -> None:
@@ -236,10 +238,11 @@ class TestFigures:
         assert counts == metrics.confusion_matrix(labels, answers, labels=names).tolist()
         read = {row["path"]: row for row in read_csv(class_run[0] / "answers.csv")}
         assert len(read) == 40
-        for file, label, answer, share in zip(files, labels, answers, shares, strict=True):
+        for file, label, answer in zip(files, labels, answers, strict=True):
             row = read[f"test/{label}/{file.name}"]
             assert (row["label"], row["answer"]) == (label, answer)
-            assert float(row["confidence"]) == pytest.approx(share.max(), abs=1e-5)
+            recognised = open_model(class_run[0]).recognize(file)
+            assert float(row["confidence"]) == pytest.approx(recognised.confidence, abs=1e-5)
 
     def test_a_query_without_an_answer_and_a_tie(self) -> None:
         gallery = np.array([[1, 0], [0, 2], [3, 3]], np.float32)

@@ -157,7 +157,11 @@ def _result_lines(card: Card, run: Path) -> Iterator[str]:
     yield f"{card.parameters.total:,} parameters, {trainable:,} of them trained"
     for split, figures in (("validation", card.val), ("test", card.test)):
         if figures is not None:
-            yield f"{split}: accuracy {figures.accuracy:.4f} on {count(figures.photos, 'photo')}"
+            gap = f", GAP {figures.gap:.4f}" if figures.gap is not None else ""
+            photos = count(figures.photos, "photo")
+            if figures.unknown:
+                gap += f" with {figures.unknown:,} more that show none of the classes"
+            yield f"{split}: accuracy {figures.accuracy:.4f} on {photos}{gap}"
     if card.epoch_chosen_by == "test":
         yield "The test photos chose the epoch, so their figures are optimistic."
     if (retrieval := card.retrieval) is not None:

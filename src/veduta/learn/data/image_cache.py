@@ -153,7 +153,7 @@ def cache_images(
     capacity = min(len(files), max_bytes // (settings.size * settings.size * 3))
     pixels = np.empty((capacity, settings.size, settings.size, 3), np.uint8)
     positions = np.full(len(files), -1, np.intp)
-    order = np.concatenate([splits.train, splits.val, splits.test]).tolist()
+    order = np.concatenate([splits.train, splits.val, splits.test, splits.unknown]).tolist()
     unreadable: dict[int, str] = {}
     used = 0
 

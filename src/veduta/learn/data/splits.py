@@ -8,7 +8,7 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +31,12 @@ SPLIT_FOR_TRAINING = {
     "val": "val",
     "test": "test",
     "query": "test",
+    "unknown": "unknown",
 }
 """Gallery photos are for training, and queries for the test. Other splits are left out."""
+
+UNKNOWN_CLASS_ID = -1
+UNKNOWN_LABEL = ""
 
 MAX_LISTED_LEAKS = 10
 MAX_HASHING_THREADS = 8
@@ -41,7 +45,7 @@ MAX_HASHING_THREADS = 8
 @dataclass(frozen=True, slots=True)
 class _Photo:
     path: str
-    label: str
+    label: str  # UNKNOWN_LABEL in the split "unknown"
     split: str
     original: str  # the path of the photo, or of the photo that it was made from
 
@@ -53,7 +57,7 @@ class DatasetSplits:
     Attributes:
         root: the folder that the paths are relative to.
         paths: (N,) the photos in the order of their paths.
-        class_ids: (N,) int64.
+        class_ids: (N,) int64; -1 for the photos of `unknown`.
         class_names: (C,) in alphabetical order, of the training photos.
         train: the rows of the training photos in ascending order.
         val: the rows of the validation photos in ascending order; may be empty.
@@ -63,6 +67,8 @@ class DatasetSplits:
         problems: what was left out and why, and other notes, one sentence each.
         digest: 16 hex digits: BLAKE3 over paths, labels, splits and the contents of the photos.
         test_chooses: the test photos choose the epoch; there are no validation photos.
+        unknown: the rows of test photos that show none of the classes, in ascending order; may be
+            empty.
     """
 
     root: Path
@@ -76,6 +82,7 @@ class DatasetSplits:
     problems: tuple[str, ...]
     digest: str
     test_chooses: bool = False
+    unknown: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
     @property
     def choosing(self) -> NDArray[np.intp]:
@@ -95,12 +102,15 @@ class DatasetSplits:
             return self
         split_of = {
             int(row): split
-            for split in ("train", "val", "test")
+            for split in ("train", "val", "test", "unknown")
             for row in getattr(self, split).tolist()
         }
+        label_of = {UNKNOWN_CLASS_ID: UNKNOWN_LABEL, **dict(enumerate(self.class_names))}
         kept = [
-            _Photo(path, self.class_names[self.class_ids[row]], split_of[row], path)
-            for row, path in enumerate(self.paths)
+            _Photo(path, label_of[class_id], split_of[row], path)
+            for row, (path, class_id) in enumerate(
+                zip(self.paths, self.class_ids.tolist(), strict=True)
+            )
             if row not in rows
         ]
         removed = [(self.paths[row], reason) for row, reason in sorted(rows.items())]
@@ -125,8 +135,10 @@ def read_splits(
 ) -> DatasetSplits:
     """Read which photos of a dataset are for training, validation and test.
 
-    Gallery photos are for training, and queries for the test. Photos of other splits, and photos
-    without a label, are left out. In a dataset without splits, all photos are for training.
+    Gallery photos are for training, and queries for the test. Photos of the split "unknown", and
+    test photos of a class without a training photo, show none of the classes. Photos of other
+    splits, and photos without a label, are left out. In a dataset without splits, all photos are
+    for training.
 
     In a dataset without validation photos, the same share of the training photos of each class is
     held out. The choice depends only on the seed and the paths. Copies with the same bytes, and
@@ -145,7 +157,7 @@ def read_splits(
         column: the column with the splits.
         validation: the share of the training photos that is held out, in [0, 1).
         seed: decides which photos are held out.
-        allow_leak: a validation or test photo with the same bytes as a training photo is a problem
+        allow_leak: a photo of another split with the same bytes as a training photo is a problem
             instead of an error.
         photos_per_class: the largest number of training photos of a class, at least 1; None: all.
         subset_seed: decides which photos of a class are in the subset.
@@ -208,7 +220,9 @@ def _photos(source: Dataset, dataset: Path, column: str) -> list[_Photo]:
         source.paths, source.labels, source.splits, originals, strict=True
     ):
         split = SPLIT_FOR_TRAINING.get(name) if has_splits else "train"
-        if label is not None and split is not None:
+        if split == "unknown":
+            photos.append(_Photo(path, UNKNOWN_LABEL, split, original or path))
+        elif label is not None and split is not None:
             photos.append(_Photo(path, label, split, original or path))
     if not any(photo.split == "train" for photo in photos):
         names = ", ".join(repr(name) for name in sorted(set(source.splits)) if name) or "none"
@@ -242,21 +256,23 @@ def _content_hashes(root: Path, paths: Sequence[str]) -> tuple[dict[str, bytes],
 
 
 def _leaks(
-    dataset: Path, photos: Iterable[_Photo], contents: Mapping[str, bytes], *, allow: bool
+    dataset: Path, photos: Sequence[_Photo], contents: Mapping[str, bytes], *, allow: bool
 ) -> list[str]:
-    """Find validation and test photos with the same bytes as a training photo."""
+    """Find photos of other splits with the same bytes as a training photo."""
     train: dict[bytes, str] = {}
     for photo in photos:
         if photo.split == "train":
             train.setdefault(contents[photo.path], photo.path)
+    leaking = [p for p in photos if p.split != "train" and contents[p.path] in train]
+    if not leaking:
+        return []
     leaks = [
         f"{readable(photo.path)} ({photo.split}) is {readable(train[contents[photo.path]])}"
-        for photo in photos
-        if photo.split != "train" and contents[photo.path] in train
+        for photo in leaking
     ]
-    if not leaks:
-        return []
-    number = "1 photo of val or test is" if len(leaks) == 1 else f"{len(leaks)} of val and test are"
+    splits = {photo.split for photo in leaking}
+    places = " or ".join(split for split in ("val", "test", "unknown") if split in splits)
+    number = f"{count(len(leaks), 'photo')} of {places} {'is' if len(leaks) == 1 else 'are'}"
     if allow:
         return [f"leak allowed: {number} also in train, such as {leaks[0]}"]
     more = len(leaks) - MAX_LISTED_LEAKS
@@ -368,19 +384,26 @@ def _check_classes(dataset: Path, photos: Iterable[_Photo]) -> None:
 def _splits(
     root: Path, photos: Sequence[_Photo], problems: Sequence[str], digest: str, *, held_out: bool
 ) -> DatasetSplits:
-    """Number the classes of the training photos, and leave out photos of other classes."""
+    """Number the classes of the training photos; test photos of other classes become unknown."""
     _check_classes(root, photos)
     names = tuple(sorted({photo.label for photo in photos if photo.split == "train"}))
     class_id_of = {name: class_id for class_id, name in enumerate(names)}
     problems = list(problems)
-    for split in ("val", "test"):
-        unknown = [one for one in photos if one.split == split and one.label not in class_id_of]
-        if unknown:
-            classes = sorted({one.label for one in unknown})
+    for split, fate in (("val", "left out"), ("test", "count as unknown, in the GAP alone")):
+        strange = [one for one in photos if one.split == split and one.label not in class_id_of]
+        if strange:
+            classes = sorted({one.label for one in strange})
             problems.append(
-                f"{count(len(unknown), 'photo')} of {split} left out: the training photos do not "
+                f"{count(len(strange), 'photo')} of {split} {fate}: the training photos do not "
                 f"have these classes ({some_of(map(repr, classes))})"
             )
+    photos = [
+        replace(photo, label=UNKNOWN_LABEL, split="unknown")
+        if photo.split == "test" and photo.label not in class_id_of
+        else photo
+        for photo in photos
+    ]
+    class_id_of[UNKNOWN_LABEL] = UNKNOWN_CLASS_ID
     kept = [photo for photo in photos if photo.label in class_id_of]
     rows: dict[str, list[int]] = defaultdict(list)
     for row, photo in enumerate(kept):
@@ -396,6 +419,7 @@ def _splits(
         held_out=held_out,
         problems=tuple(problems),
         digest=digest,
+        unknown=np.array(rows["unknown"], np.intp),
     )
 
 

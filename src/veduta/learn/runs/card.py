@@ -49,7 +49,8 @@ class Card:
         recipe_digest: digest of the splits of the recipe that decide the result.
         dataset: name of the folder or file.
         dataset_digest: digest of paths, labels, splits and bytes of the photos.
-        photos: number of photos of the splits "train", "val" and "test".
+        photos: number of photos of the splits "train", "val", "test" and, if the run knows it,
+            "unknown".
         classes: names, in the order of the network's outputs.
         held_out: the validation photos were drawn from the training photos by the seed.
         seed: of the training.

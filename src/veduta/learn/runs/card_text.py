@@ -14,9 +14,10 @@ __all__ = ["card_markdown"]
 
 _WIDTH = 80
 _MAX_CLASSES_LISTED = 40
-_SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+_SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test", "unknown": "unknown"}
 _FIGURE_TITLES = {
     "accuracy": "accuracy",
+    "gap": "GAP",
     "balanced_accuracy": "balanced accuracy",
     "top3": "among 3 likeliest",
     "top10": "among 10 likeliest",
@@ -52,7 +53,11 @@ def _title_section(card: Card) -> Iterator[str]:
 def _photos_section(card: Card) -> Iterator[str]:
     yield "## Photos"
     yield ""
-    counts = ", ".join(f"{card.photos[split]:,} {name}" for split, name in _SPLIT_NAMES.items())
+    counts = ", ".join(
+        f"{card.photos.get(split, 0):,} {name}"
+        for split, name in _SPLIT_NAMES.items()
+        if split != "unknown" or card.photos.get(split)
+    )
     text = f"{count(len(card.classes), 'class', 'classes')}; photos: {counts}."
     if card.held_out:
         text += f" The validation photos were taken out of the training photos (seed {card.seed})."
@@ -88,6 +93,8 @@ def _figures_section(card: Card) -> Iterator[str]:
             "answers."
         )
     yield from _paragraph(_meaning_of_figures(card))
+    if any(figures.gap is not None for figures in columns.values()):
+        yield from _paragraph(_meaning_of_gap(card))
     if card.retrieval is not None:
         yield from _retrieval(card.retrieval)
     if card.answers == "scores":
@@ -136,6 +143,22 @@ def _meaning_of_figures(card: Card) -> str:
         "The validation photos chose the epoch that was kept, and the settings if these were "
         "tuned, so their figures are a little too good. The test photos chose nothing: they were "
         "used once, after training."
+    )
+
+
+def _meaning_of_gap(card: Card) -> str:
+    text = (
+        "GAP (global average precision): all answers in one list, the surest first; the precision "
+        "at each right answer, summed, over the number of photos that show one of the classes."
+    )
+    if card.test is not None and card.test.unknown:
+        photos = count(card.test.unknown, "more photo shows", "more photos show")
+        text += f" {photos} none of the classes: the answers to them are wrong."
+    if card.answers != "scores":
+        text += " The confidence in an answer is the cosine."
+    return (
+        f"{text} `veduta score submission.csv solution.csv` in this folder gives the same number "
+        f"for the {_SPLIT_NAMES[card.judged]} photos."
     )
 
 

@@ -146,7 +146,9 @@ def read_run(folder: Path) -> Run:
     if not file.is_file():
         return Run(folder, card, None)
     try:
-        answers = {one.path: (one.label, one.answer) for one in read_answers(file)}
+        answers = {
+            one.path: (one.label, one.answer) for one in read_answers(file) if one.label is not None
+        }
     except (OSError, ValueError) as error:
         raise LearnError(
             f"{readable(file)}: cannot be read as the answers of a run: {error}. Train the run "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "classification_text",
     "read_answers",
     "read_csv",
+    "write_answers",
     "write_confusion",
     "write_csv",
 ]
@@ -40,13 +42,23 @@ class PhotoAnswer:
 
     Attributes:
         path: of the photo, relative to the dataset.
-        label: its class.
+        label: its class; None if it shows none of the classes, which the file has as an empty cell.
         answer: the class that the network answered.
+        confidence: in the answer; None if the file does not have it.
     """
 
     path: str
+    label: str | None
+    answer: str
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _AnswerRow:
+    path: str
     label: str
     answer: str
+    confidence: str | None = None
 
 
 def read_answers(file: Path) -> list[PhotoAnswer]:
@@ -59,7 +71,28 @@ def read_answers(file: Path) -> list[PhotoAnswer]:
         OSError: the file cannot be read.
         ValueError: it is not such a file.
     """
-    return convert(read_csv(file), list[PhotoAnswer])
+    rows = convert(read_csv(file), list[_AnswerRow])
+    answers = []
+    for row in rows:
+        confidence = None if row.confidence is None else float(row.confidence)
+        if confidence is not None and not math.isfinite(confidence):
+            raise ValueError(f"the confidence of {row.path!r} is {row.confidence!r}")
+        answers.append(PhotoAnswer(row.path, row.label or None, row.answer, confidence))
+    return answers
+
+
+def write_answers(file: Path, answers: Iterable[PhotoAnswer]) -> None:
+    """Write the answers of a run. Confidences have all their digits.
+
+    Args:
+        file: its `answers.csv`.
+        answers: to all of its photos, each with a confidence.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    rows = ((one.path, one.label or "", one.answer, one.confidence) for one in answers)
+    write_csv(file, ["path", "label", "answer", "confidence"], rows)
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,13 +8,14 @@ recognizer/                     `veduta recognize --model RUN`; if the network n
 card.json, card.md              recipe, photos, machine and figures
 history.csv, accuracy.png, loss.png                         epoch by epoch
 answers.csv, classification.txt, confusion.csv, confusion.png        photo by photo
+submission.csv, solution.csv    the answers in the format of Google Landmarks: `veduta score`
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +31,13 @@ from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.runs.card import CARD_FILE, Card, Parameters
 from veduta.learn.runs.card_text import card_markdown
 from veduta.learn.runs.history import HISTORY_FILE, write_curves, write_history
+from veduta.learn.runs.landmark_files import gap_of_answers, write_landmark_files
 from veduta.learn.runs.prediction_files import (
     ANSWERS_FILE,
+    PhotoAnswer,
     classification_text,
+    write_answers,
     write_confusion,
-    write_csv,
 )
 from veduta.learn.runs.provenance import hardware, package_versions, weights_licence
 from veduta.learn.training import scoring
@@ -42,8 +45,9 @@ from veduta.learn.training.checkpoint import remove_checkpoint
 from veduta.learn.training.figures import ClassificationFigures
 from veduta.learn.training.schedule import monitored
 from veduta.learn.training.scoring import Predictions
+from veduta.recognize.confidence import Confidence
 from veduta.recognize.model import IN_A_RUN, Model
-from veduta.recognize.network_scores import fit_confidence
+from veduta.recognize.network_scores import fit_confidence, log_odds
 
 if TYPE_CHECKING:
     from veduta.learn.data.examples import Examples
@@ -54,12 +58,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SplitOutputs", "run_on_splits", "write_run_folder"]
 
-_SPLITS = ("train", "val", "test")
+_SPLITS = ("train", "val", "test", "unknown")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitOutputs:
-    """The outputs of a network for the photos of "train", "val" and "test".
+    """The outputs of a network for the photos of "train", "val", "test" and "unknown".
 
     Attributes:
         features: of each split (n, D) float32, in the order of its rows.
@@ -87,7 +91,7 @@ def run_on_splits(net: Net, splits: DatasetSplits, examples: Examples) -> SplitO
         features[split], of_classes = scoring.run_network(net, examples, rows)
         if of_classes is not None:
             probabilities[split] = of_classes
-        if net.decoder is not None:
+        if net.decoder is not None and split != "unknown":
             reconstruction[split] = scoring.reconstruction_error(net, examples, rows)
     return SplitOutputs(features, probabilities or None, reconstruction)
 
@@ -124,13 +128,23 @@ def write_run_folder(
         LearnError: the network cannot be exported.
         OSError: the folder cannot be written to.
     """
-    answers = _answers(splits, outputs)
+    confidence = _fit_confidence(splits, outputs)
+    predictions = _predictions(splits, outputs, confidence)
+    answers: dict[str, list[PhotoAnswer]] = {
+        split: _photo_answers(splits, predictions, split)
+        for split in ("val", "test")
+        if split in predictions
+    }
     judged = next((split for split in ("test", "val") if split in answers), "")
     best_figure, _ = monitored(trained.history, recipe.training, "best")
-    figures = {split: _figures(splits, outputs, answers[split], split) for split in answers}
+    figures = {
+        split: _figures(splits, outputs, predictions[split], found, split)
+        for split, found in answers.items()
+    }
     with atomic_files(folder, last=CARD_FILE) as draft:
         onnx_difference = export_network(draft)
-        confidence_questions = _write_recognizer(draft, splits, outputs)
+        if confidence is not None:
+            _write_recognizer(draft, splits, confidence)
         card = Card(
             recipe=recipe.name,
             values=recipe.as_json(),
@@ -161,7 +175,7 @@ def write_run_folder(
             versions=package_versions(),
             hardware=hardware(trained.device),
             licence=weights_licence(recipe.as_json()["network"]),
-            confidence_questions=confidence_questions,
+            confidence_questions=confidence.examples if confidence is not None else 0,
             problems=splits.problems,
             command=command,
             generated=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -173,7 +187,7 @@ def write_run_folder(
             trained.history, trained.best_epoch, recipe.name, draft, test=splits.test_chooses
         )
         if judged:
-            _write_answers(draft, splits, answers[judged], judged)
+            _write_answers(draft, answers[judged], judged)
         write_text(draft / "card.md", card_markdown(card))
         write_text(draft / CARD_FILE, json.dumps(card.as_json(), indent=1) + "\n")
     remove_checkpoint(folder)
@@ -187,62 +201,94 @@ def _chosen_by(best_figure: str, splits: DatasetSplits) -> str:
     return "test" if splits.test_chooses else "val"
 
 
-def _answers(splits: DatasetSplits, outputs: SplitOutputs) -> dict[str, Predictions]:
-    """Return the answers to the photos of "val" and "test", if there are any."""
-    answers = {}
-    for split in ("val", "test"):
+def _fit_confidence(splits: DatasetSplits, outputs: SplitOutputs) -> Confidence | None:
+    """Fit the confidence to the photos that chose the epoch; None without scores."""
+    if outputs.probabilities is None:
+        return None
+    # Without photos that choose, the validation photos are empty, and nothing is fitted.
+    split = "test" if splits.test_chooses else "val"
+    return fit_confidence(_logits(outputs.probabilities[split]), splits.class_ids[splits.choosing])
+
+
+def _logits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithms of probabilities, which are logits too."""
+    return np.log(np.maximum(probabilities, 1e-300))
+
+
+def _predictions(
+    splits: DatasetSplits, outputs: SplitOutputs, confidence: Confidence | None
+) -> dict[str, Predictions]:
+    """Return the predictions for the photos of "val", "test" and "unknown", if there are any."""
+    predictions = {}
+    for split in ("val", "test", "unknown"):
         if not len(getattr(splits, split)):
             continue
-        if outputs.probabilities is not None:
-            answers[split] = scoring.predict_by_scores(outputs.probabilities[split])
+        if outputs.probabilities is not None and confidence is not None:
+            found = scoring.predict_by_scores(outputs.probabilities[split])
+            evidence = log_odds(_logits(outputs.probabilities[split])).max(axis=1)
+            calibrated = confidence.probabilities(evidence[:, None])
+            predictions[split] = replace(found, confidence=calibrated)
         else:
-            answers[split] = scoring.predict_by_nearest(
+            predictions[split] = scoring.predict_by_nearest(
                 outputs.features[split],
                 outputs.features["train"],
                 splits.class_ids[splits.train],
+            )
+    return predictions
+
+
+def _photo_answers(
+    splits: DatasetSplits, predictions: Mapping[str, Predictions], split: str
+) -> list[PhotoAnswer]:
+    """Return the answers to the photos of a split; the unknown photos belong to "test"."""
+    answers = []
+    for part in (split, "unknown") if split == "test" and "unknown" in predictions else (split,):
+        rows: NDArray[np.intp] = getattr(splits, part)
+        found = predictions[part]
+        for row, answer, confidence in zip(
+            rows.tolist(), found.class_ids.tolist(), found.confidence.tolist(), strict=True
+        ):
+            label = None if part == "unknown" else splits.class_names[splits.class_ids[row]]
+            answers.append(
+                PhotoAnswer(splits.paths[row], label, splits.class_names[answer], confidence)
             )
     return answers
 
 
 def _figures(
-    splits: DatasetSplits, outputs: SplitOutputs, answers: Predictions, split: str
+    splits: DatasetSplits,
+    outputs: SplitOutputs,
+    predictions: Predictions,
+    answers: Sequence[PhotoAnswer],
+    split: str,
 ) -> ClassificationFigures:
-    return scoring.evaluate_predictions(
-        answers,
+    figures = scoring.evaluate_predictions(
+        predictions,
         splits.class_ids[getattr(splits, split)],
         splits.class_names,
         outputs.reconstruction.get(split),
     )
+    return replace(
+        figures,
+        gap=gap_of_answers(answers),
+        unknown=sum(one.label is None for one in answers),
+    )
 
 
-def _write_recognizer(draft: Path, splits: DatasetSplits, outputs: SplitOutputs) -> int:
-    """Write the recogniser if there are scores; return how many examples fitted its confidence."""
-    if outputs.probabilities is None:
-        return 0
-    # The logarithms of probabilities are logits too.
-    # Without photos that choose, the validation photos are empty, and nothing is fitted.
-    split = "test" if splits.test_chooses else "val"
-    logits = np.log(np.maximum(outputs.probabilities[split], 1e-300))
-    confidence = fit_confidence(logits, splits.class_ids[splits.choosing])
+def _write_recognizer(draft: Path, splits: DatasetSplits, confidence: Confidence) -> None:
     encoder = load_encoder(str(draft / RUN_MODEL))
     # Training and an index with keypoints decode photos at least as large as this.
     long_side = max(encoder.long_side, LONG_SIDE)
     Model(encoder, splits.class_names, None, confidence, long_side).save(draft / IN_A_RUN)
-    return confidence.examples
 
 
-def _write_answers(draft: Path, splits: DatasetSplits, answers: Predictions, split: str) -> None:
-    rows = getattr(splits, split)
-    paths = [splits.paths[row] for row in rows.tolist()]
-    labels = [splits.class_names[class_id] for class_id in splits.class_ids[rows].tolist()]
-    answered = [splits.class_names[class_id] for class_id in answers.class_ids.tolist()]
-    confidences = [f"{value:.6f}" for value in answers.confidence.tolist()]
-    write_csv(
-        draft / ANSWERS_FILE,
-        ["path", "label", "answer", "confidence"],
-        zip(paths, labels, answered, confidences, strict=True),
+def _write_answers(draft: Path, answers: Sequence[PhotoAnswer], split: str) -> None:
+    write_answers(draft / ANSWERS_FILE, answers)
+    write_landmark_files(draft, answers)
+    judged = [(one.label, one.answer) for one in answers if one.label is not None]
+    figures = classification_figures(
+        [label for label, _ in judged], [answer for _, answer in judged]
     )
-    figures = classification_figures(labels, answered)
     split_name = {"test": "test", "val": "validation"}[split]
     write_text(draft / "classification.txt", classification_text(figures, split_name))
     write_confusion(figures, split_name, draft)

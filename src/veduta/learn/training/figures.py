@@ -23,6 +23,9 @@ class ClassificationFigures:
             smoothing, margins and penalties; None without scores.
         reconstruction: the mean squared error of pixels in [0, 1]; None for a network that does not
             reconstruct.
+        gap: the global average precision of the answers, surest first; None if it was not computed.
+        unknown: the number of further photos that show none of the classes; the GAP alone counts
+            them.
     """
 
     photos: int
@@ -32,6 +35,8 @@ class ClassificationFigures:
     top10: float | None = None
     loss: float | None = None
     reconstruction: float | None = None
+    gap: float | None = None
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
