@@ -125,32 +125,6 @@ def test_the_backbone_is_the_librarys_network():
     assert torch.allclose(backbone(photos).mean((2, 3)), other(photos), atol=1e-5)
 
 
-def test_weights_from_a_file(tmp_path):
-    source = build_backbone("timm:resnet18", "none", 64)
-    state = source.network.state_dict()
-    file = tmp_path / "weights.safetensors"
-    # A classifier that the file has besides is of no use here, and no harm.
-    safetensors.torch.save_file(state | {"fc.weight": torch.zeros(10, 512)}, file)
-    copy = build_backbone("timm:resnet18", str(file), 64)
-    assert all(torch.equal(one, state[name]) for name, one in copy.network.state_dict().items())
-
-    state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
-    del state["bn1.bias"]
-    safetensors.torch.save_file(state, file)
-    with pytest.raises(
-        LearnError, match=r"conv1.weight is 64 x 1 x 7 x 7, not 64 x 3 x 7 x 7"
-    ) as two:
-        build_backbone("timm:resnet18", str(file), 64)
-    assert "bn1.bias is missing" in str(two.value)
-    file.write_bytes(b"no tensors")
-    with pytest.raises(LearnError, match="cannot be read as safetensors"):
-        build_backbone("timm:resnet18", str(file), 64)
-    with pytest.raises(LearnError, match="cannot be read as safetensors"):
-        build_backbone("timm:resnet18", str(tmp_path / "absent.safetensors"), 64)
-    with pytest.raises(RecipeError, match="expected pretrained, none, or the path"):
-        build_backbone("timm:resnet18", "weights.pth", 64)
-
-
 @pytest.mark.parametrize(
     "name", ["timm:resnet18.tv_in1k", "timm:legacy_xception.tf_in1k", "torchvision:googlenet"]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,7 +16,7 @@ from veduta.text import count, duration, printable
 
 if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
-    from veduta.learn.runs.card import Card
+    from veduta.learn.runs.card import Card, Start
     from veduta.learn.training.loop import Epoch
 
 
@@ -47,6 +47,18 @@ if TYPE_CHECKING:
     "--devices", default="auto", show_default=True, metavar="N", help="GPUs of this machine."
 )
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on from the weights of a finished run, as far as they fit the network.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["encoder", "decoder"]),
+    help="With --from: take only this part of an autoencoder.",
+)
 @click.option("--summary", is_flag=True, help="Only show the layers of the network.")
 @json_option
 def command(
@@ -62,6 +74,8 @@ def command(
     subset_seed: int | None,
     devices: str,
     nodes: int,
+    start: Path | None,
+    part: Literal["encoder", "decoder"] | None,
     summary: bool,
     as_json: bool,
 ) -> int:
@@ -76,6 +90,10 @@ def command(
     from veduta.learn import require_packages
     from veduta.learn.recipe import open_recipe
 
+    if part and start is None:
+        raise click.UsageError("--part is for --from RUN.")
+    if summary and start is not None:
+        raise click.UsageError("--summary shows the layers only; leave --from out.")
     opened = open_recipe(recipe, changes)
     if summary:
         require_packages()
@@ -104,6 +122,9 @@ def command(
             subset_seed=subset_seed or 0,
             devices=int(devices) if devices.isdigit() else "auto",
             nodes=nodes,
+            start=start,
+            part=part or "",
+            on_start=None if as_json else _print_start,
             on_epoch=None if as_json else partial(_print_epoch, chooser=chooser),
             on_progress=advance,
             command=command_line(),
@@ -126,6 +147,10 @@ def _print_summary(recipe: Recipe, *, as_json: bool) -> int:
     else:
         say(*summary_text(layers).split("\n"))
     return 0
+
+
+def _print_start(start: Start) -> None:
+    say(printable(start.text()), err=True)
 
 
 def _print_epoch(epoch: Epoch, *, chooser: str) -> None:
@@ -153,6 +178,8 @@ def _result_lines(card: Card, run: Path) -> Iterator[str]:
         f"{card.recipe}: {count(card.epochs, 'epoch')} in {duration(card.seconds)}, the best "
         f"is {card.best_epoch} by the {_best_figure(card)} ({card.stopped})"
     )
+    if card.start is not None:
+        yield printable(card.start.text())
     trainable = card.parameters.trainable
     yield f"{card.parameters.total:,} parameters, {trainable:,} of them trained"
     for split, figures in (("validation", card.val), ("test", card.test)):

@@ -23,6 +23,7 @@ __all__ = [
     "Training",
     "Tuning",
     "mismatch",
+    "names_file",
     "open_recipe",
     "parse_value",
     "recipe_file",
@@ -68,8 +69,8 @@ class Network:
         backbone: "embedded:NAME" (a network of the package, trainable), "encoder:NAME" (any encoder
             of `veduta models`, frozen, with cached descriptors), "timm:NAME", "torchvision:NAME",
             or "" for none.
-        weights: the first weights of the backbone: "pretrained", "none" (random), or the path of a
-            .safetensors file.
+        weights: the first weights: "pretrained" (of the backbone), "none" (random), or the path of
+            a .safetensors file, of a backbone or of a run.
         train: the parameters of the backbone that are trained: "all", "none", or a list of the
             first letters of their names.
         layers: the layers behind the backbone; `veduta.learn.models.layers` lists them.
@@ -253,6 +254,11 @@ class Recipe:
             del values[key]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return blake3(canonical.encode()).hexdigest()[:16]
+
+
+def names_file(weights: str) -> bool:
+    """Return whether a value of `network.weights` is the path of a file."""
+    return weights not in {"pretrained", "none"}
 
 
 def recipe_names() -> list[str]:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from veduta.errors import LearnError, RecipeError, readable
+from veduta.errors import LearnError, RecipeError
 from veduta.learn.models.layers import Shape, shape_text
 from veduta.text import did_you_mean
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "backbone_tensors", "build_backbone"]
 
 TIMEOUT_SECONDS = 10
 """A server that does not answer for this long counts as unreachable."""
@@ -102,7 +102,8 @@ def build_backbone(name: str, weights: str, size: int) -> Backbone:
 
     Args:
         name: "embedded:NAME", "timm:NAME" or "torchvision:NAME".
-        weights: "pretrained", "none" (random), or the path of a .safetensors file.
+        weights: "pretrained", or random: "none", or "later" if the caller copies trained weights
+            into it, whose input may have another scale.
         size: the side of the square photos, in pixels.
 
     Raises:
@@ -116,13 +117,7 @@ def build_backbone(name: str, weights: str, size: int) -> Backbone:
             f"network.backbone is {name!r}; expected embedded:NAME, timm:NAME, torchvision:NAME, "
             'encoder:NAME for descriptors that are computed once, or "" for none'
         )
-    if weights in {"pretrained", "none"}:
-        return builders[library](name, model, weights, size)
-    path = Path(weights)
-    state = _read(path)
-    backbone = builders[library](name, model, weights, size)
-    _load(backbone.network, state, f"{readable(path)} as weights of {name}")
-    return backbone
+    return builders[library](name, model, weights, size)
 
 
 def _embedded(name: str, model: str, weights: str, size: int) -> Backbone:
@@ -178,7 +173,10 @@ def _torchvision(name: str, model: str, weights: str, size: int) -> Backbone:
     backbone = _with_shape(Backbone(name, network), size)
     if weights == "pretrained":
         url = models.get_model_weights(model).DEFAULT.url
-        _load(network, _downloaded(name, url), f"the published weights of {name}")
+        published = _downloaded(name, url)
+        network.load_state_dict(
+            backbone_tensors(network, published, f"the published weights of {name}"), strict=False
+        )
     return backbone
 
 
@@ -279,24 +277,17 @@ def _unavailable(name: str, reason: str) -> LearnError:
     )
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def backbone_tensors(
+    network: nn.Module, state: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
+    """Return the tensors of a backbone's file that its network takes.
 
-    if path.suffix != ".safetensors":
-        raise RecipeError(
-            f"network.weights is {str(path)!r}; expected pretrained, none, or the path of a "
-            ".safetensors file"
-        )
-    try:
-        state: Mapping[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise LearnError(f"{readable(path)}: cannot be read as safetensors: {error}") from error
-    return state
+    Other tensors of the file, such as a classifier, are left out.
 
-
-def _load(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy weights into a network. Other tensors of the file, such as a classifier, are ignored.
+    Args:
+        network: the network, on any device.
+        state: the tensors of the file by name.
+        source: what the file is, for messages.
 
     Raises:
         LearnError: a tensor is missing or has another shape.
@@ -318,7 +309,7 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         more = len(wrong) - MAX_LISTED_MISMATCHES
         shown += f"; and {more} more" if more > 0 else ""
         raise LearnError(f"{source}: {shown}. It must be a file of the same network")
-    network.load_state_dict({name: state[name] for name in tensors}, strict=False)
+    return {name: state[name] for name in tensors}
 
 
 def _unknown_network(name: str, model: str, known: Sequence[str]) -> RecipeError:

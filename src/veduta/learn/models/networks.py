@@ -18,6 +18,7 @@ from veduta.learn.models.layers import (
     build_layers,
     shape_text,
 )
+from veduta.learn.models.matched_weights import MatchedWeights
 from veduta.learn.recipe import Recipe
 
 __all__ = ["Net", "Outputs", "assemble_network"]
@@ -76,7 +77,10 @@ class Net(nn.Module):  # type: ignore[misc]
         feature_size: the number D of features.
         has_scores: the network has an output for each class.
         gives_probabilities: the scores are the output of a softmax or sigmoid.
+        first_weights: what the network took from a file, or None.
     """
+
+    first_weights: MatchedWeights | None = None
 
     def __init__(
         self,
@@ -158,7 +162,12 @@ class Net(nn.Module):  # type: ignore[misc]
 
 
 def assemble_network(
-    recipe: Recipe, classes: int, *, has_scores: bool, dimension: int | None = None
+    recipe: Recipe,
+    classes: int,
+    *,
+    has_scores: bool,
+    dimension: int | None = None,
+    keeps_backbone: bool = True,
 ) -> Net:
     """Make the network of a recipe with random weights, except for a pretrained backbone.
 
@@ -169,6 +178,8 @@ def assemble_network(
         classes: the number of classes.
         has_scores: the last layer gives a score for each class.
         dimension: the length of the input descriptors, if the backbone is an encoder.
+        keeps_backbone: the backbone gets its pretrained weights, if the recipe names them.
+            Otherwise the caller copies trained weights into the network.
 
     Raises:
         RecipeError: the recipe is wrong; the message names the key.
@@ -180,7 +191,9 @@ def assemble_network(
     if dimension is not None:
         input_shape = (dimension,)
     elif network.backbone:
-        backbone = build_backbone(network.backbone, network.weights, recipe.input.size)
+        keeps = keeps_backbone or network.weights == "none"
+        weights = network.weights if keeps else "later"
+        backbone = build_backbone(network.backbone, weights, recipe.input.size)
     shape = input_shape if backbone is None else backbone.shape
     layers = build_layers(network.layers, shape, classes, f"{recipe.name}: network.layers")
     encoded = layers[-1].shape if layers else shape

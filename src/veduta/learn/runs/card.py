@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import LearnError, readable
+from veduta.learn.models.matched_weights import MatchedWeights
 from veduta.learn.training.figures import ClassificationFigures, RetrievalFigures
 from veduta.validation import InvalidValue, convert, read_json
 
-__all__ = ["CARD_FILE", "RECIPE_FILE", "Card", "Parameters", "read_card"]
+__all__ = ["CARD_FILE", "RECIPE_FILE", "Ancestor", "Card", "Parameters", "Start", "read_card"]
 
 CARD_FILE, RECIPE_FILE = "card.json", "recipe.toml"
 FORMAT = 1
@@ -37,6 +38,49 @@ class Parameters:
     def non_trainable(self) -> int:
         """Weights that training does not change by the gradient."""
         return self.total - self.trainable
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A file of weights that another run began with.
+
+    Attributes:
+        name: the name of the folder of the run, or of the file.
+        digest: 16 hex digits, BLAKE3 of the file.
+        recipe: the name of the run's recipe; "" for a file that is of no known run.
+        dataset: the name of the run's dataset, or "".
+    """
+
+    name: str
+    digest: str
+    recipe: str = ""
+    dataset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first weights of a run, if they come from a file.
+
+    Attributes:
+        name: the name of the folder of the run that it goes on from, or of the file.
+        weights: what the network took of the file.
+        recipe: the name of that run's recipe; "" for a file that is of no known run.
+        dataset: the name of that run's dataset, or "".
+        part: "encoder" or "decoder" if only that part was taken.
+        earlier: what that run began with, and so on; the latest is first.
+    """
+
+    name: str
+    weights: MatchedWeights
+    recipe: str = ""
+    dataset: str = ""
+    part: str = ""
+    earlier: tuple[Ancestor, ...] = ()
+
+    def text(self) -> str:
+        """Return the start as one sentence without its full stop."""
+        what = f"the {self.part} of {self.name}" if self.part else self.name
+        return f"starts from the weights of {what}: {self.weights.text()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +125,7 @@ class Card:
             then has the part of validation photos, so that its figures are optimistic. "": the card
             of an older version.
         best_figure: the figure of each epoch that chose it, as in `history.csv`.
+        start: the first weights, if they come from a file.
     """
 
     recipe: str
@@ -113,6 +158,7 @@ class Card:
     generated: str = ""
     epoch_chosen_by: str = ""
     best_figure: str = ""
+    start: Start | None = None
 
     @property
     def judged_figures(self) -> ClassificationFigures | None:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from veduta.learn.runs.card import Card
+from veduta.learn.runs.card import Ancestor, Card, Start
 from veduta.learn.training.figures import RetrievalFigures
 from veduta.text import count, duration, printable
 
@@ -208,6 +208,8 @@ def _network_section(card: Card) -> Iterator[str]:
 def _training_section(card: Card) -> Iterator[str]:
     yield "## Training"
     yield ""
+    if card.start is not None:
+        yield from _start(card.start)
     machine = card.hardware
     if machine["gpu"]:
         device = f"{machine['gpu']}, with {machine['cpu']}"
@@ -226,6 +228,21 @@ def _training_section(card: Card) -> Iterator[str]:
         yield ""
     if card.generated:
         yield from _paragraph(f"Written {card.generated}.")
+
+
+def _start(start: Start) -> Iterator[str]:
+    text = start.text()
+    yield from _paragraph(f"{text[0].upper()}{text[1:]}.")
+    chain = [
+        Ancestor(start.name, start.weights.digest, start.recipe, start.dataset),
+        *start.earlier,
+    ]
+    yield from _paragraph("Where these weights come from, the latest first:")
+    yield from _list(
+        f"{one.name}, digest {one.digest}"
+        + (f": {one.recipe}, trained on {one.dataset}" if one.recipe else "")
+        for one in chain
+    )
 
 
 def _best_figure(card: Card) -> str:

@@ -28,7 +28,7 @@ from veduta.evaluation.dataset_index import OnProgress, cache_folder
 from veduta.index import UpdateProgress, open_snapshot, update_cached_index
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.models.networks import Net
-from veduta.learn.runs.card import Card, Parameters
+from veduta.learn.runs.card import Card, Parameters, Start
 from veduta.learn.runs.encoder_with_head import require_one_size, write_encoder_with_head
 from veduta.learn.runs.export import (
     DESCRIPTOR,
@@ -37,6 +37,7 @@ from veduta.learn.runs.export import (
     save_weights,
 )
 from veduta.learn.runs.run_folder import run_on_splits, write_run_folder
+from veduta.learn.runs.starting_run import StartingRun, report_start
 from veduta.learn.training.loop import TrainingResult, fit
 from veduta.learn.training.recipe_network import build_network
 from veduta.learn.training.scoring import to_logits
@@ -77,6 +78,8 @@ def train_frozen(
     splits: DatasetSplits,
     out: Path,
     *,
+    start_run: StartingRun | None = None,
+    on_start: Callable[[Start], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: OnProgress | None = None,
     command: str = "",
@@ -87,6 +90,8 @@ def train_frozen(
         recipe: the recipe. Its `input` is not used, because the encoder prepares the photos.
         splits: which photos are in which split.
         out: the run folder.
+        start_run: the run that it goes on from.
+        on_start: as for `veduta.learn.runs.train.train`.
         on_epoch: called after each epoch. An exception that it raises ends the run.
         on_progress: called with (activity, done, total).
         command: the command line of the run, for its card.
@@ -106,7 +111,14 @@ def train_frozen(
     require_one_size(encoder.spec)
     descriptors, splits = describe(splits, encoder, on_progress)
     trained = train_head(
-        recipe, splits, descriptors, out, on_epoch=on_epoch, on_progress=on_progress
+        recipe,
+        splits,
+        descriptors,
+        out,
+        start_run=start_run,
+        on_start=on_start,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
     )
     return write_run_folder(
         out,
@@ -117,6 +129,7 @@ def train_frozen(
         _parameters(encoder, trained.net),
         partial(_export, encoder, trained.net),
         command=command,
+        start_run=start_run,
     )
 
 
@@ -126,6 +139,8 @@ def train_head(
     descriptors: Descriptors,
     folder: Path,
     *,
+    start_run: StartingRun | None = None,
+    on_start: Callable[[Start], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> TrainingResult:
@@ -136,6 +151,8 @@ def train_head(
         splits: which photos are in which split.
         descriptors: row by row those of the photos of `splits`.
         folder: for the checkpoint.
+        start_run: the run that it goes on from.
+        on_start: as for `veduta.learn.runs.train.train`.
         on_epoch: as for `veduta.learn.training.loop.fit`.
         on_progress: as for `veduta.learn.training.loop.fit`.
 
@@ -147,7 +164,10 @@ def train_head(
         LearnError: as for `veduta.learn.training.loop.fit`.
     """
     torch.manual_seed(recipe.training.seed)
-    net = build_network(recipe, len(splits.class_names), dimension=descriptors.values.shape[1])
+    first = None if start_run is None else start_run.first_weights(splits.class_names)
+    dimension = descriptors.values.shape[1]
+    net = build_network(recipe, len(splits.class_names), dimension=dimension, first=first)
+    report_start(net, recipe, start_run, on_start)
     return fit(recipe, net, splits, descriptors, folder, on_epoch=on_epoch, on_progress=on_progress)
 
 

@@ -67,10 +67,11 @@ def weights_licence(network: Mapping[str, Any]) -> str:
 
 def _first_weights(backbone: str, weights: str) -> str:
     kind, _, name = backbone.partition(":")
+    if weights not in {"pretrained", "none"}:
+        start = f"Starts from the weights in {Path(weights).name}, whose terms are not known."
+        return f"{start} {_first_weights(backbone, 'none')}" if kind == "encoder" else start
     if not backbone or (weights == "none" and kind != "encoder"):
         return "Weights trained from scratch, without other weights."
-    if weights not in {"pretrained", "none"}:
-        return f"Starts from the weights in {Path(weights).name}, whose terms are not known."
     if kind == "embedded":
         from veduta.encoders.embedded import embedded_models
 

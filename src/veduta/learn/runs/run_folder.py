@@ -39,7 +39,8 @@ from veduta.learn.runs.prediction_files import (
     write_answers,
     write_confusion,
 )
-from veduta.learn.runs.provenance import hardware, package_versions, weights_licence
+from veduta.learn.runs.provenance import hardware, package_versions
+from veduta.learn.runs.starting_run import StartingRun, licence_of_start, start_record
 from veduta.learn.training import scoring
 from veduta.learn.training.checkpoint import remove_checkpoint
 from veduta.learn.training.figures import ClassificationFigures
@@ -106,6 +107,7 @@ def write_run_folder(
     export_network: Callable[[Path], float],
     *,
     command: str,
+    start_run: StartingRun | None = None,
 ) -> Card:
     """Write all files of a run, and then remove its checkpoint.
 
@@ -120,6 +122,7 @@ def write_run_folder(
             returns the largest difference to the trained network. The model has an output "logits"
             (N, C) if `outputs` has probabilities.
         command: the command line of the run, for its card.
+        start_run: the run that it goes on from.
 
     Returns:
         The card of the run.
@@ -174,13 +177,14 @@ def write_run_folder(
             onnx_difference=onnx_difference,
             versions=package_versions(),
             hardware=hardware(trained.device),
-            licence=weights_licence(recipe.as_json()["network"]),
+            licence=licence_of_start(recipe, start_run),
             confidence_questions=confidence.examples if confidence is not None else 0,
             problems=splits.problems,
             command=command,
             generated=datetime.now(UTC).isoformat(timespec="seconds"),
             epoch_chosen_by=_chosen_by(best_figure, splits),
             best_figure=best_figure,
+            start=start_record(trained.net.first_weights, recipe, start_run),
         )
         write_history(trained.history, draft / HISTORY_FILE)
         write_curves(

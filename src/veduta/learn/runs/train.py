@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.models.networks import Net
     from veduta.learn.recipe import Recipe
-    from veduta.learn.runs.card import Card, Parameters
+    from veduta.learn.runs.card import Card, Parameters, Start
+    from veduta.learn.runs.starting_run import Part, StartingRun
     from veduta.learn.training.loop import Epoch
 
 __all__ = ["train"]
 
 OnProgress = Callable[[str, int, int], None]
+OnStart = Callable[["Start"], None]
 
 LOCK_FILE = ".lock"
 LOCK_TIMEOUT_SECONDS = 10
@@ -44,6 +46,9 @@ def train(
     subset_seed: int = 0,
     devices: str | int = "auto",
     nodes: int = 1,
+    start: Path | None = None,
+    part: Part = "",
+    on_start: OnStart | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: OnProgress | None = None,
     command: str = "",
@@ -66,6 +71,10 @@ def train(
         subset_seed: decides which photos of a class are in the subset.
         devices: number of GPUs or processes on each machine.
         nodes: number of machines.
+        start: the folder of a finished run whose weights are the first ones, as far as they fit. It
+            is only read.
+        part: "" for its whole network, or "encoder" or "decoder" if it is an autoencoder.
+        on_start: called before training with the first weights, if they come from a file.
         on_epoch: called after each epoch. An exception that it raises ends the run.
         on_progress: called with (activity, done, total).
         command: the command line of the run, for its card.
@@ -76,8 +85,11 @@ def train(
     Raises:
         DatasetError: the dataset cannot be read.
         RecipeError: the recipe does not fit the photos.
-        LearnError: pretrained weights are not available, or training fails.
+        LearnError: first weights are not available or do not fit, or training fails.
     """
+    from veduta.learn.runs.starting_run import open_starting_run
+
+    start_run = None if start is None else open_starting_run(start, part, recipe)
     with _locked(out):
         from veduta.learn.data.splits import read_splits
         from veduta.learn.recipe_text import recipe_toml
@@ -99,7 +111,14 @@ def train(
             from veduta.learn.runs.frozen_encoder import train_frozen
 
             return train_frozen(
-                recipe, splits, out, on_epoch=on_epoch, on_progress=on_progress, command=command
+                recipe,
+                splits,
+                out,
+                start_run=start_run,
+                on_start=on_start,
+                on_epoch=on_epoch,
+                on_progress=on_progress,
+                command=command,
             )
         return _train_network(
             recipe,
@@ -107,6 +126,8 @@ def train(
             out,
             devices=devices,
             nodes=nodes,
+            start_run=start_run,
+            on_start=on_start,
             on_epoch=on_epoch,
             on_progress=on_progress,
             command=command,
@@ -120,6 +141,8 @@ def _train_network(
     *,
     devices: str | int,
     nodes: int,
+    start_run: StartingRun | None,
+    on_start: OnStart | None,
     on_epoch: Callable[[Epoch], None] | None,
     on_progress: OnProgress | None,
     command: str,
@@ -130,11 +153,14 @@ def _train_network(
     from veduta.learn.data.image_cache import cache_images
     from veduta.learn.runs.export import export_network
     from veduta.learn.runs.run_folder import run_on_splits, write_run_folder
+    from veduta.learn.runs.starting_run import report_start
     from veduta.learn.training.loop import fit
     from veduta.learn.training.recipe_network import build_network
 
     torch.manual_seed(recipe.training.seed)
-    net = build_network(recipe, len(splits.class_names))
+    first = None if start_run is None else start_run.first_weights(splits.class_names)
+    net = build_network(recipe, len(splits.class_names), first=first)
+    report_start(net, recipe, start_run, on_start)
     photos, splits = cache_images(
         splits,
         recipe.input,
@@ -166,6 +192,7 @@ def _train_network(
         _parameters(net),
         partial(export_network, net, recipe),
         command=command,
+        start_run=start_run,
     )
 
 

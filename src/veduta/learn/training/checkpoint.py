@@ -94,12 +94,13 @@ class _Header:
     history: tuple[Epoch, ...]
 
 
-def run_identity(recipe: Recipe, splits: DatasetSplits) -> RunIdentity:
+def run_identity(recipe: Recipe, splits: DatasetSplits, first_weights: str = "") -> RunIdentity:
     """Return the identity of a run.
 
     Args:
         recipe: its recipe.
         splits: its photos.
+        first_weights: the digest of the file whose weights the network begins with; "" for none.
     """
     values = recipe.as_json()
     ignored = ["about", "source", "tune"]
@@ -107,6 +108,8 @@ def run_identity(recipe: Recipe, splits: DatasetSplits) -> RunIdentity:
         ignored.append("input")
     for key in ignored:
         values.pop(key, None)
+    if first_weights:
+        values["first weights"] = first_weights
     return RunIdentity(
         version=FORMAT_VERSION,
         recipe=recipe.name,

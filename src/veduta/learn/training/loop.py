@@ -122,7 +122,8 @@ def fit(
             other photos, or the disk is full.
     """
     training = recipe.training
-    identity = run_identity(recipe, splits)
+    first = "" if net.first_weights is None else net.first_weights.digest
+    identity = run_identity(recipe, splits, first)
     checkpoint = read_checkpoint(folder, identity)
     torch.manual_seed(network_seed(training.seed, 0))
     if training.probe == "before" and checkpoint is None:

@@ -3,40 +3,83 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from veduta.errors import RecipeError
 from veduta.learn.models.layers import shape_text
 from veduta.learn.models.networks import Net, assemble_network
-from veduta.learn.recipe import Recipe
+from veduta.learn.models.weights_file import WeightsFile, copy_weights, read_weights
+from veduta.learn.recipe import Recipe, names_file
 from veduta.learn.training.losses import LOSSES, loss_class, names_classes
 
-__all__ = ["build_network", "network_without_weights"]
+__all__ = ["FirstWeights", "build_network", "network_without_weights"]
 
 
-def build_network(recipe: Recipe, classes: int, *, dimension: int | None = None) -> Net:
-    """Make the network of a recipe with random weights, except for a pretrained backbone.
+@dataclass(frozen=True, slots=True)
+class FirstWeights:
+    """A file that a network begins with, instead of that of `network.weights`.
+
+    Attributes:
+        file: the file.
+        new_classes: the file is of other classes, so the layer that names them is not taken.
+        keeps_backbone: the backbone keeps its own weights if the file has none.
+    """
+
+    file: WeightsFile
+    new_classes: bool = False
+    keeps_backbone: bool = False
+
+
+def build_network(
+    recipe: Recipe,
+    classes: int,
+    *,
+    dimension: int | None = None,
+    first: FirstWeights | None = None,
+) -> Net:
+    """Make the network of a recipe with its first weights.
+
+    These are random, except for a pretrained backbone, and for what fits of a file that
+    `network.weights` or the caller names. `Net.first_weights` tells what that is.
 
     Args:
         recipe: the recipe.
         classes: the number of classes.
         dimension: the length of the input descriptors, if the backbone is an encoder.
+        first: a file to begin with.
 
     Raises:
         RecipeError: the recipe is wrong, or its loss does not fit the network; the message names
             the key.
-        LearnError: the weights of the backbone are not available.
+        LearnError: the weights of the backbone are not available, or a named file cannot be used.
     """
+    if names_file(recipe.network.weights):
+        first = FirstWeights(read_weights(Path(recipe.network.weights)))
     needs = loss_class(recipe).needs
     _check_monitors(recipe)
     has_scores = needs.output == "scores" or recipe.training.probe == "after"
-    net = assemble_network(recipe, classes, has_scores=has_scores, dimension=dimension)
+    net = assemble_network(
+        recipe,
+        classes,
+        has_scores=has_scores,
+        dimension=dimension,
+        keeps_backbone=first is None or first.keeps_backbone,
+    )
     _check_decoder(recipe, net)
     if needs.output == "scores":
         _check_scores(recipe, net)
     elif net.decoder is None:
         _check_cut(recipe, net)
+    if first is not None:
+        net.first_weights = copy_weights(
+            net,
+            first.file,
+            new_classes=first.new_classes,
+            keeps_backbone=first.keeps_backbone,
+        )
     return net
 
 
@@ -52,6 +95,7 @@ def network_without_weights(recipe: Recipe, classes: int | None = None) -> Net:
 
     Raises:
         RecipeError: the recipe is wrong, or its loss does not fit the network.
+        LearnError: the file of `network.weights` cannot be used.
         EncoderError: the encoder is not available.
     """
     dimension = None
@@ -59,9 +103,14 @@ def network_without_weights(recipe: Recipe, classes: int | None = None) -> Net:
         from veduta.encoders import load_encoder
 
         dimension = load_encoder(recipe.network.encoder).dimension
+    first = None
+    if names_file(recipe.network.weights):  # Its shapes are compared here too.
+        first = FirstWeights(read_weights(Path(recipe.network.weights)))
     bare = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, weights="none"))
     with torch.device("meta"):
-        return build_network(bare, classes or recipe.network.classes, dimension=dimension)
+        return build_network(
+            bare, classes or recipe.network.classes, dimension=dimension, first=first
+        )
 
 
 def _check_monitors(recipe: Recipe) -> None:
