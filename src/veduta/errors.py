@@ -21,7 +21,8 @@ VedutaError
 ├── DatasetError            a labelled dataset does not have the expected form
 │   └── NoLabels            it has no label at all
 ├── LearnError              a network cannot be trained, or a run cannot be used
-│   └── RecipeError         its recipe does not read, or asks for something unknown
+│   ├── RecipeError         its recipe does not read, or asks for something unknown
+│   └── WeightsUnavailable  the first weights are not on this machine and cannot be fetched
 ├── QueryError              a query or option that is not possible
 └── CannotWrite             a file or folder cannot be written (also an OSError)
 ```
@@ -60,6 +61,7 @@ __all__ = [
     "UnknownEncoder",
     "UnsupportedFormat",
     "VedutaError",
+    "WeightsUnavailable",
     "native_path",
     "path_bytes",
     "readable",
@@ -204,6 +206,18 @@ class LearnError(VedutaError):
 
 class RecipeError(LearnError):
     """A recipe does not read, or asks for something unknown."""
+
+
+class WeightsUnavailable(LearnError):
+    """The pretrained weights that a recipe starts from are not on this machine, nor fetched.
+
+    Attributes:
+        reason: which weights, and why, without the remedy.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}. {remedy}")
+        self.reason = reason
 
 
 class QueryError(VedutaError):

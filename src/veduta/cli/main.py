@@ -26,6 +26,7 @@ COMMANDS = {
     "augment": "Show the transforms of training photos, or write transformed copies.",
     "recipes": "List the networks that can be trained, or print a recipe.",
     "train": "Train a network on your photos, as an encoder and a recogniser.",
+    "table": "Train and measure the rows of a table, beside a report's figures.",
     "tune": "Search for the best settings of a recipe.",
     "index": "Build an index of folders of photos, or update it.",
     "forget": "Take folders and their photos out of an index.",

@@ -22,6 +22,7 @@ __all__ = [
     "Recipe",
     "Training",
     "Tuning",
+    "check_keys",
     "mismatch",
     "names_file",
     "open_recipe",
@@ -370,7 +371,7 @@ def _recipe(name: str, values: dict[str, Any], file: str) -> Recipe:
     """Return the recipe with these values; errors begin with `file`."""
     if "name" in values:
         raise RecipeError(f"{file}: unknown key name; the name of a recipe is that of its file")
-    _check_keys(Recipe, values, file, "")
+    check_keys(Recipe, values, file)
     _check_values(values, file, "")
     try:
         return convert(values | {"name": name}, Recipe)
@@ -400,15 +401,25 @@ def shown_value(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 1]}…"
 
 
-def _check_keys(kind: type, values: Table, file: str, prefix: str) -> None:
-    """Raise `RecipeError` if a table has a key that its dataclass does not have."""
+def check_keys(kind: type, values: Mapping[str, Any], file: str, prefix: str = "") -> None:
+    """Check that a table, and the tables in it, have no key that their dataclass does not have.
+
+    Args:
+        kind: the dataclass.
+        values: the table.
+        file: the file that it is from, as text.
+        prefix: the key of the table in the file, with a dot behind it.
+
+    Raises:
+        RecipeError: there is an unknown key.
+    """
     hints = get_type_hints(kind)
     for key, value in values.items():
         if key not in hints:
             advice = did_you_mean(key, hints, prefix=prefix) or f"known are {', '.join(hints)}"
             raise RecipeError(f"{file}: unknown key {prefix}{key}; {advice}")
         if is_dataclass(hints[key]) and isinstance(value, dict):
-            _check_keys(hints[key], value, file, f"{prefix}{key}.")
+            check_keys(hints[key], value, file, f"{prefix}{key}.")
 
 
 def _check_values(value: Any, file: str, key: str) -> None:

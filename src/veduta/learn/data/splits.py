@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from veduta.datasets import Dataset
 
-__all__ = ["DatasetSplits", "read_splits"]
+__all__ = ["DatasetSplits", "content_hashes", "read_splits"]
 
 SPLIT_FOR_TRAINING = {
     "train": "train",
@@ -179,7 +179,7 @@ def read_splits(
         dataset, labels=labels, split_column=column, keep_columns=True, exclude=exclude
     )
     photos = _photos(source, dataset, column)
-    contents, unreadable = _content_hashes(source.root, [photo.path for photo in photos])
+    contents, unreadable = content_hashes(source.root, [photo.path for photo in photos])
     photos = [photo for photo in photos if photo.path in contents]
     problems = [*source.problems, *unreadable]
     _check_classes(dataset, photos)
@@ -233,8 +233,16 @@ def _photos(source: Dataset, dataset: Path, column: str) -> list[_Photo]:
     return sorted(photos, key=lambda photo: photo.path)
 
 
-def _content_hashes(root: Path, paths: Sequence[str]) -> tuple[dict[str, bytes], list[str]]:
-    """Return from path to the hash of the bytes, and a note for each unreadable photo."""
+def content_hashes(root: Path, paths: Sequence[str]) -> tuple[dict[str, bytes], list[str]]:
+    """Hash the bytes of photos.
+
+    Args:
+        root: the folder that the paths are relative to.
+        paths: of the photos.
+
+    Returns:
+        Path → hash, and a note for each photo that cannot be read.
+    """
     from veduta.photos import content_hash, read_bytes
 
     def hash_or_reason(path: str) -> bytes | str:

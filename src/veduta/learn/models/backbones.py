@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from veduta.errors import LearnError, RecipeError
+from veduta.errors import LearnError, RecipeError, WeightsUnavailable
 from veduta.learn.models.layers import Shape, shape_text
 from veduta.text import did_you_mean
 
-__all__ = ["Backbone", "backbone_tensors", "build_backbone"]
+__all__ = ["Backbone", "backbone_tensors", "build_backbone", "weights_on_machine"]
 
 TIMEOUT_SECONDS = 10
 """A server that does not answer for this long counts as unreachable."""
@@ -118,6 +118,39 @@ def build_backbone(name: str, weights: str, size: int) -> Backbone:
             'encoder:NAME for descriptors that are computed once, or "" for none'
         )
     return builders[library](name, model, weights, size)
+
+
+def weights_on_machine(name: str, weights: str) -> bool:
+    """Return whether `build_backbone` needs to fetch nothing.
+
+    Args:
+        name: as for `build_backbone`.
+        weights: as for `build_backbone`.
+    """
+    library, _, model = name.partition(":")
+    if weights != "pretrained" or library not in {"timm", "torchvision"}:
+        return True
+    if library == "torchvision":
+        from torchvision import models
+
+        # An unknown network has nothing to fetch. Building it says what is wrong.
+        known = model in models.list_models(module=models)
+        return not known or _checkpoint(models.get_model_weights(model).DEFAULT.url).is_file()
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        config = timm.get_pretrained_cfg(model)
+    except RuntimeError:
+        return True
+    if config is not None and config.hf_hub_id:
+        return isinstance(try_to_load_from_cache(config.hf_hub_id, HUB_FILE), str)
+    return config is not None and bool(config.url) and _checkpoint(config.url).is_file()
+
+
+def _checkpoint(url: str) -> Path:
+    """Return where torch keeps a file that it downloads."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
 
 
 def _embedded(name: str, model: str, weights: str, size: int) -> Backbone:
@@ -253,9 +286,8 @@ def _hub_file(name: str, repository: str) -> str:
 
 
 def _downloaded(name: str, url: str) -> Mapping[str, Tensor]:
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
     try:
-        if not cached.is_file():
+        if not _checkpoint(url).is_file():
             # torch has no timeout for a server that does not answer.
             request = urllib.request.Request(url, method="HEAD")  # noqa: S310
             urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()  # noqa: S310
@@ -267,13 +299,13 @@ def _downloaded(name: str, url: str) -> Mapping[str, Tensor]:
     return state
 
 
-def _unavailable(name: str, reason: str) -> LearnError:
-    return LearnError(
-        f"{name}: its pretrained weights are not on this machine, and {reason}. Three ways to go "
-        "on: run once where the hub is reachable; or download the weights elsewhere and set "
-        "network.weights to the path of the .safetensors file; or set network.backbone to "
-        '"embedded:efficientnet-lite2", whose weights are in the package. '
-        '(network.weights = "none" starts from random weights.)'
+def _unavailable(name: str, reason: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"{name}: its pretrained weights are not on this machine, and {reason}",
+        "Three ways to go on: run once where the hub is reachable; or download the weights "
+        "elsewhere and set network.weights to the path of the .safetensors file; or set "
+        'network.backbone to "embedded:efficientnet-lite2", whose weights are in the package. '
+        '(network.weights = "none" starts from random weights.)',
     )
 
 

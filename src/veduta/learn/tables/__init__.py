@@ -1,0 +1,1 @@
+"""Tables of results: trained recipes and other methods, measured on the same photos."""

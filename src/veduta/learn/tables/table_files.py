@@ -1,0 +1,273 @@
+"""The files of a table: JSON, CSV, Markdown, and the content of its page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from veduta.errors import readable
+from veduta.files import write_text
+from veduta.learn.runs.prediction_files import write_csv
+from veduta.learn.tables.figures import FIGURES
+from veduta.pages.table_page import Cell, TablePage, TableRow, write_table_page
+from veduta.text import count, printable
+
+if TYPE_CHECKING:
+    from veduta.learn.tables.running import RowResult, TableRun
+
+__all__ = [
+    "CSV_FILE",
+    "DIFFERENT_PHOTOS",
+    "JSON_FILE",
+    "MARKDOWN_FILE",
+    "PAGE_FILE",
+    "cell",
+    "page_notes",
+    "table_json",
+    "table_markdown",
+    "table_page",
+    "weights_advice",
+    "write_table_csv",
+    "write_table_files",
+]
+
+JSON_FILE, CSV_FILE, MARKDOWN_FILE = "table.json", "table.csv", "table.md"
+PAGE_FILE = "table.html"
+
+DIFFERENT_PHOTOS = (
+    "The photos of the report are not available. Its figures and those measured here are of "
+    "different photos, so a difference between them says little."
+)
+
+
+def write_table_files(run: TableRun, command: str) -> None:
+    """Write all files of a table into its folder.
+
+    Args:
+        run: the table.
+        command: the command line, for the page.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    write_text(run.folder / JSON_FILE, json.dumps(table_json(run), indent=1) + "\n")
+    write_table_csv(run, run.folder / CSV_FILE)
+    write_text(run.folder / MARKDOWN_FILE, "\n".join(table_markdown(run)) + "\n")
+    write_table_page(run.folder / PAGE_FILE, table_page(run, command))
+
+
+def cell(result: RowResult, key: str) -> Cell:
+    """Return a figure of a row with what the report says of it.
+
+    Args:
+        result: the row.
+        key: of the figure.
+    """
+    value = result.record.figures.get(key)
+    reported = result.row.reported.get(key)
+    if value is None:
+        return Cell(None, None, None, reported)
+    return Cell(value.value, value.low, value.high, reported)
+
+
+def table_json(run: TableRun) -> dict[str, Any]:
+    """Return a table as JSON types. A figure that a row does not have is null."""
+    table = run.table
+    return {
+        "table": table.name,
+        "about": table.about,
+        "source": table.source,
+        "folder": readable(run.folder),
+        "figures": list(table.figures),
+        "changes": list(run.changes),
+        "rows": [_row_json(result, table.figures) for result in run.results],
+        "incomplete": [result.row.name for result in run.incomplete],
+    }
+
+
+def _row_json(result: RowResult, shown: Sequence[str]) -> dict[str, Any]:
+    row, record = result.row, result.record
+    keys = [*shown, *(key for key in record.figures if key not in shown)]
+    figures = {}
+    for key in keys:
+        one = cell(result, key)
+        figures[key] = {
+            "value": one.value,
+            "interval": None if one.low is None else [one.low, one.high],
+            "reported": one.reported,
+            "difference": one.difference,
+        }
+    return {
+        "row": row.name,
+        "state": record.state,
+        "recipe": row.recipe,
+        "data": row.data,
+        "encoder": row.encoder,
+        "method": row.method,
+        "figures": figures,
+        "queries": record.queries,
+        "gallery": record.gallery,
+        "parameters": record.parameters,
+        "epochs": record.epochs,
+        "seconds": record.seconds,
+        "run": None if result.run is None else readable(result.run),
+        "note": row.note,
+        "notes": list(record.notes),
+        "error": record.error,
+    }
+
+
+def write_table_csv(run: TableRun, file: Path) -> None:
+    """Write a table as CSV: a row for each row, with all figures that any of them has.
+
+    Args:
+        run: the table.
+        file: the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    shown = [key for key in FIGURES if _has_figure(run, key)]
+    header = ["row", "state", "recipe", "data", "encoder", "method"]
+    for key in shown:
+        header += [key, f"{key}_low", f"{key}_high", f"{key}_reported", f"{key}_difference"]
+    header += ["queries", "gallery", "parameters", "epochs", "seconds", "error"]
+    rows = []
+    for result in run.results:
+        row, record = result.row, result.record
+        cells: list[object] = [
+            row.name,
+            record.state,
+            row.recipe,
+            row.data,
+            row.encoder,
+            row.method,
+        ]
+        for key in shown:
+            one = cell(result, key)
+            cells += [one.value, one.low, one.high, one.reported, one.difference]
+        cells += [record.queries, record.gallery, record.parameters, record.epochs]
+        cells += [record.seconds, record.error]
+        rows.append(["" if value is None else value for value in cells])
+    write_csv(file, header, rows)
+
+
+def _has_figure(run: TableRun, key: str) -> bool:
+    return key in run.table.figures or any(
+        key in result.record.figures or key in result.row.reported for result in run.results
+    )
+
+
+def table_markdown(run: TableRun) -> list[str]:
+    """Return a table as the lines of a Markdown file."""
+    table = run.table
+    header, rule = ["row"], ["---"]
+    for key in table.figures:
+        header.append(FIGURES[key].title)
+        rule.append("---:")
+        if _is_reported(run, key):
+            header += ["report", "difference"]
+            rule += ["---:", "---:"]
+    lines = [f"# {_in_markdown(table.name)}", ""]
+    lines += [_in_markdown(table.about), ""] if table.about else []
+    lines += [f"| {' | '.join(header)} |", f"| {' | '.join(rule)} |"]
+    for result in run.results:
+        cells = [_in_markdown(result.row.name)]
+        for key in table.figures:
+            one = cell(result, key)
+            cells.append(_number(one.value))
+            if _is_reported(run, key):
+                cells += [_number(one.reported), _number(one.difference, "+")]
+        lines.append(f"| {' | '.join(cells)} |")
+    if notes := page_notes(run):
+        lines += ["", *(f"- {_in_markdown(note)}" for note in notes)]
+    problems = [result for result in run.results if result.record.error]
+    if problems:
+        lines += ["", "Rows without figures:", ""]
+        lines += [
+            f"- {_in_markdown(one.row.name)}: {_in_markdown(one.record.error)}" for one in problems
+        ]
+    return lines
+
+
+def page_notes(run: TableRun) -> list[str]:
+    """Return what a reader of the figures should know, one sentence or two each."""
+    notes = [run.table.note] if run.table.note else []
+    if any(result.row.reported for result in run.results):
+        notes.append(DIFFERENT_PHOTOS)
+    if run.changes:
+        notes.append(f"All recipes were changed: {', '.join(run.changes)}.")
+    for result in run.results:
+        own = [result.row.note] if result.row.note else []
+        notes += [f"{result.row.name}: {note}" for note in (*own, *result.record.notes)]
+    return notes
+
+
+def weights_advice(run: TableRun) -> list[str]:
+    """Return the ways to go on for rows whose weights are not on this machine, or nothing."""
+    rows = [one for one in run.incomplete if one.record.state == "weights missing"]
+    if not rows:
+        return []
+    names = ", ".join(one.row.name for one in rows)
+    return [
+        f"{count(len(rows), 'row')} without weights on this machine: {names}. Three ways to go on:",
+        "1. Connect once and run the same command again; it fetches them and keeps them.",
+        "2. Fetch the weights elsewhere. In a copy of the table (--print), give the row "
+        'set = { "network.weights" = "FILE.safetensors" }.',
+        '3. Start from other weights: set = { "network.weights" = "none" } for random ones, or '
+        'set = { "network.backbone" = "embedded:efficientnet-lite2" } for those in the package. '
+        "(--set KEY=VALUE changes all rows.)",
+    ]
+
+
+def table_page(run: TableRun, command: str) -> TablePage:
+    """Return the content of the page of a table.
+
+    Args:
+        run: the table.
+        command: the command line.
+    """
+    table = run.table
+    return TablePage(
+        name=table.name,
+        about=table.about,
+        source=table.source,
+        titles={key: FIGURES[key].title for key in table.figures},
+        explanations={FIGURES[key].title: FIGURES[key].explanation for key in table.figures},
+        rows=[_page_row(result, table.figures) for result in run.results],
+        notes=page_notes(run),
+        advice=weights_advice(run),
+        command=command,
+    )
+
+
+def _page_row(result: RowResult, keys: Sequence[str]) -> TableRow:
+    row, record = result.row, result.record
+    trained = row.recipe and f"recipe {row.recipe}" + (f", {row.data}" if row.data else "")
+    method = " ".join(one for one in (row.encoder, row.method) if one)
+    return TableRow(
+        name=row.name,
+        made_by=trained or f"{method}, not trained",
+        state=record.state,
+        cells={key: cell(result, key) for key in keys},
+        queries=record.queries,
+        gallery=record.gallery,
+        parameters=record.parameters,
+        epochs=record.epochs,
+        seconds=record.seconds,
+        error=record.error,
+    )
+
+
+def _is_reported(run: TableRun, key: str) -> bool:
+    return any(key in result.row.reported for result in run.results)
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign}.3f}"
+
+
+def _in_markdown(text: str) -> str:
+    return printable(text).replace("|", "\\|")
