@@ -385,6 +385,7 @@ def test_a_file_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 COMMANDS = (
     ("recipes", "{}.toml"),
+    ("table", "{}.toml"),
     ("augment", "DATA", "--out", "new", "--recipe", "{}.toml"),
     ("compare", "{}.json", "DATA"),
     ("describe", "{}.csv"),

@@ -35,6 +35,15 @@ batch = 8
 "training.learning_rate" = { low = 0.001, high = 0.01 }
 """
 
+ROWS = """
+[[row]]
+name = "small"
+recipe = "small.toml"
+[[row]]
+name = "fast"
+encoder = "fast"
+"""
+
 # What each command is called with, so that it does its whole work. The order matters: a command
 # uses what those before it have made.
 CALLS: tuple[tuple[str, ...], ...] = (
@@ -55,6 +64,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("train", "small.toml", "photos", "--out", "run"),
     ("tune", "small.toml", "photos", "--out", "study", "--trials", "1"),
     ("compare", "run", "study/trials/0001"),
+    ("table", "rows.toml", "--data", "photos"),
     ("recipes",),
     ("models",),
     ("score", "submission.csv", "solution.csv"),
@@ -104,6 +114,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(6):
             save_view(home / f"photos/{name}/{number}.png", scene, number)
     (home / "small.toml").write_text(RECIPE, "utf-8")
+    (home / "rows.toml").write_text(ROWS, "utf-8")
     (home / "solution.csv").write_text("id,images,Usage\nq,x y,Public\n", "utf-8")
     (home / "submission.csv").write_text("id,images\nq,x y\n", "utf-8")
     return home
