@@ -37,8 +37,21 @@ RECOGNITION_METHODS = ("evidence", "knn", "inliers", "prototypes", "linear")
 MAX_SCORED_PHOTOS = 100  # of a query in a submission
 
 # The options that do not go with each kind of evaluation.
+_GALLERY_OPTIONS = (
+    "distance",
+    "project",
+    "rerank",
+    "verify",
+    "keypoints",
+    "photos",
+    "as_dict",
+    "matrix",
+    "html",
+    "png",
+    "rows",
+)
 _UNUSED_OPTIONS = {
-    "retrieve": ("precision", "photos"),
+    "retrieve": ("precision", "photos", "solution"),
     "retrieve with a keypoint method": (
         "encoder",
         "runtime",
@@ -49,19 +62,18 @@ _UNUSED_OPTIONS = {
         "keypoints",
         "precision",
         "photos",
+        "solution",
     ),
-    "recognize": (
-        "distance",
-        "project",
-        "rerank",
-        "verify",
-        "keypoints",
-        "photos",
-        "as_dict",
-        "matrix",
-        "html",
-        "png",
-        "rows",
+    "recognize": _GALLERY_OPTIONS,
+    "recognize with --model": (
+        *_GALLERY_OPTIONS,
+        "queries",
+        "gallery",
+        "distractors",
+        "encoder",
+        "runtime",
+        "method",
+        "k",
     ),
     "a published protocol": (
         "task",
@@ -84,6 +96,8 @@ _UNUSED_OPTIONS = {
         "png",
         "rows",
         "submission",
+        "solution",
+        "model",
     ),
 }
 
@@ -150,6 +164,13 @@ class MatrixFile(OutputFile):
     help="Measure this encoder (see `veduta models`, or the folder of a run) by its descriptor "
     "alone: nothing is re-ranked unless --rerank or --method asks for it.",
 )
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Name the test photos by the classifier of this run, or of a recogniser that `veduta "
+    "recognize --export` wrote.",
+)
 @runtime_option
 @click.option(
     "--distance",
@@ -212,17 +233,26 @@ class MatrixFile(OutputFile):
     "--submission",
     type=OutputFile(),
     metavar="FILE",
-    help="Write the answers as a Google Landmarks submission, for `score`.",
+    help="Write the answers as a Google Landmarks submission, for `score`: ranked photos, or "
+    "names with their confidence.",
+)
+@click.option(
+    "--solution",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Write the right names, to `score` the submission with.",
 )
 @click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Queries on the page.")
 def command(
     dataset: Path | None,
     task: str,
+    model: Path | None,
     method: str | None,
     as_json: bool,
     as_dict: bool,
     report: Path | None,
     submission: Path | None,
+    solution: Path | None,
     **options: Any,
 ) -> None:
     """Measure retrieval or recognition on DATASET, with 95 % intervals.
@@ -235,17 +265,22 @@ def command(
     encoder. Where keypoints or the graph take part, the figures of the descriptor alone stand
     beside. --dict, --matrix and --submission need no labels.
     """
-    from veduta.evaluation.report_folder import write_report
+    from veduta.evaluation.report_folder import classification_json, write_report
 
     if dataset is None and (options["queries"] is None or options["gallery"] is None):
-        raise click.UsageError("Name a DATASET, or both --queries and --gallery.")
-    kind = _kind(dataset, task, method)
+        both = "" if model else ", or both --queries and --gallery"
+        raise click.UsageError(f"Name a DATASET{both}.")
+    kind = _kind(dataset, task, method, model)
     _check(kind, method)
     if submission is not None and kind.startswith("retrieve"):
         options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
-    run = {"recognize": _recognition, "a published protocol": _revisited}.get(kind, _retrieval)
+    run = {
+        "recognize": _recognition,
+        "recognize with --model": _model,
+        "a published protocol": _revisited,
+    }.get(kind, _retrieval)
     need_labels = not (as_dict or submission or options["matrix"])
-    options |= {"method": method, "need_labels": need_labels}
+    options |= {"method": method, "model": model, "need_labels": need_labels}
     with stages(quiet=as_json or as_dict) as advance:
         evaluation: Any = run(dataset or Path(), options, advance)
     written = _write_pages(evaluation, options["html"], options["png"], options["rows"])
@@ -257,19 +292,30 @@ def command(
     if submission is not None:
         evaluation.write_submission(submission)
         written.append(submission)
+    if solution is not None:
+        evaluation.write_solution(solution)
+        written.append(solution)
     if as_dict:
         print_json(evaluation.ranked_lists())
     elif as_json:
-        print_json(evaluation.as_json())
+        print_json({**classification_json(evaluation), **evaluation.as_json()})
     else:
         print_evaluation(evaluation)
     for file in written:
         say(f"wrote {shown(file)}", err=as_json or as_dict)
 
 
-def _kind(dataset: Path | None, task: str, method: str | None) -> str:
+def _kind(dataset: Path | None, task: str, method: str | None, model: Path | None) -> str:
     if dataset is not None and dataset.suffix == ".pkl":
         return "a published protocol"
+    if model is not None:
+        source = click.get_current_context().get_parameter_source("task")
+        if task == "retrieve" and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                "--model names what photos show. To rank photos by the descriptors of a run, name "
+                "it as --encoder."
+            )
+        return "recognize with --model"
     if task == "recognize":
         return task
     return "retrieve with a keypoint method" if method in METHODS else "retrieve"
@@ -283,7 +329,7 @@ def _check(kind: str, method: str | None) -> None:
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if given and name in _UNUSED_OPTIONS[kind]:
             raise click.UsageError(f"{parameter.opts[0]} does not go with: {kind}.")
-    fitting = RECOGNITION_METHODS if kind == "recognize" else METHODS
+    fitting = RECOGNITION_METHODS if kind.startswith("recognize") else METHODS
     if method is not None and method not in fitting:
         raise click.UsageError(
             f"--method {method} does not go with: {kind}. Choose one of {', '.join(fitting)}."
@@ -345,6 +391,19 @@ def _recognition(dataset: Path, options: dict[str, Any], advance: Advance) -> Re
             "precision",
         ),
         keep=options["k"],
+        on_progress=advance,
+    )
+
+
+def _model(dataset: Path, options: dict[str, Any], advance: Advance) -> RecognitionEvaluation:
+    from veduta.evaluation import evaluate_model
+    from veduta.learn.runs.prediction_files import tested_photos
+
+    return evaluate_model(
+        dataset,
+        options["model"],
+        **_given(options, "labels", "unknown", "exclude", "column", "precision"),
+        tested=tested_photos(options["model"]),
         on_progress=advance,
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from veduta.cli.printing import say
 from veduta.text import count, printable
@@ -12,6 +12,7 @@ from veduta.text import count, printable
 if TYPE_CHECKING:
     from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
     from veduta.evaluation.figures import Figures
+    from veduta.evaluation.report_recognition import Classified
 
 __all__ = ["print_evaluation"]
 
@@ -69,9 +70,7 @@ def _print_retrieval(evaluation: Evaluation) -> None:
     if len(classes) > 1:
         say("", "  class, weakest first            queries   top1    mAP")
         for row in classes[:_MAX_LISTED_CLASSES]:
-            label = printable(row.label)
-            if len(label) > _MAX_LABEL_LENGTH:
-                label = label[: _MAX_LABEL_LENGTH - 1] + "…"
+            label = _class_name(row.label)
             say(f"  {label:{_MAX_LABEL_LENGTH}}  {row.queries:7,}  {row.top1:.3f}  {row.map:.3f}")
         if len(classes) > _MAX_LISTED_CLASSES:
             more = len(classes) - _MAX_LISTED_CLASSES
@@ -80,11 +79,14 @@ def _print_retrieval(evaluation: Evaluation) -> None:
 
 def _print_recognition(evaluation: RecognitionEvaluation) -> None:
     from veduta.evaluation.open_set import OPEN_SET_METRICS
+    from veduta.evaluation.report_recognition import classified
 
     summary, settings = evaluation.summary, evaluation.settings
     known, unknown = count(summary.known, "photo"), count(summary.unknown, "photo")
     say(f"{known} of known places, {unknown} of none")
-    _print_answered_by("named by", evaluation.answered_by, settings.get("encoder"))
+    model = settings.get("model")
+    by = f"{evaluation.answered_by} ({printable(model)})" if model else evaluation.answered_by
+    _print_answered_by("named by", by, None if model else settings.get("encoder"))
     ordered = sorted(OPEN_SET_METRICS, key=lambda metric: metric.display_order)
     _print_figures(
         summary,
@@ -93,14 +95,51 @@ def _print_recognition(evaluation: RecognitionEvaluation) -> None:
         evaluation.descriptor_alone,
     )
     say(f"  {'calibration error':19} {evaluation.calibration_error:.3f}")
-    threshold = settings["threshold"]
-    named = "never" if threshold is None else f"from a confidence of {threshold:.2f} on"
-    say(f"  named {named}, for a precision of {settings['precision']:.0%}")
-    if settings["learned"]:
-        held_out = count(settings["learned_from"], "held-out photo")
-        say(f"  confidence calibrated on {held_out} of the gallery")
+    for line in _confidence_lines(settings):
+        say(f"  {line}")
+    classes = classified(evaluation)
+    if classes is not None:
+        _print_classes(classes)
+
+
+def _confidence_lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield from which confidence on photos are named, and what the confidence was fitted on."""
+    threshold, precision = settings["threshold"], settings["precision"]
+    if precision is None:
+        yield "every photo is named: none shows something else (--precision sets a threshold)"
     else:
-        say("  confidence of other collections: too few labelled photos to calibrate it")
+        named = "never" if threshold is None else f"from a confidence of {threshold:.2f} on"
+        yield f"named {named}, for a precision of {precision:.0%}"
+    learned_from = count(settings["learned_from"], "held-out photo")
+    if "model" in settings and settings["learned"]:
+        yield f"confidence calibrated on {learned_from}"
+    elif "model" in settings:
+        yield "confidence of the network itself, not calibrated on validation photos"
+    elif settings["learned"]:
+        yield f"confidence calibrated on {learned_from} of the gallery"
+    else:
+        yield "confidence of other collections: too few labelled photos to calibrate it"
+
+
+def _print_classes(classified: Classified) -> None:
+    """Print the classification report of the answers."""
+    figures = classified.figures
+    say("", f"  class, weakest first{'':11} photos  precision  recall     F1")
+    weakest_first = sorted(figures.classes, key=lambda row: (row.f1, row.label))
+    for row in weakest_first[:_MAX_LISTED_CLASSES]:
+        averages = f"{row.precision:9.3f}  {row.recall:6.3f}  {row.f1:5.3f}"
+        say(f"  {_class_name(row.label):{_MAX_LABEL_LENGTH}} {row.support:7,}  {averages}")
+    if len(weakest_first) > _MAX_LISTED_CLASSES:
+        more = len(weakest_first) - _MAX_LISTED_CLASSES
+        say(f"  … and {more:,} more: --json or --report list all.")
+    for name, mean in (("macro average", figures.macro), ("weighted average", figures.weighted)):
+        averages = f"{mean.precision:9.3f}  {mean.recall:6.3f}  {mean.f1:5.3f}"
+        say(f"  {name:{_MAX_LABEL_LENGTH}} {figures.photos:7,}  {averages}")
+    low, high = classified.accuracy_interval
+    say(
+        f"  {'accuracy of the answers':{_MAX_LABEL_LENGTH}} {figures.photos:7,}  "
+        f"{figures.accuracy:9.3f}  95 % [{low:.3f}, {high:.3f}]"
+    )
 
 
 def _print_revisited(evaluation: RevisitedEvaluation) -> None:
@@ -116,6 +155,11 @@ def _print_revisited(evaluation: RevisitedEvaluation) -> None:
             if setup.queries:
                 values = "  ".join(f"{figure.value:.3f}" for figure in setup.figures.values())
                 say(f"  {name:7}  {values}  {setup.queries:8,}")
+
+
+def _class_name(label: str) -> str:
+    name = printable(label)
+    return name if len(name) <= _MAX_LABEL_LENGTH else name[: _MAX_LABEL_LENGTH - 1] + "…"
 
 
 def _print_answered_by(verb: str, answered_by: str, encoder: object) -> None:

@@ -2,6 +2,7 @@
 
 from veduta.evaluation.keypoint_methods import METHODS
 from veduta.evaluation.metrics import QueryResult
+from veduta.evaluation.model_run import evaluate_model
 from veduta.evaluation.recognition_run import (
     RecognitionEvaluation,
     RecognitionResult,
@@ -20,6 +21,7 @@ __all__ = [
     "RevisitedEvaluation",
     "Summary",
     "evaluate",
+    "evaluate_model",
     "evaluate_recognition",
     "evaluate_revisited",
 ]

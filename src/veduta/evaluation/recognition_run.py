@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 
 from veduta.datasets import Dataset, class_coverage, open_dataset
-from veduta.datasets.google_landmarks import photo_ids, write_recognition_submission
+from veduta.datasets.google_landmarks import (
+    photo_ids,
+    write_recognition_solution,
+    write_recognition_submission,
+)
 from veduta.datasets.protocol import recognition_protocol
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.answered_by import recognised_by
@@ -168,6 +172,19 @@ class RecognitionEvaluation:
                 )
             ),
         )
+
+    def write_solution(self, file: str | os.PathLike[str]) -> None:
+        """Write the right answers to `write_submission`, as a solution of Google Landmarks.
+
+        Args:
+            file: the CSV file to write.
+
+        Raises:
+            DatasetError: the file cannot be written.
+        """
+        ids = photo_ids([result.path for result in self.results])
+        labels = [result.label for result in self.results]
+        write_recognition_solution(file, zip(ids, labels, strict=True))
 
 
 def evaluate_recognition(

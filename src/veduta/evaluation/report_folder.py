@@ -21,7 +21,13 @@ from veduta.pages.report_page import write_report_page
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation
 
-__all__ = ["JSON_FILE", "PAGE_FILE", "make_report_folder", "write_report"]
+__all__ = [
+    "JSON_FILE",
+    "PAGE_FILE",
+    "classification_json",
+    "make_report_folder",
+    "write_report",
+]
 
 PAGE_FILE, JSON_FILE = "report.html", "report.json"
 
@@ -48,6 +54,24 @@ def make_report_folder(folder: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise _cannot_write(path, error) from None
     return path
+
+
+def classification_json(
+    evaluation: Evaluation | RecognitionEvaluation | RevisitedEvaluation,
+) -> dict[str, Any]:
+    """Return accuracy, F1, the classes and the confusions of a recognition, as JSON types.
+
+    Args:
+        evaluation: of any task.
+
+    Returns:
+        The keys of the JSON file that the evaluation itself does not have. None for another task,
+        or if no query shows a class and none got a name.
+    """
+    if isinstance(evaluation, (Evaluation, RevisitedEvaluation)):
+        return {}
+    classes = report_recognition.classified(evaluation)
+    return dict(json_value(classes.as_json())) if classes else {}
 
 
 def write_report(

@@ -127,15 +127,19 @@ def recognition_page(
         plots.append(_confusion(classes.figures))
     if results:
         figures += _confidence_figures(evaluation)
-    counts = f"{count(summary.known, 'query', 'queries')} that show a place of the gallery"
-    counts += f", {summary.unknown:,} that show none, against "
-    counts += count(len(evaluation.gallery_paths), "gallery photo")
+    named_by_model = "model" in evaluation.settings
+    settings_at_the_top = ("model" if named_by_model else "encoder", "method")
+    shown_things = "class of the model" if named_by_model else "place of the gallery"
+    counts = f"{count(summary.known, 'query', 'queries')} that show a {shown_things}"
+    counts += f", {summary.unknown:,} that show none"
+    if evaluation.gallery_paths:
+        counts += f", against {count(len(evaluation.gallery_paths), 'gallery photo')}"
     if distractors := sum(label is None for label in evaluation.gallery_labels):
         counts += f", {count(distractors, 'distractor')} among them"
     return ReportPage(
         title=f"{evaluation.root.name}: recognition",
         counts=counts,
-        method=f"{method_line(evaluation.settings, ('model', 'encoder', 'method'))}; named by: "
+        method=f"{method_line(evaluation.settings, settings_at_the_top)}; named by: "
         f"{evaluation.answered_by}",
         figures=figures,
         figures_note=f"{count(summary.named, 'query', 'queries')} got a name. Below each figure, "
@@ -144,7 +148,11 @@ def recognition_page(
         plots=[*_curves(evaluation), *plots],
         tables=tables,
         groups=_groups(evaluation, rows),
-        answers="The gallery photos that decided, nearest first, with their scores:",
+        answers=(
+            "The gallery photos that decided, nearest first, with their scores:"
+            if evaluation.gallery_paths
+            else ""
+        ),
         left_out=(*evaluation.notes, *evaluation.problems),
         settings={**evaluation.settings, "time for recognising": f"{evaluation.seconds:.1f} s"},
         provenance=provenance or Provenance(),

@@ -104,7 +104,7 @@ class ReportPage:
         plots: the charts.
         tables: the first column names the row; a float is a share in [0, 1], NaN a dash.
         groups: queries with their photos.
-        answers: says what the photos of a row are.
+        answers: says what the photos of a row are; "" if the rows have none.
         left_out: sentences.
         settings: name → value; None, False and "" are not shown.
         provenance: how and when the report was made.

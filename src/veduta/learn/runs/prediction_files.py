@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from veduta.errors import LearnError, readable
 from veduta.evaluation.classification import Averages, Classification
 from veduta.files import write_bytes
 from veduta.pages import charts
@@ -24,6 +25,7 @@ __all__ = [
     "classification_text",
     "read_answers",
     "read_csv",
+    "tested_photos",
     "write_answers",
     "write_confusion",
     "write_csv",
@@ -93,6 +95,30 @@ def write_answers(file: Path, answers: Iterable[PhotoAnswer]) -> None:
     """
     rows = ((one.path, one.label or "", one.answer, one.confidence) for one in answers)
     write_csv(file, ["path", "label", "answer", "confidence"], rows)
+
+
+def tested_photos(run: Path) -> frozenset[str] | None:
+    """Return the paths of the photos that a run answered, relative to its dataset.
+
+    Args:
+        run: its folder.
+
+    Returns:
+        The paths; None if the folder has no `answers.csv`, so that they are not known.
+
+    Raises:
+        LearnError: the file cannot be read.
+    """
+    file = run / ANSWERS_FILE
+    if not file.is_file():
+        return None
+    try:
+        return frozenset(answer.path for answer in read_answers(file))
+    except (OSError, ValueError) as error:
+        raise LearnError(
+            f"{readable(file)}: the answers of the run do not read back ({error}); train it again "
+            "into a new folder"
+        ) from error
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
