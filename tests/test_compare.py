@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from veduta.cli.compare import REPORT
+from veduta.cli.compare import CARD_FILE, REPORT, SORT_KEYS
 from veduta.cli.main import run
-from veduta.cli.printing import shown
+from veduta.evaluation import compared_systems
 from veduta.evaluation.report_changes import Change, changed_queries
 from veduta.evaluation.report_folder import JSON_FILE
+from veduta.learn.runs import card
 
 
 def ranked(*aps: float | None) -> dict[str, Any]:
@@ -59,16 +61,29 @@ def saved(folder: Path, **reports: Any) -> list[str]:
 LOW, HIGH = [0.1] * 10, [0.6] * 10
 
 
+def rows_of(out: str) -> dict[str, list[str]]:
+    """Return letter → cells of the table at the top."""
+    header, *lines = out.split("\n\n", maxsplit=1)[0].splitlines()
+    return {"": header.split(), **{line.split()[0]: line.split()[1:] for line in lines}}
+
+
 class TestTable:
     def test_values_differences_and_stars(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        files = saved(tmp_path, first=ranked(*LOW), second=ranked(*HIGH))
-        assert run(["compare", *files]) == 0
+        first = ranked(*LOW) | {"top1": 0.1, "map": 0.12345, "query_count": 10, "seconds": 61}
+        second = ranked(*HIGH) | {"map": 0.6, "top5": 1.0, "answered_by": "descriptor alone"}
+        assert run(["compare", *saved(tmp_path, first=first, second=second)]) == 0
         out, err = capsys.readouterr()
         lines = out.splitlines()
         assert err == ""
-        assert lines[:3] == ["retrieval, 10 queries compared", "  A  first", "  B  second"]
+        assert rows_of(out) == {
+            "": ["top-1", "top-5", "mAP", "time", "queries"],
+            "A": ["first", "0.100", "–", "0.123", "1", "min", "1", "s", "10"],
+            "B": ["second", "–", "1.000", "0.600", "–", "10"],
+        }
+        assert "B second: ranked by descriptor alone" in lines
+        assert "retrieval: A, B on 10 queries that all have" in lines
         (row,) = [number for number, line in enumerate(lines) if line.startswith("  map ")]
         assert lines[row].split() == ["map", "A", "0.100", "[0.100,", "0.100]"]
         # The same difference at every query: no draw has it any smaller.
@@ -88,6 +103,64 @@ class TestTable:
         assert "* p < 0.05" in out and "Holm" not in out
         assert "B against A: 10 queries better, 0 worse" in out
 
+    def test_a_reranked_report_has_a_bare_row(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        both = ranked(*HIGH) | {"map": 0.6, "answered_by": "descriptor, keypoints, graph"}
+        both["descriptor_alone"] = {"map": 0.25, "map_interval": [0.2, 0.3]}
+        names = named(("arch", "arch"), ("arch", None)) | {"gap": 1.0, "guess_right": 0.5}
+        names |= {"accuracy": 0.25, "descriptor_alone": {"method": "linear", "gap": 0.5}}
+        assert run(["compare", *saved(tmp_path, rank=both, name=names), "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        assert [row["name"] for row in rows] == ["rank", "rank, bare", "name", "name, bare"]
+        assert [row["map"] for row in rows] == [0.6, 0.25, None, None]
+        assert [row["gap"] for row in rows] == [None, None, 1.0, 0.5]
+        assert (rows[2]["accuracy"], rows[2]["answered_right"]) == (0.5, 0.25)
+        assert rows[1]["ranked_by"] == rows[3]["named_by"] == "descriptor alone"
+        assert rows[3]["method"] == "linear"
+        assert rows[0]["ranked_by"] == "descriptor, keypoints, graph"
+
+    def test_sorted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        reports = {
+            name: ranked(*LOW) | values
+            for name, values in (("a", {"map": 0.1}), ("b", {}), ("c", {"map": 0.3}))
+        }
+        files = saved(tmp_path, **reports, d=named(("arch", "arch")) | {"gap": 1.0})
+        for key, order in (("map", "cabd"), ("gap", "dabc"), ("name", "abcd")):
+            assert run(["compare", *files, "--sort", key, "--json"]) == 0
+            rows = json.loads(capsys.readouterr().out)["rows"]
+            assert "".join(row["name"] for row in rows) == order
+        assert run(["compare", *files, "--sort", "beauty"]) == 2
+
+    def test_csv_and_markdown(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        files = saved(tmp_path, **{"a|b": ranked(*LOW) | {"map": 1 / 3}}, c=named(("x", "x")))
+        written = tmp_path / "t.csv", tmp_path / "t.md"
+        options = ["--csv", str(written[0]), "--markdown", str(written[1])]
+        assert run(["compare", *files, *options]) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("    ") and err.count("wrote ") == 2
+        with written[0].open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert tuple(rows[0]) == compared_systems.COLUMNS
+        assert [float(rows[0]["map"]), rows[1]["map"], rows[1]["queries"]] == [1 / 3, "", "1"]
+        assert written[1].read_text("utf-8").splitlines() == [
+            "| system | mAP | queries | named by | ranked by |",
+            "| --- | ---: | ---: | --- | --- |",
+            "| a\\|b | 0.333 | 10 | – | not said |",
+            "| c | – | 1 | not said | – |",
+        ]
+        for option, file in zip(("--csv", "--markdown"), written, strict=True):
+            assert run(["compare", *files, option, "-"]) == 0
+            assert capsys.readouterr().out == file.read_text("utf-8")
+            assert run(["compare", *files, option, "-", "--json"]) == 2
+        assert run(["compare", *files, "--csv", "-", "--markdown", "-"]) == 2
+        assert run(["compare", *files, "--csv", str(tmp_path / "no" / "t.csv")]) == 3
+
+    def test_one_report_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["compare", *saved(tmp_path, only=ranked(*LOW))]) == 0
+        out = capsys.readouterr().out
+        assert rows_of(out)["A"] == ["only", "10"] and "bootstrap" not in out
+
     def test_nothing_is_wider_than_80_columns(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -102,7 +175,7 @@ class TestTable:
         out = capsys.readouterr().out
         assert max(map(len, out.splitlines())) <= 80
         assert out.count("named_right_overall") == 1
-        assert "corrected for the number of reports (Holm)" in out
+        assert "corrected for the number of systems (Holm)" in out
         assert "C against A" in out
 
     def test_an_undefined_figure_is_a_dash(
@@ -120,7 +193,8 @@ class TestTable:
         for name in ("small", "large"):
             (tmp_path / f"{name}.json").write_text(json.dumps(ranked(*LOW)))
         assert run(["compare", *(str(tmp_path / f"{n}.json") for n in ("small", "large"))]) == 0
-        assert capsys.readouterr().out.splitlines()[1:3] == ["  A  small", "  B  large"]
+        rows = rows_of(capsys.readouterr().out)
+        assert [rows[letter][0] for letter in "AB"] == ["small", "large"]
 
     def test_folders_of_one_name_are_told_apart(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
@@ -130,8 +204,8 @@ class TestTable:
             (tmp_path / name).mkdir()
             saved(tmp_path / name, out=ranked(*LOW))
         assert run(["compare", "x/out", "y/out"]) == 0
-        names = [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:3]]
-        assert names == ["x/out/report.json", "y/out/report.json"]
+        rows = rows_of(capsys.readouterr().out)
+        assert [rows[letter][0] for letter in "AB"] == ["x/out/report.json", "y/out/report.json"]
 
     def test_notes_go_to_standard_error(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -139,19 +213,22 @@ class TestTable:
         files = saved(tmp_path, a=ranked(0.1, 0.2, 0.3), b=ranked(0.1, None))
         assert run(["compare", *files]) == 0
         out, err = capsys.readouterr()
-        assert out.startswith("retrieval, 1 query compared\n")
+        assert "retrieval: A, B on 1 query that all have" in out
+        assert "not on the same test photos: a (3 photos); b (1 photo)" in err
         assert "1 query left out that not every report has" in err
         assert "no right answer in the gallery in some report" in err
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         files = saved(tmp_path, a=ranked(*LOW), b=ranked(*HIGH))
         assert run(["compare", *files, "--json"]) == 0
-        data = json.loads(capsys.readouterr().out)
+        table = json.loads(capsys.readouterr().out)
+        (data,) = table["comparisons"]
         (row,) = [
             f for f in data["figures"] if f["metric"] == "map" and f["difference"] is not None
         ]
         assert row["difference"] == pytest.approx(0.5) and row["p_value"] < 0.05
-        assert data["systems"] == [shown(Path(file, "report.json")) for file in files]
+        assert data["systems"] == [row["name"] for row in table["rows"]] == ["a", "b"]
+        assert set(table["rows"][0]) == set(compared_systems.COLUMNS)
         (changed,) = data["changed"]
         assert (changed["better"], changed["worse"], len(changed["gained"])) == (10, 0, 5)
 
@@ -170,7 +247,6 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("other", "said"),
         [
-            (named(("arch", "arch")), "different tasks"),
             ({"task": "retrieve"}, "no report: Object missing required field `queries`"),
             ([1, 2], "no report: Expected `object`, got `array`"),
             ({"task": "guess", "queries": []}, "the task is 'guess'"),
@@ -187,28 +263,42 @@ class TestRefused:
         other = ranked(*LOW)
         for row in other["queries"]:
             row["path"] = "else/" + row["path"]
-        assert run(["compare", *saved(tmp_path, a=ranked(*LOW), b=other)]) == 3
-        assert "no query is in all of" in capsys.readouterr().err
+        assert run(["compare", *saved(tmp_path, a=ranked(*LOW), b=other)]) == 0
+        out, err = capsys.readouterr()
+        assert "bootstrap" not in out
+        assert "b: not compared with a query by query: they share no query" in err
+        assert "not on the same test photos: a (10 photos); b (10 photos)" in err
+
+    def test_other_labels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        other = ranked(*LOW)
+        other["queries"][3]["label"] = "dome"
+        assert run(["compare", *saved(tmp_path, a=ranked(*LOW), b=other)]) == 0
+        assert "1 query has other labels, such as photos/3.jpg" in capsys.readouterr().err
 
     def test_a_file_that_is_not_there_or_no_json(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (file,) = saved(tmp_path, a=ranked(*LOW))
         assert run(["compare", file, str(tmp_path)]) == 3
-        assert "report.json: No such file" in capsys.readouterr().err
+        assert f"it holds some: name {tmp_path}/*" in capsys.readouterr().err
+        (tmp_path / "empty").mkdir()
+        for name, said in (("empty", "neither a run nor a report"), ("gone", "no such run")):
+            assert run(["compare", file, str(tmp_path / name)]) == 3
+            assert said in capsys.readouterr().err
         (tmp_path / "page.html").write_text("<html>")
         assert run(["compare", file, str(tmp_path / "page.html")]) == 3
         assert "page.html: no report: not valid JSON" in capsys.readouterr().err
 
     def test_a_wrong_call(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (file,) = saved(tmp_path, a=ranked(*LOW))
-        for arguments in ([], [file], [file, f"{file}/report.json"]):
+        for arguments in ([], [file, f"{file}/report.json"]):
             assert run(["compare", *arguments]) == 2
-        assert "One report is named twice." in capsys.readouterr().err
+        assert "One run or report is named twice." in capsys.readouterr().err
 
 
-def test_the_name_of_the_file() -> None:
-    assert REPORT == JSON_FILE
+def test_words_of_the_command_line() -> None:
+    assert REPORT == JSON_FILE and CARD_FILE == card.CARD_FILE
+    assert tuple(compared_systems.SORT_KEYS) == SORT_KEYS
 
 
 class TestChanges:

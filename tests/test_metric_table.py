@@ -69,7 +69,7 @@ def test_a_metric_is_declared_once(reciprocal_rank: Metric, dataset: Path, tmp_p
     assert "<dt>Reciprocal rank</dt>" in page
     assert "one over the rank of the first right answer" in page
     compared = CliRunner().invoke(cli_compare.command, [*folders, "--json"])
-    figures = json.loads(compared.stdout)["figures"]
+    figures = json.loads(compared.stdout)["comparisons"][0]["figures"]
     assert [f["value"] for f in figures if f["metric"] == "mrr"] == [1.0, 1.0]
     table = CliRunner().invoke(cli_compare.command, folders).stdout
     assert any(line.split()[:3] == ["mrr", "A", "1.000"] for line in table.splitlines())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -34,7 +34,7 @@ from veduta.evaluation.open_set import OPEN_SET_METRICS, open_set_statistic
 from veduta.text import count
 from veduta.validation import InvalidValue, convert, read_json
 
-__all__ = ["ComparedFigure", "Comparison", "compare", "holm", "read_report"]
+__all__ = ["ComparedFigure", "Comparison", "compare", "holm", "read_report", "report_task"]
 
 _REMEDY = "write one with `veduta evaluate DATASET --report DIR` and name its report.json"
 
@@ -149,6 +149,7 @@ def compare(
     reports: Sequence[Mapping[str, Any]],
     names: Sequence[str] | None = None,
     *,
+    only: Collection[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
@@ -162,6 +163,7 @@ def compare(
             and `named`, whether it was given as the answer; `label` is null if the gallery does
             not have it.
         names: one a report, such as its file; messages use them.
+        only: the keys of the figures that are compared; None: all that the reports have.
         resamples: draws of the bootstrap.
         seed: of the bootstrap.
 
@@ -177,7 +179,7 @@ def compare(
     if len(reports) < 2 or len(names) != len(reports) or len(set(names)) < len(names):
         raise ValueError(f"{len(reports)} reports with the names {names}; wanted 2 or more of both")
     named_reports = list(zip(reports, names, strict=True))
-    task = _shared_task([_task(report, name) for report, name in named_reports], names)
+    task = _shared_task([report_task(report, name) for report, name in named_reports], names)
     rows = [_rows_by_path(report, name) for report, name in named_reports]
     paths = [path for path in rows[0] if all(path in others for others in rows[1:])]
     if not paths:
@@ -194,11 +196,14 @@ def compare(
     shape = (-1, len(names), len(keys))
     values = statistic(np.ones((1, queries))).reshape(shape)[0]
     drawn = bootstrap_statistic(statistic, queries, resamples=resamples, seed=seed).reshape(shape)
+    figures = _figures(keys, names, values, drawn)
+    if only is not None:
+        figures = [figure for figure in figures if figure.metric in only]
     return Comparison(
         task=task,
         systems=names,
         queries=queries,
-        figures=tuple(_figures(keys, names, values, drawn)),
+        figures=tuple(figures),
         notes=tuple(notes),
         resamples=resamples,
         seed=seed,
@@ -264,8 +269,16 @@ def _figures(
     return figures
 
 
-def _task(report: object, name: str) -> str:
-    """Check the part of a report that all tasks have, and return its task."""
+def report_task(report: object, name: str) -> str:
+    """Return the task of a report: "retrieve" or "recognize".
+
+    Args:
+        report: the content of a `report.json`.
+        name: for messages.
+
+    Raises:
+        DatasetError: it is no report, or one of another task.
+    """
     try:
         task = convert(report, _ReportFile).task
     except InvalidValue as error:
