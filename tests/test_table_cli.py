@@ -174,6 +174,10 @@ def test_a_table_is_filled_kept_and_done_again(
     rows = rows_of(home / "T")
     assert rows["all"]["queries"] == rows["encoder"]["queries"] == 41
     assert "measured again" in rows["all"]["notes"][-1]
+    # A row that was left out says that it is not like the others.
+    written = (home / "T/table.md").read_text("utf-8")
+    assert "other queries or another gallery than the rest" in written
+    assert "run them again: few" in written
 
 
 @pytest.mark.slow
@@ -197,6 +201,15 @@ def test_an_interrupted_table_goes_on(
     assert training.trained == ["first", "second", "second"]
     assert states(home / "T") == {"first": "done", "second": "done"}
     assert (home / "T/table.html").is_file()
+    # Without its photos, a finished table is kept as it is.
+    before = (home / "T/table.csv").read_bytes()
+    assert run(["table", "mine.toml", "--out", "T"]) == 0
+    assert (home / "T/table.csv").read_bytes() == before
+    # Rows of another recipe are named where they are not run again.
+    assert run([*call, "--only", "first", "--set", "training.batch=8", "--json"]) == 0
+    assert "of an earlier recipe, and were not run this time: second" in (
+        home / "T/table.md"
+    ).read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ class RowRecord:
         state: how far it is.
         trained_on: of the run in its folder; None for a row without a recipe, or before a run.
         measured_on: a digest of what decides the figures; "" without figures.
+        photos: the digest of the queries and the gallery; "" if they were not searched.
         figures: key → value.
         queries: the number of queries that the figures of the search are over.
         gallery: the number of gallery photos.
@@ -59,6 +60,7 @@ class RowRecord:
     state: State = "not run"
     trained_on: TrainedOn | None = None
     measured_on: str = ""
+    photos: str = ""
     figures: Mapping[str, Value] = field(default_factory=dict)
     queries: int = 0
     gallery: int = 0

@@ -156,6 +156,17 @@ class TableRun:
         """Return whether the queries are searched for in the gallery."""
         return not row.recipe or bool(set(self.table.figures) & RETRIEVAL_KEYS)
 
+    def is_finished(self, row: Row) -> bool:
+        """Return whether a row has figures, and they are of its recipe as it is now."""
+        record = read_record(self.folder, row.name)
+        if record.state != "done" or not row.recipe:
+            return record.state == "done"
+        try:
+            recipe = row_recipe(row, self.changes)
+        except LearnError:
+            return False
+        return record.trained_on is not None and record.trained_on.recipe == recipe.digest()
+
     def _planned(self, row: Row) -> PlannedRow:
         """Return what there is to do for a row."""
         recipe = None
@@ -166,7 +177,7 @@ class TableRun:
                 recipe = row_recipe(row, self.changes)
             except LearnError as error:
                 obstacle = str(error)
-        if obstacle:
+        if obstacle and not self.is_finished(row):
             return PlannedRow(row, recipe, obstacle, possible=False)
         return PlannedRow(row, recipe, self._todo(row, recipe))
 
@@ -274,8 +285,13 @@ def _filled(
     """Return the record of a row after it was run, or after it failed."""
     record = read_record(run.folder, row.name)
     try:
+        missing = run.photos.missing(row.data) if row.recipe else ""
+        if run.wants_search(row):
+            missing = missing or run.photos.missing_queries()
+        if missing and run.is_finished(row):
+            return record  # A table with several data sets may be filled one by one.
         if row.recipe:
-            if missing := run.photos.missing(row.data):
+            if missing:
                 return replace(_without_figures(record), state="photos missing", error=missing)
             record = _trained(run, row, record, on_epoch, on_progress, command)
         return _measured(run, row, record, on_progress)
@@ -393,6 +409,7 @@ def _measured(
         record,
         state="done",
         measured_on=identity,
+        photos=photos.digest if photos else "",
         figures=figures,
         queries=measured.queries,
         gallery=measured.gallery,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,9 +200,29 @@ def page_notes(run: TableRun) -> list[str]:
         notes.append(DIFFERENT_PHOTOS)
     if run.changes:
         notes.append(f"All recipes were changed: {', '.join(run.changes)}.")
+    notes += _notes_on_other_rows(run)
     for result in run.results:
         own = [result.row.note] if result.row.note else []
         notes += [f"{result.row.name}: {note}" for note in (*own, *result.record.notes)]
+    return notes
+
+
+def _notes_on_other_rows(run: TableRun) -> list[str]:
+    """Name the rows whose figures are not of the recipes or of the photos of the others."""
+    done = [one for one in run.results if one.record.state == "done"]
+    notes = []
+    if old := [one.row.name for one in done if not run.is_finished(one.row)]:
+        notes.append(
+            f"These rows are of an earlier recipe, and were not run this time: {', '.join(old)}."
+        )
+    digests = Counter(one.record.photos for one in done if one.record.photos)
+    if len(digests) > 1:
+        usual = digests.most_common(1)[0][0]
+        others = [one.row.name for one in done if one.record.photos not in {"", usual}]
+        notes.append(
+            "These rows were measured on other queries or another gallery than the rest, so run "
+            f"them again: {', '.join(others)}."
+        )
     return notes
 
 
