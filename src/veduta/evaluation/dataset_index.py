@@ -86,6 +86,8 @@ def index_dataset(
     encoder: Encoder,
     extractor: Extractor | None,
     on_progress: OnProgress | None,
+    *,
+    graph: bool = True,
 ) -> IndexedDataset:
     """Bring the cached indexes of a dataset's queries and gallery up to date.
 
@@ -96,6 +98,7 @@ def index_dataset(
         encoder: makes the descriptors.
         extractor: finds the keypoints; None to keep none.
         on_progress: called with (stage, done, total).
+        graph: bring the neighbour graph of the gallery up to date as well.
 
     Returns:
         The dataset with its indexes.
@@ -127,7 +130,7 @@ def index_dataset(
             extractor,
             on_progress=_in_stage(on_progress, f"Encoding {part}"),
             on_linking=partial(on_progress, f"Linking {part}") if on_progress else None,
-            graph=part == "gallery",
+            graph=graph and part == "gallery",
         )
         if report.interrupted:
             raise KeyboardInterrupt

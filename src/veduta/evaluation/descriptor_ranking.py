@@ -139,7 +139,14 @@ def rank_by_descriptors(
         DatasetError: the dataset does not fit the protocol of retrieval.
         EncoderError: the gallery has fewer photos than the projection dimensions.
     """
-    indexed = index_dataset(dataset, retrieval_protocol, encoder, extractor, on_progress)
+    indexed = index_dataset(
+        dataset,
+        retrieval_protocol,
+        encoder,
+        extractor,
+        on_progress,
+        graph=options.rerank != "none",
+    )
     set_projection(indexed.gallery_index, options.project)
     if options.rerank == "none":
         ranked = _by_descriptor(indexed, options.distance)

@@ -257,7 +257,14 @@ def evaluate_recognition(
         )
     network = load_encoder(encoder or DEFAULT, runtime=runtime)
     extractor = load_extractor() if method in GEOMETRIC else None
-    indexed = index_dataset(dataset, recognition_protocol, network, extractor, on_progress)
+    indexed = index_dataset(
+        dataset,
+        recognition_protocol,
+        network,
+        extractor,
+        on_progress,
+        graph=method in GEOMETRIC,
+    )
     set_projection(indexed.gallery_index, None)
     recognizer, position_of_row = _recognizer(indexed, method, on_progress)
     threshold = recognizer.confidence.threshold(precision)

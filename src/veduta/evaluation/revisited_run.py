@@ -107,7 +107,14 @@ def evaluate_revisited(
     revisited = open_revisited(file, photos)
     network = load_encoder(encoder or DEFAULT, runtime=runtime)
     extractor = load_extractor() if mode == "geometry" else None
-    indexed = index_dataset(revisited.dataset, _gallery_protocol, network, extractor, on_progress)
+    indexed = index_dataset(
+        revisited.dataset,
+        _gallery_protocol,
+        network,
+        extractor,
+        on_progress,
+        graph=mode != "none",
+    )
     decoded = set(indexed.dataset.table["path"].to_pylist())
     undecodable = {path: "does not decode" for path in revisited.gallery if path not in decoded}
     revisited = revisited.without(undecodable) if undecodable else revisited
