@@ -195,6 +195,17 @@ def test_a_backbone_file_and_a_run_with_a_backbone(tmp_path: Path) -> None:
     assert "bn1.bias is missing" in str(two.value)
 
 
+def test_what_has_no_effect_without_a_backbone_is_refused() -> None:
+    for train in ("none", ["layer4"]):
+        recipe = with_values(tiny_recipe(), {"network.train": train})
+        with pytest.raises(RecipeError, match=r"network.train .* but there is no backbone"):
+            build_network(recipe, 3)
+    frozen = with_values(tiny_recipe(layers=FLAT[1:]), {"network.backbone": "encoder:fast"})
+    build_network(with_values(frozen, {"network.train": "none"}), 3, dimension=8)
+    with pytest.raises(RecipeError, match="but encoder:fast is never trained"):
+        build_network(with_values(frozen, {"network.train": ["conv"]}), 3, dimension=8)
+
+
 class Exploit:
     """A pickle that writes a file when it is opened."""
 

@@ -71,7 +71,7 @@ def test_a_chain_of_runs(
     arguments = [str(source), "--part", "encoder", naming, str(photos), "--out", str(first)]
     assert cli([*call, *arguments]) == 0
     told = capsys.readouterr()
-    line = "starts from the weights of the encoder of drawn: 4 of 6 tensors"
+    line = "starts from the weights of the encoder of the run drawn: 4 of 6 tensors"
     assert line in " ".join(told.err.split()) and line in " ".join(told.out.split())
     assert contents(source) == before
     encoder = safetensors.torch.load_file(source / "encoder.safetensors")
@@ -101,7 +101,7 @@ def test_a_chain_of_runs(
     same = safetensors.torch.load_file(second / "model.safetensors")
     assert all(torch.equal(one, same[name]) for name, one in now.items())
     text = " ".join((second / "card.md").read_text("utf-8").split())
-    assert "Starts from the weights of first: 6 of 6 tensors." in text
+    assert "Starts from the weights of the run first: 6 of 6 tensors." in text
     chain = f"- first, digest {read_weights(first / 'model.safetensors').digest}: naming, trained"
     assert f"{chain} on photos - drawn, digest {digest}: drawing, trained on photos" in text
 

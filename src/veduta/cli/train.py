@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from veduta.learn.recipe import Recipe
     from veduta.learn.runs.card import Card, Start
     from veduta.learn.training.loop import Epoch
+
+WIDTH = 80
 
 
 @click.command("train")
@@ -150,7 +153,11 @@ def _print_summary(recipe: Recipe, *, as_json: bool) -> int:
 
 
 def _print_start(start: Start) -> None:
-    say(printable(start.text()), err=True)
+    say(*_start_lines(start), err=True)
+
+
+def _start_lines(start: Start) -> list[str]:
+    return textwrap.wrap(printable(start.text()), WIDTH, break_on_hyphens=False)
 
 
 def _print_epoch(epoch: Epoch, *, chooser: str) -> None:
@@ -179,7 +186,7 @@ def _result_lines(card: Card, run: Path) -> Iterator[str]:
         f"is {card.best_epoch} by the {_best_figure(card)} ({card.stopped})"
     )
     if card.start is not None:
-        yield printable(card.start.text())
+        yield from _start_lines(card.start)
     trainable = card.parameters.trainable
     yield f"{card.parameters.total:,} parameters, {trainable:,} of them trained"
     for split, figures in (("validation", card.val), ("test", card.test)):
@@ -199,4 +206,5 @@ def _result_lines(card: Card, run: Path) -> Iterator[str]:
     yield ""
     yield f"All figures are in {shown(run / 'card.md')}. Next:"
     yield f"  veduta index DIR --encoder {quoted(run)}"
-    yield f"  veduta recognize PHOTO --model {quoted(run)}"
+    if card.answers == "scores":  # Otherwise there is no recogniser.
+        yield f"  veduta recognize PHOTO --model {quoted(run)}"

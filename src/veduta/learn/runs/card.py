@@ -79,7 +79,8 @@ class Start:
 
     def text(self) -> str:
         """Return the start as one sentence without its full stop."""
-        what = f"the {self.part} of {self.name}" if self.part else self.name
+        what = f"the run {self.name}" if self.recipe else self.name
+        what = f"the {self.part} of {what}" if self.part else what
         return f"starts from the weights of {what}: {self.weights.text()}"
 
 

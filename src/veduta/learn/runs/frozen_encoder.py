@@ -251,6 +251,11 @@ def _check(recipe: Recipe) -> None:
             "encodes each photo once; remove augment, or use a backbone such as "
             '"embedded:efficientnet-lite0"'
         )
+    if recipe.network.weights == "none":
+        raise RecipeError(
+            f'{recipe.name}: network.weights is "none", but {recipe.network.backbone} always has '
+            'its own weights; leave it out, or use a backbone such as "embedded:efficientnet-lite0"'
+        )
     if recipe.network.decoder:
         raise RecipeError(
             f"{recipe.name}: network.decoder reconstructs photos, but {recipe.network.backbone} "

@@ -59,6 +59,7 @@ def build_network(
     if names_file(recipe.network.weights):
         first = FirstWeights(read_weights(Path(recipe.network.weights)))
     needs = loss_class(recipe).needs
+    _check_trained_parameters(recipe)
     _check_monitors(recipe)
     has_scores = needs.output == "scores" or recipe.training.probe == "after"
     net = assemble_network(
@@ -111,6 +112,19 @@ def network_without_weights(recipe: Recipe, classes: int | None = None) -> Net:
         return build_network(
             bare, classes or recipe.network.classes, dimension=dimension, first=first
         )
+
+
+def _check_trained_parameters(recipe: Recipe) -> None:
+    """Check that network.train has a backbone whose parameters it can name."""
+    network = recipe.network
+    if network.train == "all" or (network.backbone and not network.encoder):
+        return
+    if network.encoder and network.train == "none":
+        return
+    what = f"{network.backbone} is never trained" if network.encoder else "there is no backbone"
+    raise RecipeError(
+        f"{recipe.name}: network.train names parameters of a backbone, but {what}; leave it out"
+    )
 
 
 def _check_monitors(recipe: Recipe) -> None:

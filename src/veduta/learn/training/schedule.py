@@ -112,7 +112,8 @@ def reason_to_stop(history: Sequence[Epoch], training: Training) -> str | None:
     if training.patience and wait >= training.patience:
         return f"the {shown} did not improve for {count(training.patience, 'epoch')}{note}"
     if len(history) >= training.epochs:
-        return f"all {training.epochs} epochs{note}"
+        ended = "its only epoch" if training.epochs == 1 else f"all {training.epochs} epochs"
+        return f"{ended}{note}"
     return None
 
 
