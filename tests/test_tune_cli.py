@@ -254,3 +254,13 @@ def test_help_is_quick_to_load() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["train", "tune"])
+def test_the_seed_of_a_subset_needs_a_subset(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--out", str(tmp_path / "out"), "--subset-seed", "1"]
+    assert run([name, "cnn-1", str(tmp_path), *options]) == 2
+    assert "--subset-seed goes with --photos-per-class" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -361,6 +361,9 @@ def test_a_study_is_of_one_recipe_space_and_dataset(tmp_path: Path) -> None:
     ):
         with pytest.raises(LearnError, match=what):
             tune(made, dataset, folder, trials=3, column=column, train=Toy())
+    for options in ({"exclude": ("raw/",)}, {"photos_per_class": 3}, {"subset_seed": 1}):
+        with pytest.raises(LearnError, match=f"another {next(iter(options))}"):
+            tune(recipe(), tmp_path, folder, trials=3, train=Toy(), **options)  # type: ignore[arg-type]
     assert (folder / "study.jsonl").read_bytes() == before
     about = replace(recipe(), about="said otherwise", name="renamed")
     assert len(tune(about, tmp_path, folder, trials=3, train=Toy()).trials) == 3
@@ -369,17 +372,37 @@ def test_a_study_is_of_one_recipe_space_and_dataset(tmp_path: Path) -> None:
 def test_the_command_that_trains_the_best_reads_the_same_photos(tmp_path: Path) -> None:
     data = tmp_path / "a b"
     data.mkdir()
-    for number, (labels, column, options) in enumerate(
-        (
-            (None, "split", ""),
-            ("l.csv", "cls_split", " --labels l.csv --column cls_split"),
-        )
-    ):
+    chosen = {"labels": "l.csv", "column": "cls_split", "exclude": ("raw/", "*.bmp")}
+    chosen |= {"photos_per_class": 8, "subset_seed": 2}
+    all_options = " --labels l.csv --exclude raw/ --exclude '*.bmp' --column cls_split"
+    all_options += " --photos-per-class 8 --subset-seed 2"
+    for number, (choice, options) in enumerate((({}, ""), (chosen, all_options))):
         folder = tmp_path / str(number)
-        study = tune(recipe(), data, folder, trials=1, labels=labels, column=column, train=Toy())
+        toy = Toy()
+        study = tune(recipe(), data, folder, trials=1, train=toy, **choice)  # type: ignore[arg-type]
+        assert {key: toy.options[key] for key in choice} == choice
+        again = tune(recipe(), data, folder, trials=2, train=toy, **choice)  # type: ignore[arg-type]
+        assert len(again.trials) == 2
         assert training_command(study) == (
             f"veduta train {folder}/best.toml '{data}'{options} --out RUN"
         )
+
+
+def test_a_study_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
+    """Its journal does not have the options that came later."""
+    folder = tmp_path / "study"
+    tune(recipe(), tmp_path, folder, trials=1, train=Toy())
+    journal = folder / "study.jsonl"
+    newer = ("exclude", "photos_per_class", "subset_seed")
+    kept = [
+        line
+        for line in journal.read_text().splitlines(keepends=True)
+        if not any(f'"{key}"' in line for key in newer)
+    ]
+    journal.write_text("".join(kept))
+    with pytest.raises(LearnError, match="another exclude"):
+        tune(recipe(), tmp_path, folder, trials=2, exclude=["raw/"], train=Toy())
+    assert len(tune(recipe(), tmp_path, folder, trials=2, train=Toy()).trials) == 2
 
 
 def test_a_damaged_journal_is_named(tmp_path: Path) -> None:

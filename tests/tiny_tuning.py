@@ -48,6 +48,7 @@ class Toy:
         self.also = also
         self.folders: list[str] = []
         self.recipes: list[Recipe] = []
+        self.options: dict[str, Any] = {}
 
     def figure(self, made: Recipe) -> float:
         rate = math.log10(made.training.learning_rate / 0.003)
@@ -56,6 +57,7 @@ class Toy:
     def __call__(self, made: Recipe, _dataset: Path, out: Path, **options: Any) -> None:
         self.folders.append(out.name)
         self.recipes.append(made)
+        self.options = options
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.toml").write_text(recipe_toml(made))
         checkpoint = out / "checkpoint"

@@ -125,7 +125,9 @@ def _how(system: ComparedSystem) -> str:
     """Return what named the queries, and what ranked the gallery."""
     row = system.row
     parts = [f"{word} by {row[key]}" for word, key in _BY if row[key]]
-    if row["method"]:
+    if row["model"]:
+        parts.append(f"model {row['model']}")
+    elif row["method"]:
         parts.append(f"method {row['method']}")
     return ", ".join(parts)
 

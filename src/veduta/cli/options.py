@@ -169,12 +169,26 @@ class CropType(click.ParamType[tuple[int, int, int, int]]):
 
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the dataset options and the changes: `changes`, `labels`, `column`, `allow_leak`."""
+    """Add the options for the dataset of a training, and `--set`, passed as `changes`."""
     for option in (
         click.option(
             "--allow-leak",
             is_flag=True,
             help="Train even if test photos are among the training photos.",
+        ),
+        click.option(
+            "--subset-seed",
+            type=click.IntRange(0),
+            callback=_check_subset_seed,
+            metavar="S",
+            help="Seed of --photos-per-class; another one draws other photos.  [default: 0]",
+        ),
+        click.option(
+            "--photos-per-class",
+            type=click.IntRange(1),
+            is_eager=True,
+            metavar="N",
+            help="Train on at most N photos of each class, drawn at random; test photos all stay.",
         ),
         click.option(
             "--column",
@@ -183,6 +197,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME",
             help="Column of the labels file with train, val or test.",
         ),
+        exclude_option,
         labels_option,
         click.option(
             "--set",
@@ -194,3 +209,9 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+def _check_subset_seed(context: click.Context, _: click.Parameter, value: int | None) -> int:
+    if value is not None and context.params.get("photos_per_class") is None:
+        raise click.UsageError("--subset-seed goes with --photos-per-class.")
+    return value or 0

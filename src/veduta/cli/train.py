@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from veduta.cli.options import OutputFolder, exclude_option, json_option, training_options
+from veduta.cli.options import OutputFolder, json_option, training_options
 from veduta.cli.printing import command_line, print_json, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
@@ -33,19 +33,6 @@ WIDTH = 80
     help="Folder of the run.  [default: runs/RECIPE]",
 )
 @training_options
-@exclude_option
-@click.option(
-    "--photos-per-class",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Train on at most N photos of each class, drawn at random; test photos all stay.",
-)
-@click.option(
-    "--subset-seed",
-    type=click.IntRange(0),
-    metavar="S",
-    help="Seed of --photos-per-class; another one draws other photos.  [default: 0]",
-)
 @click.option(
     "--devices", default="auto", show_default=True, metavar="N", help="GPUs of this machine."
 )
@@ -74,7 +61,7 @@ def command(
     allow_leak: bool,
     exclude: tuple[str, ...],
     photos_per_class: int | None,
-    subset_seed: int | None,
+    subset_seed: int,
     devices: str,
     nodes: int,
     start: Path | None,
@@ -105,8 +92,6 @@ def command(
         raise click.UsageError("Name a DATASET, or give --summary.")
     if devices != "auto" and not devices.isdigit():
         raise click.BadParameter(f"{devices!r} is not a number of GPUs.", param_hint="--devices")
-    if subset_seed is not None and photos_per_class is None:
-        raise click.UsageError("--subset-seed goes with --photos-per-class.")
     require_packages()
     from veduta.learn.runs.train import train
 
@@ -122,7 +107,7 @@ def command(
             column=column,
             allow_leak=allow_leak,
             photos_per_class=photos_per_class,
-            subset_seed=subset_seed or 0,
+            subset_seed=subset_seed,
             devices=int(devices) if devices.isdigit() else "auto",
             nodes=nodes,
             start=start,

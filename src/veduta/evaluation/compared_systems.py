@@ -58,6 +58,7 @@ COLUMNS = (
     "val_accuracy",
     "encoder",
     "method",
+    "model",
     "recipe",
     "dataset",
     "judged",
@@ -103,6 +104,7 @@ COMMON_METRICS = ("gap", "guess_right")
 class _Settings(msgspec.Struct):
     encoder: str | None = None
     method: str | None = None
+    model: str | None = None
 
 
 class _Figures(msgspec.Struct):
@@ -244,6 +246,7 @@ def systems_of_report(report: Mapping[str, Any], name: str, file: str) -> list[C
             ranked_by=by if ranks else None,
             encoder=facts.settings.encoder,
             method=figures.method or facts.settings.method,
+            model=facts.settings.model,
             judged="test",
         )
         return ComparedSystem(row, report if compared else None, labels)

@@ -182,17 +182,29 @@ class DatasetChoice:
         dataset: its absolute path.
         labels: name of the labels file in it; empty for the usual one.
         column: the column of the splits.
+        exclude: patterns of photos that are left out.
+        photos_per_class: the largest number of training photos of a class; None: all.
+        subset_seed: decides which photos of a class these are.
     """
 
     dataset: str = ""
     labels: str = ""
     column: str = "split"
+    exclude: tuple[str, ...] = ()
+    photos_per_class: int | None = None
+    subset_seed: int = 0
 
     def options(self) -> tuple[str, ...]:
         """Return the options of the command line that differ from the defaults."""
         labels = ("--labels", self.labels) if self.labels else ()
         column = ("--column", self.column) if self.column != "split" else ()
-        return *labels, *column
+        exclude = [word for pattern in self.exclude for word in ("--exclude", pattern)]
+        subset: tuple[str, ...] = ()
+        if self.photos_per_class is not None:
+            subset = ("--photos-per-class", str(self.photos_per_class))
+        if self.subset_seed:
+            subset = (*subset, "--subset-seed", str(self.subset_seed))
+        return *labels, *exclude, *column, *subset
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,14 +563,18 @@ def _check_identity(
         "recipe": recipe.digest(),
         "space": space,
         **asdict(dataset),
+        "exclude": list(dataset.exclude),
     }
     stored = opened.study.user_attrs
+    # A study of an earlier version has trials and lacks options that are newer.
+    has_trials = bool(opened.study.trials)
+    usual = {**asdict(DatasetChoice()), "exclude": []}
     descriptions = {"recipe": "another recipe", "space": "another [tune.space]"}
     for key, value in wanted.items():
-        if key not in stored:
+        if key not in stored and not has_trials:
             opened.study.set_user_attr(key, value)
-        elif key != "name" and stored[key] != value:
-            other = descriptions.get(key, f"another {key}, {readable(str(stored[key]))}")
+        elif key != "name" and (found := stored.get(key, usual.get(key))) != value:
+            other = descriptions.get(key, f"another {key}, {readable(str(found))}")
             raise LearnError(
                 f"{readable(opened.folder)}: holds trials of {other}; their figures cannot be "
                 "compared with new ones: name another folder with --out"

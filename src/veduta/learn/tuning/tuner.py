@@ -68,7 +68,10 @@ class Train(Protocol):
         out: Path,
         *,
         labels: str | None,
+        exclude: Sequence[str],
         column: str,
+        photos_per_class: int | None,
+        subset_seed: int,
         allow_leak: bool,
         devices: int,
         on_epoch: Callable[[Epoch], None],
@@ -92,8 +95,7 @@ class _Call:
 
     train: Train
     dataset: Path
-    labels: str | None
-    column: str
+    choice: DatasetChoice
     allow_leak: bool
     command: str
     pruner: MedianPruner
@@ -109,7 +111,10 @@ def tune(
     trials: int | None = None,
     hours: float | None = None,
     labels: str | None = None,
+    exclude: Sequence[str] = (),
     column: str = "split",
+    photos_per_class: int | None = None,
+    subset_seed: int = 0,
     allow_leak: bool = False,
     keep_all: bool = False,
     train: Train | None = None,
@@ -137,7 +142,10 @@ def tune(
         hours: time limit of this call, but at least one epoch is trained. A running trial then
             waits for the next call.
         labels: as for `veduta.learn.runs.train.train`.
+        exclude: as for `veduta.learn.runs.train.train`.
         column: as for `veduta.learn.runs.train.train`.
+        photos_per_class: as for `veduta.learn.runs.train.train`.
+        subset_seed: as for `veduta.learn.runs.train.train`.
         allow_leak: as for `veduta.learn.runs.train.train`.
         keep_all: keep all files of every run. Otherwise only the best run keeps all, and the others
             keep card, history and recipe.
@@ -163,11 +171,18 @@ def tune(
         from veduta.learn.runs.train import train as train_run
 
         train = train_run
+    choice = DatasetChoice(
+        str(dataset.resolve()),
+        labels or "",
+        column,
+        tuple(exclude),
+        photos_per_class,
+        subset_seed,
+    )
     call = _Call(
         train=train,
         dataset=dataset,
-        labels=labels,
-        column=column,
+        choice=choice,
         allow_leak=allow_leak,
         command=command,
         pruner=MedianPruner(
@@ -176,7 +191,6 @@ def tune(
         ),
         end=math.inf if hours is None else time.monotonic() + 3600 * hours,
     )
-    choice = DatasetChoice(str(dataset.resolve()), labels or "", column)
     folder = open_study_folder(out, recipe, axes, choice)
     while trial := folder.claim(limit):
         trial_progress = _progress_of_trial(on_progress, trial.number, limit)
@@ -229,8 +243,11 @@ def _run_trial(
                 replace(recipe, tune=Tuning()),
                 call.dataset,
                 folder,
-                labels=call.labels,
-                column=call.column,
+                labels=call.choice.labels or None,
+                exclude=call.choice.exclude,
+                column=call.choice.column,
+                photos_per_class=call.choice.photos_per_class,
+                subset_seed=call.choice.subset_seed,
                 allow_leak=call.allow_leak,
                 devices=1,
                 on_epoch=on_epoch,
