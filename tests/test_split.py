@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -345,16 +346,32 @@ def test_a_labels_file_comes_back_with_its_columns(tmp_path: Path) -> None:
     assert run(["split", str(root), "--check", "--no-find-copies"]) == 0
 
 
-def test_a_labels_file_lies_with_its_photos_or_above_them(tmp_path: Path) -> None:
+def test_a_labels_file_above_its_photos_is_a_dataset(tmp_path: Path) -> None:
     table = read_dataset(dataset(tmp_path / "set"), keep_columns=True)
     above = tmp_path / "above.csv"
     write_labels(table, ["train"] * 30, above)
     assert all((tmp_path / row["path"]).is_file() for row in rows_of(above))
     assert read_dataset(above, keep_columns=True).labels == table.labels
-    (tmp_path / "aside").mkdir()
-    with pytest.raises(DatasetError, match="or a folder above it"):
-        write_labels(table, ["train"] * 30, tmp_path / "aside" / "labels.csv")
-    assert not list((tmp_path / "aside").iterdir())
+
+
+def test_a_labels_file_elsewhere_is_read_as_the_command_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = dataset(tmp_path / "a set")
+    monkeypatch.chdir(tmp_path)
+    Path("else where").mkdir()
+    file = Path("else where") / "split.csv"
+    assert run(["split", "a set", "--no-find-copies", "--out", str(file)]) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "read it with" in line]
+    place, option, labels = shlex.split(said.split("read it with ")[1])
+    assert option == "--labels"
+    read = read_dataset(Path(place), labels=labels)
+    assert {row["path"]: row["split"] for row in rows_of(file)} == dict(
+        zip(read.paths, read.splits, strict=True)
+    )
+    assert read.root == root.relative_to(tmp_path) and set(read.splits) == {"train", "val", "test"}
+    assert run(["split", "a set", "--no-find-copies", "--out", "a set/s.csv"]) == 0
+    assert "read it with" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("links", [True, False])

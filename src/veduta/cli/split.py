@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import OutputFile, OutputFolder, exclude_option, json_option, labels_option
-from veduta.cli.printing import print_json, say, shown
+from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
 
@@ -337,9 +337,22 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
     if short:
         say("", f"  too few photos for every part: {len(short):,}")
     _print_list([_short_line(one) for one in short])
+    _print_written(dataset, options, renamed)
+    _print_problems(related.problems)
+
+
+def _print_written(dataset: Dataset, options: _Options, renamed: Sequence[str]) -> None:
+    """Print what was written; `renamed` are labels that are no names of folders."""
+    from veduta.curate.write_split import is_dataset_by_itself
+
     for written in (options.out, options.folders):
         if written:
             say(f"wrote {shown(written)}")
+    if options.out and not is_dataset_by_itself(dataset, options.out):
+        say(
+            "  its paths are relative to the photos: read it with "
+            f"{quoted(dataset.root)} --labels {quoted(options.out)}"
+        )
     if options.folders and renamed:
         from veduta.datasets.labels_csv import LABELS_FILE
 
@@ -350,7 +363,6 @@ def _split(dataset: Dataset, related: _Related, options: _Options) -> None:
         )
     if not (options.out or options.folders):
         say("nothing written: name a file with --out, or a folder with --folders")
-    _print_problems(related.problems)
 
 
 def _short_line(short: ShortClass) -> str:

@@ -1,4 +1,4 @@
-"""Write a split: as a labels file beside the photos, or as a folder for each part."""
+"""Write a split: as a labels file, or as a folder for each part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from veduta.files import atomic_file, atomic_folder, is_disk_full
 from veduta.safe_names import safe_name
 from veduta.text import printable
 
-__all__ = ["write_folders", "write_labels"]
+__all__ = ["is_dataset_by_itself", "write_folders", "write_labels"]
 
 _UNLABELLED_FOLDER = "_unlabelled"
 _MAX_NAME_BYTES = 255
@@ -35,8 +35,10 @@ def write_labels(
     """Write a labels file with the part of each photo.
 
     The file has the columns `path`, `label`, the part, and the further columns of the dataset.
-    Paths are relative to its folder. The file is replaced as a whole. Photos without a part are not
-    in it.
+    In the folder of the photos or above it, paths are relative to the file's own folder, so the
+    file is a dataset by itself. Anywhere else they are relative to the folder of the photos, which
+    every reader of a labels file looks in too. The file is replaced as a whole. Photos without a
+    part are not in it.
 
     Args:
         dataset: the photos.
@@ -46,18 +48,13 @@ def write_labels(
         overwrite: replace an existing file.
 
     Raises:
-        DatasetError: `file` exists and `overwrite` is False; or it does not lie in the folder of
-            the photos or above it; or it cannot be written.
+        DatasetError: `file` exists and `overwrite` is False, or it cannot be written.
     """
     if file.exists() and not overwrite:
         raise DatasetError(f"{readable(file)} is there already: name another, or --overwrite it")
-    folder, root = os.path.abspath(file.parent), os.path.abspath(dataset.root)
-    if os.path.commonpath([folder, root]) != folder:
-        raise DatasetError(
-            f"{readable(file)}: a labels file must lie with its photos, in {readable(root)} or a "
-            "folder above it"
-        )
-    prefix = Path(os.path.relpath(root, folder)).as_posix()
+    prefix = "."
+    if is_dataset_by_itself(dataset, file):
+        prefix = Path(os.path.relpath(dataset.root, os.path.abspath(file.parent))).as_posix()
     further = {name: values for name, values in dataset.further_columns.items() if name != column}
     try:
         with atomic_file(file) as draft, draft.open("w", encoding="utf-8", newline="") as stream:
@@ -72,6 +69,17 @@ def write_labels(
                 writer.writerow([whole_path, label or "", part, *others])
     except OSError as error:
         raise DatasetError(f"{readable(file)}: cannot be written: {error.strerror}") from error
+
+
+def is_dataset_by_itself(dataset: Dataset, file: Path) -> bool:
+    """Return whether a labels file lies in the folder of the photos or above it.
+
+    Args:
+        dataset: the photos.
+        file: the labels file. It need not exist.
+    """
+    folder, root = os.path.abspath(file.parent), os.path.abspath(dataset.root)
+    return os.path.commonpath([folder, root]) == folder
 
 
 def write_folders(
