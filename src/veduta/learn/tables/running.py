@@ -354,12 +354,15 @@ def _trained(
         )
         record = replace(record, state="unfinished", measured_on="")
     card = read_card(folder)
+    notes += tuple(note for note in splits.problems if note.startswith("subset:"))
+    if card.epoch_chosen_by == "test":
+        notes += ("the test photos chose the epoch, so the figures of test photos are optimistic",)
     return replace(
         record,
         parameters=card.parameters.total,
         epochs=card.epochs,
         seconds=card.seconds,
-        notes=(*notes, *(note for note in splits.problems if note.startswith("subset:"))),
+        notes=notes,
     )
 
 

@@ -52,7 +52,7 @@ class TablePhotos:
         """
         self._table = table
         self.allow_leak = allow_leak
-        self._splits: dict[tuple[str, float, int], DatasetSplits] = {}
+        self._splits: dict[tuple[str, float, int, bool], DatasetSplits] = {}
         self._measured: MeasuredPhotos | None = None
 
     def missing(self, data: str) -> str:
@@ -96,10 +96,11 @@ class TablePhotos:
             DatasetError: the data set cannot be read.
             LearnError: it cannot be trained on, or queries of the table are in it.
         """
-        key = data, recipe.training.validation, recipe.training.seed
+        training = recipe.training
+        test_chooses = training.epoch_chosen_by == "test"
+        key = data, training.validation, training.seed, test_chooses
         if key not in self._splits:
-            options = self._table.data_set(data)
-            self._splits[key] = self._read(options, recipe.training.validation, key[2])
+            self._splits[key] = self._read(self._table.data_set(data), *key[1:])
         return self._splits[key]
 
     def check_leak(self, data: str, splits: DatasetSplits) -> None:
@@ -165,7 +166,7 @@ class TablePhotos:
         if missing := self.missing_queries():
             raise LearnError(missing)
         options = self._table.data_set(self._first)
-        splits = self._read(options, 0.0, 0)
+        splits = self._read(options, 0.0, 0, False)
         if not len(splits.test):
             raise LearnError(
                 f"{readable(options.path)}: {count(len(splits.train), 'training photo')} and no "
@@ -182,7 +183,9 @@ class TablePhotos:
         )
         return Dataset(splits.root, table, splits.problems)
 
-    def _read(self, options: DataSet, validation: float, seed: int) -> DatasetSplits:
+    def _read(
+        self, options: DataSet, validation: float, seed: int, test_chooses: bool
+    ) -> DatasetSplits:
         return read_splits(
             Path(options.path),
             labels=options.labels or None,
@@ -193,4 +196,5 @@ class TablePhotos:
             allow_leak=self.allow_leak,
             photos_per_class=options.photos_per_class or None,
             subset_seed=options.subset_seed,
+            test_chooses=test_chooses,
         )
