@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from veduta.cli.printing import say
+from veduta.cli.printing import say, shown
 from veduta.text import count, printable
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _class_name(label: str) -> str:
 def _print_answered_by(verb: str, answered_by: str, encoder: object) -> None:
     say(f"{verb}: {answered_by}")
     if encoder is not None:
-        say(f"encoder: {printable(str(encoder))}")
+        say(f"encoder: {shown(str(encoder))}")
 
 
 def _print_figures(
