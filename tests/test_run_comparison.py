@@ -95,10 +95,10 @@ class TestCompare:
         card = class_run[1]
         assert card.test is not None and card.retrieval is not None and card.test.gap is not None
         shares = (card.test.accuracy, card.test.gap, card.retrieval.top1, card.retrieval.top3)
-        shares += (card.retrieval.top10, card.retrieval.map)
-        assert lines[0].split()[:6] == ["acc", "GAP", "top-1", "top-3", "top-10", "mAP"]
+        shares += (card.retrieval.top5 or -1, card.retrieval.top10, card.retrieval.map)
+        assert lines[0].split()[:7] == ["acc", "GAP", "top-1", "top-3", "top-5", "top-10", "mAP"]
         assert lines[1].split()[:7] == ["A", "knn", "0.875", "0.900", "–", "–", "–"]
-        assert lines[2].split()[:9] == ["B", "run", *(f"{x:.3f}" for x in shares), "2,557"]
+        assert lines[2].split()[:10] == ["B", "run", *(f"{x:.3f}" for x in shares), "2,557"]
         assert "A knn: named by descriptor alone, method knn" in lines
         assert "B run: named by network alone, ranked by descriptor alone" in lines
         assert "recognition: A, B, C on 40 queries that all have" in lines

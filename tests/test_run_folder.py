@@ -250,7 +250,8 @@ class TestFigures:
         queries = np.array([[2, 0], [1, 0]], np.float32)
         found = scoring.evaluate_retrieval(queries, np.array([1, 7]), gallery, codes)
         # 0 is nearest, then the diagonal, then the other: right at ranks 2 and 3.
-        assert found == RetrievalFigures(1, 1, 3, 0.0, 1.0, 1.0, pytest.approx((1 / 2 + 2 / 3) / 2))
+        mean = pytest.approx((1 / 2 + 2 / 3) / 2)
+        assert found == RetrievalFigures(1, 1, 3, 0.0, 1.0, 1.0, mean, 1.0)
         assert scoring.evaluate_retrieval(queries, np.array([7, 7]), gallery, codes) is None
         assert scoring.evaluate_retrieval(queries[:0], codes[:0], gallery, codes) is None
         tie = scoring.predict_by_nearest(np.ones((1, 2), np.float32), gallery[:2], codes[:2])

@@ -109,10 +109,15 @@ def _retrieval(retrieval: RetrievalFigures) -> Iterator[str]:
     if retrieval.unanswerable:
         text += f" {retrieval.unanswerable:,} more have no photo of their class there."
     yield from _paragraph(text)
-    figures = (retrieval.top1, retrieval.top3, retrieval.top10, retrieval.map)
-    yield from _table(
-        ("top-1", "top-3", "top-10", "mAP"), [tuple(f"{value:.4f}" for value in figures)]
-    )
+    figures = {
+        "top-1": retrieval.top1,
+        "top-3": retrieval.top3,
+        "top-5": retrieval.top5,
+        "top-10": retrieval.top10,
+        "mAP": retrieval.map,
+    }
+    shown = {name: value for name, value in figures.items() if value is not None}
+    yield from _table(tuple(shown), [tuple(f"{value:.4f}" for value in shown.values())])
 
 
 def _meaning_of_figures(card: Card) -> str:

@@ -85,6 +85,7 @@ def row_of_card(card: Card, name: str) -> dict[str, Value]:
         gap=figures.gap if figures else None,
         top1=retrieval.top1 if retrieval else None,
         top3=retrieval.top3 if retrieval else None,
+        top5=retrieval.top5 if retrieval else None,
         top10=retrieval.top10 if retrieval else None,
         map=retrieval.map if retrieval else None,
         parameters=card.parameters.total,

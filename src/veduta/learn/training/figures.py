@@ -51,6 +51,8 @@ class RetrievalFigures:
         top3: the share of queries with a photo of their class among the first 3.
         top10: the share of queries with a photo of their class among the first 10.
         map: the mean average precision over the whole gallery.
+        top5: the share of queries with a photo of their class among the first 5; None in the cards
+            of earlier versions.
     """
 
     queries: int
@@ -60,3 +62,4 @@ class RetrievalFigures:
     top3: float
     top10: float
     map: float
+    top5: float | None = None

@@ -245,10 +245,10 @@ def evaluate_retrieval(
     answerable = [result for result in results if result.positives]
     if not answerable:
         return None
-    top1, top3, top10 = (top_k_accuracy(answerable, k) for k in (1, 3, 10))
+    top1, top3, top5, top10 = (top_k_accuracy(answerable, k) for k in (1, 3, 5, 10))
     mean = math.fsum(result.ap for result in answerable) / len(answerable)
     return RetrievalFigures(
-        len(answerable), len(results) - len(answerable), len(gallery), top1, top3, top10, mean
+        len(answerable), len(results) - len(answerable), len(gallery), top1, top3, top10, mean, top5
     )
 
 
