@@ -20,7 +20,6 @@ __all__ = [
     "DASHES",
     "HEIGHT",
     "INK",
-    "MAX_NAME",
     "MUTED",
     "PAPER",
     "RIGHT",
@@ -50,7 +49,6 @@ and have a contrast of 3:1 on white and on near-black."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MUTED, FAINT = 0.7, 0.16  # opacity of the ink
 
-MAX_NAME = 26  # characters of a name beside a bar or a row
 _FONTS = (
     "DejaVu Sans",
     "Noto Sans CJK SC",
@@ -74,7 +72,7 @@ def visible(text: str) -> str:
     )
 
 
-def shorten(name: str, longest: int = MAX_NAME) -> str:
+def shorten(name: str, longest: int) -> str:
     """Return `name` without its middle where it is too long, so that its end stays."""
     text = visible(name)
     if len(text) <= longest:

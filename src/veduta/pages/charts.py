@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.pages.chart_names import BAR_NAME_WIDTH, fitted_names
 from veduta.pages.chart_style import (
     COLOURS,
     DASHES,
     HEIGHT,
     INK,
-    MAX_NAME,
     MUTED,
     PAPER,
     RIGHT,
@@ -35,7 +35,6 @@ from veduta.pages.chart_style import (
     label_axes,
     matplotlib_settings,
     set_scales,
-    shorten,
     visible,
 )
 from veduta.pages.svg import page_element
@@ -50,6 +49,15 @@ __all__ = ["MAX_BARS", "Chart", "bars", "histogram", "lines", "matrix", "points"
 
 MAX_BARS = 200
 """Bars of one chart. More cannot be told apart."""
+
+# Points.
+_MAX_SERIES_NAME = 125
+"""Of a name in a legend of two columns."""
+_MAX_ROW_NAME, _MAX_ROW_NAME_SHARE = 216, 0.75
+"""Of names beside a matrix, and their share of its side."""
+
+_PIXELS_PER_INCH = 150
+"""Of a PNG that is wider than 1,200 pixels, so that its text can be read."""
 
 _MAX_MARKERS = 25  # points of a line that are marked one by one
 
@@ -77,15 +85,17 @@ class Chart:
             self._figure().savefig(file, format="svg", metadata={"Date": None})
         return page_element(file.getvalue(), title=visible(self.title), ink=INK)
 
-    def png(self, *, width: int = 1200) -> bytes:
+    def png(self, *, width: int | None = None) -> bytes:
         """Return the chart as PNG on white.
 
         Args:
-            width: pixels, 100 to 10,000.
+            width: pixels, 100 to 10,000. None: 1,200, or more for a chart of more than 8 inches.
 
         Raises:
             ValueError: the width is outside that range.
         """
+        if width is None:
+            width = min(max(1200, round(_PIXELS_PER_INCH * self.width)), 10_000)
         if not 100 <= width <= 10_000:
             raise ValueError(f"a chart is 100 to 10,000 pixels wide, not {width}")
         file = io.BytesIO()
@@ -155,7 +165,7 @@ def bars(
     if not np.isfinite(lengths).all() or (lengths < 0).any():
         raise ValueError("the length of a bar must be finite and not negative")
     positions = range(len(names))
-    shown = [shorten(name) for name in names]
+    shown = fitted_names(names, BAR_NAME_WIDTH, SMALL_TEXT).texts
     value_texts = [format_number(value) for value in lengths]
     longest = float(lengths.max()) or 1.0
 
@@ -235,11 +245,12 @@ def lines(
     for name, (x, y) in data.items():
         if len(x) != len(y):
             raise ValueError(f"{name!r}: {len(x)} values of x and {len(y)} of y")
+    shown = fitted_names(list(data), _MAX_SERIES_NAME, SMALL_TEXT).texts
 
     def draw(axes: Axes) -> None:
         if diagonal:
             axes.axline((0, 0), slope=1, color=INK, alpha=0.45, linewidth=0.8, linestyle=":")
-        for number, (name, (x, y)) in enumerate(data.items()):
+        for number, (x, y) in enumerate(data.values()):
             colour = COLOURS[number % len(COLOURS)]
             has_markers = len(x) <= _MAX_MARKERS and not steps
             axes.plot(
@@ -249,7 +260,7 @@ def lines(
                 linestyle=DASHES[number % len(DASHES)],
                 linewidth=1.7,
                 drawstyle="steps-post" if steps else "default",
-                label=shorten(name),
+                label=shown[number],
                 marker="o" if has_markers else None,
                 markersize=3.6,
                 clip_on=not has_markers,
@@ -396,12 +407,13 @@ def matrix(
     *,
     x_label: str = "named as",
     y_label: str = "shows",
+    all_names: bool = False,
 ) -> Chart:
     """Return a confusion matrix as a heat map, made for 2 to 200 classes.
 
     A cell is shaded by its share of its row, blue on the diagonal (right) and orange elsewhere
-    (wrong). A count of 0 is not drawn. Up to 12 classes have their counts written in. From about 60
-    classes on, only some of the names fit.
+    (wrong). A count of 0 is not drawn. Up to 12 classes have their counts written in. A name is
+    shortened only where it is too wide, and no two names read alike.
 
     Args:
         title: above the chart.
@@ -409,6 +421,8 @@ def matrix(
         names: of the C classes.
         x_label: below the chart.
         y_label: beside the chart.
+        all_names: grow with the number of classes, so that every name is shown, as in a file.
+            Otherwise the chart fits a page, and from about 60 classes on some names are left out.
 
     Raises:
         ValueError: `counts` is not square, does not fit `names`, or holds a negative number.
@@ -424,15 +438,19 @@ def matrix(
     # Among hundreds of cells a single mistake is a small dot, so it must not be pale.
     min_opacity = 0.18 + 0.35 * min(1.0, classes / 100)
     opacity = np.where(table > 0, min_opacity + (1 - min_opacity) * share, 0.0)
-    side = float(np.clip(0.1 * classes + 1.8, 2.4, 7.0))
+    side = max(0.1 * classes + 1.8, 2.4)
+    if not all_names:
+        side = min(side, 7.0)
     pitch = 72 * side / classes  # points from one row to the next
     size = float(np.clip(0.85 * pitch, 6.0, SMALL_TEXT))
     every = int(np.ceil(1.1 * size / pitch))
     positions = list(range(0, classes, every))
-    shown = [shorten(names[position], MAX_NAME if classes > 6 else 14) for position in positions]
-    longest = max(map(len, shown))
-    upright = classes <= 6 and longest * classes <= 40
-    beside = 0.65 * size * longest / 72
+    widest = min(_MAX_ROW_NAME, _MAX_ROW_NAME_SHARE * 72 * side)
+    # A name has its number among all classes, not among those that are shown.
+    fitted = fitted_names(names, widest, size)
+    shown = [fitted.texts[position] for position in positions]
+    upright = fitted.width < 0.9 * pitch
+    beside = fitted.width / 72 + 0.05
 
     def draw(axes: Axes) -> None:
         cells = np.empty((classes, classes, 4))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.pages.chart_names import fitted_names
+from veduta.pages.chart_style import SMALL_TEXT
 from veduta.pages.charts import Chart, bars, points
 from veduta.pages.html import write_page
 
@@ -21,7 +23,7 @@ __all__ = ["KeyValues", "StudyPage", "StudyTrial", "write_study_page"]
 
 _MAX_ROWS = 1000  # trials in the table
 _INCOMPLETE_WEIGHT = 0.25  # area of the dot of an incomplete trial, relative to a complete one
-_MAX_NAME = 20  # characters of a choice below its chart
+_CHOICE_WIDTH = 95.0  # points of a choice below its chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +180,13 @@ def _key_chart(values: KeyValues, monitor: str) -> Chart:
     figures = np.array(values.figures, np.float64)
     x = np.array(values.values, np.float64)
     base = points(values.key, x, figures, x_label="", y_label=monitor)
+    choices = fitted_names(values.choices, _CHOICE_WIDTH, SMALL_TEXT).texts
 
     def draw(axes: Axes) -> None:
         base.draw(axes)
         _fit_y(axes, figures)
         if values.choices:
-            _choices_scale(axes, values.choices)
+            _choices_scale(axes, choices)
         else:
             _range_scale(axes, values.low, values.high, log=values.log)
 
@@ -199,7 +202,7 @@ def _fit_y(axes: Axes, figures: NDArray[np.float64]) -> None:
 
 def _choices_scale(axes: Axes, choices: Sequence[str]) -> None:
     axes.set_xlim(-0.5, len(choices) - 0.5)
-    axes.set_xticks(range(len(choices)), [_shortened(name) for name in choices])
+    axes.set_xticks(range(len(choices)), choices)
     axes.tick_params(axis="x", rotation=30 if sum(map(len, choices)) > 40 else 0)
 
 
@@ -221,7 +224,3 @@ def _range_scale(axes: Axes, low: float, high: float, *, log: bool) -> None:
 
 def _log_tick(value: float, _position: float) -> str:
     return f"{value:g}"
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else f"{name[:9]}…{name[-10:]}"

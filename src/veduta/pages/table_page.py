@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from veduta.pages.chart_style import COLOURS, INK, SMALL_TEXT, add_grid, shorten
+from veduta.pages.chart_names import BAR_NAME_WIDTH, fitted_names
+from veduta.pages.chart_style import COLOURS, INK, SMALL_TEXT, add_grid
 from veduta.pages.charts import Chart
 from veduta.pages.html import write_page
 
@@ -136,7 +137,7 @@ class TablePage:
         if not any(row.cells[key].value is not None for row in rows):
             return None
 
-        names = [row.name for row in rows]
+        names = fitted_names([row.name for row in rows], BAR_NAME_WIDTH, SMALL_TEXT).texts
         cells = [row.cells[key] for row in rows]
 
         def draw(axes: Axes) -> None:
@@ -160,7 +161,7 @@ def _draw_rows(axes: Axes, names: Sequence[str], cells: Sequence[Cell]) -> None:
             axes.scatter(
                 x, y, s=26, marker=marker, facecolor=face, edgecolor=edge, label=label, zorder=3
             )
-    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
+    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     add_grid(axes, "x")

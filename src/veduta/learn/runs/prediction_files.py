@@ -219,5 +219,6 @@ def write_confusion(figures: Classification, split: str, folder: Path) -> None:
             names,
             x_label="answered",
             y_label="shown",
+            all_names=True,
         )
         write_bytes(folder / "confusion.png", chart.png())
