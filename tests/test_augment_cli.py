@@ -20,6 +20,8 @@ from veduta.cli.main import run  # noqa: E402
 from veduta.learn.augmentation import (  # noqa: E402
     catalogue,
 )
+from veduta.learn.augmentation.preview import draw_preview, preview_rows  # noqa: E402
+from veduta.learn.augmentation.steps import read_steps  # noqa: E402
 
 WORDS = list(catalogue.WORDS)
 
@@ -84,8 +86,26 @@ def test_a_sheet_of_steps_over_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     told = json.loads(capsys.readouterr().out)
     assert told["photos"] == 4
     assert told["rows"] == ["rotation=20", "canny=1", "all of them"]
+    assert told["unchanged"]["rotation=20"] == told["unchanged"]["all of them"] == 0
     assert "0.png" in told["problems"][0]
     assert size_of(tmp_path / "s.jpg")[0] == "JPEG"
+
+
+def test_unchanged_tiles_of_a_sheet_are_marked() -> None:
+    photo = np.full((60, 80, 3), 120, np.uint8)
+    photo[:, :40] = 60
+    row, together = preview_rows(
+        read_steps([{"flip": "horizontal", "probability": 0.5}]), together=True
+    )
+    assert (row.title, row.probability) == ("flip=horizontal (probability 0.5, here 1)", 1)
+    assert together.probability == 0.5
+    sheet, unchanged = draw_preview([photo], [row, together], seed=3)
+    assert unchanged["flip=horizontal"] == 0 and 0 < unchanged["all of them"] < 4
+    # Only the bars of the notes have many dark pixels below each other.
+    dark = (np.asarray(sheet).astype(int).max(axis=2) < 40).sum(axis=0)
+    assert (dark > 25).sum() == pytest.approx(200 * unchanged["all of them"], abs=60)
+    twice = read_steps([{"flip": "horizontal", "probability": 0.5}] * 2)
+    assert preview_rows(twice, together=True)[-1].probability == 0.75
 
 
 @pytest.mark.slow

@@ -196,33 +196,31 @@ def _write_preview(
 ) -> None:
     if file.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise click.BadParameter(f"{shown(file)}: expected a .png or a .jpg file.")
-    from veduta.learn.augmentation import compose
     from veduta.learn.augmentation.catalogue import WORDS
+    from veduta.learn.augmentation.preview import draw_preview, preview_rows
     from veduta.learn.augmentation.steps import read_steps
+    from veduta.pages.transform_sheet import write_transform_sheet
 
     photos, problems = _sample_photos(source)
     shown_steps = steps or read_steps([{name: True} for name in WORDS])
-    # In a row of its own, a step changes every photo. All steps together have their probabilities.
-    rows = [(step.text, compose([{**step.as_json(), "probability": 1}])) for step in shown_steps]
-    if steps:
-        rows.append(("all of them", compose([step.as_json() for step in steps])))
-    from veduta.learn.augmentation.preview import draw_preview
-    from veduta.pages.transform_sheet import write_transform_sheet
-
-    sheet = draw_preview(photos, rows, seed=seed)
+    rows = preview_rows(shown_steps, together=bool(steps))
+    sheet, unchanged = draw_preview(photos, rows, seed=seed)
     write_transform_sheet(file, sheet)
     if as_json:
         print_json(
             {
                 "sheet": str(file),
                 "photos": len(photos),
-                "rows": [name for name, _ in rows],
+                "rows": [row.name for row in rows],
+                "unchanged": unchanged,
                 "seed": seed,
                 "problems": problems,
             }
         )
         return
     say(f"wrote {shown(file)}: {count(len(rows), 'row')}, seed {seed}")
+    if tiles := sum(unchanged.values()):
+        say(f"  {count(tiles, 'tile')} marked as unchanged")
     _print_problems(problems)
 
 

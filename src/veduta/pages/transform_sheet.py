@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,16 @@ from veduta.files import atomic_file
 from veduta.pages.contact_sheet import write_line
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
-__all__ = ["FORMATS", "PHOTOS_IN_ROW", "draw_transform_sheet", "photo_box", "write_transform_sheet"]
+__all__ = [
+    "FORMATS",
+    "PHOTOS_IN_ROW",
+    "SheetRow",
+    "draw_transform_sheet",
+    "photo_box",
+    "write_transform_sheet",
+]
 
 PHOTOS_IN_ROW = 4
 
@@ -26,7 +34,8 @@ _JPEG_QUALITY = 92
 
 # Sizes in pixels.
 _MARGIN, _PHOTO_GAP, _TITLE_HEIGHT, _COLUMN_GAP = 28, 6, 26, 30
-_TITLE_FONT_SIZE = 17
+_TITLE_FONT_SIZE, _NOTE_FONT_SIZE = 17, 13
+_NOTE_LINE_HEIGHT, _NOTE_MARGIN = 17, 4
 _PHOTO_HEIGHT = 150
 _MIN_PHOTO_WIDTH, _MAX_PHOTO_WIDTH = 110, 210
 
@@ -40,19 +49,32 @@ Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """A row of a sheet.
+
+    Attributes:
+        title: above the photos.
+        photos: up to `PHOTOS_IN_ROW`, none larger than the box.
+        notes: lines that are written over each photo; none for most. Empty: no notes at all.
+    """
+
+    title: str
+    photos: Sequence[Pixels]
+    notes: Sequence[Sequence[str]] = ()
+
+
 def photo_box(photos: Sequence[Pixels]) -> tuple[int, int]:
     """Return the width and height, in pixels, of the box that shows each photo."""
     width = max(round(_PHOTO_HEIGHT * photo.shape[1] / photo.shape[0]) for photo in photos)
     return min(max(width, _MIN_PHOTO_WIDTH), _MAX_PHOTO_WIDTH), _PHOTO_HEIGHT
 
 
-def draw_transform_sheet(
-    rows: Sequence[tuple[str, Sequence[Pixels]]], box: tuple[int, int]
-) -> Image.Image:
+def draw_transform_sheet(rows: Sequence[SheetRow], box: tuple[int, int]) -> Image.Image:
     """Return the rows below each other, in up to three columns.
 
     Args:
-        rows: a title and up to `PHOTOS_IN_ROW` photos each, none larger than the box.
+        rows: at least one.
         box: from `photo_box`.
     """
     from PIL import Image, ImageDraw
@@ -67,13 +89,15 @@ def draw_transform_sheet(
     )
     sheet = Image.new("RGB", size, _BACKGROUND)
     pen = ImageDraw.Draw(sheet)
-    for number, (title, photos) in enumerate(rows):
+    for number, row in enumerate(rows):
         left = _MARGIN + number // rows_in_column * (row_width + _COLUMN_GAP)
         top = _MARGIN + number % rows_in_column * row_height
-        write_line(pen, (left, top), title, row_width, _TITLE_FONT_SIZE, _TEXT)
-        for position, photo in enumerate(photos):
+        write_line(pen, (left, top), row.title, row_width, _TITLE_FONT_SIZE, _TEXT)
+        for position, photo in enumerate(row.photos):
             corner = (left + position * (box[0] + _PHOTO_GAP), top + _TITLE_HEIGHT)
             _paste(sheet, photo, corner, box)
+            if row.notes and row.notes[position]:
+                _write_note(pen, row.notes[position], corner, box)
     return sheet
 
 
@@ -110,3 +134,15 @@ def _paste(
     height, width = photo.shape[:2]
     inset = left + (box[0] - width) // 2, top + (box[1] - height) // 2
     sheet.paste(Image.fromarray(photo), inset)
+
+
+def _write_note(
+    pen: ImageDraw.ImageDraw, lines: Sequence[str], corner: tuple[int, int], box: tuple[int, int]
+) -> None:
+    """Write lines on a bar over the lower end of a box."""
+    left, bottom = corner[0], corner[1] + box[1]
+    top = bottom - len(lines) * _NOTE_LINE_HEIGHT - 2 * _NOTE_MARGIN
+    pen.rectangle([left, top, left + box[0] - 1, bottom - 1], fill=_TEXT)
+    for number, line in enumerate(lines):
+        at = (left + _NOTE_MARGIN, top + _NOTE_MARGIN + number * _NOTE_LINE_HEIGHT)
+        write_line(pen, at, line, box[0] - 2 * _NOTE_MARGIN, _NOTE_FONT_SIZE, _BACKGROUND)

@@ -1,48 +1,104 @@
-"""The photos and the results of each transform, for a contact sheet."""
+"""The photos and the results of each step, for a contact sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from veduta.learn.augmentation import compose
 from veduta.learn.augmentation.pixels import Pixels, as_photo, as_pixels
-from veduta.pages.transform_sheet import PHOTOS_IN_ROW, draw_transform_sheet, photo_box
+from veduta.pages.transform_sheet import PHOTOS_IN_ROW, SheetRow, draw_transform_sheet, photo_box
 from veduta.photos import resize
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
-__all__ = ["draw_preview"]
+    from veduta.learn.augmentation.steps import Step
+
+__all__ = ["PreviewRow", "draw_preview", "preview_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """One row of a preview.
+
+    Attributes:
+        name: what the row shows; with the seed it decides the draws.
+        title: the name, and what the reader must know about probabilities.
+        steps: that change each photo, in this order.
+    """
+
+    name: str
+    title: str
+    steps: tuple[Step, ...]
+
+    @property
+    def probability(self) -> float:
+        """Of a photo to be changed by any of the steps."""
+        return 1 - math.prod(1 - step.probability for step in self.steps)
+
+
+def preview_rows(steps: Sequence[Step], *, together: bool) -> list[PreviewRow]:
+    """Return a row for each step, in which it changes every photo.
+
+    Args:
+        steps: the steps.
+        together: add a row for all of them, each with its own probability.
+    """
+    rows = []
+    for step in steps:
+        always = "" if step.probability == 1 else f" (probability {step.probability:g}, here 1)"
+        rows.append(PreviewRow(step.text, step.text + always, (replace(step, probability=1.0),)))
+    if together:
+        rows.append(PreviewRow("all of them", "all of them", tuple(steps)))
+    return rows
 
 
 def draw_preview(
-    photos: Sequence[Pixels],
-    transforms: Sequence[tuple[str, Callable[[Tensor], Tensor]]],
-    *,
-    seed: int = 0,
-) -> Image.Image:
-    """Return a sheet with the photos, and a row of results for each transform.
+    photos: Sequence[Pixels], rows: Sequence[PreviewRow], *, seed: int = 0
+) -> tuple[Image.Image, dict[str, int]]:
+    """Return a sheet with the photos, and a row of results for each of `rows`.
+
+    A tile that no step has changed says so, with the probability of a change if that is below 1.
 
     Args:
         photos: 1 or more, (H, W, 3) uint8. A row shows `PHOTOS_IN_ROW` of them in turn. They are
-            made small before they are transformed.
-        transforms: name and transform of each row.
+            made small before they are changed.
+        rows: from `preview_rows`.
         seed: together with the name of a row it decides the draws of this row.
+
+    Returns:
+        The sheet, and the number of unchanged tiles by the name of the row.
     """
     import torch
 
     box = photo_box(photos)
     small = [_fitted(photo, box) for photo in islice(cycle(photos), PHOTOS_IN_ROW)]
-    rows: list[tuple[str, list[Pixels]]] = [("original", small[: len(photos)])]
-    for name, transform in transforms:
+    sheet_rows = [SheetRow("original", small[: len(photos)])]
+    unchanged = {}
+    for row in rows:
+        transform = compose([step.as_json() for step in row.steps])
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_row_seed(seed, name))
+            torch.manual_seed(_row_seed(seed, row.name))
             results = [as_pixels(transform(as_photo(photo))) for photo in small]
-        rows.append((name, results))
-    return draw_transform_sheet(rows, box)
+        same = [np.array_equal(photo, result) for photo, result in zip(small, results, strict=True)]
+        note = _note(row.probability)
+        notes = [note if one else () for one in same]
+        sheet_rows.append(SheetRow(row.title, results, notes))
+        unchanged[row.name] = sum(same)
+    return draw_transform_sheet(sheet_rows, box), unchanged
+
+
+def _note(probability: float) -> tuple[str, ...]:
+    if probability == 1:
+        return ("unchanged",)
+    return ("unchanged:", f"probability {probability:.2g}")
 
 
 def _row_seed(seed: int, name: str) -> int:
