@@ -44,7 +44,7 @@ def changes(name: str) -> list[str]:
     wanted = ["training.epochs=1", "training.batch=8", "training.unfreeze_after=0"]
     if recipe.training.per_class:
         wanted.append("training.per_class=2")
-    if recipe.training.pairs:
+    if recipe.training.draws_pairs:
         wanted.append("training.pairs=8")
     if recipe.network.encoder:
         wanted.append("network.backbone=encoder:fast")

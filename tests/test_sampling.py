@@ -18,7 +18,7 @@ from tiny_training import AUGMENT, cached, tiny_recipe
 
 from veduta.errors import RecipeError
 from veduta.learn.data.dataloader import BatchSampler, make_dataloader
-from veduta.learn.data.sampling import epoch_batches, rank_share
+from veduta.learn.data.sampling import epoch_batches, pair_count, rank_share
 from veduta.learn.recipe import Training
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -75,6 +75,14 @@ def test_pairs_half_of_one_class_half_of_two() -> None:
     same = codes[pairs[:, 0]] == codes[pairs[:, 1]]
     assert same.sum() == 16
     assert (pairs[:, 0] != pairs[:, 1]).all()
+    # So many for each photo, and no more than there are of the rarer kind: 10 · 9 / 2 + 6 · 5 / 2
+    # of one class.
+    few, most = settings(pairs_per_photo=2), settings(pairs_per_photo=99)
+    assert [pair_count(codes, one) for one in (few, most, settings(pairs=3))] == [34, 120, 3]
+    assert sum(map(len, epoch_batches(np.arange(17), codes, few, 1))) == 2 * 34
+    assert pair_count(np.array([0, 0, 1]), most) == 2, "one of one class, one of two"
+    with pytest.raises(RecipeError, match="one of them with two photos"):
+        epoch_batches(np.arange(3), np.arange(3), most, 1)
     with pytest.raises(RecipeError, match="one of them with two photos"):
         epoch_batches(np.arange(3), np.arange(3), settings(pairs=4), 1)
 

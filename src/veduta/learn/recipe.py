@@ -163,7 +163,9 @@ class Training:
         balanced: every class is drawn equally often.
         per_class: photos of each class in a batch, for losses that compare photos; 0: any number.
         mixup: the parameter alpha of mix-up; 0: no mix-up.
-        pairs: pairs of photos in an epoch of the contrastive loss; 0: all pairs of each batch.
+        pairs_per_photo: pairs of photos in an epoch of the contrastive loss for each training
+            photo, no more than there are; 0: all pairs of each batch.
+        pairs: this number of pairs in an epoch, instead of a number for each photo; 0: not fixed.
         precision: the precision of the arithmetic.
         seed: the seed of everything that is drawn.
     """
@@ -194,9 +196,15 @@ class Training:
     balanced: bool = False
     per_class: NotNegative = 0
     mixup: NotNegativeNumber = 0.0
+    pairs_per_photo: NotNegative = 0
     pairs: NotNegative = 0
     precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
     seed: NotNegative = 0
+
+    @property
+    def draws_pairs(self) -> bool:
+        """Whether an epoch is made of drawn pairs."""
+        return self.pairs > 0 or self.pairs_per_photo > 0
 
 
 @dataclass(frozen=True, slots=True)

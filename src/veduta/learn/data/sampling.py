@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from veduta.learn.recipe import Training
 
-__all__ = ["augmentation_seeds", "epoch_batches", "group_size", "network_seed", "rank_share"]
+__all__ = [
+    "augmentation_seeds",
+    "epoch_batches",
+    "group_size",
+    "network_seed",
+    "pair_count",
+    "rank_share",
+]
 
 # Each use of a seed has its own stream of random numbers.
 _ORDER_STREAM, _AUGMENTATION_STREAM, _NETWORK_STREAM = 0, 1, 2
@@ -27,14 +34,14 @@ def epoch_batches(
 
     By default every photo is shown once. With `balanced`, there are as many draws as photos, and
     every class is drawn equally often. With `per_class`, a batch has `batch // per_class` classes
-    with `per_class` adjacent photos each, and every photo is shown at least once. With `pairs`,
-    this many pairs of adjacent photos are shown; every other pair is of one class, and the rest are
-    of different classes.
+    with `per_class` adjacent photos each, and every photo is shown at least once. With `pairs` or
+    `pairs_per_photo`, `pair_count` pairs of adjacent photos are shown; every other pair is of one
+    class, and the rest are of different classes.
 
     Args:
         rows: (n,) the photos.
         class_ids: (n,) the class of each of them.
-        training: `batch`, `balanced`, `per_class`, `pairs` and `seed`.
+        training: `batch`, `balanced`, `per_class`, `pairs`, `pairs_per_photo` and `seed`.
         epoch: from 1; 0 for photos that are shown in the same order every time.
 
     Returns:
@@ -42,11 +49,11 @@ def epoch_batches(
         because one photo has no variance.
 
     Raises:
-        RecipeError: the classes have too few photos for `per_class` or `pairs`.
+        RecipeError: the classes have too few photos for `per_class` or for pairs.
     """
     rng = _generator(training.seed, epoch, _ORDER_STREAM)
-    if training.pairs:
-        order = _pairs(rows, class_ids, training.pairs, rng).reshape(-1)
+    if training.draws_pairs:
+        order = _pairs(rows, class_ids, pair_count(class_ids, training), rng).reshape(-1)
         return _cut(order, max(2, training.batch - training.batch % 2))
     if training.per_class:
         return _batches_by_class(rows, class_ids, training, rng)
@@ -56,9 +63,28 @@ def epoch_batches(
     return _cut(rng.permutation(rows), training.batch)
 
 
+def pair_count(class_ids: NDArray[np.int64], training: Training) -> int:
+    """Return the number of pairs of an epoch.
+
+    With `pairs_per_photo` it grows with the number of photos. It is at most as large as if every
+    pair of one class, or every pair of different classes, was shown once.
+
+    Args:
+        class_ids: (n,) the class of each photo.
+        training: `pairs` and `pairs_per_photo`.
+    """
+    if training.pairs:
+        return training.pairs
+    photos = len(class_ids)
+    _, sizes = np.unique(class_ids, return_counts=True)
+    same = int((sizes * (sizes - 1) // 2).sum())
+    different = photos * (photos - 1) // 2 - same
+    return max(2, min(training.pairs_per_photo * photos, 2 * same, 2 * different))
+
+
 def group_size(training: Training) -> int:
     """Return the number of adjacent photos of a batch that must stay together."""
-    return 2 if training.pairs else max(1, training.per_class)
+    return 2 if training.draws_pairs else max(1, training.per_class)
 
 
 def rank_share(batch: NDArray[np.intp], rank: int, ranks: int, group: int) -> NDArray[np.intp]:
@@ -177,7 +203,7 @@ def _pairs(
     with_partner = np.flatnonzero(np.isin(class_ids, repeated))
     if not len(with_partner) or len(members) < 2:
         raise RecipeError(
-            "training.pairs: pairs of one class and of different classes need at least two "
+            "pairs of one class and of different classes need at least two "
             "classes, one of them with two photos, for training and for validation; there are "
             f"{counted(len(rows), 'photo')} of {counted(len(members), 'class', 'classes')}"
         )

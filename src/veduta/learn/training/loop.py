@@ -29,7 +29,7 @@ from torch import Tensor
 
 from veduta.errors import LearnError
 from veduta.learn.data.dataloader import BatchSampler, make_dataloader
-from veduta.learn.data.sampling import network_seed
+from veduta.learn.data.sampling import network_seed, pair_count
 from veduta.learn.training.checkpoint import (
     Checkpoint,
     RunIdentity,
@@ -431,10 +431,12 @@ class _TrainingModule(lightning.LightningModule):  # type: ignore[misc]
 def _validation_settings(training: Training, splits: DatasetSplits, loss: TrainingLoss) -> Training:
     """Return the settings of validation batches: each photo once, if the loss allows it."""
     has_several_classes = len(np.unique(splits.class_ids[splits.choosing])) > 1
+    pairs = pair_count(splits.class_ids[splits.train], training) if training.draws_pairs else 0
     return replace(
         training,
         balanced=False,
-        pairs=min(training.pairs, len(splits.choosing)),
+        pairs=min(pairs, len(splits.choosing)),
+        pairs_per_photo=0,
         per_class=training.per_class if loss.needs.groups and has_several_classes else 0,
     )
 

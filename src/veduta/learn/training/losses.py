@@ -68,7 +68,7 @@ class Needs:
         labels: the loss compares each photo with its class. Only such a loss allows mix-up.
         groups: the loss compares photos with each other, so a batch should hold several photos of
             each class (`training.per_class`).
-        pairs: the loss can also be computed from drawn pairs (`training.pairs`).
+        pairs: the loss can also be computed from drawn pairs (`Training.draws_pairs`).
     """
 
     output: Literal["scores", "features", "reconstruction"]
@@ -230,7 +230,7 @@ class Contrastive(TrainingLoss):
     def __init__(self, recipe: Recipe, net: Net) -> None:
         super().__init__(recipe, net)
         self.margin = recipe.loss.margin
-        self.drawn_pairs = recipe.training.pairs > 0
+        self.drawn_pairs = recipe.training.draws_pairs
 
     def compute(
         self, output: Tensor, class_ids: Tensor, photos: Tensor, outputs: Outputs
@@ -414,11 +414,12 @@ def build_loss(recipe: Recipe, net: Net) -> TrainingLoss:
         RecipeError: there is no such loss, or another key of the recipe does not fit it.
     """
     loss, training = loss_class(recipe), recipe.training
-    if training.pairs and not loss.needs.pairs:
+    if training.draws_pairs and not loss.needs.pairs:
+        key = "pairs" if training.pairs else "pairs_per_photo"
         others = " or ".join(name for name, other in LOSSES.items() if other.needs.pairs)
         raise RecipeError(
-            f"{recipe.name}: training.pairs is for the {others} loss, not for {loss.name}; set it "
-            "to 0"
+            f"{recipe.name}: training.{key} is for the {others} loss, not for {loss.name}; set "
+            "it to 0"
         )
     if training.mixup and not loss.needs.labels:
         raise RecipeError(
