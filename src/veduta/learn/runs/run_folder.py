@@ -8,6 +8,8 @@ recognizer/                     `veduta recognize --model RUN`; if the network n
 card.json, card.md              recipe, photos, machine and figures
 history.csv, accuracy.png, loss.png                         epoch by epoch
 answers.csv, classification.txt, confusion.csv, confusion.png        photo by photo
+reconstructions/, reconstructions.png, samples.png
+                                of an autoencoder; written while it trains
 submission.csv, solution.csv    the answers in the format of Google Landmarks: `veduta score`
 """
 

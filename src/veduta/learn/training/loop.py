@@ -39,9 +39,16 @@ from veduta.learn.training.checkpoint import (
 )
 from veduta.learn.training.linear_probe import probe_layer, set_linear_probe
 from veduta.learn.training.losses import TrainingLoss, build_loss, mix_up, weight_penalty
+from veduta.learn.training.reconstructions import (
+    shown_photos,
+    write_reconstructions,
+    write_samples,
+)
 from veduta.learn.training.schedule import Epoch, best_epoch, learning_rate_factor, reason_to_stop
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from veduta.learn.data.examples import Examples
     from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.models.networks import Net, Outputs
@@ -136,6 +143,7 @@ def fit(
         net,
         build_loss(recipe, net),
         examples,
+        shown=shown_photos(splits),
         folder=folder,
         identity=identity,
         on_epoch=on_epoch,
@@ -154,6 +162,8 @@ def fit(
     net.load_state_dict(module.best_weights)
     net.zero_grad(set_to_none=True)
     net.to("cpu").eval()
+    if any(layer.kind == "variational" for layer in net.layer_table):
+        write_samples(net, training.seed, folder)
     if training.probe == "after":
         set_linear_probe(recipe, net, splits, examples)
         probe_layer(recipe, net).requires_grad_(True)
@@ -236,6 +246,7 @@ class _TrainingModule(lightning.LightningModule):  # type: ignore[misc]
         loss: TrainingLoss,
         examples: Examples,
         *,
+        shown: NDArray[np.intp],
         folder: Path,
         identity: RunIdentity,
         on_epoch: OnEpoch | None,
@@ -246,6 +257,7 @@ class _TrainingModule(lightning.LightningModule):  # type: ignore[misc]
         self.net = net
         self.loss = loss
         self.examples = examples
+        self.shown = shown
         self.folder = folder
         self.identity = identity
         self.on_epoch = on_epoch
@@ -343,6 +355,10 @@ class _TrainingModule(lightning.LightningModule):  # type: ignore[misc]
         training = self.recipe.training
         if best_epoch(self.history, training) == number:
             self.best_weights = _on_cpu(self.net.state_dict())
+            if self.net.decoder is not None and self.trainer.is_global_zero:
+                write_reconstructions(
+                    self.net, self.examples, self.shown, self.history, training, self.folder
+                )
         is_last = reason_to_stop(self.history, training) is not None
         self._write_checkpoint(always=is_last)
         if self.on_epoch:
