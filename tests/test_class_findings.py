@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ from hypothesis import strategies as st
 from tiny import save_view
 from tiny_cleaning import cleaned, tiny_described
 
+from veduta.curate import class_findings as class_findings_module
+from veduta.curate import mislabelled as mislabelled_module
 from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.mislabelled import (
     HeldOutScores,
+    Mislabelled,
     confident_classes,
     find_mislabelled,
     fit_sharpness,
 )
-from veduta.curate.off_topic import MIN_OUTLIER_RANGES, find_off_topic
+from veduta.curate.off_topic import MIN_OUTLIER_RANGES, ClassLikeness, find_off_topic
 from veduta.datasets import read_dataset
 from veduta.recognize.linear import RIDGE
 
@@ -135,10 +139,70 @@ def test_off_topic_against_the_formula(places: Path, tmp_path: Path) -> None:
     away = {place: value - usual[members.class_ids[place]] for place, value in of_class.items()}
     lower, upper = np.quantile(list(away.values()), [0.25, 0.75])
     wanted = {p for p, v in away.items() if v < lower - MIN_OUTLIER_RANGES * (upper - lower)}
-    found = find_off_topic(members)
+    found = find_off_topic(members, ClassLikeness(members))
     assert {one.member for one in found} == wanted and wanted
     for one in found:
-        assert one.similarity == pytest.approx(of_class[one.member], abs=1e-5)
+        assert one.likeness.similarity == pytest.approx(of_class[one.member], abs=1e-5)
+
+
+def test_a_stranger_is_off_topic_and_gets_no_label(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the recogniser says: it knows only which class is the nearest."""
+    dataset = read_dataset(places, every_photo=True)
+    names = sorted(set(dataset.labels))
+    at = {path: position for position, path in enumerate(dataset.paths)}
+    stray, wrong = at["place0/stray.png"], at["place2/wrong1.png"]
+
+    def sure(*_: object) -> list[Mislabelled]:
+        return [Mislabelled(photo, 0.0, names.index("place1"), 1.0) for photo in (stray, wrong)]
+
+    monkeypatch.setattr(class_findings_module, "find_mislabelled", sure)
+    found = cleaned(places, "mislabelled", "off-topic", describe=tiny_described(tmp_path))
+    of_path = {one.path: one for one in found.findings}
+    assert found.relabels() == {"place2/wrong1.png": "place1"}
+    assert of_path["place2/wrong1.png"].suggestion == "relabel"
+    assert "more than 99 %" in of_path["place2/wrong1.png"].reason
+    one = of_path["place0/stray.png"]
+    assert (one.kind, one.suggestion, one.suggested_label) == ("off-topic", "keep", None)
+    assert one.reason.startswith("like no class: similarity ")
+    assert "%" not in one.reason and one.score > 0.5
+
+
+def test_likeness_to_another_class_leaves_out_the_photo_and_its_copies(
+    places: Path, tmp_path: Path
+) -> None:
+    members, _ = members_of(places, tmp_path)
+    likeness = ClassLikeness(members)
+    rows = members.descriptors(np.arange(len(members.rows))).astype(np.float64)
+    photo = 3
+    other = int(members.class_ids[17])
+    assert other != members.class_ids[photo] and {3, 17, 18} <= set(members.copies[0])
+    rest = [p for p in np.flatnonzero(members.class_ids == other) if p not in members.copies[0]]
+    mean = rows[rest].mean(axis=0)
+    expected = rows[photo] @ mean / np.linalg.norm(rows[photo]) / np.linalg.norm(mean)
+    assert likeness.to_class(photo, other).similarity == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_order_of_the_photos_does_not_matter(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sharpness is fitted on a sample, which is the same one in any order."""
+    monkeypatch.setattr(mislabelled_module, "_MAX_FITTED_PHOTOS", 20)
+    members, index = members_of(places, tmp_path)
+    order = np.random.default_rng(0).permutation(len(members.rows))
+    place = np.argsort(order)
+    turned = replace(
+        members,
+        rows=members.rows[order],
+        class_ids=members.class_ids[order],
+        copies=tuple(tuple(int(place[one]) for one in group) for group in members.copies),
+    )
+    found = {one.member: one for one in find_mislabelled(members, index)}
+    again = {int(order[one.member]): one for one in find_mislabelled(turned, index)}
+    assert found and found.keys() == again.keys()
+    for member, one in found.items():
+        assert again[member].probability == pytest.approx(one.probability, abs=1e-6)
 
 
 def test_copies_do_not_vouch_for_each_other(tmp_path: Path) -> None:

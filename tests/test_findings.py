@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from tiny_cleaning import cleaned, photo, tiny_described
 from veduta.cli import clean as cli
 from veduta.curate import cleaning as cleaning_module
 from veduta.curate.cleaning import Cleaning, clean
-from veduta.curate.copies import CopyPair
+from veduta.curate.copies import SAME_VIEW, CopyPair
 from veduta.curate.findings import KINDS, most_certain_first, write_findings
+from veduta.curate.photo_scan import scan_photos
 from veduta.datasets import read_dataset
 from veduta.errors import DatasetError, QueryError
+from veduta.photos.jpeg import coded_bytes
 
 
 def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +60,8 @@ def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.Mo
     assert reasons["b/small.jpg"] == (
         "cut; a/best.jpg stays: it is larger; the two have different labels (a)"
     )
+    # The pair with the same bytes is named, and the photo that stays.
+    assert reasons["b/twin.jpg"].startswith("same bytes as a/copy.jpg; a/best.jpg stays: ")
     assert len(found.drops()) == 4 and "a/best.jpg" not in found.drops()
     # A link is no photo of its own, unless a labels file says so.
     rows = [f"{folder}/{name}.jpg,x" for folder, name in (("a", "best"), ("a", "alias"))]
@@ -64,6 +69,43 @@ def test_copies_keep_the_best_and_say_why(tmp_path: Path, monkeypatch: pytest.Mo
     (alias,) = cleaned(data, "exact-copy").findings
     assert (alias.path, alias.other) == ("a/alias.jpg", "a/best.jpg")
     assert "best.jpg stays: it is a file and no link" in alias.reason
+
+
+def test_other_exposures_of_a_view_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second copy is dropped, the other exposure is not, and is told once."""
+    photo(1).save(tmp_path / "a.png")
+    photo(2).save(tmp_path / "b.png")
+    photo(1).save(tmp_path / "copy.jpg")
+
+    def near(*_: object, **__: object) -> list[CopyPair]:
+        return [
+            CopyPair(0, 1, SAME_VIEW, 0.91),
+            CopyPair(0, 2, "same picture", 0.99),
+            CopyPair(1, 2, SAME_VIEW, 0.9),
+        ]
+
+    monkeypatch.setattr(cleaning_module, "copies_among", near)
+    found = cleaned(tmp_path, "near-copy", "same-view", describe=tiny_described(tmp_path / "c"))
+    told = {(one.path, one.kind, one.suggestion, one.other) for one in found.findings}
+    assert {one[1:3] for one in told} == {("near-copy", "drop"), ("same-view", "keep")}
+    (view,) = (one for one in found.findings if one.kind == "same-view")
+    assert view.path == "b.png" and view.other == "a.png" and view.score == 0.91
+    assert view.group is None and "no copy" in view.reason
+    assert "b.png" not in found.drops() and len(found.drops()) == 1
+
+
+def test_what_follows_a_jpeg_makes_it_no_better(tmp_path: Path) -> None:
+    """The size that counts is that of the coded pixels."""
+    photo(1).save(tmp_path / "good.jpg", quality=90)
+    photo(1).save(tmp_path / "worse.jpg", quality=60, comment=b"x" * 60_000)
+    longer = (tmp_path / "worse.jpg").read_bytes() + b"\0" * 100_000
+    (tmp_path / "worse.jpg").write_bytes(longer)
+    sizes = scan_photos([tmp_path / "good.jpg", tmp_path / "worse.jpg"]).coded_bytes.tolist()
+    plain = io.BytesIO()
+    photo(1).save(plain, "JPEG", quality=60)
+    assert sizes[1] == coded_bytes(plain.getvalue()) < sizes[0] < len(longer)
 
 
 def test_what_a_link_that_stays_leads_to_stays(tmp_path: Path) -> None:

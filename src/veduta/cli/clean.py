@@ -40,6 +40,7 @@ KINDS = (
     "extension",
     "exact-copy",
     "near-copy",
+    "same-view",
     "off-topic",
     "mislabelled",
     "unlike",

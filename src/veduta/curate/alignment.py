@@ -12,6 +12,9 @@ exactly, in the positions of the keypoints and in the windows. Most parts of one
 the middle, have the same edges as the other. Two photos of nearly the same view agree exactly
 nowhere. Two photos with the same frame or stamp agree only there.
 
+Two exposures from one place, such as those of a webcam or of a tripod, can agree in nearly every
+window. What tells them from copies is `veduta.curate.displacement`.
+
 Positions and lengths are in pixels of reduced photos, whose long side has about 256 pixels.
 """
 
@@ -21,6 +24,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from veduta.curate.displacement import displacement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,11 +128,14 @@ class CopyAgreement:
         correlation: mean correlation of their windows in [-1, 1], weighted by contrast.
         matches: share of the matching keypoints that agree on the map, in [0, 1].
         overlap: the part of the larger section of the scene that the other photo shows, in [0, 1].
+        displacement: how far the same details lie apart in the two photos, in pixels of the reduced
+            photos. It is a fraction of a pixel in a copy.
     """
 
     correlation: float
     matches: float
     overlap: float
+    displacement: float
 
 
 def copy_agreement(first: ReducedPhoto, second: ReducedPhoto) -> CopyAgreement | None:
@@ -161,7 +169,9 @@ def copy_agreement(first: ReducedPhoto, second: ReducedPhoto) -> CopyAgreement |
     smaller, larger = sorted((aligned.grid_overlap, aligned.other_overlap))
     if larger < _MIN_LARGER_OVERLAP or smaller < _MIN_SMALLER_OVERLAP:
         return None
-    return CopyAgreement(aligned.correlation, affine.agreeing_share, smaller)
+    return CopyAgreement(
+        aligned.correlation, affine.agreeing_share, smaller, _displacement(grid, aligned)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,6 +198,7 @@ class _Aligned:
         warped: (h, w) uint8, the other photo on the grid, blurred.
         inside: (h, w) float32, 1 inside the overlap without its border, and 0 outside.
         uncovered: (h, w) bool, where windows have contrast and are alike.
+        exact: (h, w) bool, where they are exact copies.
         correlation: mean of the windows, weighted by contrast.
         alike_share: share of the windows with contrast that are alike.
         exact_share: share of the alike windows that are exact copies.
@@ -199,6 +210,7 @@ class _Aligned:
     warped: NDArray[np.uint8]
     inside: NDArray[np.float32]
     uncovered: NDArray[np.bool_]
+    exact: NDArray[np.bool_]
     correlation: float
     alike_share: float
     exact_share: float
@@ -216,7 +228,20 @@ def _whole_agreement(first: ReducedPhoto, second: ReducedPhoto) -> CopyAgreement
     overlap = min(aligned.grid_overlap, aligned.other_overlap)
     if overlap < _MIN_WHOLE_OVERLAP:
         return None
-    return CopyAgreement(aligned.correlation, 0.0, overlap)
+    return CopyAgreement(aligned.correlation, 0.0, overlap, _displacement(first.luma, aligned))
+
+
+def _displacement(grid: NDArray[np.uint8], aligned: _Aligned) -> float:
+    """Return the displacement of exact windows, which paint and other colours do not disturb.
+
+    Of a blurred copy, too few windows are exact. Then those count that are alike. It is 0 if these
+    are too few as well.
+    """
+    for windows in (aligned.exact, aligned.uncovered):
+        found = displacement(_blurred(grid), aligned.warped, aligned.inside, windows)
+        if found is not None:
+            return found
+    return 0.0
 
 
 def _find_affine(first: ReducedPhoto, second: ReducedPhoto) -> _Affine | None:
@@ -403,17 +428,18 @@ def _align(
     if compared.sum() < _MIN_CONTRAST_SHARE * inside.sum():
         return None
     uncovered = compared & (correlation > _MIN_UNCOVERED_CORRELATION)
+    exact = compared & (correlation > _MIN_EXACT_CORRELATION)
     correlation, contrast = correlation[compared], contrast[compared]
     alike = int(uncovered.sum())
-    exact = int((correlation > _MIN_EXACT_CORRELATION).sum())
     return _Aligned(
         matrix=matrix,
         warped=warped,
         inside=inside,
         uncovered=uncovered,
+        exact=exact,
         correlation=float((correlation * contrast).sum() / contrast.sum()),
         alike_share=alike / len(correlation),
-        exact_share=exact / max(1, alike),
+        exact_share=int(exact.sum()) / max(1, alike),
         grid_overlap=area / grid.size,
         other_overlap=other_overlap,
     )

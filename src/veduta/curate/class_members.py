@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.index.distinct_photos import content_hashes
 from veduta.recognize.labelled_gallery import UNLABELLED
 
 if TYPE_CHECKING:
@@ -67,6 +68,15 @@ class ClassMembers:
         """
         rows = self.rows[np.asarray(members, np.intp)].astype(np.intp)
         return self.snapshot.take(rows).astype(np.float32)
+
+    def by_content(self, members: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return some photos by rising content hash, those with the same bytes by class.
+
+        Args:
+            members: (m,) positions among the M photos.
+        """
+        contents = content_hashes(self.snapshot)[self.rows[members]]
+        return members[np.lexsort((self.class_ids[members], contents))]
 
     def blocks(self) -> Iterator[NDArray[np.intp]]:
         """Yield the positions of all photos, some thousands at a time."""

@@ -6,10 +6,13 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from veduta.errors import DatasetError, readable
 from veduta.files import atomic_file
+
+if TYPE_CHECKING:
+    from veduta.datasets import Dataset
 
 __all__ = [
     "KINDS",
@@ -18,6 +21,7 @@ __all__ = [
     "Suggestion",
     "doubt",
     "most_certain_first",
+    "photo_finding",
     "write_findings",
 ]
 
@@ -56,6 +60,7 @@ KINDS = {
         Kind("extension", "keep", "named for another format"),
         Kind("exact-copy", "drop", "the same bytes as another photo"),
         Kind("near-copy", "drop", "another photo saved again, cut, mirrored, turned or marked"),
+        Kind("same-view", "keep", "another exposure of the same view"),
         Kind("off-topic", "keep", "unlike the photos of its class"),
         Kind("mislabelled", "relabel", "shows what another class shows"),
         Kind("unlike", "drop", "does not look like the examples"),
@@ -78,7 +83,7 @@ class Finding:
         suggested_label: the class that a mislabelled photo shows.
         probability: of the suggested label, in [0, 1].
         group: number of the group of copies. The photo of a group that stays has no finding.
-        other: path of the photo that it is a copy of.
+        other: path of the photo that it is a copy of, or that shows the same view.
     """
 
     path: str
@@ -95,6 +100,23 @@ class Finding:
     def as_json(self) -> dict[str, Any]:
         """Return all fields as plain values."""
         return asdict(self)
+
+
+def photo_finding(
+    dataset: Dataset, position: int, kind: str, score: float, reason: str, **more: Any
+) -> Finding:
+    """Return a finding with the suggestion of its kind.
+
+    Args:
+        dataset: the photos.
+        position: of the photo among them.
+        kind: a name of `KINDS`.
+        score: in [0, 1].
+        reason: in words.
+        more: further fields of `Finding`.
+    """
+    fields_of_kind = {"suggestion": KINDS[kind].suggestion, "label": dataset.labels[position]}
+    return Finding(dataset.paths[position], kind, float(score), reason, **(fields_of_kind | more))
 
 
 def doubt(ratio: float) -> float:

@@ -41,7 +41,8 @@ __all__ = [
     "softmax",
 ]
 
-# The sharpness is fitted on a sample of the photos, which keeps the table of scores small.
+# The sharpness is fitted on a sample of the photos, which keeps the table of scores small. They are
+# those with the smallest content hashes, so that the order of the files changes nothing.
 _MAX_FITTED_PHOTOS = 4000
 _MAX_FITTED_SCORES = 1_000_000
 _MIN_FITTED_PHOTOS = 100 * MIN_CLASS_PHOTOS
@@ -92,8 +93,7 @@ def find_mislabelled(members: ClassMembers, index: Path) -> list[Mislabelled]:
         return []
     held_out = HeldOutScores(members, index, classes)
     fitted = min(_MAX_FITTED_PHOTOS, max(_MIN_FITTED_PHOTOS, _MAX_FITTED_SCORES // len(classes)))
-    step = max(1, int(np.count_nonzero(judged)) // fitted)
-    sample = np.flatnonzero(judged)[::step]
+    sample = members.by_content(np.flatnonzero(judged))[:fitted]
     column_of = np.full(len(members.names), -1)
     column_of[classes] = np.arange(len(classes))
     own_column = column_of[members.class_ids]

@@ -42,6 +42,8 @@ class PhotoScan:
         widths: (P,) int32 pixels, upright.
         heights: (P,) int32 pixels, upright.
         sizes: (P,) int64 bytes of the file.
+        coded_bytes: (P,) int64 bytes of the coded pixels alone for JPEG, and of the file for other
+            formats.
         digests: (P, 32) uint8, the content hash.
         formats: number of photos by format.
         misnamed: (position, format) of photos whose file name has the extension of another format.
@@ -57,6 +59,7 @@ class PhotoScan:
     widths: NDArray[np.int32]
     heights: NDArray[np.int32]
     sizes: NDArray[np.int64]
+    coded_bytes: NDArray[np.int64]
     digests: NDArray[np.uint8]
     formats: Mapping[str, int]
     misnamed: tuple[tuple[int, str], ...]
@@ -76,6 +79,7 @@ class _ScannedPhoto:
     width: int
     height: int
     size: int
+    coded_bytes: int
     format: str
     digest: bytes
     hash: int
@@ -108,7 +112,7 @@ def scan_photos(
     from veduta.photos.same_picture import GRID_CELLS
 
     total = len(paths)
-    positions, sizes = np.empty(total, np.int64), np.empty(total, np.int64)
+    positions, sizes, coded_bytes = (np.empty(total, np.int64) for _ in range(3))
     widths, heights = np.empty(total, np.int32), np.empty(total, np.int32)
     digests = np.empty((total, _DIGEST_BYTES), np.uint8)
     hashes = np.empty(total if fingerprints else 0, np.uint64)
@@ -130,6 +134,7 @@ def scan_photos(
                 found_faults.append(Fault(position, *fault_of_unreadable(photo)))
         else:
             positions[row], sizes[row] = position, photo.size
+            coded_bytes[row] = photo.coded_bytes
             widths[row], heights[row] = photo.width, photo.height
             digests[row] = np.frombuffer(photo.digest, np.uint8)
             formats[photo.format] += 1
@@ -147,6 +152,7 @@ def scan_photos(
         widths[:row],
         heights[:row],
         sizes[:row],
+        coded_bytes[:row],
         digests[:row],
         dict(formats.most_common()),
         tuple(misnamed),
@@ -168,7 +174,7 @@ def _in_threads(
 
 
 def _scan(path: Path, fingerprints: bool, faults: bool) -> _ScannedPhoto | PhotoError:
-    from veduta.photos import content_hash, decode, perceptual_hash, read_bytes
+    from veduta.photos import content_hash, decode, jpeg, perceptual_hash, read_bytes
     from veduta.photos.colour_mode import colour_mode
     from veduta.photos.same_picture import luma_grid
 
@@ -186,6 +192,7 @@ def _scan(path: Path, fingerprints: bool, faults: bool) -> _ScannedPhoto | Photo
         photo.width,
         photo.height,
         len(data),
+        jpeg.coded_bytes(data) if photo.format == "JPEG" else len(data),
         photo.format,
         content_hash(data),
         perceptual,

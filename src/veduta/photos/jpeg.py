@@ -169,6 +169,21 @@ def has_end(data: bytes) -> bool:
     return next(ends, None) == _END_OF_IMAGE or data.endswith(b"\xff\xd9")
 
 
+def coded_bytes(data: bytes) -> int:
+    """Return how many bytes the coded pixels take, without metadata and what follows the picture.
+
+    Args:
+        data: the content of the file.
+    """
+    total = 0
+    for marker, _, end in _segments(data):
+        if marker in (_START_OF_IMAGE, _END_OF_IMAGE):
+            break
+        if marker == _START_OF_SCAN:
+            total += _end_of_scan(data, end) - end
+    return total
+
+
 def whole_picture(data: bytes) -> bytes | None:
     """Return a JPEG of the picture alone, with an end, if every pixel is in the file.
 
