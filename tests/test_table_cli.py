@@ -213,6 +213,28 @@ def test_an_interrupted_table_goes_on(
 
 
 @pytest.mark.slow
+def test_a_run_from_elsewhere_is_used(
+    home: Path,
+    training: CopiedRun,
+    class_run: RunAndCard,
+    run_home: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = '[data.all]\n[[row]]\nname = "a"\nrecipe = "tiny.toml"\n'
+    (home / "mine.toml").write_text(text, "utf-8")
+    shutil.copytree(class_run[0], home / "T/runs/a")
+    call = ["table", "mine.toml", "--data", str(run_home / "photos"), "--out", "T"]
+    assert run(call) == 0
+    assert training.trained == []
+    assert "the run was found in its folder" in capsys.readouterr().out
+    # A run of another recipe is not.
+    (home / "T/rows/a.json").write_text("{", "utf-8")
+    assert run([*call, "--set", "training.batch=8"]) == 0
+    assert training.trained == ["a"]
+    assert (home / "T/replaced/a-unknown/card.json").is_file()
+
+
+@pytest.mark.slow
 def test_queries_among_the_training_photos_are_refused(
     home: Path, training: CopiedRun, run_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

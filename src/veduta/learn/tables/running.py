@@ -329,7 +329,10 @@ def _trained(
     folder = run.run_folder(row)
     notes: tuple[str, ...] = ()
     if record.trained_on != wanted:
-        notes = _set_aside(run, row, record.trained_on, wanted)
+        if record.trained_on is None and _card_identity(folder) == wanted:
+            notes = ("the run was found in its folder, and was not trained by this table",)
+        else:
+            notes = _set_aside(run, row, record.trained_on, wanted)
         record = RowRecord(row.name, state="unfinished", trained_on=wanted, notes=notes)
         # It is written before the training, so that an unfinished run can be told from another.
         write_record(run.folder, record)
@@ -364,6 +367,15 @@ def _trained(
         seconds=card.seconds,
         notes=notes,
     )
+
+
+def _card_identity(folder: Path) -> TrainedOn | None:
+    """Return what the run in a folder was trained on, according to its card; None without one."""
+    try:
+        card = read_card(folder)
+    except LearnError:
+        return None
+    return TrainedOn(card.recipe_digest, card.dataset_digest)
 
 
 def _set_aside(
