@@ -122,6 +122,11 @@ class TablePage:
         """The largest number of gallery photos of a row."""
         return max((row.gallery for row in self.rows), default=0)
 
+    @property
+    def has_report(self) -> bool:
+        """Whether the report has a figure of any row."""
+        return any(map(self.is_reported, self.titles))
+
     def is_reported(self, key: str) -> bool:
         """Return whether the report has this figure of any row."""
         return any(row.cells[key].reported is not None for row in self.rows)
