@@ -156,6 +156,18 @@ class TestTable:
         assert run(["compare", *files, "--csv", "-", "--markdown", "-"]) == 2
         assert run(["compare", *files, "--csv", str(tmp_path / "no" / "t.csv")]) == 3
 
+    def test_more_systems_than_letters(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reports = {f"r{number}": ranked(0.1, 0.2) | {"map": 0.15} for number in range(28)}
+        assert run(["compare", *saved(tmp_path, **reports)]) == 0
+        out, _ = capsys.readouterr()
+        rows = rows_of(out)
+        assert [rows[letter][0] for letter in ("A", "Z", "AA", "AB")] == ["r0", "r25", "r26", "r27"]
+        assert "retrieval: A and 27 more on 2 queries that all have" in out
+        assert "--json lists the queries" in out and "AB against A" not in out
+        assert max(map(len, out.splitlines())) <= 80
+
     def test_one_report_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["compare", *saved(tmp_path, only=ranked(*LOW))]) == 0
         out = capsys.readouterr().out
@@ -238,6 +250,7 @@ class TestTable:
         reports = {"a": ranked(0.1), "b": ranked(0.2)}
         for report in reports.values():
             report["queries"][0]["path"] = "\x1b[31mred\n\udce9.jpg"
+            report |= {"settings": {"method": "\x1b[31mno"}, "answered_by": "a\nb"}
         assert run(["compare", *saved(tmp_path, **reports)]) == 0
         out = capsys.readouterr().out
         assert "\x1b" not in out and r"\x1b[31mred\x0a\xe9.jpg" in out

@@ -85,7 +85,7 @@ def command(
     paired bootstrap: each difference has a 95 % interval and a p-value.
     """
     from veduta.evaluation.compared_systems import compare_systems
-    from veduta.files import write_bytes
+    from veduta.files import write_text
 
     if [as_json, csv_file == _PRINTED, markdown == _PRINTED].count(True) > 1:
         raise click.UsageError("Only one of --json, --csv - and --markdown - can be printed.")
@@ -94,7 +94,7 @@ def command(
     written = []
     for file, make in ((csv_file, _csv), (markdown, _markdown)):
         if file is not None and file != _PRINTED:
-            write_bytes(file, make(table).encode("utf-8", "surrogateescape"))
+            write_text(file, make(table))
             written.append(file)
     notes = [*notes, *table.notes]
     if as_json:

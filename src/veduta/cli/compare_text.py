@@ -98,8 +98,14 @@ def csv_text(table: SystemTable) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.systems[0].row)
     for system in table.systems:
-        writer.writerow("" if value is None else value for value in system.row.values())
+        writer.writerow(_csv_cell(value) for value in system.row.values())
     return text.getvalue()
+
+
+def _csv_cell(value: Value) -> Value:
+    if value is None:
+        return ""
+    return printable(value) if isinstance(value, str) else value
 
 
 def _is_filled(systems: Sequence[ComparedSystem], key: str) -> bool:

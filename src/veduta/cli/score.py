@@ -37,7 +37,8 @@ def command(submission: Path, solution: Path, usage: str, as_json: bool) -> None
     id,images      retrieval: photo ids, best first, by mAP@100
     id,landmarks   recognition: "landmark confidence" or nothing, by GAP
 
-    SOLUTION has a third column, Usage. Which task it is follows from the columns.
+    SOLUTION has a third column, Usage. Which task it is follows from the columns. A run of `veduta
+    train` has both files, submission.csv and solution.csv.
     """
     from veduta.datasets import google_landmarks as files
     from veduta.errors import DatasetError, readable

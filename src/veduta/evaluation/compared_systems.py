@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -101,6 +101,10 @@ COMMON_METRICS = ("gap", "guess_right")
 """The figures that a network without "unknown" has in common with a report of recognition."""
 
 
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
 class _Settings(msgspec.Struct):
     encoder: str | None = None
     method: str | None = None
@@ -108,21 +112,21 @@ class _Settings(msgspec.Struct):
 
 
 class _Figures(msgspec.Struct):
-    accuracy: float | None = None
-    gap: float | None = None
-    guess_right: float | None = None
-    top1: float | None = None
-    top3: float | None = None
-    top5: float | None = None
-    top10: float | None = None
-    map: float | None = None
+    accuracy: _Share | None = None
+    gap: _Share | None = None
+    guess_right: _Share | None = None
+    top1: _Share | None = None
+    top3: _Share | None = None
+    top5: _Share | None = None
+    top10: _Share | None = None
+    map: _Share | None = None
     method: str | None = None
 
 
 class _ReportFacts(_Figures):
     answered_by: str | None = None
     query_count: int | None = None
-    seconds: float | None = None
+    seconds: _Seconds | None = None
     settings: _Settings = msgspec.field(default_factory=_Settings)
     descriptor_alone: _Figures | None = None
 
