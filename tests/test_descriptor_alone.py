@@ -18,6 +18,7 @@ from veduta.evaluation import (
     evaluate,
     evaluate_recognition,
     recognition_run,
+    report_retrieval,
     retrieval_run,
 )
 from veduta.evaluation.metrics import METRICS
@@ -95,6 +96,22 @@ def test_every_way_of_reranking_has_the_bare_figures(photos: Path, rerank: str) 
     assert found.descriptor_alone is not None
     assert values(found.descriptor_alone) == values(bare.summary)
     assert found.answered_by.startswith("descriptor, ")
+
+
+def test_the_title_of_a_picture_has_both(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    monkeypatch.setattr(
+        report_retrieval, "write_sheet", lambda *_, title: titles.append(title.split(": ")[1])
+    )
+    for rerank in ("none", "global"):
+        evaluate(photos, rerank=rerank).write_png(tmp_path / "sheet.png")
+    assert titles[0].startswith("Top-1 ") and titles[0].endswith(" by descriptor alone")
+    reranked, alone = titles[1].split("; ")
+    assert reranked.endswith(" by descriptor, graph")
+    top1 = titles[0].split(",")[0].removeprefix("Top-1 ")
+    assert alone.startswith(f"descriptor alone {top1}, ")
 
 
 def test_a_keypoint_method_has_none(photos: Path) -> None:

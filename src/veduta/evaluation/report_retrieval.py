@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.evaluation import metrics
+from veduta.evaluation.answered_by import DESCRIPTOR_ALONE
 from veduta.evaluation.metrics import RECALL_LEVELS, QueryResult
 from veduta.evaluation.report_environment import provenance_of
 from veduta.evaluation.report_parts import (
@@ -55,8 +56,9 @@ _SETTINGS_AT_THE_TOP = ("encoder", "method", "distance", "project", "rerank")
 _MAX_RANKS = 100
 _AP_BINS = 20
 
-_SHEET_FIGURES = 6
-"""Figures in the title of a contact sheet; more do not fit."""
+_SHEET_FIGURES = ("top1", "top3", "top5", "top10", "map")
+_SHEET_FIGURES_OF_TWO = ("top1", "map")
+"""Figures in the title of a contact sheet, of one ranking or of two; more do not fit."""
 
 _SHEET_QUERY_SIDE_PIXELS, _SHEET_TILE_SIDE_PIXELS = 640, 256
 
@@ -145,10 +147,6 @@ def write_contact_sheet(evaluation: Evaluation, file: str | os.PathLike[str], *,
         ValueError: there is no row, or there are too many.
         OSError: the file cannot be written.
     """
-    figures = ", ".join(
-        f"{metric.title} {evaluation.summary.figures[metric.key].value:.3f}"
-        for metric in metrics.METRICS[:_SHEET_FIGURES]
-    )
     shown = [
         query_row(
             evaluation,
@@ -158,7 +156,27 @@ def write_contact_sheet(evaluation: Evaluation, file: str | os.PathLike[str], *,
         )
         for result in evenly_sampled(evaluation.results, rows)
     ]
-    write_sheet(file, shown, title=f"{evaluation.root.name}: {figures} ({evaluation.answered_by})")
+    write_sheet(file, shown, title=f"{evaluation.root.name}: {_sheet_figures(evaluation)}")
+
+
+def _sheet_figures(evaluation: Evaluation) -> str:
+    """Return the figures in the title of a contact sheet, and what the answers come from."""
+    alone = evaluation.descriptor_alone
+    if alone is None:
+        return f"{_some(evaluation.summary, _SHEET_FIGURES)} by {evaluation.answered_by}"
+    others = ", ".join(f"{alone.figures[key].value:.3f}" for key in _SHEET_FIGURES_OF_TWO)
+    return (
+        f"{_some(evaluation.summary, _SHEET_FIGURES_OF_TWO)} by {evaluation.answered_by}; "
+        f"{DESCRIPTOR_ALONE} {others}"
+    )
+
+
+def _some(summary: Summary, keys: Sequence[str]) -> str:
+    return ", ".join(
+        f"{metric.title} {summary.figures[metric.key].value:.3f}"
+        for metric in metrics.METRICS
+        if metric.key in keys
+    )
 
 
 def query_values(evaluation: Evaluation) -> Iterator[dict[str, object]]:
