@@ -21,6 +21,7 @@ from veduta.learn.models.networks import Net
 from veduta.learn.models.weights_file import read_weights
 from veduta.learn.recipe import Recipe, with_values
 from veduta.learn.runs.export import save_weights
+from veduta.learn.runs.train import train
 from veduta.learn.training.loop import Epoch, fit
 from veduta.learn.training.recipe_network import (
     FirstWeights,
@@ -257,6 +258,15 @@ def test_files_that_are_of_no_use_are_refused(tmp_path: Path, backbone: str, bui
         build(given(recipe, "pretraind"), 3)
 
 
+def test_a_missing_file_is_refused_before_a_folder_is_made(
+    coloured_dataset: Path, tmp_path: Path
+) -> None:
+    for recipe in (tiny_recipe(), with_values(tiny_recipe(), {"network.backbone": "encoder:fast"})):
+        with pytest.raises(LearnError, match=r"absent\.safetensors: the weights cannot be read"):
+            train(given(recipe, "absent.safetensors"), coloured_dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 class Stopped(Exception):
     """Stands for a kill."""
 
@@ -286,7 +296,9 @@ def test_a_killed_run_goes_on_only_with_the_same_first_weights(
         trained(one, "cut", stop)
     with pytest.raises(LearnError, match=f'first weights: "{one.digest}" in the checkpoint, "'):
         trained(other, "cut")
-    with pytest.raises(LearnError, match="in the checkpoint, nothing in this run"):
+    with pytest.raises(
+        LearnError, match=r"nothing in this run\. Name the same weights with --from"
+    ):
         trained(None, "cut")
     seen: list[int] = []
     again = trained(one, "cut", lambda epoch: seen.append(epoch.number))

@@ -23,6 +23,7 @@ from veduta.learn.models.matched_weights import MatchedWeights
 from veduta.learn.models.weights_file import read_weights
 from veduta.learn.recipe import Network, Recipe, with_values
 from veduta.learn.runs.card import Ancestor, Card, Start, read_card
+from veduta.learn.runs.card_text import card_markdown
 from veduta.learn.runs.starting_run import (
     StartingRun,
     licence_of_start,
@@ -85,6 +86,7 @@ def test_a_chain_of_runs(
         MatchedWeights(digest, 4, 6, ("layers.4 (dense, 3 x 10)",), new_classes=True),
         "drawing",
         "photos",
+        autoencoder_run[1].dataset_digest,
         "encoder",
     )
     assert Card.from_json(json.loads((first / "card.json").read_text())) == card
@@ -96,7 +98,13 @@ def test_a_chain_of_runs(
     start = json.loads(capsys.readouterr().out)["start"]
     assert start["weights"]["used"] == start["weights"]["tensors"] == 6
     assert start["earlier"] == [
-        {"name": "drawn", "digest": digest, "recipe": "drawing", "dataset": "photos"}
+        {
+            "name": "drawn",
+            "digest": digest,
+            "recipe": "drawing",
+            "dataset": "photos",
+            "dataset_digest": autoencoder_run[1].dataset_digest,
+        }
     ]
     same = safetensors.torch.load_file(second / "model.safetensors")
     assert all(torch.equal(one, same[name]) for name, one in now.items())
@@ -104,6 +112,7 @@ def test_a_chain_of_runs(
     assert "Starts from the weights of the run first: 6 of 6 tensors." in text
     chain = f"- first, digest {read_weights(first / 'model.safetensors').digest}: naming, trained"
     assert f"{chain} on photos - drawn, digest {digest}: drawing, trained on photos" in text
+    assert "which photos they saw is not checked" in text
 
 
 def test_runs_that_cannot_be_gone_on_from(
@@ -158,12 +167,17 @@ def test_the_terms_and_the_chain_of_a_file_and_of_a_run(class_run: RunAndCard) -
     assert start_record(None, recipe, None) is None
     assert licence_of_start(recipe, None).startswith("Starts from the weights in away.safetensors")
     card = replace(
-        class_run[1], start=Start("older", matched, "x", "y", "", (Ancestor("oldest", "1"),))
+        class_run[1], start=Start("older", matched, "x", "y", "z", "", (Ancestor("oldest", "1"),))
     )
     run = StartingRun("newer", card, "", read_weights(class_run[0] / "model.safetensors"))
     start = start_record(matched, recipe, run)
     assert start is not None
     assert [one.name for one in start.earlier] == ["older", "oldest"]
+    # Only if every run of the chain had the same photos and splits, no test photo was trained on.
+    for digest, is_said in ((card.dataset_digest, False), ("other", True)):
+        before = Start("a", matched, "x", "y", digest)
+        text = card_markdown(replace(card, start=before))
+        assert ("which photos they saw is not" in " ".join(text.split())) == is_said
 
 
 @pytest.mark.parametrize(

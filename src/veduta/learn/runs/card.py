@@ -49,12 +49,14 @@ class Ancestor:
         digest: 16 hex digits, BLAKE3 of the file.
         recipe: the name of the run's recipe; "" for a file that is of no known run.
         dataset: the name of the run's dataset, or "".
+        dataset_digest: the digest of its photos and splits, or "".
     """
 
     name: str
     digest: str
     recipe: str = ""
     dataset: str = ""
+    dataset_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Start:
         weights: what the network took of the file.
         recipe: the name of that run's recipe; "" for a file that is of no known run.
         dataset: the name of that run's dataset, or "".
+        dataset_digest: the digest of its photos and splits, or "".
         part: "encoder" or "decoder" if only that part was taken.
         earlier: what that run began with, and so on; the latest is first.
     """
@@ -74,8 +77,16 @@ class Start:
     weights: MatchedWeights
     recipe: str = ""
     dataset: str = ""
+    dataset_digest: str = ""
     part: str = ""
     earlier: tuple[Ancestor, ...] = ()
+
+    def chain(self) -> tuple[Ancestor, ...]:
+        """Return all that the run goes on from, the latest first."""
+        latest = Ancestor(
+            self.name, self.weights.digest, self.recipe, self.dataset, self.dataset_digest
+        )
+        return (latest, *self.earlier)
 
     def text(self) -> str:
         """Return the start as one sentence without its full stop."""

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from veduta.learn.runs.card import Ancestor, Card, Start
+from veduta.learn.runs.card import Card, Start
 from veduta.learn.training.figures import RetrievalFigures
 from veduta.text import count, duration, printable
 
@@ -214,7 +214,7 @@ def _training_section(card: Card) -> Iterator[str]:
     yield "## Training"
     yield ""
     if card.start is not None:
-        yield from _start(card.start)
+        yield from _start(card.start, card.dataset_digest)
     machine = card.hardware
     if machine["gpu"]:
         device = f"{machine['gpu']}, with {machine['cpu']}"
@@ -235,19 +235,21 @@ def _training_section(card: Card) -> Iterator[str]:
         yield from _paragraph(f"Written {card.generated}.")
 
 
-def _start(start: Start) -> Iterator[str]:
+def _start(start: Start, dataset_digest: str) -> Iterator[str]:
     text = start.text()
     yield from _paragraph(f"{text[0].upper()}{text[1:]}.")
-    chain = [
-        Ancestor(start.name, start.weights.digest, start.recipe, start.dataset),
-        *start.earlier,
-    ]
     yield from _paragraph("Where these weights come from, the latest first:")
     yield from _list(
         f"{one.name}, digest {one.digest}"
         + (f": {one.recipe}, trained on {one.dataset}" if one.recipe else "")
-        for one in chain
+        for one in start.chain()
     )
+    if any(one.dataset_digest != dataset_digest for one in start.chain()):
+        yield from _paragraph(
+            "Not all of them were trained on exactly the training photos of this run, and which "
+            "photos they saw is not checked. If validation or test photos are among those, their "
+            "figures are optimistic."
+        )
 
 
 def _best_figure(card: Card) -> str:

@@ -129,9 +129,11 @@ def start_record(
         return Start(Path(recipe.network.weights).name, matched)
     earlier: tuple[Ancestor, ...] = ()
     if (before := run.card.start) is not None:
-        parent = Ancestor(before.name, before.weights.digest, before.recipe, before.dataset)
-        earlier = (parent, *before.earlier)
-    return Start(run.name, matched, run.card.recipe, run.card.dataset, run.part, earlier)
+        earlier = before.chain()
+    card = run.card
+    return Start(
+        run.name, matched, card.recipe, card.dataset, card.dataset_digest, run.part, earlier
+    )
 
 
 def report_start(

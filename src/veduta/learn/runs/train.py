@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from veduta.errors import LearnError, readable
 from veduta.files import write_text
+from veduta.learn.recipe import names_file
 from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE
 
 if TYPE_CHECKING:
@@ -87,9 +88,13 @@ def train(
         RecipeError: the recipe does not fit the photos.
         LearnError: first weights are not available or do not fit, or training fails.
     """
+    from veduta.learn.models.weights_file import read_weights
     from veduta.learn.runs.starting_run import open_starting_run
 
+    # A file that cannot be used is refused before the photos are read and the folder is made.
     start_run = None if start is None else open_starting_run(start, part, recipe)
+    if names_file(recipe.network.weights):
+        read_weights(Path(recipe.network.weights))
     with _locked(out):
         from veduta.learn.data.splits import read_splits
         from veduta.learn.recipe_text import recipe_toml

@@ -42,6 +42,9 @@ _BEST_FILE = r"best-\d{4,}\.safetensors"
 FORMAT_VERSION = 1
 MAX_LISTED_KEYS = 5
 
+_FIRST_WEIGHTS = "first weights"
+"""Among the values of the recipe: the digest of the file that the network begins with."""
+
 # The prefixes of the tensors in the file.
 _NET, _LOSS, _OPTIMIZER = "weights/net.", "weights/goal.", "optimizer/"
 
@@ -109,7 +112,7 @@ def run_identity(recipe: Recipe, splits: DatasetSplits, first_weights: str = "")
     for key in ignored:
         values.pop(key, None)
     if first_weights:
-        values["first weights"] = first_weights
+        values[_FIRST_WEIGHTS] = first_weights
     return RunIdentity(
         version=FORMAT_VERSION,
         recipe=recipe.name,
@@ -268,6 +271,12 @@ def _compare(folder: Path, stored: RunIdentity, current: RunIdentity) -> None:
             for key in keys[:MAX_LISTED_KEYS]
         )
         more = f"; and {len(keys) - MAX_LISTED_KEYS} more" if len(keys) > MAX_LISTED_KEYS else ""
+        if keys == [_FIRST_WEIGHTS]:
+            raise LearnError(
+                f"{readable(folder)}: the checkpoint belongs to a run with other {listed}. Name "
+                "the same weights with --from or network.weights, give this run its own folder "
+                "with --out, or delete the checkpoint"
+            )
         raise LearnError(
             f"{readable(folder)}: the checkpoint belongs to another recipe, {stored.recipe}: "
             f"{listed}{more}. {_REMEDY}"
