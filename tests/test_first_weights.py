@@ -197,8 +197,8 @@ def test_a_backbone_file_and_a_run_with_a_backbone(tmp_path: Path) -> None:
 
 
 def test_what_has_no_effect_without_a_backbone_is_refused() -> None:
-    for train in ("none", ["layer4"]):
-        recipe = with_values(tiny_recipe(), {"network.train": train})
+    for parts in ("none", ["layer4"]):
+        recipe = with_values(tiny_recipe(), {"network.train": parts})
         with pytest.raises(RecipeError, match=r"network.train .* but there is no backbone"):
             build_network(recipe, 3)
     frozen = with_values(tiny_recipe(layers=FLAT[1:]), {"network.backbone": "encoder:fast"})
