@@ -24,6 +24,7 @@ from veduta.cli.options import (
 )
 from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
+from veduta.cli.shown_queries import print_queries, queries_as_json
 from veduta.errors import VedutaError
 from veduta.search.options import DISTANCES
 
@@ -49,6 +50,7 @@ _GALLERY_OPTIONS = (
     "html",
     "png",
     "rows",
+    "show",
 )
 _UNUSED_OPTIONS = {
     "retrieve": ("precision", "photos", "solution"),
@@ -95,6 +97,7 @@ _UNUSED_OPTIONS = {
         "html",
         "png",
         "rows",
+        "show",
         "submission",
         "solution",
         "model",
@@ -243,6 +246,13 @@ class MatrixFile(OutputFile):
     help="Write the right names, to `score` the submission with.",
 )
 @click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Queries on the page.")
+@click.option(
+    "--show",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Print N queries from the weakest to the strongest, with their first -k hits: ○ is right, "
+    "× is wrong (o and x without UTF-8).",
+)
 def command(
     dataset: Path | None,
     task: str,
@@ -253,6 +263,7 @@ def command(
     report: Path | None,
     submission: Path | None,
     solution: Path | None,
+    show: int | None,
     **options: Any,
 ) -> None:
     """Measure retrieval or recognition on DATASET, with 95 % intervals.
@@ -272,6 +283,7 @@ def command(
         raise click.UsageError(f"Name a DATASET{both}.")
     kind = _kind(dataset, task, method, model)
     _check(kind, method)
+    hits = options["k"]
     if submission is not None and kind.startswith("retrieve"):
         options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
     run = {
@@ -298,9 +310,12 @@ def command(
     if as_dict:
         print_json(evaluation.ranked_lists())
     elif as_json:
-        print_json({**classification_json(evaluation), **evaluation.as_json()})
+        queries = {"queries_shown": queries_as_json(evaluation, show, hits)} if show else {}
+        print_json({**classification_json(evaluation), **evaluation.as_json(), **queries})
     else:
         print_evaluation(evaluation)
+        if show:
+            print_queries(evaluation, show, hits)
     for file in written:
         say(f"wrote {shown(file)}", err=as_json or as_dict)
 

@@ -114,6 +114,24 @@ def _echo(text: str | bytes, *, err: bool = False, newline: bool = True) -> None
         raise CannotWrite("standard error" if err else "standard output", error) from error
 
 
+def mark(correct: bool | None) -> str:
+    """Return a circle for a right answer, a cross for a wrong one, a space if it is not known.
+
+    Without UTF-8 they are the letters o and x.
+
+    Args:
+        correct: whether the answer is right.
+    """
+    if correct is None:
+        return " "
+    circle, cross = "○", "×"
+    try:
+        (circle + cross).encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        circle, cross = "o", "x"
+    return circle if correct else cross
+
+
 def shown(path: str | bytes | os.PathLike[str]) -> str:
     """Return a path as people read it: relative to the current folder if that is shorter.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,8 @@ from veduta.cli.options import (
     rerank_options,
 )
 from veduta.cli.photo_arguments import named_photos
-from veduta.cli.printing import bounds, file_url, print_json, print_notice, say, shown
+from veduta.cli.printing import bounds, file_url, mark, print_json, print_notice, say, shown
+from veduta.cli.query_labels import QueryLabels, is_correct
 from veduta.errors import PhotoError
 from veduta.search.options import DISTANCES, SearchOptions
 from veduta.text import count
@@ -53,6 +54,7 @@ class Answer:
 
     photos: list[Path]
     hits: list[Hit]
+    label: str | None = None
 
     @property
     def query(self) -> str:
@@ -92,6 +94,15 @@ class Answer:
     is_flag=True,
     help="List copies of one photo as one hit: files of the same content, or saved again.",
 )
+@click.option(
+    "--mark",
+    "marked",
+    is_flag=True,
+    help="Mark each hit: ○ has the label of the query, × another one or none (o and x "
+    "without UTF-8). "
+    "The label is that of the query in the index, or the name of its folder.",
+)
+@click.option("--shows", metavar="LABEL", help="The label of the queries, for --mark.")
 @click.option("--regions", is_flag=True, help="Print which region of a hit matches: x,y,w,h.")
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
@@ -113,6 +124,8 @@ def command(
     distance: str,
     exact: bool,
     fold_copies: bool,
+    marked: bool,
+    shows: str | None,
     regions: bool,
     as_json: bool,
     as_dict: bool,
@@ -140,6 +153,7 @@ def command(
         verify=verify,
         fold_copies=fold_copies,
     )
+    labels_of_queries = QueryLabels(index, shows) if marked or shows is not None else None
     all_read = True
     answers: list[Answer] = []
     photos = named_photos(queries)
@@ -152,7 +166,14 @@ def command(
             say(f"veduta: {error}", err=True)
             all_read = False
             continue
-        answers.append(Answer(group, hits))
+        label = labels_of_queries.of(group) if labels_of_queries else None
+        answers.append(Answer(group, hits, label))
+        if labels_of_queries and label is None:
+            say(
+                f"veduta: {shown(answers[-1].query)}: no label is known for this query, so its "
+                "hits have no marks; name it with --shows LABEL.",
+                err=True,
+            )
     print_notice(index)
     _print_undated(index, options)
     if any(hit.score_kind == "evidence" for answer in answers for hit in answer.hits):
@@ -164,17 +185,21 @@ def command(
     if as_dict:
         print_json({answer.query: [hit.path for hit in answer.hits] for answer in answers})
     elif as_json:
-        print_json(
-            [
-                {"query": answer.query, "hits": [hit.as_json() for hit in answer.hits]}
-                for answer in answers
-            ]
-        )
+        print_json([_as_json(answer, marked=labels_of_queries is not None) for answer in answers])
     else:
         _print(answers, regions=regions)
     if html or open_page:
         _write_page(index, answers, crop, html, open_page)
     return 0 if all_read else _EXIT_UNREADABLE
+
+
+def _as_json(answer: Answer, *, marked: bool) -> dict[str, object]:
+    hits = [hit.as_json() for hit in answer.hits]
+    if not marked:
+        return {"query": answer.query, "hits": hits}
+    for hit, fields in zip(answer.hits, hits, strict=True):
+        fields["correct"] = is_correct(hit, answer.label)
+    return {"query": answer.query, "label": answer.label, "hits": hits}
 
 
 def _print(answers: Sequence[Answer], *, regions: bool) -> None:
@@ -190,6 +215,8 @@ def _print(answers: Sequence[Answer], *, regions: bool) -> None:
         for rank, (hit, inliers) in enumerate(zip(answer.hits, inlier_texts, strict=True), 1):
             label = f"  [{hit.label}]" if hit.label else ""
             column = f"{inliers:>{width}}  " if width else ""
+            if answer.label is not None:
+                column += f"{mark(is_correct(hit, answer.label))}  "
             say(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
             if regions and hit.evidence and hit.evidence.region:
                 say(f"{'':13}{bounds(hit.evidence.region)}")
@@ -239,6 +266,7 @@ def _write_page(
         title="Veduta: search",
         rows=(_page_row(index, answer, crop) for answer in answers),
         subtitle=f"in {shown(index.path)}",
+        explains_marks=any(answer.label is not None for answer in answers),
     )
     write_results_page(html, page)
     say(f"wrote {shown(html)}", err=True)
@@ -253,9 +281,13 @@ def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
 
     photo = photos.load(answer.photos[0], at_least=_QUERY_SIDE)
     several = len(answer.photos) > 1
+    tiles = hit_tiles(index, answer.photos, answer.hits, pictures=_MATCH_PICTURES, crop=crop)
     return ResultRow(
         name=answer.query if several else os.path.basename(answer.query),
-        label=None,
+        label=answer.label,
         photo=photos.thumbnail(photo.pixels, _QUERY_SIDE),
-        tiles=hit_tiles(index, answer.photos, answer.hits, pictures=_MATCH_PICTURES, crop=crop),
+        tiles=[
+            replace(tile, correct=is_correct(hit, answer.label))
+            for tile, hit in zip(tiles, answer.hits, strict=True)
+        ],
     )
