@@ -52,7 +52,7 @@ def test_commands_and_options_exist(page: Path, capsys: pytest.CaptureFixture[st
     for command, rest in COMMAND.findall(blocks):
         assert command in COMMANDS
         assert run([command, "--help"]) == 0
-        help_text = capsys.readouterr().out
+        help_text = capsys.readouterr().out.replace("\n", " ")
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.split("#")[0]):
             assert f"{option} " in help_text, f"veduta {command} has no {option}"
 
