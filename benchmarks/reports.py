@@ -26,6 +26,14 @@ from benchmarks.report_photos import CLASSES, OTHER, START, Photos, serving
 SETS = ("landmarks30", "objects20")
 ADDED = {"collect": ("--allow-private",)}  # the photos come from a server on this machine
 
+CHARTS = {
+    "two-monuments": ("runs/cnn-3/accuracy.png", "runs/cnn-3/loss.png"),
+    "landmark-capstone": ("charts/classes.png", "runs/transfer-10/accuracy.png"),
+    "query-and-gallery": ("runs/siamese/loss.png",),
+    "image-search-engine": ("runs/scratch/loss.png",),
+}
+"""Page → pictures without photos that its commands write and that the page shows."""
+
 OTHERS = 60  # photos of other things, at most
 PLACES = 22  # classes of the contest of two reports
 OBJECTS = 10  # classes of the photos of the image search engine
@@ -45,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = page.read_text("utf-8")
         started = time.monotonic()
         outputs = run_page(name, text, photos_of(name, chosen.data), folder)
+        for chart in CHARTS.get(name, ()):
+            picture = f"{name}-{chart.replace('/', '-')}"
+            shutil.copyfile(folder / chart, chosen.docs.parent / "images" / picture)
         minutes = (time.monotonic() - started) / 60
         body = f"{FIGURES[name](folder)}\n\n{provenance(name, minutes)}"
         page.write_text(replace_section(with_outputs(text, outputs), name, body), "utf-8")
