@@ -56,6 +56,8 @@ def added(command: Command) -> list[str]:
     """Return the arguments that the test adds to a command of a page."""
     if command.name == "collect":
         return ["--allow-private"]  # the server of the photos is on this machine
+    if command.name == "table" and "--out" in command.words:
+        return ["--set", "training.epochs=1", "--set", "input.size=32"]
     if command.name in ("train", "tune"):
         settings = ("training.epochs=1", *SMALL.get(command.words[1], SMALLER))
         small = [word for setting in settings for word in ("--set", setting)]
