@@ -102,7 +102,7 @@ def read_set(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
 def run_page(name: str, page: str, photos: Photos, folder: Path) -> list[str]:
     """Run the commands of a page in a new folder, and return what each printed."""
     outputs = []
-    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "100"}
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache"), "COLUMNS": "100"}
     with serving(folder) as server:
         START[name](photos, folder, server)
         for command in read_commands(page):
