@@ -40,7 +40,7 @@ OTHERS = 8
 WITHOUT_NAMES = 4  # classes of a page whose commands name no class
 
 SMALL = {
-    "siamese": ("input.size=32", "training.pairs=16", "training.validation=0.5"),
+    "siamese": ("input.size=32", "training.validation=0.5"),
     "cnn-22": (f"network.classes={WITHOUT_NAMES}", "input.size=32"),
     "autoencoder-32-64": (),  # the layers of the decoder fix the size
     "autoencoder-32-64-128": (),
