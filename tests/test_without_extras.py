@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 from command_line import environment
 from tiny import save_view
+
+from veduta.learn.runs.card import Card, Parameters
+from veduta.learn.runs.prediction_files import PhotoAnswer, write_answers
+from veduta.learn.training.figures import ClassificationFigures
 
 EXTRAS = (
     "fastapi", "huggingface_hub", "onnx", "onnxscript", "openvino", "optuna", "pandas",
@@ -93,6 +98,23 @@ def test_everything_else_works(home: Path) -> None:
     ):
         done = run_without(home, *arguments)
         assert done.returncode == 0, (arguments, done.stderr)
+
+
+@pytest.mark.slow
+def test_a_run_from_another_computer_is_compared(home: Path) -> None:
+    figures = ClassificationFigures(2, 0.5, 0.5, gap=0.25)
+    card = Card(
+        "tiny", {}, "0", "photos", "1", {"test": 2}, ("a", "b"), False, 0, "scores", "test", None,
+        figures, None, 3, Parameters(9, 9), 1, 1, 0.5, "", 0.0, {}, {}, "",
+    )  # fmt: skip
+    run = home / "run"
+    run.mkdir()
+    (run / "card.json").write_text(json.dumps(card.as_json()))
+    answers = [PhotoAnswer("a.jpg", "a", "a", 0.75), PhotoAnswer("b.jpg", "b", "a", 0.5)]
+    write_answers(run / "answers.csv", answers)
+    done = run_without(home, "compare", "run", "--csv", "t.csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split()[:4] == ["A", "run", "0.500", "0.250"]
 
 
 def test_the_packages_are_hidden(home: Path) -> None:
