@@ -257,11 +257,11 @@ class TestStored:
         indexed(home)
         known = labelled(home / "index")
         first = cached_recognizer(home / "index", known, "knn")
-        assert not first.learned and first.confidence == default_confidence("knn")
+        assert not first.learned and first.confidence == default_confidence("knn", background=False)
         other = Confidence((1.0, 2.0, -1.0), (0.5,) * len(PRECISIONS), 7)
         for module in ("recognizer", "recognizer_cache"):
             monkeypatch.setattr(
-                f"veduta.recognize.{module}.default_confidence", lambda _: other, raising=False
+                f"veduta.recognize.{module}.default_confidence", lambda *_, **__: other, raising=False
             )
         assert cached_recognizer(home / "index", known, "knn").confidence == other
 

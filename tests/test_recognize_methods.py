@@ -234,7 +234,9 @@ class TestAllMethods:
             assert found.features.shape == (len(found.class_ids), FEATURES[method])
             assert np.isfinite(found.features).all()
             assert len(set(found.class_ids.tolist())) == len(found.class_ids)
-        assert len(default_confidence(method).weights) == FEATURES[method] + 1
+        for background in (True, False):
+            confidence = default_confidence(method, background=background)
+            assert len(confidence.weights) == FEATURES[method] + 1
 
     def test_everyone_knows_the_same_methods(self) -> None:
         from veduta.cli import evaluate as cli_evaluate
@@ -242,15 +244,17 @@ class TestAllMethods:
 
         assert tuple(METHODS) == cli_recognize.METHODS == cli_evaluate.RECOGNITION_METHODS
         assert set(GEOMETRIC) < set(METHODS)
-        assert set(json.loads(DEFAULTS_FILE.read_text("utf-8"))) == set(METHODS)
+        defaults = json.loads(DEFAULTS_FILE.read_text("utf-8"))
+        assert {frozenset(part) for part in defaults.values()} == {frozenset(METHODS)}
 
     def test_unknown_method(self) -> None:
         with pytest.raises(QueryError, match=r"'guess'.*evidence, knn"):
             fit_recognizer(labelled_crowd(), "guess")
 
     @pytest.mark.parametrize("method", METHODS)
-    def test_defaults_are_sane(self, method: str) -> None:
-        labelled = default_confidence(method)
+    @pytest.mark.parametrize("background", [True, False])
+    def test_defaults_are_sane(self, method: str, background: bool) -> None:
+        labelled = default_confidence(method, background=background)
         assert min(labelled.weights[:-1]) >= 0
         assert len(labelled.thresholds) == len(PRECISIONS)
         assert (np.diff(labelled.thresholds) >= 0).all()

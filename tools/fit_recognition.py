@@ -1,11 +1,12 @@
-"""Fit the confidence of each recognition method on collections in general.
+"""Fit the confidence of each recognition method on collections without a background.
 
-Collections with too few labelled photos to fit their own confidence use it. It is fitted on the
-held-out photos of objects20 and same_place, see `veduta.recognize.held_out`:
+Collections whose encoder has no background, and that cannot fit their own confidence, use it. It is
+fitted on the held-out photos of objects20 and same_place, see `veduta.recognize.held_out`:
 
     python -m tools.fit_recognition --data ../shared/data
 
-writes `src/veduta/recognize/defaults.json`. It takes about ten minutes.
+writes the part "without background" of `src/veduta/recognize/defaults.json`. It takes about ten
+minutes. `tools/fit_small_collections.py` writes the other part.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from veduta.recognize import METHODS, LabelledGallery
 from veduta.recognize.confidence import Confidence, LabelledExample, fit
 from veduta.recognize.held_out import held_out_examples
 from veduta.recognize.linear import train
-from veduta.recognize.recognizer import DEFAULTS_FILE
+from veduta.recognize.recognizer import DEFAULTS_FILE, WITHOUT_BACKGROUND
 from veduta.search.reranking import open_gallery
 
 DATASETS = ("objects20", "same_place")
@@ -73,7 +74,8 @@ def main() -> None:
             examples += [replace(example, weight=example.weight / total) for example in own]
         fitted[method] = rounded(fit(examples))
         print(method, fitted[method]["weights"], fitted[method]["questions"], flush=True)
-    write_text(DEFAULTS_FILE, json.dumps(fitted, indent=1) + "\n")
+    defaults = json.loads(DEFAULTS_FILE.read_text("utf-8"))
+    write_text(DEFAULTS_FILE, json.dumps(defaults | {WITHOUT_BACKGROUND: fitted}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

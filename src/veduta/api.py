@@ -43,7 +43,9 @@ from veduta.recognize import (
     cached_recognizer,
     recognition_of,
 )
+from veduta.recognize.background import background_of_index
 from veduta.recognize.model import check_new
+from veduta.recognize.without_labels import no_labels_message
 from veduta.search import (
     VERIFIED_PHOTOS,
     Box,
@@ -397,8 +399,9 @@ class Index:
 
         Raises:
             PhotoError: a photo cannot be read.
-            QueryError: no photo has a label, or all have the same one; no method has that name, or
-                the precision is out of range.
+            QueryError: no photo has a label; all have the same one, and the encoder has no
+                background (`veduta.recognize.background`); no method has that name, or the
+                precision is out of range.
             EncoderMismatch: the index was replaced by another one meanwhile.
         """
         if not photos:
@@ -429,13 +432,22 @@ class Index:
             on_progress: as in `recognize`.
 
         Raises:
-            QueryError: no photo has a label, all have the same one, or no method has that name.
+            QueryError: no photo has a label; all have the same one, and the encoder has no
+                background; or no method has that name.
         """
         state = self._engine.state
         kept = self._recognizers.get((method, outsiders))
         if kept is None or kept.labelled.gallery is not state.gallery:
             labels = state.snapshot.rows["label"].to_pylist()[: state.snapshot.photos]
-            labelled = LabelledGallery.of(state.gallery, labels, outsiders=outsiders)
+            if not any(labels):
+                paths = state.snapshot.rows["path"].to_pylist()[: state.snapshot.photos]
+                raise QueryError(no_labels_message(self.path, paths))
+            labelled = LabelledGallery.of(
+                state.gallery,
+                labels,
+                outsiders=outsiders,
+                background=background_of_index(self.path),
+            )
             kept = cached_recognizer(self.path, labelled, method, on_progress=on_progress)
             self._recognizers[method, outsiders] = kept
         return kept

@@ -226,12 +226,8 @@ def _recognizer(
 
 
 def _warn(recognizer: Recognizer) -> None:
-    if not recognizer.learned:
-        say(
-            "veduta: too few labelled photos to calibrate the confidence; it is that of other "
-            "collections.",
-            err=True,
-        )
+    if recognizer.why_not_learned is not None:
+        say(f"veduta: {recognizer.why_not_learned}", err=True)
 
 
 def _recognized(

@@ -34,6 +34,7 @@ class EmbeddedModel:
         stride: multiple of pixels that both sides of a photo get.
         licence: of the weights.
         source: package and version that the weights come from.
+        networks: names of the networks whose channels it joins.
     """
 
     name: str
@@ -44,6 +45,7 @@ class EmbeddedModel:
     stride: int
     licence: str
     source: str
+    networks: tuple[str, ...]
 
 
 class _Entry(msgspec.Struct):
@@ -57,6 +59,7 @@ class _Entry(msgspec.Struct):
     license: str
     source_package: str
     source_version: str
+    networks: tuple[str, ...]
     outputs: dict[str, Any]
 
 
@@ -89,6 +92,7 @@ def embedded_models() -> dict[str, EmbeddedModel]:
             stride=entry.stride,
             licence=entry.license,
             source=f"{entry.source_package} {entry.source_version}",
+            networks=entry.networks,
         )
         for name, entry in entries.items()
         if "descriptor" in entry.outputs

@@ -35,6 +35,7 @@ from veduta.recognize import (
     cached_recognizer,
     decide,
 )
+from veduta.recognize.background import background_of_index
 from veduta.recognize.methods import GEOMETRIC, check_method
 from veduta.recognize.unknown import check_precision
 from veduta.search.reranking import open_gallery
@@ -342,7 +343,9 @@ def _recognizer(
             labels[row] = names[number].as_py()
     recognizer = cached_recognizer(
         indexed.gallery_index,
-        LabelledGallery.of(gallery, labels),
+        LabelledGallery.of(
+            gallery, labels, background=background_of_index(indexed.gallery_index)
+        ),
         method,
         on_progress=partial(on_progress, "Learning") if on_progress else None,
     )

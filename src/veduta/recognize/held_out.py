@@ -7,7 +7,7 @@ its exact copies take no part in the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +18,23 @@ from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
 from veduta.recognize.linear import LinearTraining
 from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery
 
-__all__ = ["MAX_EXAMPLES_OF_A_KIND", "MIN_NAMEABLE_PHOTOS", "held_out_examples"]
+__all__ = [
+    "MAX_EXAMPLES_OF_A_KIND",
+    "MIN_NAMEABLE_PHOTOS",
+    "MIN_UNKNOWN_PHOTOS",
+    "held_out_examples",
+    "what_is_missing",
+]
 
 MAX_EXAMPLES_OF_A_KIND = 300
 """Examples of each kind: photos to name, photos with a hidden label, photos without a label."""
 
 MIN_NAMEABLE_PHOTOS = 30
 """A collection with fewer photos that can be named is too small to fit confidence on."""
+
+MIN_UNKNOWN_PHOTOS = 10
+"""So is one with fewer photos that are to stay unknown. The background is no substitute: it is
+farther from the photos of a collection than the photos that people bring."""
 
 _MAX_HIDDEN_PHOTOS = 1000
 """A label with more photos is never hidden, since all of them are held out together."""
@@ -63,10 +73,10 @@ def held_out_examples(
         on_progress: called with (done, total).
 
     Returns:
-        The examples; none if fewer than `MIN_NAMEABLE_PHOTOS` photos can be named.
+        The examples; none if something is missing, see `what_is_missing`.
     """
     photos = list(_chosen_photos(labelled, np.random.default_rng(seed)))
-    if sum(photo.class_id != UNLABELLED for photo in photos) < MIN_NAMEABLE_PHOTOS:
+    if _missing(photos) is not None:
         return []
     examples = []
     for done, photo in enumerate(photos):
@@ -76,6 +86,31 @@ def held_out_examples(
     if on_progress is not None:
         on_progress(len(photos), len(photos))
     return examples
+
+
+def what_is_missing(labelled: LabelledGallery) -> str | None:
+    """Return what a collection lacks for a confidence of its own, in words; None: nothing.
+
+    Args:
+        labelled: the collection.
+    """
+    return _missing(list(_chosen_photos(labelled, np.random.default_rng(0))))
+
+
+def _missing(photos: Sequence[_HeldOutPhoto]) -> str | None:
+    nameable = sum(photo.class_id != UNLABELLED for photo in photos)
+    if nameable < MIN_NAMEABLE_PHOTOS:
+        return (
+            f"{MIN_NAMEABLE_PHOTOS} photos that share their label with another photo are needed, "
+            f"and {nameable} are there"
+        )
+    unknown = len(photos) - nameable
+    if unknown < MIN_UNKNOWN_PHOTOS:
+        return (
+            f"{MIN_UNKNOWN_PHOTOS} photos of other things, without a label or with a third one, "
+            f"are needed, and {unknown or 'none'} {'is' if unknown == 1 else 'are'} there"
+        )
+    return None
 
 
 def _chosen_photos(

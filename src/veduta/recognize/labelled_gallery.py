@@ -30,16 +30,24 @@ class LabelledGallery:
         names: the C labels, in alphabetical order.
         class_ids: (n,) int32, the position of each photo's label in `names`, or `UNLABELLED`.
         outsiders: (m,) rows of photos that show none of the labelled places.
+        background: (b, d) float32, unit rows: descriptors of other things, which belong to the
+            encoder and not to the collection, see `veduta.recognize.background`; b may be 0.
     """
 
     gallery: Gallery
     names: tuple[str, ...]
     class_ids: NDArray[np.int32]
     outsiders: NDArray[np.intp]
+    background: NDArray[np.float32]
 
     @classmethod
     def of(
-        cls, gallery: Gallery, labels: Sequence[str | None], *, outsiders: bool = True
+        cls,
+        gallery: Gallery,
+        labels: Sequence[str | None],
+        *,
+        outsiders: bool = True,
+        background: NDArray[np.float32] | None = None,
     ) -> LabelledGallery:
         """Give each photo of a gallery its label.
 
@@ -48,30 +56,36 @@ class LabelledGallery:
             labels: one a photo; None if it has none.
             outsiders: whether photos without a label show none of the labelled places. If not,
                 they may show anything, and nothing is learned from them.
+            background: (b, d) descriptors of other things; None: there are none.
 
         Returns:
             The labelled gallery.
 
         Raises:
-            QueryError: no photo has a label, or all have the same and there are no outsiders.
+            QueryError: no photo has a label, or all have the same, and there are neither outsiders
+                nor a background.
         """
         names = tuple(sorted({name for name in labels if name is not None}))
         if not names:
             raise QueryError(
-                "No photo of this collection has a label, so there is nothing to recognise. Index "
-                "it with one folder a place, or with --labels FILE."
+                "No photo of this collection has a label, so there is nothing to recognise. With "
+                "one folder of photos for each place, `veduta index FOLDER --labels folders` takes "
+                "the names of the folders as labels; --labels FILE.csv takes them from a file."
             )
-        if len(names) == 1 and (not outsiders or None not in labels):
+        if background is None:
+            background = np.empty((0, gallery.snapshot.dimension), np.float32)
+        if len(names) == 1 and not len(background) and (not outsiders or None not in labels):
             raise QueryError(
                 f"All photos that count have the label {readable(names[0])}, so there is nothing "
-                "to tell it from. Index photos of other things too, with other labels or without "
-                "one."
+                "to tell it from: Veduta does not know how other things look to the encoder of "
+                "this index. Index photos of other things too, with other labels or without one."
             )
         class_id_of: dict[str | None, int] = {name: i for i, name in enumerate(names)}
         class_id_of[None] = UNLABELLED
         class_ids = np.array([class_id_of[name] for name in labels], np.int32)
         without_label = np.flatnonzero(class_ids == UNLABELLED)
-        return cls(gallery, names, class_ids, without_label if outsiders else np.empty(0, np.intp))
+        rows = without_label if outsiders else np.empty(0, np.intp)
+        return cls(gallery, names, class_ids, rows, background)
 
     @cached_property
     def photo_of_row(self) -> NDArray[np.int32]:
@@ -92,6 +106,11 @@ class LabelledGallery:
         examples: NDArray[np.bool_] = self.class_ids != UNLABELLED
         examples[self.outsiders] = True
         return examples
+
+    @property
+    def example_count(self) -> int:
+        """How many examples a recogniser learns from: photos and background."""
+        return int(np.count_nonzero(self.examples)) + len(self.background)
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from veduta.errors import QueryError
 from veduta.keypoints import Keypoints
 from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
+from veduta.recognize.linear import comparable
 from veduta.search import VERIFIED_PHOTOS, exact
 from veduta.search.reranking import Ranking, rerank
 
@@ -89,9 +90,10 @@ def evidence(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
         ],
         np.float64,
     )
+    scores = _comparable_scores(labelled, query)
     features = [
         (
-            query.linear_scores[class_id],
+            scores[class_id],
             log_odds[class_ids == class_id].max(initial=_ABSENT_LOG_ODDS),
             np.log1p(consistent_matches[class_ids == class_id].max(initial=0)),
         )
@@ -165,7 +167,7 @@ def prototypes(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates
 def linear(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates:
     """Use the scores of the linear classifier alone."""
     candidates = _likeliest(query.linear_scores)
-    features = [(score,) for score in query.linear_scores[candidates].tolist()]
+    features = [(score,) for score in _comparable_scores(labelled, query)[candidates].tolist()]
     return Candidates(candidates, _table(features, 1), _nearest(labelled, query))
 
 
@@ -190,6 +192,19 @@ def check_method(name: str) -> None:
 def _likeliest(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     likeliest = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
     return likeliest[np.isfinite(scores[likeliest])].astype(np.intp)
+
+
+def _comparable_scores(
+    labelled: LabelledGallery, query: RecognitionQuery
+) -> NDArray[np.float64]:
+    """Return the linear scores, (C,), times the factors of `linear.comparable`."""
+    if not len(labelled.background):
+        return query.linear_scores
+    excluded = labelled.class_ids[query.excluded_rows]
+    left = labelled.counts - np.bincount(
+        excluded[excluded != UNLABELLED], minlength=len(labelled.names)
+    )
+    return query.linear_scores * comparable(left)
 
 
 def _included(labelled: LabelledGallery, query: RecognitionQuery) -> NDArray[np.bool_] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -25,7 +25,7 @@ from veduta.errors import CollectionError, EncoderMismatch, NotAnIndex, QueryErr
 from veduta.files import atomic_folder
 from veduta.npz_file import read_arrays
 from veduta.recognize.confidence import Confidence, StoredConfidence
-from veduta.recognize.linear import LinearClassifier
+from veduta.recognize.linear import LinearClassifier, comparable
 from veduta.recognize.network_scores import MAX_CANDIDATES, log_odds
 from veduta.recognize.recognition import Recognition, recognition_of
 from veduta.recognize.recognizer import PRECISION, Recognizer
@@ -102,9 +102,15 @@ class Model:
         Returns:
             The model.
         """
-        return cls(
-            encoder, recognizer.labelled.names, recognizer.linear, recognizer.confidence, long_side
-        )
+        linear, labelled = recognizer.linear, recognizer.labelled
+        if len(labelled.background):
+            factors = comparable(labelled.counts)
+            linear = replace(
+                linear,
+                weights=(linear.weights * factors).astype(np.float32),
+                bias=linear.bias * factors,
+            )
+        return cls(encoder, labelled.names, linear, recognizer.confidence, long_side)
 
     def recognize(self, *queries: Photo, precision: float = PRECISION) -> Recognition:
         """Return what photos of one thing show, or that it is unknown.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from veduta.keypoints import Keypoints
 from veduta.recognize.confidence import Confidence, StoredConfidence, fit
-from veduta.recognize.held_out import held_out_examples
+from veduta.recognize.held_out import held_out_examples, what_is_missing
 from veduta.recognize.labelled_gallery import LabelledGallery
 from veduta.recognize.linear import LinearClassifier, train
 from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery, check_method
@@ -23,12 +23,17 @@ __all__ = [
     "DEFAULTS_FILE",
     "METHOD",
     "PRECISION",
+    "WITHOUT_BACKGROUND",
+    "WITH_BACKGROUND",
     "Recognizer",
     "default_confidence",
     "fit_recognizer",
 ]
 
 DEFAULTS_FILE = Path(__file__).with_name("defaults.json")
+WITH_BACKGROUND, WITHOUT_BACKGROUND = "with background", "without background"
+"""The parts of that file."""
+
 METHOD = "evidence"
 PRECISION = 0.9
 
@@ -44,8 +49,8 @@ class Recognizer:
         linear: the linear classifier that was trained on it.
         method: one of `METHODS`.
         confidence: turns the evidence of the method into probabilities.
-        learned: whether the confidence was fitted on this collection. If not, the collection has
-            too few labelled photos, and the confidence is that of other collections.
+        learned: whether the confidence was fitted on this collection. If not, the confidence is
+            that of other collections, and `why_not_learned` says why.
     """
 
     labelled: LabelledGallery
@@ -53,6 +58,25 @@ class Recognizer:
     method: str
     confidence: Confidence
     learned: bool
+
+    @property
+    def why_not_learned(self) -> str | None:
+        """Why the confidence is that of other collections, as a sentence; None: it is not."""
+        if self.learned:
+            return None
+        # The last reason is for a collection whose held-out photos were all right.
+        missing = what_is_missing(self.labelled) or "held-out photos of both kinds are needed"
+        sentence = (
+            "The confidence is that of other collections. To fit it to this one, "
+            f"{missing}."
+        )
+        strangers_unknown = len(self.labelled.names) < 3 and not len(self.labelled.outsiders)
+        if strangers_unknown and not len(self.labelled.background):
+            sentence += (
+                " Veduta does not know how other things look to the encoder of this index, so "
+                "photos of them may get a name: index such photos too, without a label."
+            )
+        return sentence
 
     @property
     def geometric(self) -> bool:
@@ -113,23 +137,25 @@ def fit_recognizer(
     has_answer = [bool(example.right.any()) for example in examples]
     if any(has_answer) and not all(has_answer):
         return Recognizer(labelled, training.linear, method, fit(examples), learned=True)
-    return Recognizer(labelled, training.linear, method, default_confidence(method), learned=False)
+    confidence = default_confidence(method, background=len(labelled.background) > 0)
+    return Recognizer(labelled, training.linear, method, confidence, learned=False)
 
 
-def default_confidence(method: str) -> Confidence:
+def default_confidence(method: str, *, background: bool) -> Confidence:
     """Return the confidence of a method on collections in general.
 
     It was fitted by `tools/fit_recognition.py`.
 
     Args:
         method: one of `METHODS`.
+        background: whether the collection is told from a background.
 
     Returns:
         The fitted confidence.
     """
-    return _defaults()[method].confidence()
+    return _defaults()[WITH_BACKGROUND if background else WITHOUT_BACKGROUND][method].confidence()
 
 
 @cache
-def _defaults() -> dict[str, StoredConfidence]:
-    return read_json(DEFAULTS_FILE, dict[str, StoredConfidence])
+def _defaults() -> dict[str, dict[str, StoredConfidence]]:
+    return read_json(DEFAULTS_FILE, dict[str, dict[str, StoredConfidence]])

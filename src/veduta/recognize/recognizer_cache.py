@@ -28,7 +28,7 @@ from veduta.recognize.recognizer import Recognizer, default_confidence, fit_reco
 
 __all__ = ["cached_recognizer"]
 
-_FORMAT = 3
+_FORMAT = 4
 _KEY_LETTERS = 16
 
 
@@ -71,6 +71,7 @@ def cached_recognizer(
 def _key(index: Path, labelled: LabelledGallery) -> str:
     names = "\n".join(labelled.names).encode()
     labels = names + labelled.class_ids.tobytes() + labelled.outsiders.tobytes()
+    labels += labelled.background.tobytes()
     manifest = Manifest.read(index)
     version = snapshot_name(index, manifest).encode()
     keypoints = keypoint_facts(manifest) or ""
@@ -82,6 +83,7 @@ def _key(index: Path, labelled: LabelledGallery) -> str:
         linear.RIDGE,
         held_out.MAX_EXAMPLES_OF_A_KIND,
         held_out.MIN_NAMEABLE_PHOTOS,
+        held_out.MIN_UNKNOWN_PHOTOS,
     )
     settings = repr(constants).encode()
     return content_hash(settings + version + graph + keypoints.encode() + labels).hex()[
@@ -125,7 +127,7 @@ def _read(file: Path, labelled: LabelledGallery, method: str) -> Recognizer | No
         return None
     confidence = Confidence(tuple(confidence_weights), tuple(thresholds), examples)
     if not learned:  # the defaults of a newer package may differ from those in the file
-        confidence = default_confidence(method)
+        confidence = default_confidence(method, background=len(labelled.background) > 0)
     classifier = LinearClassifier(mean, centred_mean, weights, bias)
     return Recognizer(labelled, classifier, method, confidence, learned)
 
