@@ -90,9 +90,7 @@ class IndexedPhotos:
         )
         keypoints: Any = _SomeKeypoints(self, rows)
         gallery = Gallery(snapshot, whole.calibration, keypoints, None, whole.matching)
-        return Gallery(
-            snapshot, whole.calibration, keypoints, self._graph(gallery), whole.matching
-        )
+        return Gallery(snapshot, whole.calibration, keypoints, self._graph(gallery), whole.matching)
 
     def _graph(self, gallery: Gallery) -> index_graph.Graph | None:
         snapshot = gallery.snapshot

@@ -261,7 +261,9 @@ class TestStored:
         other = Confidence((1.0, 2.0, -1.0), (0.5,) * len(PRECISIONS), 7)
         for module in ("recognizer", "recognizer_cache"):
             monkeypatch.setattr(
-                f"veduta.recognize.{module}.default_confidence", lambda *_, **__: other, raising=False
+                f"veduta.recognize.{module}.default_confidence",
+                lambda *_, **__: other,
+                raising=False,
             )
         assert cached_recognizer(home / "index", known, "knn").confidence == other
 

@@ -24,9 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from benchmarks.small_collections import IndexedPhotos, Verifications, keep_verifications
 from numpy.typing import NDArray
 
-from benchmarks.small_collections import IndexedPhotos, Verifications, keep_verifications
 from veduta.curate.described_photos import describe_photos
 from veduta.datasets import open_dataset
 from veduta.files import write_text
@@ -42,7 +42,7 @@ DATASETS = ("objects20", "scenes")
 
 COLLECTIONS = 40
 PHOTOS_EACH = (3, 5, 10, 20)
-"""Photos of each label, in turn. Labels of scenes have fewer photos; of those a third are queries."""
+"""Photos of each label, in turn. Of a label with fewer photos a third are queries."""
 
 MAX_QUERIES = 5
 STRANGERS_OF_SET = 8

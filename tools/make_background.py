@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from tools.export_models import (
     CENTRED_ROOT,
     CENTRED_SHARE,
@@ -34,6 +33,7 @@ from tools.export_models import (
     common_direction,
     read_weights,
 )
+
 from veduta.files import atomic_file
 from veduta.recognize.background import BACKGROUND_FILE
 
@@ -81,8 +81,7 @@ def main() -> None:
     parser.add_argument("--file", type=Path, default=BACKGROUND_FILE)
     options = parser.parse_args()
     arrays = {
-        name: quantised(class_descriptors(read_weights(SOURCES[name].weights)))
-        for name in NETWORKS
+        name: quantised(class_descriptors(read_weights(SOURCES[name].weights))) for name in NETWORKS
     }
     with atomic_file(options.file) as draft, draft.open("wb") as out:
         np.savez_compressed(out, **arrays)

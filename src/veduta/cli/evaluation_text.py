@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def _confidence_lines(settings: Mapping[str, Any]) -> Iterator[str]:
     elif settings["learned"]:
         yield f"confidence calibrated on {learned_from} of the gallery"
     else:
-        yield "confidence of other collections: too few labelled photos to calibrate it"
+        yield from textwrap.wrap(settings["why_not_learned"], 76)
 
 
 def _print_classes(classified: Classified) -> None:

@@ -295,6 +295,7 @@ def evaluate_recognition(
             "threshold": threshold if threshold <= 1 else None,
             "learned_from": recognizer.confidence.examples,
             "learned": recognizer.learned,
+            "why_not_learned": recognizer.why_not_learned,
         },
         thresholds=recognizer.confidence.thresholds,
         problems=indexed.dataset.problems,
@@ -343,9 +344,7 @@ def _recognizer(
             labels[row] = names[number].as_py()
     recognizer = cached_recognizer(
         indexed.gallery_index,
-        LabelledGallery.of(
-            gallery, labels, background=background_of_index(indexed.gallery_index)
-        ),
+        LabelledGallery.of(gallery, labels, background=background_of_index(indexed.gallery_index)),
         method,
         on_progress=partial(on_progress, "Learning") if on_progress else None,
     )

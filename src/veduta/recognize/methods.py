@@ -194,9 +194,7 @@ def _likeliest(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     return likeliest[np.isfinite(scores[likeliest])].astype(np.intp)
 
 
-def _comparable_scores(
-    labelled: LabelledGallery, query: RecognitionQuery
-) -> NDArray[np.float64]:
+def _comparable_scores(labelled: LabelledGallery, query: RecognitionQuery) -> NDArray[np.float64]:
     """Return the linear scores, (C,), times the factors of `linear.comparable`."""
     if not len(labelled.background):
         return query.linear_scores

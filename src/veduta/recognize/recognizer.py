@@ -64,12 +64,9 @@ class Recognizer:
         """Why the confidence is that of other collections, as a sentence; None: it is not."""
         if self.learned:
             return None
-        # The last reason is for a collection whose held-out photos were all right.
-        missing = what_is_missing(self.labelled) or "held-out photos of both kinds are needed"
-        sentence = (
-            "The confidence is that of other collections. To fit it to this one, "
-            f"{missing}."
-        )
+        # The last reason is for a collection none of whose held-out photos got the right name.
+        missing = what_is_missing(self.labelled) or "held-out photos that get their name are needed"
+        sentence = f"The confidence is that of other collections. To fit it to this one, {missing}."
         strangers_unknown = len(self.labelled.names) < 3 and not len(self.labelled.outsiders)
         if strangers_unknown and not len(self.labelled.background):
             sentence += (
