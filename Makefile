@@ -88,6 +88,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.methods --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.accuracy --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.recognition --data $(DATA) --docs docs/results.md
+	$(BIN)/python -m benchmarks.strangers --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.copies --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.cleaning --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.networks --data $(DATA) --docs docs/results.md

@@ -4,15 +4,15 @@ Collections that cannot fit their own confidence use it: those of few labelled p
 one or two labels without photos of other things (`veduta.recognize.held_out`). It is fitted on
 such collections, made of photos of objects20 and scenes: 40 of each, of one and of two labels in
 turn. Each recognises photos of its labels that it does not hold, and strangers: photos of the same
-set, with other labels or with none, and of the other set. The two halves have the same weight.
+set, with other labels or with none, and of the other set. Strangers have two thirds of the weight.
 
     python -m tools.fit_small_collections --data ../shared/data
 
 writes the part "with background" of `src/veduta/recognize/defaults.json`. It takes about three
 minutes, and twenty more the first time, which indexes the photos.
 
-No threshold is below `MIN_THRESHOLD`. The thresholds for most precisions would be lower, because
-most strangers of the collections are told apart with ease. But a user's strangers may be harder.
+A name needs a confidence of the wanted precision. Thresholds that were fitted on the collections
+would be lower, because most of their strangers are told apart with ease. A user's may be harder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from veduta.recognize.confidence import Confidence, LabelledExample, fit
 from veduta.recognize.linear import train
 from veduta.recognize.methods import RecognitionQuery
 from veduta.recognize.recognizer import DEFAULTS_FILE, WITH_BACKGROUND
-from veduta.recognize.unknown import NEVER
+from veduta.recognize.unknown import PRECISIONS
 
 DATASETS = ("objects20", "scenes")
 
@@ -47,8 +47,8 @@ PHOTOS_EACH = (3, 5, 10, 20)
 MAX_QUERIES = 5
 STRANGERS_OF_SET = 8
 STRANGERS_OF_OTHER_SET = 4
-MIN_THRESHOLD = 0.5
-"""A name that is more likely wrong than right is not given."""
+STRANGERS_WEIGHT = 2.0
+"""What the strangers of a collection weigh together; the photos of its labels weigh 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def collections(sets: dict[str, Photos]) -> Iterator[Collection]:
 
 
 def examples(collection: Collection) -> dict[str, list[LabelledExample]]:
-    """Return for each method the candidates of each query, with weights that add up to two."""
+    """Return for each method the candidates of each query."""
     labelled = collection.labelled
     linear = train(labelled).linear
     known = sum(query.label is not None for query in collection.queries)
@@ -139,18 +139,14 @@ def examples(collection: Collection) -> dict[str, list[LabelledExample]]:
             linear_scores=linear.scores(descriptor[None])[0],
             excluded_rows=np.empty(0, np.intp),
         )
-        alike = known if query.label is not None else len(collection.queries) - known
+        strangers = len(collection.queries) - known
+        weight = 1 / known if query.label is not None else STRANGERS_WEIGHT / strangers
         for method, candidates_of in METHODS.items():
             candidates = candidates_of(labelled, asked)
             names = [labelled.names[class_id] for class_id in candidates.class_ids.tolist()]
             right = np.array([name == query.label for name in names], np.bool_)
-            found[method].append(LabelledExample(candidates.features, right, 1 / alike))
+            found[method].append(LabelledExample(candidates.features, right, weight))
     return found
-
-
-def with_least_threshold(confidence: Confidence) -> Confidence:
-    thresholds = [max(threshold, MIN_THRESHOLD) for threshold in confidence.thresholds]
-    return replace(confidence, thresholds=tuple(thresholds))
 
 
 def rounded(confidence: Confidence) -> dict[str, object]:
@@ -176,10 +172,8 @@ def main() -> None:
     print()
     fitted = {}
     for method, found in all_examples.items():
-        confidence = with_least_threshold(fit(found))
-        fitted[method] = rounded(confidence)
-        never = sum(threshold == NEVER for threshold in confidence.thresholds)
-        print(method, fitted[method]["weights"], confidence.threshold(0.9), f"{never} never")
+        fitted[method] = rounded(replace(fit(found), thresholds=PRECISIONS))
+        print(method, fitted[method]["weights"], fitted[method]["questions"], flush=True)
     defaults = json.loads(DEFAULTS_FILE.read_text("utf-8"))
     write_text(DEFAULTS_FILE, json.dumps(defaults | {WITH_BACKGROUND: fitted}, indent=1) + "\n")
 

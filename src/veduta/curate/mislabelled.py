@@ -202,10 +202,12 @@ class HeldOutScores:
         class_ids = np.full(members.snapshot.photos, UNLABELLED, np.int32)
         class_ids[members.rows] = members.class_ids
         outsiders = members.rows[members.class_ids == UNLABELLED].astype(np.intp)
+        gallery = open_gallery(index)
+        no_background = np.empty((0, gallery.snapshot.dimension), np.float32)
         self._members = members
         self._classes = classes
         self._training: LinearTraining = train(
-            LabelledGallery(open_gallery(index), members.names, class_ids, outsiders)
+            LabelledGallery(gallery, members.names, class_ids, outsiders, no_background)
         )
         self._examples = int(np.count_nonzero(self._training.labelled.examples))
         self._copies_of = {member: group for group in members.copies for member in group}

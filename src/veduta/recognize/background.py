@@ -48,7 +48,7 @@ def background_of(encoder: Mapping[str, Any]) -> NDArray[np.float32] | None:
     if not all(network in known for network in model.networks):
         return None
     joined = np.concatenate([known[network] for network in model.networks], axis=1)
-    return joined / np.float32(len(model.networks) ** 0.5)
+    return _unit(joined)
 
 
 def background_of_index(index: Path) -> NDArray[np.float32] | None:

@@ -175,7 +175,7 @@ def _inverse(blocks: Iterator[NDArray[np.float32]], count: int, dimension: int) 
     for block in blocks:
         moments += block.T @ block
     moments[np.diag_indices(dimension)] += RIDGE * max(np.trace(moments) / count, 1e-12)
-    return np.linalg.inv(moments)
+    return np.asarray(np.linalg.inv(moments))
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
