@@ -48,12 +48,14 @@ class Task:
         pair: train it on the pair of monuments.
         epochs: how many at most.
         target: the least test accuracy.
+        changes: of the recipe, as with --set.
     """
 
     recipe: str
     pair: bool = False
     epochs: int = MAX_EPOCHS
     target: float | None = None
+    changes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -69,7 +71,7 @@ TASKS = (
     Task("finetune", target=0.97),
     Task("cnn-22"),
     Task("scratch-competition", epochs=20),
-    Task("siamese"),
+    Task("siamese", changes=("training.pairs=2000",)),
     Task("siamese-triplet", epochs=8),
     Task("autoencoder-32-64", epochs=3),
     Task("autoencoder-32-64-128", epochs=3),
@@ -130,10 +132,10 @@ def train_task(task: Task, folder: Path, work: Path) -> Card:
     run = work / task.name
     if (run / "card.json").is_file():
         return read_card(run)
-    recipe = open_recipe(task.recipe)
+    recipe = open_recipe(task.recipe, task.changes)
     on_frozen_encoder = bool(recipe.network.encoder)
     if not on_frozen_encoder and recipe.training.epochs > task.epochs:
-        recipe = open_recipe(task.recipe, (f"training.epochs={task.epochs}",))
+        recipe = open_recipe(task.recipe, (*task.changes, f"training.epochs={task.epochs}"))
     print(task.name, flush=True)
 
     def print_epoch(epoch: Epoch) -> None:

@@ -319,6 +319,7 @@ def _lines(cleaning: Cleaning) -> Iterator[str]:
         yield from _finding_lines(findings)
     if cleaning.findings:
         yield ""
+        yield "The number of a finding says how sure it is: 0.50 is just over its threshold."
     for note in cleaning.notes:
         yield from wrap(f"not looked for: {note}", 80, subsequent_indent="  ")
 
