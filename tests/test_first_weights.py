@@ -258,6 +258,21 @@ def test_files_that_are_of_no_use_are_refused(tmp_path: Path, backbone: str, bui
         build(given(recipe, "pretraind"), 3)
 
 
+def test_a_probe_does_not_replace_a_last_layer_that_was_taken(
+    coloured_dataset: Path, tmp_path: Path
+) -> None:
+    layers = (FLAT[0], {"dense": 5}, FLAT[1])
+    recipe = tiny_recipe(layers=layers, epochs=1, learning_rate=0.0, probe="before")
+    images, splits = cached(coloured_dataset, recipe)
+    file = read_weights(saved(build_network(recipe, 3), tmp_path / "model.safetensors"))
+    for new_classes in (False, True):
+        net = build_network(recipe, 3, first=FirstWeights(file, new_classes=new_classes))
+        before = weights(net)
+        done = weights(fit(recipe, net, splits, images, tmp_path / str(new_classes)).net)
+        assert torch.equal(before["layers.1.weight"], done["layers.1.weight"])
+        assert torch.equal(before["layers.2.weight"], done["layers.2.weight"]) != new_classes
+
+
 def test_a_missing_file_is_refused_before_a_folder_is_made(
     coloured_dataset: Path, tmp_path: Path
 ) -> None:

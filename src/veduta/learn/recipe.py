@@ -150,8 +150,8 @@ class Training:
         cosine: the learning rate falls to zero along a cosine.
         l1: the L1 penalty on the weights of layers with `regularised = true`.
         l2: the L2 penalty on the weights of layers with `regularised = true`.
-        probe: when the last layer becomes a linear probe of the features: "before" training, or
-            "after" training with a loss that does not use this layer.
+        probe: when the last layer becomes a linear probe of the features: "before" training, unless
+            this layer comes from a file; or "after" training with a loss that does not use it.
         unfreeze_after: epochs in which the backbone is frozen.
         backbone_rate: the learning rate of the backbone divided by `learning_rate`.
         validation: the share of the training photos that is held out if the dataset has no

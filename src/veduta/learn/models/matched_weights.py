@@ -21,6 +21,7 @@ class MatchedWeights:
         new: the parts of the network that begin with other weights, as "layers.6 (dense, 5 x 32)".
         unused: the parts of the file that the network does not take.
         new_classes: the layer that names the classes is new because the classes differ.
+        class_layer: the layer that names the classes comes from the file.
     """
 
     digest: str
@@ -29,6 +30,7 @@ class MatchedWeights:
     new: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     new_classes: bool = False
+    class_layer: bool = False
 
     def text(self) -> str:
         """Return the record as one sentence without its full stop."""

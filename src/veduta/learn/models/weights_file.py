@@ -158,7 +158,7 @@ def copy_weights(
     pairs = _backbone_pairs(net, file, keeps_backbone=keeps_backbone)
     new = [] if pairs or net.backbone is None else [f"backbone ({net.backbone.name}, its own)"]
     unused = _unused_backbone_parts(file, pairs)
-    reason = ""
+    reason, class_layer = "", False
     for part in ("layers", "decoder"):
         own, given = _layers(state, part, _kinds(net, part)), _layers(file.tensors, part)
         count = _common_length(own, given)
@@ -167,6 +167,7 @@ def copy_weights(
         if part == "layers" and new_classes and net.has_scores and count == len(own) > 0:
             count -= 1
             reason = f"{own[count].text()} names the classes, which are others in the file"
+        class_layer |= part == "layers" and net.has_scores and count == len(own) > 0
         for layer, other in zip(own[:count], given, strict=False):
             pairs |= {layer.names[key]: other.names[key] for key in layer.names}
         new += [layer.text() for layer in own[count:]]
@@ -194,6 +195,7 @@ def copy_weights(
         new=tuple(new),
         unused=tuple(unused),
         new_classes=new_classes and net.has_scores,
+        class_layer=class_layer,
     )
 
 

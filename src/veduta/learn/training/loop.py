@@ -133,7 +133,8 @@ def fit(
     identity = run_identity(recipe, splits, first)
     checkpoint = read_checkpoint(folder, identity)
     torch.manual_seed(network_seed(training.seed, 0))
-    if training.probe == "before" and checkpoint is None:
+    has_class_layer = net.first_weights is not None and net.first_weights.class_layer
+    if training.probe == "before" and checkpoint is None and not has_class_layer:
         set_linear_probe(recipe, net, splits, examples)
     elif training.probe == "after":
         # This layer has no loss term, so it is not trained. The probe sets it at the end.
