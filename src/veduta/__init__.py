@@ -18,7 +18,13 @@ from veduta._version import __version__
 if TYPE_CHECKING:
     from veduta.api import Index, create, find_keypoints, match, open  # noqa: A004
     from veduta.encoders import Encoder, Projection, load_encoder
-    from veduta.evaluation import Evaluation, RecognitionEvaluation, evaluate, evaluate_recognition
+    from veduta.evaluation import (
+        Evaluation,
+        RecognitionEvaluation,
+        evaluate,
+        evaluate_model,
+        evaluate_recognition,
+    )
     from veduta.index import (
         CheckFinding,
         Descriptors,
@@ -55,6 +61,7 @@ _MODULES = {
     "UpdateReport": "veduta.index",
     "create": "veduta.api",
     "evaluate": "veduta.evaluation",
+    "evaluate_model": "veduta.evaluation",
     "evaluate_recognition": "veduta.evaluation",
     "find_keypoints": "veduta.api",
     "load_encoder": "veduta.encoders",
@@ -88,6 +95,7 @@ __all__ = [
     "create",
     "errors",
     "evaluate",
+    "evaluate_model",
     "evaluate_recognition",
     "find_keypoints",
     "load_encoder",
