@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
@@ -12,11 +13,12 @@ pytest.importorskip("timm")
 
 import safetensors.torch
 import torch
+from fake_hub import FakeHub
 from tiny_training import network_recipe
 from torch import nn
 
 from veduta.errors import LearnError, RecipeError
-from veduta.learn.models.backbones import build_backbone
+from veduta.learn.models.backbones import build_backbone, weights_on_machine
 from veduta.learn.models.summary import count_parameters
 from veduta.learn.training.recipe_network import build_network
 
@@ -178,3 +180,20 @@ def test_published_torchvision_weights_load(monkeypatch):
     assert torch.equal(backbone.network.conv1.conv.weight, published.conv1.conv.weight)
     # They were trained on photos of another scale than the one they are now given.
     assert backbone.network.transform_input
+
+
+def test_which_weights_have_to_be_fetched(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub(tmp_path, None))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert weights_on_machine("embedded:efficientnet-lite0", "pretrained")
+    for name in ("timm:resnet18.tv_in1k", "torchvision:resnet18"):
+        assert weights_on_machine(name, "none")
+        assert not weights_on_machine(name, "pretrained")
+    # What does not exist is named when it is built.
+    assert weights_on_machine("torchvision:resnet0", "pretrained")
+    (tmp_path / "timm/resnet18.tv_in1k").mkdir(parents=True)
+    (tmp_path / "timm/resnet18.tv_in1k/model.safetensors").touch()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/resnet18-f37072fd.pth").touch()
+    assert weights_on_machine("timm:resnet18.tv_in1k", "pretrained")
+    assert weights_on_machine("torchvision:resnet18", "pretrained")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_hub import FakeHub
 from tiny_onnx import (
     channel_means,
     mirror,
@@ -136,6 +137,16 @@ def test_timm_without_its_library(monkeypatch, tmp_path):
         load_encoder("timm:resnet18")
     for part in ("timm:resnet18", "veduta[timm]", "'accurate'", "give its path"):
         assert part in str(caught.value)
+
+
+@pytest.mark.slow
+def test_timm_without_the_hub_fails_at_once(monkeypatch, tmp_path):
+    timm = pytest.importorskip("timm")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub(tmp_path, None))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("it tries for minutes"))
+    with pytest.raises(EncoderUnavailable, match=r"Name or service not known.*'accurate'"):
+        load_encoder("timm:resnet50.tv_in1k")
 
 
 def test_timm_uses_what_was_exported(monkeypatch, tmp_path):

@@ -10,13 +10,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from veduta.encoders.hub import not_fetched
+from veduta.encoders.hub import TIMEOUT_SECONDS, not_fetched
 from veduta.encoders.presets import DEFAULT
 from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderError, EncoderUnavailable, UnknownEncoder
 from veduta.files import atomic_files, write_text
 
 __all__ = ["export_timm", "exported_path", "timm_source"]
+
+# The files of a repository in which timm looks for weights.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def timm_source(name: str, *, fetch: bool) -> Source:
@@ -79,6 +82,8 @@ def export_timm(model: str, path: Path, *, pretrained: bool = True) -> None:
         advice = f"; similar are {', '.join(similar)}" if similar else ""
         raise UnknownEncoder(f"timm:{model}: timm has no such model{advice}")
     try:
+        if pretrained:
+            _ask_hub(model)
         network = timm.create_model(model, pretrained=pretrained, num_classes=0).eval()
     # The download of the weights may raise anything.
     except Exception as error:
@@ -108,6 +113,23 @@ def export_timm(model: str, path: Path, *, pretrained: bool = True) -> None:
     with atomic_files(path.parent, last=path.name) as draft:
         _export(network, sample, axes, draft / path.name, model)
         write_text(draft / path.with_suffix(".json").name, json.dumps(settings))
+
+
+def _ask_hub(model: str) -> None:
+    """Ask the hub for a model whose weights are not on this machine, and raise what goes wrong.
+
+    This request fails at once. The download would try again for a minute and a half.
+    """
+    import timm
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if model.startswith(("hf-hub:", "hf_hub:")):
+        repository = model.partition(":")[2].partition("@")[0]
+    else:
+        repository = getattr(timm.get_pretrained_cfg(model), "hf_hub_id", None) or ""
+    cached = (try_to_load_from_cache(repository, file) for file in WEIGHT_FILES if repository)
+    if repository and not any(isinstance(path, str) for path in cached):
+        HfApi().model_info(repository, timeout=TIMEOUT_SECONDS)
 
 
 def _export(

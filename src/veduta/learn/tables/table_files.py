@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veduta.encoders import DEFAULT
 from veduta.errors import readable
 from veduta.files import write_text
 from veduta.learn.runs.prediction_files import write_csv
@@ -232,7 +233,7 @@ def weights_advice(run: TableRun) -> list[str]:
     if not rows:
         return []
     names = ", ".join(one.row.name for one in rows)
-    return [
+    lines = [
         f"{count(len(rows), 'row')} without weights on this machine: {names}. Three ways to go on:",
         "1. Connect once and run the same command again; it fetches them and keeps them.",
         "2. Fetch the weights elsewhere. In a copy of the table (--print), give the row "
@@ -241,6 +242,12 @@ def weights_advice(run: TableRun) -> list[str]:
         'set = { "network.backbone" = "embedded:efficientnet-lite2" } for those in the package. '
         "(--set KEY=VALUE changes all rows.)",
     ]
+    if any(not one.row.recipe for one in rows):
+        lines.append(
+            "A row with an encoder takes encoder = the path of an .onnx file that was exported "
+            f'elsewhere, or "{DEFAULT}", which is in the package.'
+        )
+    return lines
 
 
 def table_page(run: TableRun, command: str) -> TablePage:
