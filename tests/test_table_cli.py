@@ -18,6 +18,7 @@ pytest.importorskip("pytorch_lightning")
 from tiny import save
 from tiny_runs import CLASSES, RunAndCard
 
+from veduta.cli import table as table_command
 from veduta.cli.main import run
 from veduta.errors import WeightsUnavailable
 from veduta.learn.recipe import Recipe, open_recipe
@@ -210,6 +211,30 @@ def test_an_interrupted_table_goes_on(
     assert "of an earlier recipe, and were not run this time: second" in (
         home / "T/table.md"
     ).read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_training_goes_on_where_it_was_interrupted(
+    home: Path, class_run: RunAndCard, run_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs: list[int] = []
+
+    def interrupt(epoch: Any) -> None:
+        epochs.append(epoch.number)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(table_command, "_print_epoch", interrupt)
+    text = '[data.all]\n[[row]]\nname = "a"\nrecipe = "tiny.toml"\n'
+    (home / "mine.toml").write_text(text, "utf-8")
+    call = ["table", "mine.toml", "--data", str(run_home / "photos"), "--out", "T"]
+    assert run(call) == 130
+    assert run(call) == 0
+    assert epochs[-1] == 4 and len(epochs) < 4 + 4
+    # The weights are those of `veduta train` without an interruption.
+    trained = [folder / "model.safetensors" for folder in (home / "T/runs/a", class_run[0])]
+    assert trained[0].read_bytes() == trained[1].read_bytes()
 
 
 @pytest.mark.slow
