@@ -85,7 +85,7 @@ def command(
 
     \b
     veduta table                               the tables of the package
-    veduta table report-004 --print > my.toml  to change one, and fill it by its path
+    veduta table report-004 --print > my.toml  a copy to change
     veduta table report-004 --data PHOTOS --queries Q --gallery G --out DIR
 
     Each row trains a recipe, or names an encoder or a method. The photos in --queries are then
