@@ -14,7 +14,7 @@ import io
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,15 +25,16 @@ from PIL import Image, ImageFilter
 
 from benchmarks.cleaning_cost import KINDS_WITHOUT_ENCODER, cost_table, measure_here
 from benchmarks.report import check_target, parser, publish, table
+from veduta.curate.class_findings import judge_classes
 from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.cleaning import clean
 from veduta.curate.copies import copies_among
-from veduta.curate.described_photos import describe_photos
+from veduta.curate.described_photos import DescribedPhotos, describe_photos
 from veduta.curate.example_likeness import MIN_KEPT_LIKENESS, example_likeness
 from veduta.curate.findings import KINDS
 from veduta.curate.groups import copy_groups
 from veduta.curate.mislabelled import HeldOutScores, find_mislabelled, fit_sharpness, softmax
-from veduta.curate.off_topic import find_off_topic
+from veduta.curate.off_topic import ClassLikeness, find_off_topic
 from veduta.curate.photo_scan import scan_photos
 from veduta.datasets import read_dataset
 from veduta.evaluation.metrics import average_precision
@@ -44,6 +45,11 @@ FLIP_RATES = (0.05, 0.1)
 SEEDS = (0, 1, 2)
 MIN_PRECISION_AND_RECALL = 0.85
 OFF_TOPIC_RATE = 0.05
+STRANGER_HOSTS = ("landmarks30", "objects20")
+STRANGER_RATE = 0.1
+STRANGER_CLASSES: tuple[int | None, ...] = (2, 5, None)
+STRANGER_SEEDS = {2: 12, 5: 12, None: 3}
+MAX_STRANGERS_OF_A_SET = 120
 PILE_NOISE = (0.1, 0.3, 0.6)
 PILE_EXAMPLES = (5, 10)
 OURS = "Veduta: confident joint, ridge in closed form"
@@ -85,6 +91,7 @@ def accuracy(data: Path) -> str:
     return "\n\n".join(
         (
             "### Wrong labels\n\n" + wrong_labels(sets),
+            "### Strangers\n\n" + strangers(data),
             "### Off-topic photos\n\n" + off_topic_photos(sets),
             "### A pile and a few examples\n\n" + piles(sets),
             "### Faults\n\n" + faults(data),
@@ -169,7 +176,7 @@ def flags_of_methods(
 ) -> Iterator[tuple[str, Flags, float]]:
     """Yield what each method flags, and the share of right suggestions among the right flags."""
     count = len(members.rows)
-    found = find_mislabelled(members, index)
+    found = [one.photo for one in judge_classes(members, index).of_another_class]
     right = [
         one.suggested == true_ids[one.member]
         for one in found
@@ -235,13 +242,114 @@ def precision_and_recall(flags: Flags, truth: Flags) -> tuple[float, float]:
     return right / max(1, flagged), right / max(1, true)
 
 
+def strangers(data: Path) -> str:
+    """Return the table of photos of other sets that are put into classes, and what they become."""
+    rows = []
+    for name in STRANGER_HOSTS:
+        others = [other for other in CLEANED_SETS if other != name]
+        if not all((data / one).is_dir() for one in CLEANED_SETS):
+            continue
+        mixed = mixed_set(data, name, others)
+        for classes in STRANGER_CLASSES:
+            totals: Counter[str] = Counter()
+            for seed in range(STRANGER_SEEDS[classes]):
+                totals.update(relabelled_strangers(mixed, classes, seed))
+            shown = totals["strangers"], totals["relabelled before"], totals["relabelled"]
+            flipped = totals["flipped"], totals["flips found before"], totals["flips found"]
+            rows.append([name, classes or "all", *shown, totals["off-topic"], *flipped])
+    head = ["set", "classes", "strangers", "relabelled by the recogniser alone", "relabelled"]
+    head += ["off-topic", "flipped labels", "found by the recogniser alone", "found"]
+    return (
+        f"{table(head, rows)}\n\nStrangers are photos of the three sets that have no label, and of "
+        f"domains4. They are {100 * STRANGER_RATE:.0f} % as many as the photos of the classes that "
+        f"they are put into, and {100 * FLIP_RATES[0]:.0f} % of these get the label of another "
+        f"class. Sums over {STRANGER_SEEDS[2]} draws of the classes, and over "
+        f"{STRANGER_SEEDS[None]} of all. Off-topic are the strangers that are not relabelled and "
+        "are found to be unlike their class."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MixedSet:
+    """The labelled photos of a set, and strangers.
+
+    Attributes:
+        described: all of them.
+        labels: the label of each; None for strangers.
+    """
+
+    described: DescribedPhotos
+    labels: list[str | None]
+
+
+def mixed_set(data: Path, host: str, others: list[str]) -> MixedSet:
+    own = read_dataset(data / host, every_photo=True)
+    files, labels = list(own.files), list(own.labels)
+    for other in others:
+        dataset = read_dataset(data / other, every_photo=True)
+        found = [
+            file
+            for file, label in zip(dataset.files, dataset.labels, strict=True)
+            if label is None or other == "domains4"
+        ]
+        chosen = np.random.default_rng(0).permutation(len(found))[:MAX_STRANGERS_OF_A_SET]
+        files += [found[number] for number in sorted(chosen)]
+        labels += [None] * len(chosen)
+    return MixedSet(describe_photos(files), labels)
+
+
+def relabelled_strangers(mixed: MixedSet, classes: int | None, seed: int) -> dict[str, int]:
+    """Put strangers into some classes, flip labels, and count what becomes of them."""
+    rng = np.random.default_rng(seed)
+    names = sorted({label for label in mixed.labels if label is not None})
+    if classes is not None:
+        names = sorted(rng.choice(names, classes, replace=False).tolist())
+    there = np.flatnonzero(mixed.described.rows >= 0).tolist()
+    labelled = np.array([at for at in there if mixed.labels[at] in names])
+    unlabelled = np.array([at for at in there if mixed.labels[at] is None])
+    labels = [label if label in names else None for label in mixed.labels]
+    count = min(round(STRANGER_RATE * len(labelled)), len(unlabelled))
+    put = rng.choice(unlabelled, count, replace=False)
+    for at in put:
+        labels[at] = names[rng.integers(len(names))]
+    flipped = rng.choice(labelled, round(FLIP_RATES[0] * len(labelled)), replace=False)
+    for at in flipped:
+        labels[at] = rng.choice([name for name in names if name != labels[at]])
+    used = np.array([at for at in there if labels[at] is not None])
+    described = mixed.described
+    members = class_members(
+        described.snapshot,
+        described.rows[used],
+        [labels[at] for at in used],
+        np.full(len(used), -1),
+    )
+    judged = judge_classes(members, described.index)
+
+    def among(found: Iterable[int], wanted: NDArray[np.intp]) -> int:
+        return len(set(used[list(found)].tolist()) & set(wanted.tolist()))
+
+    alone = [one.member for one in find_mislabelled(members, described.index)]
+    relabelled = [one.photo.member for one in judged.of_another_class]
+    off_topic = [one.photo.member for one in judged.of_no_class]
+    off_topic += [one.member for one in judged.off_topic]
+    return {
+        "strangers": count,
+        "relabelled before": among(alone, put),
+        "relabelled": among(relabelled, put),
+        "off-topic": among(off_topic, put),
+        "flipped": len(flipped),
+        "flips found before": among(alone, flipped),
+        "flips found": among(relabelled, flipped),
+    }
+
+
 def off_topic_photos(sets: dict[str, LabelledSet]) -> str:
     """Return the table of distractors that are put into classes and found."""
     rows = []
     for name, one in sets.items():
         labelled = one.members.class_ids != UNLABELLED
         distractors = np.flatnonzero(~labelled)
-        flagged_before = len(find_off_topic(one.members))
+        flagged_before = len(find_off_topic(one.members, ClassLikeness(one.members)))
         count = round(OFF_TOPIC_RATE * np.count_nonzero(labelled))
         cells = ["–"]
         if len(distractors) >= count:
@@ -251,7 +359,8 @@ def off_topic_photos(sets: dict[str, LabelledSet]) -> str:
                 chosen = rng.choice(distractors, count, replace=False)
                 class_ids = one.members.class_ids.copy()
                 class_ids[chosen] = rng.integers(0, len(one.members.names), count)
-                found = find_off_topic(replace(one.members, class_ids=class_ids))
+                with_distractors = replace(one.members, class_ids=class_ids)
+                found = find_off_topic(with_distractors, ClassLikeness(with_distractors))
                 flags = flags_at([photo.member for photo in found], len(class_ids))
                 figures.append(precision_and_recall(flags, flags_at(chosen, len(class_ids))))
             cells = ["{:.2f} / {:.2f}".format(*np.mean(figures, axis=0))]

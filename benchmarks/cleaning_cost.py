@@ -18,13 +18,12 @@ from benchmarks.fake_encoder import FakeEncoder, unit_rows
 from benchmarks.photo_sets import JPEG_QUALITY, SOURCE_FOLDERS, small, synthetic_photo
 from benchmarks.processes import process_memory, run_child
 from benchmarks.report import check_target, format_number, table
+from veduta.curate.class_findings import judge_classes
 from veduta.curate.class_members import class_members
 from veduta.curate.cleaning import clean
 from veduta.curate.copies import _candidates, copies_among
 from veduta.curate.described_photos import DescribedPhotos, describe_photos
 from veduta.curate.findings import KINDS
-from veduta.curate.mislabelled import find_mislabelled
-from veduta.curate.off_topic import find_off_topic
 from veduta.datasets import read_dataset
 from veduta.keypoints import Keypoints
 from veduta.processor_cores import processor_cores
@@ -137,8 +136,7 @@ def _clean_steps(folder: Path, photos: int) -> Figures:
         def judge_labels() -> None:
             no_copies = np.full(photos, -1)
             members = class_members(described.snapshot, described.rows, dataset.labels, no_copies)
-            find_mislabelled(members, described.index)
-            find_off_topic(members)
+            judge_classes(members, described.index)
 
         timed("judging labels", judge_labels)
     finally:

@@ -206,8 +206,13 @@ def _clean(dataset: Path, options: _Options) -> int:
         facts |= {"moved": _moved_json(moved), "labels": shown(new_labels) if new_labels else None}
         failed = (moved and moved.left) or (new_labels is None and cleaning.relabels())
         code = 130 if moved and moved.interrupted else 1 if failed else 0
-    elif cleaning.drops() and not options.as_json:
-        say(f"{count(len(cleaning.drops()), 'photo')} would go; --apply moves them.")
+    elif not options.as_json and (cleaning.drops() or cleaning.relabels()):
+        would = []
+        if drops := len(cleaning.drops()):
+            would.append(f"{count(drops, 'photo')} would go")
+        if labels := len(cleaning.relabels()):
+            would.append(f"{count(labels, 'photo')} would get another label")
+        say(f"{' and '.join(would)}; --apply does it.")
     if options.as_json:
         print_json(facts)
     return code
@@ -256,6 +261,11 @@ def _apply(
             if not as_json:
                 labels = count(len(relabels), "suggested label")
                 say(f"{labels} in {shown(new_labels)} (for --labels)")
+                root = cleaning.dataset.root
+                say(
+                    f"Next: veduta split {quoted(root)} --labels {quoted(new_labels.name)} "
+                    f"--into train=0.8,test=0.2 --out {quoted(root / 'split.csv')}"
+                )
     if not as_json and not drops and not relabels:
         say("Nothing to move.")
     return moved, new_labels

@@ -8,11 +8,12 @@ suggested only if the photo also lies near that class, as its members do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from veduta.curate.class_members import MIN_CLASS_PHOTOS, class_members
+from veduta.curate.class_members import MIN_CLASS_PHOTOS, ClassMembers, class_members
 from veduta.curate.findings import Finding, doubt, photo_finding
 from veduta.curate.groups import copy_groups
 from veduta.curate.mislabelled import Mislabelled, find_mislabelled
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from veduta.curate.copies import CopyPair
     from veduta.curate.described_photos import DescribedPhotos
 
-__all__ = ["class_findings"]
+__all__ = ["Doubted", "JudgedClasses", "class_findings", "judge_classes"]
 
 _SPLITS_WITHOUT_CLASS = frozenset(("distractor", "unknown"))
 
@@ -76,37 +77,76 @@ def class_findings(
             f"{MIN_CLASS_PHOTOS} photos or more"
         )
         return [], [note]
-    likeness = ClassLikeness(members)
-    findings = []
-    of_another_class = set()
-    for one in find_mislabelled(members, photos.index):
-        position = int(positions[chosen[one.member]])
-        own, other = likeness.to_own(one.member), likeness.to_class(one.member, one.suggested)
-        if other.is_near:
-            finding = _mislabelled_finding(dataset, position, one, own, other, members.names)
-        elif not own.is_near:
-            # The recogniser knows which class is nearest, and not that the photo resembles none.
-            finding = _no_class_finding(dataset, position, own, other, members.names[one.suggested])
-        else:
-            continue
-        findings.append(finding)
-        of_another_class.add(one.member)
+    judged = judge_classes(members, photos.index)
+
+    def position_of(member: int) -> int:
+        return int(positions[chosen[member]])
+
+    findings = [
+        _mislabelled_finding(dataset, position_of(one.photo.member), one, members.names)
+        for one in judged.of_another_class
+    ]
     findings += [
-        _off_topic_finding(dataset, int(positions[chosen[one.member]]), one)
-        for one in find_off_topic(members, likeness)
-        if one.member not in of_another_class
+        _no_class_finding(dataset, position_of(one.photo.member), one, members.names)
+        for one in judged.of_no_class
+    ]
+    findings += [
+        _off_topic_finding(dataset, position_of(one.member), one) for one in judged.off_topic
     ]
     return findings, []
 
 
+class Doubted(NamedTuple):
+    """A photo of which a recogniser is confident that it shows another class.
+
+    Attributes:
+        photo: what the recogniser says.
+        own: its likeness to the class of its label.
+        other: its likeness to the other class.
+    """
+
+    photo: Mislabelled
+    own: Likeness
+    other: Likeness
+
+
+class JudgedClasses(NamedTuple):
+    """The photos that do not fit into their class. No photo is in two of the lists.
+
+    Attributes:
+        of_another_class: those that lie near another class.
+        of_no_class: those that a recogniser takes for another class, and that lie near neither.
+        off_topic: further photos that are unlike their class.
+    """
+
+    of_another_class: list[Doubted]
+    of_no_class: list[Doubted]
+    off_topic: list[OffTopic]
+
+
+def judge_classes(members: ClassMembers, index: Path) -> JudgedClasses:
+    """Find the photos that do not fit into their class.
+
+    Args:
+        members: the photos, of two judged classes or more.
+        index: the folder of the index that their snapshot is of.
+    """
+    likeness = ClassLikeness(members)
+    doubted = [
+        Doubted(one, likeness.to_own(one.member), likeness.to_class(one.member, one.suggested))
+        for one in find_mislabelled(members, index)
+    ]
+    of_another_class = [one for one in doubted if one.other.is_near]
+    of_no_class = [one for one in doubted if not one.other.is_near and not one.own.is_near]
+    told = {one.photo.member for one in (*of_another_class, *of_no_class)}
+    off_topic = [one for one in find_off_topic(members, likeness) if one.member not in told]
+    return JudgedClasses(of_another_class, of_no_class, off_topic)
+
+
 def _mislabelled_finding(
-    dataset: Dataset,
-    position: int,
-    photo: Mislabelled,
-    own: Likeness,
-    other: Likeness,
-    names: Sequence[str],
+    dataset: Dataset, position: int, doubted: Doubted, names: Sequence[str]
 ) -> Finding:
+    photo, own, other = doubted
     suggested = names[photo.suggested]
     reason = (
         f"similarity {other.similarity:.2f} to {suggested}, where {other.median_similarity:.2f} is "
@@ -130,9 +170,11 @@ def _percent(probability: float) -> str:
 
 
 def _no_class_finding(
-    dataset: Dataset, position: int, own: Likeness, other: Likeness, nearest: str
+    dataset: Dataset, position: int, doubted: Doubted, names: Sequence[str]
 ) -> Finding:
     """Return the finding of a photo that is like neither its class nor the nearest other one."""
+    photo, own, other = doubted
+    nearest = names[photo.suggested]
     reason = (
         f"like no class: similarity {own.similarity:.2f} to {dataset.labels[position]}, where "
         f"{own.median_similarity:.2f} is usual, and {other.similarity:.2f} to {nearest}, where "
