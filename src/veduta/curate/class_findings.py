@@ -74,7 +74,7 @@ def class_findings(
     if len(set(members.class_ids[members.judged].tolist())) < 2:
         note = (
             "off-topic and mislabelled photos: wanted two classes of "
-            f"{MIN_CLASS_PHOTOS} photos or more"
+            f"{MIN_CLASS_PHOTOS} photos or more, where copies count as one photo"
         )
         return [], [note]
     judged = judge_classes(members, photos.index)

@@ -211,7 +211,8 @@ def clean(
         if kinds & _CLASS_KINDS:
             own_pairs = [pair for pair in pairs if pair.second < len(files)]
             of_classes, class_notes = class_findings(dataset, photos, readable_positions, own_pairs)
-            notes += class_notes
+            # Nobody asked for the classes of a pile that is ranked by examples.
+            notes += class_notes if examples is None or any(dataset.labels) else []
     if kinds & _COPY_KINDS:
         of_archive: list[Finding] = []
         if archive is not None:

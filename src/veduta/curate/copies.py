@@ -75,7 +75,7 @@ _MAX_COPY_DISPLACEMENT = 1 / 3
 
 _PROGRESS_PHOTOS = 64
 # A higher number makes older results invalid. Change it when copies are found in another way.
-_VERSION = 8
+_VERSION = 10
 
 _StoredCopy = tuple[int, int, str, float]
 

@@ -1,9 +1,9 @@
 """Candidates for turned copies: photos that were saved on their side, upside down or flipped.
 
-A photo has eight orientations. The perceptual hash of a turned photo follows from that of the
-photo, or from that of the photo turned by a quarter. So two hashes of each photo are enough. Pairs
-with near hashes are candidates if their luma on a grid correlates, too. `veduta.curate.alignment`
-then decides, as for any other candidate.
+A photo has eight orientations. It is hashed in six of them; the other two are searched elsewhere.
+The hash of a turned photo does not follow from that of the photo: where neighbours have the same
+luma, as in a sky, no turn knows the bits. Pairs with near hashes are candidates if their luma on a
+grid correlates, too. `veduta.curate.alignment` then decides, as for any other candidate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.curate.hash_pairs import mirrored_hashes, nearest_hashes
+from veduta.curate.hash_pairs import nearest_hashes
 from veduta.ordered_threads import map_in_order
 from veduta.photos import perceptual_hash
 from veduta.photos.same_picture import (
@@ -73,12 +73,12 @@ class TurnableHashes(NamedTuple):
 
     Attributes:
         upright: (N,) uint64 perceptual hashes.
-        quarter: (N,) uint64 perceptual hashes of the photos turned by a quarter to the left.
+        of_turns: (N, 6) uint64 perceptual hashes of the photos in the orientations `TURNS`.
         grids: (N, 256) uint8 luma on a grid.
     """
 
     upright: NDArray[np.uint64]
-    quarter: NDArray[np.uint64]
+    of_turns: NDArray[np.uint64]
     grids: NDArray[np.uint8]
 
     @classmethod
@@ -89,22 +89,20 @@ class TurnableHashes(NamedTuple):
             upright: (N,) perceptual hashes of the photos.
             photos: N reduced photos, (h, w) uint8 luma.
         """
-        quarter = np.empty(len(upright), np.uint64)
+        of_turns = np.empty((len(upright), len(TURNS)), np.uint64)
         grids = np.empty((len(upright), GRID_CELLS), np.uint8)
-        for row, found in enumerate(map_in_order(photos, _hash_and_grid, processor_cores())):
-            quarter[row], grids[row] = found
-        return cls(upright, quarter, grids)
+        for row, found in enumerate(map_in_order(photos, _hashes_and_grid, processor_cores())):
+            of_turns[row], grids[row] = found
+        return cls(upright, of_turns, grids)
 
     def turned(self, turn: Turn) -> NDArray[np.uint64]:
         """Return (N,) perceptual hashes of the photos in another orientation.
 
         Args:
-            turn: the orientation.
+            turn: one of `TURNS`.
         """
-        hashes = self.quarter if turn.quarter else self.upright
-        hashes = mirrored_hashes(hashes) if turn.mirrored else hashes
-        # Each row of a hash is one byte, the top row first.
-        return hashes.byteswap() if turn.flipped else hashes
+        hashes: NDArray[np.uint64] = np.ascontiguousarray(self.of_turns[:, TURNS.index(turn)])
+        return hashes
 
 
 def turned_candidates(hashes: TurnableHashes) -> dict[tuple[int, int], Turn]:
@@ -119,18 +117,23 @@ def turned_candidates(hashes: TurnableHashes) -> dict[tuple[int, int], Turn]:
     """
     grids = hashes.grids
     textured = np.flatnonzero(grids.std(axis=1, dtype=np.float32) >= MIN_CONTRAST)
-    candidates: dict[tuple[int, int], Turn] = {}
+    # A symmetrical photo resembles itself in two orientations, so that the best one counts.
+    best: dict[tuple[int, int], tuple[float, tuple[int, int], Turn]] = {}
     for turn in TURNS:
         near = list(nearest_hashes(hashes.turned(turn)[textured], hashes.upright[textured]))
         if not near:
             continue
         pairs = textured[np.array(near)]
         turned = np.stack([_turned_grid(grid, turn) for grid in grids[pairs[:, 0]]])
-        alike = luma_correlation(turned, grids[pairs[:, 1]]) >= _MIN_CORRELATION
-        for first, second in pairs[alike].tolist():
-            if (second, first) not in candidates:
-                candidates.setdefault((first, second), turn)
-    return candidates
+        correlation = luma_correlation(turned, grids[pairs[:, 1]])
+        alike = correlation >= _MIN_CORRELATION
+        for (first, second), value in zip(
+            pairs[alike].tolist(), correlation[alike].tolist(), strict=True
+        ):
+            photos = min(first, second), max(first, second)
+            if photos not in best or value > best[photos][0]:
+                best[photos] = value, (first, second), turn
+    return {pair: turn for _, pair, turn in best.values()}
 
 
 def _turned_grid(grid: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
@@ -138,6 +141,6 @@ def _turned_grid(grid: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
     return turn.apply(grid.reshape(side, side)).reshape(-1)
 
 
-def _hash_and_grid(luma: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint8]]:
+def _hashes_and_grid(luma: NDArray[np.uint8]) -> tuple[list[int], NDArray[np.uint8]]:
     pixels = np.repeat(luma[:, :, None], 3, axis=2)
-    return perceptual_hash(np.ascontiguousarray(np.rot90(pixels))), luma_grid(pixels)
+    return [perceptual_hash(turn.apply(pixels)) for turn in TURNS], luma_grid(pixels)

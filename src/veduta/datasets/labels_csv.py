@@ -260,7 +260,9 @@ def read_labels_dataset(
     further = columns.further if keep_columns else {}
     problems = list(matched.notes)
     if missing:
-        problems.append(f"{readable(file)}: {len(missing)} missing, left out ({some_of(missing)})")
+        problems.append(
+            f"{readable(file)}: {len(missing)} missing, left out ({some_of(missing, 1)})"
+        )
     if excluded:
         names = sorted(os.path.relpath(photo, root) for photo in excluded)
         problems.append(
