@@ -27,12 +27,18 @@ SETS = ("landmarks30", "objects20")
 ADDED = {"collect": ("--allow-private",)}  # the photos come from a server on this machine
 
 CHARTS = {
-    "two-monuments": ("runs/cnn-3/accuracy.png", "runs/cnn-3/loss.png"),
-    "landmark-capstone": ("charts/classes.png", "runs/transfer-10/accuracy.png"),
-    "query-and-gallery": ("runs/siamese/loss.png",),
-    "image-search-engine": ("runs/scratch/loss.png",),
+    "two-monuments": {
+        "runs/cnn-3/accuracy.png": "Accuracy of network 3 by epoch, for training and test photos.",
+        "runs/cnn-3/loss.png": "Its loss by epoch.",
+    },
+    "landmark-capstone": {
+        "charts/classes.png": "Photos of each landmark.",
+        "runs/transfer-10/accuracy.png": "Accuracy by epoch, for training and validation photos.",
+    },
+    "query-and-gallery": {"runs/siamese/loss.png": "Loss of the Siamese network by epoch."},
+    "image-search-engine": {"runs/scratch/loss.png": "Loss of the network from scratch by epoch."},
 }
-"""Page → pictures without photos that its commands write and that the page shows."""
+"""Page → pictures without photos that its commands write, and what each shows."""
 
 OTHERS = 60  # photos of other things, at most
 PLACES = 22  # classes of the contest of two reports
@@ -53,12 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = page.read_text("utf-8")
         started = time.monotonic()
         outputs = run_page(name, text, photos_of(name, chosen.data), folder)
-        for chart in CHARTS.get(name, ()):
-            picture = f"{name}-{chart.replace('/', '-')}"
-            shutil.copyfile(folder / chart, chosen.docs.parent / "images" / picture)
         minutes = (time.monotonic() - started) / 60
-        body = f"{FIGURES[name](folder)}\n\n{provenance(name, minutes)}"
+        parts = [FIGURES[name](folder), *charts(name, folder, chosen.docs.parent / "images")]
+        body = "\n\n".join([*parts, provenance(name, minutes)])
         page.write_text(replace_section(with_outputs(text, outputs), name, body), "utf-8")
+
+
+def charts(name: str, folder: Path, images: Path) -> list[str]:
+    """Copy the charts of a page to the pictures of the documentation, and return their links."""
+    links = []
+    for chart, description in CHARTS.get(name, {}).items():
+        picture = f"{name}-{chart.replace('/', '-')}"
+        shutil.copyfile(folder / chart, images / picture)
+        links.append(f"![{description}](../images/{picture})\n\n*{description}*")
+    return links
 
 
 def provenance(name: str, minutes: float) -> str:
