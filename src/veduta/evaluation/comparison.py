@@ -192,7 +192,7 @@ def compare(
     if task == "retrieve":
         keys, statistic, queries = _retrieval(table, names, notes)
     else:
-        keys, statistic, queries = _recognition(table, names)
+        keys, statistic, queries = _recognition(table, names, only)
     shape = (-1, len(names), len(keys))
     values = statistic(np.ones((1, queries))).reshape(shape)[0]
     drawn = bootstrap_statistic(statistic, queries, resamples=resamples, seed=seed).reshape(shape)
@@ -374,7 +374,7 @@ def _retrieval(
 
 
 def _recognition(
-    table: Sequence[Sequence[_Row]], names: Sequence[str]
+    table: Sequence[Sequence[_Row]], names: Sequence[str], only: Collection[str] | None
 ) -> tuple[list[str], Statistic, int]:
     """Return the keys of the metrics, the statistic of (S, M), and the number of queries."""
     statistics = []
@@ -386,6 +386,7 @@ def _recognition(
                 [query.guess for query in queries],
                 [query.named for query in queries],
                 [math.nan if q.confidence is None else q.confidence for q in queries],
+                only=only,
             )
         except ValueError as error:
             raise DatasetError(f"{name}: {error}") from None
@@ -394,7 +395,8 @@ def _recognition(
     def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.concatenate([statistic(counts) for statistic in statistics], axis=1)
 
-    return [metric.key for metric in OPEN_SET_METRICS], figures, len(table[0])
+    keys = [metric.key for metric in OPEN_SET_METRICS if only is None or metric.key in only]
+    return keys, figures, len(table[0])
 
 
 def _checked(row: _Row, kind: type[_T], name: str) -> _T:

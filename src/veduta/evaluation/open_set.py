@@ -11,7 +11,7 @@ A new figure is one entry of `OPEN_SET_METRICS`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -249,17 +249,20 @@ def open_set_statistic(
     guesses: Sequence[str | None],
     answered: ArrayLike,
     confidences: ArrayLike,
+    *,
+    only: Collection[str] | None = None,
 ) -> Statistic:
-    """Return the statistic of all `OPEN_SET_METRICS`, for a bootstrap over queries.
+    """Return the statistic of `OPEN_SET_METRICS`, for a bootstrap over queries.
 
     Args:
         labels: as in `open_set_figures`.
         guesses: as in `open_set_figures`.
         answered: as in `open_set_figures`.
         confidences: as in `open_set_figures`.
+        only: keys of the metrics; None: all.
 
     Returns:
-        A function from (B, Q) counts to (B, M), one column a metric.
+        A function from (B, Q) counts to (B, M), one column a metric, in the order of the table.
 
     Raises:
         ValueError: as `open_set_figures`.
@@ -284,7 +287,11 @@ def open_set_statistic(
     if np.isnan(values).any():
         raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} confidences are NaN")
     queries = AnsweredQueries(known, guessed, right, named, values)
-    statistics = [metric.statistic(queries) for metric in OPEN_SET_METRICS]
+    statistics = [
+        metric.statistic(queries)
+        for metric in OPEN_SET_METRICS
+        if only is None or metric.key in only
+    ]
     return lambda counts: np.concatenate([figure(counts) for figure in statistics], axis=1)
 
 
