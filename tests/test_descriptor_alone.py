@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from tiny import DescribedEncoder, TinyExtractor, save_view
 
 from veduta.cli import evaluate as cli
@@ -96,6 +97,30 @@ def test_every_way_of_reranking_has_the_bare_figures(photos: Path, rerank: str) 
     assert found.descriptor_alone is not None
     assert values(found.descriptor_alone) == values(bare.summary)
     assert found.answered_by.startswith("descriptor, ")
+
+
+def test_photos_are_decoded_alike_with_and_without_keypoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JPEG can be decoded smaller, which changes a descriptor a little."""
+    shapes = []
+
+    class Recording(DescribedEncoder):
+        def prepare(self, pixels: Any) -> Any:
+            shapes.append(pixels.shape)
+            return super().prepare(pixels)
+
+    monkeypatch.setattr(retrieval_run, "load_encoder", lambda *_, **__: Recording())
+    for number in range(4):
+        folder = tmp_path / "photos" / str(number % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2400, 1800), (60 * number, 99, 9)).save(folder / f"{number}.jpg")
+    found = []
+    for settings in ({"encoder": "x"}, {"rerank": "geometry"}, {"rerank": "global"}):
+        shapes.clear()
+        evaluate(tmp_path / "photos", **settings)
+        found.append(sorted(set(shapes)))
+    assert found == [[(675, 900, 3)], [(675, 900, 3)], []], "the last one has the same index"
 
 
 def test_the_title_of_a_picture_has_both(

@@ -25,6 +25,7 @@ from veduta.index import (
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.projection_file import read_projection
 from veduta.keypoints import Extractor, Keypoints
+from veduta.keypoints.xfeat import LONG_SIDE
 
 __all__ = ["IndexedDataset", "OnProgress", "cache_folder", "index_dataset"]
 
@@ -95,7 +96,7 @@ def index_dataset(
         dataset: the dataset.
         protocol_of: returns which rows are queries and which are the gallery. It is called a
             second time if photos do not decode.
-        encoder: makes the descriptors.
+        encoder: makes the descriptors. Its `long_side` is raised to that of keypoints.
         extractor: finds the keypoints; None to keep none.
         on_progress: called with (stage, done, total).
         graph: bring the neighbour graph of the gallery up to date as well.
@@ -106,6 +107,10 @@ def index_dataset(
     Raises:
         DatasetError: the dataset does not fit its protocol.
     """
+    # A photo is decoded as for keypoints even if none are kept, as `veduta train` and an index with
+    # keypoints do it. A smaller decode changes descriptors a little, and so would figures.
+    encoder.long_side = max(encoder.long_side, LONG_SIDE)
+    needs_more_pixels = extractor is None or extractor.long_side < LONG_SIDE
     protocol = protocol_of(dataset)
     parts = {"gallery": protocol.gallery}
     if not protocol.leave_one_out:
@@ -120,6 +125,7 @@ def index_dataset(
             encoder.identity,
             str(encoder.describe()["precision"]),
             extractor.identity if extractor else "",
+            *([f"decoded for {LONG_SIDE} pixels"] if needs_more_pixels else []),
         )
         key = "\n".join((*sorted(files), *settings))
         indexes[part] = cache_folder() / photos.content_hash(key.encode()).hex()[:20]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.datasets import Dataset, RetrievalProtocol, open_revisited
-from veduta.encoders import DEFAULT, load_encoder
+from veduta.encoders import DEFAULT, Encoder, load_encoder
 from veduta.errors import PhotoError
 from veduta.evaluation.answered_by import retrieved_by
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
@@ -120,7 +120,7 @@ def evaluate_revisited(
     revisited = revisited.without(undecodable) if undecodable else revisited
     set_projection(indexed.gallery_index, None)
     started = time.monotonic()
-    rank = _ranking_function(indexed, mode, verify)
+    rank = _ranking_function(indexed, network, mode, verify)
     judged, alone, queries, problems = [], [], [], []
     for number, (path, box) in enumerate(zip(revisited.queries, revisited.boxes, strict=True)):
         if on_progress is not None:
@@ -160,13 +160,13 @@ def _gallery_protocol(dataset: Dataset) -> RetrievalProtocol:
 
 
 def _ranking_function(
-    indexed: IndexedDataset, mode: str, verify: int
+    indexed: IndexedDataset, encoder: Encoder, mode: str, verify: int
 ) -> Callable[[Path, Box | None], tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return a function from a photo and a box in it to the whole gallery, nearest first.
 
     It returns the ranking of the mode, and that of the descriptor alone.
     """
-    engine = Engine(indexed.gallery_index)
+    engine = Engine(indexed.gallery_index, encoder=encoder)
     gallery = engine.state.gallery
     rows = indexed.gallery_rows(gallery.snapshot)
     position_of_row = np.empty(gallery.snapshot.photos, np.int64)
