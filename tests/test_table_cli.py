@@ -148,8 +148,13 @@ def test_a_table_is_filled_kept_and_done_again(
     assert table["no weights"]["top1"] == "" and table["no weights"]["top1_reported"] == "0.9"
     assert "| few \\| photos |" in (home / "T/table.md").read_text("utf-8")
 
+    # Files elsewhere are those of the folder.
+    assert run([*call, "--csv", "-", "--markdown", "there.md"]) == 3
+    assert capsys.readouterr().out == (home / "T/table.csv").read_text("utf-8")
+    assert (home / "there.md").read_bytes() == (home / "T/table.md").read_bytes()
+    training.trained.clear()
+
     # All that is finished is kept.
-    assert len(training.trained) == 3
     before = (home / "T/rows/all.json").read_bytes()
     training.trained.clear()
     assert run([*call, "--json"]) == 3

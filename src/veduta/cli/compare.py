@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import OutputFile, json_option
+from veduta.cli.options import PRINTED, FileOrPrinted, json_option
 from veduta.cli.printing import print_json, say, shown
 
 if TYPE_CHECKING:
@@ -33,15 +33,7 @@ SORT_KEYS = (
     "recipe",
     "name",
 )
-_PRINTED = Path("-")
 _REMEDY = "name a folder that `veduta train` or `veduta evaluate DATASET --report DIR` wrote"
-
-
-class _FileOrPrinted(OutputFile):
-    """A file that the command writes, or "-" to print."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return _PRINTED if str(value) == "-" else super().convert(value, param, ctx)
 
 
 @click.command("compare")
@@ -56,13 +48,13 @@ class _FileOrPrinted(OutputFile):
 @click.option(
     "--csv",
     "csv_file",
-    type=_FileOrPrinted(),
+    type=FileOrPrinted(),
     metavar="FILE",
     help="Write the table there too, with all figures; - to print it alone.",
 )
 @click.option(
     "--markdown",
-    type=_FileOrPrinted(),
+    type=FileOrPrinted(),
     metavar="FILE",
     help="Write the table there too, as Markdown; - to print it alone.",
 )
@@ -87,20 +79,20 @@ def command(
     from veduta.evaluation.compared_systems import compare_systems
     from veduta.files import write_text
 
-    if [as_json, csv_file == _PRINTED, markdown == _PRINTED].count(True) > 1:
+    if [as_json, csv_file == PRINTED, markdown == PRINTED].count(True) > 1:
         raise click.UsageError("Only one of --json, --csv - and --markdown - can be printed.")
     rows, notes = _read(systems)
     table = compare_systems(rows, sort=sort)
     written = []
     for file, make in ((csv_file, _csv), (markdown, _markdown)):
-        if file is not None and file != _PRINTED:
+        if file is not None and file != PRINTED:
             write_text(file, make(table))
             written.append(file)
     notes = [*notes, *table.notes]
     if as_json:
         print_json({**table.as_json(), "notes": notes})
-    elif _PRINTED in (csv_file, markdown):
-        say(*(_csv if csv_file == _PRINTED else _markdown)(table).splitlines())
+    elif PRINTED in (csv_file, markdown):
+        say(*(_csv if csv_file == PRINTED else _markdown)(table).splitlines())
     else:
         from veduta.cli.compare_text import text_lines
 

@@ -145,6 +145,18 @@ class OutputFile(click.Path):
         return path
 
 
+PRINTED = Path("-")
+"""What `FileOrPrinted` returns if the command is to print."""
+
+
+class FileOrPrinted(OutputFile):
+    """A file that the command writes, or "-" to print."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, or `PRINTED`."""
+        return PRINTED if str(value) == "-" else super().convert(value, param, ctx)
+
+
 class OutputFolder(OutputFile):
     """A folder that the command writes into. Whether it can is tested before any work."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import OutputFile, OutputFolder, json_option
+from veduta.cli.options import PRINTED, FileOrPrinted, OutputFolder, json_option
 from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, printable
@@ -60,11 +60,16 @@ FIGURE_WIDTH = 14
 @click.option(
     "--csv",
     "csv_file",
-    type=OutputFile(),
+    type=FileOrPrinted(),
     metavar="FILE",
-    help="Write table.csv there too.",
+    help="Write table.csv there too; - to print it alone.",
 )
-@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
+@click.option(
+    "--markdown",
+    type=FileOrPrinted(),
+    metavar="FILE",
+    help="Write table.md there too; - to print it alone.",
+)
 @json_option
 def command(
     table: str | None,
@@ -78,7 +83,7 @@ def command(
     as_file: bool,
     only_plan: bool,
     csv_file: Path | None,
-    markdown: bool,
+    markdown: Path | None,
     as_json: bool,
 ) -> None:
     """Train and measure all rows of TABLE on the same photos.
@@ -97,6 +102,8 @@ def command(
     from veduta.errors import LearnError
     from veduta.learn.tables.table_file import open_table, table_file
 
+    if [as_json, csv_file == PRINTED, markdown == PRINTED].count(True) > 1:
+        raise click.UsageError("Only one of --json, --csv - and --markdown - can be printed.")
     if table is None:
         _list_tables(as_json=as_json)
         return
@@ -122,14 +129,10 @@ def command(
         else:
             say(*_plan_lines(plan))
         return
-    if not as_json and not markdown:
+    if not as_json:
         say(*_plan_lines(plan), err=True)
     _fill(run, plan, quiet=as_json)
-    if csv_file is not None:
-        from veduta.learn.tables.table_files import write_table_csv
-
-        write_table_csv(run, csv_file)
-    _print_result(run, markdown=markdown, as_json=as_json)
+    _print_result(run, csv_file, markdown, as_json=as_json)
     _check_outcome(run)
 
 
@@ -249,20 +252,27 @@ def _print_epoch(epoch: Epoch) -> None:
     say(f"  epoch {epoch.number}, {name} {value:.4f}, {duration(epoch.seconds)}", err=True)
 
 
-def _print_result(run: TableRun, *, markdown: bool, as_json: bool) -> None:
+def _print_result(
+    run: TableRun, csv_file: Path | None, markdown: Path | None, *, as_json: bool
+) -> None:
+    from veduta.files import write_text
     from veduta.learn.tables.table_files import (
         PAGE_FILE,
         page_notes,
+        table_csv,
         table_json,
         table_markdown,
         weights_advice,
     )
 
+    for file, text in ((csv_file, table_csv), (markdown, table_markdown)):
+        if file == PRINTED:
+            say(*text(run).splitlines())
+        elif file is not None:
+            write_text(file, text(run))
     if as_json:
         print_json(table_json(run))
-        return
-    if markdown:
-        say(*table_markdown(run))
+    if as_json or PRINTED in (csv_file, markdown):
         return
     say(*_table_lines(run))
     for note in page_notes(run):

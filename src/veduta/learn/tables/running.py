@@ -298,7 +298,7 @@ def _filled(
     except (WeightsUnavailable, EncoderUnavailable) as error:
         record = read_record(run.folder, row.name)
         reason = error.reason if isinstance(error, WeightsUnavailable) else str(error)
-        return replace(_without_figures(record), state="weights missing", error=reason)
+        return replace(_without_figures(record), state="weights missing", error=readable(reason))
     except CannotWrite:
         raise
     except Exception as error:  # noqa: BLE001 - a fault in one row must not cost the others
@@ -306,7 +306,9 @@ def _filled(
         is_ours = isinstance(error, VedutaError)
         text = str(error) if is_ours else f"{type(error).__name__}: {error}"
         return replace(
-            _without_figures(record), state="failed", error=" ".join(text.split()) or repr(error)
+            _without_figures(record),
+            state="failed",
+            error=readable(" ".join(text.split())) or repr(error),
         )
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.encoders import DEFAULT
 from veduta.errors import readable
 from veduta.files import write_text
-from veduta.learn.runs.prediction_files import write_csv
 from veduta.learn.tables.figures import FIGURES
 from veduta.pages.table_page import Cell, TablePage, TableRow, write_table_page
 from veduta.text import count, printable
@@ -27,11 +27,11 @@ __all__ = [
     "PAGE_FILE",
     "cell",
     "page_notes",
+    "table_csv",
     "table_json",
     "table_markdown",
     "table_page",
     "weights_advice",
-    "write_table_csv",
     "write_table_files",
 ]
 
@@ -55,8 +55,8 @@ def write_table_files(run: TableRun, command: str) -> None:
         OSError: a file cannot be written.
     """
     write_text(run.folder / JSON_FILE, json.dumps(table_json(run), indent=1) + "\n")
-    write_table_csv(run, run.folder / CSV_FILE)
-    write_text(run.folder / MARKDOWN_FILE, "\n".join(table_markdown(run)) + "\n")
+    write_text(run.folder / CSV_FILE, table_csv(run))
+    write_text(run.folder / MARKDOWN_FILE, table_markdown(run))
     write_table_page(run.folder / PAGE_FILE, table_page(run, command))
 
 
@@ -121,16 +121,8 @@ def _row_json(result: RowResult, shown: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def write_table_csv(run: TableRun, file: Path) -> None:
-    """Write a table as CSV: a row for each row, with all figures that any of them has.
-
-    Args:
-        run: the table.
-        file: the file.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+def table_csv(run: TableRun) -> str:
+    """Return a table as CSV: a line for each row, with all figures that any of them has."""
     shown = [key for key in FIGURES if _has_figure(run, key)]
     header = ["row", "state", "recipe", "data", "encoder", "method"]
     for key in shown:
@@ -153,7 +145,11 @@ def write_table_csv(run: TableRun, file: Path) -> None:
         cells += [record.queries, record.gallery, record.parameters, record.epochs]
         cells += [record.seconds, record.error]
         rows.append(["" if value is None else value for value in cells])
-    write_csv(file, header, rows)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _has_figure(run: TableRun, key: str) -> bool:
@@ -162,8 +158,8 @@ def _has_figure(run: TableRun, key: str) -> bool:
     )
 
 
-def table_markdown(run: TableRun) -> list[str]:
-    """Return a table as the lines of a Markdown file."""
+def table_markdown(run: TableRun) -> str:
+    """Return a table as Markdown."""
     table = run.table
     header, rule = ["row"], ["---"]
     for key in table.figures:
@@ -191,7 +187,7 @@ def table_markdown(run: TableRun) -> list[str]:
         lines += [
             f"- {_in_markdown(one.row.name)}: {_in_markdown(one.record.error)}" for one in problems
         ]
-    return lines
+    return "".join(f"{line}\n" for line in lines)
 
 
 def page_notes(run: TableRun) -> list[str]:
