@@ -123,10 +123,19 @@ class TestTable:
     def test_sorted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         reports = {
             name: ranked(*LOW) | values
-            for name, values in (("a", {"map": 0.1}), ("b", {}), ("c", {"map": 0.3}))
+            for name, values in (
+                ("a", {"map": 0.1, "seconds": 9}),
+                ("b", {}),
+                ("c", {"map": 0.3, "seconds": 5}),
+            )
         }
         files = saved(tmp_path, **reports, d=named(("arch", "arch")) | {"gap": 1.0})
-        for key, order in (("map", "cabd"), ("gap", "dabc"), ("name", "abcd")):
+        for key, order in (
+            ("map", "cabd"),
+            ("gap", "dabc"),
+            ("name", "abcd"),
+            ("seconds", "cabd"),
+        ):
             assert run(["compare", *files, "--sort", key, "--json"]) == 0
             rows = json.loads(capsys.readouterr().out)["rows"]
             assert "".join(row["name"] for row in rows) == order

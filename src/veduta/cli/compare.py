@@ -43,7 +43,8 @@ _REMEDY = "name a folder that `veduta train` or `veduta evaluate DATASET --repor
 @click.option(
     "--sort",
     type=click.Choice(SORT_KEYS),
-    help="Order of the rows, best or least first. Otherwise as named.",
+    metavar="COLUMN",
+    help=f"Order of the rows, best or least first, otherwise as named: {', '.join(SORT_KEYS)}.",
 )
 @click.option(
     "--csv",

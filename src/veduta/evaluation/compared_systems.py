@@ -327,6 +327,8 @@ def _sort_function(sort: str) -> Callable[[ComparedSystem], tuple[bool, float | 
 
     def sort_value(system: ComparedSystem) -> tuple[bool, float | str]:
         value = system.row[column]
+        if value is None and column == "seconds":
+            value = system.row["ranking_seconds"]
         if value is None or isinstance(value, str):
             return value is None, value or ""
         return False, -value if SORT_KEYS[sort] else value
