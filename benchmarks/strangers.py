@@ -208,12 +208,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"Two labels with all photos: strangers rejected {rejected}; right photos kept "
                 f"{kept}."
             )
+    which = "Every pair" if chosen.every == 1 else f"One of {chosen.every} pairs"
     intro = (
-        "Every pair of labels is a collection, and every single label; the figures are means over "
+        f"{which} of labels is a collection, and every single label; the figures are means over "
         f"them, at the default precision of {PRECISION}. Strangers are {STRANGERS_OF_A_KIND} "
         f"distractors and {STRANGERS_OF_A_KIND} queries of the other labels for each collection. "
-        "The default confidence was fitted on objects20, scenes and same_place, "
-        "nothing on landmarks30."
+        "The confidence was fitted on objects20 and scenes. "
+        "[what-landmarks30-influenced.md](decisions/what-landmarks30-influenced.md) says which "
+        "choices were made after a look at landmarks30."
     )
     publish("strangers", "\n\n".join([intro, *parts]), chosen.docs)
 

@@ -119,9 +119,7 @@ class TestFewLabels:
 
     def test_what_is_missing(self) -> None:
         assert "and 10 are there" in str(what_is_missing(few(2, 5)))
-        assert "without a label or with a third one, are needed, and none are there" in str(
-            what_is_missing(few(2, 20))
-        )
+        assert "without a label, are needed, and none are there" in str(what_is_missing(few(2, 20)))
         assert what_is_missing(few(3, 20)) is None
         enough = labelled_crowd(classes=2, each=20, others=12)
         assert what_is_missing(enough) is None and held_out_examples(

@@ -347,7 +347,10 @@ class TestModel:
     def test_export_and_use(self, home: Path) -> None:
         done = run(home, "recognize", "--export", "model")
         assert done.returncode == 0 and done.stdout == "", done.stderr
-        assert done.stderr == "wrote model\n"
+        # On a busy machine learning takes long enough to report its progress.
+        assert [line for line in done.stderr.splitlines() if "Learning: " not in line] == [
+            "wrote model"
+        ]
         photos = sorted(f"new/{file.name}" for file in (home / "new").iterdir())
         by_model = told(run(home, "recognize", "--model", "model", "--json", *photos))
         by_index = told(run(home, "recognize", *QUICK, "--json", *photos))

@@ -107,7 +107,7 @@ def _missing(photos: Sequence[_HeldOutPhoto]) -> str | None:
     unknown = len(photos) - nameable
     if unknown < MIN_UNKNOWN_PHOTOS:
         return (
-            f"{MIN_UNKNOWN_PHOTOS} photos of other things, without a label or with a third one, "
+            f"{MIN_UNKNOWN_PHOTOS} photos of other things, without a label, "
             f"are needed, and {unknown or 'none'} {'is' if unknown == 1 else 'are'} there"
         )
     return None
