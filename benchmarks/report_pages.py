@@ -22,6 +22,7 @@ __all__ = [
     "run_command",
     "shortened",
     "with_outputs",
+    "without_progress",
 ]
 
 PAGES = (
@@ -39,7 +40,7 @@ FIRST_LINES, LAST_LINES = 12, 6
 TIMEOUT_SECONDS = 3600
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PROGRESS = re.compile(r"^[\w ]+: [\d,]+(?: of [\d,]+)? [\w ]+, .*\n", re.MULTILINE)
+_PROGRESS = re.compile(r"^[\w ]+: [\d,]+(?: of [\d,]+)? [\w ]+, .*/s(?:, .* left)?\n", re.MULTILINE)
 _FINDS = ("clean", "split")  # commands that end with 1 if they found something
 _FOLDERS = ("charts", "more", "photos", "query", "gallery", "reports", "runs", "study", "table")
 
@@ -156,7 +157,12 @@ def run_command(
     )
     if done.returncode not in command.exit_codes:
         raise RuntimeError(f"{command.text} ended with {done.returncode}:\n{done.stdout[-2000:]}")
-    return _PROGRESS.sub("", done.stdout).replace(f"{folder}/", "")
+    return without_progress(done.stdout).replace(f"{folder}/", "")
+
+
+def without_progress(output: str) -> str:
+    """Return what a command printed without the lines that say how far it was."""
+    return _PROGRESS.sub("", output)
 
 
 def _entries(block: str) -> list[tuple[Command, str]]:

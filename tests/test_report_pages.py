@@ -23,6 +23,7 @@ from benchmarks.report_pages import (
     named_files,
     read_commands,
     with_outputs,
+    without_progress,
 )
 from benchmarks.report_photos import CLASSES, OTHER, START, Photos, serving
 
@@ -156,6 +157,12 @@ def test_outputs_are_replaced_and_shortened() -> None:
 def test_each_page_has_an_output_for_each_of_its_commands() -> None:
     with pytest.raises(ValueError, match="1 outputs for 2 commands"):
         with_outputs(PAGE, ["x"])
+
+
+def test_progress_is_left_out_and_results_are_not() -> None:
+    progress = "Describing: 3 of 73 photos, 0.2 photos/s, 5 min 3 s left\n"
+    result = "transfer: 3 epochs in 5 s, the best is 3 by the val loss\n"
+    assert without_progress(progress + result + progress) == result
 
 
 def test_files_are_named_by_the_text_alone() -> None:
