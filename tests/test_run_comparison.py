@@ -115,6 +115,9 @@ class TestCompare:
         right = [row["label"] == row["answer"] for row in answers]
         wanted = sum(right) / 40 - sum(r or at % 4 > 0 for at, r in enumerate(right)) / 40
         assert figures["guess_right", "run"]["difference"] == pytest.approx(wanted)
+        # Every second answer of the report is "unknown"; its guesses are compared all the same.
+        (changes, _) = comparison["changed"]
+        assert changes["worse"] == sum(not r and at % 4 > 0 for at, r in enumerate(right))
         assert figures["gap", "run"]["value"] == pytest.approx(card.test.gap, abs=1e-12)
         with (tmp_path / "t.csv").open(newline="") as rows:
             read = list(csv.DictReader(rows))

@@ -317,7 +317,14 @@ def _compare_queries(
     limits = [set(system.metrics) for system in systems if system.metrics is not None]
     only = set.intersection(*limits) if limits else None
     comparison = compare(reports, names, only=only, resamples=resamples, seed=seed)
+    if only is not None:  # Beside a network, which always answers, the guesses are compared.
+        reports = [_with_guesses_as_answers(report) for report in reports]
     return QueryComparison(comparison, changed_queries(reports, names))
+
+
+def _with_guesses_as_answers(report: Mapping[str, Any]) -> dict[str, Any]:
+    queries = [{**query, "named": query["guess"] is not None} for query in report["queries"]]
+    return {**report, "queries": queries}
 
 
 def _sort_function(sort: str) -> Callable[[ComparedSystem], tuple[bool, float | str]]:
