@@ -6,8 +6,9 @@ A photo is off topic if this difference is below the lower quartile by more than
 interquartile range (D. Hoaglin, B. Iglewicz, Fine-tuning some resistant rules for outlier labeling,
 1987).
 
-A photo lies near a class if the difference is below the lower quartile by at most one interquartile
-range. Of normally distributed values, 98 % are that high.
+A photo lies near a class if the difference is below the lower quartile by at most 1.5 times the
+interquartile range (J. Tukey, Exploratory data analysis, 1977). Of normally distributed values,
+99.6 % are that high.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = [
 MIN_OUTLIER_RANGES = 2.2
 """Interquartile ranges below the lower quartile from which on a photo is an outlier."""
 
-MAX_NEAR_RANGES = 1.0
+MAX_NEAR_RANGES = 1.5
 """Interquartile ranges below the lower quartile up to which a photo lies near a class."""
 
 
