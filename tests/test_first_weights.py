@@ -196,12 +196,15 @@ def test_a_backbone_file_and_a_run_with_a_backbone(tmp_path: Path) -> None:
     assert "bn1.bias is missing" in str(two.value)
 
 
+FROZEN = {"network.backbone": "encoder:fast", "input.size": 224}
+
+
 def test_what_has_no_effect_without_a_backbone_is_refused() -> None:
     for parts in ("none", ["layer4"]):
         recipe = with_values(tiny_recipe(), {"network.train": parts})
         with pytest.raises(RecipeError, match=r"network.train .* but there is no backbone"):
             build_network(recipe, 3)
-    frozen = with_values(tiny_recipe(layers=FLAT[1:]), {"network.backbone": "encoder:fast"})
+    frozen = with_values(tiny_recipe(layers=FLAT[1:]), FROZEN)
     build_network(with_values(frozen, {"network.train": "none"}), 3, dimension=8)
     with pytest.raises(RecipeError, match="but encoder:fast is never trained"):
         build_network(with_values(frozen, {"network.train": ["conv"]}), 3, dimension=8)
@@ -276,7 +279,7 @@ def test_a_probe_does_not_replace_a_last_layer_that_was_taken(
 def test_a_missing_file_is_refused_before_a_folder_is_made(
     coloured_dataset: Path, tmp_path: Path
 ) -> None:
-    for recipe in (tiny_recipe(), with_values(tiny_recipe(), {"network.backbone": "encoder:fast"})):
+    for recipe in (tiny_recipe(), with_values(tiny_recipe(), FROZEN)):
         with pytest.raises(LearnError, match=r"absent\.safetensors: the weights cannot be read"):
             train(given(recipe, "absent.safetensors"), coloured_dataset, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -30,7 +30,12 @@ from veduta.learn.data.splits import read_splits
 from veduta.learn.models.projection import learn_projection, projection_of_index
 from veduta.learn.recipe import Recipe, open_recipe
 from veduta.learn.runs.encoder_with_head import write_encoder_with_head
-from veduta.learn.runs.frozen_encoder import Descriptors, descriptors_of, train_frozen
+from veduta.learn.runs.frozen_encoder import (
+    Descriptors,
+    descriptors_of,
+    train_frozen,
+    train_head,
+)
 from veduta.learn.runs.train import train
 from veduta.learn.training.checkpoint import (
     Checkpoint,
@@ -311,6 +316,18 @@ def test_the_encoder_of_the_caller_stays_as_it_was(home: Path) -> None:
     long_side = encoder.long_side
     descriptors_of(files_of(home)[:2], encoder)
     assert encoder.long_side == long_side
+
+
+def test_a_checkpoint_belongs_to_one_encoder_and_not_to_its_name(
+    home: Path, tmp_path: Path
+) -> None:
+    parts = read_splits(home / "photos")
+    rows = np.ones((len(parts.paths), 8), np.float32)
+    recipe = recipe_of(home)
+    train_head(recipe, parts, Descriptors(rows, "one"), tmp_path)
+    train_head(recipe, parts, Descriptors(rows, "one"), tmp_path)
+    with pytest.raises(LearnError, match=r'another encoder of the same name: encoder: "one" in'):
+        train_head(recipe, parts, Descriptors(rows, "two"), tmp_path)
 
 
 def test_an_older_checkpoint_has_an_input_that_is_not_used(home: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from veduta.errors import RecipeError
 from veduta.learn.models.layers import SameConv2d, build_layers, regularised_weights, same_padding
+from veduta.learn.recipe import with_values
 from veduta.learn.training.recipe_network import build_network
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread", "seeded_torch")
@@ -199,7 +200,8 @@ def test_regularised_weights_are_those_that_say_so():
         {"flatten": True},
         {"dense": "classes", "regularised": True},
     ]
-    net = build_network(network_recipe(tables), 5)
+    penalised = with_values(network_recipe(tables), {"training.l2": 0.1})
+    net = build_network(penalised, 5)
     assert [tuple(one.shape) for one in regularised_weights(net)] == [(2, 3, 3, 3), (5, 3 * 16)]
     assert (
         list(

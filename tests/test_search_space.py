@@ -15,6 +15,7 @@ pytest.importorskip("optuna")
 from tiny_tuning import Toy, recipe
 
 from veduta.errors import RecipeError
+from veduta.learn.recipe import with_values
 from veduta.learn.tuning.search_space import Choices, Range, parse_axis, read_space
 from veduta.learn.tuning.tuner import tune
 
@@ -92,10 +93,16 @@ def test_wrong_spaces_are_refused_before_anything_starts(
     assert not (tmp_path / "study").exists()
 
 
-@pytest.mark.parametrize("key", ["loss.margin", "training.l2"])
-def test_what_changes_the_loss_is_not_compared_by_it(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "used_with"),
+    [
+        ("loss.margin", {"loss.name": "arcface"}),
+        ("training.l2", {"network.layers.0.regularised": True, "training.l1": 0.1}),
+    ],
+)
+def test_what_changes_the_loss_is_not_compared_by_it(key: str, used_with: dict[str, Any]) -> None:
     space = {key: {"low": 0.0, "high": 1.0}}
-    assert read_space(recipe(space))
+    assert read_space(with_values(recipe(space), used_with))
     with pytest.raises(RecipeError, match="cannot be compared"):
         read_space(recipe(space, monitor="val_loss"))
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from tiny_runs import CLASSES, RunAndCard
 from veduta.cli import table as table_command
 from veduta.cli.main import run
 from veduta.errors import WeightsUnavailable
-from veduta.learn.recipe import Recipe, open_recipe
+from veduta.learn.recipe import Recipe, open_recipe, with_values
 from veduta.learn.tables import running
+from veduta.learn.tables.measuring import digest_of_weights
+from veduta.learn.tables.row_record import RowRecord, TrainedOn
 from veduta.learn.tables.table_file import open_table
 
 pytestmark = pytest.mark.filterwarnings("default")  # of the exporter, not ours
@@ -184,6 +187,26 @@ def test_a_table_is_filled_kept_and_done_again(
     written = (home / "T/table.md").read_text("utf-8")
     assert "other queries or another gallery than the rest" in written
     assert "run them again: few" in written
+
+
+def test_a_changed_weights_file_is_noticed_under_the_same_name(tmp_path: Path) -> None:
+    record = RowRecord("a", "done")
+    for key, name in (("network.weights", "w.safetensors"), ("network.backbone", "e.onnx")):
+        file = tmp_path / name
+        value = f"encoder:{file}" if name == "e.onnx" else str(file)
+        recipe = with_values(Recipe("r"), {key: value})
+        assert digest_of_weights(recipe) == ""
+        digests = set()
+        for content in (b"one", b"two"):
+            file.write_bytes(content)
+            digests.add(digest_of_weights(recipe))
+            trained = replace(record, trained_on=TrainedOn(recipe.digest(), "", min(digests)))
+        assert len(digests) == 2
+        assert running._has_recipe(trained, recipe) == (digest_of_weights(recipe) == min(digests))
+    settings = tmp_path / "e.json"
+    settings.write_text("{}", "utf-8")
+    assert digest_of_weights(recipe) not in digests
+    assert digest_of_weights(Recipe("r")) == ""
 
 
 @pytest.mark.slow

@@ -153,6 +153,15 @@ def test_wrong_calls(
     assert run(["train", recipe]) == 2
     assert run(["train", recipe, str(photos), "--subset-seed", "1"]) == 2
     assert "--photos-per-class" in capsys.readouterr().err
+    for option in (["--out", "r"], ["--labels", "l.csv"], ["--devices", "1"], [str(photos)]):
+        assert run(["train", recipe, "--summary", *option]) == 2
+        named = "DATASET" if option[0] == str(photos) else option[0]
+        assert f"leave {named} out" in capsys.readouterr().err
+    for option in (["--devices", "2"], ["--nodes", "2"]):
+        assert run(["train", "linear", str(photos), *option]) == 2
+        assert "linear trains a few layers behind encoder:accurate" in capsys.readouterr().err
+    assert run(["train", recipe, str(photos), "--set", "training.momentum=0.5"]) == 3
+    assert "training.momentum is 0.5, but the optimizer is adam" in capsys.readouterr().err
     assert run(["train", "cnn-0", str(photos)]) == 3
     assert "did you mean 'cnn-" in capsys.readouterr().err
     assert run(["train", recipe, str(photos), "--set", "training.epoch=3"]) == 3

@@ -14,7 +14,7 @@ from tiny import pixels
 
 from veduta.learn.data.image_cache import ImageCache, cache_images
 from veduta.learn.data.splits import DatasetSplits, read_splits
-from veduta.learn.recipe import Input, Loss, Network, Recipe, Training
+from veduta.learn.recipe import Input, Loss, Network, Recipe, Training, with_values
 from veduta.learn.training.loop import TrainingResult, fit
 from veduta.learn.training.recipe_network import build_network
 
@@ -72,7 +72,12 @@ def train(recipe: Recipe, dataset: Path, out: Path, **options: Any) -> TrainingR
     """Train the network of a recipe."""
     images, splits = cached(dataset, recipe)
     torch.manual_seed(recipe.training.seed)
-    net = build_network(recipe, len(splits.class_names))
+    # A recipe may not unfreeze a backbone that it does not have. `fit` takes it, and so the two
+    # parts of such a training are tested with a network that trains in a second.
+    built = recipe
+    if not recipe.network.backbone:
+        built = with_values(recipe, {"training.unfreeze_after": 0})
+    net = build_network(built, len(splits.class_names))
     return fit(recipe, net, splits, images, out, **options)
 
 

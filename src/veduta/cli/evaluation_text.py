@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from veduta.cli.printing import say, shown
+from veduta.cli.printing import say
+from veduta.errors import readable
 from veduta.text import count, printable
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _class_name(label: str) -> str:
 def _print_answered_by(verb: str, answered_by: str, encoder: object) -> None:
     say(f"{verb}: {answered_by}")
     if encoder is not None:
-        say(f"encoder: {shown(str(encoder))}")
+        say(f"encoder: {readable(str(encoder))}")
 
 
 def _print_figures(

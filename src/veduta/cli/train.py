@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from veduta.cli.options import OutputFolder, json_option, training_options
 from veduta.cli.printing import command_line, print_json, quoted, say, shown
@@ -82,9 +83,14 @@ def command(
 
     if part and start is None:
         raise click.UsageError("--part is for --from RUN.")
-    if summary and start is not None:
-        raise click.UsageError("--summary shows the layers only; leave --from out.")
+    if summary:
+        _check_only_layers_are_asked_for()
     opened = open_recipe(recipe, changes)
+    if opened.network.encoder and (devices != "auto" or nodes > 1):
+        raise click.UsageError(
+            f"--devices and --nodes are for networks that take photos; {opened.name} trains "
+            f"a few layers behind {opened.network.backbone} in one process. Leave them out."
+        )
     if summary:
         require_packages()
         return _print_summary(opened, as_json=as_json)
@@ -123,6 +129,17 @@ def command(
         for line in _result_lines(card, run):
             say(line)
     return 0
+
+
+def _check_only_layers_are_asked_for() -> None:
+    """Raise `click.UsageError` for an option that has no effect with --summary."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_given and name not in {"recipe", "changes", "summary", "as_json"}:
+            what = parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
+            raise click.UsageError(f"--summary shows the layers only; leave {what} out.")
 
 
 def _print_summary(recipe: Recipe, *, as_json: bool) -> int:

@@ -13,7 +13,7 @@ from veduta.encoders.onnx_encoder import OnnxEncoder
 from veduta.encoders.presets import DEFAULT, PRESETS
 from veduta.encoders.projection import Projection, fit_projection
 from veduta.encoders.settings import Settings, Source
-from veduta.encoders.sources import resolve
+from veduta.encoders.sources import name_without_folders, resolve
 from veduta.encoders.spec import EncoderSpec
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "list_encoders",
     "load_encoder",
     "load_named_in_file",
+    "name_without_folders",
     "open_encoder",
     "resolve",
 ]

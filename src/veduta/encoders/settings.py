@@ -15,7 +15,10 @@ from veduta.validation import InvalidValue, convert, expected, read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Settings", "Source", "settings_beside"]
+__all__ = ["Settings", "Source", "settings_beside", "settings_file"]
+
+HUB_CONFIG = "preprocessor_config.json"
+"""The settings of a model from a hub."""
 
 T = TypeVar("T")
 
@@ -87,14 +90,21 @@ def settings_beside(model: Path) -> Settings:
     Raises:
         EncoderError: the file does not read, or a value in it is wrong.
     """
-    sidecar = model.with_suffix(".json")
-    if sidecar.is_file():
-        return _from_sidecar(sidecar)
-    for folder in (model.parent, model.parent.parent):
-        config = folder / "preprocessor_config.json"
-        if config.is_file():
-            return _from_hub_config(config)
-    return Settings()
+    file = settings_file(model)
+    if file is None:
+        return Settings()
+    return _from_hub_config(file) if file.name == HUB_CONFIG else _from_sidecar(file)
+
+
+def settings_file(model: Path) -> Path | None:
+    """Return the file that `settings_beside` reads; None if there is none.
+
+    Args:
+        model: the ONNX file.
+    """
+    folders = (model.parent, model.parent.parent)
+    files = (model.with_suffix(".json"), *(folder / HUB_CONFIG for folder in folders))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _from_sidecar(file: Path) -> Settings:

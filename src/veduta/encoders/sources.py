@@ -11,7 +11,7 @@ from veduta.encoders.settings import Source, settings_beside
 from veduta.errors import EncoderUnavailable, UnknownEncoder, readable
 from veduta.text import did_you_mean
 
-__all__ = ["RUN_MODEL", "resolve"]
+__all__ = ["RUN_MODEL", "name_without_folders", "resolve"]
 
 RUN_MODEL = "model.onnx"
 """The file of the encoder in the folder of a run of `veduta train`."""
@@ -62,6 +62,21 @@ def resolve(name: str, *, fetch: bool = True) -> Source:
             )
         return Source(str(path), path, settings_beside(path))
     raise _unknown_encoder(name)
+
+
+def name_without_folders(name: str) -> str:
+    """Return the name of an encoder for a report, which is given to others.
+
+    Args:
+        name: as that of the encoder: of a path it is the absolute path.
+
+    Returns:
+        The name of the run or of the file, or the name itself.
+    """
+    path = Path(name)
+    if not path.is_absolute():
+        return name
+    return f"{path.parent.name}/{path.name}" if path.name == RUN_MODEL else path.name
 
 
 def _run_source(run: Path) -> Source:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.datasets import Dataset, retrieval_protocol
-from veduta.encoders import Encoder
+from veduta.encoders import Encoder, name_without_folders
 from veduta.errors import QueryError
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
 from veduta.index import open_snapshot, set_projection
@@ -154,7 +154,7 @@ def rank_by_descriptors(
         ranked = _reranked(indexed, options)
     facts = encoder.describe()
     settings = {
-        "encoder": encoder.name,
+        "encoder": name_without_folders(encoder.name),
         "identity": encoder.identity,
         "runtime": facts["runtime"],
         "precision": facts["precision"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from veduta.datasets import Dataset, open_dataset
 from veduta.datasets.dataset import some_of
 from veduta.datasets.split_names import NO_SPLIT
+from veduta.encoders import name_without_folders
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import DatasetError, NotAnIndex, PhotoError, readable
 from veduta.evaluation.calibration_error import expected_calibration_error
@@ -102,8 +103,10 @@ def evaluate_model(
         results=results,
         settings={
             "model": folder.resolve().name,
-            # The encoder of a run is a file in the folder of the run, named by its whole path.
-            "encoder": folder.resolve().name if is_network else recogniser.encoder.name,
+            # The encoder of a run is a file in the folder of the run.
+            "encoder": folder.resolve().name
+            if is_network
+            else name_without_folders(recogniser.encoder.name),
             "identity": recogniser.encoder.identity,
             "runtime": recogniser.encoder.describe().get("runtime"),
             "method": "network" if is_network else "linear",

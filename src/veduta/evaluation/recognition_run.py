@@ -19,7 +19,7 @@ from veduta.datasets.google_landmarks import (
     write_recognition_submission,
 )
 from veduta.datasets.protocol import recognition_protocol
-from veduta.encoders import DEFAULT, load_encoder
+from veduta.encoders import DEFAULT, load_encoder, name_without_folders
 from veduta.evaluation.answered_by import recognised_by
 from veduta.evaluation.calibration_error import expected_calibration_error
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
@@ -287,7 +287,7 @@ def evaluate_recognition(
         ),
         results=results,
         settings={
-            "encoder": network.name,
+            "encoder": name_without_folders(network.name),
             "identity": network.identity,
             "runtime": network.describe()["runtime"],
             "method": method,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.datasets import Dataset, RetrievalProtocol, open_revisited
-from veduta.encoders import DEFAULT, Encoder, load_encoder
+from veduta.encoders import DEFAULT, Encoder, load_encoder, name_without_folders
 from veduta.errors import PhotoError
 from veduta.evaluation.answered_by import retrieved_by
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
@@ -140,7 +140,7 @@ def evaluate_revisited(
         gallery=len(revisited.gallery),
         setups=summarise_revisited(judged),
         settings={
-            "encoder": network.name,
+            "encoder": name_without_folders(network.name),
             "identity": network.identity,
             "runtime": network.describe()["runtime"],
             "rerank": mode,

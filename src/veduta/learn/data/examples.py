@@ -20,6 +20,10 @@ class Examples(Protocol):
     def in_memory(self) -> bool:
         """Whether a batch is only copied, and nothing is decoded for it."""
 
+    @property
+    def encoder_identity(self) -> str:
+        """Identity of the encoder of the descriptors; "" for photos."""
+
     def batch(self, rows: NDArray[np.intp] | Sequence[int]) -> Tensor:
         """Return the examples of n rows: (n, 3, H, W) uint8 photos or (n, D) float32 descriptors.
 

@@ -70,6 +70,8 @@ class ImageCache:
         self._positions = positions
         self._workers = workers
 
+    encoder_identity = ""
+
     @cached_property
     def in_memory(self) -> bool:
         """Whether all photos are in memory."""

@@ -23,7 +23,7 @@ from veduta import photos
 from veduta.encoders import Encoder, OnnxEncoder, load_encoder
 from veduta.encoders.pooling import unit
 from veduta.encoders.sources import RUN_MODEL
-from veduta.errors import LearnError, RecipeError
+from veduta.errors import LearnError
 from veduta.evaluation.dataset_index import OnProgress, cache_folder
 from veduta.index import UpdateProgress, open_snapshot, update_cached_index
 from veduta.keypoints.xfeat import LONG_SIDE
@@ -56,13 +56,15 @@ class Descriptors:
 
     Attributes:
         values: (N, D) float32, rows of length one.
+        encoder_identity: the identity of their encoder; "" if it is not known.
     """
 
     in_memory = True
 
-    def __init__(self, descriptors: NDArray[np.floating]) -> None:
+    def __init__(self, descriptors: NDArray[np.floating], encoder_identity: str = "") -> None:
         """Take descriptors (N, D) of any float type."""
         self.values = np.asarray(descriptors, np.float32)
+        self.encoder_identity = encoder_identity
 
     def batch(self, rows: NDArray[np.intp] | Sequence[int]) -> Tensor:
         """Return the descriptors of n rows: (n, D) float32."""
@@ -106,7 +108,6 @@ def train_frozen(
         EncoderUnavailable: see `veduta.encoders.load_encoder`.
         EncoderError: see `veduta.encoders.load_encoder`.
     """
-    _check(recipe)
     encoder = load_encoder(recipe.network.encoder)
     require_one_size(encoder.spec)
     descriptors, splits = describe(splits, encoder, on_progress)
@@ -193,7 +194,8 @@ def describe(
     remaining = splits.without(unreadable)
     # A class without any training photo left is gone, and all its other photos with it.
     row_of = {path: row for row, path in enumerate(splits.paths)}
-    return Descriptors(rows[[row_of[path] for path in remaining.paths]]), remaining
+    kept = rows[[row_of[path] for path in remaining.paths]]
+    return Descriptors(kept, encoder.identity), remaining
 
 
 def descriptors_of(
@@ -242,25 +244,6 @@ def descriptors_of(
         else:
             unreadable[row] = reasons.get(path, "no longer exists")
     return descriptors, unreadable
-
-
-def _check(recipe: Recipe) -> None:
-    if recipe.augment:
-        raise RecipeError(
-            f"{recipe.name}: augment changes photos at each epoch, but {recipe.network.backbone} "
-            "encodes each photo once; remove augment, or use a backbone such as "
-            '"embedded:efficientnet-lite0"'
-        )
-    if recipe.network.weights == "none":
-        raise RecipeError(
-            f'{recipe.name}: network.weights is "none", but {recipe.network.backbone} always has '
-            'its own weights; leave it out, or use a backbone such as "embedded:efficientnet-lite0"'
-        )
-    if recipe.network.decoder:
-        raise RecipeError(
-            f"{recipe.name}: network.decoder reconstructs photos, but {recipe.network.backbone} "
-            "gives descriptors; remove network.decoder, or use a network without an encoder"
-        )
 
 
 def _parameters(encoder: OnnxEncoder, net: Net) -> Parameters:

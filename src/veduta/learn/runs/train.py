@@ -85,12 +85,14 @@ def train(
 
     Raises:
         DatasetError: the dataset cannot be read.
-        RecipeError: the recipe does not fit the photos.
+        RecipeError: a setting of the recipe has no effect, or the recipe does not fit the photos.
         LearnError: first weights are not available or do not fit, or training fails.
     """
     from veduta.learn.models.weights_file import read_weights
     from veduta.learn.runs.starting_run import open_starting_run
+    from veduta.learn.training.unused_settings import check_settings
 
+    check_settings(recipe)
     # A file that cannot be used is refused before the photos are read and the folder is made.
     start_run = None if start is None else open_starting_run(start, part, recipe)
     if names_file(recipe.network.weights):

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.encoders import DEFAULT
+from veduta.encoders.model_spec import weights_digest
+from veduta.encoders.settings import settings_file
 from veduta.encoders.sources import RUN_MODEL
 from veduta.evaluation import evaluate, evaluate_recognition
+from veduta.learn.recipe import names_file
 from veduta.learn.runs.card import read_card
 from veduta.learn.runs.history import HISTORY_FILE, read_history
 from veduta.learn.tables.figures import Value
@@ -21,8 +24,15 @@ from veduta.photos import content_hash
 if TYPE_CHECKING:
     from veduta.evaluation.dataset_index import OnProgress
     from veduta.evaluation.figures import Figures
+    from veduta.learn.recipe import Recipe
 
-__all__ = ["Measurement", "figures_of_row", "figures_of_run", "identity_of_method"]
+__all__ = [
+    "Measurement",
+    "digest_of_weights",
+    "figures_of_row",
+    "figures_of_run",
+    "identity_of_method",
+]
 
 _TRAINING_FIGURES = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
@@ -112,11 +122,33 @@ def identity_of_method(row: Row) -> str:
     Args:
         row: a row with an encoder or a method.
     """
-    model = Path(row.encoder or DEFAULT)
+    return json.dumps([row.encoder, row.method, _digest_of_encoder(row.encoder or DEFAULT)])
+
+
+def digest_of_weights(recipe: Recipe) -> str:
+    """Return a digest of the files whose weights a recipe takes; "" if it names none.
+
+    Args:
+        recipe: the recipe. A file that does not exist has no digest.
+    """
+    weights = Path(recipe.network.weights)
+    digest = ""
+    if names_file(recipe.network.weights) and weights.is_file():
+        # The same as in the card of the run.
+        digest = content_hash(weights.read_bytes()).hex()[:16]
+    return digest + _digest_of_encoder(recipe.network.encoder)
+
+
+def _digest_of_encoder(name: str) -> str:
+    """Return a digest of the files of an encoder; "" if the name is not that of a file or run."""
+    model = Path(name).expanduser()
     if model.is_dir():
         model /= RUN_MODEL
-    content = content_hash(model.read_bytes()).hex() if model.is_file() else ""
-    return json.dumps([row.encoder, row.method, content])
+    if not name or not model.is_file():
+        return ""
+    settings = settings_file(model)
+    content = bytes.fromhex(weights_digest(model))
+    return content_hash(content + (settings.read_bytes() if settings else b"")).hex()[:16]
 
 
 def _values(summary: Figures) -> dict[str, Value]:

@@ -29,10 +29,12 @@ class TrainedOn:
     Attributes:
         recipe: the digest of the recipe.
         photos: the digest of the training photos.
+        weights: a digest of the files whose weights the recipe takes; "" if it names none.
     """
 
     recipe: str
     photos: str
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from veduta.learn.runs.train import train
 from veduta.learn.tables.figures import RETRIEVAL_KEYS
 from veduta.learn.tables.measuring import (
     Measurement,
+    digest_of_weights,
     figures_of_row,
     figures_of_run,
     identity_of_method,
@@ -165,7 +166,7 @@ class TableRun:
             recipe = row_recipe(row, self.changes)
         except LearnError:
             return False
-        return record.trained_on is not None and record.trained_on.recipe == recipe.digest()
+        return _has_recipe(record, recipe)
 
     def _planned(self, row: Row) -> PlannedRow:
         """Return what there is to do for a row."""
@@ -184,8 +185,7 @@ class TableRun:
     def _todo(self, row: Row, recipe: Recipe | None) -> str:
         """Return what there is to do for a row that can be run."""
         record, run = read_record(self.folder, row.name), self.run_folder(row)
-        trained_on = record.trained_on
-        is_same = recipe and trained_on is not None and trained_on.recipe == recipe.digest()
+        is_same = recipe is not None and _has_recipe(record, recipe)
         if recipe is None or (is_same and (run / CARD_FILE).exists()):
             return "kept" if record.state == "done" else "to measure"
         if is_same and record.state == "unfinished" and (run / RECIPE_FILE).exists():
@@ -312,6 +312,15 @@ def _filled(
         )
 
 
+def _has_recipe(record: RowRecord, recipe: Recipe) -> bool:
+    """Return whether a row was trained by this recipe from the same weights."""
+    old = record.trained_on
+    return old is not None and (old.recipe, old.weights) == (
+        recipe.digest(),
+        digest_of_weights(recipe),
+    )
+
+
 def _without_figures(record: RowRecord) -> RowRecord:
     return RowRecord(record.row, trained_on=record.trained_on)
 
@@ -327,7 +336,7 @@ def _trained(
     """Train a row if there is no run of its recipe and photos. Return the record of the run."""
     recipe = row_recipe(row, run.changes)
     splits = run.photos.splits(row.data, recipe)
-    wanted = TrainedOn(recipe.digest(), splits.digest)
+    wanted = TrainedOn(recipe.digest(), splits.digest, digest_of_weights(recipe))
     folder = run.run_folder(row)
     notes: tuple[str, ...] = ()
     if record.trained_on != wanted:
@@ -377,7 +386,9 @@ def _card_identity(folder: Path) -> TrainedOn | None:
         card = read_card(folder)
     except LearnError:
         return None
-    return TrainedOn(card.recipe_digest, card.dataset_digest)
+    start = card.start
+    weights = "" if start is None else start.weights.digest
+    return TrainedOn(card.recipe_digest, card.dataset_digest, weights)
 
 
 def _set_aside(
@@ -391,6 +402,8 @@ def _set_aside(
         why, digest = "it was not known what it was trained on", "unknown"
     elif old.recipe != wanted.recipe:
         why, digest = "the recipe has changed", old.recipe
+    elif old.weights != wanted.weights:
+        why, digest = "the weights that it begins with have changed", old.weights or "unknown"
     else:
         why, digest = "the training photos have changed", old.photos
     target = run.folder / REPLACED_FOLDER / f"{folder.name}-{digest[:8]}"

@@ -42,8 +42,9 @@ _BEST_FILE = r"best-\d{4,}\.safetensors"
 FORMAT_VERSION = 1
 MAX_LISTED_KEYS = 5
 
-_FIRST_WEIGHTS = "first weights"
-"""Among the values of the recipe: the digest of the file that the network begins with."""
+_FIRST_WEIGHTS, _ENCODER = "first weights", "encoder"
+"""Among the values of the recipe: the digest of the file that the network begins with, and the
+identity of the encoder whose descriptors are its input."""
 
 # The prefixes of the tensors in the file.
 _NET, _LOSS, _OPTIMIZER = "weights/net.", "weights/goal.", "optimizer/"
@@ -97,13 +98,16 @@ class _Header:
     history: tuple[Epoch, ...]
 
 
-def run_identity(recipe: Recipe, splits: DatasetSplits, first_weights: str = "") -> RunIdentity:
+def run_identity(
+    recipe: Recipe, splits: DatasetSplits, first_weights: str = "", encoder: str = ""
+) -> RunIdentity:
     """Return the identity of a run.
 
     Args:
         recipe: its recipe.
         splits: its photos.
         first_weights: the digest of the file whose weights the network begins with; "" for none.
+        encoder: the identity of the encoder whose descriptors are the input; "" for none.
     """
     values = recipe.as_json()
     ignored = ["about", "source", "tune"]
@@ -113,6 +117,8 @@ def run_identity(recipe: Recipe, splits: DatasetSplits, first_weights: str = "")
         values.pop(key, None)
     if first_weights:
         values[_FIRST_WEIGHTS] = first_weights
+    if encoder:
+        values[_ENCODER] = encoder
     return RunIdentity(
         version=FORMAT_VERSION,
         recipe=recipe.name,
@@ -260,7 +266,9 @@ _REMEDY = "Give this run its own folder with --out, or delete the checkpoint"
 
 def _compare(folder: Path, stored: RunIdentity, current: RunIdentity) -> None:
     """Raise `LearnError` if a checkpoint does not belong to the run."""
-    old, new = dict(stored.values), current.values
+    old, new = dict(stored.values), dict(current.values)
+    if _ENCODER not in old:  # Older checkpoints do not name it.
+        new.pop(_ENCODER, None)
     if not any(key.startswith("input.") for key in new):
         # Older checkpoints hold the unused input of a run with an encoder.
         old = {key: value for key, value in old.items() if not key.startswith("input.")}
@@ -276,6 +284,11 @@ def _compare(folder: Path, stored: RunIdentity, current: RunIdentity) -> None:
                 f"{readable(folder)}: the checkpoint belongs to a run with other {listed}. Name "
                 "the same weights with --from or network.weights, give this run its own folder "
                 "with --out, or delete the checkpoint"
+            )
+        if keys == [_ENCODER]:
+            raise LearnError(
+                f"{readable(folder)}: the checkpoint belongs to descriptors of another encoder of "
+                f"the same name: {listed}. {_REMEDY}"
             )
         raise LearnError(
             f"{readable(folder)}: the checkpoint belongs to another recipe, {stored.recipe}: "

@@ -130,7 +130,7 @@ def fit(
     """
     training = recipe.training
     first = "" if net.first_weights is None else net.first_weights.digest
-    identity = run_identity(recipe, splits, first)
+    identity = run_identity(recipe, splits, first, examples.encoder_identity)
     checkpoint = read_checkpoint(folder, identity)
     torch.manual_seed(network_seed(training.seed, 0))
     has_class_layer = net.first_weights is not None and net.first_weights.class_layer

@@ -89,10 +89,12 @@ class TrainingLoss(nn.Module):  # type: ignore[misc]
     Attributes:
         name: the name in a recipe.
         needs: what the loss needs of the network and of the batches.
+        settings: the keys of the table `loss`, besides the name, that the loss uses.
     """
 
     name: ClassVar[str] = ""
     needs: ClassVar[Needs]
+    settings: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -154,6 +156,7 @@ class CrossEntropy(TrainingLoss):
 
     name = "cross-entropy"
     needs = Needs(output="scores", labels=True)
+    settings = ("label_smoothing",)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
         super().__init__(recipe, net)
@@ -188,6 +191,7 @@ class BinaryCrossEntropy(TrainingLoss):
 
     name = "binary-cross-entropy"
     needs = Needs(output="scores", single_score=True, labels=True)
+    settings = ("label_smoothing",)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
         super().__init__(recipe, net)
@@ -226,6 +230,7 @@ class Contrastive(TrainingLoss):
 
     name = "contrastive"
     needs = Needs(output="features", groups=True, pairs=True)
+    settings = ("margin",)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
         super().__init__(recipe, net)
@@ -278,6 +283,7 @@ class Triplet(_MetricLoss):
 
     name = "triplet"
     needs = Needs(output="features", groups=True)
+    settings = ("margin",)
 
     def make_metric(self, recipe: Recipe, net: Net) -> Any:
         """Return the loss of the library."""
@@ -291,6 +297,7 @@ class SupervisedContrastive(_MetricLoss):
 
     name = "supcon"
     needs = Needs(output="features", groups=True)
+    settings = ("temperature",)
 
     def make_metric(self, recipe: Recipe, net: Net) -> Any:
         """Return the loss of the library."""
@@ -304,6 +311,7 @@ class ArcFace(_MetricLoss):
 
     name = "arcface"
     needs = Needs(output="features", labels=True)
+    settings: ClassVar[tuple[str, ...]] = ("margin", "scale")
 
     def make_metric(self, recipe: Recipe, net: Net) -> Any:
         """Return the loss of the library."""
@@ -329,6 +337,7 @@ class SubCentreArcFace(ArcFace):
     """ArcFace with several centres for each class, of which the nearest counts."""
 
     name = "sub-centre-arcface"
+    settings = ("margin", "scale", "sub_centres")
 
     def make_metric(self, recipe: Recipe, net: Net) -> Any:
         """Return the loss of the library."""
@@ -356,6 +365,7 @@ class VariationalLoss(TrainingLoss):
 
     name = "vae"
     needs = Needs(output="reconstruction", variational=True)
+    settings = ("kl_weight",)
 
     def __init__(self, recipe: Recipe, net: Net) -> None:
         super().__init__(recipe, net)
@@ -413,20 +423,7 @@ def build_loss(recipe: Recipe, net: Net) -> TrainingLoss:
     Raises:
         RecipeError: there is no such loss, or another key of the recipe does not fit it.
     """
-    loss, training = loss_class(recipe), recipe.training
-    if training.draws_pairs and not loss.needs.pairs:
-        key = "pairs" if training.pairs else "pairs_per_photo"
-        others = " or ".join(name for name, other in LOSSES.items() if other.needs.pairs)
-        raise RecipeError(
-            f"{recipe.name}: training.{key} is for the {others} loss, not for {loss.name}; set "
-            "it to 0"
-        )
-    if training.mixup and not loss.needs.labels:
-        raise RecipeError(
-            f"{recipe.name}: training.mixup mixes the classes of two photos, but {loss.name} does "
-            "not compare photos with their classes; set it to 0"
-        )
-    return loss(recipe, net)
+    return loss_class(recipe)(recipe, net)
 
 
 def weight_penalty(net: Net, l1: float, l2: float) -> Tensor | float:

@@ -14,6 +14,7 @@ from veduta.learn.models.networks import Net, assemble_network
 from veduta.learn.models.weights_file import WeightsFile, copy_weights, read_weights
 from veduta.learn.recipe import Recipe, names_file
 from veduta.learn.training.losses import LOSSES, loss_class, names_classes
+from veduta.learn.training.unused_settings import check_settings
 
 __all__ = ["FirstWeights", "build_network", "network_without_weights"]
 
@@ -52,15 +53,15 @@ def build_network(
         first: a file to begin with.
 
     Raises:
-        RecipeError: the recipe is wrong, or its loss does not fit the network; the message names
-            the key.
+        RecipeError: the recipe is wrong, a setting has no effect, or the loss does not fit the
+            network; the message names the key.
         LearnError: the weights of the backbone are not available, or a named file cannot be used.
     """
     if names_file(recipe.network.weights):
         first = FirstWeights(read_weights(Path(recipe.network.weights)))
     needs = loss_class(recipe).needs
-    _check_trained_parameters(recipe)
     _check_monitors(recipe)
+    check_settings(recipe)
     has_scores = needs.output == "scores" or recipe.training.probe == "after"
     net = assemble_network(
         recipe,
@@ -107,24 +108,15 @@ def network_without_weights(recipe: Recipe, classes: int | None = None) -> Net:
     first = None
     if names_file(recipe.network.weights):  # Its shapes are compared here too.
         first = FirstWeights(read_weights(Path(recipe.network.weights)))
-    bare = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, weights="none"))
+    bare = recipe
+    if not recipe.network.encoder:
+        bare = dataclasses.replace(
+            recipe, network=dataclasses.replace(recipe.network, weights="none")
+        )
     with torch.device("meta"):
         return build_network(
             bare, classes or recipe.network.classes, dimension=dimension, first=first
         )
-
-
-def _check_trained_parameters(recipe: Recipe) -> None:
-    """Check that network.train has a backbone whose parameters it can name."""
-    network = recipe.network
-    if network.train == "all" or (network.backbone and not network.encoder):
-        return
-    if network.encoder and network.train == "none":
-        return
-    what = f"{network.backbone} is never trained" if network.encoder else "there is no backbone"
-    raise RecipeError(
-        f"{recipe.name}: network.train names parameters of a backbone, but {what}; leave it out"
-    )
 
 
 def _check_monitors(recipe: Recipe) -> None:

@@ -124,7 +124,7 @@ def read_space(recipe: Recipe) -> tuple[Axis, ...]:
         recipe: the recipe.
 
     Raises:
-        RecipeError: the space is empty, or a key, range or value of it is wrong.
+        RecipeError: the space is empty, or a key, range or value of it is wrong, or without effect.
     """
     tables = flatten_space(recipe.tune.space)
     if not tables:
@@ -143,6 +143,9 @@ def read_space(recipe: Recipe) -> tuple[Axis, ...]:
     axes = tuple(_axis(recipe, key, table) for key, table in tables.items())
     if recipe.tune.trials < 1:
         raise RecipeError(f"{recipe.name}: tune.trials: 1 or more, not {recipe.tune.trials}")
+    from veduta.learn.training.unused_settings import check_settings
+
+    check_settings(recipe, tuple(tables))
     return axes
 
 

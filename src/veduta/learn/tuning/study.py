@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 __all__ = [
+    "BEST_FILE",
     "ClaimedTrial",
     "DatasetChoice",
     "Study",
@@ -57,6 +58,9 @@ __all__ = [
 ]
 
 JOURNAL_FILE, RECIPE_FILE, LOCK_FILE = "study.jsonl", "recipe.toml", "study.lock"
+
+BEST_FILE = "best.toml"
+"""The recipe with the best values, in the folder of the study."""
 
 # A trial whose process ended this often is given up.
 MAX_ATTEMPTS = 3

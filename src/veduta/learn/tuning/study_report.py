@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from veduta.learn.recipe_text import toml_value
 from veduta.learn.tuning.search_space import Choices
+from veduta.learn.tuning.study import BEST_FILE
 from veduta.pages.study_page import KeyValues, StudyPage, StudyTrial
 from veduta.text import veduta_command
 
@@ -28,7 +29,8 @@ def study_page(study: Study) -> StudyPage:
     complete = [trial for trial in study.trials if trial.state == "complete"]
     return StudyPage(
         recipe=study.recipe,
-        dataset=study.dataset,
+        # A page is given to others, so it names no folder of the user.
+        dataset=Path(study.dataset).name,
         monitor=study.monitor,
         lower_is_better=study.monitor == "val_loss",
         trials=[_trial(trial) for trial in listed],
@@ -36,7 +38,7 @@ def study_page(study: Study) -> StudyPage:
         keys=[axis.key for axis in study.axes],
         importance=study.importance,
         key_values=[_key_values(axis, complete) for axis in study.axes] if complete else [],
-        command=training_command(study) if study.best else "",
+        command=_command_of_page(study) if study.best else "",
     )
 
 
@@ -49,8 +51,14 @@ def short_value(value: Any) -> str:
 
 def training_command(study: Study) -> str:
     """Return the command that trains the best recipe."""
-    best = study.folder / "best.toml"
+    best = study.folder / BEST_FILE
     return veduta_command("train", best, Path(study.dataset), *study.options, "--out", "RUN")
+
+
+def _command_of_page(study: Study) -> str:
+    """Return the command for the folder of the page."""
+    dataset = Path(Path(study.dataset).name)
+    return veduta_command("train", Path(BEST_FILE), dataset, *study.options, "--out", "RUN")
 
 
 def _trial(trial: Trial) -> StudyTrial:

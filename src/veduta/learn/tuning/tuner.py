@@ -8,7 +8,7 @@ import math
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,7 @@ from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE
 from veduta.learn.runs.history import HISTORY_FILE, read_history, write_history
 from veduta.learn.tuning.search_space import read_space
 from veduta.learn.tuning.study import (
+    BEST_FILE,
     ClaimedTrial,
     DatasetChoice,
     Study,
@@ -37,9 +38,9 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.learn.training.schedule import Epoch
 
-__all__ = ["BEST_FILE", "Train", "tune"]
+__all__ = ["Train", "tune"]
 
-BEST_FILE, ERROR_FILE = "best.toml", "error.txt"
+ERROR_FILE = "error.txt"
 
 # A tuning stops if this many trials fail for the same reason before any trial has a figure: the
 # reason does not depend on the values.
@@ -234,7 +235,7 @@ def _run_trial(
 
     state, reason = TrialState.COMPLETE, ""
     try:
-        recipe = with_values(study.recipe, trial.values)
+        recipe = _with_drawn(study.recipe, trial.values)
         # With a card the run is finished, and only the study does not know it yet.
         if not (folder / CARD_FILE).exists():
             if folder.exists() and not (folder / RECIPE_FILE).exists():
@@ -338,7 +339,14 @@ def _best_recipe(recipe: Recipe, study: Study, best: Trial) -> Sequence[str]:
         f"# {study.monitor} {best.figure:.4f}: trial {best.number}, the best of "
         f"{count(complete, 'complete trial')}.\n\n"
     )
-    return comment, recipe_toml(replace(with_values(recipe, best.values), tune=Tuning()))
+    return comment, recipe_toml(replace(_with_drawn(recipe, best.values), tune=Tuning()))
+
+
+def _with_drawn(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a trial, with defaults where a drawn value leaves others no effect."""
+    from veduta.learn.training.unused_settings import without_unused
+
+    return without_unused(with_values(recipe, values), tuple(values))
 
 
 def _remove_weights(folder: Path) -> None:
