@@ -169,10 +169,10 @@ def test_a_sparse_giant_is_refused_without_reading_it(tmp_path: Path) -> None:
     path = tmp_path / "giant.jpg"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(PhotoTooLarge, match=r"1099511\.6 MB are more than the cap of 268\.4 MB"):
         photos.read_bytes(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("before", [0, 10, 5000])
@@ -363,8 +363,8 @@ def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
 def test_ten_thousand_files_in_no_time(tmp_path: Path) -> None:
     for number in range(10_000):
         (tmp_path / f"{number:05d}.jpg").touch()
-    start = time.perf_counter()
+    start = time.process_time()
     count = sum(1 for _ in photos.find_photos([tmp_path]))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert count == 10_000
     assert seconds < 1.5  # a tenth of that where nothing else runs

@@ -179,6 +179,7 @@ def test_the_backbone_learns_later_and_more_slowly(coloured_dataset: Path, tmp_p
 
     class Two(torch.nn.Module):  # type: ignore[misc,name-defined]
         classes, gives_probabilities, feature_size, input_size = 3, False, 4, SIZE
+        first_weights = None
         first_weights = decoder = None
         layer_table = ()
 
