@@ -30,14 +30,12 @@ from veduta.curate.class_members import ClassMembers, class_members
 from veduta.curate.cleaning import clean
 from veduta.curate.copies import copies_among
 from veduta.curate.described_photos import DescribedPhotos, describe_photos
-from veduta.curate.example_likeness import MIN_KEPT_LIKENESS, example_likeness
 from veduta.curate.findings import KINDS
 from veduta.curate.groups import copy_groups
 from veduta.curate.mislabelled import HeldOutScores, find_mislabelled, fit_sharpness, softmax
 from veduta.curate.off_topic import ClassLikeness, find_off_topic
 from veduta.curate.photo_scan import scan_photos
 from veduta.datasets import read_dataset
-from veduta.evaluation.metrics import average_precision
 from veduta.recognize.labelled_gallery import UNLABELLED
 
 CLEANED_SETS = ("landmarks30", "objects20", "domains4")
@@ -50,8 +48,6 @@ STRANGER_RATE = 0.1
 STRANGER_CLASSES: tuple[int | None, ...] = (2, 5, None)
 STRANGER_SEEDS = {2: 12, 5: 12, None: 3}
 MAX_STRANGERS_OF_A_SET = 120
-PILE_NOISE = (0.1, 0.3, 0.6)
-PILE_EXAMPLES = (5, 10)
 OURS = "Veduta: confident joint, ridge in closed form"
 
 Flags = NDArray[np.bool_]
@@ -93,7 +89,6 @@ def accuracy(data: Path) -> str:
             "### Wrong labels\n\n" + wrong_labels(sets),
             "### Strangers\n\n" + strangers(data),
             "### Off-topic photos\n\n" + off_topic_photos(sets),
-            "### A pile and a few examples\n\n" + piles(sets),
             "### Faults\n\n" + faults(data),
             "### False alarms\n\n" + false_alarms(data),
         )
@@ -370,51 +365,6 @@ def off_topic_photos(sets: dict[str, LabelledSet]) -> str:
         + f"\n\nPrecision / recall, mean of {len(SEEDS)} seeds. Distractors of the set are put "
         "into random classes. The photos that are flagged without them are unusual rather than "
         "wrong: a drawing, a stamp, an interior."
-    )
-
-
-def piles(sets: dict[str, LabelledSet]) -> str:
-    """Measure `veduta clean PILE --like EXAMPLES` for each class among photos of other things."""
-    rows = []
-    for name, one in sets.items():
-        if name == "domains4":
-            continue
-        members = one.members
-        for noise in PILE_NOISE:
-            for count in PILE_EXAMPLES:
-                figures = []
-                for class_id in range(len(members.names)):
-                    rng = np.random.default_rng(class_id)
-                    of_class = rng.permutation(np.flatnonzero(members.class_ids == class_id))
-                    others = np.flatnonzero(members.class_ids != class_id)
-                    examples, wanted = of_class[:count], of_class[count:]
-                    if len(wanted) < count:
-                        continue
-                    noise_count = min(round(len(wanted) * noise / (1 - noise)), len(others))
-                    unwanted = rng.choice(others, noise_count, replace=False)
-                    pile = np.concatenate([wanted, unwanted])
-                    likeness = example_likeness(
-                        members.descriptors(examples), members.descriptors(pile)
-                    )
-                    truth = np.arange(len(pile)) < len(wanted)
-                    ap = average_precision(truth[np.argsort(-likeness, kind="stable")])
-                    kept = likeness >= MIN_KEPT_LIKENESS
-                    figures.append((ap, *precision_and_recall(kept, truth)))
-                mean = np.mean(figures, axis=0)
-                rows.append(
-                    [
-                        name,
-                        f"{100 * noise:.0f} %",
-                        str(count),
-                        str(len(figures)),
-                        *(f"{figure:.3f}" for figure in mean),
-                    ]
-                )
-    head = ["set", "of other things", "examples", "piles", "AP", "precision", "recall"]
-    return (
-        f"{table(head, rows)}\n\nPrecision and recall of the photos that are proposed to be kept, "
-        "mean over the classes. Copies are not removed. The threshold was chosen on objects20 and "
-        "same_place. landmarks30 was looked at as well; its best threshold would be the same."
     )
 
 
