@@ -132,13 +132,13 @@ def parser(module: str, docstring: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def publish(name: str, body: str, docs: Path | None) -> None:
-    """Print a result and, with `docs`, write it into the section `name` of that page."""
+def publish(name: str, body: str, docs: Path | None, *, section: str | None = None) -> None:
+    """Print a result and, with `docs`, write it into a section of that page: by default `name`."""
     today = datetime.datetime.now(datetime.UTC).date()
     text = f"{body.strip()}\n\n{today}. {machine_description()}\n\n    {_command(name)}"
     print(text)
     if docs is not None:
-        docs.write_text(replace_section(docs.read_text("utf-8"), name, text), "utf-8")
+        docs.write_text(replace_section(docs.read_text("utf-8"), section or name, text), "utf-8")
 
 
 def replace_section(page: str, name: str, text: str) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.encoders import Projection
 from veduta.index import graph as index_graph
 from veduta.index.distinct_photos import distinct_photos
-from veduta.index.snapshot import Snapshot
+from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints, Matching, Verification, verify_many
 from veduta.search import reranking
 from veduta.search.reranking import Gallery, open_gallery
@@ -71,22 +72,25 @@ class IndexedPhotos:
             self._keypoints[row] = self.gallery.keypoints.read(row)
         return self._keypoints[row]
 
-    def descriptor(self, row: int) -> NDArray[np.float32]:
-        """Return a descriptor (d,) of length one."""
+    def descriptor(self, row: int, projection: Projection | None = None) -> NDArray[np.float32]:
+        """Return a descriptor (d,) of length one, as a projection makes it."""
         descriptor = self.gallery.snapshot.take(np.array([row]))[0].astype(np.float32)
+        if projection is not None:
+            return np.asarray(projection.apply(descriptor[None])[0])
         return np.asarray(descriptor / max(float(np.linalg.norm(descriptor)), 1e-12))
 
-    def collection(self, rows: NDArray[np.intp]) -> Gallery:
-        """Return a collection of some of the photos."""
+    def collection(self, rows: NDArray[np.intp], projection: Projection | None = None) -> Gallery:
+        """Return a collection of some of the photos, searched through a projection."""
         whole = self.gallery
+        descriptors = whole.snapshot.descriptors[rows]
+        if projection is not None:
+            descriptors = projection.apply(descriptors).astype(np.float16)
         snapshot = Snapshot(
             whole.snapshot.version,
             None,
             whole.snapshot.rows.take(rows),
-            whole.snapshot.descriptors[rows],
-            whole.snapshot.quantised[rows],
-            whole.snapshot.scales[rows],
-            whole.snapshot.errors[rows],
+            descriptors,
+            *quantise(descriptors),
         )
         keypoints: Any = _SomeKeypoints(self, rows)
         gallery = Gallery(snapshot, whole.calibration, keypoints, None, whole.matching)

@@ -20,10 +20,14 @@ from benchmarks.report import check_target, parser, publish, table
 from benchmarks.small_collections import IndexedPhotos, Verifications, keep_verifications
 from veduta.curate.described_photos import describe_photos
 from veduta.datasets import open_dataset
+from veduta.encoders import DEFAULT, load_encoder
+from veduta.learn.models.projection import learn_projection
 from veduta.recognize import LabelledGallery, decide, fit_recognizer
 from veduta.recognize.background import background_of_index
 from veduta.recognize.methods import GEOMETRIC
 from veduta.recognize.recognizer import METHOD, PRECISION
+
+SETS = ("landmarks30", "objects20")
 
 STRANGERS_OF_A_KIND = 10
 """Strangers of each collection: so many distractors, and as many photos of other labels."""
@@ -58,12 +62,16 @@ class LabelledSet:
     distractors: list[int]
 
     @classmethod
-    def open(cls, folder: Path, verifications: Verifications) -> LabelledSet:
+    def open(
+        cls, folder: Path, verifications: Verifications, encoder: str = DEFAULT
+    ) -> LabelledSet:
         opened = open_dataset(folder)
         paths, labels, splits = (
             opened.table[name].to_pylist() for name in ("path", "label", "split")
         )
-        described = describe_photos([opened.root / path for path in paths])
+        described = describe_photos(
+            [opened.root / path for path in paths], encoder=load_encoder(encoder)
+        )
         row_of = dict(zip(paths, described.rows.tolist(), strict=True))
         training: dict[str, list[int]] = {}
         queries: dict[str, list[int]] = {}
@@ -107,6 +115,7 @@ def measure(
     method: str,
     *,
     background: bool = True,
+    project: bool = False,
 ) -> Shares:
     """Recognise the queries of some labels, and strangers, by a collection of these labels.
 
@@ -116,6 +125,8 @@ def measure(
         each: how many photos of each label it has; None: all.
         method: of recognition.
         background: whether the background takes part.
+        project: whether the collection is searched through a projection that was learned from its
+            labels, as `veduta index --project labels` does.
     """
     names = sorted(photos.training)
     generator = np.random.default_rng([names.index(label) for label in labels])
@@ -125,22 +136,28 @@ def measure(
         of_label = np.random.default_rng(names.index(label)).permutation(photos.training[label])
         chosen |= {int(row): label for row in of_label[:each]}
     rows = np.array(sorted(chosen), np.intp)
+    labels_of_rows = [chosen[row] for row in rows.tolist()]
+    projection, others = None, photos.background if background else None
+    if project:
+        projection = learn_projection(
+            np.stack([photos.photos.descriptor(row) for row in rows.tolist()]), labels_of_rows
+        )
+        others = None if others is None else projection.apply(others)
     labelled = LabelledGallery.of(
-        photos.photos.collection(rows),
-        [chosen[row] for row in rows.tolist()],
-        background=photos.background if background else None,
+        photos.photos.collection(rows, projection), labels_of_rows, background=others
     )
     recognizer = fit_recognizer(labelled, method)
     threshold = recognizer.confidence.threshold(PRECISION)
 
     def name(row: int) -> str | None:
         keypoints = [photos.photos.keypoints(row)] if method in GEOMETRIC else []
-        return decide(recognizer.answer(photos.photos.descriptor(row), keypoints), threshold).label
+        descriptor = photos.photos.descriptor(row, projection)
+        return decide(recognizer.answer(descriptor, keypoints), threshold).label
 
-    others = [row for label in names if label not in labels for row in photos.queries[label]]
+    not_held = [row for label in names if label not in labels for row in photos.queries[label]]
     strangers = [
         row
-        for kind in (others, photos.distractors)
+        for kind in (not_held, photos.distractors)
         for row in generator.permutation(kind)[:STRANGERS_OF_A_KIND].tolist()
     ]
     answers = [(label, name(row)) for label in labels for row in photos.queries[label]]
@@ -159,11 +176,13 @@ def mean_row(
     *,
     method: str = METHOD,
     background: bool = True,
+    project: bool = False,
 ) -> tuple[list[str], Shares]:
     """Return a row of the table, and the means over the collections."""
     print(photos.name, title, len(collections), flush=True)
     shares = [
-        measure(photos, labels, each, method, background=background) for labels in collections
+        measure(photos, labels, each, method, background=background, project=project)
+        for labels in collections
     ]
     mean = Shares(*np.mean([(s.rejected, s.kept, s.wrong) for s in shares], axis=0).tolist())
     cells = [f"{value:.3f}" for value in (mean.rejected, mean.kept, mean.wrong)]
@@ -171,16 +190,50 @@ def mean_row(
     return [title, *cells, str(len(collections))], mean
 
 
+def other_encoders(data: Path, encoders: Sequence[str], every: int) -> str:
+    """Return the table of the encoders, and of the default one with a learned projection."""
+    rows = []
+    for name in SETS:
+        for encoder in [*encoders, DEFAULT]:
+            # Keypoints differ if the encoder wants photos decoded at another size.
+            verifications = Verifications()
+            keep_verifications(verifications)
+            photos = LabelledSet.open(data / name, verifications, encoder)
+            pairs = list(itertools.combinations(sorted(photos.training), 2))[::every]
+            for project in (False, True) if encoder == DEFAULT else (False,):
+                for each in (5, None):
+                    title = f"{each} photos each" if each else "all photos"
+                    row, _ = mean_row(title, photos, pairs, each, project=project)
+                    known_as = f"`{encoder}`" + (", `--project labels`" if project else "")
+                    rows.append([name, known_as, *row])
+    head = ["set", "encoder", "two labels", *HEAD[1:]]
+    return (
+        f"{table(head, rows)}\n\nOne of {every} pairs of labels. Each projection was learned from "
+        "the two labels alone. The confidence is the same for all: that of `accurate` without a "
+        "projection."
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("strangers", __doc__)
     add_data_option(options)
     options.add_argument("--every", type=int, default=1, help="measure only every so many pairs")
+    options.add_argument(
+        "--encoder",
+        nargs="+",
+        default=[],
+        help="measure these encoders, and a learned projection, in a section of their own",
+    )
     chosen = options.parse_args(arguments)
-    require_sets(options, chosen.data, ("landmarks30", "objects20"))
+    require_sets(options, chosen.data, SETS)
+    if chosen.encoder:
+        body = other_encoders(chosen.data, chosen.encoder, chosen.every)
+        publish("strangers", body, chosen.docs, section="strangers_encoders")
+        return
     verifications = Verifications()
     keep_verifications(verifications)
     parts = []
-    for name in ("landmarks30", "objects20"):
+    for name in SETS:
         photos = LabelledSet.open(chosen.data / name, verifications)
         pairs = list(itertools.combinations(sorted(photos.training), 2))[:: chosen.every]
         single = [(label,) for label in sorted(photos.training)]

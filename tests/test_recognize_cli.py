@@ -406,3 +406,8 @@ def test_few_photos_go_by_other_collections(home: Path) -> None:
     _, second, *rest = done.stdout.splitlines()
     assert second.split()[0] == "dome"
     assert all(" inliers  few/dome/" in hit for hit in rest[-3:])
+    note = "fitted without a projection"
+    assert note not in done.stderr
+    run(home, "index", "--index", "few-index", "--project", "4")
+    done = run(home, "recognize", "new/dome 50.png", "--index", "few-index", "--precision", "0.5")
+    assert done.returncode in {0, 1} and note in done.stderr

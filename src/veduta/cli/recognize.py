@@ -183,7 +183,7 @@ def _export(index_path: Path, export: Path, *, outsiders: bool, quiet: bool) -> 
     index = api.open(index_path)
     with progress("Learning", quiet=quiet) as advance:
         index.export_model(export, outsiders=outsiders, on_progress=advance)
-    _warn(index.recognizer("linear", outsiders=outsiders))
+    _warn(index.recognizer("linear", outsiders=outsiders), index_path)
     say(f"wrote {shown(export)}", err=True)
 
 
@@ -217,7 +217,7 @@ def _recognizer(
     with progress("Learning", quiet=quiet) as advance:
         recognizer = index.recognizer(method, outsiders=outsiders, on_progress=advance)
     print_notice(index)
-    _warn(recognizer)
+    _warn(recognizer, index_path)
 
     def recognize(photo: Path) -> Recognition:
         return index.recognize(photo, method=method, precision=precision, outsiders=outsiders)
@@ -225,9 +225,18 @@ def _recognizer(
     return recognize, recognizer.labelled.names
 
 
-def _warn(recognizer: Recognizer) -> None:
-    if recognizer.why_not_learned is not None:
-        say(f"veduta: {recognizer.why_not_learned}", err=True)
+def _warn(recognizer: Recognizer, index_path: Path) -> None:
+    from veduta.index import Manifest
+
+    if recognizer.why_not_learned is None:
+        return
+    say(f"veduta: {recognizer.why_not_learned}", err=True)
+    if Manifest.read(index_path).projection is not None:
+        say(
+            "veduta: that confidence was fitted without a projection, and this index has one. So "
+            "more photos of its labels may stay unknown; a lower --precision gives more names.",
+            err=True,
+        )
 
 
 def _recognized(
