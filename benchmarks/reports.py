@@ -32,7 +32,7 @@ CHARTS = {
         "runs/cnn-3/loss.png": "Its loss by epoch.",
     },
     "landmark-capstone": {
-        "charts/classes.png": "Photos of each landmark.",
+        "charts/most_frequent_classes.png": "The landmarks with the most photos.",
         "runs/transfer-10/accuracy.png": "Accuracy by epoch, for training and validation photos.",
     },
     "query-and-gallery": {"runs/siamese/loss.png": "Loss of the Siamese network by epoch."},
