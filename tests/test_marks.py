@@ -44,6 +44,7 @@ def check_marks(text: str, column: int, label: str) -> None:
     assert {"○", "×"} == set(expected)
 
 
+@pytest.mark.slow
 def test_hits_are_marked_by_the_label_of_the_query(home: Path) -> None:
     done = run_veduta(home, "search", "queries/arch/q.png", "--mark", "--html", "page.html")
     assert done.returncode == 0, done.stderr

@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny import save_view
+from tiny_onnx import channel_means, write
 
 import veduta
 from veduta.cli.main import run
-from veduta.cli.printing import print_json, print_names, say
+from veduta.cli.printing import print_json, print_names, say, without_folders
+from veduta.encoders import name_without_folders
 from veduta.text import printable
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\u200f\nFAKE LINE\r\x85\u2028\x7f"
@@ -33,6 +36,47 @@ def test_each_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m\\u202eevil\\u2066\\u200f\\x0aFAKE LINE"
         "\\x0d\\x85\\u2028\\x7f\n"
     )
+
+
+def test_reports_and_cards_name_no_folder_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert without_folders(str(tmp_path / "runs" / "a")) == "runs/a"
+    assert without_folders(f"--data=all={tmp_path}/photos") == "--data=all=photos"
+    assert without_folders("network.weights=/far/away/w.safetensors") == (
+        "network.weights=…/w.safetensors"
+    )
+    for word in ("runs/a", "training.epochs=3", "--json", "", "hub:owner/name", "a=b=c/d"):
+        assert without_folders(word) == word
+    assert name_without_folders("/home/me/runs/a") == "a"
+    assert name_without_folders("/home/me/runs/a/model.onnx") == "a/model.onnx"
+    assert name_without_folders("/home/me/other.onnx") == "other.onnx"
+    for name in ("fast", "hub:owner/name", "timm:resnet18"):
+        assert name_without_folders(name) == name
+
+
+@pytest.mark.slow
+def test_a_report_of_an_encoder_by_its_path_names_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "folder of the user"
+    run_folder = home / "runs" / "mine"
+    run_folder.mkdir(parents=True)
+    write(run_folder, channel_means())
+    for number in range(4):
+        part = ("query", "gallery")[number % 2]
+        save_view(home / part / f"class{number // 2}" / f"{number}.png", number // 2, number)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ["--queries", str(home / "query"), "--gallery", str(home / "gallery")]
+    words += ["--encoder", str(home / "runs" / "mine"), "--report", "report"]
+    monkeypatch.chdir(home)
+    assert run(["evaluate", *words]) == 0
+    report = json.loads(Path("report/report.json").read_text("utf-8"))
+    assert report["settings"]["encoder"] == "mine"
+    texts = [file for file in Path("report").rglob("*") if file.suffix in {".json", ".html"}]
+    assert len(texts) >= 2
+    assert not [file for file in texts if tmp_path.name in file.read_text("utf-8")]
 
 
 def test_bold_text_is_safe_too(capsys: pytest.CaptureFixture[str]) -> None:

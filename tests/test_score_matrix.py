@@ -115,6 +115,28 @@ def test_dict_of_folders_without_labels(folders: tuple[str, ...]) -> None:
     assert "--dict" in str(refused.exception), "the remedy"
 
 
+@pytest.mark.parametrize("header", ["path,split", "path,split,label"])
+def test_dict_and_matrix_of_a_labels_file_without_labels(
+    folders: tuple[str, ...], tmp_path: Path, header: str
+) -> None:
+    root = Path(folders[1]).parent
+    empty = "," if header.endswith("label") else ""
+    rows = [
+        f'"{file.relative_to(root).as_posix()}",{file.parent.name}{empty}'
+        for file in sorted(root.rglob("*.png"))
+    ]
+    labels = tmp_path / "photos.csv"
+    labels.write_text("\n".join([header, *rows]), "utf-8")
+    arguments = (root, "--labels", labels, "--encoder", "tiny")
+    done = call(*arguments, "--dict", "-k", "2")
+    assert done.exception is None, done.output
+    assert done.stdout == call(*folders, "--encoder", "tiny", "--dict", "-k", "2").stdout
+    done = call(*arguments, "--matrix", tmp_path / "s.npy")
+    assert done.exception is None, done.output
+    assert np.load(tmp_path / "s.npy").shape == (3, 6)
+    assert "label" in str(call(*arguments).exception)
+
+
 def test_refused_before_any_work(folders: tuple[str, ...], tmp_path: Path) -> None:
     assert call(*folders, "--matrix", tmp_path / "s.txt").exit_code == 2
     assert call(*folders, "--matrix", tmp_path / "none" / "s.csv").exception is not None

@@ -303,5 +303,7 @@ def _invalid(error: msgspec.ValidationError) -> InvalidValue:
         return InvalidValue(str(error))
     key = match["key"].removeprefix("$").removeprefix(".")
     what = f"{match['what']}{match['rest']}"
-    dotted = key.replace("[", ".").replace("]", "").removeprefix(".")
+    # msgspec does not say which item of a table is wrong.
+    named = key.replace("[...]", "[*]")
+    dotted = named.replace("[", ".").replace("]", "").removeprefix(".")
     return InvalidValue(f"{key}: {what}" if key else what, dotted)

@@ -177,7 +177,7 @@ def _print_figures(
     from veduta.evaluation.answered_by import DESCRIPTOR_ALONE
 
     width = max(map(len, keys))
-    if alone is not None:
+    if alone is not None and any(_figure(summary, key) for key in keys):
         say(f"  {'':{width}} {answered_by:{_FIGURE_WIDTH}}  {DESCRIPTOR_ALONE}")
     for key in keys:
         text = _figure(summary, key)

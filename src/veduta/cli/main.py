@@ -11,7 +11,7 @@ import click
 
 from veduta._version import __version__
 from veduta.cli.interrupts import Interrupts
-from veduta.cli.printing import Invocation, say
+from veduta.cli.printing import Invocation, say, without_folders
 from veduta.cli.streams import discard_output, prepare_streams
 from veduta.cli.unexpected import explanation
 from veduta.errors import CannotWrite, VedutaError
@@ -113,7 +113,7 @@ def run(arguments: list[str]) -> int:
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("FORCE_COLOR", "")
     prepare_streams()
-    invocation = Invocation(veduta_command(*arguments))
+    invocation = Invocation(veduta_command(*map(without_folders, arguments)))
     interrupts = Interrupts()
     try:
         try:

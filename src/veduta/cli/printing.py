@@ -26,7 +26,7 @@ class Invocation:
     """The run of one command.
 
     Attributes:
-        command_line: as a user types it in a shell.
+        command_line: as a user types it in a shell, for reports and cards.
         debug: show where in the code an error arose.
     """
 
@@ -168,8 +168,25 @@ def print_notice(index: Index) -> None:
         say(f"veduta: {notice}", err=True)
 
 
+def without_folders(word: str) -> str:
+    """Return a word of the command line for a report, which is given to others.
+
+    Args:
+        word: an argument or an option. An absolute path in it, also behind "=", becomes relative to
+            the current folder if it is near, or else the name behind "…/".
+    """
+    starts = [0, *(number for number, one in enumerate(word, 1) if one == "=")]
+    start = next((one for one in starts if os.path.isabs(word[one:])), None)
+    if start is None:
+        return word
+    path = _shorter(word[start:])
+    if os.path.isabs(path):
+        path = f"…/{os.path.basename(os.path.normpath(path))}"
+    return word[:start] + path
+
+
 def command_line() -> str:
-    """Return the command that is running, as a user types it in a shell."""
+    """Return the command that is running, as a user types it in a shell, for reports and cards."""
     invocation = click.get_current_context().find_object(Invocation)
     return invocation.command_line if invocation else ""
 

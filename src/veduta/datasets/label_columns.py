@@ -62,14 +62,14 @@ class LabelColumns:
         line: the line of the header, counted from 1.
         header: the names of all columns, as they are written.
         path: position of the path of the photo.
-        label: position of the label.
+        label: position of the label; None if the file has none and needs none.
         split: position of the split; None if the file has none.
     """
 
     line: int
     header: tuple[str, ...]
     path: int
-    label: int
+    label: int | None
     split: int | None
 
     @property
@@ -83,12 +83,15 @@ class LabelColumns:
         }
 
 
-def find_columns(file: Path, *, split_column: str = SPLIT_COLUMN) -> LabelColumns:
+def find_columns(
+    file: Path, *, split_column: str = SPLIT_COLUMN, need_label: bool = True
+) -> LabelColumns:
     """Find the columns of a CSV file of labels.
 
     Args:
         file: the file.
         split_column: name of the column that holds the split.
+        need_label: whether a file without a label is refused.
 
     Raises:
         DatasetError: the path or the label is not found, or a column has a name twice. The message
@@ -97,7 +100,7 @@ def find_columns(file: Path, *, split_column: str = SPLIT_COLUMN) -> LabelColumn
     records = read_table(file)
     line, header = next(records, (1, []))
     path, label, split = match_columns(header, next(records, (2, []))[1], split_column)
-    if path is None or label is None:
+    if path is None or (label is None and need_label):
         positions = {"path": path, "label": label}
         missing = [name for name, position in positions.items() if position is None]
         refuse_columns(file, line, missing, header, tuple(positions), (split_column,))

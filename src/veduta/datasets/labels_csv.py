@@ -176,7 +176,9 @@ def read_rows(
                 f"{readable(path)} is already on line {line_of[path]}; keep one of the two",
             )
         line_of[path] = line
-        label = composed(fields[columns.label].strip()) or None
+        label = None
+        if columns.label is not None:
+            label = composed(fields[columns.label].strip()) or None
         written = "" if columns.split is None else fields[columns.split].strip()
         split = _split(file, line, written, any_split=any_split)
         yield LabelledRow(line, path, label, split, written, fields)
@@ -204,7 +206,8 @@ def read_relabelled(
     for row in read_rows(file, columns, any_split=True):
         fields = list(row.fields)
         path = path_of.get(row.path, row.path)
-        fields[columns.label] = labels.get(path, fields[columns.label])
+        if columns.label is not None:
+            fields[columns.label] = labels.get(path, fields[columns.label])
         yield path, fields
 
 
@@ -215,6 +218,7 @@ def read_labels_dataset(
     split_column: str = SPLIT_COLUMN,
     keep_columns: bool = False,
     exclude: Sequence[str] = (),
+    need_labels: bool = True,
 ) -> Dataset:
     """Read a labels file and check which of its photos exist.
 
@@ -227,6 +231,7 @@ def read_labels_dataset(
         keep_columns: also read the further columns, accept any word as a split, and accept rows
             without a split beside rows that have one and a file without any label.
         exclude: patterns of photos that are left out, as for `veduta.photos.find_photos`.
+        need_labels: whether a file without any label, or without a column for it, is refused.
 
     Returns:
         The dataset. Photos that do not exist are left out and listed in its problems.
@@ -235,7 +240,7 @@ def read_labels_dataset(
         DatasetError: as the module docstring says, and if none of the photos exists.
     """
     root = file.parent if folder is None else folder
-    columns = find_columns(file, split_column=split_column)
+    columns = find_columns(file, split_column=split_column, need_label=need_labels)
     if keep_columns:
         _check_names(file, columns)
     rows = list(read_rows(file, columns, any_split=keep_columns))
@@ -250,7 +255,7 @@ def read_labels_dataset(
     found = [(row, photo) for row, photo in found if photo not in excluded]
     if excluded and not found:
         raise DatasetError(f"{readable(file)}: all of its photos are excluded by patterns")
-    if not found or not (keep_columns or any(row.label for row, _ in found)):
+    if not found or not (keep_columns or not need_labels or any(row.label for row, _ in found)):
         raise DatasetError(f"{readable(file)}: holds no labelled photo")
     unsplit = [row.line for row, _ in found if row.split == NO_SPLIT]
     if unsplit and any(row.split for row, _ in found) and not keep_columns:

@@ -54,7 +54,7 @@ def read_dataset(
             UTF-8, and that lie in no class folder; accept photos without any label.
         exclude: patterns of photos and folders that are left out, in the syntax of gitignore,
             relative to `path`. `veduta.photos.find_photos` says what else is passed over.
-        need_labels: whether folders without any label are refused.
+        need_labels: whether folders or a CSV file without any label are refused.
 
     Returns:
         The dataset. Photos that a CSV file names and that do not exist are left out and listed in
@@ -86,6 +86,7 @@ def read_dataset(
             split_column=split_column,
             keep_columns=keep_columns,
             exclude=exclude,
+            need_labels=need_labels,
         )
     if not folder.is_dir():
         circle = os.path.islink(folder) and not folder.exists()

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from veduta.encoders import DEFAULT
+from veduta.encoders import DEFAULT, name_without_folders
 from veduta.errors import readable
 from veduta.files import write_text
 from veduta.learn.tables.figures import FIGURES
@@ -106,7 +106,7 @@ def _row_json(result: RowResult, shown: Sequence[str]) -> dict[str, Any]:
         "state": record.state,
         "recipe": row.recipe,
         "data": row.data,
-        "encoder": row.encoder,
+        "encoder": name_without_folders(row.encoder),
         "method": row.method,
         "figures": figures,
         "queries": record.queries,
@@ -136,7 +136,7 @@ def table_csv(run: TableRun) -> str:
             record.state,
             row.recipe,
             row.data,
-            row.encoder,
+            name_without_folders(row.encoder),
             row.method,
         ]
         for key in shown:
@@ -270,7 +270,7 @@ def table_page(run: TableRun, command: str) -> TablePage:
 def _page_row(result: RowResult, keys: Sequence[str]) -> TableRow:
     row, record = result.row, result.record
     trained = row.recipe and f"recipe {row.recipe}" + (f", {row.data}" if row.data else "")
-    method = " ".join(one for one in (row.encoder, row.method) if one)
+    method = " ".join(one for one in (name_without_folders(row.encoder), row.method) if one)
     return TableRow(
         name=row.name,
         made_by=trained or f"{method}, not trained",
