@@ -119,6 +119,8 @@ ROW = '[[row]]\nname = "a"\nrecipe = "cnn-1"\n'
         ('[[row]]\nname = "a"\nencoder = "fast"\nmethod = "surf"', "without an encoder"),
         ('queries = "Q"\n' + ROW, "give both queries and gallery"),
         (ROW + '[data.x]\nof = "y"', "data.x.of is 'y'"),
+        (ROW + '[data.y]\n[data.x]\nof = "y"\ncolumn = "c"', "no path, labels, exclude or column"),
+        (ROW + "[data.x]\nsubset_seed = 1", "data.x.subset_seed draws no subset without"),
         (ROW + "[data.x]\nphotos_per_class = -1", "data.x.photos_per_class: expected a whole"),
         ('[grid]\nrecipes = ["cnn-1"]\nvariants = ["half"]', "grid.variants.0: expected one of"),
         ("[[row", "cannot be read as TOML"),

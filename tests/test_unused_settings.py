@@ -13,6 +13,7 @@ from tiny_training import FLAT, tiny_recipe
 
 from veduta.errors import RecipeError
 from veduta.learn.recipe import Recipe, open_recipe, recipe_names, with_values
+from veduta.learn.tables.table_file import Grid, Table, row_recipe
 from veduta.learn.training.losses import LOSSES
 from veduta.learn.training.recipe_network import build_network
 from veduta.learn.training.unused_settings import check_settings, unused_settings, without_unused
@@ -97,6 +98,12 @@ def test_every_key_of_the_loss_belongs_to_a_loss() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_of_the_package_have_no_useless_setting(name: str) -> None:
     assert unused_settings(open_recipe(name)) == ()
+
+
+def test_the_last_layer_alone_has_no_use_for_the_rate_of_the_backbone() -> None:
+    grid = Grid(("arcface",), variants=("full", "last-layer", "not-pretrained"))
+    for row in Table("t", grid=grid).rows():
+        assert unused_settings(row_recipe(row)) == ()
 
 
 def test_a_study_tunes_what_other_tuned_settings_decide_on() -> None:

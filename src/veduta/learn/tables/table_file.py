@@ -51,7 +51,12 @@ Variant = Literal["full", "last-layer", "not-pretrained"]
 
 _CHANGES_OF_VARIANT: dict[str, dict[str, Any]] = {
     "full": {"network.train": "all"},
-    "last-layer": {"network.train": "none"},
+    # What only a trained backbone uses has its default.
+    "last-layer": {
+        "network.train": "none",
+        "training.unfreeze_after": 0,
+        "training.backbone_rate": 1.0,
+    },
     "not-pretrained": {"network.train": "all", "network.weights": "none"},
 }
 
@@ -357,8 +362,17 @@ def _check(table: Table, file: str) -> None:
             raise LearnError(
                 f"{file}: data.{name}.of is {data.of!r}; it must be a data set with its own photos"
             )
-        if data.of and (data.path or data.labels or data.exclude):
-            raise LearnError(f"{file}: data.{name} has the photos of {data.of}, so no path")
+        own = (data.path, data.labels, data.exclude, data.column)
+        if data.of and own != ("", "", (), DataSet().column):
+            raise LearnError(
+                f"{file}: data.{name} has the photos of {data.of}, so no path, labels, exclude or "
+                f"column; give them to data.{data.of}"
+            )
+        if data.subset_seed and not data.photos_per_class:
+            raise LearnError(
+                f"{file}: data.{name}.subset_seed draws no subset without photos_per_class; set "
+                "that too, or leave the seed out"
+            )
     if bool(table.queries) != bool(table.gallery):
         raise LearnError(f"{file}: give both queries and gallery, or neither")
     rows = table.rows()
