@@ -32,7 +32,6 @@ MEASURED_ON = ("landmarks30", "objects20")
 NOISE = (0.1, 0.3, 0.6)
 EXAMPLES = (5, 10)
 DRAWS = 3
-NEAREST_SHARE = 0.3
 WANTED_REJECTED, WANTED_KEPT = 0.95, 0.85
 
 Descriptors = NDArray[np.float32]
@@ -119,21 +118,16 @@ def likeness_of_clean(examples: Descriptors, photos: Descriptors, _: Descriptors
     return example_likeness(examples, photos)
 
 
-def mean_and_nearest(examples: Descriptors, photos: Descriptors, _: Descriptors) -> Shares:
-    """Return the likeness if the nearest example counts more than the others."""
-
-    def similarity(cosines: Descriptors) -> Shares:
-        nearest = NEAREST_SHARE * cosines.max(axis=1)
-        return np.asarray((1 - NEAREST_SHARE) * cosines.mean(axis=1) + nearest)
-
+def mean_cosine(examples: Descriptors, photos: Descriptors, _: Descriptors) -> Shares:
+    """Return the likeness if all examples count alike."""
     count = len(examples)
-    others = (examples @ examples.T)[~np.eye(count, dtype=np.bool_)].reshape(count, count - 1)
-    return np.asarray(similarity(photos @ examples.T) / similarity(others).mean())
+    among = ((examples @ examples.T).sum() - count) / (count * (count - 1))
+    return np.asarray((photos @ examples.T).mean(axis=1) / among, np.float64)
 
 
 def centred(examples: Descriptors, photos: Descriptors, background: Descriptors) -> Shares:
     mean = background.mean(axis=0)
-    return mean_and_nearest(unit(examples - mean), unit(photos - mean), background)
+    return example_likeness(unit(examples - mean), unit(photos - mean))
 
 
 def linear(examples: Descriptors, photos: Descriptors, background: Descriptors) -> Shares:
@@ -163,13 +157,13 @@ class Rule:
     fixed: float | None = None
 
 
-OURS = Rule("`veduta clean`: mean cosine", likeness_of_clean, MIN_KEPT_LIKENESS)
-STRICTER = Rule("mean and nearest cosine", mean_and_nearest)
+OURS = Rule("`veduta clean`: mean and nearest cosine", likeness_of_clean, MIN_KEPT_LIKENESS)
+EARLIER = Rule("mean cosine, as before", mean_cosine, 0.6)
 RULES = (
     OURS,
-    Rule("mean cosine, stricter", likeness_of_clean),
-    STRICTER,
-    Rule("the same, centred on the background", centred),
+    EARLIER,
+    Rule("mean cosine, stricter", mean_cosine),
+    Rule("the same as `veduta clean`, centred on the background", centred),
     Rule("linear classifier against the background", linear),
 )
 
@@ -293,7 +287,7 @@ def piles_table(sets: dict[str, PhotosOfSet], thresholds: dict[str, float]) -> s
         for noise in NOISE:
             for count in EXAMPLES:
                 piles = list(piles_of(sets[name], noise, count))
-                for rule in (OURS, STRICTER):
+                for rule in (OURS, EARLIER):
                     at = thresholds[rule.name]
                     one = Judged.mean([Judged.of(pile, rule.likeness, at) for pile in piles])
                     of_rule.setdefault((name, rule.name), []).append(one)
@@ -303,7 +297,7 @@ def piles_table(sets: dict[str, PhotosOfSet], thresholds: dict[str, float]) -> s
         rows.append(row_of(name, "mean", "", "", rule, Judged.mean(judged)))
     targets = []
     for name in MEASURED_ON:
-        for rule in (OURS, STRICTER):
+        for rule in (OURS, EARLIER):
             mean = Judged.mean(of_rule[name, rule.name])
             rejected = check_target(mean.rejected, WANTED_REJECTED, at_least=True)
             kept = check_target(mean.kept, WANTED_KEPT, at_least=True)

@@ -160,11 +160,15 @@ def test_review_gets_the_findings_and_decides_alone(
         assert run(["clean", str(root), "--review", other]) == 2
 
 
-def test_likeness_is_the_mean_cosine_in_units_of_that_among_the_examples() -> None:
+def test_likeness_is_the_mean_and_the_nearest_cosine_in_units_of_those_among_the_examples() -> None:
     examples = np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]], np.float32)
-    among = (0.8 + 0.6 + 0.96) / 3
+    mean_among = (0.8 + 0.6 + 0.96) / 3
+    nearest_among = (0.8 + 0.96 + 0.96) / 3
+    among = 0.7 * mean_among + 0.3 * nearest_among
     photos = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], np.float32)
-    expected = [(1 + 0.8 + 0.6) / 3 / among, (0.6 + 0.8) / 3 / among, 0.0]
+    first = 0.7 * (1 + 0.8 + 0.6) / 3 + 0.3 * 1
+    second = 0.7 * (0.6 + 0.8) / 3 + 0.3 * 0.8
+    expected = [first / among, second / among, 0.0]
     np.testing.assert_allclose(example_likeness(examples, photos), expected, rtol=1e-6)
 
 
