@@ -202,7 +202,7 @@ def test_an_unreadable_photo_leaves(home: Path, tmp_path: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:200])
     parts = read_splits(photos)
     card = train_frozen(recipe_of(home), parts, tmp_path / "run")
-    assert card.photos == {"train": 26, "val": 9, "test": 12}
+    assert card.photos == {"train": 26, "val": 9, "test": 12, "unknown": 0}
     assert any("3.png" in problem for problem in card.problems)
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.learn.augmentation import compose
-from veduta.learn.augmentation.pixels import Pixels, as_photo, as_pixels
 from veduta.pages.transform_sheet import PHOTOS_IN_ROW, SheetRow, draw_transform_sheet, photo_box
 from veduta.photos import resize
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from veduta.learn.augmentation.pixels import Pixels
     from veduta.learn.augmentation.steps import Step
 
 __all__ = ["PreviewRow", "draw_preview", "preview_rows"]
@@ -75,15 +75,20 @@ def draw_preview(
 
     Returns:
         The sheet, and the number of unchanged tiles by the name of the row.
+
+    Raises:
+        LearnError: torch or torchvision is not installed.
     """
+    transforms = [compose([step.as_json() for step in row.steps]) for row in rows]
     import torch
+
+    from veduta.learn.augmentation.pixels import as_photo, as_pixels
 
     box = photo_box(photos)
     small = [_fitted(photo, box) for photo in islice(cycle(photos), PHOTOS_IN_ROW)]
     sheet_rows = [SheetRow("original", small[: len(photos)])]
     unchanged = {}
-    for row in rows:
-        transform = compose([step.as_json() for step in row.steps])
+    for row, transform in zip(rows, transforms, strict=True):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_row_seed(seed, row.name))
             results = [as_pixels(transform(as_photo(photo))) for photo in small]
