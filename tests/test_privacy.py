@@ -64,7 +64,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("train", "small.toml", "photos", "--out", "run"),
     ("tune", "small.toml", "photos", "--out", "study", "--trials", "1"),
     ("compare", "run", "study/trials/0001"),
-    ("table", "rows.toml", "--data", "photos"),
+    ("table", "rows.toml", "--data", "photos", "--plan"),
     ("recipes",),
     ("models",),
     ("score", "submission.csv", "solution.csv"),
