@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -80,7 +79,8 @@ def test_what_it_says_and_leaves(
     assert (
         card["epochs"] == 2
         and card["held_out"]
-        and card["command"] == shlex.join(["veduta", *call])
+        # A card is given away, so it does not hold the user's folders.
+        and card["command"] == "veduta train small.toml photos --out run --set training.epochs=2"
     )
     assert not (out / "checkpoint").exists()
     assert run(call) == 3
