@@ -12,22 +12,22 @@ minutes. `tools/fit_small_collections.py` writes the other part.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
+
+from tools.recognition_defaults import rounded, write_part
 
 from veduta.datasets import Dataset, open_dataset, retrieval_protocol
 from veduta.datasets.dataset import as_table
 from veduta.datasets.split_names import NO_SPLIT
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.dataset_index import index_dataset
-from veduta.files import write_text
 from veduta.keypoints import load_extractor
 from veduta.recognize import METHODS, LabelledGallery
-from veduta.recognize.confidence import Confidence, LabelledExample, fit
+from veduta.recognize.confidence import LabelledExample, fit
 from veduta.recognize.held_out import held_out_examples
 from veduta.recognize.linear import train
-from veduta.recognize.recognizer import DEFAULTS_FILE, WITHOUT_BACKGROUND
+from veduta.recognize.recognizer import WITHOUT_BACKGROUND
 from veduta.search.reranking import open_gallery
 
 DATASETS = ("objects20", "same_place")
@@ -51,14 +51,6 @@ def labelled_gallery(folder: Path) -> LabelledGallery:
     return LabelledGallery.of(gallery, label_of_row)
 
 
-def rounded(confidence: Confidence) -> dict[str, object]:
-    return {
-        "weights": [round(weight, 4) for weight in confidence.weights],
-        "thresholds": [round(threshold, 4) for threshold in confidence.thresholds],
-        "questions": confidence.examples,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -74,8 +66,7 @@ def main() -> None:
             examples += [replace(example, weight=example.weight / total) for example in own]
         fitted[method] = rounded(fit(examples))
         print(method, fitted[method]["weights"], fitted[method]["questions"], flush=True)
-    defaults = json.loads(DEFAULTS_FILE.read_text("utf-8"))
-    write_text(DEFAULTS_FILE, json.dumps(defaults | {WITHOUT_BACKGROUND: fitted}, indent=1) + "\n")
+    write_part(WITHOUT_BACKGROUND, fitted)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ would be lower, because most of their strangers are told apart with ease. A user
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,16 +25,16 @@ from pathlib import Path
 import numpy as np
 from benchmarks.small_collections import IndexedPhotos, Verifications, keep_verifications
 from numpy.typing import NDArray
+from tools.recognition_defaults import rounded, write_part
 
 from veduta.curate.described_photos import describe_photos
 from veduta.datasets import open_dataset
-from veduta.files import write_text
 from veduta.recognize import METHODS, LabelledGallery
 from veduta.recognize.background import background_of_index
-from veduta.recognize.confidence import Confidence, LabelledExample, fit
+from veduta.recognize.confidence import LabelledExample, fit
 from veduta.recognize.linear import train
 from veduta.recognize.methods import RecognitionQuery
-from veduta.recognize.recognizer import DEFAULTS_FILE, WITH_BACKGROUND
+from veduta.recognize.recognizer import WITH_BACKGROUND
 from veduta.recognize.unknown import PRECISIONS
 
 DATASETS = ("objects20", "scenes")
@@ -149,14 +148,6 @@ def examples(collection: Collection) -> dict[str, list[LabelledExample]]:
     return found
 
 
-def rounded(confidence: Confidence) -> dict[str, object]:
-    return {
-        "weights": [round(weight, 4) for weight in confidence.weights],
-        "thresholds": [round(threshold, 4) for threshold in confidence.thresholds],
-        "questions": confidence.examples,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -174,8 +165,7 @@ def main() -> None:
     for method, found in all_examples.items():
         fitted[method] = rounded(replace(fit(found), thresholds=PRECISIONS))
         print(method, fitted[method]["weights"], fitted[method]["questions"], flush=True)
-    defaults = json.loads(DEFAULTS_FILE.read_text("utf-8"))
-    write_text(DEFAULTS_FILE, json.dumps(defaults | {WITH_BACKGROUND: fitted}, indent=1) + "\n")
+    write_part(WITH_BACKGROUND, fitted)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from msgspec import Meta
 
 from veduta.errors import RecipeError, readable
+from veduta.learn.packaged_files import toml_file, toml_names
 from veduta.text import did_you_mean
 from veduta.validation import InvalidValue, choices, convert, expected, parse_toml, read_toml
 
@@ -272,7 +273,7 @@ def names_file(weights: str) -> bool:
 
 def recipe_names() -> list[str]:
     """Return the sorted names of the recipes in the package."""
-    return sorted(file.stem for file in RECIPES_FOLDER.glob("*.toml"))
+    return toml_names(RECIPES_FOLDER)
 
 
 def recipe_file(name: str) -> Path:
@@ -284,12 +285,8 @@ def recipe_file(name: str) -> Path:
     Raises:
         RecipeError: there is no such recipe.
     """
-    in_package = RECIPES_FOLDER / f"{name}.toml"
-    if "/" not in name and in_package.is_file():
-        return in_package
-    path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        return path
+    if (file := toml_file(RECIPES_FOLDER, name)) is not None:
+        return file
     advice = did_you_mean(name, recipe_names()) or "`veduta recipes` lists all recipes."
     raise RecipeError(f"no recipe is called {readable(name)!r}; {advice} A path must end in .toml.")
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from veduta.errors import LearnError, RecipeError, readable
 from veduta.evaluation.keypoint_methods import METHODS as KEYPOINT_METHODS
+from veduta.learn.packaged_files import toml_file, toml_names
 from veduta.learn.recipe import (
     Recipe,
     check_keys,
@@ -245,7 +246,7 @@ class Table:
 
 def table_names() -> list[str]:
     """Return the sorted names of the tables in the package."""
-    return sorted(file.stem for file in TABLES_FOLDER.glob("*.toml"))
+    return toml_names(TABLES_FOLDER)
 
 
 def table_file(name: str) -> Path:
@@ -257,12 +258,8 @@ def table_file(name: str) -> Path:
     Raises:
         LearnError: there is no such table.
     """
-    in_package = TABLES_FOLDER / f"{name}.toml"
-    if "/" not in name and in_package.is_file():
-        return in_package
-    path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        return path
+    if (file := toml_file(TABLES_FOLDER, name)) is not None:
+        return file
     advice = did_you_mean(name, table_names()) or "`veduta table` lists those of the package."
     raise LearnError(f"no table is called {readable(name)!r}; {advice} A path must end in .toml.")
 
