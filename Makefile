@@ -15,6 +15,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --constraint constraints.txt
+# Tests compare with this package. It asks for another build of OpenCV, which would overwrite ours.
+YARDSTICKS := grad-cam==1.5.7 ttach==0.0.3
 TESTS := pytest -n 2 --dist loadfile
 INPUTS := pyproject.toml constraints.txt src/veduta/_version.py
 
@@ -138,6 +140,7 @@ $(LINT): $(INPUTS) | $(MADE)
 $(TEST): $(INPUTS) | $(MADE)
 	@echo "Installing what the tests need into $(VENV), once: some minutes, 7.1 GB on disk."
 	@$(INSTALL) --editable '.[dev,openvino,formats,hub,parity,train]'
+	@$(INSTALL) --no-deps $(YARDSTICKS)
 	@touch $@ $(LINT) $(CORE)
 
 $(BENCH): $(INPUTS) | $(TEST)
