@@ -205,6 +205,9 @@ ALIASES = {
 def find_method(name: str) -> Method:
     """Return a method by its name, whatever its letters' case and hyphens.
 
+    Args:
+        name: what the user asks for.
+
     Raises:
         QueryError: no method has that name; the message has the nearest one.
     """
@@ -218,7 +221,12 @@ def find_method(name: str) -> Method:
 
 
 def methods_for(subject: Subject, *, with_torch: bool = True) -> list[str]:
-    """Return the names of the methods that explain a similarity or a class."""
+    """Return the names of the methods that explain a similarity or a class.
+
+    Args:
+        subject: "similarity" or "class".
+        with_torch: also those that need torch.
+    """
     return [
         method.name
         for method in METHODS.values()
