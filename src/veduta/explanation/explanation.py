@@ -22,7 +22,7 @@ class Explanation:
         map: (H, W) float32, on the grid on which the method computes it. Position (0, 0) is at the
             top left.
         box: x, y, width, height in pixels of `pixels`: the part of the photo that the map covers.
-        method: name of the method, one of `veduta.explain.METHODS`.
+        method: name of the method, one of `veduta.explanation.METHODS`.
         layer: where in the network the map was computed; None for a method that only changes the
             photo.
         similarity: cosine similarity of the two descriptors, in [-1, 1]; None for a class.
