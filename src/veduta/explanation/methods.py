@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
-from veduta.errors import QueryError
+from veduta.errors import LearnError, QueryError
 
-__all__ = ["METHODS", "Method", "find_method", "methods_for"]
+__all__ = ["METHODS", "Method", "find_method", "method_for", "methods_for", "require_packages"]
 
 Subject = Literal["similarity", "class"]
 
@@ -202,6 +203,9 @@ ALIASES = {
 """Other names in use, such as those of the library of the report on the capstone."""
 
 
+_TORCH_PACKAGES = ("torch", "torchvision", "timm", "safetensors", "captum")
+
+
 def find_method(name: str) -> Method:
     """Return a method by its name, whatever its letters' case and hyphens.
 
@@ -232,6 +236,45 @@ def methods_for(subject: Subject, *, with_torch: bool = True) -> list[str]:
         for method in METHODS.values()
         if subject in method.subjects and (with_torch or not method.needs_torch)
     ]
+
+
+def method_for(name: str, subject: Subject) -> Method:
+    """Return the method of a name, which must explain that subject.
+
+    Args:
+        name: as for `find_method`.
+        subject: what is to be explained.
+
+    Raises:
+        QueryError: no method has that name, or it explains something else.
+    """
+    method = find_method(name)
+    if subject not in method.subjects:
+        what = {"similarity": "the similarity of two photos", "class": "the score of a class"}
+        raise QueryError(
+            f"The method {method.name} does not explain {what[subject]}. Methods that do: "
+            f"{', '.join(methods_for(subject))}."
+        )
+    return method
+
+
+def require_packages(method: Method, subject: Subject) -> None:
+    """Check that the packages that a method needs are installed, without importing them.
+
+    Args:
+        method: the method.
+        subject: what is to be explained.
+
+    Raises:
+        LearnError: a package is missing. The message names the methods that work without.
+    """
+    missing = [name for name in _TORCH_PACKAGES if find_spec(name) is None]
+    if method.needs_torch and missing:
+        raise LearnError(
+            f"the method {method.name} needs {', '.join(missing)}; install with: pip install "
+            f"'veduta[train]'. Methods that work without: "
+            f"{', '.join(methods_for(subject, with_torch=False))}."
+        )
 
 
 def _plain(name: str) -> str:

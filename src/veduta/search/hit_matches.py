@@ -16,7 +16,25 @@ from veduta.search.query import Box, PhotoSource
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["draw_hit_matches"]
+    from veduta.index import Snapshot
+
+__all__ = ["draw_hit_matches", "row_of_hit"]
+
+
+def row_of_hit(snapshot: Snapshot, hit: Hit) -> int:
+    """Return the row of a hit in the newest version of the index.
+
+    Args:
+        snapshot: of the index.
+        hit: one that a search returned.
+
+    Raises:
+        QueryError: the hit is not in the index (any more).
+    """
+    rows = (snapshot.rows["id"].to_numpy()[: snapshot.photos] == hit.id).nonzero()[0]
+    if not len(rows):
+        raise QueryError(f"{readable(hit.path)}: not in the index any more; search again.")
+    return int(rows[0])
 
 
 def draw_hit_matches(
@@ -44,11 +62,7 @@ def draw_hit_matches(
     extractor, gallery = engine.extractor, engine.state.gallery
     if extractor is None or gallery.keypoints is None:
         raise QueryError("This index has no keypoints, so there are no matches to draw.")
-    ids = gallery.snapshot.rows["id"].to_numpy()[: gallery.snapshot.photos]
-    rows = (ids == hit.id).nonzero()[0]
-    if not len(rows):
-        raise QueryError(f"{readable(hit.path)}: not in the index any more; search again.")
-    stored = gallery.keypoints.read(int(rows[0]))
+    stored = gallery.keypoints.read(row_of_hit(gallery.snapshot, hit))
     candidates = []
     for query in queries:
         photo = engine.read_photo(query, crop)

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.encoders import Encoder
-from veduta.errors import readable
 from veduta.index.calibration import calibration_of, has_own_calibration, probability
 from veduta.keypoints import Extractor, Keypoints, Verification, draw_matches, overlap, verify
 from veduta.search.hit import Polygon, polygon
-from veduta.search.query import PhotoSource, read_photo
+from veduta.search.query import PhotoSource, photo_name, read_photo
 from veduta.search.verdict import reason_for, verdict_on
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def _encoded(
 ) -> _EncodedPhoto:
     read = read_photo(photo, max(encoder.long_side, extractor.long_side, PICTURE_SIDE))
     return _EncodedPhoto(
-        default_name if isinstance(photo, np.ndarray) else readable(photo),
+        photo_name(photo, default_name),
         read.pixels,
         extractor.extract(read.pixels, read.width, read.height),
         encoder.encode([encoder.prepare(read.pixels)])[0],

@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta import photos
-from veduta.errors import QueryError
+from veduta.errors import QueryError, readable
 from veduta.keypoints import Keypoints
 from veduta.search.options import is_whole_number
 
-__all__ = ["Box", "EncodedQuery", "PhotoSource", "QueryPhoto", "mean_descriptor", "read_photo"]
+__all__ = [
+    "Box",
+    "EncodedQuery",
+    "PhotoSource",
+    "QueryPhoto",
+    "mean_descriptor",
+    "photo_name",
+    "read_photo",
+]
 
 PhotoSource = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 """A photo: its path, or its pixels, (H, W, 3) uint8 RGB, upright."""
@@ -84,6 +92,11 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
     if crop is None:
         return whole
     return QueryPhoto(_cropped(whole.pixels, crop), crop[2], crop[3])
+
+
+def photo_name(photo: PhotoSource, default: str) -> str:
+    """Return what messages and pages call a photo: its path, or `default` for an array."""
+    return default if isinstance(photo, np.ndarray) else readable(photo)
 
 
 def mean_descriptor(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
