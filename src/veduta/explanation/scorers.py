@@ -34,7 +34,7 @@ def similarity_scorer(
         projection: of the index, or None.
 
     Returns:
-        The scorer. It raises `EncoderError` as the encoder does. Scores are cosines, in [-1, 1].
+        The scorer. Scores are cosines, in [-1, 1].
     """
     fixed = np.asarray(descriptor, dtype=np.float64)
 
@@ -55,7 +55,7 @@ def class_scorer(model: Model, class_id: int) -> Scorer:
         class_id: position of the class in `model.names`.
 
     Returns:
-        The scorer. It raises `EncoderError` as the encoder does. For a linear model the scores are
+        The scorer, which fails as the encoder does. For a linear model the scores are
         its own. For a network they are its logits; if it ends in a softmax, the logarithms of its
         probabilities; if it has one output for two classes, that output for the second class and
         its negative for the first.
