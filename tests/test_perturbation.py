@@ -21,7 +21,13 @@ from veduta.explanation.perturbation import (
     occlusion,
     rise,
 )
-from veduta.explanation.scorers import Scorer, class_scorer, find_class, similarity_scorer
+from veduta.explanation.scorers import (
+    Scorer,
+    class_scorer,
+    class_scores,
+    find_class,
+    similarity_scorer,
+)
 from veduta.recognize.confidence import Confidence
 from veduta.recognize.linear import LinearClassifier
 from veduta.recognize.model import Model
@@ -194,6 +200,7 @@ def test_scores_of_a_class_are_those_of_the_model() -> None:
     one_output = model_of("zero", "green")
     assert class_scorer(one_output, 1)(photos).tolist() == [20, 1]
     assert class_scorer(one_output, 0)(photos).tolist() == [-20, -1]
+    assert class_scores(one_output, photos).tolist() == [[-20, 20], [-1, 1]]
     weights = np.array([[1, 0], [0, 2], [0, 0]], np.float32)
     linear = LinearClassifier(
         np.zeros(3, np.float32), np.zeros(3, np.float32), weights, np.array([0.5, -1])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from veduta.encoders import Encoder, OnnxEncoder, Projection
     from veduta.recognize.model import Model
 
-__all__ = ["Scorer", "class_scorer", "find_class", "similarity_scorer"]
+__all__ = ["Scorer", "class_scorer", "class_scores", "find_class", "similarity_scorer"]
 
 Scorer = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float64]]
 """A function from N photos, each (h, w, 3) uint8 RGB, to their scores (N,) float64."""
@@ -53,26 +53,34 @@ def class_scorer(model: Model, class_id: int) -> Scorer:
     Args:
         model: a recogniser, such as that of a run of `veduta train`; see `open_model`.
         class_id: position of the class in `model.names`.
+    """
+    return lambda photos: class_scores(model, photos)[:, class_id]
+
+
+def class_scores(model: Model, photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """Return the scores of all classes of a model, without torch.
+
+    Args:
+        model: a recogniser, such as that of a run of `veduta train`; see `open_model`.
+        photos: N photos, each (h, w, 3) uint8 RGB.
 
     Returns:
-        The scorer, which fails as the encoder does. For a linear model the scores are
-        its own. For a network they are its logits; if it ends in a softmax, the logarithms of its
-        probabilities; if it has one output for two classes, that output for the second class and
-        its negative for the first.
+        (N, C) float64. For a linear model these are its own scores, for a network its logits. A
+        network with one output for two classes has that output for the second class, and its
+        negative for the first.
+
+    Raises:
+        EncoderError: the network fails, or returns infinite or undefined numbers.
     """
-
-    def scores(photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        prepared = [model.encoder.prepare(photo) for photo in photos]
-        if model.linear is not None:
-            return model.linear.scores(model.encoder.encode(prepared))[:, class_id]
-        network = cast("OnnxEncoder", model.encoder)
-        logits = network.class_scores(prepared, LOGITS).astype(np.float64)
-        # The exported file of a network with one output has a column of zeros before it.
-        if logits.shape[1] == 2 and not logits[:, 0].any():
-            return logits[:, 1] if class_id == 1 else -logits[:, 1]
-        return logits[:, class_id]
-
-    return scores
+    prepared = [model.encoder.prepare(photo) for photo in photos]
+    if model.linear is not None:
+        return np.asarray(model.linear.scores(model.encoder.encode(prepared)), np.float64)
+    network = cast("OnnxEncoder", model.encoder)
+    logits = network.class_scores(prepared, LOGITS).astype(np.float64)
+    # The exported file of a network with one output has a column of zeros before it.
+    if logits.shape[1] == 2 and not logits[:, 0].any():
+        logits[:, 0] = -logits[:, 1]
+    return logits
 
 
 def find_class(names: Sequence[str], wanted: str) -> int:
