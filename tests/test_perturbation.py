@@ -208,3 +208,19 @@ def test_scores_of_a_class_are_those_of_the_model() -> None:
     unit = np.array([[10, 20, 30], [9, 1, 2]]) / np.sqrt([[1400], [86]])
     expected = 2 * unit[:, 1] - 1
     assert class_scorer(model_of("a", "b", linear=linear), 1)(photos) == pytest.approx(expected)
+
+
+def test_copies_of_a_large_photo_are_reduced_and_its_score_is_its_own() -> None:
+    pixels = scene(120, 240)
+    sizes: list[tuple[int, ...]] = []
+
+    def scores(photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        sizes.extend(photo.shape for photo in photos)
+        return np.array([photo.shape[1] for photo in photos], np.float64)
+
+    found = explain_by_perturbation("occlusion", scores, pixels, photo="wide", long_side=60)
+    assert found.similarity == 240
+    assert sizes[0] == (120, 240, 3)
+    assert set(sizes[1:]) == {(30, 60, 3)}
+    assert found.pixels.shape == (30, 60, 3)
+    assert found.box == (0, 0, 60, 30)
