@@ -91,19 +91,36 @@ class TestExport:
             second = net(batch).scores[:, 0].numpy()  # its sigmoid is in place again
         np.testing.assert_allclose(softmax(logits)[:, 1], second, atol=1e-5)
 
-    def test_softmax_becomes_its_logarithm(self, tmp_path: Path) -> None:
-        text = CLASSES.replace('{ dense = "classes" }', '{ dense = 4, activation = "softmax" }')
-        recipe = recipe_of(tmp_path, text)
+    @pytest.mark.parametrize("behind", ["", ", { dropout = 0.5 }"], ids=["last", "before dropout"])
+    def test_a_softmax_is_left_out(self, tmp_path: Path, behind: str) -> None:
+        last = '{ dense = "classes", activation = "softmax" }' + behind
+        text = CLASSES.replace('{ dense = "classes" }', last)
+        recipe = recipe_of(tmp_path, text.replace("[training]", "features = 6\n[training]"))
         net = build_network(recipe, 4).eval()
         assert net.gives_probabilities
+        with torch.no_grad():
+            net.score_part().layers[6].weight.mul_(40)
         assert export_network(net, recipe, tmp_path) <= 1e-4
         session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
         batch = np.random.default_rng(0).normal(size=(5, 3, SIDE, SIDE)).astype(np.float32)
         (logits,) = session.run(["logits"], {"photos": batch})
-        np.testing.assert_allclose(np.exp(logits).sum(axis=1), 1, rtol=1e-5)
         with torch.no_grad():
-            shares = net(torch.from_numpy(batch)).scores.numpy()
-        np.testing.assert_allclose(np.exp(logits), shares, atol=1e-6)
+            shares = net(torch.from_numpy(batch)).scores.numpy()  # its softmax is in place again
+            scores = net.score_part()(torch.from_numpy(batch)).numpy()
+        np.testing.assert_allclose(softmax(logits), shares, atol=1e-5)
+        np.testing.assert_allclose(logits, scores, rtol=1e-4, atol=1e-3)
+        assert np.ptp(logits, axis=1).max() > 110  # a logarithm of a float32 would end at -103
+
+    def test_probabilities_that_are_the_features(self, tmp_path: Path) -> None:
+        text = CLASSES.replace('"classes" }', '"classes", activation = "softmax" }')
+        recipe = recipe_of(tmp_path, text.replace("[training]", "features = 7\n[training]"))
+        net = build_network(recipe, 4).eval()
+        assert export_network(net, recipe, tmp_path) <= 1e-4
+        session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+        batch = np.random.default_rng(0).normal(size=(5, 3, SIDE, SIDE)).astype(np.float32)
+        features, logits = session.run(None, {"photos": batch})
+        np.testing.assert_allclose(np.exp(logits), features, atol=1e-6)
+        np.testing.assert_allclose(features.sum(axis=1), 1, rtol=1e-5)
 
     def test_a_network_that_broke(self, class_run: RunAndCard, tmp_path: Path) -> None:
         recipe = open_recipe(str(class_run[0] / "recipe.toml"))

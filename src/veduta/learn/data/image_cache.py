@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from veduta.learn.data.splits import DatasetSplits
     from veduta.learn.recipe import Input
 
-__all__ = ["ImageCache", "cache_images", "normalise", "read_image"]
+__all__ = [
+    "ImageCache",
+    "cache_images",
+    "fit_to_input",
+    "input_spec",
+    "normalise",
+    "read_image",
+]
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -65,7 +72,7 @@ class ImageCache:
         self.files = tuple(files)
         self.settings = settings
         self.size = settings.size
-        self._spec = _encoder_spec(settings)
+        self._spec = input_spec(settings)
         self._pixels = pixels
         self._positions = positions
         self._workers = workers
@@ -150,7 +157,7 @@ def cache_images(
     Raises:
         LearnError: fewer than two classes have training photos left.
     """
-    spec = _encoder_spec(settings)
+    spec = input_spec(settings)
     files = [splits.root / path for path in splits.paths]
     capacity = min(len(files), max_bytes // (settings.size * settings.size * 3))
     pixels = np.empty((capacity, settings.size, settings.size, 3), np.uint8)
@@ -199,7 +206,19 @@ def read_image(file: Path, spec: EncoderSpec) -> NDArray[np.uint8]:
         PhotoError: it cannot be decoded.
     """
     # An index decodes a photo once for its encoder and its keypoints, at the larger of both sizes.
-    pixels = load(file, at_least=max(long_side(spec), LONG_SIDE)).pixels
+    return fit_to_input(load(file, at_least=max(long_side(spec), LONG_SIDE)).pixels, spec)
+
+
+def fit_to_input(pixels: NDArray[np.uint8], spec: EncoderSpec) -> NDArray[np.uint8]:
+    """Return the part of a photo that the network gets, at its size.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB, upright.
+        spec: an encoder of one size.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
     height, width = pixels.shape[:2]
     target = place(width, height, spec.sizes[0][0], spec)
     cut = pixels[target.top : target.bottom, target.left : target.right]
@@ -225,7 +244,12 @@ def normalise(photos: Tensor, settings: Input) -> Tensor:
     return photos.float().mul_(factor[:, None, None]).sub_(offset[:, None, None])
 
 
-def _encoder_spec(settings: Input) -> EncoderSpec:
+def input_spec(settings: Input) -> EncoderSpec:
+    """Return the input of a recipe as an encoder of one size, which places photos alike.
+
+    Args:
+        settings: the input of the recipe.
+    """
     return EncoderSpec(
         name="input",
         model=Path(),

@@ -152,6 +152,7 @@ class EfficientNetPair(nn.Module):  # type: ignore[misc]
         early: of each network, the layers before the last halving of the image.
         late: of each network, the layers from the last halving on.
         common: (2, 1280), the mean over photos of ImageNet.
+        feature_map: passes the feature maps on, so that they can be watched.
         textured: whether the output includes the texture.
     """
 
@@ -166,24 +167,78 @@ class EfficientNetPair(nn.Module):  # type: ignore[misc]
             cut = max(number for number, stride in enumerate(strides) if stride > 1)
             self.early.append(nn.Sequential(one.stem, one.relu, *one.blocks[:cut]))
             self.late.append(nn.Sequential(*one.blocks[cut:], one.head, one.relu))
+        self._start_channels = [late[0].project.out_channels for late in self.late]
+        self.feature_map = nn.Identity()
         self.register_buffer("common", common)
 
     def forward(self, photos: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 2560), each half of length one; textured to (N, 3360)."""
-        halves, moments = [], []
-        for early, late, common in zip(self.early, self.late, self.common, strict=True):
-            start = late[0](early(photos))
-            # Cubes overflow half precision.
-            end = late[1:](start).float()
+        maps = self.feature_map(self._maps(photos))
+        ends, starts = maps[:, : 2 * CHANNELS], maps[:, 2 * CHANNELS :]
+        halves = []
+        for end, common in zip(ends.chunk(2, dim=1), self.common, strict=True):
             pooled = end.clamp(min=GEM_FLOOR).pow(GEM_POWER).mean((2, 3)).sqrt()
             halves.append(functional.normalize(functional.normalize(pooled) - common))
-            if self.textured:
-                variance, mean = torch.var_mean(start.float(), (2, 3), correction=0)
-                moments += [mean, (variance + GEM_FLOOR).sqrt()]
         if not self.textured:
             return torch.cat(halves, dim=1)
+        moments = []
+        for start in starts.split(self._start_channels, dim=1):
+            variance, mean = torch.var_mean(start, (2, 3), correction=0)
+            moments += [mean, (variance + GEM_FLOOR).sqrt()]
         texture = TEXTURE_LENGTH * functional.normalize(torch.cat(moments, dim=1))
         return torch.cat([*halves, texture], dim=1)
+
+    def shares(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Divide the output among the positions of the feature map.
+
+        Each pooled number is a sum over positions: of x³ for the generalised mean, of x for a mean,
+        and of the squared distance to the mean for a standard deviation. The lengths by which the
+        vectors are divided are those of this photo.
+
+        Args:
+            maps: (N, C, h, w), the output of the module `feature_map`.
+
+        Returns:
+            The shares (N, D, h, w), and what belongs to no position, (N, D). The sum of the shares
+            over positions plus the latter is the output of `forward`.
+        """
+        ends, starts = maps[:, : 2 * CHANNELS], maps[:, 2 * CHANNELS :]
+        shares, constants = [], []
+        for end, common in zip(ends.chunk(2, dim=1), self.common, strict=True):
+            powers = end.clamp(min=GEM_FLOOR).pow(GEM_POWER)
+            pooled = powers.mean((2, 3)).sqrt()
+            centred = functional.normalize(pooled) - common
+            length = centred.norm(dim=1, keepdim=True)
+            factor = functional.normalize(pooled) / powers.sum((2, 3)) / length
+            shares.append(factor[:, :, None, None] * powers)
+            constants.append(-common / length)
+        if not self.textured:
+            return torch.cat(shares, dim=1), torch.cat(constants, dim=1)
+        moments, parts, rest = [], [], []
+        for start in starts.split(self._start_channels, dim=1):
+            variance, mean = torch.var_mean(start, (2, 3), correction=0)
+            deviation = (variance + GEM_FLOOR).sqrt()
+            positions = start[0, 0].numel()
+            squares = (start - mean[:, :, None, None]).square()
+            moments += [mean, deviation]
+            parts += [start / positions, squares / positions / deviation[:, :, None, None]]
+            rest += [torch.zeros_like(mean), GEM_FLOOR / deviation]
+        length = torch.cat(moments, dim=1).norm(dim=1, keepdim=True) / TEXTURE_LENGTH
+        shares.append(torch.cat(parts, dim=1) / length[:, :, None, None])
+        constants.append(torch.cat(rest, dim=1) / length)
+        return torch.cat(shares, dim=1), torch.cat(constants, dim=1)
+
+    def _maps(self, photos: Tensor) -> Tensor:
+        """Return the last feature maps of both networks; textured, also those at their starts.
+
+        All of them have the resolution H/32, W/32, because the start is behind the last halving.
+        """
+        starts, ends = [], []
+        for early, late in zip(self.early, self.late, strict=True):
+            starts.append(late[0](early(photos)))
+            ends.append(late[1:](starts[-1]))
+        # Cubes overflow half precision.
+        return torch.cat([*ends, *(starts if self.textured else [])], dim=1).float()
 
 
 def embedded_network(name: str, *, pretrained: bool) -> EfficientNetLite | EfficientNetPair:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from veduta.errors import LearnError, RecipeError
@@ -21,7 +22,7 @@ from veduta.learn.models.layers import (
 from veduta.learn.models.matched_weights import MatchedWeights
 from veduta.learn.recipe import Recipe
 
-__all__ = ["Net", "Outputs", "assemble_network"]
+__all__ = ["Net", "Outputs", "assemble_network", "without_activation"]
 
 
 class Outputs(NamedTuple):
@@ -61,6 +62,22 @@ class FeatureNet(nn.Module):  # type: ignore[misc]
         return values.flatten(1)[:, : self.size].float()
 
 
+class ScoreNet(nn.Module):  # type: ignore[misc]
+    """A network up to its scores, before a softmax or sigmoid at its end."""
+
+    def __init__(self, backbone: Backbone | None, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = layers
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, 3, H, W) or (N, D') to (N, C) with C >= 2; one unit z gives -z and z."""
+        values = inputs if self.backbone is None else self.backbone(inputs)
+        for layer in self.layers:
+            values = layer(values)
+        return torch.cat([-values, values], dim=1) if values.shape[1] == 1 else values
+
+
 class Net(nn.Module):  # type: ignore[misc]
     """The network of a recipe.
 
@@ -77,6 +94,7 @@ class Net(nn.Module):  # type: ignore[misc]
         feature_size: the number D of features.
         has_scores: the network has an output for each class.
         gives_probabilities: the scores are the output of a softmax or sigmoid.
+        last_active: the position of the last layer that does something outside training.
         first_weights: what the network took from a file, or None.
     """
 
@@ -110,7 +128,9 @@ class Net(nn.Module):  # type: ignore[misc]
         if self.cut == 0 and backbone is not None and backbone.descriptor_size and not decoder:
             self.feature_size = backbone.descriptor_size
         self.has_scores = has_scores
-        self.gives_probabilities = has_scores and _last_activation(layers) in {"softmax", "sigmoid"}
+        self.last_active = _last_active(layers)
+        activation = layers[self.last_active].activation if layers else "linear"
+        self.gives_probabilities = has_scores and activation in {"softmax", "sigmoid"}
         self._trained_parameters = recipe.network.train
         self.set_backbone_trainable(True)
 
@@ -142,6 +162,24 @@ class Net(nn.Module):  # type: ignore[misc]
     def encoder_part(self) -> nn.Module:
         """Return the module from photos to features (N, D); it shares the weights."""
         part = FeatureNet(self.backbone, self.layers[: self.cut], self.feature_size)
+        part.training = self.training
+        return part
+
+    def score_part(self) -> nn.Module:
+        """Return the module from photos to scores (N, C), C >= 2; it shares the weights.
+
+        The scores are those before a softmax or sigmoid at the end. A last layer of one unit, whose
+        output z belongs to the second of two classes, gives the scores -z and z.
+
+        Raises:
+            LearnError: the network has no scores.
+        """
+        if not self.has_scores:
+            raise LearnError("the network has no scores: its recipe trains it without classes")
+        layers = list(self.layers)
+        if self.gives_probabilities:
+            layers[self.last_active] = without_activation(layers[self.last_active])
+        part = ScoreNet(self.backbone, nn.ModuleList(layers))
         part.training = self.training
         return part
 
@@ -224,12 +262,15 @@ def _cut(recipe: Recipe, count: int) -> int:
     return cut
 
 
-def _last_activation(layers: Sequence[Layer]) -> str:
-    """Return the name of the last activation, before any dropout or noise."""
-    for layer in reversed(layers):
-        if layer.kind not in {"dropout", "noise"}:
-            return layer.activation
-    return "linear"
+def _last_active(layers: Sequence[Layer]) -> int:
+    idle = {"dropout", "noise"}
+    active = [number for number, layer in enumerate(layers) if layer.kind not in idle]
+    return active[-1] if active else 0
+
+
+def without_activation(module: nn.Module) -> nn.Module:
+    """Return the module of a layer of a recipe without its activation; it shares the weights."""
+    return module[0] if isinstance(module, nn.Sequential) else nn.Identity()
 
 
 def _check_decoder(recipe: Recipe, layers: Sequence[Layer], decoder: Sequence[Layer]) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, readable
 from veduta.files import atomic_file, atomic_files, write_text
+from veduta.learn.models.networks import without_activation
 from veduta.learn.training.scoring import to_logits
 from veduta.onnx_session import open_session
 from veduta.recognize.model import LOGITS
@@ -84,7 +85,7 @@ def export_network(net: Net, recipe: Recipe, folder: Path) -> float:
         settings = json.dumps(_encoder_settings(recipe.input), indent=1)
         write_text((draft / RUN_MODEL).with_suffix(".json"), f"{settings}\n")
         save_weights(net, draft / "model.safetensors")
-        with _without_sigmoid(net) as probabilities:
+        with _without_last_activation(net) as probabilities:
             module = _FeaturesAndLogits(net, probabilities=probabilities).eval()
             difference = export_module(module, photos, draft / RUN_MODEL, "photos", outputs)
         if recipe.network.decoder:
@@ -234,23 +235,30 @@ def _on_cpu_in_eval_mode(net: Net) -> Iterator[None]:
 
 
 @contextmanager
-def _without_sigmoid(net: Net) -> Iterator[bool]:
-    """Remove a sigmoid at the end of the network; yield whether its scores are probabilities.
+def _without_last_activation(net: Net) -> Iterator[bool]:
+    """Remove a softmax, or the sigmoid of one unit, at the end of the network.
 
-    float32 cannot represent the differences of probabilities near 1, so their log-odds would be
-    coarse.
+    float32 cannot represent the differences of probabilities near 1, so their logarithms would be
+    coarse. Also, the scores before the activation are those that maps explain.
+
+    Yields:
+        Whether its scores are still probabilities.
     """
-    *_, (name, last) = net.layers.named_modules() if len(net.layers) else [("", None)]
-    if not net.has_scores or net.cut == len(net.layers) or not isinstance(last, nn.Sigmoid):
+    layers, number = net.layers, net.last_active
+    # The features are the output of this layer if the cut is behind it.
+    if not net.gives_probabilities or number < net.cut:
         yield net.gives_probabilities
         return
-    parent_name, _, attribute = name.rpartition(".")
-    parent = net.layers.get_submodule(parent_name)
-    setattr(parent, attribute, nn.Identity())
+    described = net.layer_table[number]
+    if described.activation != ("sigmoid" if described.shape == (1,) else "softmax"):
+        yield True
+        return
+    whole = layers[number]
+    layers[number] = without_activation(whole)
     try:
         yield False
     finally:
-        setattr(parent, attribute, last)
+        layers[number] = whole
 
 
 def _encoder_settings(network_input: Input) -> dict[str, Any]:
