@@ -167,7 +167,7 @@ class TestCompare:
             "40 queries have other labels": tuple(
                 replace(one, label="other") for one in first.answers
             ),
-            "it has no answers.csv": None,
+            "without answers.csv": None,
         }
         for told, answers in cases.items():
             table = compared(a=first, b=replace(first, answers=answers))
@@ -178,7 +178,12 @@ class TestCompare:
         assert any("without test photos" in note for note in table.notes)
         assert any("one is judged on test photos" in note for note in table.notes)
         chosen = replace(first, card=replace(first.card, epoch_chosen_by="test"))
-        assert any("so its figures are optimistic" in note for note in compared(a=chosen).notes)
+        told = "the test photos chose the epoch of training, so the figures are optimistic"
+        assert compared(a=chosen).notes == (f"a: {told}",)
+        both = replace(chosen, folder=chosen.folder.with_name("other"))
+        table = compared(a=chosen, b=both, c=first)
+        assert f"a, b: {told}" in table.notes
+        assert sum(told in note for note in table.notes) == 1
 
     def test_a_run_without_the_figure(self, class_run: RunAndCard, tmp_path: Path) -> None:
         """A run of an earlier version: no GAP in its card, and six digits in its answers."""

@@ -15,7 +15,7 @@ import msgspec
 from veduta.errors import DatasetError, readable
 from veduta.evaluation.answered_by import DESCRIPTOR_ALONE
 from veduta.evaluation.bootstrap import RESAMPLES
-from veduta.evaluation.comparison import Comparison, compare, report_task
+from veduta.evaluation.comparison import Comparison, compare, notes_by_name, report_task
 from veduta.evaluation.report_changes import Changes, changed_queries
 from veduta.text import count
 from veduta.validation import InvalidValue, convert
@@ -141,7 +141,7 @@ class ComparedSystem:
             if there are none, or if they are those of another row.
         labels: path of each judged photo → its class; None for none of the classes.
         metrics: the keys of the figures that can be compared query by query; None: all.
-        notes: what a reader of the row must know.
+        notes: what a reader of the row must know, without its name.
     """
 
     row: Mapping[str, Value]
@@ -294,13 +294,13 @@ def compare_systems(
     ordered = list(systems)
     if sort is not None:
         ordered.sort(key=_sort_function(sort))
-    notes = [note for system in ordered for note in system.notes]
+    notes = notes_by_name((system.name, note) for system in ordered for note in system.notes)
     notes += _different_photos(ordered)
     comparisons = []
     for task in ("recognize", "retrieve"):
         of_task = [s for s in ordered if s.report is not None and s.report["task"] == task]
         comparable, why_not = _with_shared_queries(of_task)
-        notes += why_not
+        notes += notes_by_name(why_not)
         if len(comparable) < 2:
             continue
         compared = _compare_queries(comparable, resamples, seed)
@@ -365,9 +365,9 @@ def _different_photos(systems: Sequence[ComparedSystem]) -> list[str]:
 
 def _with_shared_queries(
     systems: Sequence[ComparedSystem],
-) -> tuple[list[ComparedSystem], list[str]]:
-    """Return the systems that can be compared with the first, and why others cannot."""
-    notes: list[str] = []
+) -> tuple[list[ComparedSystem], list[tuple[str, str]]]:
+    """Return the systems that can be compared with the first, and the names of others with why."""
+    notes: list[tuple[str, str]] = []
     chosen: list[ComparedSystem] = []
     shared: set[str] = set()
     for system in systems:
@@ -387,8 +387,8 @@ def _with_shared_queries(
             else:
                 shared = both
         if reason:
-            name, first = system.name, chosen[0].name
-            notes.append(f"{name}: not compared with {first} query by query: {reason}")
+            why = f"not compared with {chosen[0].name} query by query: {reason}"
+            notes.append((system.name, why))
         else:
             chosen.append(system)
     return chosen, notes

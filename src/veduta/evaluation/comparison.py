@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -34,7 +34,15 @@ from veduta.evaluation.open_set import OPEN_SET_METRICS, open_set_statistic
 from veduta.text import count
 from veduta.validation import InvalidValue, convert, read_json
 
-__all__ = ["ComparedFigure", "Comparison", "compare", "holm", "read_report", "report_task"]
+__all__ = [
+    "ComparedFigure",
+    "Comparison",
+    "compare",
+    "holm",
+    "notes_by_name",
+    "read_report",
+    "report_task",
+]
 
 _REMEDY = "write one with `veduta evaluate DATASET --report DIR` and name its report.json"
 
@@ -304,6 +312,21 @@ def _rows_by_path(report: Mapping[str, Any], name: str) -> dict[str, _Row]:
     return by_path
 
 
+def notes_by_name(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Return each note once, after the names that it is about.
+
+    Args:
+        notes: pairs of a name and a note about it.
+
+    Returns:
+        The notes in the order in which they come first, such as "a, b: optimistic".
+    """
+    names_of: dict[str, list[str]] = {}
+    for name, note in notes:
+        names_of.setdefault(note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in names_of.items()]
+
+
 def _check_labels(
     paths: Sequence[str], rows: Sequence[Mapping[str, _Row]], names: Sequence[str]
 ) -> None:
@@ -324,11 +347,11 @@ def _differences(
     shared: int,
 ) -> list[str]:
     """Return notes on how the reports differ besides the systems."""
-    notes = []
-    for by_path, name in zip(rows, names, strict=True):
-        if left := len(by_path) - shared:
-            what = count(left, "query", "queries")
-            notes.append(f"{name}: {what} left out that not every report has")
+    notes = notes_by_name(
+        (name, f"{count(left, 'query', 'queries')} left out that not every report has")
+        for by_path, name in zip(rows, names, strict=True)
+        if (left := len(by_path) - shared)
+    )
     for key, what in (("gallery", "gallery photos"), ("distractors", "distractors")):
         sizes = [report.get(key) for report in reports]
         if any(size != sizes[0] for size in sizes):

@@ -120,22 +120,20 @@ def system_of_run(run: Run, name: str) -> ComparedSystem:
     row = row_of_card(run.card, name)
     notes = []
     if run.card.epoch_chosen_by == "test":
-        notes.append(
-            f"{name}: the test photos chose the epoch of this run, so its figures are optimistic"
-        )
+        notes.append("the test photos chose the epoch of training, so the figures are optimistic")
     if run.card.judged == "val":
         notes.append(
-            f"{name}: without test photos, so the figures are those of the validation photos, "
+            "without test photos, so the figures are those of the validation photos, "
             "which chose the epoch"
         )
     if run.answers is None:
         if run.card.judged:
-            notes.append(f"{name}: not compared query by query: it has no {ANSWERS_FILE}")
+            notes.append(f"not compared query by query: without {ANSWERS_FILE}")
         return ComparedSystem(row, None, {}, COMMON_METRICS, tuple(notes))
     if row["gap"] is None and (gap := gap_of_answers(run.answers)) is not None:
         row["gap"] = gap
         notes.append(
-            f"{name}: the GAP is not in the card of this older run; it was computed from the "
+            "an older version of Veduta wrote the card without the GAP; it was computed from the "
             f"rounded confidences in {ANSWERS_FILE}"
         )
     has_confidences = all(one.confidence is not None for one in run.answers)
