@@ -63,8 +63,8 @@ def test_openvino_that_disagrees_is_not_used(fast, monkeypatch):
         runtime, precision = "openvino", "float32"
         inputs, outputs = fast._model.inputs, fast._model.outputs
 
-        def run(self, batch, output):
-            return -fast._model.run(batch, output)
+        def run(self, batch, *outputs):
+            return tuple(-result for result in fast._model.run(batch, *outputs))
 
     monkeypatch.setattr(loading, "openvino_installed", lambda: True)
     monkeypatch.setattr(loading, "open_openvino", lambda path, threads: Stranger())

@@ -24,6 +24,9 @@ A graph takes `photos`, uint8 (N, H, W, 3) RGB, H and W multiples of 32. Its out
 
 A model of two networks runs both on the same photo and joins their channels.
 
+`centres.npz` beside the graphs holds what `centred` subtracts, float32 (C,) for each network. Maps
+of similarity need it, and ONNX Runtime does not give the constants of a graph.
+
 Weights are stored as float16 and cast once, when the session is opened. Arithmetic is float32.
 """
 
@@ -213,9 +216,7 @@ class NetworkWriter:
         gem = self.add("Pow", [mean, "gem_root"], "gem")
         x = self.add("Sqrt", [mean], "peaks")
         x = self.unit(x, "peaks.unit")
-        common = self.graph.constant(
-            f"{self.name}/common", CENTRED_SHARE * common_direction(self.weights)
-        )
+        common = self.graph.constant(f"{self.name}/common", centre(self.weights))
         x = self.add("Sub", [x, common], "centred")
         return gem, self.unit(x, "centred.unit")
 
@@ -223,6 +224,11 @@ class NetworkWriter:
         """Append the division of each row by its length."""
         length = self.add("ReduceL2", [x], f"{output}.length", axes=[1], keepdims=1)
         return self.add("Div", [x, length], output)
+
+
+def centre(weights: Weights) -> NDArray[np.float32]:
+    """Return what is subtracted from the descriptor (C,) of a network."""
+    return CENTRED_SHARE * common_direction(weights)
 
 
 def common_direction(weights: Weights) -> NDArray[np.float32]:
@@ -398,7 +404,7 @@ def export(name: str, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the models, the manifest and the reference descriptors."""
+    """Write the models, the manifest, the centres and the reference descriptors."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS_OF), default=EMBEDDED)
     parser.add_argument("--folder", type=Path, default=MODELS)
@@ -410,9 +416,13 @@ def main() -> None:
     text = json.dumps({"format": 1, "models": manifest}, indent=2) + "\n"
     (options.folder / "manifest.json").write_text(text, encoding="utf-8")
 
+    networks = dict.fromkeys(source for name in options.models for source in MODELS_OF[name])
+    centres = {source.name: centre(read_weights(source.weights)) for source in networks}
+    np.savez(options.folder / "centres.npz", **centres)
+
     photo = sample_photo()
     references: dict[str, NDArray[np.float32]] = {}
-    for source in dict.fromkeys(part for name in options.models for part in MODELS_OF[name]):
+    for source in networks:
         descriptor = reference(pytorch_network(source), photo)
         common = common_direction(read_weights(source.weights))
         references[f"{source.name}.descriptor"] = descriptor

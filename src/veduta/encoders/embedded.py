@@ -5,20 +5,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from veduta.encoders.settings import Settings, Source
 from veduta.errors import EncoderUnavailable, readable
+from veduta.npz_file import read_arrays
 from veduta.validation import read_json
 
-__all__ = ["EmbeddedModel", "embedded_models", "embedded_source"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "CENTRED",
+    "FEATURES",
+    "EmbeddedModel",
+    "centre_of",
+    "embedded_models",
+    "embedded_source",
+]
 
 FOLDER = Path(__file__).parent / "models"
 
+CENTRED = "centred"
+"""The output that is the descriptor (tools/export_models.py describes it)."""
+
+FEATURES = "features"
+"""The output that is the feature map before pooling."""
+
 LONG_SIDE = 448
 """Pixels at which a model runs if the user names the model and no preset."""
+
+
+class GeneralisedMean(msgspec.Struct, frozen=True):
+    """The pooling of the networks (GeM).
+
+    Attributes:
+        p: the power.
+        eps: the least activation. A smaller one counts as this.
+    """
+
+    p: float
+    eps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +65,8 @@ class EmbeddedModel:
         licence: of the weights.
         source: package and version that the weights come from.
         networks: names of the networks whose channels it joins.
+        pooling: the generalised mean of the output "descriptor".
+        root: the mean power of a channel is raised to 1 / `root` for the output "centred".
     """
 
     name: str
@@ -46,6 +78,12 @@ class EmbeddedModel:
     licence: str
     source: str
     networks: tuple[str, ...]
+    pooling: GeneralisedMean
+    root: float
+
+
+class _Centring(msgspec.Struct):
+    root: float
 
 
 class _Entry(msgspec.Struct):
@@ -61,6 +99,8 @@ class _Entry(msgspec.Struct):
     source_version: str
     networks: tuple[str, ...]
     outputs: dict[str, Any]
+    pooling: GeneralisedMean
+    centring: _Centring
 
 
 class _ModelsManifest(msgspec.Struct):
@@ -93,10 +133,33 @@ def embedded_models() -> dict[str, EmbeddedModel]:
             licence=entry.license,
             source=f"{entry.source_package} {entry.source_version}",
             networks=entry.networks,
+            pooling=entry.pooling,
+            root=entry.centring.root,
         )
         for name, entry in entries.items()
         if "descriptor" in entry.outputs
     }
+
+
+@cache
+def centre_of(network: str) -> NDArray[np.float32]:
+    """Return what the output "centred" subtracts from the channels of a network, (C,) float32.
+
+    Args:
+        network: one of the `networks` of a model.
+
+    Raises:
+        EncoderUnavailable: the file is missing or does not read.
+    """
+    file = FOLDER / "centres.npz"
+    try:
+        (centre,) = read_arrays(file, network)
+    except (OSError, ValueError) as error:
+        raise EncoderUnavailable(
+            f"{readable(file)}: the centres of the package's own models do not read ({error}); "
+            "install veduta again"
+        ) from error
+    return np.asarray(centre, np.float32)
 
 
 def embedded_source(
@@ -119,6 +182,6 @@ def embedded_source(
             "lacks; install veduta again"
         )
     settings = Settings(
-        sizes=sizes, fit="aspect", stride=entry.stride, pooling="graph", output="centred"
+        sizes=sizes, fit="aspect", stride=entry.stride, pooling="graph", output=CENTRED
     )
     return Source(name, entry.path, settings, entry.sha256)

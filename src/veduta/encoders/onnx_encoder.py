@@ -143,13 +143,31 @@ class OnnxEncoder:
         total_weight = sum(weight for _, weight in self.spec.sizes)
         for level, (_, weight) in enumerate(self.spec.sizes):
             for rows, batch in self._batches(prepared, level):
-                total[rows] += np.float32(weight / total_weight) * self._run(batch, output)
+                (scores,) = self._run(batch, output)
+                total[rows] += np.float32(weight / total_weight) * scores
         if not np.isfinite(total).all():
             raise EncoderError(
                 f"encoder {self.name!r}: {output!r} has infinite or undefined numbers: its weights "
                 "are damaged"
             )
         return total
+
+    def outputs_of(
+        self, photo: NDArray[np.uint8], *outputs: str
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Return outputs of the graph for one photo at one size, from one run of the network.
+
+        Args:
+            photo: (h, w, 3) uint8, one of the arrays that `prepare` returns.
+            *outputs: names of the outputs.
+
+        Returns:
+            One array for each output, without the axis of the photos.
+
+        Raises:
+            EncoderError: the network fails on this photo.
+        """
+        return tuple(rows[0] for rows in self._run(photo[None], *outputs))
 
     def describe(self) -> dict[str, object]:
         """Return what a manifest or a report says of this encoder, as JSON types."""
@@ -182,18 +200,18 @@ class OnnxEncoder:
 
     def _pooled(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, h, w, 3) uint8 → (B, D), not of length one. B is at most the model's batch."""
-        output = self._run(photos, self.spec.output)
+        (output,) = self._run(photos, self.spec.output)
         pooled = pool(output, self.spec.pooling, self.spec.gem_p)
         if len(pooled) != len(photos):
             raise EncoderError(f"the model gave {len(pooled)} results for {len(photos)} photos")
         return pooled
 
-    def _run(self, photos: NDArray[np.uint8], output: str) -> NDArray[np.float32]:
-        """(B, h, w, 3) uint8 → (B, …), an output of the graph. B is at most the model's batch."""
+    def _run(self, photos: NDArray[np.uint8], *outputs: str) -> tuple[NDArray[np.float32], ...]:
+        """(B, h, w, 3) uint8 → (B, …), outputs of the graph. B is at most the model's batch."""
         count = len(photos)
         if self._fixed_batch and count < self._batch:
             photos = np.concatenate([photos, photos[:1].repeat(self._batch - count, axis=0)])
-        return self._model.run(self._as_input(photos), output)[:count]
+        return tuple(rows[:count] for rows in self._model.run(self._as_input(photos), *outputs))
 
     def _as_input(self, photos: NDArray[np.uint8]) -> NDArray[Any]:
         spec = self.spec

@@ -62,12 +62,12 @@ class Model(Protocol):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
-    def run(self, batch: NDArray[Any], output: str) -> NDArray[np.float32]:
-        """Run the model. Several threads may call this at the same time.
+    def run(self, batch: NDArray[Any], *outputs: str) -> tuple[NDArray[np.float32], ...]:
+        """Run the model once. Several threads may call this at the same time.
 
         Args:
             batch: an array for the first input.
-            output: name of the output to return.
+            *outputs: names of the outputs to return, in this order.
 
         Raises:
             EncoderError: the model fails on this input.
@@ -111,12 +111,13 @@ class _OnnxRuntimeModel:
         self.inputs = tuple(_port(node) for node in session.get_inputs())
         self.outputs = tuple(_port(node) for node in session.get_outputs())
 
-    def run(self, batch: NDArray[Any], output: str) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any], *outputs: str) -> tuple[NDArray[np.float32], ...]:
+        feed = {self.inputs[0].name: batch}
         try:
-            (result,) = self._session.run([output], {self.inputs[0].name: batch}, self._options)
+            results = self._session.run(list(outputs), feed, self._options)
         except errors_of_onnxruntime() as error:
             raise _cannot_run(self._path, batch, error) from error
-        return np.asarray(result, dtype=np.float32)
+        return tuple(np.asarray(result, dtype=np.float32) for result in results)
 
     def stop(self) -> None:
         self._options.terminate = True
@@ -174,7 +175,7 @@ class _OpenvinoModel:
         self.inputs = tuple(_openvino_port(node) for node in compiled.inputs)
         self.outputs = tuple(_openvino_port(node) for node in compiled.outputs)
 
-    def run(self, batch: NDArray[Any], output: str) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any], *outputs: str) -> tuple[NDArray[np.float32], ...]:
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
@@ -182,7 +183,7 @@ class _OpenvinoModel:
             results = request.infer({self.inputs[0].name: batch})
         except RuntimeError as error:
             raise _cannot_run(self._path, batch, error) from error
-        return np.array(results[output], dtype=np.float32)
+        return tuple(np.array(results[output], dtype=np.float32) for output in outputs)
 
     def stop(self) -> None:
         request = getattr(self._local, "request", None)

@@ -30,6 +30,9 @@ class Explanation:
         score: score of the class before a softmax or sigmoid; None for a similarity.
         constant: what belongs to no region. The sum of the map and this constant are the similarity
             or the score. None: the method divides nothing up, so its map has no such sum.
+        region: x, y, width, height in pixels of `pixels`: the region that was asked for. The map of
+            `against` is then what answers to it. None: the whole photo.
+        region_share: what the region adds to the similarity; None without a region.
         seconds: time that the map took, with the run of the network.
         notes: sentences on what the user should know.
         against: the map over the other photo of a similarity, or None.
@@ -45,6 +48,8 @@ class Explanation:
     class_name: str | None = None
     score: float | None = None
     constant: float | None = None
+    region: tuple[int, int, int, int] | None = None
+    region_share: float | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     against: Explanation | None = None
@@ -69,6 +74,8 @@ class Explanation:
             "seconds": round(self.seconds, 4),
             "notes": list(self.notes),
         }
+        if self.region is not None:
+            answer |= {"region": list(self.region), "region_share": self.region_share}
         if self.against is not None:
             answer["against"] = self.against.as_json()
         return answer

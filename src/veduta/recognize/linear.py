@@ -17,10 +17,21 @@ from numpy.typing import NDArray
 
 from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
 
-__all__ = ["RIDGE", "LinearClassifier", "LinearTraining", "Scores", "comparable", "train"]
+__all__ = [
+    "MIN_LENGTH",
+    "RIDGE",
+    "LinearClassifier",
+    "LinearTraining",
+    "Scores",
+    "comparable",
+    "train",
+]
 
 RIDGE = 0.1
 """Ridge as a share of the mean square; docs/results.md has the accuracy of other values."""
+
+MIN_LENGTH = 1e-12
+"""A shorter vector is divided by this instead of by its length."""
 
 _PHOTOS_OF_HALF_SCORE = 1.2
 """Against a background a label of this many photos reaches half of the score that one of very many
@@ -180,7 +191,7 @@ def _inverse(blocks: Iterator[NDArray[np.float32]], count: int, dimension: int) 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
+    unit: NDArray[np.float32] = rows / np.maximum(lengths, MIN_LENGTH)
     return unit
 
 

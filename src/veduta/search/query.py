@@ -77,8 +77,8 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
         PhotoError: the photo cannot be read.
         QueryError: an array is not a photo, or the region is not within the photo.
     """
-    if crop is not None and (len(crop) != 4 or not all(map(is_whole_number, crop))):
-        raise QueryError(f"A region is x, y, width, height in whole pixels, not {crop!r}.")
+    if crop is not None:
+        _check_whole_numbers(crop)
     if isinstance(photo, np.ndarray):
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
             raise QueryError(
@@ -97,6 +97,27 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
 def photo_name(photo: PhotoSource, default: str) -> str:
     """Return what messages and pages call a photo: its path, or `default` for an array."""
     return default if isinstance(photo, np.ndarray) else readable(photo)
+
+
+def check_region(region: Box, width: int, height: int) -> None:
+    """Check that a region is within a photo.
+
+    Args:
+        region: x, y, width, height in pixels.
+        width: of the photo, in pixels.
+        height: of the photo, in pixels.
+
+    Raises:
+        QueryError: it is not, or it is empty, or its numbers are not whole.
+    """
+    _check_whole_numbers(region)
+    x, y, region_width, region_height = region
+    inside = x >= 0 and y >= 0 and x + region_width <= width and y + region_height <= height
+    if region_width < 1 or region_height < 1 or not inside:
+        raise QueryError(
+            f"The region {x},{y},{region_width},{region_height} is not within the photo, which has "
+            f"{width} × {height} pixels."
+        )
 
 
 def mean_descriptor(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -119,12 +140,11 @@ def mean_descriptor(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _cropped(pixels: NDArray[np.uint8], crop: Box) -> NDArray[np.uint8]:
+    check_region(crop, pixels.shape[1], pixels.shape[0])
     x, y, width, height = crop
-    full_height, full_width = pixels.shape[:2]
-    inside = x >= 0 and y >= 0 and x + width <= full_width and y + height <= full_height
-    if width < 1 or height < 1 or not inside:
-        raise QueryError(
-            f"The region {x},{y},{width},{height} is not within the photo, which has "
-            f"{full_width} × {full_height} pixels."
-        )
     return pixels[y : y + height, x : x + width]
+
+
+def _check_whole_numbers(region: Box) -> None:
+    if len(region) != 4 or not all(map(is_whole_number, region)):
+        raise QueryError(f"A region is x, y, width, height in whole pixels, not {region!r}.")
