@@ -193,7 +193,7 @@ def test_captum_agrees_on_integrated_gradients() -> None:
     assert ours.map.min() < 0 < ours.map.max()
 
 
-@pytest.mark.parametrize("target", [0, 2])
+@pytest.mark.parametrize("target", [0, 1])
 def test_integrated_gradients_sum_to_the_score(target: int) -> None:
     network, photo = small_network(target), small_photo(target)
     answer = integrated_gradients(network, photo, target)
@@ -234,8 +234,10 @@ def test_no_gradient_gives_zeros() -> None:
     photo = small_photo()
     maps = [saliency_map(network, photo, 0, rule).map for rule in RULES]
     maps += [activation_map(network, photo, 0, network[6], rule).map for rule in RULES]
-    maps += [smoothgrad(network, photo, 0).map, integrated_gradients(network, photo, 0).map]
+    blank = integrated_gradients(network, photo, 0)
+    maps += [smoothgrad(network, photo, 0).map, blank.map]
     assert not any(one.any() for one in maps)
+    assert f"after {saliency.FIRST_STEPS} steps" in blank.notes[0]  # no gap, so no more steps
 
 
 def test_nothing_stays_on_the_network() -> None:

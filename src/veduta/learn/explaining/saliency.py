@@ -26,6 +26,9 @@ FIRST_STEPS, MOST_STEPS = 32, 256
 GAP_SHARE = 0.01
 """The gap that integrated gradients may leave, as a share of the difference of the two scores."""
 
+SMALL_GAP = 1e-5
+"""A gap that is always allowed, because float32 does not know the scores better."""
+
 
 def saliency_map(
     module: nn.Module, photos: Tensor, target: int, rule: Rule = "gradient"
@@ -111,8 +114,9 @@ def integrated_gradients(module: nn.Module, photos: Tensor, target: int) -> Netw
         blank = photos.mean((2, 3), keepdim=True).expand_as(photos).clone()
         with torch.no_grad():
             score, constant = scores(torch.cat([photos, blank]))[:, target].double().tolist()
+        allowed = max(GAP_SHARE * abs(score - constant), SMALL_GAP)
         steps, gap = FIRST_STEPS // 2, math.inf
-        while abs(gap) > GAP_SHARE * abs(score - constant) and steps < MOST_STEPS:
+        while abs(gap) > allowed and steps < MOST_STEPS:
             steps *= 2
             shares = IntegratedGradients(scores).attribute(
                 photos, blank, target, n_steps=steps, internal_batch_size=BATCH_PHOTOS
