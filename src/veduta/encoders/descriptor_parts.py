@@ -34,9 +34,9 @@ __all__ = ["DescriptorParts", "descriptor_parts", "has_parts", "require_parts"]
 class DescriptorParts:
     """A descriptor as a sum over h × w positions and a constant.
 
-    The vector x = `parts.sum((0, 1)) + constant` is the descriptor of the encoder, but for the rounding of 32
-    bits. A projection makes `(x - mean) @ matrix * scale` of it. So for every vector v of d
-    numbers, `map(v).sum() + constant_of(v)` is `descriptor @ v`.
+    The vector x = `parts.sum((0, 1)) + constant` is the descriptor of the encoder, but for the
+    rounding of 32 bits. A projection makes `(x - mean) @ matrix * scale` of it. So for every vector
+    v of d numbers, `map(v).sum() + constant_of(v)` is `descriptor @ v`.
 
     Attributes:
         parts: (h, w, D) float32: what each position adds to the descriptor of the encoder. Position
