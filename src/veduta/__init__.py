@@ -16,7 +16,7 @@ from veduta import errors, no_telemetry
 from veduta._version import __version__
 
 if TYPE_CHECKING:
-    from veduta.api import Index, create, find_keypoints, match, open  # noqa: A004
+    from veduta.api import Index, create, explain, find_keypoints, match, open  # noqa: A004
     from veduta.encoders import Encoder, Projection, load_encoder
     from veduta.evaluation import (
         Evaluation,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         evaluate_model,
         evaluate_recognition,
     )
+    from veduta.explanation import Explanation
     from veduta.index import (
         CheckFinding,
         Descriptors,
@@ -44,6 +45,7 @@ _MODULES = {
     "Encoder": "veduta.encoders",
     "Evaluation": "veduta.evaluation",
     "Evidence": "veduta.search",
+    "Explanation": "veduta.explanation",
     "Extractor": "veduta.keypoints",
     "Hit": "veduta.search",
     "Hits": "veduta.search",
@@ -63,6 +65,7 @@ _MODULES = {
     "evaluate": "veduta.evaluation",
     "evaluate_model": "veduta.evaluation",
     "evaluate_recognition": "veduta.evaluation",
+    "explain": "veduta.api",
     "find_keypoints": "veduta.api",
     "load_encoder": "veduta.encoders",
     "load_extractor": "veduta.keypoints",
@@ -76,6 +79,7 @@ __all__ = [
     "Encoder",
     "Evaluation",
     "Evidence",
+    "Explanation",
     "Extractor",
     "Hit",
     "Hits",
@@ -97,6 +101,7 @@ __all__ = [
     "evaluate",
     "evaluate_model",
     "evaluate_recognition",
+    "explain",
     "find_keypoints",
     "load_encoder",
     "load_extractor",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
-from veduta.errors import PhotoError, QueryError
+from veduta.errors import PhotoError, QueryError, readable
 from veduta.index import (
     CheckFinding,
     Descriptors,
@@ -41,6 +41,7 @@ from veduta.recognize import (
     Recognition,
     Recognizer,
     cached_recognizer,
+    open_model,
     recognition_of,
 )
 from veduta.recognize.background import background_of_index
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+
+    from veduta.explanation import Explanation
 
 PathLike = str | os.PathLike[str]
 
@@ -136,6 +139,16 @@ class Index:
             IndexDamaged: the index does not open.
         """
         return self._engine.state.notice
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the index, loaded at the first use.
+
+        Raises:
+            EncoderMismatch: the index was built with an encoder that has changed since.
+            EncoderUnavailable: the encoder is not on this machine.
+        """
+        return self._engine.encoder
 
     def status(self) -> dict[str, Any]:
         """Return what the index holds and in which state it is, as `veduta status --json` does.
@@ -510,6 +523,69 @@ class Index:
         photos = _photos_of_query(query)
         return draw_hit_matches(self._engine, photos, hit, crop=crop, width=width)
 
+    def explain(
+        self,
+        query: PhotoSource | Sequence[PhotoSource],
+        hit: Hit,
+        *,
+        method: str | None = None,
+        region: Box | None = None,
+        crop: Box | None = None,
+    ) -> Explanation:
+        """Say which regions of the query and of a hit make up their similarity.
+
+        It explains the similarity of the descriptors, `Hit.similarity`, and not the evidence of
+        keypoints, which `match_picture` draws.
+
+        Args:
+            query: the photo that was searched for, or the photos of one query. Of several photos
+                the one that is most similar to the hit is explained.
+            hit: one that `search` returned for it.
+            method: one of `veduta.explanation.METHODS` that explains a similarity. None: "shares",
+                or "occlusion" where the encoder's descriptor cannot be divided among positions.
+            region: (x, y, width, height), pixels of the upright query: which part of the hit
+                answers to this region. Only for "shares".
+            crop: as in `search`. Only the region is explained.
+
+        Returns:
+            The map over the query. Its `against` is the map over the hit.
+
+        Raises:
+            PhotoError: a photo cannot be read (any more).
+            EncoderError: the encoder cannot be explained by that method.
+            QueryError: the hit is not in the index (any more), the method does not explain a
+                similarity, or a region is not within the query.
+        """
+        from veduta.explanation.hits import explain_hit
+
+        photos = _photos_of_query(query)
+        return explain_hit(self._engine, photos, hit, method=method, region=region, crop=crop)
+
+    def map_picture(
+        self,
+        query: PhotoSource | Sequence[PhotoSource],
+        hit: Hit,
+        *,
+        crop: Box | None = None,
+        width: int = 1600,
+    ) -> Image.Image:
+        """Draw the query and a hit under the map of their similarity, see `explain`.
+
+        Args:
+            query: as in `explain`.
+            hit: one that `search` returned for it.
+            crop: as in `search`. Only the region is drawn.
+            width: the largest width of the picture in pixels.
+
+        Raises:
+            PhotoError: a photo cannot be read (any more).
+            EncoderError: the descriptor of the encoder cannot be divided among positions.
+            QueryError: the hit is not in the index (any more).
+        """
+        from veduta.explanation.map_pictures import pair_picture
+
+        return pair_picture(self.explain(query, hit, method="shares", crop=crop), width)
+
     def check(self) -> Iterator[CheckFinding]:
         """Compare every row with its photo and its checksum: see `veduta.index.check_index`."""
         return check_index(self.path)
@@ -593,6 +669,69 @@ def match(
     threads = os.cpu_count() or 1
     extractor = load_extractor(keypoints, threads=threads)
     return compare(a, b, load_encoder(encoder, threads=threads), extractor)
+
+
+def explain(
+    photo: PhotoSource,
+    *,
+    against: PhotoSource | None = None,
+    model: PathLike | None = None,
+    class_name: str | None = None,
+    method: str | None = None,
+    region: Box | None = None,
+    encoder: str | Encoder | None = None,
+) -> Explanation:
+    """Say which regions of a photo decide its similarity to another photo, or the score of a class.
+
+    Args:
+        photo: a path, or an (H, W, 3) uint8 RGB array, upright.
+        against: the other photo, likewise: explain the similarity of the two descriptors.
+        model: folder of a run of `veduta train`, or of a recogniser that `Index.export_model`
+            wrote: explain the score of a class. With `against`: the similarity of the embeddings of
+            the run's network.
+        class_name: one of the classes of the model; None: the one with the highest score.
+        method: one of `veduta.explanation.METHODS`. None: the default for what is explained.
+        region: (x, y, width, height), pixels of the upright photo: which part of the other photo
+            answers to this region. Only for a similarity by the method "shares".
+        encoder: for a similarity: a name, see `veduta models`, or an encoder of `load_encoder`.
+            None: the default encoder.
+
+    Returns:
+        The map over the photo. For a similarity its `against` is the map over the other photo.
+
+    Raises:
+        PhotoError: a photo cannot be read.
+        NotAnIndex: the folder holds no model.
+        EncoderError: the encoder is unknown or cannot be explained by that method.
+        LearnError: the run cannot be opened, or the method needs packages that are not installed.
+        QueryError: neither `against` nor a model is named, the arguments do not go with each other,
+            the model has no such class, or the method does not explain this.
+    """
+    if model is None:
+        if against is None:
+            raise QueryError("Name what to explain: another photo to compare with, or a model.")
+        if class_name is not None:
+            raise QueryError("A class is explained of a model: name its folder.")
+        from veduta.explanation.pairs import explain_pair
+
+        if encoder is None or isinstance(encoder, str):
+            encoder = load_encoder(encoder or DEFAULT, threads=os.cpu_count() or 1)
+        return explain_pair(encoder, photo, against, method=method, region=region)
+    if encoder is not None:
+        raise QueryError("A model has its own encoder: name either the model or the encoder.")
+    if region is not None:
+        raise QueryError("A region is explained for the similarity by an encoder, not of a model.")
+    if against is not None and class_name is not None:
+        raise QueryError("Name either a class or another photo: one of them is explained.")
+    folder = Path(model)
+    from veduta.explanation.model_maps import explain_model
+
+    if against is not None:
+        raise QueryError(
+            f"{readable(folder)}: this model gives no descriptors of its own; to explain a "
+            "similarity, name the encoder."
+        )
+    return explain_model(open_model(folder), photo, class_name, method=method)
 
 
 def find_keypoints(photo: PhotoSource, *, keypoints: str = "xfeat") -> PhotoKeypoints:
