@@ -99,6 +99,7 @@ def evidence_file(tmp_path: Path) -> Path:
             inliers=143,
             outline=Outline(600, 1000, corners),
             matches=thumbnail(pixels(2, 1200, 800), 1200),
+            map=thumbnail(pixels(6, 1200, 500), 1200),
         ),
         HitTile(
             "b.jpg",
@@ -133,21 +134,25 @@ def test_evidence(open_page: OpenPage, evidence_file: Path, width: int, height: 
     assert outline["y"] == pytest.approx(frame["y"] + frame["height"] / 10, abs=4)
     assert outline["height"] == pytest.approx(frame["height"] * 0.8, abs=8)
 
-    button, picture = page.get_by_text("Show matches"), page.locator("dialog img")
-    assert button.count() == picture.count() == 1
-    assert not picture.is_visible()
-    button.click()
-    assert picture.is_visible()
-    seen = picture.bounding_box()
-    assert seen["x"] >= 0 and seen["x"] + seen["width"] <= width
-    assert seen["y"] >= 0 and seen["y"] + seen["height"] <= height
-    assert seen["width"] > 0.8 * width
-    assert "<script>" in (picture.get_attribute("alt") or "")
-    page.get_by_text("Close").click()
-    assert not picture.is_visible()
-    button.press("Enter")
-    page.keyboard.press("Escape")
-    assert not picture.is_visible()
+    pictures = page.locator("dialog img")
+    assert pictures.count() == 2
+    for number, text in enumerate(("Show matches", "Show map")):
+        button, picture = page.get_by_text(text), pictures.nth(number)
+        assert button.count() == 1
+        assert not picture.is_visible()
+        button.click()
+        assert picture.is_visible()
+        assert not pictures.nth(1 - number).is_visible()
+        seen = picture.bounding_box()
+        assert seen["x"] >= 0 and seen["x"] + seen["width"] <= width
+        assert seen["y"] >= 0 and seen["y"] + seen["height"] <= height
+        assert seen["width"] > 0.8 * width
+        assert "<script>" in (picture.get_attribute("alt") or "")
+        page.get_by_text("Close").nth(number).click()
+        assert not picture.is_visible()
+        button.press("Enter")
+        page.keyboard.press("Escape")
+        assert not picture.is_visible()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -30,6 +30,7 @@ from veduta.search.options import DISTANCES
 
 if TYPE_CHECKING:
     from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
+    from veduta.evaluation.report_parts import DrawMap
 
 # These are copies from veduta.evaluation, veduta.recognize and veduta.datasets, which are too slow
 # to load for `--help`. Tests keep them equal.
@@ -55,6 +56,7 @@ _GALLERY_OPTIONS = (
 _UNUSED_OPTIONS = {
     "retrieve": ("precision", "photos", "solution"),
     "retrieve with a keypoint method": (
+        "maps",
         "encoder",
         "runtime",
         "distance",
@@ -69,6 +71,7 @@ _UNUSED_OPTIONS = {
     "recognize": _GALLERY_OPTIONS,
     "recognize with --model": (
         *_GALLERY_OPTIONS,
+        "maps",
         "queries",
         "gallery",
         "distractors",
@@ -95,6 +98,7 @@ _UNUSED_OPTIONS = {
         "matrix",
         "k",
         "html",
+        "maps",
         "png",
         "rows",
         "show",
@@ -227,6 +231,11 @@ class MatrixFile(OutputFile):
 @html_option
 @click.option("--png", type=OutputFile(), metavar="FILE", help="Write a picture.")
 @click.option(
+    "--maps",
+    is_flag=True,
+    help="On the pages, show which regions of a query and of its first answers are similar.",
+)
+@click.option(
     "--report",
     type=OutputFolder(),
     metavar="DIR",
@@ -283,6 +292,7 @@ def command(
         raise click.UsageError(f"Name a DATASET{both}.")
     kind = _kind(dataset, task, method, model)
     _check(kind, method)
+    draw_map = _map_drawer(options, report) if options["maps"] else None
     hits = options["k"]
     if submission is not None and kind.startswith("retrieve"):
         options["k"] = max(options["k"], MAX_SCORED_PHOTOS)
@@ -295,11 +305,11 @@ def command(
     options |= {"method": method, "model": model, "need_labels": need_labels}
     with stages(quiet=as_json or as_dict) as advance:
         evaluation: Any = run(dataset or Path(), options, advance)
-    written = _write_pages(evaluation, options["html"], options["png"], options["rows"])
+    written = _write_pages(evaluation, options["html"], options["png"], options["rows"], draw_map)
     if options["matrix"] is not None:
         written.insert(0, options["matrix"])
     if report is not None:
-        write_report(evaluation, report, command=command_line())
+        write_report(evaluation, report, command=command_line(), draw_map=draw_map)
         written.append(report)
     if submission is not None:
         evaluation.write_submission(submission)
@@ -433,13 +443,31 @@ def _revisited(dataset: Path, options: dict[str, Any], advance: Advance) -> Revi
     )
 
 
+def _map_drawer(options: dict[str, Any], report: Path | None) -> DrawMap:
+    """Return what draws the maps of the encoder that is measured, before any work."""
+    from veduta.encoders import DEFAULT, load_encoder
+    from veduta.explanation.map_pictures import map_drawer
+
+    if options["html"] is None and report is None:
+        raise click.UsageError("--maps goes with --html or --report: the maps stand on the page.")
+    if options["project"] is not None:
+        raise click.UsageError("--maps is about whole descriptors and does not go with --project.")
+    threads = os.cpu_count() or 1
+    encoder = load_encoder(options["encoder"] or DEFAULT, threads=threads)
+    return map_drawer(encoder)
+
+
 def _write_pages(
-    evaluation: Evaluation, html: Path | None, png: Path | None, rows: int | None
+    evaluation: Evaluation,
+    html: Path | None,
+    png: Path | None,
+    rows: int | None,
+    draw_map: DrawMap | None,
 ) -> list[Path]:
     """Write what is named, and return it. Without `rows` the functions have their defaults."""
     number = {"rows": rows} if rows else {}
     if html is not None:
-        evaluation.write_html(html, command=command_line(), **number)
+        evaluation.write_html(html, command=command_line(), draw_map=draw_map, **number)
     if png is not None:
         evaluation.write_png(png, **number)
     return [file for file in (html, png) if file is not None]

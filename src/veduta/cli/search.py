@@ -40,6 +40,9 @@ _QUERY_SIDE = 640
 _MATCH_PICTURES = 5
 """How many hits of a query have a picture of their matches on the page."""
 
+_MAP_PICTURES = 5
+"""How many hits of a query have a picture of the map of their similarity with --maps."""
+
 _MAX_LISTED_COPIES = 5
 """Of one hit. --json and --html have all of them."""
 
@@ -107,6 +110,11 @@ class Answer:
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
 @html_option
+@click.option(
+    "--maps",
+    is_flag=True,
+    help="On the page, show which regions of the query and of its first hits are similar.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 def command(
     queries: tuple[Path, ...],
@@ -130,6 +138,7 @@ def command(
     as_json: bool,
     as_dict: bool,
     html: Path | None,
+    maps: bool,
     open_page: bool,
 ) -> int:
     """Rank the photos of an index by their similarity to each QUERY photo.
@@ -139,7 +148,13 @@ def command(
     """
     from veduta import api
 
+    if maps and not (html or open_page):
+        raise click.UsageError("--maps goes with --html or --open: the maps stand on the page.")
     index = api.open(index_path)
+    if maps:
+        from veduta.encoders.descriptor_parts import require_parts
+
+        require_parts(index.encoder)  # before the search, which may take long
     options = SearchOptions(
         k=k,
         labels=labels,
@@ -189,7 +204,7 @@ def command(
     else:
         _print(answers, regions=regions)
     if html or open_page:
-        _write_page(index, answers, crop, html, open_page)
+        _write_page(index, answers, crop, html, open_page, maps=maps)
     return 0 if all_read else _EXIT_UNREADABLE
 
 
@@ -253,7 +268,13 @@ def _inliers(hit: Hit) -> str:
 
 
 def _write_page(
-    index: Index, answers: Sequence[Answer], crop: Box | None, html: Path | None, open_page: bool
+    index: Index,
+    answers: Sequence[Answer],
+    crop: Box | None,
+    html: Path | None,
+    open_page: bool,
+    *,
+    maps: bool,
 ) -> None:
     """Write the page to `html`, or to a temporary file that stays, and open it if wanted."""
     from veduta.pages.results_page import ResultsPage, write_results_page
@@ -264,7 +285,7 @@ def _write_page(
         html = Path(name)
     page = ResultsPage(
         title="Veduta: search",
-        rows=(_page_row(index, answer, crop) for answer in answers),
+        rows=(_page_row(index, answer, crop, maps=maps) for answer in answers),
         subtitle=f"in {shown(index.path)}",
         explains_marks=any(answer.label is not None for answer in answers),
     )
@@ -274,14 +295,21 @@ def _write_page(
         click.launch(file_url(html))
 
 
-def _page_row(index: Index, answer: Answer, crop: Box | None) -> ResultRow:
+def _page_row(index: Index, answer: Answer, crop: Box | None, *, maps: bool) -> ResultRow:
     from veduta import photos
     from veduta.pages.hit import hit_tiles
     from veduta.pages.results_page import ResultRow
 
     photo = photos.load(answer.photos[0], at_least=_QUERY_SIDE)
     several = len(answer.photos) > 1
-    tiles = hit_tiles(index, answer.photos, answer.hits, pictures=_MATCH_PICTURES, crop=crop)
+    tiles = hit_tiles(
+        index,
+        answer.photos,
+        answer.hits,
+        pictures=_MATCH_PICTURES,
+        maps=_MAP_PICTURES if maps else 0,
+        crop=crop,
+    )
     return ResultRow(
         name=answer.query if several else os.path.basename(answer.query),
         label=answer.label,

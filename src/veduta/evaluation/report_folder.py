@@ -20,6 +20,7 @@ from veduta.pages.report_page import write_report_page
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation
+    from veduta.evaluation.report_parts import DrawMap
 
 __all__ = [
     "JSON_FILE",
@@ -80,6 +81,7 @@ def write_report(
     *,
     command: str,
     rows: int = 12,
+    draw_map: DrawMap | None = None,
 ) -> None:
     """Write `report.html` and `report.json` into a folder, which is made if it is missing.
 
@@ -95,6 +97,8 @@ def write_report(
         folder: the folder.
         command: the command line, so that the evaluation can be repeated.
         rows: queries with pictures on the page.
+        draw_map: draws the map of the similarity of a query and each of its first photos, such as
+            `veduta.explanation.map_pictures.map_drawer(encoder)`; None: there are no maps.
 
     Raises:
         VedutaError: the folder cannot be written to.
@@ -105,7 +109,9 @@ def write_report(
     classification: dict[str, object] = {}
     if isinstance(evaluation, Evaluation):
         task, queries = "retrieve", report_retrieval.query_values(evaluation)
-        page = report_retrieval.retrieval_page(evaluation, rows=rows, provenance=provenance)
+        page = report_retrieval.retrieval_page(
+            evaluation, rows=rows, provenance=provenance, draw_map=draw_map
+        )
     elif isinstance(evaluation, RevisitedEvaluation):
         task, queries = "revisited", report_revisited.query_values(evaluation)
         page = report_revisited.revisited_page(evaluation, provenance=provenance)
@@ -113,7 +119,7 @@ def write_report(
         task, queries = "recognize", report_recognition.query_values(evaluation)
         classes = report_recognition.classified(evaluation)
         page = report_recognition.recognition_page(
-            evaluation, classes, rows=rows, provenance=provenance
+            evaluation, classes, rows=rows, provenance=provenance, draw_map=draw_map
         )
         classification = classes.as_json() if classes else {}
     figures = {

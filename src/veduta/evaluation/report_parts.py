@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from veduta.evaluation.retrieval_run import Evaluation
 
 __all__ = [
+    "DrawMap",
     "beside",
     "calibration_plot",
     "method_line",
@@ -33,6 +35,15 @@ __all__ = [
 ]
 
 _QUERY_SIDE_PIXELS, _TILE_SIDE_PIXELS = 480, 224
+
+_MAP_PICTURES = 3
+"""How many photos of a query have a picture of the map of their similarity, if these are drawn."""
+
+DrawMap = Callable[[Path, Path], bytes | None]
+"""A function from a query and a photo to the map of their similarity, a JPEG; None: no picture.
+
+`veduta.explanation.map_pictures.map_drawer` gives one.
+"""
 
 
 def page_figures(
@@ -75,6 +86,7 @@ def result_row(
     label: str | None,
     note: str = "",
     judged: bool = True,
+    draw_map: DrawMap | None = None,
     query_side: int = _QUERY_SIDE_PIXELS,
     tile_side: int = _TILE_SIDE_PIXELS,
 ) -> ResultRow:
@@ -87,12 +99,14 @@ def result_row(
         label: a line below the name of the query, or None.
         note: another line.
         judged: whether the photos are marked as right or wrong.
+        draw_map: draws the map of the first photos; None: they have none.
         query_side: pixels of the long side of the query.
         tile_side: pixels of the long side of the photos.
 
     Returns:
         The row. Photos that cannot be read have no picture.
     """
+    query = evaluation.root / path
     tiles = [
         HitTile(
             name=_file_name(evaluation.gallery_paths[near.row]),
@@ -100,10 +114,13 @@ def result_row(
             score=near.score,
             correct=near.correct if judged else None,
             thumbnail=preview(evaluation.root / evaluation.gallery_paths[near.row], tile_side),
+            map=draw_map(query, evaluation.root / evaluation.gallery_paths[near.row])
+            if draw_map and rank < _MAP_PICTURES
+            else None,
         )
-        for near in nearest
+        for rank, near in enumerate(nearest)
     ]
-    photo = preview(evaluation.root / path, query_side)
+    photo = preview(query, query_side)
     return ResultRow(_file_name(path), label, photo, tiles, note)
 
 

@@ -41,6 +41,7 @@ from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.evaluation.recognition_run import RecognitionEvaluation, RecognitionResult
+    from veduta.evaluation.report_parts import DrawMap
 
 __all__ = ["Classified", "classified", "query_values", "recognition_page"]
 
@@ -104,6 +105,7 @@ def recognition_page(
     *,
     rows: int,
     provenance: Provenance | None = None,
+    draw_map: DrawMap | None = None,
 ) -> ReportPage:
     """Return the page of an evaluation.
 
@@ -112,6 +114,7 @@ def recognition_page(
         classes: the result of `classified`.
         rows: queries with pictures: mistakes first, then right answers.
         provenance: how the evaluation was made.
+        draw_map: draws the map of the nearest photos; None: they have none.
 
     Returns:
         The content of the page.
@@ -147,7 +150,7 @@ def recognition_page(
         f"{summary.seed}).",
         plots=[*_curves(evaluation), *plots],
         tables=tables,
-        groups=_groups(evaluation, rows),
+        groups=_groups(evaluation, rows, draw_map),
         answers=(
             "The gallery photos that decided, nearest first, with their scores:"
             if evaluation.gallery_paths
@@ -415,7 +418,9 @@ def _unknown_name(names: Sequence[str]) -> str:
     return name
 
 
-def _groups(evaluation: RecognitionEvaluation, rows: int) -> list[RowGroup]:
+def _groups(
+    evaluation: RecognitionEvaluation, rows: int, draw_map: DrawMap | None
+) -> list[RowGroup]:
     surest = sorted(evaluation.results, key=lambda r: (-r.confidence, r.path))
     groups = {
         "Wrongly named": [r for r in surest if r.named and not r.answered_right],
@@ -427,7 +432,7 @@ def _groups(evaluation: RecognitionEvaluation, rows: int) -> list[RowGroup]:
         RowGroup(
             title,
             f"{min(shares[title], len(chosen))} of {len(chosen):,}, surest first.",
-            _rows(evaluation, chosen[: shares[title]]),
+            _rows(evaluation, chosen[: shares[title]], draw_map),
         )
         for title, chosen in groups.items()
         if shares[title]
@@ -445,7 +450,9 @@ def _share_out(rows: int, sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def _rows(
-    evaluation: RecognitionEvaluation, results: Sequence[RecognitionResult]
+    evaluation: RecognitionEvaluation,
+    results: Sequence[RecognitionResult],
+    draw_map: DrawMap | None,
 ) -> Iterator[ReportRow]:
     for result in results:
         row = result_row(
@@ -454,6 +461,7 @@ def _rows(
             result.nearest,
             label="shows none of the places" if result.label is None else f"shows {result.label}",
             judged=result.label is not None,
+            draw_map=draw_map,
         )
         yield ReportRow(row, _answer(result), result.answered_right)
 

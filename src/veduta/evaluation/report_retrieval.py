@@ -36,6 +36,7 @@ from veduta.pages.results_page import ResultRow, Table
 from veduta.text import count
 
 if TYPE_CHECKING:
+    from veduta.evaluation.report_parts import DrawMap
     from veduta.evaluation.retrieval_run import Evaluation
     from veduta.evaluation.summary import Summary
 
@@ -69,6 +70,7 @@ def retrieval_page(
     rows: int,
     evenly: bool = False,
     provenance: Provenance | None = None,
+    draw_map: DrawMap | None = None,
 ) -> ReportPage:
     """Return the page of an evaluation.
 
@@ -78,6 +80,7 @@ def retrieval_page(
         evenly: whether these queries are spread evenly from the weakest to the strongest. If not,
             half of them are the weakest and half the strongest.
         provenance: how the evaluation was made.
+        draw_map: draws the map of the first answers; None: they have none.
 
     Returns:
         The content of the page.
@@ -105,7 +108,7 @@ def retrieval_page(
         plots=list(_plots(evaluation, judged)),
         tables=[table] if classes else [],
         groups=[
-            RowGroup(title, note, _report_rows(evaluation, chosen))
+            RowGroup(title, note, _report_rows(evaluation, chosen, draw_map))
             for title, note, chosen in groups
             if chosen
         ],
@@ -117,7 +120,12 @@ def retrieval_page(
 
 
 def write_sampled_page(
-    evaluation: Evaluation, file: str | os.PathLike[str], *, rows: int, command: str
+    evaluation: Evaluation,
+    file: str | os.PathLike[str],
+    *,
+    rows: int,
+    command: str,
+    draw_map: DrawMap | None = None,
 ) -> None:
     """Write the page with queries spread evenly from the weakest to the strongest.
 
@@ -126,12 +134,15 @@ def write_sampled_page(
         file: the HTML file to write.
         rows: queries with pictures.
         command: the command line.
+        draw_map: draws the map of the first answers; None: they have none.
 
     Raises:
         OSError: the file cannot be written.
     """
     provenance = provenance_of(command)
-    page = retrieval_page(evaluation, rows=rows, evenly=True, provenance=provenance)
+    page = retrieval_page(
+        evaluation, rows=rows, evenly=True, provenance=provenance, draw_map=draw_map
+    )
     write_report_page(file, page)
 
 
@@ -211,8 +222,13 @@ def evenly_sampled(results: Sequence[QueryResult], number: int) -> list[QueryRes
     return [judged[round(i * (len(judged) - 1) / (number - 1))] for i in range(number)]
 
 
-def query_row(evaluation: Evaluation, result: QueryResult, **sides: int) -> ResultRow:
-    """Return a query with its first answers; `sides` are the sizes of `result_row`."""
+def query_row(
+    evaluation: Evaluation,
+    result: QueryResult,
+    draw_map: DrawMap | None = None,
+    **sides: int,
+) -> ResultRow:
+    """Return a query with its first answers; `draw_map` and `sides` are as for `result_row`."""
     return result_row(
         evaluation,
         result.path,
@@ -220,13 +236,16 @@ def query_row(evaluation: Evaluation, result: QueryResult, **sides: int) -> Resu
         label=result.label,
         note=_note(result),
         judged=bool(result.positives),
+        draw_map=draw_map,
         **sides,
     )
 
 
-def _report_rows(evaluation: Evaluation, results: Iterable[QueryResult]) -> Iterator[ReportRow]:
+def _report_rows(
+    evaluation: Evaluation, results: Iterable[QueryResult], draw_map: DrawMap | None
+) -> Iterator[ReportRow]:
     for result in results:
-        yield ReportRow(query_row(evaluation, result))
+        yield ReportRow(query_row(evaluation, result, draw_map))
 
 
 def _note(result: QueryResult) -> str:

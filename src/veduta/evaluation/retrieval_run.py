@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from veduta.datasets import Dataset, class_coverage, open_dataset, retrieval_protocol
 from veduta.datasets.google_landmarks import photo_ids, write_retrieval_submission
@@ -29,6 +29,9 @@ from veduta.evaluation.score_matrix import open_score_matrix
 from veduta.evaluation.summary import Summary, class_table, summarise
 from veduta.keypoints import DEFAULT_KEYPOINTS, load_extractor
 from veduta.search import VERIFIED_PHOTOS
+
+if TYPE_CHECKING:
+    from veduta.evaluation.report_parts import DrawMap
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -119,7 +122,12 @@ class Evaluation:
         )
 
     def write_html(
-        self, file: str | os.PathLike[str], *, rows: int = 40, command: str = ""
+        self,
+        file: str | os.PathLike[str],
+        *,
+        rows: int = 40,
+        command: str = "",
+        draw_map: DrawMap | None = None,
     ) -> None:
         """Write the report page with `rows` queries from the worst to the best.
 
@@ -127,13 +135,15 @@ class Evaluation:
             file: the HTML file to write.
             rows: queries with pictures.
             command: the command line, for the page.
+            draw_map: draws the map of the similarity of a query and each of its first answers, such
+                as `veduta.explanation.map_pictures.map_drawer(encoder)`; None: there are no maps.
 
         Raises:
             OSError: the file cannot be written.
         """
         from veduta.evaluation.report_retrieval import write_sampled_page
 
-        write_sampled_page(self, file, rows=rows, command=command)
+        write_sampled_page(self, file, rows=rows, command=command, draw_map=draw_map)
 
     def write_png(self, file: str | os.PathLike[str], *, rows: int = 12) -> None:
         """Write a contact sheet: `rows` queries, each with its ten nearest photos.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from veduta.search import Box, Hit
 
-__all__ = ["HitTile", "Outline", "SearchedIndex", "hit_tiles"]
+__all__ = ["PICTURE_WIDTH", "HitTile", "Outline", "SearchedIndex", "hit_tiles", "picture_bytes"]
 
-_MATCHES_WIDTH = 1200  # pixels
-_MAX_MATCHES_BYTES = 150_000
+PICTURE_WIDTH = 1200
+"""Pixels of the width of a picture of a query and a hit."""
+
+_MAX_PICTURE_BYTES = 150_000
 _QUALITIES = (85, 75, 65, 50, 35)
 
 
@@ -52,6 +54,7 @@ class HitTile:
         inliers: matches that agree; None where the photo was not verified.
         outline: the region of the photo that the query shows too, drawn over the thumbnail.
         matches: JPEG bytes: the query and the photo with their matches.
+        map: JPEG bytes: the query and the photo with the map of their similarity.
         copies: paths of the folded copies of the photo.
 
     Raises:
@@ -69,6 +72,7 @@ class HitTile:
     inliers: int | None = None
     outline: Outline | None = None
     matches: bytes | None = None
+    map: bytes | None = None
     copies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -87,6 +91,11 @@ class SearchedIndex(Protocol):
     ) -> Image.Image:
         """Return a picture of the query and the hit with their matches."""
 
+    def map_picture(
+        self, query: tuple[Path, ...], hit: Hit, /, *, crop: Box | None, width: int
+    ) -> Image.Image:
+        """Return a picture of the query and the hit with the map of their similarity."""
+
 
 def hit_tiles(
     index: SearchedIndex,
@@ -94,6 +103,7 @@ def hit_tiles(
     hits: Sequence[Hit],
     *,
     pictures: int,
+    maps: int = 0,
     crop: Box | None = None,
 ) -> list[HitTile]:
     """Return the tiles of one query's hits.
@@ -103,11 +113,12 @@ def hit_tiles(
         queries: the photos of the query.
         hits: its hits, best first.
         pictures: how many of the verified hits get a picture of their matches.
+        maps: how many of the first hits get a picture of the map of their similarity.
         crop: the region of the query that was searched for.
     """
     verified = [hit.id for hit in hits if hit.evidence and hit.evidence.model][:pictures]
     tiles = []
-    for hit, thumbnail in zip(hits, index.thumbnails(hits), strict=True):
+    for rank, (hit, thumbnail) in enumerate(zip(hits, index.thumbnails(hits), strict=True)):
         evidence = hit.evidence
         region = evidence.region if evidence else None
         tiles.append(
@@ -121,26 +132,38 @@ def hit_tiles(
                 reason=evidence.reason if evidence else "",
                 inliers=evidence.inliers if evidence else None,
                 outline=Outline(hit.width, hit.height, region) if region else None,
-                matches=_matches(index, queries, hit, crop) if hit.id in verified else None,
+                matches=_picture(index.match_picture, queries, hit, crop)
+                if hit.id in verified
+                else None,
+                map=_picture(index.map_picture, queries, hit, crop) if rank < maps else None,
                 copies=hit.copies or (),
             )
         )
     return tiles
 
 
-def _matches(
-    index: SearchedIndex, queries: Sequence[Path], hit: Hit, crop: Box | None
+def _picture(
+    draw: Callable[..., Image.Image], queries: Sequence[Path], hit: Hit, crop: Box | None
 ) -> bytes | None:
-    """Return the picture of the matches as JPEG, in the best quality that is small enough."""
+    """Return a picture of the query and the hit as JPEG, or None if a photo is gone."""
     try:
-        picture = index.match_picture(tuple(queries), hit, crop=crop, width=_MATCHES_WIDTH)
+        picture = draw(tuple(queries), hit, crop=crop, width=PICTURE_WIDTH)
     except PhotoError:  # The photo is gone since it was indexed; its thumbnail is still there.
         return None
+    return picture_bytes(picture)
+
+
+def picture_bytes(picture: Image.Image) -> bytes:
+    """Return a picture as JPEG, in the best quality that is small enough for a page.
+
+    Args:
+        picture: of at most `PICTURE_WIDTH` pixels of width.
+    """
     jpeg = b""
     for quality in _QUALITIES:
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=quality, optimize=True)
         jpeg = file.getvalue()
-        if len(jpeg) <= _MAX_MATCHES_BYTES:
+        if len(jpeg) <= _MAX_PICTURE_BYTES:
             break
     return jpeg
