@@ -68,9 +68,7 @@ class DescriptorParts:
             EncoderError: the projection is for descriptors of another dimension.
         """
         (descriptor,) = projection.apply(self.descriptor[None])
-        centred = (_total(self.parts, self.constant) - projection.mean).astype(np.float32)
-        projected = (centred @ projection.matrix).astype(np.float64)
-        length = float(np.linalg.norm(projected))
+        length = float(np.linalg.norm((self.descriptor - projection.mean) @ projection.matrix))
         if length == 0:  # `unit` then gives a vector of equal numbers, which no position changes.
             return replace(self, descriptor=descriptor, projection=projection, scale=0.0)
         return replace(self, descriptor=descriptor, projection=projection, scale=1 / length)
@@ -180,16 +178,11 @@ def descriptor_parts(encoder: Encoder, pixels: NDArray[np.uint8]) -> DescriptorP
     )
 
 
-def _total(parts: NDArray[np.float32], constant: NDArray[np.float64]) -> NDArray[np.float64]:
-    total: NDArray[np.float64] = parts.sum(axis=(0, 1), dtype=np.float64) + constant
-    return total
-
-
 def _of_length_one(
     parts: NDArray[np.float32], constant: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Divide a sum by its length. A sum of zero becomes what `unit` makes of it."""
-    total = _total(parts, constant)
+    total = parts.sum(axis=(0, 1), dtype=np.float64) + constant
     largest = float(np.abs(total).max())
     if largest == 0:
         return np.zeros_like(parts), unit(total[None])[0].astype(np.float64)

@@ -56,8 +56,8 @@ def exact_map(
     gap = abs(float(shares.sum(dtype=float)) + constant - (explained or 0.0))
     if gap > _MAX_GAP * max(1.0, abs(explained or 0.0)):
         notes.append(
-            f"Map and constant differ from what they explain by {gap:.1g}, because this runtime "
-            "computes the network with less than 32 bits."
+            f"Map and constant differ from what they explain by {gap:.1g}, because numbers of the "
+            "network or of the descriptor were rounded."
         )
     return Explanation(
         photo=photo,
