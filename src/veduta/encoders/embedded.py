@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CENTRED",
     "FEATURES",
+    "GEM",
     "EmbeddedModel",
     "centre_of",
     "embedded_models",
@@ -31,6 +32,9 @@ FOLDER = Path(__file__).parent / "models"
 
 CENTRED = "centred"
 """The output that is the descriptor (tools/export_models.py describes it)."""
+
+GEM = "descriptor"
+"""The output that is the generalised mean of each channel."""
 
 FEATURES = "features"
 """The output that is the feature map before pooling."""
@@ -66,7 +70,7 @@ class EmbeddedModel:
         source: package and version that the weights come from.
         networks: names of the networks whose channels it joins.
         pooling: the generalised mean of the output "descriptor".
-        root: the mean power of a channel is raised to 1 / `root` for the output "centred".
+        root: the output "centred" has this root of the mean power of a channel, not the p-th.
     """
 
     name: str
@@ -137,7 +141,7 @@ def embedded_models() -> dict[str, EmbeddedModel]:
             root=entry.centring.root,
         )
         for name, entry in entries.items()
-        if "descriptor" in entry.outputs
+        if GEM in entry.outputs
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.encoders.embedded import CENTRED, FEATURES, centre_of, embedded_models
+from veduta.encoders.embedded import CENTRED, FEATURES, GEM, centre_of, embedded_models
 from veduta.encoders.pooling import GEM_FLOOR, pool, unit
 from veduta.errors import EncoderError
 
@@ -110,11 +110,10 @@ def _embedded_model(encoder: OnnxEncoder) -> EmbeddedModel | None:
 
 def _centred(encoder: OnnxEncoder, photo: NDArray[np.uint8], model: EmbeddedModel) -> PooledVector:
     """Divide up the descriptor of a model of the package, as tools/export_models.py defines it."""
-    features, centred = encoder.outputs_of(photo, FEATURES, CENTRED)
+    features, generalised_mean, centred = encoder.outputs_of(photo, FEATURES, GEM, CENTRED)
     (descriptor,) = unit(centred[None])
     shares = _shares(features, model.pooling.eps, model.pooling.p)
-    powers = np.maximum(features, model.pooling.eps).astype(np.float64) ** model.pooling.p
-    peaks = powers.mean(axis=(1, 2)) ** (1 / model.root)
+    peaks = generalised_mean.astype(np.float64) ** (model.pooling.p / model.root)
     centres = [centre_of(network).astype(np.float64) for network in model.networks]
     ends = np.cumsum([len(centre) for centre in centres])
     factors, constants = [], []
@@ -129,10 +128,11 @@ def _centred(encoder: OnnxEncoder, photo: NDArray[np.uint8], model: EmbeddedMode
 
 def _shares(features: NDArray[np.float32], floor: float, power: float) -> NDArray[np.float32]:
     """(C, h, w) → (h, w, C): the share of each position in the mean power of a channel."""
-    values = np.maximum(features, floor).astype(np.float64).transpose(1, 2, 0)
+    values = np.maximum(features, np.float32(floor))
     # A power of values up to 1 does not overflow.
-    powers = (values / values.max(axis=(0, 1))) ** power
-    return np.asarray(powers / powers.sum(axis=(0, 1)), np.float32)
+    powers = (values / values.max(axis=(1, 2), keepdims=True)) ** np.float32(power)
+    shares = powers / powers.sum(axis=(1, 2), keepdims=True)
+    return np.ascontiguousarray(shares.transpose(1, 2, 0))
 
 
 def _parts_of_tokens(
