@@ -1,7 +1,8 @@
 """Finds the layers of a network whose outputs are maps over the photo.
 
-The network runs once on torch's meta device, which has shapes without arithmetic, and hooks note
-what each module gives. So this works for the networks of all libraries, whatever their names.
+The network runs once, and hooks note the shape of what each module gives. So this works for the
+networks of all libraries, whatever the names of their layers. (torch's meta device has shapes
+without arithmetic, but its first use takes seconds.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from veduta.errors import QueryError
 from veduta.learn.models.layers import Pool
@@ -87,7 +87,7 @@ def last_convolution(network: nn.Module, photos: Tensor) -> FeatureLayer:
 
     Args:
         network: a network of photos, such as `ExplainedNetwork.scores`. It is not changed.
-        photos: (N, 3, S, S), as the network takes them. Only their shape counts.
+        photos: (N, 3, S, S) float32, as the network takes them. Only their shape counts.
 
     Raises:
         QueryError: the network has no such layer, as a transformer or one of dense layers.
@@ -120,7 +120,7 @@ def last_map(network: nn.Module, photos: Tensor) -> FeatureLayer:
         QueryError: the network has no such layer.
     """
     steps = _steps(network, photos)
-    maps = [number for number in _with_positions(steps) if steps[number].is_map]
+    maps = _with_positions(steps)
     if not maps:
         raise _no_map()
     return _feature_layer(steps, maps[-1])
@@ -168,11 +168,9 @@ def _steps(network: nn.Module, photos: Tensor) -> list[_Step]:
         for name, module in network.named_modules()
         if name
     ]
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    state = {name: torch.empty_like(one, device="meta") for name, one in tensors.items()}
     try:
         with torch.no_grad():
-            functional_call(network, state, (torch.empty_like(photos, device="meta"),))
+            network(photos)
     finally:
         for hook in hooks:
             hook.remove()
