@@ -216,7 +216,7 @@ def projections(embedded):
 
 
 class TestProjection:
-    @pytest.mark.parametrize("number", [0, 1], ids=["rotated", "whitened"])
+    @pytest.mark.parametrize("number", [0, 1], ids=["rotated", "enlarged"])
     def test_maps_add_up(self, number, projections, embedded):
         encoder, projection = embedded["efficientnet-lite0"], projections[number]
         query, hit = scene(64, 96, seed=3), scene(96, 64, seed=40)
@@ -231,12 +231,17 @@ class TestProjection:
                 atol=1e-5,
             )
 
-    def test_positions_add_up_to_the_projected_descriptor(self, projections, embedded):
-        parts = descriptor_parts(embedded["efficientnet-lite0"], scene()).projected(projections[0])
-        everything = parts.of_positions(np.ones(parts.parts.shape[:2]))
-        axes = np.eye(24)
-        constants = [parts.constant_of(axis) for axis in axes]
-        np.testing.assert_allclose(everything + constants, parts.descriptor, atol=1e-6)
+    @pytest.mark.parametrize("number", [None, 0, 1], ids=["plain", "rotated", "enlarged"])
+    def test_all_positions_add_the_descriptor(self, number, projections, embedded):
+        parts = descriptor_parts(embedded["efficientnet-lite0"], scene())
+        if number is not None:
+            parts = parts.projected(projections[number])
+        height, width = parts.parts.shape[:2]
+        everything = parts.of_positions(np.ones((height, width)))
+        np.testing.assert_allclose(everything, parts.descriptor, atol=1e-5)
+        left = np.tile(np.arange(width) < 1, (height, 1)).astype(float)
+        halves = parts.of_positions(left) + parts.of_positions(1 - left)
+        np.testing.assert_allclose(halves, parts.descriptor, atol=1e-5)
 
     def test_a_projected_descriptor_of_length_zero_belongs_to_no_position(self, tiny):
         encoder, photo = tiny(pooling="average", sizes=[2], fit="squash"), scene(2, 2)
@@ -246,7 +251,8 @@ class TestProjection:
         direction = np.array([1.0, 2.0, 3.0])
         assert not parts.map(direction).any()
         assert parts.constant_of(direction) == pytest.approx(6 / np.sqrt(3))
-        assert not parts.of_positions(np.ones((2, 2))).any()
+        half = parts.of_positions(np.array([[1, 0], [1, 0]]))
+        np.testing.assert_allclose(half, 0.5 / np.sqrt(3))
 
     def test_a_projection_of_another_encoder_is_refused(self, tiny):
         parts = descriptor_parts(tiny(pooling="average", sizes=[2], fit="squash"), scene(2, 2))

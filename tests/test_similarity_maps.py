@@ -129,12 +129,12 @@ class TestRegion:
         # The region is the first of 2 × 3 positions, and half of the one right of it.
         explanation = explain_similarity(encoder, QUERY, HIT, region=(0, 0, 48, 32))
         query, hit = (descriptor_parts(encoder, photo) for photo in (QUERY, HIT))
-        wanted = hit.parts @ (query.parts[0, 0] + query.parts[0, 1] / 2)
+        wanted = hit.parts @ (query.parts[0, 0] + query.parts[0, 1] / 2 + query.constant * 1.5 / 6)
         np.testing.assert_allclose(explanation.against.map, wanted, atol=1e-6)
         whole = explain_similarity(encoder, QUERY, HIT)
         np.testing.assert_array_equal(explanation.map, whole.map)
         assert explanation.region == (0, 0, 48, 32)
-        share = whole.map[0, 0] + whole.map[0, 1] / 2
+        share = whole.map[0, 0] + whole.map[0, 1] / 2 + whole.constant * 1.5 / 6
         assert explanation.region_share == pytest.approx(float(share), abs=1e-6)
         assert explanation.as_json()["region_share"] == explanation.region_share
         assert_adds_up(explanation)
@@ -152,8 +152,10 @@ class TestRegion:
         np.testing.assert_allclose(
             left.against.map + right.against.map, whole.against.map, atol=1e-6
         )
-        assert left.region_share + right.region_share == pytest.approx(whole.region_share)
-        assert whole.region_share == pytest.approx(whole.sum, abs=1e-5)
+        without = explain_similarity(encoder, QUERY, HIT, projection=projection)
+        np.testing.assert_allclose(whole.against.map, without.against.map, atol=1e-6)
+        assert left.region_share + right.region_share == pytest.approx(whole.similarity, abs=1e-5)
+        assert whole.region_share == pytest.approx(whole.similarity, abs=1e-5)
         for one in (whole, left, right):
             assert_adds_up(one)
 

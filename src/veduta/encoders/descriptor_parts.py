@@ -93,15 +93,26 @@ class DescriptorParts:
         return float((self.constant - mean) @ self._before_projection(direction))
 
     def of_positions(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return what some positions add to the descriptor, (d,) float64.
+        """Return what some positions add to the descriptor, with their share of the constant.
+
+        The constant is divided among all positions by area, so that what two halves of a photo add
+        is the descriptor.
 
         Args:
             weights: (h, w) the share of each position that is taken, in [0, 1].
+
+        Returns:
+            (d,) float64.
         """
+        area = float(weights.mean())
+        if self.scale == 0:
+            return area * self.descriptor.astype(np.float64)
         taken: NDArray[np.float64] = np.einsum("yx,yxd->d", weights, self.parts, dtype=np.float64)
+        taken += area * self.constant
         if self.projection is None:
             return taken
-        return self.scale * (taken.astype(np.float32) @ self.projection.matrix).astype(np.float64)
+        centred = (taken - area * self.projection.mean).astype(np.float32)
+        return self.scale * (centred @ self.projection.matrix).astype(np.float64)
 
     def _before_projection(self, direction: NDArray[np.floating]) -> NDArray[np.float64]:
         """(d,) → (D,): the vector whose product with the encoder's descriptor is the same."""

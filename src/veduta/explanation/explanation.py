@@ -32,7 +32,8 @@ class Explanation:
             or the score. None: the method divides nothing up, so its map has no such sum.
         region: x, y, width, height in pixels of `pixels`: the region that was asked for. The map of
             `against` is then what answers to it. None: the whole photo.
-        region_share: what the region adds to the similarity; None without a region.
+        region_share: what the region adds to the similarity, with a share of the constant by area;
+            None without a region.
         seconds: time that the map took, with the run of the network.
         notes: sentences on what the user should know.
         against: the map over the other photo of a similarity, or None.

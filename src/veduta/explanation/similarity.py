@@ -45,9 +45,10 @@ def explain_similarity(
 
     With a region, the map of `against` is what answers to it in the other photo: position j has the
     sum over the positions i of the region of what the pair i, j adds. A position that the region
-    covers in part counts by the covered share of its area. All else, such as the rest of the photo,
-    is in the constant of `against`. So the maps of regions that make up the photo add up to the map
-    without a region. A position of a feature map has seen its surroundings, not only its own area.
+    covers in part counts by the covered share of its area, and the region has a share, by area, of
+    what belongs to no position of its photo. What the rest of the photo adds is in the constant of
+    `against`. So the maps of regions that make up the photo add up to the map without a region. A
+    position of a feature map has seen its surroundings, not only its own area.
 
     Args:
         encoder: of both photos.
