@@ -35,7 +35,7 @@ from veduta.learn.explaining.explained_network import (
 )
 from veduta.learn.explaining.feature_maps import FeatureLayer, last_convolution, last_map
 from veduta.learn.explaining.frozen_run import FrozenRun, are_linear, open_frozen_run
-from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE
+from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE, read_card
 from veduta.recognize.model import open_model
 from veduta.search.query import read_photo
 
@@ -141,12 +141,8 @@ def explain_class(
         return _class_by_changes(run, photo, class_name, chosen, name)
     started = time.perf_counter()
     opened = _open(run)
-    layers = opened.scores
-    if layers is None:
-        raise QueryError(
-            f"{readable(run)}: its network names no classes. It explains the similarity of two "
-            "photos: name the other photo."
-        )
+    if (layers := opened.scores) is None:
+        raise _no_classes(run)
     class_id = None if class_name is None else find_class(opened.classes, class_name)
     pixels = read_photo(photo, opened.long_side).pixels
     seen = _see(opened, pixels, chosen)
@@ -340,6 +336,8 @@ def _layer(
 def _class_by_changes(
     run: Path, photo: PhotoSource, class_name: str | None, method: str, name: str
 ) -> Explanation:
+    if read_card(run).answers != "scores":
+        raise _no_classes(run)
     model = open_model(run)
     pixels = read_photo(photo, model.long_side).pixels
     if class_name is None:
@@ -373,6 +371,13 @@ def _embedding_by_changes(
         for number in range(2)
     )
     return replace(first, against=second)
+
+
+def _no_classes(run: Path) -> QueryError:
+    return QueryError(
+        f"{readable(run)}: its network names no classes. It explains the similarity of two photos: "
+        "name the other photo."
+    )
 
 
 def _check_finite(numbers: Tensor, run: Path) -> None:

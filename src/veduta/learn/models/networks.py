@@ -162,8 +162,7 @@ class Net(nn.Module):  # type: ignore[misc]
     def encoder_part(self) -> nn.Module:
         """Return the module from photos to features (N, D); it shares the weights."""
         part = FeatureNet(self.backbone, self.layers[: self.cut], self.feature_size)
-        part.training = self.training
-        return part
+        return part.train(self.training)
 
     def score_part(self) -> nn.Module:
         """Return the module from photos to scores (N, C), C >= 2; it shares the weights.
@@ -180,8 +179,7 @@ class Net(nn.Module):  # type: ignore[misc]
         if self.gives_probabilities:
             layers[self.last_active] = without_activation(layers[self.last_active])
         part = ScoreNet(self.backbone, nn.ModuleList(layers))
-        part.training = self.training
-        return part
+        return part.train(self.training)
 
     def decoder_part(self) -> nn.Module:
         """Return the module from features (N, D) to photos (N, 3, H, W); it shares the weights.
