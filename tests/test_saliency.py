@@ -260,6 +260,35 @@ def test_a_network_in_training_mode_is_refused(function: Any) -> None:
         function(small_network().train(), small_photo(), 0)
 
 
+def test_maps_lie_where_the_network_looks() -> None:
+    class Corner(nn.Module):
+        """It sees the upper right corner, of 8 x 4 pixels, of a wide photo."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2))
+            self.dense = nn.Linear(4 * 8, 2)
+
+        def forward(self, photos: Any) -> Any:
+            return self.dense(self.features(photos)[:, :, :2, -4:].flatten(1))
+
+    torch.manual_seed(0)
+    network = Corner().eval()
+    photo = torch.rand(1, 3, 12, 20)
+    maps = [saliency_map(network, photo, 0, rule).map for rule in RULES]
+    maps += [smoothgrad(network, photo, 0).map, integrated_gradients(network, photo, 0).map]
+    for one in maps:
+        assert one.shape == (12, 20)
+        assert one[:5, 11:].any()  # the convolution sees one pixel more
+        assert not one[5:].any()
+        assert not one[:, :11].any()
+    for rule in RULES:
+        one = activation_map(network, photo, 0, network.features, rule).map
+        assert one.shape == (6, 10)
+        # The gradients are pooled over all positions, so the features count everywhere.
+        assert one.any()
+
+
 def test_random_weights_change_guided_maps_less_than_gradients() -> None:
     """Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018."""
     # A photo with edges: the guided map is close to them, whatever the weights are.
