@@ -22,7 +22,7 @@ find 0.1 to 0.2 best."""
 BATCH_PHOTOS = 8
 """Photos that go through the network together: more need more memory and save little time."""
 
-FIRST_STEPS, MOST_STEPS = 32, 256
+FIRST_STEPS, MOST_STEPS = 32, 128
 GAP_SHARE = 0.01
 """The gap that integrated gradients may leave, as a share of the difference of the two scores."""
 
