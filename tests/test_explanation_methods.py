@@ -52,9 +52,8 @@ def test_a_missing_package_is_named_with_what_works(
 ) -> None:
     monkeypatch.setattr(methods, "find_spec", lambda name: None if name == package else object())
     with pytest.raises(LearnError) as refused:
-        methods.require_packages(METHODS["cam"], "class")
+        methods.require_packages("cam")
     assert str(refused.value) == (
         f"the method cam needs {package}; install with: pip install 'veduta[train]'. Methods that "
-        "work without: shares, occlusion, rise."
+        "work for a run without: occlusion, rise."
     )
-    methods.require_packages(METHODS["occlusion"], "class")

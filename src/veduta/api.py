@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
+from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import PhotoError, QueryError, readable
 from veduta.index import (
     CheckFinding,
@@ -724,6 +725,8 @@ def explain(
     if against is not None and class_name is not None:
         raise QueryError("Name either a class or another photo: one of them is explained.")
     folder = Path(model)
+    if (folder / RUN_MODEL).is_file():
+        return _explain_run(folder, photo, against, class_name, method)
     from veduta.explanation.model_maps import explain_model
 
     if against is not None:
@@ -732,6 +735,32 @@ def explain(
             "similarity, name the encoder."
         )
     return explain_model(open_model(folder), photo, class_name, method=method)
+
+
+def _explain_run(
+    run: Path,
+    photo: PhotoSource,
+    against: PhotoSource | None,
+    class_name: str | None,
+    method: str | None,
+) -> Explanation:
+    """Explain a run. Only the methods that ask about changed copies of a photo need no torch."""
+    from veduta.explanation.methods import CHANGED_PHOTOS, method_for, require_packages
+    from veduta.learn.explaining import changed_photos
+
+    chosen = None
+    if method is not None:
+        chosen = method_for(method, "class" if against is None else "similarity").name
+    if chosen in CHANGED_PHOTOS:
+        if against is None:
+            return changed_photos.explain_class_by_changes(run, photo, class_name, chosen)
+        return changed_photos.explain_embedding_by_changes(run, photo, against, chosen)
+    require_packages(chosen)
+    from veduta.learn.explaining.run_maps import explain_class, explain_embedding
+
+    if against is None:
+        return explain_class(run, photo, class_name, chosen)
+    return explain_embedding(run, photo, against, chosen)
 
 
 def find_keypoints(photo: PhotoSource, *, keypoints: str = "xfeat") -> PhotoKeypoints:

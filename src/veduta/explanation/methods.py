@@ -9,7 +9,15 @@ from typing import Literal
 
 from veduta.errors import LearnError, QueryError
 
-__all__ = ["METHODS", "Method", "find_method", "method_for", "methods_for", "require_packages"]
+__all__ = [
+    "CHANGED_PHOTOS",
+    "METHODS",
+    "Method",
+    "find_method",
+    "method_for",
+    "methods_for",
+    "require_packages",
+]
 
 Subject = Literal["similarity", "class"]
 
@@ -203,6 +211,10 @@ ALIASES = {
 """Other names in use, such as those of the library of the report on the capstone."""
 
 
+CHANGED_PHOTOS = ("occlusion", "rise")
+"""The methods that only ask about changed copies of a photo: they explain every encoder and model,
+and need no torch."""
+
 _TORCH_PACKAGES = ("torch", "torchvision", "timm", "safetensors", "captum")
 
 
@@ -258,22 +270,21 @@ def method_for(name: str, subject: Subject) -> Method:
     return method
 
 
-def require_packages(method: Method, subject: Subject) -> None:
-    """Check that the packages that a method needs are installed, without importing them.
+def require_packages(method: str | None) -> None:
+    """Check that the packages by which runs are explained are installed, without importing them.
 
     Args:
-        method: the method.
-        subject: what is to be explained.
+        method: its name, none of `CHANGED_PHOTOS`, which need none of them; None: the default.
 
     Raises:
         LearnError: a package is missing. The message names the methods that work without.
     """
     missing = [name for name in _TORCH_PACKAGES if find_spec(name) is None]
-    if method.needs_torch and missing:
+    if missing:
+        what = f"the method {method}" if method else "the default method for a run"
         raise LearnError(
-            f"the method {method.name} needs {', '.join(missing)}; install with: pip install "
-            f"'veduta[train]'. Methods that work without: "
-            f"{', '.join(methods_for(subject, with_torch=False))}."
+            f"{what} needs {', '.join(missing)}; install with: pip install 'veduta[train]'. "
+            f"Methods that work for a run without: {', '.join(CHANGED_PHOTOS)}."
         )
 
 

@@ -66,7 +66,7 @@ class ExplainedNetwork:
             (1, 3, S, S) float32, (rgb / 255 - mean) / std.
         """
         square = fit_to_input(pixels, input_spec(self.recipe.input))
-        return normalise(torch.from_numpy(square).permute(2, 0, 1)[None], self.recipe.input)
+        return normalise(torch.tensor(square).permute(2, 0, 1)[None], self.recipe.input)
 
     def box(self, pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
         """Return x, y, width, height of the part of a photo that the network gets, in its pixels.
