@@ -57,7 +57,8 @@ MAX_MASKED_CHANNELS = 128
 
 MASKED_PHOTOS_PER_RUN = 16
 
-INSTEAD = "Methods that work: layer-cam, grad-cam, grad-cam++, gradient, occlusion."
+FOR_A_CLASS = "layer-cam, grad-cam, grad-cam++, gradient, occlusion"
+"""Methods that explain the score of a class where there is no exact map."""
 
 
 def cam(
@@ -94,6 +95,8 @@ def exact_shares(
     photos: Tensor,
     value: Callable[[Tensor], Tensor],
     layer: FeatureLayer | None = None,
+    *,
+    others: str = FOR_A_CLASS,
 ) -> NetworkMap:
     """Divide a linear function of a network's output among the positions of a feature map.
 
@@ -106,6 +109,7 @@ def exact_shares(
         photos: (1, 3, S, S) float32, as the network takes them.
         value: from outputs (N, D) to values (N,): linear, plus a constant.
         layer: the feature map; None: that of `last_convolution`.
+        others: methods that an error names.
 
     Returns:
         A signed map (h, w). Its sum and its constant are the value.
@@ -117,7 +121,8 @@ def exact_shares(
     if (culprit := _not_linear(layer)) is not None:
         raise QueryError(
             "An exact map needs a network that ends in pooling and one linear layer. Behind the "
-            f"last feature map, {layer.name}, this one has {culprit}. {INSTEAD}"
+            f"last feature map, {layer.name}, this one has {culprit}. Methods that "
+            f"work: {others}."
         )
     # Behind the feature map of a pair of networks are lengths, which its own method holds constant.
     pair = _pair_with(network, layer)
@@ -140,7 +145,8 @@ def exact_shares(
     if not abs(float(shares.sum()) + constant - score) <= MAX_LINEARITY_ERROR * scale:
         raise QueryError(
             "An exact map needs a network that ends in pooling and one linear layer. What this one "
-            f"computes behind its last feature map, {layer.name}, is not linear. {INSTEAD}"
+            f"computes behind its last feature map, {layer.name}, is not linear. Methods that "
+            f"work: {others}."
         )
     found = _network_map(shares, layer)
     # Without the rounding of the map, and of GeM's floor, this is the value of an empty map.

@@ -130,10 +130,14 @@ def run_recipe(run: Path) -> Recipe:
     Raises:
         LearnError: there is no recipe, or this version does not read it.
     """
+    file = run / RECIPE_FILE
     try:
-        return open_recipe(str(run / RECIPE_FILE))
+        if file.is_file():
+            return open_recipe(str(file))
+        problem = f"{readable(run)}: has no {RECIPE_FILE}"
     except RecipeError as error:
-        raise LearnError(f"{error}. Train the run again into a new folder") from error
+        problem = str(error)
+    raise LearnError(f"{problem}. Train the run again into a new folder")
 
 
 def _net(run: Path, card: Card, recipe: Recipe, dimension: int | None = None) -> Net:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from veduta.encoders import load_encoder
-from veduta.encoders.descriptor_parts import descriptor_parts
+from veduta.encoders.descriptor_parts import descriptor_parts, has_parts
 from veduta.errors import QueryError, readable
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.explaining.class_activation import LINEAR
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from veduta.encoders.descriptor_parts import DescriptorParts
     from veduta.learn.recipe import Recipe
 
-__all__ = ["FrozenRun", "are_linear", "open_frozen_run"]
+__all__ = ["FrozenRun", "open_frozen_run"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +69,14 @@ class FrozenRun:
         """
         return descriptor_parts(self.encoder, pixels)
 
+    def has_shares(self, layers: nn.Module) -> bool:
+        """Return whether the output of layers is a sum over positions.
+
+        Args:
+            layers: `scores` or `embedding`.
+        """
+        return has_parts(self.encoder) and _are_linear(layers)
+
     def shares(
         self, parts: DescriptorParts, layers: nn.Module, value: Callable[[Tensor], Tensor]
     ) -> NetworkMap:
@@ -85,21 +93,20 @@ class FrozenRun:
         Raises:
             QueryError: a layer is not linear.
         """
-        if not are_linear(layers):
+        if not _are_linear(layers):
             raise QueryError(
                 f"{readable(self.folder)}: its layers are not linear, so their output is no sum "
                 "over positions. Methods that work: occlusion, rise."
             )
-        descriptor = torch.from_numpy(parts.descriptor[None]).requires_grad_()
+        descriptor = torch.tensor(parts.descriptor[None], requires_grad=True)
         result = value(layers(descriptor))
         (direction,) = torch.autograd.grad(result[0], descriptor)
         found = parts.map(direction[0].numpy())
-        constant = float(result[0]) - float(found.sum(dtype="float64"))
+        constant = float(result[0].detach()) - float(found.sum(dtype="float64"))
         return NetworkMap(found, constant, parts.layer)
 
 
-def are_linear(layers: nn.Module) -> bool:
-    """Return whether layers on descriptors are linear functions of them, plus a constant."""
+def _are_linear(layers: nn.Module) -> bool:
     parts = [one for one in layers.modules() if next(one.children(), None) is None]
     # Without a layer, the output is the descriptor itself, and the only part is an empty list.
     return all(isinstance(one, (*LINEAR, nn.ModuleList)) for one in parts)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,13 +19,19 @@ from veduta.encoders import load_encoder
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, QueryError, readable
 from veduta.explanation.explanation import Explanation
-from veduta.explanation.methods import find_method, methods_for
-from veduta.explanation.perturbation import explain_by_perturbation
-from veduta.explanation.scorers import class_scorer, class_scores, find_class, similarity_scorer
+from veduta.explanation.methods import method_for
+from veduta.explanation.model_maps import explain_model
+from veduta.explanation.pairs import explain_pair
+from veduta.explanation.scorers import find_class
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.explaining import class_activation, saliency
 from veduta.learn.explaining.activation_maps import activation_map
-from veduta.learn.explaining.class_activation import exact_shares, grad_cam, has_exact_shares
+from veduta.learn.explaining.class_activation import (
+    FOR_A_CLASS,
+    exact_shares,
+    grad_cam,
+    has_exact_shares,
+)
 from veduta.learn.explaining.explained_network import (
     WEIGHTS,
     ExplainedNetwork,
@@ -34,15 +39,15 @@ from veduta.learn.explaining.explained_network import (
     run_recipe,
 )
 from veduta.learn.explaining.feature_maps import FeatureLayer, last_convolution, last_map
-from veduta.learn.explaining.frozen_run import FrozenRun, are_linear, open_frozen_run
+from veduta.learn.explaining.frozen_run import FrozenRun, open_frozen_run
 from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE, read_card
 from veduta.recognize.model import open_model
-from veduta.search.query import read_photo
+from veduta.search.query import photo_name, read_photo
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from veduta.explanation.methods import Subject
     from veduta.learn.explaining.gradient_rules import Rule
     from veduta.learn.explaining.network_map import NetworkMap
     from veduta.search.query import PhotoSource
@@ -51,6 +56,9 @@ __all__ = ["explain_class", "explain_embedding"]
 
 CHANGED_PHOTOS = ("occlusion", "rise")
 """Methods that ask the exported network about changed copies of the photo."""
+
+FOR_A_SIMILARITY = "grad-cam, occlusion, rise"
+"""Methods that explain a similarity where there is no exact map."""
 
 EXACT = ("cam", "shares")
 """Two names of the exact map: it is a class activation map, and it consists of shares."""
@@ -95,14 +103,13 @@ class _SeenPhoto:
     Attributes:
         inputs: what its modules take: (1, 3, S, S), or (1, D) for layers on descriptors.
         box: the part of the photo that the network gets, in pixels.
-        shares: from a module of the run, and a linear function of its outputs, to the exact map.
-        is_exact: whether a module of the run has an exact map.
+        shares: from a module of the run, a linear function of its outputs, and the methods that an
+            error names, to the exact map.
     """
 
     inputs: Tensor
     box: tuple[int, int, int, int]
-    shares: Callable[[nn.Module, Callable[[Tensor], Tensor]], NetworkMap]
-    is_exact: Callable[[nn.Module], bool]
+    shares: Callable[[nn.Module, Callable[[Tensor], Tensor], str], NetworkMap]
 
 
 def explain_class(
@@ -135,8 +142,8 @@ def explain_class(
         QueryError: the run has no such class or none at all, or the method is unknown or does not
             work with its network.
     """
-    run, name = Path(run), name or _name(photo, "the photo")
-    chosen = None if method is None else _method(method, "class")
+    run = Path(run)
+    chosen = None if method is None else method_for(method, "class").name
     if chosen in CHANGED_PHOTOS:
         return _class_by_changes(run, photo, class_name, chosen, name)
     started = time.perf_counter()
@@ -145,17 +152,17 @@ def explain_class(
         raise _no_classes(run)
     class_id = None if class_name is None else find_class(opened.classes, class_name)
     pixels = read_photo(photo, opened.long_side).pixels
+    if chosen is None:
+        chosen = _default(opened, layers, pixels, exact="cam", other="layer-cam")
+    if chosen in CHANGED_PHOTOS:
+        return _class_by_changes(run, photo, class_name, chosen, name)
     seen = _see(opened, pixels, chosen)
     with torch.no_grad():
         (scores,) = layers(seen.inputs)
     _check_finite(scores, run)
     target = int(scores.argmax()) if class_id is None else class_id
-    if chosen is None:
-        chosen = _default(opened, layers, seen, exact="cam", other="layer-cam")
-    if chosen in CHANGED_PHOTOS:
-        return _class_by_changes(run, photo, class_name, chosen, name)
     if chosen in EXACT:
-        found = seen.shares(layers, lambda outputs: outputs[:, target])
+        found = seen.shares(layers, lambda outputs: outputs[:, target], FOR_A_CLASS)
     elif chosen in ON_LAST_MAP:
         found = ON_LAST_MAP[chosen](
             layers, seen.inputs, target, _layer(last_map, layers, seen.inputs)
@@ -166,7 +173,7 @@ def explain_class(
         layer = _layer(last_convolution, layers, seen.inputs)
         found = ON_LAST_CONVOLUTION[chosen](layers, seen.inputs, target, layer)
     return Explanation(
-        photo=name,
+        photo=name or photo_name(photo, "the photo"),
         pixels=pixels,
         map=found.map,
         box=seen.box,
@@ -176,7 +183,7 @@ def explain_class(
         score=float(scores[target]),
         constant=found.constant,
         seconds=time.perf_counter() - started,
-        notes=found.notes,
+        notes=found.notes + _note_of_zeros(found),
     )
 
 
@@ -210,13 +217,20 @@ def explain_embedding(
         QueryError: the method is unknown, or does not work with this network.
     """
     run = Path(run)
-    names = name or _name(photo, "the photo"), other_name or _name(other, "the other photo")
-    chosen = None if method is None else _method(method, "similarity")
+    chosen = None if method is None else method_for(method, "similarity").name
     if chosen in CHANGED_PHOTOS:
-        return _embedding_by_changes(run, (photo, other), chosen, names)
+        return _embedding_by_changes(run, photo, other, chosen, name, other_name)
     opened = _open(run)
     layers = opened.embedding
     pixels = [read_photo(source, opened.long_side).pixels for source in (photo, other)]
+    if chosen is None:
+        chosen = _default(opened, layers, pixels[0], exact="shares", other="grad-cam")
+    if chosen in CHANGED_PHOTOS:
+        return _embedding_by_changes(run, photo, other, chosen, name, other_name)
+    names = (
+        name or photo_name(photo, "the photo"),
+        other_name or photo_name(other, "the other photo"),
+    )
     started = time.perf_counter()
     seen = [_see(opened, one, chosen) for one in pixels]
     with torch.no_grad():
@@ -224,15 +238,12 @@ def explain_embedding(
     _check_finite(features, run)
     lengths = features.norm(dim=1).clamp(min=torch.finfo(features.dtype).tiny)
     units = features / lengths[:, None]
-    if chosen is None:
-        chosen = _default(opened, layers, seen[0], exact="shares", other="grad-cam")
-    if chosen in CHANGED_PHOTOS:
-        return _embedding_by_changes(run, (photo, other), chosen, names)
     explanations = []
     for number, one in enumerate(seen):
         if chosen == "shares":
             # The length of this photo's features is held constant.
-            found = one.shares(layers, partial(torch.mv, vec=units[1 - number] / lengths[number]))
+            direction = units[1 - number] / lengths[number]
+            found = one.shares(layers, partial(torch.mv, vec=direction), FOR_A_SIMILARITY)
         else:
             layer = _layer(last_convolution, layers, one.inputs)
             found = grad_cam(_Similarity(layers, units[1 - number]), one.inputs, 0, layer)
@@ -246,7 +257,7 @@ def explain_embedding(
                 layer=found.layer,
                 similarity=float(units[0].double() @ units[1].double()),
                 constant=found.constant,
-                notes=found.notes,
+                notes=found.notes + _note_of_zeros(found),
             )
         )
     seconds = time.perf_counter() - started
@@ -276,48 +287,51 @@ def _open(run: Path) -> ExplainedNetwork | FrozenRun:
 
 @lru_cache(maxsize=1)
 def _opened(run: Path, stamps: tuple[tuple[int, int], ...]) -> ExplainedNetwork | FrozenRun:
+    read_card(run)  # says what is wrong with a folder that is no finished run
     recipe = run_recipe(run)
     return open_frozen_run(run, recipe) if recipe.network.encoder else open_network(run)
 
 
 def _see(
-    opened: ExplainedNetwork | FrozenRun, pixels: NDArray[np.uint8], method: str | None
+    opened: ExplainedNetwork | FrozenRun, pixels: NDArray[np.uint8], method: str
 ) -> _SeenPhoto:
     if isinstance(opened, FrozenRun):
-        if method not in (None, "shares"):
+        if method != "shares":
             raise QueryError(
                 f"{readable(opened.folder)}: the method {method} needs a network that begins with "
                 f"a photo, but the layers of this run take the descriptors of the encoder "
                 f"{opened.encoder.name}. Methods that work: shares, occlusion, rise."
             )
-        parts = opened.parts(pixels)
-        inputs = torch.from_numpy(parts.descriptor[None])
-        return _SeenPhoto(inputs, parts.box, partial(opened.shares, parts), are_linear)
+        frozen, parts = opened, opened.parts(pixels)
+        return _SeenPhoto(
+            torch.tensor(parts.descriptor[None]),
+            parts.box,
+            lambda layers, value, _: frozen.shares(parts, layers, value),
+        )
     photos = opened.prepare(pixels)
 
-    def shares(layers: nn.Module, value: Callable[[Tensor], Tensor]) -> NetworkMap:
-        return exact_shares(layers, photos, value, _layer(last_convolution, layers, photos))
+    def shares(layers: nn.Module, value: Callable[[Tensor], Tensor], others: str) -> NetworkMap:
+        layer = _layer(last_convolution, layers, photos)
+        return exact_shares(layers, photos, value, layer, others=others)
 
-    def is_exact(layers: nn.Module) -> bool:
-        return has_exact_shares(_layer(last_convolution, layers, photos))
-
-    return _SeenPhoto(photos, opened.box(pixels), shares, is_exact)
+    return _SeenPhoto(photos, opened.box(pixels), shares)
 
 
 def _default(
     opened: ExplainedNetwork | FrozenRun,
     layers: nn.Module,
-    seen: _SeenPhoto,
+    pixels: NDArray[np.uint8],
     exact: str,
     other: str,
 ) -> str:
     """Return the default method: `exact` or `other`, or one that needs no feature map."""
     if isinstance(opened, FrozenRun):
-        return "shares" if seen.is_exact(layers) else CHANGED_PHOTOS[0]
+        return "shares" if opened.has_shares(layers) else CHANGED_PHOTOS[0]
     try:
-        return exact if seen.is_exact(layers) else other
+        layer = _layer(last_convolution, layers, opened.prepare(pixels))
     except QueryError:
         return CHANGED_PHOTOS[0]
+    return exact if has_exact_shares(layer) else other
 
 
 _LAYERS: WeakKeyDictionary[nn.Module, dict[str, FeatureLayer]] = WeakKeyDictionary()
@@ -334,43 +348,32 @@ def _layer(
 
 
 def _class_by_changes(
-    run: Path, photo: PhotoSource, class_name: str | None, method: str, name: str
+    run: Path, photo: PhotoSource, class_name: str | None, method: str, name: str | None
 ) -> Explanation:
     if read_card(run).answers != "scores":
         raise _no_classes(run)
-    model = open_model(run)
-    pixels = read_photo(photo, model.long_side).pixels
-    if class_name is None:
-        class_id = int(class_scores(model, [pixels])[0].argmax())
-    else:
-        class_id = find_class(model.names, class_name)
-    return explain_by_perturbation(
-        method,
-        class_scorer(model, class_id),
-        pixels,
-        photo=name,
-        class_name=model.names[class_id],
-        long_side=model.encoder.long_side,
-    )
+    return explain_model(open_model(run), photo, class_name, method=method, name=name)
 
 
 def _embedding_by_changes(
-    run: Path, photos: Sequence[PhotoSource], method: str, names: Sequence[str]
+    run: Path,
+    photo: PhotoSource,
+    other: PhotoSource,
+    method: str,
+    name: str | None,
+    other_name: str | None,
 ) -> Explanation:
+    read_card(run)
     encoder = load_encoder(os.fspath(run / RUN_MODEL))
-    pixels = [read_photo(one, max(encoder.long_side, LONG_SIDE)).pixels for one in photos]
-    descriptors = encoder.encode([encoder.prepare(one) for one in pixels])
-    first, second = (
-        explain_by_perturbation(
-            method,
-            similarity_scorer(encoder, descriptors[1 - number]),
-            pixels[number],
-            photo=names[number],
-            long_side=encoder.long_side,
-        )
-        for number in range(2)
+    return explain_pair(
+        encoder,
+        photo,
+        other,
+        method=method,
+        at_least=max(encoder.long_side, LONG_SIDE),
+        name=name,
+        other_name=other_name,
     )
-    return replace(first, against=second)
 
 
 def _no_classes(run: Path) -> QueryError:
@@ -388,15 +391,7 @@ def _check_finite(numbers: Tensor, run: Path) -> None:
         )
 
 
-def _method(name: str, subject: Subject) -> str:
-    method = find_method(name)
-    if subject not in method.subjects:
-        raise QueryError(
-            f"The method {method.name} does not explain a {subject}. Methods that do: "
-            f"{', '.join(methods_for(subject))}."
-        )
-    return method.name
-
-
-def _name(photo: PhotoSource, default: str) -> str:
-    return default if isinstance(photo, np.ndarray) else readable(photo)
+def _note_of_zeros(found: NetworkMap) -> tuple[str, ...]:
+    if found.map.any():
+        return ()
+    return ("The map is zero everywhere: by this method, nothing in the photo speaks for it.",)
