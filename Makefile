@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --constraint constraints.txt
 # Tests compare with this package. It asks for another build of OpenCV, which would overwrite ours.
 YARDSTICKS := grad-cam==1.5.7 ttach==0.0.3
-TESTS := pytest -n 2 --dist loadfile
+TESTS := pytest -n 2 --dist loadfile --no-loadscope-reorder
 INPUTS := pyproject.toml constraints.txt src/veduta/_version.py
 
 MADE  := $(VENV)/.made
@@ -69,8 +69,7 @@ test-wheel: $(TEST)  ## build the package, install it, and run all tests on it
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> "$$(build/wheel/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 	build/wheel/venv/bin/python -c "import veduta; assert '/build/wheel/' in veduta.__file__"
-	build/wheel/venv/bin/python -m $(TESTS) -m "not slow"
-	build/wheel/venv/bin/python -m $(TESTS) -m slow
+	build/wheel/venv/bin/python -m $(TESTS)
 
 test-setup: $(TEST)  ## only set up what the tests need
 

@@ -89,7 +89,7 @@ class TestClassification:
     @pytest.mark.slow
     def test_as_scikit_learn(self) -> None:
         rng = np.random.default_rng(21)
-        for case in range(1000):
+        for case in range(300):
             names = [f"c{i}" for i in range(rng.integers(1, 8))]
             choices = np.array([*names, NONE])
             size = int(rng.integers(1, 60))

@@ -296,6 +296,19 @@ def test_the_panels_of_a_pair_share_a_scale() -> None:
     ]
 
 
+def test_the_answer_to_a_region_has_its_own_scale_and_the_region_is_outlined() -> None:
+    other = explained(photo="/photos/b.jpg", map=one_hot(3, 3, 0.01))
+    asked = explained(against=other, region=(2, 1, 3, 4), region_share=0.0125)
+    first, second = pair_panels(asked)
+    assert (first.scale, second.scale) == (HeatScale(0, 0.25), HeatScale(0, np.float32(0.01)))
+    assert second.title == "answers to the region: b.jpg"
+    assert first.lines[-1] == "the chosen region adds 0.0125"
+    rows, columns = np.nonzero(first.outlined)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 4, 2, 4)
+    assert first.outlined.shape == GREY.shape[:2]
+    assert not pair_panels(explained(against=other))[0].lines[-1].startswith("the chosen")
+
+
 def test_a_sheet_has_room_for_every_shape_of_photo(tmp_path: Path) -> None:
     shapes = [(40, 400), (400, 40), (1, 1), (60, 60)]
     panels = [

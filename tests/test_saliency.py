@@ -99,6 +99,18 @@ def test_the_rules_act_behind_the_layer(inplace: bool) -> None:
         expected = np.maximum(2 * features[0] + green_weight * features[1], 0)
         answer = activation_map(network, WEIGHTED_PHOTO, 0, network[0], rule)
         np.testing.assert_allclose(answer.map, scaled(expected), atol=1e-6)
+        assert answer.notes == ()
+
+
+def test_no_rectifier_behind_the_layer() -> None:
+    network = weighted_network()
+    plain = activation_map(network, WEIGHTED_PHOTO, 0, network[1])
+    for rule in ("guided", "rectified"):
+        answer = activation_map(network, WEIGHTED_PHOTO, 0, network[1], rule)
+        assert np.array_equal(answer.map, plain.map)
+        assert answer.notes == (
+            f"No rectifier is on the way of the gradient, so the {rule} rule has no effect.",
+        )
 
 
 def test_activation_as_keras_vis_writes_it() -> None:

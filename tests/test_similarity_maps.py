@@ -123,6 +123,19 @@ class TestSimilarity:
         Image.fromarray(np.dstack([HIT, HIT[:, :, 0]])).save(clear)
         assert_adds_up(explain_similarity(encoder, grey, clear))
 
+    def test_a_network_of_low_precision_is_noted(self, encoder, monkeypatch):
+        exact = encoder.outputs_of
+
+        def rounded(photo, *outputs):
+            results = exact(photo, *outputs)
+            return tuple(np.asarray(one, np.float16).astype(np.float32) for one in results)
+
+        monkeypatch.setattr(encoder, "outputs_of", rounded)
+        explanation = explain_similarity(encoder, QUERY, HIT)
+        gap = explanation.sum + explanation.constant - explanation.similarity
+        assert 1e-5 < abs(gap) < 1e-2
+        assert f"differ from what they explain by {abs(gap):.1g}" in explanation.notes[0]
+
 
 class TestRegion:
     def test_the_answer_is_the_pairs_of_the_region(self, encoder):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.encoders.descriptor_parts import descriptor_parts, require_parts
-from veduta.errors import QueryError, readable
+from veduta.errors import QueryError
 from veduta.explanation.exact_map import exact_map
 from veduta.explanation.scorers import find_class
 from veduta.recognize.linear import MIN_LENGTH
-from veduta.search.query import read_photo
+from veduta.search.query import photo_name, read_photo
 
 if TYPE_CHECKING:
     from veduta.explanation.explanation import Explanation
@@ -64,7 +64,7 @@ def explain_model_class(
     weights = linear.weights[:, class_id].astype(np.float64)
     length = max(float(np.linalg.norm(parts.descriptor - linear.mean)), MIN_LENGTH)
     explanation = exact_map(
-        name or ("the photo" if isinstance(photo, np.ndarray) else readable(photo)),
+        name or photo_name(photo, "the photo"),
         read.pixels,
         parts,
         weights / length,

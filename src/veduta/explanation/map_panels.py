@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from veduta.explanation.explanation import Explanation
-from veduta.explanation.wording import arithmetic, region_of, subject
+from veduta.explanation.wording import arithmetic, region_of, region_share, subject
 from veduta.pages.explanation_sheet import MapPanel
 from veduta.pages.heat_map import HeatScale
 
@@ -21,34 +24,46 @@ def photo_panel(explanation: Explanation) -> MapPanel:
 def map_panel(
     explanation: Explanation, *, title: str | None = None, scale: HeatScale | None = None
 ) -> MapPanel:
-    """Return the photo with its map, its scale, its numbers and a line around the strongest region.
+    """Return the photo with its map, its scale, its numbers and a line around a region.
+
+    The region is the one that was asked for, or else the strongest one.
 
     Args:
         explanation: one of a photo.
         title: above the photo; None: the method.
         scale: None: that of this map alone.
     """
-    region = region_of(explanation)
+    sentences = (subject(explanation), arithmetic(explanation), region_share(explanation))
     return MapPanel(
         title=explanation.method if title is None else title,
-        lines=[line for line in (subject(explanation), arithmetic(explanation)) if line],
+        lines=[line for line in sentences if line],
         pixels=explanation.pixels,
         map=explanation.map,
         box=explanation.box,
         scale=scale or HeatScale.of([explanation.map]),
-        outlined=None if region is None else region.cells,
+        outlined=_outlined(explanation),
     )
 
 
 def pair_panels(explanation: Explanation) -> list[MapPanel]:
-    """Return the panel of a photo, and of a similarity also that of the other, on one scale."""
+    """Return the panel of a photo, and of a similarity also that of the other, on one scale.
+
+    What answers to a region has its own scale, because it is a small part of the similarity.
+
+    Args:
+        explanation: of a photo, with or without `against`.
+    """
     if explanation.against is None:
         return [map_panel(explanation)]
     both = [explanation, explanation.against]
-    scale = HeatScale.of([one.map for one in both])
+    titles = [f"{one.method}: {os.path.basename(one.photo)}" for one in both]
+    if explanation.region is None:
+        scale = HeatScale.of([one.map for one in both])
+    else:
+        scale = None
+        titles[1] = f"answers to the region: {os.path.basename(explanation.against.photo)}"
     return [
-        map_panel(one, title=f"{one.method}: {os.path.basename(one.photo)}", scale=scale)
-        for one in both
+        map_panel(one, title=title, scale=scale) for one, title in zip(both, titles, strict=True)
     ]
 
 
@@ -62,3 +77,15 @@ def method_panels(explanations: Sequence[Explanation]) -> list[MapPanel]:
     photos = [first] if first.against is None else [first, first.against]
     panels = [photo_panel(one) for one in photos] if len(explanations) > 1 else []
     return panels + [panel for one in explanations for panel in pair_panels(one)]
+
+
+def _outlined(explanation: Explanation) -> NDArray[np.bool_] | None:
+    """Return the region that was asked for, in pixels of the box, or the strongest positions."""
+    if explanation.region is None:
+        strongest = region_of(explanation)
+        return None if strongest is None else strongest.cells
+    x, y, width, height = explanation.region
+    left, top, box_width, box_height = explanation.box
+    mask = np.zeros((box_height, box_width), np.bool_)
+    mask[max(y - top, 0) : y + height - top, max(x - left, 0) : x + width - left] = True
+    return mask

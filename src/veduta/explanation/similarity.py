@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.encoders.descriptor_parts import descriptor_parts, require_parts
-from veduta.errors import readable
 from veduta.explanation.exact_map import exact_map
 from veduta.explanation.regions import covered_positions
-from veduta.search.query import read_photo
+from veduta.search.query import photo_name, read_photo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,8 +73,8 @@ def explain_similarity(
         _described(source, encoder, at_least or encoder.long_side, projection)
         for source in (photo, other)
     )
-    explanation = own.explained_by(against, name or _name(photo, "the photo"))
-    answer = against.explained_by(own, other_name or _name(other, "the other photo"))
+    explanation = own.explained_by(against, name or photo_name(photo, "the photo"))
+    answer = against.explained_by(own, other_name or photo_name(other, "the other photo"))
     if region is not None:
         pixels_region, covered = covered_positions(region, own.read, own.parts)
         region_vector = own.parts.of_positions(covered)
@@ -89,10 +88,6 @@ def explain_similarity(
         explanation = replace(explanation, region=pixels_region, region_share=region_share)
     seconds = time.perf_counter() - start
     return replace(explanation, against=replace(answer, seconds=seconds), seconds=seconds)
-
-
-def _name(photo: PhotoSource, default: str) -> str:
-    return default if isinstance(photo, np.ndarray) else readable(photo)
 
 
 def _described(

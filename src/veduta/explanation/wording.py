@@ -5,7 +5,7 @@ from __future__ import annotations
 from veduta.explanation.explanation import Explanation
 from veduta.explanation.strongest_region import StrongestRegion, strongest_region
 
-__all__ = ["arithmetic", "region_of", "strongest", "subject"]
+__all__ = ["arithmetic", "region_of", "region_share", "strongest", "subject"]
 
 
 def subject(explanation: Explanation) -> str:
@@ -26,6 +26,13 @@ def arithmetic(explanation: Explanation) -> str:
         f"sum {explanation.sum:.4f} {sign} constant {abs(explanation.constant):.4f} = "
         f"{'score' if of_class else 'similarity'} {0.0 if total is None else total:.4f}"
     )
+
+
+def region_share(explanation: Explanation) -> str:
+    """Return "the chosen region adds 0.085"; empty if no region was chosen."""
+    if explanation.region_share is None:
+        return ""
+    return f"the chosen region adds {explanation.region_share:.4f}"
 
 
 def region_of(explanation: Explanation) -> StrongestRegion | None:

@@ -1,7 +1,7 @@
 """Class activation maps: the last feature map of a network, its channels weighted for a class.
 
-Grad-CAM is that of captum. The other methods are a few lines each, because the package grad-cam
-brings a second OpenCV with it. The tests compare them with that package.
+Grad-CAM is that of captum. The other methods are a few lines each; the tests compare them with the
+package grad-cam, whose import takes seconds.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def ruled_gradient(score: Tensor, wanted: Tensor, rule: Rule) -> tuple[Tensor, t
     with ExitStack() as hooks:
         notes: tuple[str, ...] = ()
         if rule != "gradient":
-            nodes = list(_nodes(score))
+            nodes = list(_nodes(score, wanted))
             for node in nodes:
                 if _rectifier(node):
                     hooks.callback(node.register_prehook(_without_negative).remove)
@@ -135,9 +135,10 @@ def _rectified(
     return (first if first is None else coming[0].clamp(min=0), *others)
 
 
-def _nodes(score: Tensor) -> Iterator[Node]:
-    """Yield each operation in the graph of a score once."""
-    waiting, seen = [score.grad_fn], {score.grad_fn}
+def _nodes(score: Tensor, wanted: Tensor) -> Iterator[Node]:
+    """Yield each operation between a tensor and the score once."""
+    # The operation that made the wanted tensor is before it.
+    waiting, seen = [score.grad_fn], {score.grad_fn, wanted.grad_fn}
     while waiting:
         node = waiting.pop()
         yield node
@@ -165,23 +166,21 @@ def _rectifier(node: Node) -> str | None:
 def _notes(nodes: list[Node], rule: Rule) -> tuple[str, ...]:
     rectifiers = {name for node in nodes if (name := _rectifier(node))}
     if not rectifiers:
-        return (f"The network has no rectifier, so the {rule} map is that of the plain gradient.",)
+        return (f"No rectifier is on the way of the gradient, so the {rule} rule has no effect.",)
     notes = []
-    treated = (
-        "multiplies by their derivative, and sets what is negative to zero"
+    treatment = (
+        "multiplies by the derivative, and sets what is negative to zero"
         if rule == "guided"
-        else "takes their derivative as one"
+        else "takes the derivative as one"
     )
-    for kind, does in (
-        (RISING, "passes part of the values below zero"),
-        (PARTLY_FALLING, "passes part of the values below zero, and falls at some of them"),
-    ):
+    for kind, addition in ((RISING, ""), (PARTLY_FALLING, ", whose output falls at some of them")):
         if names := sorted(rectifiers & set(kind.values())):
-            notes.append(f"{' and '.join(names)} {does}. The {rule} rule {treated}.")
+            passing = f"Values below zero also pass {' and '.join(names)}{addition}."
+            notes.append(f"{passing} The {rule} rule {treatment}.")
     others = {SATURATING[one] for node in nodes if (one := _operation(node)) in SATURATING}
     if others:
-        kept = " and ".join(sorted(others))
-        notes.append(f"The {rule} rule does not change {kept}, which is no rectifier.")
+        kept = " or ".join(sorted(others))
+        notes.append(f"The {rule} rule only changes rectifiers, and so not {kept}.")
     if any(node.name() == PART_IN_PLACE for node in nodes):
         notes.append(f"The {rule} rule does not reach rectifiers of a part of a tensor in place.")
     return tuple(notes)
