@@ -14,6 +14,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from veduta.encoders.embedded import centre_of
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "src" / "veduta" / "encoders" / "models"
 MANIFEST = json.loads((MODELS / "manifest.json").read_text(encoding="utf-8"))["models"]
@@ -169,6 +171,11 @@ def tool():
 class TestAgainstPyTorch:
     def test_the_sample_photo_is_the_same(self, tool):
         np.testing.assert_array_equal(tool.sample_photo(), sample_photo())
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_the_centres_are_those_of_the_weights(self, name, tool):
+        centre = tool.centre(tool.read_weights(tool.SOURCES[name].weights))
+        np.testing.assert_array_equal(centre_of(name), centre)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", NAMES)
