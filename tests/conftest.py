@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import signal
 import sys
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two workers on two cores: threads of their own would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files whose tests take minutes, the longest first: a process that began one last would end last.
 FIRST = (

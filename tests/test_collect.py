@@ -169,8 +169,8 @@ class TestCommand:
 
 
 @pytest.mark.slow
-def test_ten_thousand_urls(server: PhotoServer, tmp_path: Path) -> None:
-    number = 10_000
+def test_three_thousand_urls(server: PhotoServer, tmp_path: Path) -> None:
+    number = 3_000
     file = tmp_path / "rows.csv"
     kinds = {0: "nothing-here/{}", 1: "html", 2: "status/503/1?{}"}
     with file.open("w") as out:
@@ -184,10 +184,10 @@ def test_ten_thousand_urls(server: PhotoServer, tmp_path: Path) -> None:
         tmp_path / "out",
         Settings(**{**QUICK, "per_host": 64, "read_timeout": 20, "total_timeout": 60}),
     )
-    assert dict(done.outcomes) == {"collected": 9800, "http-error": 100, "not-a-photo": 100}
-    assert len(list(find_photos([tmp_path / "out"]))) == 9800
-    assert time.monotonic() - began < 120
+    assert dict(done.outcomes) == {"collected": 2940, "http-error": 30, "not-a-photo": 30}
+    assert len(list(find_photos([tmp_path / "out"]))) == 2940
+    assert time.monotonic() - began < 60
     began = time.monotonic()
     again = collect([file], tmp_path / "out", Settings(**QUICK))
-    assert (again.already, again.collected) == (9800, 0)
+    assert (again.already, again.collected) == (2940, 0)
     assert time.monotonic() - began < 10

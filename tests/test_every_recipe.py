@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,12 +27,16 @@ pytestmark = [
 ]
 
 
+FAMILIES = [name.removesuffix("-full") for name in recipe_names() if name.endswith("-full")]
+SAME_TRAINING = [
+    f"{family}-not-pretrained" for family in FAMILIES if family not in ("googlenet", "resnet18")
+]
+"""Recipes that differ from the one that ends in "-full" as "resnet18-not-pretrained" does."""
+
 SAME_LAYERS = {
-    **{
-        name: f"{name.removesuffix('-full').removesuffix('-not-pretrained')}-last-layer"
-        for name in recipe_names()
-        if name.endswith(("-full", "-not-pretrained"))
-    },
+    **{f"{family}-full": f"{family}-last-layer" for family in FAMILIES},
+    "googlenet-not-pretrained": "googlenet-last-layer",
+    "resnet18-not-pretrained": "resnet18-last-layer",
     "resnet101-last-layer": "resnet50-last-layer",
     "resnet152-last-layer": "resnet50-last-layer",
     "wide-resnet101-2-last-layer": "resnet50-last-layer",
@@ -71,7 +76,7 @@ def changes(name: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*recipe_names()} - {*SAME_LAYERS}))
+@pytest.mark.parametrize("name", sorted({*recipe_names()} - {*SAME_LAYERS, *SAME_TRAINING}))
 def test_it_learns_and_serves(name: str, photos: Path, tmp_path: Path) -> None:
     recipe = open_recipe(name, changes(name))
     run = tmp_path / "run"
@@ -118,3 +123,21 @@ def kinds_in_export(name: str) -> set[type[nn.Module]]:
     if name in SAME_LAYERS:
         return kinds_in_export(SAME_LAYERS[name])
     return kinds_of_layers(build_network(open_recipe(name, changes(name)), 2))
+
+
+@pytest.mark.parametrize("name", SAME_TRAINING)
+def test_variants_differ_as_those_that_are_trained(name: str) -> None:
+    family = name.removesuffix("-not-pretrained")
+    assert what_differs(f"{family}-full", name) == what_differs(
+        "resnet18-full", "resnet18-not-pretrained"
+    )
+
+
+def what_differs(one: str, other: str) -> dict[str, Any]:
+    """Return the tables of two recipes that differ, without what is said about them."""
+    tables = [open_recipe(name, changes(name)).as_json() for name in (one, other)]
+    return {
+        key: [table[key] for table in tables]
+        for key in tables[0]
+        if key not in ("about", "source") and tables[0][key] != tables[1][key]
+    }
