@@ -38,6 +38,28 @@ def test_the_displacement_is_measured(shift: float) -> None:
     assert measured == pytest.approx(shift, abs=0.08)
 
 
+def painted(photo: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Strokes of other grey levels all over, at the places of the photo's own details."""
+    rng = np.random.default_rng(seed)
+    made = photo.astype(np.int16)
+    for _ in range(300):
+        x, y = rng.integers(0, 310), rng.integers(0, 230)
+        w, h = rng.integers(2, 10, 2)
+        made[y : y + h, x : x + w] += rng.integers(-40, 40)
+    return np.asarray(
+        cv2.GaussianBlur(np.clip(made, 0, 255).astype(np.uint8), (0, 0), 1.0), np.uint8
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_difference_that_no_shift_explains_is_none(seed: int) -> None:
+    everywhere = np.ones((240, 320), np.float32)
+    there = luma()
+    assert displacement(painted(there, seed), there, everywhere, everywhere > 0) < 0.1
+    moved = displacement(painted(there, seed), luma(0.8), everywhere, everywhere > 0)
+    assert moved is not None and moved > 0.3
+
+
 def test_nothing_to_measure() -> None:
     flat, everywhere = np.full((60, 80), 90, np.uint8), np.ones((60, 80), np.float32)
     assert displacement(flat, flat, everywhere, everywhere > 0) is None

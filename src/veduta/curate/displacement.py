@@ -5,6 +5,10 @@ exposure has no such map: the camera has moved a little or sees through another 
 leaves and people have moved. The shift of each window is estimated by least squares on its slopes
 (B. Lucas, T. Kanade, An iterative image registration technique, IJCAI 1981), after the contrast of
 the two windows was made equal.
+
+Other colours and paint make two windows differ too, and least squares finds some shift for any
+difference. But such a shift explains nearly nothing of the difference. So each shift is multiplied
+by the correlation of the difference that it makes with the difference that is there.
 """
 
 from __future__ import annotations
@@ -34,7 +38,9 @@ def displacement(
     inside: NDArray[np.float32],
     alike: NDArray[np.bool_],
 ) -> float | None:
-    """Return the distance in pixels between the details of two photos, the upper quartile of it.
+    """Return how far the details of two photos lie apart, in pixels: the upper quartile.
+
+    The distance of each window counts as far as it explains how the windows differ.
 
     Args:
         first: (h, w) luma, a little blurred.
@@ -77,4 +83,7 @@ def displacement(
     shifted_down = window_mean(down * difference)[told]
     x = squared_down[told] * shifted_across - product[told] * shifted_down
     y = squared_across[told] * shifted_down - product[told] * shifted_across
-    return float(np.quantile(np.hypot(x, y) / determinant[told], _SHARE))
+    x, y = x / determinant[told], y / determinant[told]
+    squared_difference = np.maximum(window_mean(difference * difference)[told], np.float32(1e-6))
+    explained = np.clip((shifted_across * x + shifted_down * y) / squared_difference, 0, 1)
+    return float(np.quantile(np.hypot(x, y) * np.sqrt(explained), _SHARE))
