@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tiny import save_view
+from tiny import CentredEncoder, save_view
 from tiny_cleaning import cleaned, photo, planted, tiny_described, tree
 
 from veduta.cli.main import run
 from veduta.curate import cleaning as cleaning_module
 from veduta.curate import quarantine as moves
+from veduta.curate import unlike_findings
+from veduta.curate.described_photos import DescribedPhotos, describe_photos
 from veduta.curate.example_likeness import example_likeness
 from veduta.curate.quarantine import UNDO_FILE
 from veduta.datasets import open_dataset, read_dataset
@@ -181,6 +184,51 @@ def test_too_few_examples_are_refused(count: int) -> None:
 def test_examples_without_anything_in_common_are_refused() -> None:
     with pytest.raises(QueryError, match="nothing in common"):
         example_likeness(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def pile_with_a_detail(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[..., Any]]:
+    """Four examples, and a pile of two photos: a part of an example, and another scene."""
+    folder = tmp_path_factory.mktemp("pile")
+    for name in ("good", "pile"):
+        (folder / name).mkdir()
+    for seed in range(4):
+        photo(seed).save(folder / f"good/{seed}.png")
+    photo(2).crop((60, 40, 260, 190)).resize((320, 240)).save(folder / "pile/detail.png")
+    photo(9).save(folder / "pile/other.png")
+
+    def described(files: Sequence[Path], _: object) -> DescribedPhotos:
+        return describe_photos(files, folder=folder / "cache", encoder=CentredEncoder())  # type: ignore[arg-type]
+
+    return folder, described
+
+
+@pytest.mark.parametrize(
+    ("likeness", "kept"),
+    [
+        (0.77, {"detail.png", "other.png"}),
+        (0.769, {"detail.png"}),
+        (0.48, {"detail.png"}),
+        (0.46, set()),
+    ],
+)
+def test_a_photo_with_the_details_of_an_example_may_be_less_like_it(
+    pile_with_a_detail: tuple[Path, Callable[..., Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    likeness: float,
+    kept: set[str],
+) -> None:
+    folder, described = pile_with_a_detail
+    monkeypatch.setattr(
+        unlike_findings, "example_likeness", lambda _, rows: np.full(len(rows), likeness)
+    )
+    found = cleaned(folder / "pile", "unlike", examples=folder / "good", describe=described)
+    assert {one.path for one in found.findings if one.suggestion == "keep"} == kept
+    for one in found.findings:
+        assert (one.score <= 0.5) == (one.path in kept)
+        assert ("details match" in one.reason) == (
+            one.path == "detail.png" and 0.47 < likeness < 0.77
+        )
 
 
 def test_a_pile_is_ranked_by_examples(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +18,13 @@ from veduta.curate.class_findings import class_findings
 from veduta.curate.copies import SAME_BYTES, CopyPair, copies_among
 from veduta.curate.copy_findings import copy_findings, same_view_findings
 from veduta.curate.described_photos import DescribedPhotos, OnProgress, describe_photos
-from veduta.curate.example_likeness import MIN_KEPT_LIKENESS, example_likeness
-from veduta.curate.findings import KINDS, Finding, doubt, most_certain_first, photo_finding
+from veduta.curate.findings import KINDS, Finding, most_certain_first, photo_finding
 from veduta.curate.photo_scan import PhotoScan, scan_photos
+from veduta.curate.unlike_findings import unlike_findings
 from veduta.datasets import Dataset, read_dataset
 from veduta.errors import QueryError
 from veduta.photos import find_photos
 from veduta.text import count
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Cleaning", "Describe", "clean"]
 
@@ -35,7 +32,6 @@ _CLASS_KINDS = frozenset(("off-topic", "mislabelled"))
 _ALIGNED_KINDS = frozenset(("near-copy", "same-view"))
 _DESCRIPTOR_KINDS = _CLASS_KINDS | _ALIGNED_KINDS | {"unlike"}
 _COPY_KINDS = _ALIGNED_KINDS | {"exact-copy"}
-_BLOCK_PHOTOS = 4096
 
 Describe = Callable[[Sequence[Path], OnProgress | None], DescribedPhotos]
 
@@ -199,7 +195,7 @@ def clean(
         photos = both.first(len(own_files))
         if examples is not None and "unlike" in kinds:
             described_examples = describe(_photos_in(examples), on_progress)
-            findings += _unlike_findings(dataset, photos, readable_positions, described_examples)
+            findings += unlike_findings(dataset, photos, readable_positions, described_examples)
         # A photo that was removed after the scan has no row, and gets no more findings.
         if kinds & _ALIGNED_KINDS and len(both.files) > 1:
             place = [*readable_positions.tolist(), *range(len(files), len(files) + len(both.files))]
@@ -284,42 +280,6 @@ def _describe(files: Sequence[Path], on_progress: OnProgress | None) -> Describe
 
 def _photos_in(folder: Path) -> list[Path]:
     return [Path(os.fsdecode(candidate.path)) for candidate in find_photos([folder])]
-
-
-def _unlike_findings(
-    dataset: Dataset,
-    photos: DescribedPhotos,
-    positions: NDArray[np.int64],
-    examples: DescribedPhotos,
-) -> list[Finding]:
-    """Return a finding for each photo that has a descriptor.
-
-    Args:
-        dataset: all photos.
-        photos: the P readable ones, described.
-        positions: (P,) positions of these in the dataset.
-        examples: good photos of one thing.
-    """
-    example_rows = examples.snapshot.take(examples.rows[examples.rows >= 0].astype(np.intp))
-    with_descriptor = np.flatnonzero(photos.rows >= 0)
-    findings = []
-    for start in range(0, len(with_descriptor), _BLOCK_PHOTOS):
-        block = with_descriptor[start : start + _BLOCK_PHOTOS]
-        rows = photos.snapshot.take(photos.rows[block].astype(np.intp))
-        for number, likeness in zip(
-            block, example_likeness(example_rows, rows).tolist(), strict=True
-        ):
-            keep = likeness >= MIN_KEPT_LIKENESS
-            # 0.5 at the threshold. The score falls with the likeness on both sides of it.
-            score = (
-                0.5 * MIN_KEPT_LIKENESS / likeness
-                if keep
-                else doubt(MIN_KEPT_LIKENESS / max(likeness, 1e-9))
-            )
-            reason = f"likeness {likeness:.2f} to the examples, where 1 is usual among them"
-            finding = photo_finding(dataset, int(positions[number]), "unlike", score, reason)
-            findings.append(replace(finding, suggestion="keep") if keep else finding)
-    return findings
 
 
 def _same_bytes(scan: PhotoScan) -> list[CopyPair]:

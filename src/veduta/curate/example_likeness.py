@@ -11,13 +11,27 @@ from veduta.errors import QueryError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MIN_EXAMPLES", "MIN_KEPT_LIKENESS", "example_likeness"]
+__all__ = [
+    "MIN_EXAMPLES",
+    "MIN_KEPT_LIKENESS",
+    "MIN_KEPT_LIKENESS_IF_MATCHED",
+    "MIN_MATCHES",
+    "example_likeness",
+]
 
 MIN_EXAMPLES = 3
 
-MIN_KEPT_LIKENESS = 0.72
+MIN_KEPT_LIKENESS = 0.77
 """The likeness from which on keeping a photo is suggested: the lowest that rejects 95 % of the
-strangers of objects20 and scenes (benchmarks/piles.py)."""
+photos of the most similar other things in objects20 and scenes (benchmarks/piles.py)."""
+
+MIN_MATCHES = 20
+"""How many locally consistent matches of keypoints with one example show that a photo has the same
+details, see `veduta.keypoints.Verification`. Of the photos of objects20 that are somewhat alike, a
+fifth of the right ones have so many, and less than 1 % of the strangers."""
+
+MIN_KEPT_LIKENESS_IF_MATCHED = MIN_KEPT_LIKENESS - 0.3
+"""The likeness from which on keeping a photo with so many matches is suggested."""
 
 _NEAREST_SHARE = 0.3
 """Weight of the nearest example; that of the mean of all examples is the rest."""
