@@ -32,6 +32,7 @@ COMMANDS = {
     "forget": "Take folders and their photos out of an index.",
     "search": "Rank the photos of an index by their similarity to a query photo.",
     "match": "Say whether two photos show the same place, and why.",
+    "explain": "Show which regions of a photo decide a similarity or a class.",
     "recognize": "Name what a photo shows, or say that it is unknown.",
     "describe": "Describe a dataset: classes, balance, photos, copies across splits.",
     "evaluate": "Measure retrieval or recognition on a labelled dataset.",

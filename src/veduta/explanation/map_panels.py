@@ -13,7 +13,17 @@ from veduta.explanation.wording import arithmetic, region_of, region_share, subj
 from veduta.pages.explanation_sheet import MapPanel
 from veduta.pages.heat_map import HeatScale
 
-__all__ = ["map_panel", "method_panels", "pair_panels", "photo_panel"]
+__all__ = ["heading", "map_panel", "method_panels", "pair_panels", "photo_panel"]
+
+
+def heading(explanations: Sequence[Explanation]) -> str:
+    """Return the names of the photos that the maps lie over, without their folders.
+
+    Args:
+        explanations: one or more of the same photo, or of the same two photos.
+    """
+    both = (explanations[0], explanations[0].against)
+    return " and ".join(os.path.basename(one.photo) for one in both if one is not None)
 
 
 def photo_panel(explanation: Explanation) -> MapPanel:
@@ -33,7 +43,10 @@ def map_panel(
         title: above the photo; None: the method.
         scale: None: that of this map alone.
     """
-    sentences = (subject(explanation), arithmetic(explanation), region_share(explanation))
+    numbers = arithmetic(explanation)
+    has_subject = explanation.class_name is None and numbers  # which ends in the similarity
+    what = "" if has_subject else subject(explanation)
+    sentences = (what, numbers, region_share(explanation))
     return MapPanel(
         title=explanation.method if title is None else title,
         lines=[line for line in sentences if line],

@@ -22,7 +22,7 @@ __all__ = [
     "MapPanel",
     "draw_map",
     "draw_map_sheet",
-    "scale_number",
+    "stacked",
     "write_map_sheet",
 ]
 
@@ -133,12 +133,28 @@ def draw_map_sheet(
         top += round(_LINE_HEIGHT * text)
     top = margin + head
     for row, height in zip(rows, heights, strict=True):
-        photo_height = max(_photo_size(panel, panel_width)[1] for panel in row)
         for number, panel in enumerate(row):
             left = margin + number * (panel_width + gap)
-            _draw_panel(sheet, pen, panel, (left, top), (panel_width, photo_height), text)
+            _draw_panel(sheet, pen, panel, (left, top), panel_width, text)
         top += height + gap
     return sheet
+
+
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Return sheets one below the other.
+
+    Args:
+        sheets: one or more.
+    """
+    from PIL import Image
+
+    size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+    whole = Image.new("RGB", size, _PAPER)
+    top = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return whole
 
 
 def write_map_sheet(file: Path, sheet: Image.Image) -> None:
@@ -153,11 +169,6 @@ def write_map_sheet(file: Path, sheet: Image.Image) -> None:
     """
     with atomic_file(file) as draft:
         sheet.save(draft, "PNG", dpi=(_PRINT_DPI, _PRINT_DPI))
-
-
-def scale_number(value: float, *, signed: bool = False) -> str:
-    """Return a value of a scale with three significant digits, and "+" before a signed one."""
-    return f"{value:+.3g}" if signed and value else f"{value:.3g}"
 
 
 def _head_height(title: str, lines: Sequence[str], text: int) -> int:
@@ -190,19 +201,18 @@ def _draw_panel(
     pen: ImageDraw.ImageDraw,
     panel: MapPanel,
     corner: tuple[int, int],
-    box: tuple[int, int],
+    width: int,
     text: int,
 ) -> None:
-    """Draw one panel; its photo stands at the bottom of its box and in the middle."""
+    """Draw one panel: title, photo, scale and lines below each other."""
     left, top = corner
-    width, line = box[0], round(_LINE_HEIGHT * text)
+    line = round(_LINE_HEIGHT * text)
     if panel.title:
         write_line(pen, (left, top), panel.title, width, round(_TITLE_SIZE * text), _INK)
         top += round(_TITLE_SIZE * line)
     size = _photo_size(panel, width)
-    inset = left + (width - size[0]) // 2, top + box[1] - size[1]
-    sheet.paste(panel.picture(size), inset)
-    top += box[1]
+    sheet.paste(panel.picture(size), (left + (width - size[0]) // 2, top))
+    top += size[1]
     if panel.scale is not None:
         _draw_scale(sheet, pen, panel.scale, (left, top), width, text)
         top += _scale_height(text)
@@ -229,9 +239,7 @@ def _draw_scale(
     )
     pen.rectangle([left, top, left + width - 1, top + height - 1], outline=_MUTED)
     below = top + height + round(0.1 * text)
-    numbers = scale.numbers
-    for number, value in enumerate(numbers):
-        shown = scale_number(value, signed=scale.signed)
-        share = number / max(1, len(numbers) - 1)
+    for number, shown in enumerate(scale.texts):
+        share = number / max(1, len(scale.texts) - 1)
         start = left + round(share * (width - pen.textlength(shown, font_size=text)))
         write_line(pen, (start, below), shown, width, text, _INK)

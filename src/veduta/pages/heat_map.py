@@ -29,8 +29,17 @@ _COOLWARM = (
     "e4d9d2 f0cdbb f6bea4 f7aa8c f39475 e97a5f dc5d4a ca3b37 b40426"
 )
 
-_OPACITY = 0.55
-"""Of the colours. The photo has the rest."""
+_OPACITIES = 0.45, 0.65
+"""Of the colours, at zero and at the end of the scale. The photo has the rest."""
+
+_CUT = 0.5
+"""Per cent of the darkest and of the brightest pixels that may lose their contrast in the photo."""
+
+_FINE_MAP = 4096
+"""Positions. Maps with more are of single pixels."""
+
+_SHOWN_PERCENT = 99
+"""Of the absolute values of a fine map, so many have a colour of their own."""
 
 _DARKEST = 50.0
 """Of the grey photo under the colours, so that its dark parts show them too."""
@@ -53,14 +62,19 @@ class HeatScale:
     Attributes:
         low: the value with the first colour.
         high: the value with the last colour. Equal to `low` if all values are 0.
+        clipped: whether a few values lie beyond the ends. They have the colours of the ends.
     """
 
     low: float
     high: float
+    clipped: bool = False
 
     @classmethod
     def of(cls, maps: Sequence[NDArray[np.float32]]) -> HeatScale:
         """Return the scale that one or more maps need together.
+
+        The ends are the largest absolute value. Of maps of single pixels, a few values are many
+        times larger than all others. So the scale of a fine map leaves out the largest hundredth.
 
         Args:
             maps: each (H, W).
@@ -72,7 +86,11 @@ class HeatScale:
             raise ValueError("a heat map has values that are infinite or no numbers")
         lowest = min(float(one.min()) for one in maps)
         limit = max(float(np.abs(one).max()) for one in maps)
-        return cls(-limit if lowest < 0 else 0.0, limit)
+        usual = limit
+        if max(one.size for one in maps) > _FINE_MAP:
+            sizes = np.concatenate([np.abs(one).ravel() for one in maps])
+            usual = float(np.percentile(sizes, _SHOWN_PERCENT)) or limit
+        return cls(-usual if lowest < 0 else 0.0, usual, clipped=usual < limit)
 
     @property
     def signed(self) -> bool:
@@ -88,6 +106,20 @@ class HeatScale:
         if self.low == self.high:
             return (self.low,)
         return (self.low, (self.low + self.high) / 2, self.high)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The `numbers` with three significant digits, and with "+" where there are negative ones.
+
+        Beyond the ends of a clipped scale there are more values: "0.7 or more".
+        """
+        form = "+.3g" if self.signed else ".3g"
+        texts = [format(value, form) if value else "0" for value in self.numbers]
+        if self.clipped:
+            texts[-1] += " or more"
+            if self.signed:
+                texts[0] += " or less"
+        return tuple(texts)
 
     def colours(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the colours of values.
@@ -112,8 +144,25 @@ class HeatScale:
         Returns:
             (steps, 3) RGB, from low to high.
         """
-        colours = self.colours(np.linspace(self.low, self.high, steps))
-        return _bytes(_mixed(np.full((steps, 1), 128.0), colours))
+        return _bytes(
+            self.over(np.full((steps, 1), 128.0), np.linspace(self.low, self.high, steps))
+        )
+
+    def over(self, grey: NDArray[np.float64], values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the colours of values mixed with a grey photo.
+
+        Args:
+            grey: (…, 1) in [0, 255].
+            values: (…,): the larger a value, the more of its colour is in the mixture.
+
+        Returns:
+            (…, 3) RGB in [0, 255].
+        """
+        shares = np.abs(values.astype(np.float64)) / (self.high or 1.0)
+        faint, strong = _OPACITIES
+        opacity = (faint + (strong - faint) * np.clip(shares, 0.0, 1.0))[..., None]
+        photo = _DARKEST + (1 - _DARKEST / 255) * grey
+        return (1 - opacity) * photo + opacity * self.colours(values)
 
 
 def draw_heat_map(
@@ -141,7 +190,7 @@ def draw_heat_map(
     Raises:
         ValueError: the box does not overlap the photo, or a value is infinite or no number.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if not np.isfinite(values).all():
         raise ValueError("a heat map has values that are infinite or no numbers")
@@ -152,7 +201,8 @@ def draw_heat_map(
     )
     if min(right, size[0]) <= max(x, 0) or min(bottom, size[1]) <= max(y, 0):
         raise ValueError(f"the box {box} is not in the photo of {width} × {height} pixels")
-    photo = Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.LANCZOS)
+    contrast = ImageOps.autocontrast(Image.fromarray(pixels).convert("L"), cutoff=_CUT)
+    photo = contrast.resize(size, Image.Resampling.LANCZOS)
     grey = np.asarray(photo, np.float64)[..., None]
     picture = np.repeat(grey * (1 - _PAPER_SHARE) + _PAPER * _PAPER_SHARE, 3, axis=2)
 
@@ -162,7 +212,7 @@ def draw_heat_map(
         slice(covered[1].start - x, covered[1].stop - x),
     )
     enlarged = _enlarged(values, (right - x, bottom - y))[inside]
-    picture[covered] = _mixed(grey[covered], scale.colours(enlarged))
+    picture[covered] = scale.over(grey[covered], enlarged)
     drawn = _bytes(picture)
     line = max(1, round(_LINE_SHARE * (size[0] * size[1]) ** 0.5))
     if (covered[0].start, covered[1].start, covered[0].stop, covered[1].stop) != (
@@ -190,11 +240,6 @@ def _enlarged(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.
     return smooth.clip(values.min(), values.max())
 
 
-def _mixed(grey: NDArray[np.float64], colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    photo = _DARKEST + (1 - _DARKEST / 255) * grey
-    return (1 - _OPACITY) * photo + _OPACITY * colours
-
-
 def _bytes(picture: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(picture).astype(np.uint8)
 
@@ -210,7 +255,7 @@ def _draw_outline(
 
     shift = (covered[1].start, covered[0].start)
     outlines, _ = cv2.findContours(
-        region.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=shift
+        region.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=shift
     )
     for colour, thickness in (((0, 0, 0), 2 * width + 1), ((255, 255, 255), width)):
         cv2.polylines(picture, outlines, True, colour, thickness, cv2.LINE_AA)
