@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --constraint constraints.txt
-# Tests compare with this package. It asks for another build of OpenCV, which would overwrite ours.
+# Tests compare with this package. Its other dependencies are there already.
 YARDSTICKS := grad-cam==1.5.7 ttach==0.0.3
 TESTS := pytest -n 2 --dist loadfile --no-loadscope-reorder
 INPUTS := pyproject.toml constraints.txt src/veduta/_version.py
