@@ -393,7 +393,11 @@ class TestFrozenEncoders:
             explain_class(run, noise, method="shares")
         asked: list[str] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run_maps, "_class_by_changes", lambda *call: asked.append(call[3]))
+            patch.setattr(
+                run_maps,
+                "explain_class_by_changes",
+                lambda *call, name: asked.append(call[3]),
+            )
             explain_class(run, noise)
         assert asked == ["occlusion"]
 

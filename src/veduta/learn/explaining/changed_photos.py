@@ -72,8 +72,10 @@ def explain_embedding_by_changes(
 
     Raises:
         PhotoError: a photo cannot be read.
+        LearnError: the run cannot be used.
         EncoderError: the exported model is damaged.
     """
+    read_card(run)
     encoder = load_encoder(os.fspath(run / RUN_MODEL), threads=os.cpu_count() or 1)
     return explain_pair(
         encoder,

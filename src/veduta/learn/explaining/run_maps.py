@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from veduta.encoders import load_encoder
-from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, QueryError, readable
 from veduta.explanation.explanation import Explanation
-from veduta.explanation.methods import method_for
-from veduta.explanation.model_maps import explain_model
-from veduta.explanation.pairs import explain_pair
+from veduta.explanation.methods import CHANGED_PHOTOS, method_for
 from veduta.explanation.scorers import find_class
-from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.explaining import class_activation, saliency
 from veduta.learn.explaining.activation_maps import activation_map
+from veduta.learn.explaining.changed_photos import (
+    explain_class_by_changes,
+    explain_embedding_by_changes,
+    no_classes,
+)
 from veduta.learn.explaining.class_activation import (
     FOR_A_CLASS,
     exact_shares,
@@ -41,7 +41,6 @@ from veduta.learn.explaining.explained_network import (
 from veduta.learn.explaining.feature_maps import FeatureLayer, last_convolution, last_map
 from veduta.learn.explaining.frozen_run import FrozenRun, open_frozen_run
 from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE, read_card
-from veduta.recognize.model import open_model
 from veduta.search.query import photo_name, read_photo
 
 if TYPE_CHECKING:
@@ -53,9 +52,6 @@ if TYPE_CHECKING:
     from veduta.search.query import PhotoSource
 
 __all__ = ["explain_class", "explain_embedding"]
-
-CHANGED_PHOTOS = ("occlusion", "rise")
-"""Methods that ask the exported network about changed copies of the photo."""
 
 FOR_A_SIMILARITY = "grad-cam, occlusion, rise"
 """Methods that explain a similarity where there is no exact map."""
@@ -145,17 +141,17 @@ def explain_class(
     run = Path(run)
     chosen = None if method is None else method_for(method, "class").name
     if chosen in CHANGED_PHOTOS:
-        return _class_by_changes(run, photo, class_name, chosen, name)
+        return explain_class_by_changes(run, photo, class_name, chosen, name=name)
     started = time.perf_counter()
     opened = _open(run)
     if (layers := opened.scores) is None:
-        raise _no_classes(run)
+        raise no_classes(run)
     class_id = None if class_name is None else find_class(opened.classes, class_name)
     pixels = read_photo(photo, opened.long_side).pixels
     if chosen is None:
         chosen = _default(opened, layers, pixels, exact="cam", other="layer-cam")
     if chosen in CHANGED_PHOTOS:
-        return _class_by_changes(run, photo, class_name, chosen, name)
+        return explain_class_by_changes(run, photo, class_name, chosen, name=name)
     seen = _see(opened, pixels, chosen)
     with torch.no_grad():
         (scores,) = layers(seen.inputs)
@@ -219,14 +215,18 @@ def explain_embedding(
     run = Path(run)
     chosen = None if method is None else method_for(method, "similarity").name
     if chosen in CHANGED_PHOTOS:
-        return _embedding_by_changes(run, photo, other, chosen, name, other_name)
+        return explain_embedding_by_changes(
+            run, photo, other, chosen, name=name, other_name=other_name
+        )
     opened = _open(run)
     layers = opened.embedding
     pixels = [read_photo(source, opened.long_side).pixels for source in (photo, other)]
     if chosen is None:
         chosen = _default(opened, layers, pixels[0], exact="shares", other="grad-cam")
     if chosen in CHANGED_PHOTOS:
-        return _embedding_by_changes(run, photo, other, chosen, name, other_name)
+        return explain_embedding_by_changes(
+            run, photo, other, chosen, name=name, other_name=other_name
+        )
     names = (
         name or photo_name(photo, "the photo"),
         other_name or photo_name(other, "the other photo"),
@@ -345,42 +345,6 @@ def _layer(
     if find.__name__ not in known:
         known[find.__name__] = find(network, photos)
     return known[find.__name__]
-
-
-def _class_by_changes(
-    run: Path, photo: PhotoSource, class_name: str | None, method: str, name: str | None
-) -> Explanation:
-    if read_card(run).answers != "scores":
-        raise _no_classes(run)
-    return explain_model(open_model(run), photo, class_name, method=method, name=name)
-
-
-def _embedding_by_changes(
-    run: Path,
-    photo: PhotoSource,
-    other: PhotoSource,
-    method: str,
-    name: str | None,
-    other_name: str | None,
-) -> Explanation:
-    read_card(run)
-    encoder = load_encoder(os.fspath(run / RUN_MODEL))
-    return explain_pair(
-        encoder,
-        photo,
-        other,
-        method=method,
-        at_least=max(encoder.long_side, LONG_SIDE),
-        name=name,
-        other_name=other_name,
-    )
-
-
-def _no_classes(run: Path) -> QueryError:
-    return QueryError(
-        f"{readable(run)}: its network names no classes. It explains the similarity of two photos: "
-        "name the other photo."
-    )
 
 
 def _check_finite(numbers: Tensor, run: Path) -> None:
