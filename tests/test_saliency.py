@@ -201,7 +201,7 @@ def test_captum_agrees_on_integrated_gradients() -> None:
     blank = photo.mean((2, 3), keepdim=True).expand_as(photo)
     theirs = IntegratedGradients(network).attribute(photo, blank, target=1, n_steps=500)
     limit = theirs[0].sum(0).detach().numpy()
-    assert np.abs(ours.map - limit).max() < 0.05 * np.abs(limit).max()
+    assert np.abs(ours.map - limit).max() < 0.08 * np.abs(limit).max()
     assert ours.map.min() < 0 < ours.map.max()
 
 
@@ -212,18 +212,39 @@ def test_integrated_gradients_sum_to_the_score(target: int) -> None:
     score = score_of(network, photo, target)
     assert answer.constant is not None
     gap = score - answer.constant - float(answer.map.sum(dtype=np.float64))
-    assert abs(gap) <= 0.01 * abs(score - answer.constant) + 1e-6
+    assert abs(gap) <= 0.02 * abs(score - answer.constant)
     (note,) = answer.notes
     assert float(note.split("score by ")[1].split(",")[0]) == pytest.approx(gap, rel=0.06, abs=2e-7)
 
 
-def test_steps_grow_until_the_gap_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_way_is_cut_until_the_gaps_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     network, photo = small_network(), small_photo()
-    monkeypatch.setattr(saliency, "FIRST_STEPS", 8)
-    monkeypatch.setattr(saliency, "MOST_STEPS", 32)
-    for share, steps in ((0.0, 32), (10.0, 8)):
+    monkeypatch.setattr(saliency, "MOST_STEPS", 48)
+    for share, steps in ((0.0, 48), (10.0, 32)):
         monkeypatch.setattr(saliency, "GAP_SHARE", share)
         assert f"after {steps} steps" in integrated_gradients(network, photo, 1).notes[0]
+
+
+def test_cuts_help_where_the_score_changes_only_near_the_blank_photo() -> None:
+    class Early(nn.Module):
+        """It rises within the first fiftieth of the way and is flat behind it."""
+
+        def forward(self, photos: Any) -> Any:
+            red = photos[:, :1]
+            away = (red - red.mean((2, 3), keepdim=True)).abs().mean((1, 2, 3))
+            return nn.functional.hardtanh(away * 50 / 0.25)[:, None]
+
+    photo = torch.zeros(1, 3, 4, 4)
+    photo[..., :2] = 0.5  # all red pixels are 0.25 away from their mean
+    network = Early().eval()
+    answer = integrated_gradients(network, photo, 0)
+    assert score_of(network, photo, 0) == 1
+    assert answer.constant == 0
+    assert answer.map.sum() == pytest.approx(1, abs=0.02)
+    np.testing.assert_allclose(answer.map, 1 / 16, atol=0.002)  # all pixels moved alike
+    blank = photo.mean((2, 3), keepdim=True).expand_as(photo)
+    plain = IntegratedGradients(network).attribute(photo, blank, target=0, n_steps=8)
+    assert abs(float(plain.sum()) - 1) > 0.2
 
 
 def test_a_constant_photo_gives_finite_maps() -> None:
@@ -249,7 +270,7 @@ def test_no_gradient_gives_zeros() -> None:
     blank = integrated_gradients(network, photo, 0)
     maps += [smoothgrad(network, photo, 0).map, blank.map]
     assert not any(one.any() for one in maps)
-    assert f"after {saliency.FIRST_STEPS} steps" in blank.notes[0]  # no gap, so no more steps
+    assert "after 32 steps" in blank.notes[0]  # no gap, so no more steps
 
 
 def test_nothing_stays_on_the_network() -> None:
