@@ -96,6 +96,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.networks --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.embedding --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.reports --data $(DATA) --docs docs/reports
+	$(BIN)/python -m benchmarks.explanations --data $(DATA) --docs docs/explanations.md
 	$(BIN)/python -m benchmarks.ablation --data $(DATA) --docs docs/ablation.md
 	$(BIN)/python -m benchmarks.reranking --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.shared_overlays --data $(DATA) --docs docs/reranking.md

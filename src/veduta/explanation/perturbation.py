@@ -142,7 +142,7 @@ def occlusion(scorer: Scorer, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def rise(
-    scorer: Scorer, pixels: NDArray[np.uint8], *, masks: int = 256, seed: int = 0
+    scorer: Scorer, pixels: NDArray[np.uint8], *, masks: int = 128, seed: int = 0
 ) -> NDArray[np.float32]:
     """Return the mean score when a position is visible, minus the mean score (Petsiuk, 2018).
 
