@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 from command_line import environment
 from tiny import save_view
+from tiny_onnx import channel_means, write
 
 from veduta.learn.runs.card import Card, Parameters
 from veduta.learn.runs.prediction_files import PhotoAnswer, write_answers
 from veduta.learn.training.figures import ClassificationFigures
 
 EXTRAS = (
-    "fastapi", "huggingface_hub", "onnx", "onnxscript", "openvino", "optuna", "pandas",
-    "pytorch_lightning", "pytorch_metric_learning", "safetensors", "skimage", "sklearn", "timm",
-    "tomli_w", "torch", "torchvision", "uvicorn",
+    "captum", "fastapi", "huggingface_hub", "onnx", "onnxscript", "openvino", "optuna", "pandas",
+    "pytorch_grad_cam", "pytorch_lightning", "pytorch_metric_learning", "safetensors", "skimage",
+    "sklearn", "timm", "tomli_w", "torch", "torchvision", "uvicorn",
 )  # fmt: skip
 
 # A finder of modules would be seen by the libraries, so the folder of packages is another one.
@@ -40,6 +41,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scene, name in enumerate(("a", "b")):
         for number in range(3):
             save_view(home / f"photos/{name}/{number}.png", scene, number)
+    (home / "network").mkdir()
+    write(home / "network", channel_means())
     site = home / "site"
     site.mkdir()
     import numpy
@@ -74,6 +77,7 @@ def run_without(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         (("train", "cnn-1", "photos", "--out", "run"), 3, "train"),
         (("train", "cnn-1", "--summary"), 3, "train"),
         (("tune", "cnn-1", "photos", "--out", "study"), 3, "train"),
+        (("explain", "photos/a/0.png", "--model", "network", "--method", "cam"), 3, "train"),
         (("review", "photos", "--no-open"), 3, "web"),
         (("clean", "photos", "--only", "corrupt", "--review"), 3, "web"),
         (("index", "photos", "--index", "other", "--encoder", "hub:owner/name"), 5, "hub"),
@@ -91,7 +95,10 @@ def test_the_extra_is_named(home: Path, arguments: tuple[str, ...], code: int, e
 def test_everything_else_works(home: Path) -> None:
     for arguments in (
         ("index", "photos", "--encoder", "fast", "--labels", "folders"),
-        ("search", "photos/a/0.png", "--html", "page.html"),
+        ("search", "photos/a/0.png", "--html", "page.html", "--maps"),
+        ("explain", "photos/a/0.png", "--against", "photos/a/1.png", "--png", "map.png"),
+        ("recognize", "--export", "recogniser"),
+        ("explain", "photos/a/0.png", "--model", "recogniser", "--method", "occlusion"),
         ("recognize", "photos/a/0.png"),
         ("describe", "photos", "--html", "described.html"),
         ("augment", "--list"),
