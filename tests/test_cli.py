@@ -309,7 +309,7 @@ def test_output_into_a_closed_pipe_is_no_error(home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
-    photo_folder(tmp_path / "photos", 400)
+    photo_folder(tmp_path / "photos", 250)
     made = ("--index", str(tmp_path / "index"))
     process = subprocess.Popen(
         [
@@ -329,7 +329,7 @@ def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     )
     while not (tmp_path / "index/index.json").exists():
         time.sleep(0.05)
-    time.sleep(2)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, (out, err)
@@ -337,7 +337,7 @@ def test_interrupt_then_go_on(home: Path, tmp_path: Path) -> None:
     assert "Traceback" not in err
     done = run_veduta(home, "index", *made, tmp_path / "photos", "--json")
     report = json.loads(done.stdout)
-    assert report["total"] == 400
+    assert report["total"] == 250
     assert run_veduta(home, "check", *made).returncode == 0
 
 
