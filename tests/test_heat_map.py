@@ -290,6 +290,8 @@ def explained(**changes: object) -> Explanation:
 def test_words() -> None:
     assert subject(explained()) == "similarity 0.750"
     assert arithmetic(explained()) == "sum 0.2500 + constant 0.5000 = similarity 0.7500"
+    near = arithmetic(explained(similarity=0.74))
+    assert near == "sum 0.2500 + constant 0.5000 is about similarity 0.7400"
     of_class = {"similarity": None, "class_name": "gate", "score": -0.75, "constant": -1.0}
     assert subject(explained(**of_class)) == "class gate, score -0.750"
     assert arithmetic(explained(**of_class)) == "sum 0.2500 - constant 1.0000 = score -0.7500"

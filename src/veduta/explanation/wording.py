@@ -7,6 +7,9 @@ from veduta.explanation.strongest_region import StrongestRegion, strongest_regio
 
 __all__ = ["arithmetic", "region_of", "region_share", "strongest", "subject"]
 
+_EXACT = 5e-4
+"""Larger differences between a sum and its total show in four decimals."""
+
 
 def subject(explanation: Explanation) -> str:
     """Return "class india_gate, score 3.213" or "similarity 0.812"."""
@@ -16,15 +19,20 @@ def subject(explanation: Explanation) -> str:
 
 
 def arithmetic(explanation: Explanation) -> str:
-    """Return "sum 0.523 + constant 0.289 = similarity 0.812"; empty where a map has no such sum."""
-    if explanation.constant is None:
-        return ""
+    """Return "sum 0.5230 + constant 0.2890 = similarity 0.8120".
+
+    It is empty where a map has no such sum. Integrated gradients only come near the score: then it
+    says "is about".
+    """
     of_class = explanation.class_name is not None
     total = explanation.score if of_class else explanation.similarity
-    sign = "-" if explanation.constant < 0 else "+"
+    if explanation.constant is None or total is None:
+        return ""
+    difference = abs(explanation.sum + explanation.constant - total)
     return (
-        f"sum {explanation.sum:.4f} {sign} constant {abs(explanation.constant):.4f} = "
-        f"{'score' if of_class else 'similarity'} {0.0 if total is None else total:.4f}"
+        f"sum {explanation.sum:.4f} {'-' if explanation.constant < 0 else '+'} "
+        f"constant {abs(explanation.constant):.4f} {'is about' if difference > _EXACT else '='} "
+        f"{'score' if of_class else 'similarity'} {total:.4f}"
     )
 
 
