@@ -21,8 +21,11 @@ def subject(explanation: Explanation) -> str:
 def arithmetic(explanation: Explanation) -> str:
     """Return "sum 0.5230 + constant 0.2890 = similarity 0.8120".
 
-    It is empty where a map has no such sum. Integrated gradients only come near the score: then it
-    says "is about".
+    Args:
+        explanation: integrated gradients only come near the score, so the text says "is about".
+
+    Returns:
+        The text; empty where a map has no such sum.
     """
     of_class = explanation.class_name is not None
     total = explanation.score if of_class else explanation.similarity
