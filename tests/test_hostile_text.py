@@ -66,6 +66,12 @@ def test_commands_on_an_index(said: Say, photos: Path, index: Path, tmp_path: Pa
     for more in ([], ["--json"], ["--dict"], ["--fold-copies", "--regions"]):
         assert "evil" in said("search", query, *more)
     assert "evil" in said("search", photos, "--rerank", "none", "-k", "2")
+    page = tmp_path / "explained.html"
+    for more in ([], ["--json"], ["--html", page, "--png", tmp_path / "explained.png"]):
+        assert "evil" in said("explain", query, *more)
+    assert "evil" in page.read_text("utf-8") and not UNSAFE.search(page.read_text("utf-8"))
+    for option in ("--method", "--model", "--against", "--encoder"):
+        said("explain", query, option, HOSTILE)
     said("search", tmp_path / HOSTILE)
     said("search", query, "--label", HOSTILE)
     for more in ([], ["--json"], ["--filter", "--label", f"0{HOSTILE}"]):

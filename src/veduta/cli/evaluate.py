@@ -233,7 +233,8 @@ class MatrixFile(OutputFile):
 @click.option(
     "--maps",
     is_flag=True,
-    help="On the pages, show which regions of a query and of its first answers are similar.",
+    help="On the pages, show which regions of a query and of its first answers are similar; this "
+    "takes about a second for each answer.",
 )
 @click.option(
     "--report",

@@ -113,7 +113,8 @@ class Answer:
 @click.option(
     "--maps",
     is_flag=True,
-    help="On the page, show which regions of the query and of its first hits are similar.",
+    help="On the page, show which regions of the query and of its first hits are similar; this "
+    "takes about a second for each hit.",
 )
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 def command(
