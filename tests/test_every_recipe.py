@@ -10,16 +10,18 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
 from tiny import save
 from torch import nn
 
 import veduta
 from veduta.learn.data.image_cache import cache_images
 from veduta.learn.data.splits import read_splits
+from veduta.learn.models.networks import Net
 from veduta.learn.recipe import open_recipe, recipe_names
 from veduta.learn.runs.train import train
 from veduta.learn.training.loop import fit
-from veduta.learn.training.recipe_network import build_network
+from veduta.learn.training.recipe_network import build_network, network_without_weights
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,26 +30,36 @@ pytestmark = [
 
 
 FAMILIES = [name.removesuffix("-full") for name in recipe_names() if name.endswith("-full")]
+DEEP = [family for family in FAMILIES if family not in ("googlenet", "resnet18", "resnet50")]
+"""Architectures of the layers of ResNet-50, but of more and wider ones.
+
+A training and an export of each takes half a minute. Instead, their recipes are compared with
+those of ResNet-50, which are trained, and their networks are assembled without numbers. One of
+them, "resnet152-frozen", has other layers behind the backbone. It is trained with ResNet-50.
+"""
+
+DEEP_RECIPES = [name for name in recipe_names() if name.startswith(tuple(f"{d}-" for d in DEEP))]
 SAME_TRAINING = [
     f"{family}-not-pretrained" for family in FAMILIES if family not in ("googlenet", "resnet18")
 ]
 """Recipes that differ from the one that ends in "-full" as "resnet18-not-pretrained" does."""
 
 SAME_LAYERS = {
-    **{f"{family}-full": f"{family}-last-layer" for family in FAMILIES},
+    "googlenet-full": "googlenet-last-layer",
     "googlenet-not-pretrained": "googlenet-last-layer",
+    "resnet18-full": "resnet18-last-layer",
     "resnet18-not-pretrained": "resnet18-last-layer",
-    "resnet101-last-layer": "resnet50-last-layer",
-    "resnet152-last-layer": "resnet50-last-layer",
-    "wide-resnet101-2-last-layer": "resnet50-last-layer",
+    "resnet50-full": "resnet50-last-layer",
     "siamese-triplet": "siamese",
     "sub-centre-arcface": "arcface",
 }
-"""Recipe → one whose network has the same kinds of layers, if not as many of them.
+"""Recipe → one whose network has the same kinds of layers.
 
-A recipe that stands here is trained, but not exported: an export of the largest takes half a
-minute.
+A recipe that stands here is trained, but not exported.
 """
+
+OTHERS = {*SAME_LAYERS, *SAME_TRAINING, *DEEP_RECIPES} - {"resnet152-frozen"}
+SERVED = [name for name in recipe_names() if name not in OTHERS]
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +84,13 @@ def changes(name: str) -> list[str]:
         wanted.append("network.backbone=encoder:fast")
     elif recipe.network.backbone:
         wanted += ["network.weights=none", "input.size=64"]
+        if name == "resnet152-frozen":
+            wanted.append("network.backbone=timm:resnet50.tv_in1k")
     return wanted
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*recipe_names()} - {*SAME_LAYERS, *SAME_TRAINING}))
+@pytest.mark.parametrize("name", SERVED)
 def test_it_learns_and_serves(name: str, photos: Path, tmp_path: Path) -> None:
     recipe = open_recipe(name, changes(name))
     run = tmp_path / "run"
@@ -101,7 +115,7 @@ def test_variants_learn(name: str, photos: Path, tmp_path: Path) -> None:
         read_splits(photos), recipe.input, workers=1, max_bytes=2**20, on_progress=None
     )
     net = build_network(recipe, 2)
-    assert kinds_of_layers(net) == kinds_in_export(name)
+    assert kinds_of_layers(net) == kinds_of_layers(bare_network(SAME_LAYERS[name]))
     before = {key: value.clone() for key, value in net.state_dict().items()}
     done = fit(recipe, net, splits, images, tmp_path)
     assert len(done.history) == 1
@@ -113,16 +127,43 @@ def test_variants_learn(name: str, photos: Path, tmp_path: Path) -> None:
         assert moved[0] == first
 
 
-def kinds_of_layers(net: nn.Module) -> set[type[nn.Module]]:
-    return {type(layer) for layer in net.modules()}
+@pytest.mark.parametrize("name", DEEP_RECIPES)
+def test_deep_networks_learn_what_their_recipes_name(name: str) -> None:
+    recipe = open_recipe(name)
+    net = network_without_weights(recipe, 2)
+    resnet50 = bare_network("resnet50-last-layer")
+    assert kinds_of_layers(net.backbone) == kinds_of_layers(resnet50.backbone)
+    prefixes = {"all": ("",), "none": ()}.get(recipe.network.train, recipe.network.train)
+    learns = {key: value.requires_grad for key, value in net.backbone.network.named_parameters()}
+    assert learns == {key: key.startswith(tuple(prefixes)) for key in learns}
+    assert all(value.requires_grad for value in net.layers.parameters())
+
+
+@pytest.mark.parametrize("family", DEEP)
+def test_deep_networks_give_a_score_of_each_class(family: str) -> None:
+    net = bare_network(f"{family}-last-layer").eval()
+    with torch.no_grad():
+        assert net(torch.zeros(4, 3, 64, 64, device="meta")).scores.shape == (4, 2)
+
+
+@pytest.mark.parametrize("family", DEEP)
+@pytest.mark.parametrize("kind", ["full", "last-layer"])
+def test_deep_networks_are_trained_as_one_that_is_trained(family: str, kind: str) -> None:
+    differences = what_differs(f"{family}-{kind}", f"resnet50-{kind}")
+    assert list(differences) == ["network"]
+    for table in differences["network"]:
+        assert table.pop("backbone")
+    assert differences["network"][0] == differences["network"][1]
 
 
 @functools.cache
-def kinds_in_export(name: str) -> set[type[nn.Module]]:
-    """Return the kinds of layers of the exported recipe that stands for `name`."""
-    if name in SAME_LAYERS:
-        return kinds_in_export(SAME_LAYERS[name])
-    return kinds_of_layers(build_network(open_recipe(name, changes(name)), 2))
+def bare_network(name: str) -> Net:
+    """Return the small network of a recipe, without numbers."""
+    return network_without_weights(open_recipe(name, changes(name)), 2)
+
+
+def kinds_of_layers(net: nn.Module) -> set[type[nn.Module]]:
+    return {type(layer) for layer in net.modules()}
 
 
 @pytest.mark.parametrize("name", SAME_TRAINING)
