@@ -127,7 +127,60 @@ def test_all_methods_leave_out_what_the_model_does_not_allow(explain: Explain) -
     answers = json.loads(out)
     assert [one["method"] for one in answers] == ["shares", "occlusion", "rise"]
     assert all(one["strongest"] is None or one["strongest"]["place"] for one in answers)
-    assert err.count("veduta: left out: ") >= 1 or "train" in err
+    assert err.count("veduta: left out ") == 1 and len(err.splitlines()) == 1
+    assert "left out cam, grad-cam, " in err and "shares, occlusion, rise" in err
+
+
+def test_a_line_is_free_between_two_photos(explain: Explain) -> None:
+    code, out, _ = explain("tower/1.png", "tower/3.png", *PAIR)
+    blocks = out.split("\n\n")
+    assert (code, len(blocks)) == (0, 2)
+    assert blocks[1].startswith("tower/3.png and dome/0.png\n")
+
+
+def test_names_of_photos_stay_whole_in_lines(explain: Explain, tmp_path: Path) -> None:
+    photo = save(tmp_path / "a-\tlong-name\nof-a-tower-beside-the-old-bridge-of-the-town.png", 1)
+    code, out, _ = explain(photo, *PAIR)
+    assert code == 0
+    assert "shares  a-\\x09long-name\\x0aof-a-tower-beside-the-old-bridge-of-the-town.png," in out
+
+
+def test_a_region_and_the_answer_to_it(explain: Explain) -> None:
+    code, out, _ = explain("tower/1.png", *PAIR, "--region", "0,0,20,16")
+    said = " ".join(out.split()).split("the chosen region adds ")[1].replace(" - ", " + -")
+    whole, answer, *_, rest = said[: said.index(" of the constant")].replace(":", "").split()
+    assert code == 0
+    assert float(answer) + float(rest.lstrip("+")) == pytest.approx(float(whole), abs=2e-4)
+
+
+def test_a_photo_without_the_region_does_not_stop_the_others(
+    explain: Explain, tmp_path: Path
+) -> None:
+    tiny = tmp_path / "tiny.png"
+    Image.new("RGB", (1, 1)).save(tiny)
+    options = (*PAIR, "--region", "10,10,9,9", "--json")
+    code, out, err = explain("tower/1.png", tiny, "tower/3.png", *options)
+    assert code == 3
+    assert [one["photo"] for one in json.loads(out)] == ["tower/1.png", "tower/3.png"]
+    assert "the photo, which has 1 × 1 pixels" in err
+
+
+def test_the_other_photo_is_reported_once(explain: Explain, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff nothing")
+    code, out, err = explain(".", "--against", broken, "--encoder", "fast", "--json")
+    assert (code, out, err.count("broken.jpg")) == (3, "", 1)
+
+
+def test_a_hit_that_is_gone_does_not_stop_the_others(explain: Explain, tmp_path: Path) -> None:
+    photos = [save(tmp_path / f"all/{number}.png", number) for number in range(3)]
+    veduta.create(tmp_path / "index", encoder="fast", keypoints=None).add(tmp_path / "all")
+    photos[1].unlink()
+    options = ("--index", tmp_path / "index", "--hits", "2", "--json")
+    code, out, err = explain(photos[0], *options)
+    assert code == 3
+    assert [one["against"]["photo"] for one in json.loads(out)] == [str(photos[2])]
+    assert "1.png: the file is not there" in err
 
 
 def test_all_methods_that_all_fail_say_why(explain: Explain) -> None:

@@ -319,7 +319,8 @@ def test_the_answer_to_a_region_has_its_own_scale_and_the_region_is_outlined() -
     first, second = pair_panels(asked)
     assert (first.scale, second.scale) == (HeatScale(0, 0.25), HeatScale(0, np.float32(0.01)))
     assert second.title == "answers to the region: b.jpg"
-    assert first.lines[-1] == "the chosen region adds 0.0125"
+    said = "the chosen region adds 0.0125: 0.0100 on the other map + 0.0025 of the constant"
+    assert first.lines[-1] == said
     rows, columns = np.nonzero(first.outlined)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 4, 2, 4)
     assert first.outlined.shape == GREY.shape[:2]

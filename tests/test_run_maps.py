@@ -446,5 +446,8 @@ class TestDamagedRuns:
         weights["layers.4.bias"][0] = float("nan")
         save_file(weights, file)
         for ask in (explain_class, partial(explain_embedding, other=photo)):
-            with pytest.raises(LearnError, match=r"infinite or undefined.*weights are damaged"):
+            with pytest.raises(
+                LearnError, match=r"infinite or undefined.*weights are damaged"
+            ) as e:
                 ask(copied_run, photo)
+            assert str(e.value).startswith(f"{file}: ")

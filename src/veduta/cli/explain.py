@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -33,6 +34,9 @@ _CLASS_SHEET_PHOTOS = 24
 """Photos of a class sheet, at most."""
 
 _EXIT_UNREADABLE = 3
+
+_REFUSALS = (QueryError, EncoderError, LearnError)
+"""Errors of one method, or of one photo, such as a region that is not within it."""
 
 Box = tuple[int, int, int, int]
 Explain = Callable[[str | None], "Explanation"]
@@ -129,9 +133,9 @@ def command(
     activation-guided, activation-rectified, gradient, guided, rectified, smoothgrad,
     integrated-gradients.
 
-    A PHOTO that is a folder stands for the photos in it. One that cannot be read is reported, the
-    others are explained, and the exit code is 3. --json prints one object for one map, and a list
-    for several.
+    A PHOTO that is a folder stands for the photos in it. One that cannot be explained is reported,
+    the others are explained, and the exit code is 3. --json prints one object for one map, and a
+    list for several.
     """
     wanted = _Wanted(against, index_path, hits, model, class_name, encoder, region)
     _check_options(wanted, class_sheet=class_sheet, methods=methods)
@@ -141,7 +145,10 @@ def command(
         paths = _spread(paths)
     maps = len(paths) * len(chosen) * hits
     _check_outputs(maps * (2 if wanted.subject == "similarity" else 1), maps, png, npy)
-    groups, printed, all_read = [], [], True
+    groups: list[list[Explanation]] = []
+    printed: list[dict[str, object]] = []
+    failures = _Failures(only=len(paths) * hits == 1, against=against)
+    left_out = _LeftOut({})
     explain = _explainer(wanted)
     with progress("Explaining", "maps", quiet=as_json) as advance:
         made = count()
@@ -149,25 +156,79 @@ def command(
         def on_map() -> None:
             advance(next(made), maps)
 
-        for photo in paths:
-            try:
-                found = [_by_all_methods(one, chosen, on_map) for one in explain(photo)]
-            except PhotoError as error:
-                if len(paths) == 1:
-                    raise
-                say(f"veduta: {error}", err=True)
-                all_read = False
-                continue
+        def answer(found: list[Explanation]) -> None:
             if as_json:
-                printed += [_as_json(one) for group in found for one in group]
+                printed.extend(map(_as_json, found))
             else:
-                print_explanations(found)
+                print_explanations(found, after_others=failures.explained > 0)
             if png or html or npy:  # or else the photos need not stay in memory
-                groups += found
+                groups.append(found)
+            failures.explained += 1
+
+        for photo in paths:
+            with failures.reported():
+                for one in explain(photo):
+                    with failures.reported():
+                        answer(_by_all_methods(one, chosen, on_map, left_out))
+    left_out.say()
     if as_json:
         print_json(printed[0] if maps == len(printed) == 1 else printed)
     write_files(groups, class_sheet=class_sheet, png=png, html=html, npy=npy)
-    return 0 if all_read else _EXIT_UNREADABLE
+    return _EXIT_UNREADABLE if failures.happened else 0
+
+
+@dataclass(slots=True)
+class _Failures:
+    """The photos and hits that cannot be explained, while others can.
+
+    Attributes:
+        only: whether there is only one photo, with one hit. Then nothing else is left to explain.
+        against: the other photo of all photos, or None.
+        explained: how many photos or hits were explained.
+        happened: whether one could not be explained.
+    """
+
+    only: bool
+    against: Path | None
+    explained: int = 0
+    happened: bool = False
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Print an error of the block, so that the next photo or hit can be explained.
+
+        Raises:
+            VedutaError: the error will come again with each of the next photos.
+        """
+        try:
+            yield
+        except (PhotoError, *_REFUSALS) as error:
+            if isinstance(error, PhotoError):
+                concerns_all = os.fspath(error.path) == str(self.against)
+            else:  # What worked for one photo can work for others.
+                concerns_all = self.explained == 0
+            if self.only or concerns_all:
+                raise
+            say(f"veduta: {error}", err=True)
+            self.happened = True
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """The methods that gave no map of some photo: for each reason their names."""
+
+    names: dict[str, list[str]]
+
+    def add(self, method: str | None, error: VedutaError) -> None:
+        """Note a method. Its name is not part of the reason, so that methods share one."""
+        names = self.names.setdefault(str(error).replace(f"method {method} ", "method "), [])
+        if method is not None and method not in names:
+            names.append(method)
+
+    def say(self) -> None:
+        """Say in one line for each reason which methods were left out."""
+        for reason, names in self.names.items():
+            say(f"veduta: left out {', '.join(names)}: {reason}", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +370,10 @@ def _same_file(hit: Hit, photo: Path) -> bool:
 
 
 def _by_all_methods(
-    explain: Explain, methods: Sequence[str | None], on_map: Callable[[], None]
+    explain: Explain,
+    methods: Sequence[str | None],
+    on_map: Callable[[], None],
+    left_out: _LeftOut,
 ) -> list[Explanation]:
     """Return a map by each method that this network and these photos allow.
 
@@ -317,22 +381,23 @@ def _by_all_methods(
         explain: makes one map.
         methods: names; None is the default.
         on_map: called before each map.
+        left_out: gets the methods that give no map, if another one does.
 
     Raises:
         VedutaError: no method gives a map; the reason of the first.
     """
     found: list[Explanation] = []
-    refused: list[VedutaError] = []
+    refused: list[tuple[str | None, VedutaError]] = []
     for method in methods:
         on_map()
         try:
             found.append(_checked(explain(method)))
-        except (QueryError, EncoderError, LearnError) as error:
-            refused.append(error)
+        except _REFUSALS as error:
+            refused.append((method, error))
     if not found:
-        raise refused[0]
-    for reason in refused:
-        say(f"veduta: left out: {reason}", err=True)
+        raise refused[0][1]
+    for method, reason in refused:
+        left_out.add(method, reason)
     return found
 
 

@@ -40,10 +40,25 @@ def arithmetic(explanation: Explanation) -> str:
 
 
 def region_share(explanation: Explanation) -> str:
-    """Return "the chosen region adds 0.085"; empty if no region was chosen."""
-    if explanation.region_share is None:
+    """Return "the chosen region adds 0.0850: 0.1020 on the other map - 0.0170 of the constant".
+
+    The map of the other photo is what answers to the region there. Its sum is not all that the
+    region adds: the region also has a part of what belongs to no position.
+
+    Args:
+        explanation: with a region and `against`, or without.
+
+    Returns:
+        The text; empty if no region was chosen.
+    """
+    share, answer = explanation.region_share, explanation.against
+    if share is None or answer is None:
         return ""
-    return f"the chosen region adds {explanation.region_share:.4f}"
+    rest = share - answer.sum
+    return (
+        f"the chosen region adds {share:.4f}: {answer.sum:.4f} on the other map "
+        f"{'-' if rest < 0 else '+'} {abs(rest):.4f} of the constant"
+    )
 
 
 def region_of(explanation: Explanation) -> StrongestRegion | None:

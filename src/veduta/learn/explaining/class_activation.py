@@ -288,7 +288,8 @@ def score_cam(
     with torch.no_grad(), _feature_maps(layer.module) as maps:
         network(photos)
     features = maps[-1][0].detach()
-    channels = features.flatten(1).std(1).argsort(descending=True)[:MAX_MASKED_CHANNELS]
+    spread = features.flatten(1).std(1, correction=0)  # also defined for one position
+    channels = spread.argsort(descending=True)[:MAX_MASKED_CHANNELS]
     chosen = features[channels]
     masks = functional.interpolate(chosen[None], photos.shape[2:], mode="bilinear")[0]
     low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)

@@ -350,8 +350,8 @@ def _layer(
 def _check_finite(numbers: Tensor, run: Path) -> None:
     if not torch.isfinite(numbers).all():
         raise LearnError(
-            f"{readable(run)}: its network gives infinite or undefined numbers: its weights are "
-            "damaged. Train the run again into a new folder"
+            f"{readable(run / WEIGHTS)}: the network gives infinite or undefined numbers: its "
+            "weights are damaged, or its training failed. Train the run again into a new folder"
         )
 
 
