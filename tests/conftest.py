@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collecting import Collector
@@ -27,6 +28,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers on two cores: threads of their own would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine may be slow at any moment, which is no fault of what is tested. The drawn examples
+# of one test may share its temporary folder.
+SUPPRESSED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("any", deadline=None, suppress_health_check=SUPPRESSED)
+settings.load_profile("any")
 
 # Files whose tests take minutes, the longest first: a process that began one last would end last.
 FIRST = (

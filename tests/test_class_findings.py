@@ -85,7 +85,7 @@ def test_confident_classes_by_hand() -> None:
     assert confident_classes(both, np.array([0.4, 0.5])).tolist() == [1], "the more probable one"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6))
 def test_sharpness_and_noise_are_the_most_likely(seed: int) -> None:
     rng = np.random.default_rng(seed)

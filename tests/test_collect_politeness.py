@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from photo_server import PhotoServer
 
@@ -124,7 +123,6 @@ class TestPoliteness:
         assert opts_out(headers) == answer
 
     @given(st.binary(max_size=5000), st.integers(1, 700))
-    @hypothesis_settings(deadline=None)
     def test_inflating_in_pieces(self, data: bytes, size: int) -> None:
         import gzip
 

@@ -11,7 +11,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veduta.datasets import (
@@ -201,9 +201,7 @@ paths = fields.filter(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
-)
+@settings(max_examples=150)
 @given(
     rows=st.lists(
         st.tuples(paths, fields),
@@ -510,9 +508,7 @@ class TestExcludedClasses:
         dataset = open_dataset(tmp_path, distractors=("odd",))
         assert rows_of(dataset)[2:] == [("c.jpg", None, "distractor"), ("d.jpg", "odd", "train")]
 
-    @settings(
-        suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
-    )
+    @settings(max_examples=60)
     @given(
         rows=st.lists(
             st.tuples(st.sampled_from("xyz"), st.sampled_from(["query", "gallery", "junk"])),

@@ -55,7 +55,7 @@ def full(weights: Matrix, seed: int, without: tuple[int, ...] = ()) -> Matrix:
     return out
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n=st.integers(1, 60), share=st.sampled_from([0.02, 0.1, 0.4, 1]), seed=st.integers(0, 10**6))
 def test_equals_the_dense_solution(n: int, share: float, seed: int) -> None:
     weights = random_weights(n, share, seed)
@@ -63,7 +63,7 @@ def test_equals_the_dense_solution(n: int, share: float, seed: int) -> None:
     np.testing.assert_allclose(full(weights, start), dense(weights, start), atol=CLOSE)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n=st.integers(4, 40), seed=st.integers(0, 10**6))
 def test_rows_left_out_are_as_if_they_were_not_there(n: int, seed: int) -> None:
     weights = random_weights(n, 0.2, seed)

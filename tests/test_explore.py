@@ -54,7 +54,7 @@ def test_imbalance_by_hand() -> None:
     assert figures.gini == pytest.approx(2 * 10 / 16 / 2 / 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=40))
 def test_imbalance_another_way(sizes: list[int]) -> None:
     figures = sized(sizes).imbalance()
@@ -67,7 +67,7 @@ def test_imbalance_another_way(sizes: list[int]) -> None:
     assert 1 - 1e-9 <= figures.effective <= len(sizes) + 1e-6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 10**5), min_size=1, max_size=60))
 def test_histogram_counts_every_class_once(sizes: list[int]) -> None:
     counts, edges = sized(sizes).histogram()

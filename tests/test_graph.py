@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny import CentredEncoder, TinyEncoder, TinyExtractor, save, save_view, scene_keypoints
@@ -331,9 +331,7 @@ class TestUpdates:
         same(dense(empty.link()), by_hand(empty))
 
     @pytest.mark.slow
-    @settings(
-        deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=20)
     @given(seed=st.integers(0, 10**6), verified=st.booleans())
     def test_whatever_happens(self, seed: int, verified: bool, tmp_path: Path) -> None:
         rng = np.random.default_rng(seed)

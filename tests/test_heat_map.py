@@ -190,7 +190,7 @@ def test_the_photo_stays_readable_under_the_colours() -> None:
         assert shown[:, 10:110:2].mean() - shown[:, 11:110:2].mean() > 20
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     arrays(
         np.float32, st.tuples(*[st.integers(1, 20)] * 2), elements=st.floats(-1e6, 1e6, width=32)

@@ -356,7 +356,7 @@ class TestLoading:
 
 
 class TestPacking:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         size=st.tuples(st.integers(1, 30_000), st.integers(1, 30_000)),
         shares=arrays.arrays(
@@ -418,7 +418,7 @@ class TestPacking:
         with pytest.raises(ValueError, match=words):
             Keypoints.unpack(damage(stored), 9, 9)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(max_size=200))
     def test_any_bytes_read_or_raise_value_error(self, data):
         try:

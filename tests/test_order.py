@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tiny import CentredEncoder
@@ -261,9 +261,7 @@ def test_the_way_to_a_collection_does_not_matter(
 
 
 @pytest.mark.slow
-@settings(
-    deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10**9))
 def test_whatever_the_way(
     seed: int,

@@ -97,7 +97,7 @@ def test_sharp_edges_of_a_photo_decide() -> None:
     assert detail_count(np.zeros((4, 90), np.float32)) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300), st.sampled_from(("jpg", "png", "webp", "gif", "bmp", "tif")))
 def test_hostile_files_are_findings(data: bytes, extension: str) -> None:
     heads = {

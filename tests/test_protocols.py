@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -20,9 +20,7 @@ from veduta.datasets import google_landmarks as gld
 from veduta.datasets import open_revisited, retrieval_protocol
 from veduta.errors import DatasetError
 
-in_one_folder = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
-)
+in_one_folder = settings(max_examples=100)
 
 NAMES = ["all_souls_000000", "all_souls_000001", "christ_church_000002", "oxford_000003"]
 QUERIES = ["all_souls_000013", "oxford_002416"]

@@ -32,7 +32,7 @@ class Killed(BaseException):
     pass
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.sets(st.sampled_from(NAMES), min_size=1),
     st.integers(0, 30),

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veduta.datasets import LabelsFile
@@ -51,9 +51,7 @@ def labels_file(folder: Path, rows: list[tuple[str, str]]) -> Path:
 
 
 @pytest.mark.parametrize("writing", WRITINGS.values(), ids=WRITINGS)
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
-)
+@settings(max_examples=40)
 @given(paths=photo_paths)
 def test_all_rows_find_their_photo(tmp_path: Path, writing: Writing, paths: list[str]) -> None:
     photos = {os.fsencode(f"{ROOT}/{path}"): f"label {n}" for n, path in enumerate(paths)}
@@ -62,9 +60,7 @@ def test_all_rows_find_their_photo(tmp_path: Path, writing: Writing, paths: list
     assert found.label_of == photos
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
-)
+@settings(max_examples=150)
 @given(
     paths=photo_paths,
     written=st.lists(st.sampled_from(list(WRITINGS.values())), min_size=8, max_size=8),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -83,14 +83,14 @@ values = st.recursive(
 
 
 class TestPlainValues:
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+    @settings(max_examples=150)
     @given(value=values, protocol=st.sampled_from(PROTOCOLS))
     def test_whatever_pickle_writes_reads_back(
         self, tmp_path: Path, value: object, protocol: int
     ) -> None:
         assert_same(read(tmp_path, pickle.dumps(value, protocol)), value)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+    @settings(max_examples=50)
     @given(value=values, protocol=st.sampled_from(PROTOCOLS))
     def test_so_does_what_pickletools_shortens(
         self, tmp_path: Path, value: object, protocol: int
@@ -442,7 +442,7 @@ class TestNoPickle:
         except DatasetError as error:
             assert "gnd.pkl" in str(error)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+    @settings(max_examples=300)
     @given(data=st.data(), protocol=st.sampled_from(PROTOCOLS))
     def test_damage_is_an_error_or_plain_values(
         self, tmp_path: Path, data: st.DataObject, protocol: int
@@ -458,7 +458,7 @@ class TestNoPickle:
         except DatasetError as error:
             assert "gnd.pkl" in str(error)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+    @settings(max_examples=300)
     @given(data=st.binary(max_size=60))
     def test_any_bytes(self, tmp_path: Path, data: bytes) -> None:
         try:

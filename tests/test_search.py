@@ -49,7 +49,7 @@ def expected(
     return order[:k]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(1, 400),

@@ -152,7 +152,7 @@ class TestRegion:
         assert explanation.as_json()["region_share"] == explanation.region_share
         assert_adds_up(explanation)
 
-    @settings(max_examples=12, deadline=None)
+    @settings(max_examples=12)
     @given(column=st.integers(1, 95), projected=st.booleans())
     def test_the_answers_to_two_parts_of_a_photo_add_up(self, column, projected, encoder):
         axes = np.eye(encoder.dimension, 50, dtype=np.float32)
