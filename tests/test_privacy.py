@@ -147,13 +147,20 @@ def test_collect_looks_up_the_hosts_of_the_list_alone(home: Path, server: PhotoS
 
 @needs_strace
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_the_page_of_review_answers_and_asks_nothing(home: Path) -> None:
-    code = (
-        "import os, signal, sys, threading\n"
-        "from veduta.cli.main import run\n"
-        "threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-        "sys.exit(run(['review', 'photos', '--no-open']))\n"
-    )
+    code = """
+import os, signal, sys, threading, uvicorn
+from veduta.cli.main import run
+
+class Interrupted(uvicorn.Server):
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+uvicorn.Server = Interrupted
+sys.exit(run(["review", "photos", "--no-open"]))
+"""
     done, addresses = _traced(home, sys.executable, "-c", code)
     assert "127.0.0.1" in done.stdout + done.stderr, done
     assert addresses == []
