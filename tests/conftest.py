@@ -89,6 +89,22 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def explained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with six photos of two classes, an index of them, and a recogniser."""
+    from tiny import save
+
+    import veduta
+
+    home = tmp_path_factory.mktemp("explain")
+    for number in range(6):
+        save(home / f"photos/{('dome', 'tower')[number % 2]}/{number}.png", number)
+    index = veduta.create(home / "index", encoder="fast", keypoints=None)
+    index.add(home / "photos", labels="folders")
+    index.export_model(home / "recogniser")
+    return home
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Return headless Chromium; a test of a page is skipped where there is none."""
     if CHROMIUM is None:

@@ -22,25 +22,13 @@ Answer = tuple[int, str, str]
 Explain = Callable[..., Answer]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with six photos of two classes, an index of them, and a recogniser."""
-    home = tmp_path_factory.mktemp("explain")
-    for number in range(6):
-        save(home / f"photos/{('dome', 'tower')[number % 2]}/{number}.png", number)
-    index = veduta.create(home / "index", encoder="fast", keypoints=None)
-    index.add(home / "photos", labels="folders")
-    index.export_model(home / "recogniser")
-    return home
-
-
 @pytest.fixture
 def explain(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    explained_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Explain:
     """Return `explain(arguments…)`: exit code, output and errors, in the folder of the photos."""
-    monkeypatch.chdir(home / "photos")
-    monkeypatch.setenv("VEDUTA_INDEX", str(home / "no index"))
+    monkeypatch.chdir(explained_home / "photos")
+    monkeypatch.setenv("VEDUTA_INDEX", str(explained_home / "no index"))
 
     def explained(*arguments: str | Path) -> Answer:
         code = run(["explain", *map(str, arguments)])
@@ -88,9 +76,9 @@ def test_the_answer_in_words(explain: Explain) -> None:
 
 
 def test_the_default_index_is_searched(
-    explain: Explain, home: Path, monkeypatch: pytest.MonkeyPatch
+    explain: Explain, explained_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VEDUTA_INDEX", str(home / "index"))
+    monkeypatch.setenv("VEDUTA_INDEX", str(explained_home / "index"))
     code, out, _ = explain("tower/1.png", "--json")
     assert code == 0
     assert not json.loads(out)["against"]["photo"].endswith("tower/1.png"), "the photo is no hit"

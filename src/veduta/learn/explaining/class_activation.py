@@ -248,10 +248,8 @@ def eigen_cam(
     Raises:
         QueryError: the network has no feature map.
     """
-    layer = layer or last_convolution(network, photos)
-    with torch.no_grad(), _feature_maps(layer.module) as maps:
-        network(photos)
-    features = maps[-1][0].detach().double()
+    layer, features = _features(network, photos, layer)
+    features = features.double()
     rows = features.flatten(1).T
     centred = rows - rows.mean(0)
     component = torch.linalg.svd(centred, full_matrices=False).Vh[0]
@@ -284,10 +282,7 @@ def score_cam(
     Raises:
         QueryError: the network has no feature map.
     """
-    layer = layer or last_convolution(network, photos)
-    with torch.no_grad(), _feature_maps(layer.module) as maps:
-        network(photos)
-    features = maps[-1][0].detach()
+    layer, features = _features(network, photos, layer)
     spread = features.flatten(1).std(1, correction=0)  # also defined for one position
     channels = spread.argsort(descending=True)[:MAX_MASKED_CHANNELS]
     chosen = features[channels]
@@ -370,6 +365,16 @@ def pooled_gradients(
     heat = (gradient.mean((1, 2), keepdim=True) * features).mean(0).clamp(min=0)
     largest = heat.max()
     return _network_map(heat / largest if largest > 0 else heat, layer)
+
+
+def _features(
+    network: nn.Module, photos: Tensor, layer: FeatureLayer | None
+) -> tuple[FeatureLayer, Tensor]:
+    """Return the layer and its output (C, h, w)."""
+    layer = layer or last_convolution(network, photos)
+    with torch.no_grad(), _feature_maps(layer.module) as maps:
+        network(photos)
+    return layer, maps[-1][0].detach()
 
 
 def _features_and_gradient(
