@@ -139,8 +139,8 @@ $(LINT): $(INPUTS) | $(MADE)
 
 $(TEST): $(INPUTS) | $(MADE)
 	@echo "Installing what the tests need into $(VENV), once: some minutes, 7.1 GB on disk."
-	@$(INSTALL) --editable '.[dev,openvino,formats,hub,parity,train]'
-	@$(INSTALL) --no-deps $(YARDSTICKS)
+	@$(INSTALL) --no-compile --editable '.[dev,openvino,formats,hub,parity,train]'
+	@$(INSTALL) --no-compile --no-deps $(YARDSTICKS)
 	@touch $@ $(LINT) $(CORE)
 
 $(BENCH): $(INPUTS) | $(TEST)

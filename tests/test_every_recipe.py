@@ -35,7 +35,7 @@ DEEP = [family for family in FAMILIES if family not in ("googlenet", "resnet18",
 
 A training and an export of each takes half a minute. Instead, their recipes are compared with
 those of ResNet-50, which are trained, and their networks are assembled without numbers. One of
-them, "resnet152-frozen", has other layers behind the backbone. It is trained with ResNet-50.
+them, "resnet152-frozen", has other layers behind the backbone. It is trained with ResNet-18.
 """
 
 DEEP_RECIPES = [name for name in recipe_names() if name.startswith(tuple(f"{d}-" for d in DEEP))]
@@ -57,6 +57,9 @@ SAME_LAYERS = {
 
 A recipe that stands here is trained, but not exported.
 """
+
+MADE_WITH_RESNET18 = ("resnet152-frozen", "resnet50-dense", "siamese-resnet50")
+"""Recipes with other layers behind the backbone. ResNet-18 is the quickest one to export."""
 
 OTHERS = {*SAME_LAYERS, *SAME_TRAINING, *DEEP_RECIPES} - {"resnet152-frozen"}
 SERVED = [name for name in recipe_names() if name not in OTHERS]
@@ -84,8 +87,10 @@ def changes(name: str) -> list[str]:
         wanted.append("network.backbone=encoder:fast")
     elif recipe.network.backbone:
         wanted += ["network.weights=none", "input.size=64"]
-        if name == "resnet152-frozen":
-            wanted.append("network.backbone=timm:resnet50.tv_in1k")
+        if name in MADE_WITH_RESNET18:
+            wanted.append("network.backbone=timm:resnet18.tv_in1k")
+    elif name.startswith("cnn-"):
+        wanted.append("input.size=64")
     return wanted
 
 
