@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tiny import CentredEncoder, TinyEncoder, TinyExtractor, save, save_view, scene_keypoints
 
 from veduta import errors, index
-from veduta.index import graph
+from veduta.index import graph, pair_verification
 from veduta.index.calibration import calibration_of, probability
 from veduta.index.distinct_photos import SAMPLE_PHOTOS, distinct_photos
 from veduta.index.graph import Graph, build_graph, graph_is_whole, open_graph
@@ -434,7 +434,7 @@ class Counting:
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     counter = Counting()
-    monkeypatch.setattr(graph, "verify_many", counter)
+    monkeypatch.setattr(pair_verification, "verify_many", counter)
     return counter
 
 
@@ -501,7 +501,7 @@ class TestVerification:
     def test_progress_ends_at_the_total(
         self, verifying: Collection, counting: Counting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_QUERIES_PER_REPORT", 3)
+        monkeypatch.setattr(pair_verification, "_QUERIES_PER_REPORT", 3)
         verifying.add(30)
         seen: list[tuple[int, int]] = []
         made = verifying.link(on_progress=lambda done, total: seen.append((done, total)))
@@ -512,7 +512,7 @@ class TestVerification:
     def test_interrupted_it_goes_on_where_it_was(
         self, verifying: Collection, counting: Counting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_QUERIES_PER_REPORT", 3)
+        monkeypatch.setattr(pair_verification, "_QUERIES_PER_REPORT", 3)
         verifying.add(30)
 
         def stop(done: int, total: int) -> None:
@@ -685,7 +685,7 @@ class TestInAnIndex:
         counting: Counting,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(graph, "_QUERIES_PER_REPORT", 2)
+        monkeypatch.setattr(pair_verification, "_QUERIES_PER_REPORT", 2)
         for number in range(8):
             save_view(photos / f"late/{number}.png", 400, number, 0.4)
 

@@ -21,12 +21,9 @@ update compares the photos that it adds with all photos, and the other photos on
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,9 +41,10 @@ from veduta.index.distinct_photos import (
     distinct_photos,
 )
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
+from veduta.index.pair_verification import verify_pairs
 from veduta.index.snapshot import Snapshot, snapshot_name
 from veduta.index.storage_errors import index_errors, storage_error
-from veduta.keypoints import Matching, verify_many
+from veduta.keypoints import Extractor, Matching, Verification
 from veduta.text import veduta_command
 from veduta.validation import InvalidValue, read_json
 
@@ -66,9 +64,6 @@ square of their number. It is searched without one."""
 _BLOCK_ROWS = 1024
 _BLOCK_COLUMNS = 4096
 """So many photos are compared with so many others at a time."""
-
-_QUERIES_PER_REPORT = 64
-"""How many photos are verified against their neighbours between two reports of progress."""
 
 _NO_SIMILARITY = -2.0
 """Less than any similarity, for a link that does not exist."""
@@ -131,6 +126,27 @@ _GRAPH_FILES = {
     "photo_of_row": "photo_of_row",
     "row_of_photo": "row_of_photo",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedPairs:
+    """The l pairs of photos that a graph links, each once and sorted, the first photo first.
+
+    Attributes:
+        photos: the different photos of the snapshot.
+        first: (l,) int64, the photo with the smaller content hash. It is the query where a pair is
+            verified.
+        second: (l,) int64, the other photo.
+        consistent_matches: (l,), see `veduta.keypoints.Verification`; None if links are not
+            verified, because the keypoints have no calibration.
+        probabilities: (l,) that both show the same; None if links are not verified.
+    """
+
+    photos: DistinctPhotos
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    consistent_matches: NDArray[np.float64] | None
+    probabilities: NDArray[np.floating[Any]] | None
 
 
 @dataclass(slots=True)
@@ -201,6 +217,45 @@ def open_graph(index: Path, manifest: Manifest, name: str | None = None) -> Grap
             return Graph(**_arrays(folder, _GRAPH_FILES, mapped=True))
         except (FileNotFoundError, ValueError):
             return None  # A writer removed it meanwhile.
+
+
+def linked_pairs(index: Path, manifest: Manifest, snapshot: Snapshot) -> LinkedPairs | None:
+    """Return the pairs of photos that the graph of a version links.
+
+    Args:
+        index: its folder.
+        manifest: of the index.
+        snapshot: of the version.
+
+    Returns:
+        None if the version has no whole graph, see `graph_state`.
+
+    Raises:
+        StorageError: the disk does not read.
+    """
+    if graph_state(index, manifest, snapshot.name) != "whole":
+        return None
+    with index_errors(index, "read"):
+        try:
+            links = _Links(**_arrays(index / FOLDER / snapshot.name, _LINK_FILES))
+        except FileNotFoundError:
+            return None  # A writer removed it meanwhile.
+    photos = distinct_photos(snapshot)
+    extractor, calibration = _extractor_and_calibration(manifest)
+    verified = extractor is not None and calibration.geometry_is_calibrated
+    starts, ends, consistent, weights = _weighed_links(
+        snapshot, photos, links, calibration, verified=verified
+    )
+    m = len(photos.contents)
+    pairs, at = np.unique(_numbers(starts, ends, m), return_index=True)
+    first, second = np.divmod(pairs, np.int64(m))
+    return LinkedPairs(
+        photos,
+        first,
+        second,
+        consistent[at] if verified else None,
+        weights[at] if verified else None,
+    )
 
 
 GraphState = Literal["none", "damaged", "unfinished", "whole"]
@@ -313,10 +368,7 @@ def build_graph(
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
     photos = distinct_photos(snapshot)
-    extractor = extractor_of_index(manifest)
-    calibration = calibration_of(
-        str(manifest.encoder["identity"]), extractor.calibration if extractor else None
-    )
+    extractor, calibration = _extractor_and_calibration(manifest)
     old, same_descriptors = _read_old_links(index, manifest)
     links = _empty_links(photos)
     searching, added = _keep_neighbours(old if same_descriptors else None, links)
@@ -332,6 +384,15 @@ def build_graph(
         graph = _weighted_graph(snapshot, photos, links, calibration, verified=verified)
         facts = _Facts(_VERSION, whole, manifest.projection, keypoint_facts(manifest))
         _write_graph(index, manifest, links, graph, facts)
+
+
+def _extractor_and_calibration(
+    manifest: Manifest,
+) -> tuple[type[Extractor] | None, Calibration]:
+    extractor = extractor_of_index(manifest)
+    return extractor, calibration_of(
+        str(manifest.encoder["identity"]), extractor.calibration if extractor else None
+    )
 
 
 def keypoint_facts(manifest: Manifest) -> str | None:
@@ -532,33 +593,15 @@ def _verify_links(
     rows = photos.row_of_photo
     consistent = np.full(len(todo), _UNVERIFIED, np.uint16)
 
-    def verify_pairs(part: slice) -> int:
-        """Verify pairs with the same first photo."""
-        query = stored.read(int(rows[lows[part.start]]))
-        others = [stored.read(row) for row in rows[highs[part]].tolist()]
-        verifications = verify_many(query, others, matching, threads=1)
+    def note(part: slice, verifications: Sequence[Verification]) -> None:
         consistent[part] = [verification.consistent_matches for verification in verifications]
-        return len(others)
 
-    done = 0
     try:
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="veduta-link") as pool:
-            for parts in _grouped_by_first_photo(lows):
-                done += sum(pool.map(verify_pairs, parts))
-                if on_progress:
-                    on_progress(done, len(todo))
+        verify_pairs(stored, rows[lows], rows[highs], matching, note, on_progress)
     finally:
         positions = np.searchsorted(todo, pairs).clip(max=len(todo) - 1)
         looked_at = todo[positions] == pairs
         links.consistent_matches[looked_at] = consistent[positions][looked_at]
-
-
-def _grouped_by_first_photo(lows: NDArray[np.int64]) -> Iterator[list[slice]]:
-    """Yield lists of slices; each slice holds the pairs with one first photo."""
-    borders = np.flatnonzero(np.diff(lows, prepend=-1, append=-1)).tolist()
-    slices = [slice(start, stop) for start, stop in pairwise(borders)]
-    for start in range(0, len(slices), _QUERIES_PER_REPORT):
-        yield slices[start : start + _QUERIES_PER_REPORT]
 
 
 def _backgrounds(
@@ -584,6 +627,28 @@ def _weighted_graph(
     *,
     verified: bool,
 ) -> Graph:
+    starts, ends, _, weights = _weighed_links(
+        snapshot, photos, links, calibration, verified=verified
+    )
+    return Graph(
+        *_normalised_links(len(links.ends), starts, ends, weights),
+        photos.photo_of_row,
+        photos.row_of_photo.astype(np.int32),
+    )
+
+
+def _weighed_links(
+    snapshot: Snapshot,
+    photos: DistinctPhotos,
+    links: _Links,
+    calibration: Calibration,
+    *,
+    verified: bool,
+) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float64], NDArray[np.floating[Any]]]:
+    """Return the starts, ends, consistent matches and probabilities (l,) of all links.
+
+    A link that is not verified has 0 consistent matches.
+    """
     mean, std = _backgrounds(snapshot, photos, calibration.background)
     starts = np.repeat(np.arange(len(links.ends)), links.ends.shape[1])
     ends = links.ends.ravel().astype(np.int64)
@@ -593,16 +658,10 @@ def _weighted_graph(
     deviations = (
         (similarities - mean[starts]) / std[starts] + (similarities - mean[ends]) / std[ends]
     ) / 2
-    consistent = None
-    if verified:
-        consistent = links.consistent_matches.ravel()[exists].astype(np.float64)
-        consistent[consistent == _UNVERIFIED] = 0
-    weights = probability(calibration.pair_logit(deviations, consistent))
-    return Graph(
-        *_normalised_links(len(links.ends), starts, ends, weights),
-        photos.photo_of_row,
-        photos.row_of_photo.astype(np.int32),
-    )
+    consistent = links.consistent_matches.ravel()[exists].astype(np.float64)
+    consistent[consistent == _UNVERIFIED] = 0
+    weights = probability(calibration.pair_logit(deviations, consistent if verified else None))
+    return starts, ends, consistent, weights
 
 
 def _normalised_links(
