@@ -4,6 +4,9 @@ Veduta's own names are `path`, `label` and `split`. A file with `path` and `labe
 names alone. In any other file the columns are found by the usual names below. What is still not
 found is decided by the content: the path is the only column whose first value is the name of a
 photo file, and the label is the only column that is left.
+
+Rows with the same text in a column `label_group` share one label, which is written in any of them.
+So a person names a group of photos in one place.
 """
 
 from __future__ import annotations
@@ -14,9 +17,18 @@ from pathlib import Path
 
 from veduta.datasets.csv_records import normalised, read_table, refuse, refuse_columns
 
-__all__ = ["SPLIT_COLUMN", "LabelColumns", "check_once", "find_columns", "match_columns"]
+__all__ = [
+    "GROUP_COLUMN",
+    "SPLIT_COLUMN",
+    "LabelColumns",
+    "check_once",
+    "find_columns",
+    "group_position",
+    "match_columns",
+]
 
 SPLIT_COLUMN = "split"
+GROUP_COLUMN = "label_group"
 
 PATH_NAMES = (
     "path",
@@ -64,6 +76,7 @@ class LabelColumns:
         path: position of the path of the photo.
         label: position of the label; None if the file has none and needs none.
         split: position of the split; None if the file has none.
+        group: position of `label_group`; None if the file has none.
     """
 
     line: int
@@ -71,11 +84,12 @@ class LabelColumns:
     path: int
     label: int | None
     split: int | None
+    group: int | None = None
 
     @property
     def further(self) -> dict[str, int]:
         """Name → position of the other columns. Columns without a name are left out."""
-        known = (self.path, self.label, self.split)
+        known = (self.path, self.label, self.split, self.group)
         return {
             name.strip(): position
             for position, name in enumerate(self.header)
@@ -104,8 +118,9 @@ def find_columns(
         positions = {"path": path, "label": label}
         missing = [name for name, position in positions.items() if position is None]
         refuse_columns(file, line, missing, header, tuple(positions), (split_column,))
-    check_once(file, line, header, (path, label, split))
-    return LabelColumns(line, tuple(header), path, label, split)
+    group = group_position(header)
+    check_once(file, line, header, (path, label, split, group))
+    return LabelColumns(line, tuple(header), path, label, split, group)
 
 
 def match_columns(
@@ -127,8 +142,14 @@ def match_columns(
         path = _only([n for n, value in enumerate(first_row) if _is_photo_name(value)])
     label = _position(names, LABEL_NAMES)
     if label is None and path is not None:
-        label = _only([n for n, name in enumerate(names) if name and n not in (path, split)])
+        known = (path, split, group_position(header))
+        label = _only([n for n, name in enumerate(names) if name and n not in known])
     return path, label, split
+
+
+def group_position(header: Sequence[str]) -> int | None:
+    """Return the position of the column `label_group`; None if the file has none."""
+    return _position([_normalised(name) for name in header], (GROUP_COLUMN,))
 
 
 def check_once(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veduta.datasets.csv_records import normalised, read_separator, read_table
-from veduta.datasets.label_columns import check_once, match_columns
+from veduta.datasets.label_columns import check_once, group_position, match_columns
 from veduta.datasets.split_names import split_named
 from veduta.errors import DatasetError, readable
 
@@ -47,6 +47,8 @@ class LabelList:
         photo_lists: position of the column that lists photos, separated by spaces; None if each row
             is one photo.
         names_photos: whether a column holds the paths of photos.
+        has_groups: whether rows may have the label of their group. Such rows are not counted here
+            but read (`veduta.datasets.labels_csv`).
         is_landmarks: whether the file is one of Google Landmarks.
     """
 
@@ -57,6 +59,7 @@ class LabelList:
     split: int | None = None
     photo_lists: int | None = None
     names_photos: bool = False
+    has_groups: bool = False
     is_landmarks: bool = False
 
     @property
@@ -93,7 +96,15 @@ def find_label_list(file: Path) -> LabelList:
             is_landmarks=True,
         )
     elif label is not None:
-        found = LabelList(file, line, len(header), label, split, names_photos=path is not None)
+        found = LabelList(
+            file,
+            line,
+            len(header),
+            label,
+            split,
+            names_photos=path is not None,
+            has_groups=path is not None and group_position(header) is not None,
+        )
     else:
         columns = ", ".join(repr(name) for name in header) or "none"
         alone = len(header) == 1 and header[0]

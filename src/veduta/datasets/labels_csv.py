@@ -1,7 +1,8 @@
 """Labels files: CSV files with one photo a row.
 
 Refused with the line, besides what `veduta.datasets.csv_records` refuses: an unknown split, a path
-that leaves the folder of the dataset, and a path that occurs twice.
+that leaves the folder of the dataset, a path that occurs twice, and a row without a label whose
+`label_group` has two.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class LabelledRow:
     Attributes:
         line: the line of the row, counted from 1.
         path: the normalised path of the photo, with forward slashes.
-        label: the label; None if it is empty.
+        label: the label of the row or of its group; None if both are empty.
         split: one of `SPLITS`, `NO_SPLIT`, or another word where the reader allows it.
         written_split: the split as the file has it.
         fields: all fields of the row.
@@ -164,6 +165,7 @@ def read_rows(
             message names file, line and remedy.
     """
     columns = columns or find_columns(file)
+    label_of_group = _GroupLabels(file, columns)
     line_of: dict[str, int] = {}
     records = read_table(file)
     next(records, None)
@@ -176,12 +178,48 @@ def read_rows(
                 f"{readable(path)} is already on line {line_of[path]}; keep one of the two",
             )
         line_of[path] = line
-        label = None
-        if columns.label is not None:
-            label = composed(fields[columns.label].strip()) or None
+        label = _label(fields, columns) or label_of_group(line, fields)
         written = "" if columns.split is None else fields[columns.split].strip()
         split = _split(file, line, written, any_split=any_split)
         yield LabelledRow(line, path, label, split, written, fields)
+
+
+def _label(fields: Sequence[str], columns: LabelColumns) -> str | None:
+    """Return the label that a row has itself."""
+    return None if columns.label is None else composed(fields[columns.label].strip()) or None
+
+
+class _GroupLabels:
+    """The label of each group of rows, see `veduta.datasets.label_columns`."""
+
+    def __init__(self, file: Path, columns: LabelColumns) -> None:
+        self._file, self._columns = file, columns
+        self._lines: dict[str, dict[str, int]] = {}
+        """Group → label → the first line that has it."""
+        if columns.group is None:
+            return
+        records = read_table(file)
+        next(records, None)
+        for line, fields in records:
+            group, label = fields[columns.group].strip(), _label(fields, columns)
+            if group and label is not None:
+                self._lines.setdefault(group, {}).setdefault(label, line)
+
+    def __call__(self, line: int, fields: Sequence[str]) -> str | None:
+        """Return the label of the group of a row without a label; None without one."""
+        if self._columns.group is None:
+            return None
+        group = fields[self._columns.group].strip()
+        lines = self._lines.get(group, {})
+        if len(lines) > 1:
+            named = ", ".join(f"{label!r} on line {at}" for label, at in list(lines.items())[:2])
+            refuse(
+                self._file,
+                line,
+                f"the row has no label, and its group {group!r} has {len(lines)} ({named}); label "
+                "this row too, or empty the column label_group in the rows of another label",
+            )
+        return next(iter(lines), None)
 
 
 def read_relabelled(
@@ -207,7 +245,8 @@ def read_relabelled(
         fields = list(row.fields)
         path = path_of.get(row.path, row.path)
         if columns.label is not None:
-            fields[columns.label] = labels.get(path, fields[columns.label])
+            own = row.label or "" if columns.group is not None else fields[columns.label]
+            fields[columns.label] = labels.get(path, own)
         yield path, fields
 
 

@@ -227,7 +227,9 @@ def describe(
     file = None if named_folders else find_labels_file(source, labels)
     dataset = None
     label_list = find_label_list(file) if file is not None and file.is_file() else None
-    if label_list is not None and not (photos and label_list.names_photos):
+    if label_list is not None and not (
+        label_list.has_groups or (photos and label_list.names_photos)
+    ):
         sizes = class_sizes(count_labels(label_list, progress_of("Counting")))
     else:
         dataset = read_dataset(
