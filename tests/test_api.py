@@ -322,6 +322,7 @@ class TestLife:
             "encoder",
             "explain",
             "export_model",
+            "groups",
             "map_picture",
             "match_picture",
             "notice",

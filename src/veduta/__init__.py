@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         evaluate_recognition,
     )
     from veduta.explanation import Explanation
+    from veduta.explore.photo_groups import PhotoGroup
     from veduta.index import (
         CheckFinding,
         Descriptors,
@@ -53,6 +54,7 @@ _MODULES = {
     "IndexedPhoto": "veduta.index",
     "Keypoints": "veduta.keypoints",
     "Match": "veduta.search.pair",
+    "PhotoGroup": "veduta.explore.photo_groups",
     "PhotoKeypoints": "veduta.search.photo_keypoints",
     "Projection": "veduta.encoders",
     "Recognition": "veduta.recognize",
@@ -87,6 +89,7 @@ __all__ = [
     "IndexedPhoto",
     "Keypoints",
     "Match",
+    "PhotoGroup",
     "PhotoKeypoints",
     "Projection",
     "Recognition",

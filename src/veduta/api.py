@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from veduta.explanation import Explanation
+    from veduta.explore.photo_groups import PhotoGroup
 
 PathLike = str | os.PathLike[str]
 
@@ -495,6 +496,28 @@ class Index:
         # As `Engine.read_photo` decodes them.
         long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
         Model.of(recognizer, encoder, long_side).save(Path(path))
+
+    def groups(
+        self, *, min_size: int = 2, on_progress: Callable[[int, int], None] | None = None
+    ) -> list[PhotoGroup]:
+        """Return the places and objects of the collection, the largest first. No label is needed.
+
+        The photos of a group are held together by pairs that geometry verifies, in such a way that
+        one wrong pair does not join two groups (`veduta.explore.connectivity`).
+
+        Args:
+            min_size: the smallest number of different pictures of a group, at least 2. Copies of a
+                photo count once.
+            on_progress: called with (pairs verified, pairs to verify).
+
+        Raises:
+            QueryError: `min_size` is no such number, or the index has no keypoints.
+            CollectionError: the photos are not all linked yet (call `add`), or too many for that.
+            IndexDamaged: the index cannot be read.
+        """
+        from veduta.explore.photo_groups import find_groups
+
+        return find_groups(self.path, min_size=min_size, on_progress=on_progress)
 
     def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
         """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""

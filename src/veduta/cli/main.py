@@ -33,6 +33,7 @@ COMMANDS = {
     "search": "Rank the photos of an index by their similarity to a query photo.",
     "match": "Say whether two photos show the same place, and why.",
     "explain": "Show which regions of a photo decide a similarity or a class.",
+    "group": "Find the places and objects of an index without labels.",
     "recognize": "Name what a photo shows, or say that it is unknown.",
     "describe": "Describe a dataset: classes, balance, photos, copies across splits.",
     "evaluate": "Measure retrieval or recognition on a labelled dataset.",

@@ -1,7 +1,10 @@
-"""What a labelled collection holds, before any descriptor is computed.
+"""What a collection holds: the classes of a labelled one, the places and objects of any.
 
-`describe` counts the classes, reads the photos and looks for copies. A `Description` gives its
-content as JSON. `veduta.explore.description_report` makes its page and its charts.
+`describe` counts the classes, reads the photos and looks for copies, before any descriptor is
+computed. A `Description` gives its content as JSON. `veduta.explore.description_report` makes its
+page and its charts.
+
+`veduta.explore.photo_groups` finds the places and objects of an index without labels.
 """
 
 from veduta.explore.classes import ClassSizes, Imbalance

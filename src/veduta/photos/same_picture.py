@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.errors import PhotoError
+from veduta.photos.decode import decode
 from veduta.photos.resizing import resize
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ __all__ = [
     "MIN_CORRELATION",
     "luma_correlation",
     "luma_grid",
+    "thumbnail_grid",
 ]
 
 MAX_SAME_BITS = 5
@@ -47,6 +50,22 @@ def luma_grid(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     small = resize(pixels, _GRID_SIDE, _GRID_SIDE).astype(np.float32)
     return np.rint(small @ np.array(_LUMA, np.float32)).astype(np.uint8).reshape(-1)
+
+
+def thumbnail_grid(jpeg: bytes) -> NDArray[np.uint8] | None:
+    """Return the luma of a stored thumbnail on a grid of 16 × 16.
+
+    Args:
+        jpeg: the thumbnail. It is empty if its row is gone since.
+
+    Returns:
+        (256,) uint8; None without a thumbnail or without contrast.
+    """
+    try:
+        grid = luma_grid(decode(jpeg, path="thumbnail").pixels)
+    except PhotoError:
+        return None
+    return grid if grid.std() >= MIN_CONTRAST else None
 
 
 def luma_correlation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.errors import PhotoError
-from veduta.photos import decode, hamming
+from veduta.photos import hamming
 from veduta.photos.same_picture import (
     MAX_SAME_BITS,
-    MIN_CONTRAST,
     MIN_CORRELATION,
     luma_correlation,
-    luma_grid,
+    thumbnail_grid,
 )
 
 if TYPE_CHECKING:
@@ -107,13 +105,5 @@ class _Grids:
     def _grid(self, row_id: int) -> NDArray[np.uint8] | None:
         """Return the luma of a photo; None without a thumbnail or without contrast."""
         if row_id not in self._grid_of:
-            self._grid_of[row_id] = _grid_of(self._thumbnails([row_id])[0])
+            self._grid_of[row_id] = thumbnail_grid(self._thumbnails([row_id])[0])
         return self._grid_of[row_id]
-
-
-def _grid_of(jpeg: bytes) -> NDArray[np.uint8] | None:
-    try:
-        grid = luma_grid(decode(jpeg, path="thumbnail").pixels)
-    except PhotoError:  # The row is gone since, so it has no thumbnail.
-        return None
-    return grid if grid.std() >= MIN_CONTRAST else None
