@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("explanation_pictures", __doc__)
     options.set_defaults(docs=PAGE)
     chosen = options.parse_args(arguments)
-    folder = chosen.work.resolve() / "explanations"
+    folder = chosen.work.resolve() / "explanation_pictures"
     shutil.rmtree(folder, ignore_errors=True)
     write_start(folder)
     text = chosen.docs.read_text("utf-8")

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib import colormaps
-from PIL import Image
+from PIL import Image, ImageFont
 
 from veduta.explanation import Explanation
 from veduta.explanation.map_panels import map_panel, method_panels, pair_panels
 from veduta.explanation.strongest_region import strongest_region
 from veduta.explanation.wording import arithmetic, strongest, subject
+from veduta.pages.contact_sheet import wrapped
 from veduta.pages.explanation_sheet import (
     MAX_PANELS,
     MapPanel,
@@ -24,6 +25,7 @@ from veduta.pages.explanation_sheet import (
     write_map_sheet,
 )
 from veduta.pages.heat_map import HeatScale, draw_heat_map
+from veduta.text import printable
 
 GREY = np.full((90, 120, 3), 128, np.uint8)
 WHOLE = (0, 0, 120, 90)
@@ -340,6 +342,24 @@ def test_a_sheet_has_room_for_every_shape_of_photo(tmp_path: Path) -> None:
         assert written.info["dpi"] == pytest.approx((300, 300), abs=0.1)
     alone = draw_map(panels[1])
     assert alone.width > 1200  # four inches in print, with room for the text
+
+
+def test_a_long_line_below_a_panel_is_divided_and_nothing_of_it_is_left_out() -> None:
+    words = "the chosen region adds 0.1110: 0.1365 on the other map - 0.0255 of the constant"
+    lines = wrapped(words, 500, 24)
+    assert len(lines) > 1
+    assert " ".join(lines) == words
+    assert all(ImageFont.load_default(24).getlength(line) <= 500 for line in lines)
+    pixels = np.full((60, 90, 3), 200, np.uint8)
+    one, more = (
+        draw_map_sheet([MapPanel("map", [line], pixels)] * 3).height for line in ("short", words)
+    )
+    assert more > one
+
+
+@given(st.text(), st.integers(1, 300))
+def test_any_line_is_divided_between_words(text: str, width: int) -> None:
+    assert " ".join(wrapped(text, width, 12)).split() == printable(text).split()
 
 
 def test_a_sheet_of_no_panel_or_of_too_many_is_refused() -> None:

@@ -20,7 +20,7 @@ from veduta.text import printable
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["MAX_ROWS", "draw_sheet", "paste_photo", "write_line", "write_sheet"]
+__all__ = ["MAX_ROWS", "draw_sheet", "paste_photo", "wrapped", "write_line", "write_sheet"]
 
 MAX_ROWS = 60
 """Rows of one sheet. More rows take too much memory, and nobody can read such a picture."""
@@ -222,11 +222,7 @@ def write_line(
         size: of the font.
         colour: as Pillow takes it.
     """
-    shown = printable(text)
-    font = _font(size)
-    if not shown.isascii():
-        wide = _wide_font(size)
-        font, shown = (wide, shown) if wide else (font, _without_accents(shown))
+    font, shown = _font_and_text(text, size)
     if font.getlength(shown) > width:
         shorter, longer = 0, len(shown)
         while longer - shorter > 1:
@@ -237,6 +233,36 @@ def write_line(
                 longer = middle
         shown = _shorten(shown, shorter)
     pen.text(position, shown, font=font, fill=colour)
+
+
+def wrapped(text: str, width: int, size: int) -> list[str]:
+    """Divide a text into lines, between words.
+
+    Args:
+        text: any text.
+        width: the largest width of a line, in pixels. A word that is wider stands alone.
+        size: of the font.
+    """
+    lines: list[str] = []
+    for word in printable(text).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        font, shown = _font_and_text(longer, size)
+        if lines and font.getlength(shown) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font_and_text(
+    text: str, size: int
+) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, str]:
+    """Return a font, and what it can show of a text."""
+    shown = printable(text)
+    if shown.isascii():
+        return _font(size), shown
+    wide = _wide_font(size)
+    return (wide, shown) if wide else (_font(size), _without_accents(shown))
 
 
 def _shorten(text: str, length: int) -> str:

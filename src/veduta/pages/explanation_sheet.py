@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.files import atomic_file
-from veduta.pages.contact_sheet import write_line
+from veduta.pages.contact_sheet import wrapped, write_line
 from veduta.pages.heat_map import HeatScale, draw_heat_map
 
 if TYPE_CHECKING:
@@ -189,7 +189,13 @@ def _row_height(row: Sequence[MapPanel], panel_width: int, text: int) -> int:
     titled = round(_TITLE_SIZE * line) if any(panel.title for panel in row) else 0
     scale = _scale_height(text) if any(panel.scale for panel in row) else 0
     photo = max(_photo_size(panel, panel_width)[1] for panel in row)
-    return titled + photo + scale + max(len(panel.lines) for panel in row) * line
+    lines = max(len(_lines_of(panel, panel_width, text)) for panel in row)
+    return titled + photo + scale + lines * line
+
+
+def _lines_of(panel: MapPanel, width: int, text: int) -> list[str]:
+    """Return the lines below a panel. Long ones are divided."""
+    return [part for line in panel.lines for part in wrapped(line, width, text)]
 
 
 def _scale_height(text: int) -> int:
@@ -216,7 +222,7 @@ def _draw_panel(
     if panel.scale is not None:
         _draw_scale(sheet, pen, panel.scale, (left, top), width, text)
         top += _scale_height(text)
-    for note in panel.lines:
+    for note in _lines_of(panel, width, text):
         write_line(pen, (left, top), note, width, text, _MUTED)
         top += line
 
