@@ -30,11 +30,15 @@ from veduta import errors, index
 from veduta.cli.main import run
 from veduta.explore import photo_groups, verified_links
 from veduta.explore.photo_groups import find_groups
-from veduta.index import graph, open_snapshot
-from veduta.index.distinct_photos import DistinctPhotos
+from veduta.explore.verification_cache import (
+    PairGeometries,
+    pair_names,
+    read_geometries,
+    write_geometries,
+)
+from veduta.index import graph, open_snapshot, pair_verification
 from veduta.index.graph import linked_pairs
 from veduta.index.manifest import Manifest
-from veduta.keypoints import Verification
 
 DAYS = ("2014:05:06 07:08:09", "2019:01:02 03:04:05")
 NAMES = {
@@ -72,6 +76,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_veduta(home, "index", "photos", "--encoder", "fast")
     assert done.returncode == 0, done.stderr
     return home
+
+
+@pytest.fixture(autouse=True)
+def cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is verified beside the photos, as `run_veduta` does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
 
 
 @pytest.fixture
@@ -379,6 +389,96 @@ def test_linked_pairs_are_those_of_the_graph(home: Path) -> None:
     assert set(pairs) == nearest
 
 
+class TestWhatIsKept:
+    """Pairs are verified once; what is kept changes no group."""
+
+    @pytest.fixture
+    def counted(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Return the numbers of pairs that are verified together."""
+        real, numbers = pair_verification.verify_many, []
+
+        def note(query: Any, others: Any, *arguments: Any, **options: Any) -> Any:
+            numbers.append(len(others))
+            return real(query, others, *arguments, **options)
+
+        monkeypatch.setattr(pair_verification, "verify_many", note)
+        return numbers
+
+    @pytest.fixture(autouse=True)
+    def empty_cache(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return tmp_path / "cache/veduta/groups"
+
+    def test_an_interrupted_run_goes_on(
+        self, home: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = find_groups(home / "index")
+        every = sum(counted)
+        assert find_groups(home / "index") == expected and sum(counted) == every > 10
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home / "another cache"))
+        monkeypatch.setattr(pair_verification, "_QUERIES_PER_REPORT", 2)
+
+        def stop(*_: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            find_groups(home / "index", on_progress=stop)
+        assert every < sum(counted) < 2 * every
+        assert find_groups(home / "index") == expected
+        assert sum(counted) == 2 * every, "each pair once more, not twice"
+
+    @pytest.mark.parametrize("damage", ["cut", "empty", "other", "gone"])
+    def test_damage_is_verified_again(
+        self, home: Path, counted: list[int], empty_cache: Path, damage: str
+    ) -> None:
+        expected = find_groups(home / "index")
+        every = sum(counted)
+        (file,) = empty_cache.iterdir()
+        if damage == "gone":
+            file.unlink()
+        elif damage == "other":
+            np.savez(file, pairs=np.zeros((3, 9)), models=[""], inliers=[1], coverages=[0.5])
+        else:
+            file.write_bytes(file.read_bytes()[:200] if damage == "cut" else b"")
+        assert find_groups(home / "index") == expected
+        assert sum(counted) == 2 * every
+
+    def test_only_new_pairs_are_verified(
+        self, home: Path, tmp_path: Path, counted: list[int]
+    ) -> None:
+        shutil.copytree(home / "index", tmp_path / "index")
+        before = find_groups(tmp_path / "index")
+        every = sum(counted)
+        opened = veduta.open(tmp_path / "index")
+        view(1, 4).save(tmp_path / "later.jpg")
+        opened.add(tmp_path / "later.jpg")
+        del counted[:]
+        after = opened.groups()
+        assert 0 < sum(counted) < every
+        assert names_of(after[0].photos) == {*names_of(before[0].photos), "later.jpg"}
+
+    def test_a_cache_that_cannot_be_written(
+        self, home: Path, counted: list[int], empty_cache: Path
+    ) -> None:
+        empty_cache.parent.mkdir(parents=True)
+        empty_cache.write_text("in the way of the folder")
+        assert find_groups(home / "index") == find_groups(home / "index") != []
+
+    def test_hashes_that_end_in_zero_bytes(self, tmp_path: Path) -> None:
+        """NumPy shortens such texts; they are other pairs all the same."""
+        raw = [bytes([1] * 31 + [0]), bytes([1] * 30 + [0, 0]), bytes(32), bytes([0] * 31 + [1])]
+        contents = np.frombuffer(b"".join(raw), "S32")
+        pairs = np.array([(a, b) for a in range(4) for b in range(4) if a != b])
+        names = pair_names(contents, pairs)
+        assert len({names.tobytes()[64 * n : 64 * n + 64] for n in range(12)}) == 12
+        found = PairGeometries(np.array(["homography"] * 12), np.arange(12), np.arange(12) / 12)
+        write_geometries(tmp_path / "pairs.npz", names, found)
+        known, again = read_geometries(tmp_path / "pairs.npz", names[::-1].copy())
+        assert known.all() and again.inliers.tolist() == list(range(12))[::-1]
+        other = np.frombuffer(bytes([7] * 64), "S64")
+        assert not read_geometries(tmp_path / "pairs.npz", other)[0].any()
+
+
 @pytest.mark.parametrize(
     ("model", "probability", "coverage", "holds"),
     [
@@ -394,12 +494,9 @@ def test_linked_pairs_are_those_of_the_graph(home: Path) -> None:
 def test_what_links_two_photos(
     model: str | None, probability: float | None, coverage: float, holds: bool
 ) -> None:
-    photos = DistinctPhotos(np.array([b"a", b"b"]), np.arange(2), np.arange(2, dtype=np.int32))
-    first, second = np.array([0]), np.array([1])
-    chance = None if probability is None else np.array([probability])
-    linked = graph.LinkedPairs(photos, first, second, np.array([40.0]), chance)
-    found = Verification(model, None, np.zeros((30, 2), np.intp), 60, 40, coverage)
-    assert verified_links._holds(linked, 0, found) is holds
+    found = PairGeometries(np.array([model or ""]), np.array([30]), np.array([coverage]))
+    chances = None if probability is None else np.array([probability])
+    assert verified_links._hold(found, chances).tolist() == [holds]
 
 
 def test_strangers_may_have_matches_but_no_link(home: Path) -> None:

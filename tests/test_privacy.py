@@ -54,6 +54,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("search", "photos/a/0.png", "--html", "search.html"),
     ("match", "photos/a/0.png", "photos/a/1.png", "--picture", "match.png"),
     ("explain", "photos/a/0.png", "--against", "photos/a/1.png", "--png", "explain.png"),
+    ("group", "--html", "groups.html", "--labels", "groups.csv"),
     ("recognize", "photos/a/0.png"),
     ("repair",),
     ("forget", "photos/b"),

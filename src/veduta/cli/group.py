@@ -66,13 +66,10 @@ def command(
         with progress("Verifying", "pairs", quiet=as_json) as on_progress:
             groups = index.groups(min_size=min_size, on_progress=on_progress)
         summary = _summary(groups, len(index))
-        left_out = []
         if html:
             _write_page(index, groups, summary, html)
         if labels:
-            from veduta.explore.group_labels import write_group_labels
-
-            left_out = write_group_labels(labels, groups, index)
+            _write_labels(index, groups, labels)
         if as_json:
             print_json([group.as_json() for group in groups])
         else:
@@ -81,12 +78,6 @@ def command(
                 say(f"wrote {shown(file)}")
             if labels and groups:
                 say(f"Name the groups in it, then: {_next_command(index_path, labels)}")
-    if left_out:
-        say(
-            f"note: {count(len(left_out), 'photo')} left out of {shown(labels or '')}, because a "
-            f"CSV file cannot hold a name that is not UTF-8, such as {shown(left_out[0])}",
-            err=True,
-        )
 
 
 def _next_command(index: Path, labels: Path) -> str:
@@ -120,3 +111,15 @@ def _write_page(index: Index, groups: Sequence[PhotoGroup], summary: str, file: 
     from veduta.pages.groups_page import write_groups_page
 
     write_groups_page(file, groups_page(index.path, groups, summary))
+
+
+def _write_labels(index: Index, groups: Sequence[PhotoGroup], file: Path) -> None:
+    from veduta.explore.group_labels import write_group_labels
+
+    left_out = write_group_labels(file, groups, index)
+    if left_out:
+        say(
+            f"note: {count(len(left_out), 'photo')} left out of {shown(file)}, because a CSV file "
+            f"cannot hold a name that is not UTF-8, such as {shown(left_out[0])}",
+            err=True,
+        )

@@ -10,14 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from veduta.errors import CollectionError, QueryError, readable
+from veduta.explore.verification_cache import (
+    PairGeometries,
+    cache_file,
+    pair_names,
+    read_geometries,
+    write_geometries,
+)
 from veduta.index import Manifest
 from veduta.index.calibration import CHANCE_MATCHES
-from veduta.index.graph import MAX_PHOTOS, LinkedPairs, can_be_linked, linked_pairs
+from veduta.index.graph import MAX_PHOTOS, can_be_linked, linked_pairs
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.pair_verification import verify_pairs
 from veduta.search.verdict import DIFFERENT_PLACES, verdict_on
@@ -27,7 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.index import Snapshot
-    from veduta.keypoints import Verification
+    from veduta.index.distinct_photos import DistinctPhotos
+    from veduta.keypoints import Matching, Verification
 
 __all__ = ["VerifiedLinks", "verified_links"]
 
@@ -56,12 +64,12 @@ def verified_links(
 
     A pair does if its matches agree on a geometric model and its verdict is not "different", see
     `veduta.search.verdict`. Pairs with no more consistent matches than any two photos may have are
-    not looked at.
+    not looked at. What is verified is kept in the user's cache folder, also if it is interrupted.
 
     Args:
         index: its folder.
         snapshot: of its newest version.
-        on_progress: called with (pairs verified, pairs to verify).
+        on_progress: called with (pairs verified, pairs to verify now).
 
     Raises:
         QueryError: the index has no keypoints that this version of Veduta knows.
@@ -86,35 +94,58 @@ def verified_links(
     candidates = np.arange(len(linked.first))
     if linked.consistent_matches is not None:
         candidates = np.flatnonzero(linked.consistent_matches > CHANCE_MATCHES)
-    rows = linked.photos.row_of_photo
-    inliers = np.zeros(len(candidates), np.int64)
+    pairs = np.stack([linked.first, linked.second], axis=1)[candidates]
+    file = cache_file(index, manifest)
+    keypoints = StoredKeypoints(index, snapshot)
+    geometries = _geometries(file, keypoints, extractor.matching, linked.photos, pairs, on_progress)
+    chances = None if linked.probabilities is None else linked.probabilities[candidates]
+    holds = _hold(geometries, chances)
+    return VerifiedLinks(linked.photos.photo_of_row, pairs[holds], geometries.inliers[holds])
+
+
+def _geometries(
+    file: Path,
+    keypoints: StoredKeypoints,
+    matching: Matching,
+    photos: DistinctPhotos,
+    pairs: NDArray[np.int64],
+    on_progress: Callable[[int, int], None] | None,
+) -> PairGeometries:
+    """Verify pairs that the cache does not know, and keep them in it, also after an interrupt."""
+    names = pair_names(photos.contents, pairs)
+    known, geometries = read_geometries(file, names)
+    todo = np.flatnonzero(~known)
+    if not len(todo):
+        return geometries
 
     def note(part: slice, verifications: Sequence[Verification]) -> None:
-        inliers[part] = [
-            len(verification.inliers) if _holds(linked, int(candidate), verification) else 0
-            for candidate, verification in zip(candidates[part], verifications, strict=True)
-        ]
+        for pair, verification in zip(todo[part].tolist(), verifications, strict=True):
+            geometries.models[pair] = verification.model or ""
+            geometries.inliers[pair] = len(verification.inliers)
+            geometries.coverages[pair] = verification.inlier_coverage
+            known[pair] = True
 
-    verify_pairs(
-        StoredKeypoints(index, snapshot),
-        rows[linked.first[candidates]],
-        rows[linked.second[candidates]],
-        extractor.matching,
-        note,
-        on_progress,
-    )
-    links = candidates[inliers > 0]
-    pairs = np.stack([linked.first[links], linked.second[links]], axis=1)
-    return VerifiedLinks(linked.photos.photo_of_row, pairs, inliers[inliers > 0])
+    first, second = photos.row_of_photo[pairs[todo]].T
+    try:
+        verify_pairs(keypoints, first, second, matching, note, on_progress)
+    finally:
+        kept = PairGeometries(
+            geometries.models[known], geometries.inliers[known], geometries.coverages[known]
+        )
+        write_geometries(file, names[known], kept)
+    return geometries
 
 
-def _holds(linked: LinkedPairs, pair: int, verification: Verification) -> bool:
-    """Return whether a pair shows the same."""
-    if verification.model is None:
-        return False
-    probability = None if linked.probabilities is None else float(linked.probabilities[pair])
-    verdict = verdict_on(probability, verification.model, verification.inlier_coverage)
-    return verdict != DIFFERENT_PLACES
+def _hold(
+    geometries: PairGeometries, probabilities: NDArray[np.floating[Any]] | None
+) -> NDArray[np.bool_]:
+    """Return which pairs show the same, (p,) bool."""
+    holds = np.zeros(len(geometries.models), np.bool_)
+    for pair in np.flatnonzero(geometries.models != "").tolist():
+        probability = None if probabilities is None else float(probabilities[pair])
+        model, coverage = str(geometries.models[pair]), float(geometries.coverages[pair])
+        holds[pair] = verdict_on(probability, model, coverage) != DIFFERENT_PLACES
+    return holds
 
 
 def _not_linked(index: Path, snapshot: Snapshot) -> str:
