@@ -115,3 +115,35 @@ def test_a_ratio_is_computed_for_each_round() -> None:
 @pytest.fixture(autouse=True)
 def _benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
+
+
+def test_the_scores_of_groups_by_hand() -> None:
+    """Groups {0, 1, 2} and {3}; 0 and 1 show one thing, 2 and 3 another."""
+    import numpy as np
+    from benchmarks.groups import Score, recall_of, shares_a_place
+
+    same = shares_a_place([{"gate"}, {"gate", "wall"}, {"tower"}, {"tower"}])
+    assert same.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    clusters = np.array([0, 0, 0, 3])
+    score = Score.of(clusters, same)
+    assert (score.pairs, score.right, score.precision) == (3, 1, 1 / 3)
+    precision, recall = (2 / 3 + 2 / 3 + 1 / 3 + 1) / 4, (1 + 1 + 1 / 2 + 1 / 2) / 4
+    expected = (precision, recall, 2 * precision * recall / (precision + recall))
+    assert score.bcubed == pytest.approx(expected)
+    assert recall_of(clusters, np.array([[0, 1], [2, 3]])) == 0.5
+    assert shares_a_place([set(), set()]).tolist() == [[True, False], [False, True]]
+
+
+def test_strongest_links_first_by_hand() -> None:
+    """Two pairs, one link between them, and a second one."""
+    import numpy as np
+    from benchmarks.groups import strongest_first
+
+    from veduta.explore.verified_links import VerifiedLinks
+
+    def parts(pairs: list[tuple[int, int]], inliers: list[int]) -> list[list[int]]:
+        links = VerifiedLinks(np.arange(4, dtype=np.int32), np.array(pairs), np.array(inliers))
+        return strongest_first(links)
+
+    assert parts([(0, 1), (1, 2), (2, 3)], [9, 5, 9]) == [[0, 1], [2, 3]]
+    assert parts([(0, 1), (0, 2), (1, 2), (2, 3)], [9, 4, 5, 9]) == [[0, 1, 2, 3]]

@@ -190,6 +190,8 @@ class TestNaming:
         file = copied / "groups.csv"
         done = call(copied, "group", "--labels", file)
         assert done.returncode == 0, done.stderr
+        again = call(copied, "group", "--labels", file)
+        assert again.returncode == 3 and "is there already" in again.stderr
         (command,) = re.findall(r"then: veduta (.*)", done.stdout)
         rows = self.rows(file)
         assert [row["label"] for row in rows if row["label"]] == ["group-001", "group-002"]
@@ -241,7 +243,7 @@ class TestNaming:
         rows[1] |= {"label": "another wall", "label_group": ""}
         self.write(file, rows)
         before = self.labels(call, copied, file)
-        call(copied, "group", "--labels", file)
+        call(copied, "group", "--labels", file, "--overwrite")
         assert [row["label_group"] for row in self.rows(file)[: len(WALL_1)]] == [""] * 5
         assert self.labels(call, copied, file) == before
 

@@ -17,6 +17,7 @@ from veduta.cli.options import (
 )
 from veduta.cli.printing import print_json, print_notice, say, shown
 from veduta.cli.progress import progress
+from veduta.errors import DatasetError
 from veduta.text import count, veduta_command
 
 if TYPE_CHECKING:
@@ -43,10 +44,16 @@ MAX_LISTED = 20
     metavar="FILE.csv",
     help="Write a table in which you name each group once; `veduta index --labels` reads it.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a table that is there already.")
 @html_option
 @json_option
 def command(
-    index_path: Path, min_size: int, labels: Path | None, html: Path | None, as_json: bool
+    index_path: Path,
+    min_size: int,
+    labels: Path | None,
+    overwrite: bool,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """Find the places and objects of an index: groups of photos that show the same.
 
@@ -55,12 +62,15 @@ def command(
     first, and in each group the best photo.
 
     \b
-    veduta group --html groups.html          look at the groups
-    veduta group --labels groups.csv         name them: the column label, once a group
-    veduta index --labels groups.csv         recognise photos by these names
+    veduta group --html groups.html     look at the groups
+    veduta group --labels groups.csv    name each one once, in the column label
+    veduta index --labels groups.csv    recognise photos by these names
     """
     from veduta import api
 
+    if labels and labels.exists() and not overwrite:
+        # A person may have named groups in it.
+        raise DatasetError(f"{shown(labels)} is there already: name another, or --overwrite it")
     with api.open(index_path) as index:
         print_notice(index)
         with progress("Verifying", "pairs", quiet=as_json) as on_progress:

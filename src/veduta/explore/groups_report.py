@@ -14,12 +14,16 @@ from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.explore.photo_groups import PhotoGroup
+    from veduta.index import IndexedPhoto
 
 __all__ = ["dates_text", "groups_page", "size_text"]
 
 _MAX_GROUPS = 500
 _MAX_TILES = 21
 """The best photo takes the room of four, so this fills four lines of a wide window."""
+
+_GROUPS_AT_A_TIME = 16
+"""Their thumbnails are read together, because each opening of the table takes a while."""
 
 
 def groups_page(
@@ -38,22 +42,27 @@ def groups_page(
 
 
 def _sections(index: Path, groups: Sequence[PhotoGroup]) -> Iterator[GroupSection]:
-    for group in groups:
-        shown = group.photos[: min(_MAX_TILES, group.size)]
-        thumbnails = read_thumbnails(index, [photo.id for photo in shown])
-        tiles = [
-            GroupTile(
-                name=os.path.basename(photo.path),
-                thumbnail=thumbnail or None,
-                link=Path(photo.path).as_uri(),
-                label=photo.label,
-            )
-            for photo, thumbnail in zip(shown, thumbnails, strict=True)
-        ]
-        words = (size_text(group), dates_text(group))
-        yield GroupSection(
-            group.name, ", ".join(filter(None, words)), tiles, group.size - len(shown)
-        )
+    for start in range(0, len(groups), _GROUPS_AT_A_TIME):
+        some = groups[start : start + _GROUPS_AT_A_TIME]
+        ids = [photo.id for group in some for photo in _shown(group)]
+        thumbnails = iter(read_thumbnails(index, ids))
+        for group in some:
+            tiles = [
+                GroupTile(
+                    name=os.path.basename(photo.path),
+                    thumbnail=next(thumbnails) or None,
+                    link=Path(photo.path).as_uri(),
+                    label=photo.label,
+                )
+                for photo in _shown(group)
+            ]
+            words = ", ".join(filter(None, (size_text(group), dates_text(group))))
+            yield GroupSection(group.name, words, tiles, group.size - len(tiles))
+
+
+def _shown(group: PhotoGroup) -> Sequence[IndexedPhoto]:
+    """Return the photos of a group that the page shows, without copies."""
+    return group.photos[: min(_MAX_TILES, group.size)]
 
 
 def size_text(group: PhotoGroup) -> str:

@@ -52,7 +52,7 @@ class GroupsPage:
     Attributes:
         title: the heading.
         summary: a sentence below it.
-        groups: the largest first. Memory holds the photos of one group at a time.
+        groups: the largest first. Memory holds the photos of some groups at a time.
         more: how many groups are not shown.
     """
 
