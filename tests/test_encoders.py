@@ -36,7 +36,7 @@ def fast() -> Encoder:
 
 
 def test_presets_are_there():
-    assert set(PRESETS) == {"fast", "accurate"}
+    assert set(PRESETS) == {"fast", "accurate", "accurate-int8"}
     assert DEFAULT in PRESETS
     for name, preset in PRESETS.items():
         source = resolve(name)
@@ -44,7 +44,7 @@ def test_presets_are_there():
         assert source.settings.sizes == preset.sizes
 
 
-@pytest.mark.parametrize("name", ["fast", "accurate"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_an_embedded_model(name):
     encoder = load_encoder(name)
     assert encoder.name == name
@@ -58,8 +58,8 @@ def test_an_embedded_model(name):
 
 
 def test_the_presets_have_different_identities():
-    identities = {load_encoder(name).identity for name in ("fast", *embedded_models(), "accurate")}
-    assert len(identities) == len(embedded_models()) + 2
+    identities = {load_encoder(name).identity for name in (*PRESETS, *embedded_models())}
+    assert len(identities) == len(embedded_models()) + len(PRESETS)
 
 
 def test_gem_in_the_graph_is_gem_outside_it(fast):

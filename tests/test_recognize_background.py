@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recognition_galleries import D as DIMENSION
 from recognition_galleries import crowd, gallery_of, labelled_crowd
 
-from veduta.encoders import load_encoder
+from veduta.encoders import PRESETS, load_encoder
 from veduta.encoders.embedded import embedded_models
 from veduta.recognize import LabelledGallery, decide, fit_recognizer
 from veduta.recognize.background import BACKGROUND_FILE, background_of
@@ -31,7 +31,7 @@ def few(classes: int, each: int, *, spread: float = 0.25) -> LabelledGallery:
 
 
 class TestShipped:
-    @pytest.mark.parametrize("name", ["accurate", "fast", "efficientnet-lite2"])
+    @pytest.mark.parametrize("name", [*PRESETS, "efficientnet-lite2"])
     def test_every_own_encoder_has_one(self, name: str) -> None:
         facts = load_encoder(name).describe()
         background = background_of(facts)

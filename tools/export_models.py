@@ -39,10 +39,10 @@ import importlib.metadata
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -59,6 +59,7 @@ IR_VERSION = 8  # This is the oldest version with opset 17, so old runtimes read
 MEAN, STD = 127.0, 128.0  # Of TensorFlow's EfficientNet-Lite, for R, G and B.
 BATCH_NORM_EPS = 1e-3
 STRIDE = 32
+RELU6_TOP = 6.0
 GEM_P = 3.0
 GEM_EPS = 1e-6
 CENTRED_ROOT = 2.0
@@ -129,7 +130,17 @@ class GraphWriter:
 
 
 class NetworkWriter:
-    """Appends one network to a graph. The names of its tensors begin with `name`."""
+    """Appends one network to a graph. The names of its tensors begin with `name`.
+
+    Attributes:
+        suffix: what the name of a model ends with.
+        precision: what the manifest says of the arithmetic.
+        constants: of the graph, which all networks share.
+    """
+
+    suffix = ""
+    precision = "weights float16, arithmetic float32"
+    constants: Mapping[str, float] = {"zero": 0.0, "six": RELU6_TOP, "mean": MEAN}
 
     def __init__(self, graph: GraphWriter, name: str, weights: Weights) -> None:
         self.graph = graph
@@ -139,6 +150,18 @@ class NetworkWriter:
     def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Append one node and return the name of its output."""
         return self.graph.add(kind, inputs, f"{self.name}/{output}", **attributes)
+
+    @classmethod
+    def feature_maps(
+        cls, graph: GraphWriter, networks: Sequence[tuple[Source, Weights]]
+    ) -> Iterator[tuple[Self, str]]:
+        """Append each network in turn and yield it with the name of its last feature map."""
+        x = graph.add("Transpose", ["photos"], "planes", perm=[0, 3, 1, 2])
+        x = graph.add("Cast", [x], "planes.f32", to=TensorProto.FLOAT)
+        x = graph.add("Sub", [x, "mean"], "pixels")
+        for source, weights in networks:
+            network = cls(graph, source.name, weights)
+            yield network, network.features(x, source.depth)
 
     def weight(self, name: str, value: NDArray[np.float32]) -> str:
         """Store a weight as float16 and return the name of its float32 copy."""
@@ -150,9 +173,6 @@ class NetworkWriter:
     ) -> str:
         """Append convolution, batch normalisation (folded into it) and maybe ReLU6.
 
-        TensorFlow's SAME padding puts the odd pixel at the right and at the bottom. The total is
-        k - 2 for an even input and stride 2, and k - 1 for stride 1.
-
         Args:
             x: name of the input.
             conv: name of the convolution's weights.
@@ -161,30 +181,25 @@ class NetworkWriter:
             scale: factor on the input.
             relu6: append ReLU6.
         """
+        weight, bias = self.folded(conv, norm, scale)
+        inputs = [
+            x,
+            self.weight(f"{conv}.weight", weight.astype(np.float32)),
+            # The bias is small, so it stays float32.
+            self.graph.constant(f"{self.name}/{conv}.bias", bias),
+        ]
+        out = self.add("Conv", inputs, conv, **conv_attributes(weight, stride))
+        return self.add("Clip", [out, "zero", "six"], f"{conv}.relu6") if relu6 else out
+
+    def folded(
+        self, conv: str, norm: str, scale: float = 1.0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return weight and bias of a convolution whose batch normalisation is folded into it."""
         weight = self.weights[f"{conv}.weight"].astype(np.float64)
         deviation = np.sqrt(self.weights[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPS)
         gain = self.weights[f"{norm}.weight"] / deviation
         bias = self.weights[f"{norm}.bias"] - self.weights[f"{norm}.running_mean"] * gain
-        folded = (weight * gain[:, None, None, None] * scale).astype(np.float32)
-        kernel = weight.shape[2]
-        total = kernel - stride
-        before, after = total // 2, total - total // 2
-        depthwise = weight.shape[1] == 1
-        out = self.add(
-            "Conv",
-            [
-                x,
-                self.weight(f"{conv}.weight", folded),
-                # The bias is small, so it stays float32.
-                self.graph.constant(f"{self.name}/{conv}.bias", bias),
-            ],
-            conv,
-            kernel_shape=[kernel, kernel],
-            strides=[stride, stride],
-            pads=[before, before, after, after],
-            group=weight.shape[0] if depthwise else 1,
-        )
-        return self.add("Clip", [out, "zero", "six"], f"{conv}.relu6") if relu6 else out
+        return weight * gain[:, None, None, None] * scale, bias
 
     def block(self, x: str, name: str, stride: int) -> str:
         """Append one inverted residual block (Sandler et al., CVPR 2018)."""
@@ -226,6 +241,23 @@ class NetworkWriter:
         return self.add("Div", [x, length], output)
 
 
+def conv_attributes(weight: NDArray[np.float64], stride: int) -> dict[str, Any]:
+    """Return the attributes of a convolution with the weight (outputs, inputs, k, k).
+
+    TensorFlow's SAME padding puts the odd pixel at the right and at the bottom. The total is
+    k - 2 for an even input and stride 2, and k - 1 for stride 1.
+    """
+    kernel = weight.shape[2]
+    total = kernel - stride
+    before, after = total // 2, total - total // 2
+    return {
+        "kernel_shape": [kernel, kernel],
+        "strides": [stride, stride],
+        "pads": [before, before, after, after],
+        "group": weight.shape[0] if weight.shape[1] == 1 else 1,
+    }
+
+
 def centre(weights: Weights) -> NDArray[np.float32]:
     """Return what is subtracted from the descriptor (C,) of a network."""
     return CENTRED_SHARE * common_direction(weights)
@@ -255,23 +287,16 @@ def block_strides(depth: float) -> list[int]:
     return strides
 
 
-def build(networks: Sequence[tuple[Source, Weights]]) -> onnx.ModelProto:
+def build(
+    networks: Sequence[tuple[Source, Weights]], writer: type[NetworkWriter] = NetworkWriter
+) -> onnx.ModelProto:
     """Return the whole graph, from the photo to the descriptor."""
     graph = GraphWriter()
-    graph.constant("zero", 0.0)
-    graph.constant("six", 6.0)
-    graph.constant("mean", MEAN)
-    graph.constant("gem_eps", GEM_EPS)
-    graph.constant("gem_p", GEM_P)
-    graph.constant("gem_root", 1.0 / GEM_P)
-
-    x = graph.add("Transpose", ["photos"], "planes", perm=[0, 3, 1, 2])
-    x = graph.add("Cast", [x], "planes.f32", to=TensorProto.FLOAT)
-    pixels = graph.add("Sub", [x, "mean"], "pixels")
+    pooling = {"gem_eps": GEM_EPS, "gem_p": GEM_P, "gem_root": 1.0 / GEM_P}
+    for name, value in (writer.constants | pooling).items():
+        graph.constant(name, value)
     parts: dict[str, list[str]] = {"descriptor": [], "centred": [], "features": []}
-    for source, weights in networks:
-        network = NetworkWriter(graph, source.name, weights)
-        features = network.features(pixels, source.depth)
+    for network, features in writer.feature_maps(graph, networks):
         gem, centred = network.pooled(features)
         parts["descriptor"].append(gem)
         parts["centred"].append(centred)
@@ -358,12 +383,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def export(name: str, folder: Path) -> dict[str, Any]:
+def export(name: str, folder: Path, writer: type[NetworkWriter] = NetworkWriter) -> dict[str, Any]:
     """Write one model to `folder` and return its entry of the manifest."""
     sources = MODELS_OF[name]
     networks = [(source, read_weights(source.weights)) for source in sources]
-    data = build(networks).SerializeToString(deterministic=True)
-    file = folder / f"{name}.onnx"
+    data = build(networks, writer).SerializeToString(deterministic=True)
+    file = folder / f"{name}{writer.suffix}.onnx"
     file.write_bytes(data)
     packages = [source.package for source in sources]
     return {
@@ -379,7 +404,7 @@ def export(name: str, folder: Path) -> dict[str, Any]:
         "trained_on": "ImageNet-1k",
         "imagenet_top1": [source.imagenet_top1 for source in sources],
         "opset": OPSET,
-        "precision": "weights float16, arithmetic float32",
+        "precision": writer.precision,
         "input": {
             "name": "photos",
             "layout": "NHWC",
@@ -403,6 +428,14 @@ def export(name: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def add_to_manifest(folder: Path, models: Mapping[str, Any]) -> None:
+    """Write entries of the manifest. Entries of other models stay."""
+    file = folder / "manifest.json"
+    others = json.loads(file.read_text(encoding="utf-8"))["models"] if file.is_file() else {}
+    text = json.dumps({"format": 1, "models": others | models}, indent=2) + "\n"
+    file.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Write the models, the manifest, the centres and the reference descriptors."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -413,8 +446,7 @@ def main() -> None:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     manifest = {name: export(name, options.folder) for name in options.models}
-    text = json.dumps({"format": 1, "models": manifest}, indent=2) + "\n"
-    (options.folder / "manifest.json").write_text(text, encoding="utf-8")
+    add_to_manifest(options.folder, manifest)
 
     networks = dict.fromkeys(source for name in options.models for source in MODELS_OF[name])
     centres = {source.name: centre(read_weights(source.weights)) for source in networks}

@@ -2,6 +2,7 @@
 
     python tools/fit_calibration.py --data ../shared/data
     python tools/fit_calibration.py --data ../shared/data --keypoints sift
+    python tools/fit_calibration.py --data ../shared/data --encoder fast
 
 Labelled photos in, logistic models for each encoder out (`veduta.index.calibration` describes
 them). With `--keypoints` only the models with geometry of that kind are fitted, and everything else
@@ -24,6 +25,7 @@ Weights that were fitted freely for them made the ranking of other sets worse.
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import os
@@ -37,7 +39,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from veduta.datasets import open_dataset, retrieval_protocol
-from veduta.encoders import load_encoder
+from veduta.encoders import DEFAULT, PRESETS, load_encoder
 from veduta.index import (
     MANIFEST_FILE,
     Manifest,
@@ -54,7 +56,7 @@ from veduta.search import exact
 from veduta.search.options import VERIFIED_PHOTOS
 from veduta.search.reranking import CandidateEvidence, Gallery, gather_evidence, open_gallery
 
-ENCODERS = ("accurate", "fast")
+ENCODERS = tuple(PRESETS)
 SETS = ("same_place", "objects20")
 FITTED_HITS = 50
 """The model of a hit is fitted on so many first hits of each query."""
@@ -274,6 +276,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path(".results/calibration"))
     parser.add_argument("--keypoints", choices=KINDS, action="append")
+    parser.add_argument("--encoder", choices=ENCODERS, action="append")
     options = parser.parse_args()
 
     shipped = calibration.FILE
@@ -286,9 +289,11 @@ def main() -> None:
         calibration.clear_cache()
 
     save()
-    for name in ENCODERS:
+    for name in options.encoder or ENCODERS:
         identity = load_encoder(name).identity
-        entry = content["calibrations"].setdefault(identity, {"keypoints": {}})
+        # A new encoder begins with the weights of the generic one, so that the file reads.
+        generic = content["calibrations"][content["generic"]]
+        entry = content["calibrations"].setdefault(identity, copy.deepcopy(generic))
         for kind in options.keypoints or KINDS:
             extractor = load_extractor(kind)
             if extractor.calibration is None:
@@ -321,7 +326,7 @@ def main() -> None:
             weights["hit"] = fit_hit(sets, geometry=True, order=order)
             save()
             print(name, kind, json.dumps(weights), flush=True)
-        if name == ENCODERS[0]:
+        if name == DEFAULT:
             content["generic"] = identity
     shipped.write_bytes(calibration.FILE.read_bytes())
 

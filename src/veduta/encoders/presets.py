@@ -22,6 +22,7 @@ class Preset:
 
 PRESETS = {
     "accurate": Preset("efficientnet-lite0-lite2", ((384, 1.0),)),
+    "accurate-int8": Preset("efficientnet-lite0-lite2-int8", ((384, 1.0),)),
     "fast": Preset("efficientnet-lite0", ((320, 1.0),)),
 }
 
