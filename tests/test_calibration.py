@@ -107,10 +107,6 @@ def test_weights_were_fitted_on_these_keypoints_with_this_matching(kind: str) ->
         if extractor.calibration is None:
             assert kind not in entry["keypoints"]
             continue
-        if kind != "xfeat" and entry["encoder"] == "accurate-int8":
-            # Nothing was fitted: such hits are ordered, and have no probability.
-            assert extractor.calibration not in entry["keypoints"]
-            continue
         weights = entry["keypoints"][extractor.calibration]
         assert weights["identity"] == load_extractor(kind).identity
         assert weights["matching"] == repr(extractor.matching)
