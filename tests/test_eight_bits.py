@@ -41,6 +41,11 @@ def test_it_is_in_eight_bits() -> None:
     )
 
 
+def test_an_index_says_in_which_precision_it_was_made(small: Encoder) -> None:
+    assert small.describe()["precision"] == "int8"
+    assert load_encoder(FULL).describe()["precision"] == "float32"
+
+
 def test_no_two_products_overflow_sixteen_bits() -> None:
     """AVX2 adds the products of two neighbours in 16 bits, and saturates there."""
     onnx = pytest.importorskip("onnx")

@@ -52,7 +52,7 @@ class Model(Protocol):
 
     Attributes:
         runtime: one of `RUNTIMES`.
-        precision: of the arithmetic, such as "float32".
+        precision: of the arithmetic, such as "float32". It is "int8" if some of it is in bytes.
         inputs: of the graph.
         outputs: of the graph.
     """
@@ -102,10 +102,11 @@ def open_onnxruntime(path: Path, threads: int) -> Model:
 
 class _OnnxRuntimeModel:
     runtime = "onnxruntime"
-    precision = "float32"
 
     def __init__(self, path: Path, session: Any) -> None:
         self._path = path
+        # The operators that make bytes of numbers are named in the file.
+        self.precision = "int8" if b"QuantizeLinear" in path.read_bytes() else "float32"
         self._session = session
         self._options = run_options()
         self.inputs = tuple(_port(node) for node in session.get_inputs())
