@@ -26,7 +26,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Two workers on two cores: threads of their own would wait for each other.
+    # As many workers as cores, or more: threads of their own would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine may be slow at any moment, which is no fault of what is tested. The drawn examples
