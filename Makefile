@@ -103,6 +103,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.eight_bits --data $(DATA) --docs docs/ablation.md
 	$(BIN)/python -m benchmarks.reranking --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.shared_overlays --data $(DATA) --docs docs/reranking.md
+	$(BIN)/python -m benchmarks.stamps --data $(DATA) --docs docs/reranking.md
 
 docs: $(DOCS)  ## write the pages of the Python API to docs/site
 	@$(BIN)/python -c "$$WRITE_DOCS"

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from veduta.keypoints import Keypoints, Verification, verify
+from veduta.keypoints.shared_overlays import stamped_matches
 
 WIDTH, HEIGHT = 1200, 900
 Points = NDArray[np.float64]
@@ -130,3 +133,81 @@ def test_a_copy_of_a_picture_with_one_thing_in_it() -> None:
     # Nothing is to be seen around it, and the thing is larger than marks mostly are.
     thing = within(anywhere(1, 120), 350, 200, 520, 480)
     assert check(thing, jittered(thing)).model == "homography"
+
+
+SMALL, LARGE = (800, 600), (900, 1300)
+
+
+def stamp(size: tuple[int, int]) -> Points:
+    """Return the keypoints of a stamp on a photo: a logo in the middle, letters near the corners.
+
+    It is scaled with the width of the photo.
+    """
+    width, height = size
+    rng = np.random.default_rng(7)
+    logo = rng.uniform((-0.14, -0.03), (0.14, 0.03), (16, 2)) * width + (width / 2, height / 2)
+    letter = rng.uniform(-0.003, 0.003, (4, 2)) * width
+    corners = [(x * width, y * height) for x in (0.12, 0.88) for y in (0.1, 0.9)]
+    return np.r_[logo, *(letter + corner for corner in corners)]
+
+
+def stamped_photos(
+    scene: Points, again: Points, sizes: tuple[tuple[int, int], tuple[int, int]]
+) -> tuple[Keypoints, Keypoints, NDArray[np.intp]]:
+    """Return two photos with one stamp, of a scene each, and 500 keypoints that match nothing."""
+    photos = []
+    for seed, (points, size) in enumerate(zip((scene, again), sizes, strict=True)):
+        rng = np.random.default_rng(seed)
+        drawn = stamp(size) + rng.normal(0, 0.6, stamp(size).shape)
+        photos.append(keypoints(np.r_[drawn, points, rng.uniform((0, 0), size, (500, 2))], *size))
+    matches = np.repeat(np.arange(len(stamp(SMALL)) + len(scene))[:, None], 2, axis=1)
+    return photos[0], photos[1], matches
+
+
+@pytest.mark.parametrize("sizes", [(SMALL, LARGE), (LARGE, SMALL), (SMALL, SMALL)])
+def test_a_stamp_that_is_scaled_with_the_photo_is_no_evidence(
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    nothing = np.empty((0, 2))
+    query, other, matches = stamped_photos(nothing, nothing, sizes)
+    assert stamped_matches(query, other, matches).all()
+    found = verify(query, other, matches)
+    assert found.model is None
+    assert found.consistent_matches == 0
+    assert found.matches == len(matches), "they are matches, but no evidence"
+
+
+def test_beside_a_scaled_stamp_the_scene_is_found() -> None:
+    scene = np.random.default_rng(3).uniform((50, 50), (700, 500), (60, 2))
+    again = (scene - 350) @ np.array([[1.1, -0.2], [0.2, 1.2]]).T + 480
+    query, other, matches = stamped_photos(scene, again, (SMALL, LARGE))
+    stamped = stamped_matches(query, other, matches)
+    assert stamped[: len(stamp(SMALL))].all() and stamped.sum() < len(stamp(SMALL)) + 6
+    found = verify(query, other, matches)
+    assert found.model == "homography" and len(found.inliers) > 50
+
+
+def test_what_a_fixed_camera_sees_twice_is_no_stamp() -> None:
+    # At night few keypoints are found again. They keep their places, but lie all over the photo.
+    few = anywhere(1, 28)
+    matches = np.repeat(np.arange(28)[:, None], 2, axis=1)
+    photos = [keypoints(np.r_[jittered(few, seed), anywhere(seed, 480)]) for seed in (91, 92)]
+    assert not stamped_matches(photos[0], photos[1], matches).any()
+    assert verify(photos[0], photos[1], matches).model == "homography"
+
+
+def test_a_copy_in_another_size_is_no_stamp() -> None:
+    thing = within(anywhere(1, 120), 500, 400, 120, 100)
+    small = keypoints(jittered(thing, 2) / 2, WIDTH // 2, HEIGHT // 2)
+    matches = np.repeat(np.arange(120)[:, None], 2, axis=1)
+    assert not stamped_matches(keypoints(thing), small, matches).any()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(1, 400), st.integers(1, 400))
+def test_any_photos_and_matches_can_be_asked(seed: int, count: int, wide: int, high: int) -> None:
+    rng = np.random.default_rng(seed)
+    one = keypoints(rng.uniform(0, 1, (40, 2)) * (wide, high), wide, high)
+    other = keypoints(rng.uniform(0, 1, (30, 2)) * (high, wide), high, wide)
+    matches = np.stack([rng.integers(0, 40, count), rng.integers(0, 30, count)], axis=1)
+    stamped = stamped_matches(one, other, matches)
+    assert stamped.shape == (count,) and stamped.dtype == bool

@@ -1,9 +1,13 @@
-"""Do two photos share nothing but an overlay: a logo, a banner, a watermark?
+"""Do two photos share nothing but an overlay: a logo, a banner, a watermark, a stamp?
 
 An overlay is the same picture on both photos. So all of it has moved alike, and it has kept its
 size, in pixels or as a share of the photo. A thing that is photographed twice rarely moves like
 this, because the camera turns and the distance changes. A copy of a photo does, but in a copy
 nearly everything moves like this.
+
+The stamp of a photo agency has several parts, such as a logo in the middle and letters near the
+corners. It is scaled with the photo, and each part keeps its place relative to the middle, a corner
+or an edge. Where two photos have different shapes, the parts do not move alike.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
     Points = NDArray[np.floating[Any]]
 
-__all__ = ["covered_area", "only_an_overlay"]
+__all__ = ["covered_area", "only_an_overlay", "stamped_matches"]
 
 # All lengths are shares of a photo's longer side. Extractors work at 640 pixels and are exact to
 # one or two of them.
@@ -47,6 +51,27 @@ _MAX_OVERLAY_AREA = 0.15
 
 _OUTLIER_SHARE = 10
 """One tenth of the points at each end is left out of a covered area."""
+
+_MAX_STAMP_ERROR = 2.5 / 640
+"""The largest distance from its place of a match that belongs to a stamp, in the photo that shows
+the stamp with fewer pixels."""
+
+_MIN_STAMP_MATCHES = 5
+
+_PART_RADIUS = 0.06
+_PART_MATCHES = 4
+"""A match belongs to a part of a stamp if so many matches, with itself, are within the radius."""
+
+_MIN_SHARE_IN_PARTS = 0.75
+"""The smallest share of the matches of a stamp that belong to its parts. Two photos of a fixed
+camera keep their places as a stamp does, but their matches are spread over the photo."""
+
+_MAX_STAMP_SHARE = 0.1
+"""The largest share of a photo's keypoints that match within a stamp. A copy has more."""
+
+_STAMP_GRID_CELLS = 32
+_MAX_STAMP_CELLS = 0.05
+"""The largest share of the cells of a 32 × 32 grid in which a stamp has matches."""
 
 
 def only_an_overlay(
@@ -92,6 +117,65 @@ def only_an_overlay(
         ):
             return True
     return False
+
+
+def stamped_matches(
+    query: Keypoints, other: Keypoints, matches: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Return which matches are those of a stamp on both photos.
+
+    Args:
+        query: the keypoints of one photo.
+        other: the keypoints of the other photo.
+        matches: (m, 2) index pairs.
+
+    Returns:
+        (m,) bool. All are False if the matches that keep their places are no stamp: too few, too
+        many, or spread over the photo.
+    """
+    none = np.zeros(len(matches), bool)
+    if len(matches) < _MIN_STAMP_MATCHES:
+        return none
+    kept = _keep_their_places(query, other, matches)
+    count = np.count_nonzero(kept)
+    if not _MIN_STAMP_MATCHES <= count <= _MAX_STAMP_SHARE * max(len(query), len(other)):
+        return none
+    positions = query.xy[matches[kept, 0]] / max(query.width, query.height)
+    distances = _lengths((positions[:, None] - positions[None]).reshape(-1, 2))
+    near = (distances <= _PART_RADIUS).reshape(count, count).sum(axis=1)
+    if (near >= _PART_MATCHES).mean() < _MIN_SHARE_IN_PARTS:
+        return none
+    cells = np.unique((positions * _STAMP_GRID_CELLS).astype(np.intp), axis=0)
+    if len(cells) > _MAX_STAMP_CELLS * _STAMP_GRID_CELLS**2:
+        return none
+    return kept
+
+
+def _keep_their_places(
+    query: Keypoints, other: Keypoints, matches: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Return which matches keep their places under the one growth for which most do, (m,) bool."""
+    sizes = [np.array([photo.width, photo.height], float) for photo in (query, other)]
+    a = query.xy[matches[:, 0]].astype(float)
+    b = other.xy[matches[:, 1]].astype(float)
+    growths = {
+        1.0,
+        *(sizes[1] / sizes[0]).tolist(),
+        sizes[1].max() / sizes[0].max(),
+        sizes[1].min() / sizes[0].min(),
+    }
+    best = np.zeros(len(matches), bool)
+    for growth in growths:
+        moved = b - growth * a
+        added = sizes[1] - 1 - growth * (sizes[0] - 1)
+        # The left or upper edge, the middle, the other edge, or a place at this share of the photo.
+        shares = (0.0, 0.5, 1.0, a / sizes[0])
+        errors = np.min([np.abs(moved - share * added) for share in shares], axis=0)
+        pixel = max(sizes[1].max(), growth * sizes[0].max())
+        kept = _lengths(errors) <= _MAX_STAMP_ERROR * pixel
+        if kept.sum() > best.sum():
+            best = kept
+    return best
 
 
 def covered_area(positions: Points) -> float:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veduta.keypoints.local_consistency import locally_consistent_matches
-from veduta.keypoints.shared_overlays import covered_area, only_an_overlay
+from veduta.keypoints.shared_overlays import covered_area, only_an_overlay, stamped_matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,10 +115,10 @@ class Verification:
 def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Verification:
     """Look for the model on which most of `matches` agree.
 
-    Inliers on one line, or within one detail, support no model. Nor do inliers of an overlay that
-    both photos carry (`keypoints.shared_overlays`), or inliers within a small part of both photos
-    at the same place of both, such as a watermark or a caption. In this case a second homography is
-    estimated from the other matches.
+    Matches of a stamp that both photos carry (`keypoints.shared_overlays`) are left out. Inliers on
+    one line, or within one detail, support no model. Nor do inliers of another overlay that both
+    photos carry, or inliers within a small part of both photos at the same place of both, such as a
+    watermark or a caption. In this case a second homography is estimated from the other matches.
 
     Args:
         query: the keypoints of one photo.
@@ -127,8 +127,8 @@ def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Ver
     """
     a = _scaled_positions(query)[matches[:, 0]]
     b = _scaled_positions(other)[matches[:, 1]]
-    left = inliers = np.arange(len(matches))
-    not_overlay = np.ones(len(matches), bool)
+    not_overlay = ~stamped_matches(query, other, matches)
+    left = inliers = np.flatnonzero(not_overlay)
     homography = None
     for _ in range(2):
         homography, agree = _estimate_homography(a[left], b[left])
