@@ -91,6 +91,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.accuracy --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.recognition --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.strangers --data $(DATA) --docs docs/results.md
+	$(BIN)/python -m benchmarks.turned --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.copies --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.groups --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.cleaning --data $(DATA) --docs docs/results.md

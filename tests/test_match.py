@@ -163,7 +163,7 @@ def test_probability_is_that_of_the_calibration(home: Path) -> None:
 
 
 def test_mirrored_is_no_model(home: Path) -> None:
-    found = matched(home, "wall/a.png", "mirrored.png")
+    found = matched(home, "wall/a.png", "mirrored.png", "--orientation", "upright")
     assert found["verdict"] != "same place" and found["model"] is None
 
 

@@ -105,6 +105,7 @@ def test_json(home: Path) -> None:
             "threshold",
             "reason",
             "runners_up",
+            "orientation",
             "hits",
         ]
         name = Path(answer["photo"]).name

@@ -17,11 +17,11 @@ from veduta.curate.groups import connected_groups
 from veduta.curate.turned_copies import (
     MIRRORED,
     TURNS,
-    Turn,
     TurnableHashes,
     turned_candidates,
 )
 from veduta.photos import hamming, perceptual_hash
+from veduta.photos.orientation import Orientation
 
 
 def turned_hashes(photos: list[np.ndarray]) -> TurnableHashes:
@@ -34,11 +34,11 @@ def test_the_turns_are_the_eight_orientations() -> None:
     photo = np.arange(6, dtype=np.uint8).reshape(2, 3)
     made = [photo, *(turn.apply(photo) for turn in (MIRRORED, *TURNS))]
     assert len({(one.shape, one.tobytes()) for one in made}) == 8
-    assert Turn(True, False, False).apply(photo).tolist() == [[2, 5], [1, 4], [0, 3]]
+    assert Orientation(270).apply(photo).tolist() == [[2, 5], [1, 4], [0, 3]]
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_the_hash_of_a_turned_photo(turn: Turn) -> None:
+def test_the_hash_of_a_turned_photo(turn: Orientation) -> None:
     """Also where neighbours have the same luma, as in a sky."""
     photo = np.array(pixels(3, 160, 120))
     photo[:70] = 200
@@ -63,7 +63,7 @@ def test_a_symmetrical_photo_gets_the_turn_that_fits_best() -> None:
     left = pixels(4, 80, 120)
     photo = np.concatenate([left, left[:, ::-1]], axis=1)
     photo[50:70, 20:36] = 255 - photo[50:70, 20:36]
-    upside_down = Turn(False, True, True)
+    upside_down = Orientation(180)
     candidates = turned_candidates(turned_hashes([photo, upside_down.apply(photo)]))
     assert list(candidates.values()) == [upside_down]
 

@@ -58,6 +58,7 @@ from veduta.search import (
     SearchOptions,
     hits_of,
     search_many,
+    search_photos,
 )
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.hit_matches import draw_hit_matches
@@ -311,6 +312,7 @@ class Index:
         rerank: str | None = None,
         verify: int | None = None,
         fold_copies: bool | None = None,
+        orientation: str | None = None,
     ) -> Hits:
         """Return the photos of the index that most likely show what `photos` show, best first.
 
@@ -319,7 +321,8 @@ class Index:
                 or (H, W, 3) uint8 RGB arrays.
             options: how to search; None: the defaults of `SearchOptions`. The arguments below
                 replace single options, and None leaves an option as it is.
-            crop: (x, y, width, height), pixels of the upright query: search for this region of it.
+            crop: (x, y, width, height), pixels of the query as it is given, upright by its Exif:
+                search for this region of it.
             k: the largest number of hits, 10 by default.
             label: only photos with this label, or one of these.
             under: only photos in this folder or below it.
@@ -334,6 +337,9 @@ class Index:
             verify: how many of the nearest photos are verified, 50 by default.
             fold_copies: return copies of one photo as one hit, the best of them. `Hit.copies` has
                 the paths of the others, and `k` counts folded hits.
+            orientation: `"auto"`, the default, also tries the query turned and mirrored if nothing
+                convincing is found for it as it is. `"upright"` takes it as it is. Others of
+                `veduta.search.ORIENTATIONS` turn it. `Hits.orientation` says how it was turned.
 
         Raises:
             PhotoError: a query cannot be read.
@@ -355,9 +361,9 @@ class Index:
             rerank=rerank,
             verify=verify,
             fold_copies=fold_copies,
+            orientation=orientation,
         )
-        query = self._engine.encode_query(photos, crop=crop, rerank=options.rerank)
-        return Hits(self._engine.search(query, options))
+        return search_photos(self._engine, photos, options, crop=crop)
 
     def search_many(
         self,
@@ -396,6 +402,7 @@ class Index:
         method: str = METHOD,
         precision: float = PRECISION,
         outsiders: bool = True,
+        orientation: str = "auto",
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Recognition:
         """Say what `photos` show, by the labelled photos of the index; or that it is unknown.
@@ -410,6 +417,7 @@ class Index:
             method: one of `veduta.recognize.METHODS`.
             precision: share of the names given that should be right, in [0.5, 0.99].
             outsiders: take photos without a label as examples of what is to stay unknown.
+            orientation: as in `search`. `Recognition.orientation` says how the photos were turned.
             on_progress: called with (done, total) while it learns.
 
         Raises:
@@ -423,14 +431,16 @@ class Index:
             raise QueryError("Name at least one photo.")
         space = self._engine.state.space
         recognizer = self.recognizer(method, outsiders=outsiders, on_progress=on_progress)
-        geometric = recognizer.geometric
-        rerank = "auto" if geometric else "none"
-        query = self._engine.encode_query(photos, crop=crop, rerank=rerank)
+        views = self._engine.query_views(
+            photos, crop=crop, rerank="auto" if recognizer.geometric else "none"
+        )
+        answer, query = recognizer.answer_in_orientation(views, orientation)
         self._engine.require_space(query, space)
-        answer = recognizer.answer(query.descriptor, query.keypoints)
         snapshot = recognizer.labelled.gallery.snapshot
-        hits = hits_of(snapshot, answer.ranking, VERIFIED_PHOTOS, corner=query.corner)
-        return recognition_of(answer, recognizer.confidence, precision, hits)
+        hits = hits_of(snapshot, answer.ranking, VERIFIED_PHOTOS, query)
+        return recognition_of(
+            answer, recognizer.confidence, precision, hits, orientation=query.orientation
+        )
 
     def recognizer(
         self,
@@ -674,7 +684,12 @@ def open_or_create(
 
 
 def match(
-    a: PhotoSource, b: PhotoSource, *, encoder: str = DEFAULT, keypoints: str = "xfeat"
+    a: PhotoSource,
+    b: PhotoSource,
+    *,
+    encoder: str = DEFAULT,
+    keypoints: str = "xfeat",
+    orientation: str = "auto",
 ) -> Match:
     """Compare two photos: do they show the same place or object?
 
@@ -683,6 +698,9 @@ def match(
         b: the other photo, likewise.
         encoder: see `veduta models`.
         keypoints: one of `veduta.keypoints.KINDS`.
+        orientation: `"auto"` also tries the first photo turned and mirrored if the verdict on it as
+            it is is not "same place". `"upright"` takes it as it is. Others of
+            `veduta.search.ORIENTATIONS` turn it.
 
     Raises:
         PhotoError: a photo cannot be read.
@@ -692,7 +710,8 @@ def match(
     """
     threads = os.cpu_count() or 1
     extractor = load_extractor(keypoints, threads=threads)
-    return compare(a, b, load_encoder(encoder, threads=threads), extractor)
+    network = load_encoder(encoder, threads=threads)
+    return compare(a, b, network, extractor, orientation=orientation)
 
 
 def explain(

@@ -19,6 +19,7 @@ from veduta.cli.options import (
     html_option,
     json_option,
     labels_option,
+    orientation_option,
     rerank_options,
     runtime_option,
 )
@@ -64,6 +65,7 @@ _UNUSED_OPTIONS = {
         "rerank",
         "verify",
         "keypoints",
+        "orientation",
         "precision",
         "photos",
         "solution",
@@ -78,6 +80,7 @@ _UNUSED_OPTIONS = {
         "encoder",
         "runtime",
         "method",
+        "orientation",
         "k",
     ),
     "a published protocol": (
@@ -192,6 +195,7 @@ class MatrixFile(OutputFile):
     metavar="DIM",
     help="Search through a PCA to DIM dimensions, fitted on the gallery.",
 )
+@partial(orientation_option, default="upright", photo="each query")
 @partial(rerank_options, default=None, shown_default="none with --encoder, auto without")
 @click.option(
     "--keypoints",
@@ -388,6 +392,7 @@ def _retrieval(dataset: Path, options: dict[str, Any], advance: Advance) -> Eval
             "rerank",
             "verify",
             "keypoints",
+            "orientation",
             "method",
             "matrix",
             "need_labels",
@@ -415,6 +420,7 @@ def _recognition(dataset: Path, options: dict[str, Any], advance: Advance) -> Re
             "runtime",
             "method",
             "precision",
+            "orientation",
         ),
         keep=options["k"],
         on_progress=advance,
@@ -439,7 +445,7 @@ def _revisited(dataset: Path, options: dict[str, Any], advance: Advance) -> Revi
 
     return evaluate_revisited(
         dataset,
-        **_given(options, "photos", "encoder", "runtime", "rerank", "verify"),
+        **_given(options, "photos", "encoder", "runtime", "rerank", "verify", "orientation"),
         on_progress=advance,
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import OutputFile, json_option
+from veduta.cli.options import OutputFile, json_option, orientation_option
 from veduta.cli.printing import bounds, file_url, print_json, say, shown
 from veduta.files import atomic_file
 from veduta.text import count
@@ -59,6 +60,7 @@ class _PictureFile(OutputFile):
     show_default=True,
     help="xfeat, sift, orb or surf.",
 )
+@partial(orientation_option, photo="A")
 def command(
     a: Path,
     b: Path | None,
@@ -67,6 +69,7 @@ def command(
     open_picture: bool,
     encoder: str | None,
     keypoints: str,
+    orientation: str,
 ) -> None:
     """Say whether the photos A and B show the same place, and why.
 
@@ -84,13 +87,17 @@ def command(
     if b is None:
         if encoder is not None:
             raise click.UsageError("--encoder goes with two photos. Keypoints need none.")
+        if orientation != "auto":
+            raise click.UsageError("--orientation goes with two photos.")
         answer = api.find_keypoints(a, keypoints=keypoints)
         if as_json:
             print_json({"photo": os.fspath(a), **answer.as_json()})
         else:
             _print_keypoints(answer, a)
     else:
-        answer = api.match(a, b, encoder=encoder or DEFAULT, keypoints=keypoints)
+        answer = api.match(
+            a, b, encoder=encoder or DEFAULT, keypoints=keypoints, orientation=orientation
+        )
         if as_json:
             print_json({"a": os.fspath(a), "b": os.fspath(b), **answer.as_json()})
         else:
@@ -118,6 +125,8 @@ def _print_match(match: Match, a: Path, b: Path) -> None:
         say(f"  probability {match.probability:.3f}, by similarity and matches")
     say(f"  similarity  {match.similarity:.3f}")
     say(f"  geometry    {_geometry(match)}")
+    if match.orientation.is_turned:
+        say(f"  orientation {shown(a)} was {match.orientation.words}")
     for path, region in zip((a, b), match.regions or (), strict=False):
         say(f"  both show   {bounds(region)} of {shown(path)}")
     for note in match.notes:

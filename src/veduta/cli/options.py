@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from veduta.files import check_writable, check_writable_folder
-from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
+from veduta.search.options import ORIENTATIONS, RERANK_MODES, VERIFIED_PHOTOS
 
 
 def default_index() -> Path:
@@ -64,6 +64,31 @@ def html_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--html", type=OutputFile(), metavar="FILE", help="Write an HTML page.")(
         function
     )
+
+
+def orientation_option(
+    function: Callable[..., Any],
+    *,
+    default: str = "auto",
+    photo: str = "the query",
+) -> Callable[..., Any]:
+    """Add `--orientation NAME`.
+
+    Args:
+        function: the command.
+        default: the name that is taken if none is given.
+        photo: what the help calls the photo that is turned.
+    """
+    return click.option(
+        "--orientation",
+        type=click.Choice(ORIENTATIONS),
+        default=default,
+        show_default=True,
+        metavar="NAME",
+        help=f"Take {photo} as it is (upright), or turn it clockwise: 90, 180, 270, mirrored, "
+        "90-mirrored, 180-mirrored or 270-mirrored. auto tries these if nothing convincing is "
+        "found for it as it is.",
+    )(function)
 
 
 def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from veduta.cli.options import (
     OutputFolder,
     index_option,
     json_option,
+    orientation_option,
 )
 from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import print_json, print_names, print_notice, say, shown
@@ -98,6 +100,7 @@ class PhotoResult:
     metavar="RUN",
     help="Write the linear recogniser of the index as a folder for --model.",
 )
+@partial(orientation_option, photo="the photo")
 @json_option
 def command(
     photos: tuple[Path, ...],
@@ -110,6 +113,7 @@ def command(
     labels: tuple[str, ...],
     list_file: Path | None,
     export: Path | None,
+    orientation: str,
     as_json: bool,
 ) -> int:
     """Name what each PHOTO shows, by the labelled photos of an index, or say that it is unknown.
@@ -126,7 +130,13 @@ def command(
         return 0
     paths = named_photos([folder] if folder is not None else photos)
     recognize, names = _recognizer(
-        index_path, model, method, precision, outsiders=outsiders, quiet=as_json
+        index_path,
+        model,
+        method,
+        precision,
+        outsiders=outsiders,
+        orientation=orientation,
+        quiet=as_json,
     )
     labels = tuple(map(composed, labels))
     _check_known(labels, names)
@@ -157,7 +167,7 @@ def _check(
         raise click.UsageError("--label and --list go with --filter.")
     if model is not None:
         context = click.get_current_context()
-        for name in ("index_path", "method", "ignore_unlabelled", "export"):
+        for name in ("index_path", "method", "ignore_unlabelled", "orientation", "export"):
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 option = name.removesuffix("_path").replace("_", "-")
                 raise click.UsageError(f"--{option} is for an index and does not go with --model.")
@@ -194,6 +204,7 @@ def _recognizer(
     precision: float,
     *,
     outsiders: bool,
+    orientation: str,
     quiet: bool,
 ) -> tuple[Recognize, Sequence[str]]:
     """Return a function that recognises one photo, and the labels. Learning is done before."""
@@ -220,7 +231,13 @@ def _recognizer(
     _warn(recognizer, index_path)
 
     def recognize(photo: Path) -> Recognition:
-        return index.recognize(photo, method=method, precision=precision, outsiders=outsiders)
+        return index.recognize(
+            photo,
+            method=method,
+            precision=precision,
+            outsiders=outsiders,
+            orientation=orientation,
+        )
 
     return recognize, recognizer.labelled.names
 
@@ -266,6 +283,8 @@ def _print(results: Sequence[PhotoResult]) -> None:
         recognition = result.recognition
         why = f"  {recognition.confidence:.2f}" if recognition.label else f": {recognition.reason}"
         say(shown(result.photo))
+        if recognition.orientation.is_turned:
+            say(f"  the photo was {recognition.orientation.words} to be compared")
         say(why, bold=f"  {recognition.label or 'unknown'}")
         if recognition.label:
             others = [

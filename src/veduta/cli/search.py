@@ -18,6 +18,7 @@ from veduta.cli.options import (
     html_option,
     index_option,
     json_option,
+    orientation_option,
     rerank_options,
 )
 from veduta.cli.photo_arguments import named_photos
@@ -30,7 +31,7 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.api import Index
     from veduta.pages.results_page import ResultRow
-    from veduta.search import Hit
+    from veduta.search import Hit, Hits
 
 _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m", "%Y")
 
@@ -56,7 +57,7 @@ class Answer:
     """The photos of one query and their hits."""
 
     photos: list[Path]
-    hits: list[Hit]
+    hits: Hits
     label: str | None = None
 
     @property
@@ -83,6 +84,7 @@ class Answer:
     metavar="S",
     help="Only hits with at least this score: a probability, or the cosine with --rerank none.",
 )
+@orientation_option
 @rerank_options
 @click.option(
     "--distance",
@@ -128,6 +130,7 @@ def command(
     after: datetime | None,
     before: datetime | None,
     min_score: float | None,
+    orientation: str,
     rerank: str,
     verify: int,
     distance: str,
@@ -168,6 +171,7 @@ def command(
         rerank=rerank,
         verify=verify,
         fold_copies=fold_copies,
+        orientation=orientation,
     )
     labels_of_queries = QueryLabels(index, shows) if marked or shows is not None else None
     all_read = True
@@ -210,12 +214,13 @@ def command(
 
 
 def _as_json(answer: Answer, *, marked: bool) -> dict[str, object]:
-    hits = [hit.as_json() for hit in answer.hits]
+    hits = answer.hits.as_json()
+    fields = {"query": answer.query, "orientation": answer.hits.orientation.name}
     if not marked:
-        return {"query": answer.query, "hits": hits}
-    for hit, fields in zip(answer.hits, hits, strict=True):
-        fields["correct"] = is_correct(hit, answer.label)
-    return {"query": answer.query, "label": answer.label, "hits": hits}
+        return {**fields, "hits": hits}
+    for hit, hit_fields in zip(answer.hits, hits, strict=True):
+        hit_fields["correct"] = is_correct(hit, answer.label)
+    return {**fields, "label": answer.label, "hits": hits}
 
 
 def _print(answers: Sequence[Answer], *, regions: bool) -> None:
@@ -224,6 +229,8 @@ def _print(answers: Sequence[Answer], *, regions: bool) -> None:
             if number:
                 say()
             say(bold=shown(answer.query))
+        if answer.hits.orientation.is_turned:
+            say(f"The query was {answer.hits.orientation.words} to be compared.")
         if not answer.hits:
             say("No photo fits.")
         inlier_texts = [_inliers(hit) for hit in answer.hits]
@@ -303,6 +310,7 @@ def _page_row(index: Index, answer: Answer, crop: Box | None, *, maps: bool) -> 
 
     photo = photos.load(answer.photos[0], at_least=_QUERY_SIDE)
     several = len(answer.photos) > 1
+    orientation = answer.hits.orientation
     tiles = hit_tiles(
         index,
         answer.photos,
@@ -315,6 +323,7 @@ def _page_row(index: Index, answer: Answer, crop: Box | None, *, maps: bool) -> 
         name=answer.query if several else os.path.basename(answer.query),
         label=answer.label,
         photo=photos.thumbnail(photo.pixels, _QUERY_SIDE),
+        note=f"{orientation.words} to be compared" if orientation.is_turned else "",
         tiles=[
             replace(tile, correct=is_correct(hit, answer.label))
             for tile, hit in zip(tiles, answer.hits, strict=True)

@@ -30,7 +30,7 @@ import numpy as np
 from veduta.curate.alignment import CopyAgreement, ReducedPhoto, copy_agreement
 from veduta.curate.described_photos import DescribedPhotos, OnProgress, describe_photos
 from veduta.curate.hash_pairs import copy_candidates
-from veduta.curate.turned_copies import MIRRORED, Turn, TurnableHashes, turned_candidates
+from veduta.curate.turned_copies import MIRRORED, TurnableHashes, turned_candidates
 from veduta.errors import PhotoError
 from veduta.files import write_text
 from veduta.processor_cores import processor_cores
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veduta.keypoints import Keypoints
+    from veduta.photos.orientation import Orientation
 
 __all__ = ["COPY_KINDS", "SAME_BYTES", "SAME_VIEW", "CopyPair", "copies_among", "find_copies"]
 
@@ -218,7 +219,7 @@ def _find_among(
     rows = photos.rows[list(unique)]
     compared = (lambda done, total: on_progress("Comparing", done, total)) if on_progress else None
     comparison = _Comparison(photos, rows)
-    straight: dict[tuple[int, int], Turn | None] = {
+    straight: dict[tuple[int, int], Orientation | None] = {
         pair: None
         for pair in sorted(_candidates(photos, rows, compared))
         if not (is_apart[pair[0]] and is_apart[pair[1]])
@@ -238,7 +239,7 @@ def _find_among(
 
 def _aligned(
     comparison: _Comparison,
-    candidates: Mapping[tuple[int, int], Turn | None],
+    candidates: Mapping[tuple[int, int], Orientation | None],
     on_progress: OnProgress | None,
 ) -> Iterator[_StoredCopy]:
     """Yield those candidates that are copies. The candidates are sorted by their first photo."""
@@ -347,7 +348,7 @@ class _Comparison:
             yield from map(_luma, read_thumbnails(self._photos.index, ids))
 
     def copies_of(
-        self, photo_and_candidates: tuple[int, list[tuple[int, Turn | None]]]
+        self, photo_and_candidates: tuple[int, list[tuple[int, Orientation | None]]]
     ) -> list[_StoredCopy]:
         """Return the copies of a photo among its candidates.
 
@@ -359,9 +360,9 @@ class _Comparison:
                 candidate.
         """
         position, candidates = photo_and_candidates
-        made: dict[Turn, ReducedPhoto] = {}
+        made: dict[Orientation, ReducedPhoto] = {}
 
-        def turned(turn: Turn) -> ReducedPhoto:
+        def turned(turn: Orientation) -> ReducedPhoto:
             if turn not in made:
                 made[turn] = self._turned(position, turn)
             return made[turn]
@@ -385,11 +386,11 @@ class _Comparison:
                 copies.append((position, candidate, kind, score))
         return copies
 
-    def _turned(self, position: int, turn: Turn) -> ReducedPhoto:
+    def _turned(self, position: int, turn: Orientation) -> ReducedPhoto:
         luma = turn.apply(self._reduced[position].luma)
         return ReducedPhoto(luma, self._turned_keypoints(position, turn))
 
-    def _turned_keypoints(self, position: int, turn: Turn) -> Keypoints:
+    def _turned_keypoints(self, position: int, turn: Orientation) -> Keypoints:
         from veduta.photos import load
 
         extractor = self._photos.extractor
@@ -399,7 +400,7 @@ class _Comparison:
         except PhotoError:
             # The file was removed after it was described. Its own keypoints find no turned copy.
             return self._reduced[position].keypoints
-        size = (photo.height, photo.width) if turn.quarter else (photo.width, photo.height)
+        size = turn.size(photo.width, photo.height)
         return extractor.extract(turn.apply(photo.pixels), *size)
 
 
@@ -408,7 +409,7 @@ def _is_copy(agreement: CopyAgreement) -> bool:
 
 
 def _kind_and_score(
-    agreement: CopyAgreement, is_mirrored: bool, turn: Turn | None
+    agreement: CopyAgreement, is_mirrored: bool, turn: Orientation | None
 ) -> tuple[str, float]:
     edited = agreement.correlation < _MIN_UNEDITED_CORRELATION
     cut = agreement.overlap < _MIN_WHOLE_OVERLAP

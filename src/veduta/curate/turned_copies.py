@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from veduta.curate.hash_pairs import nearest_hashes
 from veduta.ordered_threads import map_in_order
 from veduta.photos import perceptual_hash
+from veduta.photos.orientation import ALL_ORIENTATIONS, Orientation
 from veduta.photos.same_picture import (
     GRID_CELLS,
     MIN_CONTRAST,
@@ -25,47 +26,16 @@ from veduta.photos.same_picture import (
 )
 from veduta.processor_cores import processor_cores
 
-__all__ = ["MIRRORED", "TURNS", "Turn", "TurnableHashes", "turned_candidates"]
+__all__ = ["MIRRORED", "TURNS", "TurnableHashes", "turned_candidates"]
 
 # Lower than for the same picture, because what follows compares every detail.
 _MIN_CORRELATION = 0.9
 
 
-class Turn(NamedTuple):
-    """An orientation of a photo.
+MIRRORED = Orientation(mirrored=True)
 
-    Attributes:
-        quarter: first turn it by a quarter to the left.
-        mirrored: then swap left and right.
-        flipped: then swap top and bottom.
-    """
-
-    quarter: bool
-    mirrored: bool
-    flipped: bool
-
-    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a photo in this orientation.
-
-        Args:
-            pixels: (H, W) or (H, W, 3).
-        """
-        turned = np.rot90(pixels) if self.quarter else pixels
-        turned = turned[:, ::-1] if self.mirrored else turned
-        return np.ascontiguousarray(turned[::-1] if self.flipped else turned)
-
-
-MIRRORED = Turn(False, True, False)
-
-TURNS = (
-    Turn(False, False, True),
-    Turn(False, True, True),
-    Turn(True, False, False),
-    Turn(True, False, True),
-    Turn(True, True, False),
-    Turn(True, True, True),
-)
-"""The six orientations; the other two are upright and mirrored."""
+TURNS = tuple(orientation for orientation in ALL_ORIENTATIONS if orientation.degrees)
+"""The six orientations that are neither upright nor only mirrored."""
 
 
 class TurnableHashes(NamedTuple):
@@ -95,7 +65,7 @@ class TurnableHashes(NamedTuple):
             of_turns[row], grids[row] = found
         return cls(upright, of_turns, grids)
 
-    def turned(self, turn: Turn) -> NDArray[np.uint64]:
+    def turned(self, turn: Orientation) -> NDArray[np.uint64]:
         """Return (N,) perceptual hashes of the photos in another orientation.
 
         Args:
@@ -105,7 +75,7 @@ class TurnableHashes(NamedTuple):
         return hashes
 
 
-def turned_candidates(hashes: TurnableHashes) -> dict[tuple[int, int], Turn]:
+def turned_candidates(hashes: TurnableHashes) -> dict[tuple[int, int], Orientation]:
     """Return the pairs of photos of which one may be the other in another orientation.
 
     Args:
@@ -118,7 +88,7 @@ def turned_candidates(hashes: TurnableHashes) -> dict[tuple[int, int], Turn]:
     grids = hashes.grids
     textured = np.flatnonzero(grids.std(axis=1, dtype=np.float32) >= MIN_CONTRAST)
     # A symmetrical photo resembles itself in two orientations, so that the best one counts.
-    best: dict[tuple[int, int], tuple[float, tuple[int, int], Turn]] = {}
+    best: dict[tuple[int, int], tuple[float, tuple[int, int], Orientation]] = {}
     for turn in TURNS:
         near = list(nearest_hashes(hashes.turned(turn)[textured], hashes.upright[textured]))
         if not near:
@@ -136,7 +106,7 @@ def turned_candidates(hashes: TurnableHashes) -> dict[tuple[int, int], Turn]:
     return {pair: turn for _, pair, turn in best.values()}
 
 
-def _turned_grid(grid: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
+def _turned_grid(grid: NDArray[np.uint8], turn: Orientation) -> NDArray[np.uint8]:
     side = int(GRID_CELLS**0.5)
     return turn.apply(grid.reshape(side, side)).reshape(-1)
 

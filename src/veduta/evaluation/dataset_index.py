@@ -26,6 +26,8 @@ from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.projection_file import read_projection
 from veduta.keypoints import Extractor, Keypoints
 from veduta.keypoints.xfeat import LONG_SIDE
+from veduta.search.query import EncodedQuery, read_photo
+from veduta.search.query_views import QueryViews
 
 __all__ = ["IndexedDataset", "OnProgress", "cache_folder", "index_dataset"]
 
@@ -68,6 +70,39 @@ class IndexedDataset:
         keypoints = StoredKeypoints(self.query_index, snapshot)
         rows = _rows_of(snapshot, self.dataset.root, self._paths(self.protocol.queries))
         return lambda number: keypoints.read(int(rows[number]))
+
+    def query_views(
+        self, encoder: Encoder, extractor: Extractor | None, *, unit: bool = False
+    ) -> Callable[[int], QueryViews]:
+        """Return a function that returns a query by its number, as it is, and turned if needed.
+
+        Its file is read only when it is turned.
+
+        Args:
+            encoder: of the indexes.
+            extractor: of the indexes; None: the queries are not verified by geometry.
+            unit: scale the descriptors, which the index has rounded, to length one again.
+        """
+        descriptors = self.query_descriptors()
+        if unit:
+            lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
+            descriptors = descriptors / np.maximum(lengths, 1e-12)
+        keypoints_of = self.query_keypoints() if extractor is not None else None
+        projection = read_projection(self.gallery_index, Manifest.read(self.gallery_index))
+        paths = self._paths(self.protocol.queries)
+        long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
+
+        def views(number: int) -> QueryViews:
+            keypoints = () if keypoints_of is None else (keypoints_of(number),)
+            return QueryViews(
+                lambda: [read_photo(self.dataset.root / paths[number], long_side)],
+                encoder,
+                extractor,
+                projection=projection,
+                known=EncodedQuery(descriptors[number], keypoints),
+            )
+
+        return views
 
     def _paths(self, rows: NDArray[np.int64]) -> list[str]:
         paths = self.dataset.table["path"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,14 @@ from veduta.errors import QueryError
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
 from veduta.index import open_snapshot, set_projection
 from veduta.keypoints import DEFAULT_KEYPOINTS, Extractor
-from veduta.search import VERIFIED_PHOTOS, exact
+from veduta.photos.orientation import UPRIGHT, Orientation
+from veduta.search import VERIFIED_PHOTOS, EncodedQuery, Hit, exact, hits_of
+from veduta.search.best_orientation import Attempt, best_attempt
 from veduta.search.distances import distances
 from veduta.search.exact import similarities
 from veduta.search.expansion import EXPANSIONS, rank_by_expansion
-from veduta.search.reranking import open_gallery, resolve_rerank
+from veduta.search.query_views import QueryViews
+from veduta.search.reranking import Gallery, open_gallery, resolve_rerank
 from veduta.search.reranking import rerank as rerank_hits
 
 __all__ = [
@@ -43,12 +46,14 @@ class RankedQuery:
         row: of the query in the table of the dataset.
         scores: (G,) by which the gallery is ranked, the highest first.
         descriptor_scores: (G,) by the descriptor alone, if `scores` are re-ranked; None otherwise.
+        orientation: how the query was turned.
     """
 
     number: int
     row: int
     scores: NDArray[np.floating[Any]]
     descriptor_scores: NDArray[np.floating[Any]] | None = None
+    orientation: Orientation = UPRIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class DescriptorOptions:
     rerank: str | None = None
     verify: int = VERIFIED_PHOTOS
     keypoints: str = DEFAULT_KEYPOINTS
+    orientation: str = UPRIGHT.name
 
     @property
     def verifies(self) -> bool:
@@ -148,10 +154,11 @@ def rank_by_descriptors(
         graph=options.rerank != "none",
     )
     set_projection(indexed.gallery_index, options.project)
-    if options.rerank == "none":
+    ranked: Iterator[RankedQuery]
+    if options.rerank == "none" and options.orientation == UPRIGHT.name:
         ranked = _by_descriptor(indexed, options.distance)
     else:
-        ranked = _reranked(indexed, options)
+        ranked = iter(_QueryByQuery.of(indexed, options, encoder, extractor))
     facts = encoder.describe()
     settings = {
         "encoder": name_without_folders(encoder.name),
@@ -163,6 +170,8 @@ def rank_by_descriptors(
         "rerank": options.rerank,
         "verify": options.verify if options.verifies else None,
     }
+    if options.orientation != UPRIGHT.name:
+        settings |= {"orientation": options.orientation}
     if options.verifies and options.keypoints != DEFAULT_KEYPOINTS:
         calibration = open_gallery(indexed.gallery_index).calibration
         calibrated = calibration.geometry_is_calibrated
@@ -173,36 +182,103 @@ def rank_by_descriptors(
     return indexed.dataset, settings, ranked
 
 
-def _reranked(indexed: IndexedDataset, options: DescriptorOptions) -> Iterator[RankedQuery]:
-    protocol = indexed.protocol
-    gallery = open_gallery(indexed.gallery_index)
-    rows = indexed.gallery_rows(gallery.snapshot)
-    keypoints_of = indexed.query_keypoints() if options.verifies else None
-    photos, verify = gallery.snapshot.photos, options.verify
-    for number, descriptor in enumerate(indexed.query_descriptors()):
-        own_position = protocol.own_position(number)
-        own_row = None if own_position is None else int(rows[own_position])
+@dataclass(frozen=True, slots=True)
+class _QueryByQuery:
+    """Ranks the gallery for one query after the other, each in its best orientation.
+
+    Attributes:
+        indexed: the queries and the gallery.
+        options: how the gallery is ranked.
+        gallery: of the index.
+        rows: (G,) the row of each gallery photo.
+        views_of: returns a query by its number.
+    """
+
+    indexed: IndexedDataset
+    options: DescriptorOptions
+    gallery: Gallery
+    rows: NDArray[np.intp]
+    views_of: Callable[[int], QueryViews]
+
+    @classmethod
+    def of(
+        cls,
+        indexed: IndexedDataset,
+        options: DescriptorOptions,
+        encoder: Encoder,
+        extractor: Extractor | None,
+    ) -> _QueryByQuery:
+        gallery = open_gallery(indexed.gallery_index)
+        rows = indexed.gallery_rows(gallery.snapshot)
+        return cls(indexed, options, gallery, rows, indexed.query_views(encoder, extractor))
+
+    def __iter__(self) -> Iterator[RankedQuery]:
+        return map(self._ranked, range(len(self.indexed.protocol.queries)))
+
+    def _ranked(self, number: int) -> RankedQuery:
+        snapshot, views = self.gallery.snapshot, self.views_of(number)
+        own_position = self.indexed.protocol.own_position(number)
+        own = [] if own_position is None else [int(self.rows[own_position])]
+        keep = np.ones(snapshot.photos, np.bool_)
+        keep[own] = False
+
+        def attempt(orientation: Orientation) -> Attempt[RankedQuery]:
+            query = views.encoded(orientation)
+            nearest, similarity = exact.nearest(
+                snapshot, query.descriptor, snapshot.photos, keep if own else None
+            )
+            by_descriptor = np.zeros(snapshot.photos, np.float32)
+            by_descriptor[nearest] = similarity
+            scores, hits = self._scores(query, nearest, similarity, own)
+            ranked = RankedQuery(
+                number,
+                int(self.indexed.protocol.queries[number]),
+                (by_descriptor if scores is None else scores)[self.rows],
+                None if self.options.rerank == "none" else by_descriptor[self.rows],
+                orientation,
+            )
+            return Attempt.of(ranked, hits, verified=views.verified)
+
+        def first_similarity(orientation: Orientation) -> float:
+            descriptor = views.descriptor(orientation)
+            return float(exact.nearest(snapshot, descriptor, 1, keep)[1].max(initial=-1.0))
+
+        return best_attempt(
+            self.options.orientation, attempt, first_similarity, verified=views.verified
+        )
+
+    def _scores(
+        self,
+        query: EncodedQuery,
+        nearest: NDArray[np.intp],
+        similarity: NDArray[np.float32],
+        own: Sequence[int],
+    ) -> tuple[NDArray[np.floating[Any]] | None, list[Hit] | None]:
+        """Return the score of each row, and the first hit. None for the hit: it has no evidence.
+
+        None for the scores: those by the descriptor stay.
+        """
+        options, snapshot = self.options, self.gallery.snapshot
+        if options.rerank == "none":
+            if options.distance == "cosine":
+                return None, None
+            return -distances(snapshot.descriptors, query.descriptor, options.distance), None
         keep = None
-        if own_row is not None:
-            keep = np.ones(photos, np.bool_)
-            keep[own_row] = False
-        nearest, similarity = exact.nearest(gallery.snapshot, descriptor, photos, keep)
-        keypoints = [keypoints_of(number)] if keypoints_of is not None else []
-        query = gallery, descriptor, keypoints, nearest, similarity
-        descriptor_scores, scores = np.zeros(photos, np.float32), np.zeros(photos)
-        descriptor_scores[nearest] = similarity
+        if own:
+            keep = np.ones(snapshot.photos, np.bool_)
+            keep[own] = False
+        evidence = self.gallery, query.descriptor, query.keypoints, nearest, similarity
+        scores = np.zeros(snapshot.photos)
         if options.rerank in EXPANSIONS:
+            without = own[0] if own else None
             ranked_rows, ranked_scores = rank_by_expansion(
-                options.rerank, *query, verify=verify, keep=keep, without=own_row
+                options.rerank, *evidence, verify=options.verify, keep=keep, without=without
             )
             scores[ranked_rows] = ranked_scores
-        else:
-            without = [] if own_row is None else [own_row]
-            reranked = rerank_hits(*query, verify=verify, keep=keep, without=without)
-            scores[reranked.rows] = reranked.scores
-        yield RankedQuery(
-            number, int(protocol.queries[number]), scores[rows], descriptor_scores[rows]
-        )
+            return scores, None
+        reranked = rerank_hits(*evidence, verify=options.verify, keep=keep, without=own)
+        scores[reranked.rows] = reranked.scores
+        return scores, hits_of(snapshot, reranked, 1, query)
 
 
 def _by_descriptor(indexed: IndexedDataset, distance: str) -> Iterator[RankedQuery]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,10 @@ from veduta.evaluation.calibration_error import expected_calibration_error
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
 from veduta.evaluation.metrics import NearestPhoto
 from veduta.evaluation.open_set import OpenSetFigures, open_set_figures
+from veduta.evaluation.turned_queries import turned_note
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
+from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.recognize import (
     METHOD,
     PRECISION,
@@ -38,6 +41,8 @@ from veduta.recognize import (
 from veduta.recognize.background import background_of_index
 from veduta.recognize.methods import GEOMETRIC, check_method
 from veduta.recognize.unknown import check_precision
+from veduta.search.options import check_orientation
+from veduta.search.query_views import QueryViews
 from veduta.search.reranking import open_gallery
 
 __all__ = [
@@ -63,6 +68,7 @@ class RecognitionResult:
         confidence: probability in [0, 1] that the guess is right.
         named: whether the guess was given as the answer.
         nearest: the gallery photos that decided, nearest first.
+        orientation: how the photo was turned to be recognised.
     """
 
     path: str
@@ -71,6 +77,7 @@ class RecognitionResult:
     confidence: float
     named: bool
     nearest: tuple[NearestPhoto, ...]
+    orientation: Orientation = UPRIGHT
 
     @property
     def answer(self) -> str | None:
@@ -202,6 +209,7 @@ def evaluate_recognition(
     runtime: str | None = None,
     method: str | None = None,
     precision: float = PRECISION,
+    orientation: str = UPRIGHT.name,
     keep: int = 10,
     on_progress: OnProgress | None = None,
 ) -> RecognitionEvaluation:
@@ -229,6 +237,8 @@ def evaluate_recognition(
             named, `DESCRIPTOR_METHOD` if one is.
         precision: share of the given names that should be right, on held-out photos of the
             gallery; see `veduta.recognize.held_out`.
+        orientation: one of `veduta.search.ORIENTATIONS`: how the queries are turned. By default
+            they are taken as they are; `"auto"` is what `veduta recognize` does by default.
         keep: how many of the deciding gallery photos each result holds.
         on_progress: called with (stage, done, total).
 
@@ -245,6 +255,7 @@ def evaluate_recognition(
         method = METHOD if encoder is None else DESCRIPTOR_METHOD
     check_method(method)
     check_precision(precision)
+    check_orientation(orientation)
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(
             dataset,
@@ -270,13 +281,15 @@ def evaluate_recognition(
     recognizer, position_of_row = _recognizer(indexed, method, on_progress)
     threshold = recognizer.confidence.threshold(precision)
     started = time.monotonic()
-    results = tuple(_results(indexed, recognizer, position_of_row, threshold, keep, on_progress))
+    views_of = indexed.query_views(network, extractor, unit=True)
+    photos = _Queries(indexed, position_of_row, orientation, on_progress)
+    results = photos.recognised(recognizer, views_of, threshold, keep)
     seconds = time.monotonic() - started
     alone: tuple[RecognitionResult, ...] = ()
     if method in GEOMETRIC:
         bare, _ = _recognizer(indexed, DESCRIPTOR_METHOD, on_progress)
-        bare_threshold = bare.confidence.threshold(precision)
-        alone = tuple(_results(indexed, bare, position_of_row, bare_threshold, 0, on_progress))
+        views_of = indexed.query_views(network, None, unit=True)
+        alone = photos.recognised(bare, views_of, bare.confidence.threshold(precision), 0)
     paths, names = (indexed.dataset.table[name].to_pylist() for name in ("path", "label"))
     protocol = indexed.protocol
     return RecognitionEvaluation(
@@ -296,10 +309,14 @@ def evaluate_recognition(
             "learned_from": recognizer.confidence.examples,
             "learned": recognizer.learned,
             "why_not_learned": recognizer.why_not_learned,
+            **({"orientation": orientation} if orientation != UPRIGHT.name else {}),
         },
         thresholds=recognizer.confidence.thresholds,
         problems=indexed.dataset.problems,
-        notes=class_coverage(indexed.dataset).notes(),
+        notes=(
+            *class_coverage(indexed.dataset).notes(),
+            *turned_note(Counter(result.orientation for result in results)),
+        ),
         gallery_paths=tuple(paths[row] for row in protocol.gallery),
         gallery_labels=tuple(
             names[row] if class_id >= 0 else None
@@ -351,50 +368,69 @@ def _recognizer(
     return recognizer, {row: position for position, row in enumerate(rows.tolist())}
 
 
-def _results(
-    indexed: IndexedDataset,
-    recognizer: Recognizer,
-    position_of_row: dict[int, int],
-    threshold: float,
-    keep: int,
-    on_progress: OnProgress | None,
-) -> list[RecognitionResult]:
-    protocol, labelled = indexed.protocol, recognizer.labelled
-    keypoints = indexed.query_keypoints() if recognizer.geometric else None
-    paths = indexed.dataset.table["path"].to_pylist()
-    names = indexed.dataset.table["label"].to_pylist()
-    in_gallery = set(protocol.gallery_class_ids.tolist()) - {-1}
-    class_id_of: dict[str | None, int] = {name: i for i, name in enumerate(labelled.names)}
-    results = []
-    for number, descriptor in enumerate(indexed.query_descriptors()):
-        row = int(protocol.queries[number])
-        label = names[row] if int(protocol.query_class_ids[number]) in in_gallery else None
-        answer = recognizer.answer(
-            descriptor / max(float(np.linalg.norm(descriptor)), 1e-12),
-            [keypoints(number)] if keypoints else [],
-        )
-        decision = decide(answer, threshold)
-        ranking = answer.ranking
-        nearest = tuple(
-            NearestPhoto(
-                position_of_row[gallery_row],
-                float(score),
-                bool(labelled.class_ids[gallery_row] == class_id_of.get(label)),
+@dataclass(frozen=True, slots=True)
+class _Queries:
+    """The queries of a dataset.
+
+    Attributes:
+        indexed: the dataset.
+        position_of_row: row of the gallery's snapshot → position in the gallery.
+        orientation: one of `veduta.search.ORIENTATIONS`.
+        on_progress: called with (stage, done, total).
+    """
+
+    indexed: IndexedDataset
+    position_of_row: Mapping[int, int]
+    orientation: str
+    on_progress: OnProgress | None
+
+    def recognised(
+        self,
+        recognizer: Recognizer,
+        views_of: Callable[[int], QueryViews],
+        threshold: float,
+        keep: int,
+    ) -> tuple[RecognitionResult, ...]:
+        """Return the result of each query.
+
+        Args:
+            recognizer: of the gallery.
+            views_of: returns a query by its number.
+            threshold: the confidence that a name needs.
+            keep: how many of the deciding gallery photos each result holds.
+        """
+        protocol, labelled = self.indexed.protocol, recognizer.labelled
+        paths = self.indexed.dataset.table["path"].to_pylist()
+        names = self.indexed.dataset.table["label"].to_pylist()
+        in_gallery = set(protocol.gallery_class_ids.tolist()) - {-1}
+        class_id_of: dict[str | None, int] = {name: i for i, name in enumerate(labelled.names)}
+        results = []
+        for number, row in enumerate(protocol.queries.tolist()):
+            label = names[row] if int(protocol.query_class_ids[number]) in in_gallery else None
+            answer, query = recognizer.answer_in_orientation(views_of(number), self.orientation)
+            decision = decide(answer, threshold)
+            ranking = answer.ranking
+            nearest = tuple(
+                NearestPhoto(
+                    self.position_of_row[gallery_row],
+                    float(score),
+                    bool(labelled.class_ids[gallery_row] == class_id_of.get(label)),
+                )
+                for gallery_row, score in zip(
+                    ranking.rows[:keep].tolist(), ranking.scores[:keep].tolist(), strict=True
+                )
             )
-            for gallery_row, score in zip(
-                ranking.rows[:keep].tolist(), ranking.scores[:keep].tolist(), strict=True
+            results.append(
+                RecognitionResult(
+                    paths[row],
+                    label,
+                    decision.guess,
+                    decision.confidence,
+                    decision.label is not None,
+                    nearest,
+                    query.orientation,
+                )
             )
-        )
-        results.append(
-            RecognitionResult(
-                paths[row],
-                label,
-                decision.guess,
-                decision.confidence,
-                decision.label is not None,
-                nearest,
-            )
-        )
-        if on_progress is not None:
-            on_progress("Recognising", number + 1, len(protocol.queries))
-    return results
+            if self.on_progress is not None:
+                self.on_progress("Recognising", number + 1, len(protocol.queries))
+        return tuple(results)

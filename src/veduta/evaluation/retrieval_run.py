@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
@@ -27,8 +28,11 @@ from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.evaluation.score_matrix import open_score_matrix
 from veduta.evaluation.summary import Summary, class_table, summarise
+from veduta.evaluation.turned_queries import turned_note
 from veduta.keypoints import DEFAULT_KEYPOINTS, load_extractor
+from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.search import VERIFIED_PHOTOS
+from veduta.search.options import check_orientation
 
 if TYPE_CHECKING:
     from veduta.evaluation.report_parts import DrawMap
@@ -178,6 +182,7 @@ def evaluate(
     rerank: str | None = None,
     verify: int = VERIFIED_PHOTOS,
     keypoints: str = DEFAULT_KEYPOINTS,
+    orientation: str = UPRIGHT.name,
     method: str | None = None,
     keep: int = 10,
     matrix: str | os.PathLike[str] | None = None,
@@ -212,8 +217,11 @@ def evaluate(
             `"auto"` if no encoder is named, `"none"` if one is.
         verify: how many of the nearest photos are verified by geometry.
         keypoints: by which photos are verified, one of `veduta.keypoints.KINDS`.
+        orientation: one of `veduta.search.ORIENTATIONS`: how the queries are turned. By default
+            they are taken as they are, as published figures are measured; `"auto"` is what a search
+            does by default.
         method: one of `veduta.evaluation.METHODS`, which rank by keypoints alone, or None for the
-            global descriptor. The options from `encoder` to `keypoints` do not go with a method.
+            global descriptor. The options from `encoder` to `orientation` do not go with a method.
         keep: how many of the first answers each result holds.
         matrix: a file for the scores of all queries and gallery photos, see
             `veduta.evaluation.score_matrix`; None: no file.
@@ -229,7 +237,10 @@ def evaluate(
         EncoderError: the encoder is unknown or not available.
         QueryError: a method or a re-ranking is unknown, or options do not go with each other.
     """
-    options = DescriptorOptions(encoder, runtime, distance, project, rerank, verify, keypoints)
+    check_orientation(orientation)
+    options = DescriptorOptions(
+        encoder, runtime, distance, project, rerank, verify, keypoints, orientation
+    )
     if method is not None:
         check_method(method)
         _check_defaults(options, method)
@@ -271,6 +282,7 @@ def evaluate(
     started = time.monotonic()
     results: list[QueryResult] = []
     alone: list[QueryResult] = []
+    turned: Counter[Orientation] = Counter()
     with (
         nullcontext()
         if matrix is None
@@ -279,6 +291,7 @@ def evaluate(
         for query in ranked:
             number, row, itself = query.number, query.row, protocol.own_position(query.number)
             relevant = protocol.relevant(number)
+            turned[query.orientation] += 1
             if rows is not None:
                 rows.add(query.scores, itself)
             results.append(
@@ -299,7 +312,7 @@ def evaluate(
         results=tuple(results),
         settings=settings,
         problems=dataset.problems,
-        notes=class_coverage(dataset).notes(),
+        notes=(*class_coverage(dataset).notes(), *turned_note(turned)),
         gallery_paths=gallery_paths,
         gallery_labels=tuple(names[i] for i in protocol.gallery),
         root=dataset.root,

@@ -21,7 +21,10 @@ from veduta.evaluation.descriptor_ranking import check_verification, resolved_re
 from veduta.evaluation.revisited import RevisitedSetup, judge_revisited, summarise_revisited
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
-from veduta.search import VERIFIED_PHOTOS, Box, Engine, exact
+from veduta.photos.orientation import UPRIGHT, Orientation
+from veduta.search import VERIFIED_PHOTOS, Box, Engine, exact, hits_of
+from veduta.search.best_orientation import Attempt, best_attempt
+from veduta.search.options import check_orientation
 from veduta.search.reranking import rerank as rerank_hits
 
 __all__ = ["RevisitedEvaluation", "evaluate_revisited"]
@@ -80,6 +83,7 @@ def evaluate_revisited(
     runtime: str | None = None,
     rerank: str | None = None,
     verify: int = VERIFIED_PHOTOS,
+    orientation: str = UPRIGHT.name,
     on_progress: OnProgress | None = None,
 ) -> RevisitedEvaluation:
     """Measure retrieval on Oxford or Paris, each query cropped to the box of its building.
@@ -92,6 +96,8 @@ def evaluate_revisited(
         rerank: one of `veduta.search.RERANK_MODES`. None: `"auto"` if no encoder is named, `"none"`
             if one is, so that its figures are its own.
         verify: how many of the nearest photos are verified by geometry.
+        orientation: one of `veduta.search.ORIENTATIONS`: how the queries are turned. By default
+            they are taken as they are, as published figures are measured.
         on_progress: called with (stage, done, total).
 
     Returns:
@@ -104,6 +110,7 @@ def evaluate_revisited(
     """
     mode = resolved_rerank(rerank, "cosine", encoder_is_named=encoder is not None)
     check_verification(mode, verify=verify)
+    check_orientation(orientation)
     revisited = open_revisited(file, photos)
     network = load_encoder(encoder or DEFAULT, runtime=runtime)
     extractor = load_extractor() if mode == "geometry" else None
@@ -120,7 +127,7 @@ def evaluate_revisited(
     revisited = revisited.without(undecodable) if undecodable else revisited
     set_projection(indexed.gallery_index, None)
     started = time.monotonic()
-    rank = _ranking_function(indexed, network, mode, verify)
+    rank = _ranking_function(indexed, network, mode, verify, orientation)
     judged, alone, queries, problems = [], [], [], []
     for number, (path, box) in enumerate(zip(revisited.queries, revisited.boxes, strict=True)):
         if on_progress is not None:
@@ -145,6 +152,7 @@ def evaluate_revisited(
             "runtime": network.describe()["runtime"],
             "rerank": mode,
             "verify": verify if mode == "geometry" else None,
+            **({"orientation": orientation} if orientation != UPRIGHT.name else {}),
         },
         problems=(*revisited.dataset.problems, *problems),
         seconds=time.monotonic() - started,
@@ -160,7 +168,7 @@ def _gallery_protocol(dataset: Dataset) -> RetrievalProtocol:
 
 
 def _ranking_function(
-    indexed: IndexedDataset, encoder: Encoder, mode: str, verify: int
+    indexed: IndexedDataset, encoder: Encoder, mode: str, verify: int, orientation: str
 ) -> Callable[[Path, Box | None], tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return a function from a photo and a box in it to the whole gallery, nearest first.
 
@@ -173,15 +181,26 @@ def _ranking_function(
     position_of_row[rows] = np.arange(len(rows))
 
     def rank(photo: Path, box: Box | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        query = engine.encode_query([photo], crop=box, rerank=mode)
-        nearest, similarities = exact.nearest(
-            gallery.snapshot, query.descriptor, gallery.snapshot.photos
-        )
-        ranked = nearest
-        if mode != "none":
-            ranked = rerank_hits(
-                gallery, query.descriptor, query.keypoints, nearest, similarities, verify=verify
-            ).rows
-        return position_of_row[ranked], position_of_row[nearest]
+        views = engine.query_views([photo], crop=box, rerank=mode)
+
+        def attempt(turn: Orientation) -> Attempt[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+            query = views.encoded(turn)
+            nearest, similarities = exact.nearest(
+                gallery.snapshot, query.descriptor, gallery.snapshot.photos
+            )
+            ranked, hits = nearest, None
+            if mode != "none":
+                ranking = rerank_hits(
+                    gallery, query.descriptor, query.keypoints, nearest, similarities, verify=verify
+                )
+                ranked, hits = ranking.rows, hits_of(gallery.snapshot, ranking, 1, query)
+            rows = position_of_row[ranked], position_of_row[nearest]
+            return Attempt.of(rows, hits, verified=views.verified)
+
+        def first_similarity(turn: Orientation) -> float:
+            nearest = exact.nearest(gallery.snapshot, views.descriptor(turn), 1)
+            return float(nearest[1].max(initial=-1.0))
+
+        return best_attempt(orientation, attempt, first_similarity, verified=views.verified)
 
     return rank

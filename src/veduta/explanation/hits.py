@@ -11,12 +11,13 @@ from veduta.errors import QueryError
 from veduta.explanation.pairs import explain_pair
 from veduta.search import exact
 from veduta.search.hit_matches import row_of_hit
-from veduta.search.query import photo_name, read_photo
+from veduta.search.query import check_region, photo_name, read_photo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from veduta.explanation.explanation import Explanation
+    from veduta.photos.orientation import Orientation
     from veduta.search import Box, Hit, PhotoSource
     from veduta.search.engine import Engine
 
@@ -38,14 +39,17 @@ def explain_hit(
 ) -> Explanation:
     """Explain the similarity of a query and one of its hits.
 
+    A query that was turned is explained as it was turned. Its map, its pixels and its regions are
+    those of the query as it was given.
+
     Args:
         engine: that found the hit.
         queries: the photos of the query. Of several photos the one that is most similar to the hit
             is explained.
         hit: one of the hits.
         method: as for `explain_pair`.
-        region: x, y, width, height in pixels of the upright query: which part of the hit answers
-            to it. It lies within `crop` if there is one.
+        region: x, y, width, height in pixels of the query as it was given, upright by its Exif:
+            which part of the hit answers to it. It lies within `crop` if there is one.
         crop: the region that was searched for. Only this region is explained.
 
     Returns:
@@ -59,25 +63,40 @@ def explain_hit(
     """
     state = engine.state
     row = row_of_hit(state.snapshot, hit)
+    turn = hit.orientation
 
     def similarity(query: PhotoSource) -> float:
-        descriptor = engine.encode_query([query], crop=crop, rerank="none").descriptor
+        encoded = engine.encode_query([query], crop=crop, rerank="none", orientation=turn)
+        descriptor = encoded.descriptor
         return float(exact.score(state.snapshot, descriptor, np.array([row]))[0])
 
     query = queries[0] if len(queries) == 1 else max(queries, key=similarity)
     extractor = engine.extractor
+    # As `Engine.read_photo` and the index decode photos.
+    at_least = max(engine.encoder.long_side, extractor.long_side if extractor else 0)
+    region = _within(region, crop)
+    source = query
+    if crop is not None or turn.is_turned:
+        # A region is in pixels of the full size.
+        photo = read_photo(query, at_least if region is None else None, crop)
+        source = photo.turned(turn).pixels
+        if region is not None:
+            check_region(region, photo.width, photo.height)
+            region = turn.box(region, photo.width, photo.height)
     explanation = explain_pair(
         engine.encoder,
-        query if crop is None else read_photo(query, None, crop).pixels,
+        source,
         hit.path,
         method=method,
         projection=state.projection,
-        region=_within(region, crop),
-        # As `Engine.read_photo` and the index decode photos.
-        at_least=max(engine.encoder.long_side, extractor.long_side if extractor else 0),
+        region=region,
+        at_least=at_least,
         name=photo_name(query, "the query"),
     )
+    explanation = _turned_back(explanation, turn)
     notes = list(explanation.notes)
+    if turn.is_turned:
+        notes.append(f"The query was {turn.words} to be compared.")
     if len(queries) > 1:
         notes.append("Of the photos of the query this is the one that is most similar to the hit.")
     elif abs(hit.similarity - (explanation.similarity or 0.0)) > _MAX_DIFFERENCE:
@@ -87,6 +106,19 @@ def explain_hit(
             "query is another one."
         )
     return replace(explanation, notes=tuple(notes))
+
+
+def _turned_back(explanation: Explanation, turn: Orientation) -> Explanation:
+    """Return the explanation of a turned photo as one of the photo as it was given."""
+    height, width = explanation.pixels.shape[:2]
+    back, region = turn.inverse, explanation.region
+    return replace(
+        explanation,
+        pixels=back.apply(explanation.pixels),
+        map=back.apply(explanation.map),
+        box=back.box(explanation.box, width, height),
+        region=None if region is None else back.box(region, width, height),
+    )
 
 
 def _within(region: Box | None, crop: Box | None) -> Box | None:

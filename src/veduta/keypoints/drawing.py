@@ -52,6 +52,7 @@ def draw_matches(
     matches: NDArray[np.intp],
     width: int = 1600,
     lines: int = 100,
+    note: str = "",
 ) -> Image.Image:
     """Draw two photos with their inliers and the region that both show.
 
@@ -70,6 +71,7 @@ def draw_matches(
         width: the largest width of the picture in pixels, at least 200.
         lines: the largest number of matches that are drawn. Of more matches, evenly spaced ones are
             taken.
+        note: is added to the line of text.
 
     Returns:
         The picture, RGB, with a line of text below: how many matches agree, and on what.
@@ -105,7 +107,8 @@ def draw_matches(
     if (regions := overlap(query, other, verification)) is not None:
         for region, (keypoints, frame) in zip(regions, both, strict=True):
             _draw_outline(pen, on_canvas(keypoints, region, frame))
-    draw_caption(pen, _caption(verification, len(pairs)), frames)
+    caption = _caption(verification, len(pairs))
+    draw_caption(pen, f"{caption} · {note}" if note else caption, frames)
     return canvas.reduce(SUPERSAMPLING)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.recognize.confidence import Confidence
 from veduta.recognize.unknown import Answer, decide, reason_for_unknown
 from veduta.search import Hit
@@ -29,6 +30,8 @@ class Recognition:
         runners_up: the next likeliest names with their confidences, best first.
         hits: the photos that decided. With a name they are those of the name that resemble the
             photo most; for an unknown photo they are the nearest of all.
+        orientation: how the photo was turned to be compared. In JSON it is the name of the
+            orientation, one of `veduta.search.ORIENTATIONS`.
     """
 
     label: str | None
@@ -38,6 +41,7 @@ class Recognition:
     reason: str | None
     runners_up: tuple[tuple[str, float], ...]
     hits: tuple[Hit, ...]
+    orientation: Orientation = UPRIGHT
 
     def as_json(self) -> dict[str, Any]:
         """Return the recognition as JSON types."""
@@ -50,12 +54,18 @@ class Recognition:
             "runners_up": [
                 {"label": name, "confidence": round(value, 6)} for name, value in self.runners_up
             ],
+            "orientation": self.orientation.name,
             "hits": [hit.as_json() for hit in self.hits],
         }
 
 
 def recognition_of(
-    answer: Answer, confidence: Confidence, precision: float, hits: Sequence[Hit]
+    answer: Answer,
+    confidence: Confidence,
+    precision: float,
+    hits: Sequence[Hit],
+    *,
+    orientation: Orientation = UPRIGHT,
 ) -> Recognition:
     """Return the name of a photo, or the reason why it is unknown.
 
@@ -64,6 +74,7 @@ def recognition_of(
         confidence: with the thresholds.
         precision: the share of the given names that should be right, in [0.5, 0.99].
         hits: the gallery photos that were compared, nearest first.
+        orientation: how the photo was turned.
 
     Returns:
         The result for the user.
@@ -90,4 +101,5 @@ def recognition_of(
         reason,
         tuple(others)[:_MAX_RUNNERS_UP],
         tuple(deciding[:_MAX_HITS]),
+        orientation,
     )

@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.keypoints import Keypoints
+from veduta.photos.orientation import Orientation
 from veduta.recognize.confidence import Confidence, StoredConfidence, fit
 from veduta.recognize.held_out import held_out_examples, what_is_missing
 from veduta.recognize.labelled_gallery import LabelledGallery
 from veduta.recognize.linear import LinearClassifier, train
 from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery, check_method
 from veduta.recognize.unknown import Answer
+from veduta.search import EncodedQuery, exact, hits_of
+from veduta.search.best_orientation import Attempt, best_attempt
+from veduta.search.query_views import QueryViews
 from veduta.validation import read_json
 
 __all__ = [
@@ -105,6 +109,35 @@ class Recognizer:
             self.labelled.names[class_id] for class_id in candidates.class_ids[order].tolist()
         )
         return Answer(names, confidences[order], candidates.ranking)
+
+    def answer_in_orientation(
+        self, views: QueryViews, orientation: str
+    ) -> tuple[Answer, EncodedQuery]:
+        """Return the labels that a photo may have, in the orientation in which it fits best.
+
+        Args:
+            views: the photo, or several photos of one thing.
+            orientation: one of `veduta.search.ORIENTATIONS`.
+
+        Returns:
+            The answer, and the query that it is for.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+            QueryError: the orientation is unknown.
+        """
+        snapshot = self.labelled.gallery.snapshot
+
+        def attempt(turn: Orientation) -> Attempt[tuple[Answer, EncodedQuery]]:
+            query = views.encoded(turn)
+            answer = self.answer(query.descriptor, query.keypoints)
+            hits = hits_of(snapshot, answer.ranking, 1, query)
+            return Attempt.of((answer, query), hits, verified=views.verified)
+
+        def similarity(turn: Orientation) -> float:
+            return float(exact.nearest(snapshot, views.descriptor(turn), 1)[1][0])
+
+        return best_attempt(orientation, attempt, similarity, verified=views.verified)
 
 
 def fit_recognizer(

@@ -2,7 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from veduta.search.options import DISTANCES, RERANK_MODES, VERIFIED_PHOTOS, SearchOptions
+from veduta.search.options import (
+    DISTANCES,
+    ORIENTATIONS,
+    RERANK_MODES,
+    VERIFIED_PHOTOS,
+    SearchOptions,
+)
 
 if TYPE_CHECKING:
     from veduta.search.batch import search_many
@@ -10,9 +16,11 @@ if TYPE_CHECKING:
     from veduta.search.hit import Evidence, Hit
     from veduta.search.hits import Hits
     from veduta.search.query import Box, EncodedQuery, PhotoSource, mean_descriptor
+    from veduta.search.turned_search import search_photos
 
 __all__ = [
     "DISTANCES",
+    "ORIENTATIONS",
     "RERANK_MODES",
     "VERIFIED_PHOTOS",
     "Box",
@@ -26,6 +34,7 @@ __all__ = [
     "hits_of",
     "mean_descriptor",
     "search_many",
+    "search_photos",
 ]
 
 _MODULES = {
@@ -39,6 +48,7 @@ _MODULES = {
     "hits_of": "engine",
     "mean_descriptor": "query",
     "search_many": "batch",
+    "search_photos": "turned_search",
 }
 
 

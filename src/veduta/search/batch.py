@@ -11,6 +11,7 @@ from veduta.search.engine import Engine
 from veduta.search.hits import Hits
 from veduta.search.options import SearchOptions
 from veduta.search.query import PhotoSource
+from veduta.search.turned_search import search_photos
 
 __all__ = ["search_many"]
 
@@ -45,10 +46,9 @@ def search_many(
 
     def search(photos: Sequence[PhotoSource]) -> Hits | PhotoError:
         try:
-            encoded = engine.encode_query(photos, rerank=options.rerank)
+            return search_photos(engine, photos, options)
         except PhotoError as error:
             return error
-        return Hits(engine.search(encoded, options))
 
     results = map_in_order(
         queries,

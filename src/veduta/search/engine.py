@@ -31,6 +31,7 @@ from veduta.index.snapshot import SNAPSHOT_FOLDER, copied_projection
 from veduta.index.storage_errors import index_errors
 from veduta.index.table import newest_version
 from veduta.keypoints import Extractor, load_extractor
+from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.search import approximate, exact
 from veduta.search.best_first import best_first
 from veduta.search.distances import distances
@@ -43,9 +44,9 @@ from veduta.search.query import (
     EncodedQuery,
     PhotoSource,
     QueryPhoto,
-    mean_descriptor,
     read_photo,
 )
+from veduta.search.query_views import QueryViews
 from veduta.search.reranking import Gallery, Ranking, open_gallery, rerank, resolve_rerank
 from veduta.text import veduta_command
 
@@ -211,37 +212,52 @@ class Engine:
         return extractor_of(keypoints, threads=self._threads) if keypoints else None
 
     def encode_query(
-        self, queries: Sequence[PhotoSource], *, crop: Box | None = None, rerank: str = "auto"
+        self,
+        queries: Sequence[PhotoSource],
+        *,
+        crop: Box | None = None,
+        rerank: str = "auto",
+        orientation: Orientation = UPRIGHT,
     ) -> EncodedQuery:
         """Encode one photo, or several photos of one thing, as one query.
 
         Args:
-            queries: paths or (H, W, 3) uint8 RGB arrays.
-            crop: take only this region, in pixels of the upright photo.
-            rerank: one of `RERANK_MODES`. The modes without geometry need no keypoints.
+            queries: as in `query_views`.
+            crop: as in `query_views`.
+            rerank: as in `query_views`.
+            orientation: how the photos are turned before that.
 
         Raises:
             PhotoError: a query is not a photo that can be read.
             QueryError: the region is not within the photo, or the mode needs keypoints and the
                 index has none.
         """
+        return self.query_views(queries, crop=crop, rerank=rerank).encoded(orientation)
+
+    def query_views(
+        self, queries: Sequence[PhotoSource], *, crop: Box | None = None, rerank: str = "auto"
+    ) -> QueryViews:
+        """Return one photo, or several photos of one thing, as a query that can be turned.
+
+        Args:
+            queries: paths or (H, W, 3) uint8 RGB arrays.
+            crop: take only this region, in pixels of the photo as it is given, upright by its Exif.
+            rerank: one of `RERANK_MODES`. The modes without geometry need no keypoints.
+
+        Raises:
+            QueryError: the mode needs keypoints and the index has none.
+        """
         state = self.state
         has_keypoints = state.manifest.keypoints is not None
         geometry = resolve_rerank(rerank, "cosine", keypoints=has_keypoints) == "geometry"
-        encoder = self._encoder_of(state)
-        extractor = self._extractor_of(state) if geometry else None
-        descriptors, keypoints = [], []
-        for query in queries:
-            photo = self._read_photo(state, query, crop)
-            descriptors.append(encoder.encode([encoder.prepare(photo.pixels)])[0])
-            if extractor is not None:
-                keypoints.append(extractor.extract(photo.pixels, photo.width, photo.height))
-        rows = np.stack(descriptors).astype(np.float32)
-        if state.projection is not None:
-            rows = state.projection.apply(rows)
-        descriptor = rows[0] if len(rows) == 1 else mean_descriptor(rows)
-        corner = crop[:2] if crop else (0, 0)
-        return EncodedQuery(descriptor, tuple(keypoints), corner, state.space)
+        return QueryViews(
+            lambda: [self._read_photo(state, query, crop) for query in queries],
+            self._encoder_of(state),
+            self._extractor_of(state) if geometry else None,
+            projection=state.projection,
+            corner=crop[:2] if crop else (0, 0),
+            space=state.space,
+        )
 
     def read_photo(self, query: PhotoSource, crop: Box | None = None) -> QueryPhoto:
         """Return the pixels from which a query photo is encoded.
@@ -338,9 +354,7 @@ class Engine:
 def _first_hits(
     state: _OpenIndex, ranking: Ranking, query: EncodedQuery, options: SearchOptions
 ) -> list[Hit]:
-    return hits_of(
-        state.snapshot, ranking, options.k, min_score=options.min_score, corner=query.corner
-    )
+    return hits_of(state.snapshot, ranking, options.k, query, min_score=options.min_score)
 
 
 def _ranking_by_descriptor(
@@ -444,9 +458,9 @@ def hits_of(
     snapshot: Snapshot,
     ranking: Ranking,
     k: int,
+    query: EncodedQuery,
     *,
     min_score: float | None = None,
-    corner: tuple[int, int] = (0, 0),
 ) -> list[Hit]:
     """Return the first photos of a ranking as hits, with their evidence.
 
@@ -454,30 +468,18 @@ def hits_of(
         snapshot: that was ranked.
         ranking: of its rows.
         k: the largest number of hits.
+        query: by which it was ranked.
         min_score: only hits with at least this score.
-        corner: x, y in the query photo of the region that was searched for.
     """
     rows, scores = ranking.rows[:k], ranking.scores[:k]
     evidence: list[Evidence | None] = [None] * len(rows)
     if ranking.score_kind in ("probability", "evidence"):
         is_probability = ranking.score_kind == "probability"
         evidence = [
-            Evidence.of(score if is_probability else None, ranking.geometry.get(row), corner)
+            Evidence.of(score if is_probability else None, ranking.geometry.get(row), query)
             for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
     similarities = ranking.similarities[:k]
-    return _hits(snapshot, rows, scores, similarities, evidence, ranking.score_kind, min_score)
-
-
-def _hits(
-    snapshot: Snapshot,
-    rows: NDArray[np.intp],
-    scores: NDArray[np.floating[Any]],
-    similarities: NDArray[np.float32],
-    evidence: Sequence[Evidence | None],
-    score_kind: ScoreKind,
-    min_score: float | None,
-) -> list[Hit]:
     columns = snapshot.rows.select(list(_HIT_COLUMNS)).take(rows).to_pylist()
     return [
         Hit(
@@ -490,7 +492,8 @@ def _hits(
             taken=row["taken"],
             id=row["id"],
             evidence=hit_evidence,
-            score_kind=score_kind,
+            score_kind=ranking.score_kind,
+            orientation=query.orientation,
         )
         for row, score, similarity, hit_evidence in zip(
             columns, scores, similarities, evidence, strict=True

@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from veduta.keypoints import overlap
+from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.search.verdict import reason_for, verdict_on
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from veduta.search.query import EncodedQuery
     from veduta.search.reranking import PairGeometry
 
 __all__ = ["Evidence", "Hit", "Polygon", "ScoreKind", "polygon"]
@@ -46,7 +48,8 @@ class Evidence:
         spread: the share of the photos that the inliers cover, in [0, 1]
             (`veduta.keypoints.Verification.inlier_coverage`).
         region: corners of the region of the gallery photo that the query shows too, or None.
-        query_region: the same in the query, in pixels of the whole upright photo.
+        query_region: the same in the query, in pixels of the whole photo as it was given, upright
+            by its Exif.
     """
 
     probability: float | None
@@ -81,26 +84,28 @@ class Evidence:
         cls,
         probability: float | None,
         geometry: PairGeometry | None,
-        corner: tuple[int, int] = (0, 0),
+        query: EncodedQuery | None = None,
     ) -> Self:
         """Return the evidence for one hit.
 
         Args:
             probability: that the hit shows what the query shows. None: it is not known.
             geometry: of the query and the hit. None: the hit was not verified.
-            corner: x, y in the query photo of the region that was searched for.
+            query: what was searched for. None: whole photos, not turned.
         """
         if geometry is None:
             return cls(probability)
         verification = geometry.verification
         shared = overlap(geometry.query, geometry.other, verification)
+        if shared and query is not None:
+            shared = query.in_given_photo(shared[0], geometry.query), shared[1]
         return cls(
             probability=probability,
             inliers=len(verification.inliers),
             matches=verification.matches,
             model=verification.model,
             spread=verification.inlier_coverage,
-            query_region=polygon(shared[0], corner) if shared else None,
+            query_region=polygon(shared[0]) if shared else None,
             region=polygon(shared[1]) if shared else None,
         )
 
@@ -125,6 +130,8 @@ class Hit:
             another distance than cosine.
         copies: paths of the further hits that are copies of this one, the best first. None if
             copies are hits of their own.
+        orientation: how the query was turned to be compared with the photo. In JSON it is the name
+            of the orientation, one of `veduta.search.ORIENTATIONS`.
     """
 
     path: str
@@ -138,6 +145,7 @@ class Hit:
     evidence: Evidence | None = None
     score_kind: ScoreKind = "similarity"
     copies: tuple[str, ...] | None = None
+    orientation: Orientation = UPRIGHT
 
     def as_json(self) -> dict[str, Any]:
         """Return the hit as JSON types."""
@@ -145,6 +153,7 @@ class Hit:
         fields["taken"] = self.taken.isoformat() if self.taken else None
         fields["score"] = round(self.score, 6)
         fields["similarity"] = round(self.similarity, 6)
+        fields["orientation"] = self.orientation.name
         del fields["id"], fields["evidence"]
         if self.copies is None:
             del fields["copies"]
@@ -158,12 +167,10 @@ class Hit:
         return os.path.basename(self.path)
 
 
-def polygon(corners: NDArray[np.float32], offset: tuple[int, int] = (0, 0)) -> Polygon:
+def polygon(corners: NDArray[np.float32]) -> Polygon:
     """Return corners as numbers rounded to a tenth of a pixel.
 
     Args:
         corners: (p, 2) in pixels.
-        offset: x, y that is added to each corner.
     """
-    left, top = offset
-    return tuple((round(float(x) + left, 1), round(float(y) + top, 1)) for x, y in corners)
+    return tuple((round(float(x), 1), round(float(y), 1)) for x, y in corners)

@@ -45,7 +45,7 @@ def draw_hit_matches(
     crop: Box | None = None,
     width: int = 1600,
 ) -> Image.Image:
-    """Draw the query and a hit with their inliers.
+    """Draw the query and a hit with their inliers. The query is drawn as it was turned.
 
     Args:
         engine: that found the hit.
@@ -65,7 +65,7 @@ def draw_hit_matches(
     stored = gallery.keypoints.read(row_of_hit(gallery.snapshot, hit))
     candidates = []
     for query in queries:
-        photo = engine.read_photo(query, crop)
+        photo = engine.read_photo(query, crop).turned(hit.orientation)
         keypoints = extractor.extract(photo.pixels, photo.width, photo.height)
         pairs = extractor.matching.pairs(keypoints, stored)
         candidates.append((photo.pixels, keypoints, pairs, verify(keypoints, stored, pairs)))
@@ -74,5 +74,12 @@ def draw_hit_matches(
     )
     hit_pixels = photos.load(hit.path, at_least=PICTURE_SIDE, accept_truncated=True).pixels
     return draw_matches(
-        pixels, hit_pixels, keypoints, stored, verification, matches=pairs, width=width
+        pixels,
+        hit_pixels,
+        keypoints,
+        stored,
+        verification,
+        matches=pairs,
+        width=width,
+        note=f"query {hit.orientation.words}" if hit.orientation.is_turned else "",
     )

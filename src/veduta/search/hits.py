@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import QueryError, readable
+from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.search.hit import Hit
 
 if TYPE_CHECKING:
@@ -15,7 +17,16 @@ __all__ = ["Hits"]
 
 
 class Hits(list[Hit]):
-    """The hits of one query, best first. It is a list of `Hit`."""
+    """The hits of one query, best first. It is a list of `Hit`.
+
+    Attributes:
+        orientation: how the query was turned to be compared, also if there are no hits.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), orientation: Orientation = UPRIGHT) -> None:
+        """Take the hits of a query in an orientation."""
+        super().__init__(hits)
+        self.orientation = orientation
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the hits as JSON types."""
@@ -30,7 +41,8 @@ class Hits(list[Hit]):
             and `similarity` (float64), `score_kind` (string), `width` and `height` (int64,
             pixels), `taken` (timestamp in seconds). Of the evidence: `verdict`, `reason`, `model`
             (string), `probability`, `spread` (float64), `inliers`, `matches` (int64). `copies`
-            (list of strings) has the paths of folded copies. A value that is not known is null.
+            (list of strings) has the paths of folded copies, `orientation` (string) the name of how
+            the query was turned. A value that is not known is null.
         """
         import pyarrow as pa
 
@@ -54,6 +66,7 @@ class Hits(list[Hit]):
                 ("model", pa.string()),
                 ("spread", pa.float64()),
                 ("copies", pa.list_(pa.string())),
+                ("orientation", pa.string()),
             ]
         )
         rows = []
@@ -66,7 +79,8 @@ class Hits(list[Hit]):
                 if hasattr(source, name)
             }
             copies = None if hit.copies is None else [readable(path) for path in hit.copies]
-            rows.append(row | {"rank": rank, "path": readable(hit.path), "copies": copies})
+            row |= {"rank": rank, "path": readable(hit.path), "copies": copies}
+            rows.append(row | {"orientation": hit.orientation.name})
         return pa.Table.from_pylist(rows, schema=schema)
 
     def to_pandas(self) -> pd.DataFrame:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISTANCES",
+    "ORIENTATIONS",
     "RERANK_MODES",
     "VERIFIED_PHOTOS",
     "Moment",
     "SearchOptions",
     "check_numbers",
+    "check_orientation",
     "is_whole_number",
 ]
 
@@ -32,6 +34,22 @@ DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation")
 RERANK_MODES = ("auto", "none", "global", "geometry")
 """The names of the ways to re-rank, see `SearchOptions.rerank`."""
 
+AUTO = "auto"
+
+ORIENTATIONS = (
+    AUTO,
+    "upright",
+    "90",
+    "180",
+    "270",
+    "mirrored",
+    "90-mirrored",
+    "180-mirrored",
+    "270-mirrored",
+)
+"""The names of the ways to turn a query, see `SearchOptions.orientation`. The names but the first
+are those of `veduta.photos.orientation.ALL_ORIENTATIONS`, which are too slow to load for `--help`.
+"""
 
 Moment: TypeAlias = "date | str"
 """A datetime, a date, or ISO text such as "2014", "2014-05-06" or "2014-05-06T07:08:09+02:00".
@@ -60,6 +78,10 @@ class SearchOptions:
             that the index has the data for.
         verify: how many of the nearest photos are verified.
         fold_copies: return copies of one photo as one hit, see `veduta.search.Hit.copies`.
+        orientation: one of `ORIENTATIONS`: how the query is turned before it is compared. `"auto"`
+            tries the other orientations if nothing convincing is found for the query as it is, see
+            `veduta.search.best_orientation`. `"upright"` takes the query as it is. `"90"` turns it
+            by 90° clockwise, `"90-mirrored"` then swaps left and right as well.
     """
 
     k: int = 10
@@ -73,6 +95,7 @@ class SearchOptions:
     rerank: str = "auto"
     verify: int = VERIFIED_PHOTOS
     fold_copies: bool = False
+    orientation: str = "auto"
 
 
 def is_whole_number(value: Any) -> bool:
@@ -91,7 +114,8 @@ def check_numbers(options: SearchOptions) -> None:
         options: how to search.
 
     Raises:
-        QueryError: `k` or `verify` is no whole number of at least 1, or `min_score` is not finite.
+        QueryError: `k` or `verify` is no whole number of at least 1, `min_score` is not finite, or
+            `orientation` is unknown.
     """
     if not is_whole_number(options.k) or options.k < 1:
         raise QueryError(f"Ask for at least one hit, not {options.k!r}.")
@@ -100,3 +124,10 @@ def check_numbers(options: SearchOptions) -> None:
     score = options.min_score
     if score is not None and not (isinstance(score, (int, float)) and math.isfinite(score)):
         raise QueryError(f"The least score is a finite number, not {score!r}.")
+    check_orientation(options.orientation)
+
+
+def check_orientation(name: str) -> None:
+    """Raise `QueryError` unless `name` is one of `ORIENTATIONS`."""
+    if name not in ORIENTATIONS:
+        raise QueryError(f"There is no orientation {name!r}. Known: {', '.join(ORIENTATIONS)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 from veduta.encoders import Encoder
 from veduta.index.calibration import calibration_of, has_own_calibration, probability
 from veduta.keypoints import Extractor, Keypoints, Verification, draw_matches, overlap, verify
+from veduta.photos.orientation import UPRIGHT, Orientation
+from veduta.search.best_orientation import Attempt, best_attempt
 from veduta.search.hit import Polygon, polygon
+from veduta.search.options import check_orientation
 from veduta.search.query import PhotoSource, photo_name, read_photo
-from veduta.search.verdict import reason_for, verdict_on
+from veduta.search.query_views import QueryViews
+from veduta.search.verdict import SAME_PLACE, reason_for, verdict_on
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,8 +45,10 @@ class Match:
         spread: the share of the photos that the inliers cover, in [0, 1]
             (`veduta.keypoints.Verification.inlier_coverage`).
         regions: corners of the region that both photos show, in pixels of the first and of the
-            second upright photo. None without a model.
+            second photo as they were given, upright by their Exif. None without a model.
         notes: sentences on evidence that is missing.
+        orientation: how the first photo was turned to be compared with the second. In JSON it is
+            the name of the orientation, one of `veduta.search.ORIENTATIONS`.
     """
 
     verdict: str
@@ -54,7 +61,9 @@ class Match:
     spread: float
     regions: tuple[Polygon, Polygon] | None
     notes: tuple[str, ...]
-    _photos: tuple[_EncodedPhoto, _EncodedPhoto] = field(repr=False, compare=False)
+    orientation: Orientation
+    _pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]] = field(repr=False, compare=False)
+    _keypoints: tuple[Keypoints, Keypoints] = field(repr=False, compare=False)
     _verification: Verification = field(repr=False, compare=False)
     _pairs: NDArray[np.intp] = field(repr=False, compare=False)
 
@@ -71,6 +80,7 @@ class Match:
             "spread": round(self.spread, 3),
             "regions": self.regions,
             "notes": self.notes,
+            "orientation": self.orientation.name,
         }
 
     def picture(self, width: int = 1600) -> Image.Image:
@@ -79,29 +89,24 @@ class Match:
         Args:
             width: the largest width of the picture in pixels, at least 200.
         """
-        a, b = self._photos
         return draw_matches(
-            a.pixels,
-            b.pixels,
-            a.keypoints,
-            b.keypoints,
+            *self._pixels,
+            *self._keypoints,
             self._verification,
             matches=self._pairs,
             width=width,
+            note=f"first photo {self.orientation.words}" if self.orientation.is_turned else "",
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _EncodedPhoto:
-    """One of the two photos, and what it is compared by."""
-
-    name: str
-    pixels: NDArray[np.uint8]
-    keypoints: Keypoints
-    descriptor: NDArray[np.float32]
-
-
-def compare(a: PhotoSource, b: PhotoSource, encoder: Encoder, extractor: Extractor) -> Match:
+def compare(
+    a: PhotoSource,
+    b: PhotoSource,
+    encoder: Encoder,
+    extractor: Extractor,
+    *,
+    orientation: str = "auto",
+) -> Match:
     """Compare two photos.
 
     The probability is that of `Calibration.pair_logit`: it depends on how far the similarity of the
@@ -113,51 +118,59 @@ def compare(a: PhotoSource, b: PhotoSource, encoder: Encoder, extractor: Extract
         b: the other photo.
         encoder: makes the descriptors.
         extractor: finds and matches the keypoints.
+        orientation: one of `veduta.search.ORIENTATIONS`: how the first photo is turned. If the
+            verdict on it as it is is not "same place", `"auto"` tries others, and takes one that
+            has this verdict.
 
     Raises:
         PhotoError: a photo cannot be read.
-        QueryError: an array is not a photo.
+        QueryError: an array is not a photo, or the orientation is unknown.
     """
-    photos = (
-        _encoded(a, "the first photo", encoder, extractor),
-        _encoded(b, "the second photo", encoder, extractor),
-    )
-    keypoints = photos[0].keypoints, photos[1].keypoints
-    similarity = float(photos[0].descriptor @ photos[1].descriptor)
-    pairs = extractor.matching.pairs(*keypoints)
-    verification = verify(*keypoints, pairs)
-    likelihood, note = _probability(similarity, verification, encoder, extractor)
-    featureless = dict.fromkeys(photo.name for photo in photos if not len(photo.keypoints))
-    notes = [f"There are no keypoints in {name}." for name in featureless]
-    shared = overlap(*keypoints, verification)
-    judged = (likelihood, verification.model, verification.inlier_coverage)
-    return Match(
-        verdict=verdict_on(*judged),
-        reason=reason_for(*judged),
-        probability=likelihood,
-        similarity=similarity,
-        inliers=len(verification.inliers),
-        matches=verification.matches,
-        model=verification.model,
-        spread=verification.inlier_coverage,
-        regions=(polygon(shared[0]), polygon(shared[1])) if shared else None,
-        notes=(*notes, note) if note else tuple(notes),
-        _photos=photos,
-        _verification=verification,
-        _pairs=pairs,
-    )
+    check_orientation(orientation)
+    at_least = max(encoder.long_side, extractor.long_side, PICTURE_SIDE)
+    photos = read_photo(a, at_least), read_photo(b, at_least)
+    views = QueryViews(lambda: [photos[0]], encoder, extractor)
+    other = QueryViews(lambda: [photos[1]], encoder, extractor).encoded(UPRIGHT)
+    names = photo_name(a, "the first photo"), photo_name(b, "the second photo")
 
+    def similarity(turn: Orientation) -> float:
+        return float(views.descriptor(turn) @ other.descriptor)
 
-def _encoded(
-    photo: PhotoSource, default_name: str, encoder: Encoder, extractor: Extractor
-) -> _EncodedPhoto:
-    read = read_photo(photo, max(encoder.long_side, extractor.long_side, PICTURE_SIDE))
-    return _EncodedPhoto(
-        photo_name(photo, default_name),
-        read.pixels,
-        extractor.extract(read.pixels, read.width, read.height),
-        encoder.encode([encoder.prepare(read.pixels)])[0],
-    )
+    def attempt(turn: Orientation) -> Attempt[Match]:
+        query = views.encoded(turn)
+        keypoints = query.keypoints[0], other.keypoints[0]
+        pairs = extractor.matching.pairs(*keypoints)
+        verification = verify(*keypoints, pairs)
+        likelihood, note = _probability(similarity(turn), verification, encoder, extractor)
+        featureless = [name for name, found in zip(names, keypoints, strict=True) if not len(found)]
+        notes = [f"There are no keypoints in {name}." for name in dict.fromkeys(featureless)]
+        shared = overlap(*keypoints, verification)
+        regions = None
+        if shared is not None:
+            given = query.in_given_photo(shared[0], keypoints[0])
+            regions = polygon(given), polygon(shared[1])
+        judged = (likelihood, verification.model, verification.inlier_coverage)
+        match = Match(
+            verdict=verdict_on(*judged),
+            reason=reason_for(*judged),
+            probability=likelihood,
+            similarity=similarity(turn),
+            inliers=len(verification.inliers),
+            matches=verification.matches,
+            model=verification.model,
+            spread=verification.inlier_coverage,
+            regions=regions,
+            notes=(*notes, note) if note else tuple(notes),
+            orientation=turn,
+            _pixels=(photos[0].turned(turn).pixels, photos[1].pixels),
+            _keypoints=keypoints,
+            _verification=verification,
+            _pairs=pairs,
+        )
+        return Attempt(match, convincing=match.verdict == SAME_PLACE)
+
+    # Two photos alone are too few to see by their similarity which way is up.
+    return best_attempt(orientation, attempt, similarity, verified=True, min_gain=math.inf)
 
 
 def _probability(

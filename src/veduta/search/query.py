@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from veduta import photos
 from veduta.errors import QueryError, readable
 from veduta.keypoints import Keypoints
+from veduta.photos.orientation import UPRIGHT, Box, Orientation
 from veduta.search.options import is_whole_number
 
 __all__ = [
@@ -25,9 +26,6 @@ __all__ = [
 
 PhotoSource = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 """A photo: its path, or its pixels, (H, W, 3) uint8 RGB, upright."""
-
-Box = tuple[int, int, int, int]
-"""A region of an upright photo: x, y, width, height in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,13 @@ class QueryPhoto:
     width: int
     height: int
 
+    def turned(self, orientation: Orientation) -> QueryPhoto:
+        """Return the photo or region in another orientation."""
+        if not orientation.is_turned:
+            return self
+        size = orientation.size(self.width, self.height)
+        return QueryPhoto(orientation.apply(self.pixels), *size)
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedQuery:
@@ -52,16 +57,32 @@ class EncodedQuery:
     Attributes:
         descriptor: (d,) float32, of length one.
         keypoints: one entry for each photo; empty if the query is not verified by geometry.
-            Positions are in pixels of the upright photo, or of the region that is searched for.
-        corner: x, y of that region in the photo.
+            Positions are in pixels of the photo, or of the region that is searched for, as it was
+            turned.
+        corner: x, y of that region in the photo as it was given.
         space: how it was encoded; empty if that is not known. An index that encodes in another way
             refuses it.
+        orientation: how the photos were turned before they were encoded.
     """
 
     descriptor: NDArray[np.float32]
     keypoints: tuple[Keypoints, ...] = ()
     corner: tuple[int, int] = (0, 0)
     space: str = ""
+    orientation: Orientation = UPRIGHT
+
+    def in_given_photo(self, xy: NDArray[np.float32], keypoints: Keypoints) -> NDArray[np.float32]:
+        """Return points of a turned photo in pixels of the photo as it was given.
+
+        Args:
+            xy: (n, 2) x, y in pixels of the turned photo, or of the turned region of it.
+            keypoints: of the same photo or region.
+
+        Returns:
+            (n, 2) x, y in pixels of the whole photo.
+        """
+        given = self.orientation.inverse.points(xy, keypoints.width, keypoints.height)
+        return np.asarray(given + self.corner, np.float32)
 
 
 def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None) -> QueryPhoto:

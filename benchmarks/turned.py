@@ -1,0 +1,251 @@
+"""Turned and mirrored queries: accuracy with and without trying other orientations, and its cost.
+
+    python -m benchmarks.turned --data ../shared/data --docs docs/results.md
+
+Each query is described and ranked once in each orientation that is needed. What a search does with
+a turned query follows from that by the package's own rule.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.labelled_sets import add_data_option, require_sets
+from benchmarks.report import MedianAndRange, parser, publish, ratios, rotated, table
+from veduta.datasets import Dataset, open_dataset, retrieval_protocol
+from veduta.encoders import DEFAULT, load_encoder
+from veduta.evaluation.dataset_index import index_dataset
+from veduta.evaluation.metrics import judge
+from veduta.index import set_projection
+from veduta.keypoints import load_extractor
+from veduta.photos.orientation import ALL_ORIENTATIONS, UPRIGHT, Orientation, orientation_named
+from veduta.search import Engine, SearchOptions, exact, hits_of, search_photos
+from veduta.search.best_orientation import Attempt, best_attempt
+from veduta.search.query import read_photo
+from veduta.search.query_views import QueryViews
+from veduta.search.reranking import open_gallery, rerank
+from veduta.search.verdict import SAME_PLACE
+
+SETS = ("landmarks30", "scenes")
+GIVEN = ("upright", "90", "180", "270", "mirrored")
+TIMED_QUERIES = 24
+LANDMARKS, STRANGERS = "landmarks30", "objects20"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("turned", __doc__)
+    add_data_option(options)
+    chosen = options.parse_args(arguments)
+    require_sets(options, chosen.data, (*SETS, STRANGERS))
+    figures = accuracy_table(chosen.data)
+    cost = cost_table(chosen.data)
+    parts = [
+        "Top-1 / mAP of the default search. “As it is” takes each query as it is given "
+        "(`--orientation upright`). “Automatic” is the default of a search. The last column counts "
+        "the queries that it turned or mirrored.",
+        figures,
+        f"The time of a search in the index of {LANDMARKS}, with automatic orientation, as a ratio "
+        "to the time without; both take turns. The queries are upright photos. Those “found” have "
+        "a first hit with the verdict “same place”. Strangers are photos of "
+        f"{STRANGERS}, of which the index holds none.",
+        cost,
+    ]
+    publish("turned", "\n\n".join(parts), chosen.docs)
+
+
+# --- accuracy -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the default search finds for a query in one orientation.
+
+    Attributes:
+        convincing: as in `Attempt`.
+        likely: as in `Attempt`.
+        ap: average precision.
+        top1: whether the first hit is right.
+    """
+
+    convincing: bool
+    likely: bool
+    ap: float
+    top1: bool
+
+
+Key = tuple[int, Orientation]
+"""The number of a query, and its orientation."""
+
+
+class Views:
+    """The queries of a set in every orientation. Each view is made when it is needed first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.network, self.extractor = load_encoder(DEFAULT), load_extractor()
+        self.indexed = index_dataset(
+            open_dataset(folder), retrieval_protocol, self.network, self.extractor, None
+        )
+        set_projection(self.indexed.gallery_index, None)
+        self.gallery = open_gallery(self.indexed.gallery_index)
+        self.rows = self.indexed.gallery_rows(self.gallery.snapshot)
+        self.queries: dict[int, QueryViews] = {}
+        self.similarities: dict[Key, float] = {}
+        self.views: dict[Key, View] = {}
+
+    def similarity(self, number: int, orientation: Orientation) -> float:
+        """Return the first similarity of a query."""
+        key = number, orientation
+        if key not in self.similarities:
+            descriptor = self._query(number).descriptor(orientation)
+            similarities = exact.nearest(self.gallery.snapshot, descriptor, 1)[1]
+            self.similarities[key] = float(similarities[0])
+        return self.similarities[key]
+
+    def of(self, number: int, orientation: Orientation) -> View:
+        """Return the view of a query."""
+        key = number, orientation
+        if key not in self.views:
+            self.views[key] = self._made(number, orientation)
+        return self.views[key]
+
+    def _query(self, number: int) -> QueryViews:
+        if number not in self.queries:
+            dataset, protocol = self.indexed.dataset, self.indexed.protocol
+            file = dataset.files[int(protocol.queries[number])]
+            photo = read_photo(file, max(self.network.long_side, self.extractor.long_side))
+            self.queries[number] = QueryViews(lambda: [photo], self.network, self.extractor)
+        return self.queries[number]
+
+    def _made(self, number: int, orientation: Orientation) -> View:
+        query = self._query(number).encoded(orientation)
+        snapshot = self.gallery.snapshot
+        nearest, similarities = exact.nearest(snapshot, query.descriptor, snapshot.photos)
+        ranking = rerank(self.gallery, query.descriptor, query.keypoints, nearest, similarities)
+        attempt = Attempt.of(None, hits_of(snapshot, ranking, 1, query), verified=True)
+        scores = np.zeros(snapshot.photos)
+        scores[ranking.rows] = ranking.scores
+        relevant = self.indexed.protocol.relevant(number)
+        judged = judge("", None, scores[self.rows], relevant, keep=0)
+        right = judged.first_correct_rank == 1
+        return View(attempt.convincing, attempt.likely, float(judged.ap), right)
+
+
+def accuracy_table(data: Path) -> str:
+    rows = []
+    for name in SETS:
+        views = Views(data / name)
+        queries = range(len(views.indexed.protocol.queries))
+        for given in map(orientation_named, GIVEN):
+            as_it_is = [views.of(query, given) for query in queries]
+            chosen = [in_best_orientation(views, query, given) for query in queries]
+            counts = Counter(orientation.words for orientation, _ in chosen)
+            counts.pop(UPRIGHT.words, None)
+            rows.append(
+                [
+                    f"{name}, {given.words if given.is_turned else 'upright'}",
+                    len(queries),
+                    top1_and_map(as_it_is),
+                    top1_and_map([view for _, view in chosen]),
+                    ", ".join(f"{count} {words}" for words, count in counts.items()) or "none",
+                ]
+            )
+            print(*rows[-1], sep=" | ", flush=True)
+    return table(["set, queries", "number", "as it is", "automatic", "turned by automatic"], rows)
+
+
+def in_best_orientation(views: Views, query: int, given: Orientation) -> tuple[Orientation, View]:
+    """Return how a query that is given turned is turned by a search, and what that is worth."""
+
+    def attempt(orientation: Orientation) -> Attempt[tuple[Orientation, View]]:
+        view = views.of(query, combined(given, orientation))
+        return Attempt((orientation, view), view.convincing, view.likely)
+
+    def similarity(orientation: Orientation) -> float:
+        return views.similarity(query, combined(given, orientation))
+
+    return best_attempt("auto", attempt, similarity, verified=True)
+
+
+def combined(first: Orientation, second: Orientation) -> Orientation:
+    """Return the orientation of a photo that is turned twice."""
+    photo = np.arange(6).reshape(2, 3)
+    twice = second.apply(first.apply(photo))
+    return next(one for one in ALL_ORIENTATIONS if np.array_equal(one.apply(photo), twice))
+
+
+def top1_and_map(views: Sequence[View]) -> str:
+    top1 = np.mean([view.top1 for view in views])
+    return f"{top1:.3f} / {np.nanmean([view.ap for view in views]):.3f}"
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A query: the seconds with and without automatic orientation, and what was found."""
+
+    automatic: float
+    as_it_is: float
+    is_found: bool
+    is_turned: bool
+
+
+def cost_table(data: Path) -> str:
+    network, extractor = load_encoder(DEFAULT), load_extractor()
+    dataset = open_dataset(data / LANDMARKS)
+    indexed = index_dataset(dataset, retrieval_protocol, network, extractor, None)
+    set_projection(indexed.gallery_index, None)
+    engine = Engine(indexed.gallery_index, encoder=network)
+    rows = []
+    for name in (LANDMARKS, STRANGERS):
+        timed = [time_query(engine, photo) for photo in queries_of(open_dataset(data / name))]
+        groups: dict[str, list[Timed]] = defaultdict(list)
+        for one in timed:
+            groups["found" if one.is_found else "not found"].append(one)
+        if name == STRANGERS:
+            groups = {"strangers": timed}
+        for group, members in groups.items():
+            ratio = ratios([one.automatic for one in members], [one.as_it_is for one in members])
+            seconds = MedianAndRange.of([one.as_it_is for one in members])
+            turned = sum(one.is_turned for one in members)
+            rows.append([group, len(members), seconds, ratio, turned])
+            print(*rows[-1], sep=" | ", flush=True)
+    head = ["queries", "number", "seconds as it is", "× with automatic", "turned"]
+    return table(head, rows)
+
+
+def queries_of(dataset: Dataset) -> list[Path]:
+    queries = [
+        file
+        for file, split in zip(dataset.files, dataset.splits, strict=True)
+        if split in ("query", "test")
+    ]
+    return [
+        queries[number] for number in np.linspace(0, len(queries) - 1, TIMED_QUERIES, dtype=int)
+    ]
+
+
+def time_query(engine: Engine, photo: Path) -> Timed:
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for turn in range(2):
+        for mode in rotated(["auto", "upright"], turn):
+            started = time.perf_counter()
+            hits = search_photos(engine, [photo], SearchOptions(orientation=mode))
+            seconds[mode].append(time.perf_counter() - started)
+            if mode == "auto":
+                is_turned = hits.orientation.is_turned
+            else:
+                evidence = hits[0].evidence
+                is_found = evidence is not None and evidence.verdict == SAME_PLACE
+    return Timed(min(seconds["auto"]), min(seconds["upright"]), is_found, is_turned)
+
+
+if __name__ == "__main__":
+    main()

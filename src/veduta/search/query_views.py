@@ -1,0 +1,112 @@
+"""One query in each of its orientations, encoded when it is needed first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veduta.encoders import Encoder, Projection
+from veduta.keypoints import Extractor, Keypoints
+from veduta.photos.orientation import Orientation
+from veduta.search.query import EncodedQuery, QueryPhoto, mean_descriptor
+
+__all__ = ["QueryViews"]
+
+
+class QueryViews:
+    """The photos of one query, which can be encoded in every orientation.
+
+    All photos of a query are turned alike.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Sequence[QueryPhoto]],
+        encoder: Encoder,
+        extractor: Extractor | None,
+        *,
+        projection: Projection | None = None,
+        corner: tuple[int, int] = (0, 0),
+        space: str = "",
+        known: EncodedQuery | None = None,
+    ) -> None:
+        """Encode nothing yet.
+
+        Args:
+            read: returns the photos, or the regions of them. It is called once, when they are
+                needed.
+            encoder: makes the descriptors.
+            extractor: finds the keypoints. None: the query is not verified by geometry.
+            projection: applied to the descriptors; None: there is none.
+            corner: as in `EncodedQuery`.
+            space: as in `EncodedQuery`.
+            known: the query in an orientation in which it is encoded already; None: in none.
+        """
+        self._read = read
+        self._photos: Sequence[QueryPhoto] | None = None
+        self._encoder = encoder
+        self._extractor = extractor
+        self._projection = projection
+        self._corner = corner
+        self.space = space
+        self._descriptors: dict[Orientation, NDArray[np.float32]] = {}
+        self._encoded: dict[Orientation, EncodedQuery] = {}
+        if known is not None:
+            self._descriptors[known.orientation] = known.descriptor
+            self._encoded[known.orientation] = known
+
+    @property
+    def verified(self) -> bool:
+        """Whether the query is encoded with keypoints, to be verified by geometry."""
+        return self._extractor is not None
+
+    def descriptor(self, orientation: Orientation) -> NDArray[np.float32]:
+        """Return the descriptor of the query in an orientation.
+
+        Args:
+            orientation: how the photos are turned.
+
+        Returns:
+            (d,) float32 of length one.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+        """
+        if orientation not in self._descriptors:
+            prepared = [self._encoder.prepare(photo.pixels) for photo in self._turned(orientation)]
+            rows = np.concatenate([self._encoder.encode([one]) for one in prepared])
+            rows = rows.astype(np.float32, copy=False)
+            if self._projection is not None:
+                rows = self._projection.apply(rows)
+            descriptor = rows[0] if len(rows) == 1 else mean_descriptor(rows)
+            self._descriptors[orientation] = descriptor
+        return self._descriptors[orientation]
+
+    def encoded(self, orientation: Orientation) -> EncodedQuery:
+        """Return the query in an orientation, with its keypoints.
+
+        Args:
+            orientation: how the photos are turned.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+        """
+        if orientation not in self._encoded:
+            descriptor = self.descriptor(orientation)
+            keypoints: tuple[Keypoints, ...] = ()
+            if (extractor := self._extractor) is not None:
+                keypoints = tuple(
+                    extractor.extract(photo.pixels, photo.width, photo.height)
+                    for photo in self._turned(orientation)
+                )
+            self._encoded[orientation] = EncodedQuery(
+                descriptor, keypoints, self._corner, self.space, orientation
+            )
+        return self._encoded[orientation]
+
+    def _turned(self, orientation: Orientation) -> list[QueryPhoto]:
+        if self._photos is None:
+            self._photos = self._read()
+        return [photo.turned(orientation) for photo in self._photos]

@@ -1,0 +1,57 @@
+"""Search with photos that may be turned or mirrored: in the orientation in which they fit best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from veduta.photos.orientation import Orientation
+from veduta.search.best_orientation import Attempt, best_attempt
+from veduta.search.engine import Engine
+from veduta.search.hits import Hits
+from veduta.search.options import SearchOptions, check_numbers
+from veduta.search.query import Box, EncodedQuery, PhotoSource
+
+__all__ = ["search_photos"]
+
+
+def search_photos(
+    engine: Engine,
+    photos: Sequence[PhotoSource],
+    options: SearchOptions | None = None,
+    *,
+    crop: Box | None = None,
+) -> Hits:
+    """Return the best photos of an index for a query.
+
+    Args:
+        engine: of the index.
+        photos: one photo, or several photos of one thing. All are turned alike.
+        options: how to search; None: the defaults.
+        crop: search for this region of the photos only, in pixels of a photo as it is given,
+            upright by its Exif.
+
+    Raises:
+        PhotoError: a photo cannot be read.
+        QueryError: the region is not within a photo, or the options do not go with each other or
+            with this index.
+        EncoderMismatch: the index was replaced by another one meanwhile.
+    """
+    options = options or SearchOptions()
+    check_numbers(options)
+    # Hits by another distance are not re-ranked.
+    rerank = options.rerank if options.distance == "cosine" else "none"
+    views = engine.query_views(photos, crop=crop, rerank=rerank)
+    nearest = replace(
+        options, k=1, rerank="none", distance="cosine", min_score=None, fold_copies=False
+    )
+
+    def attempt(orientation: Orientation) -> Attempt[Hits]:
+        hits = engine.search(views.encoded(orientation), options)
+        return Attempt.of(Hits(hits, orientation), hits, verified=views.verified)
+
+    def similarity(orientation: Orientation) -> float:
+        query = EncodedQuery(views.descriptor(orientation), space=views.space)
+        return max((hit.similarity for hit in engine.search(query, nearest)), default=-1.0)
+
+    return best_attempt(options.orientation, attempt, similarity, verified=views.verified)
