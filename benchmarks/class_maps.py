@@ -15,15 +15,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from benchmarks.explained_pairs import reduced
 from benchmarks.explanation_measures import Maker, Pixels
-from benchmarks.networks import Task, pair_dataset, train_task
+from benchmarks.networks import Task, train_task
 from veduta import photos
 from veduta.explanation import Explanation
+from veduta.explanation.faithfulness import blurred_fill, noisy_linear_fill
 from veduta.explanation.methods import METHODS
 from veduta.explanation.perturbation import explain_by_perturbation
-from veduta.explanation.scorers import Scorer, class_scorer, class_scores
+from veduta.explanation.scorers import Scorer, class_scores
 from veduta.learn.explaining.explained_network import WEIGHTS, open_network, run_recipe
 from veduta.learn.explaining.run_maps import explain_class
 from veduta.learn.models.networks import assemble_network
@@ -31,7 +33,18 @@ from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE, Card, read_card
 from veduta.learn.runs.export import save_weights
 from veduta.recognize.model import Model, open_model
 
-TASKS = (Task("transfer", epochs=3), Task("cnn-3", pair=True, epochs=25))
+HIDDEN_LAYER = '[{global="average"},{dense=128,activation="relu"},{dense="classes"}]'
+TASKS = {
+    "transfer": Task("transfer", epochs=3),
+    "transfer-hidden": Task(
+        "transfer", epochs=3, changes=(f"network.layers={HIDDEN_LAYER}", "network.features=2")
+    ),
+}
+"""Networks by name. The second one ends in two dense layers, so it has no exact map."""
+
+MIN_LOSS = 0.5
+"""Of the probability of the class, when all pixels of a photo are removed."""
+
 SIDE = 320
 """Long side of the photos in pixels. Both networks take 256 × 256."""
 
@@ -55,12 +68,12 @@ class ExplainedRun:
     dataset: Path
 
     @classmethod
-    def trained(cls, task: Task, data: Path, work: Path) -> ExplainedRun:
-        """Train a recipe, unless that was done before."""
-        work.mkdir(parents=True, exist_ok=True)
-        dataset = pair_dataset(data.resolve(), work) if task.pair else data
-        card = train_task(task, dataset, work)
-        run, random = work / task.name, work / f"{task.name}-random"
+    def trained(cls, name: str, dataset: Path, work: Path) -> ExplainedRun:
+        """Train one of `TASKS`, unless that was done before."""
+        folder = work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        card = train_task(TASKS[name], dataset, folder)
+        run, random = folder / TASKS[name].name, folder / "random"
         copy_with_random_weights(run, random)
         return cls(card, run, random, open_model(run), dataset)
 
@@ -72,20 +85,45 @@ class ExplainedRun:
             f"epochs: accuracy {self.card.test.accuracy:.3f} on {self.card.test.photos} photos."
         )
 
-    def test_photos(self, number: int) -> list[Pixels]:
-        """Return test photos, drawn with a fixed seed."""
+    def test_photos(self, number: int) -> tuple[list[Pixels], int]:
+        """Return test photos, and how many were looked at to find them.
+
+        They are drawn with a fixed seed. A photo is left out if it keeps its class without any
+        pixel: then nothing of the photo decides it.
+        """
         with (self.dataset / "labels.csv").open(encoding="utf-8", newline="") as lines:
             names = [row["path"] for row in csv.DictReader(lines) if row["cls_split"] == "test"]
-        drawn = np.random.default_rng(0).permutation(names)[:number]
-        found = (photos.load(self.dataset / name, at_least=SIDE).pixels for name in drawn)
-        return [reduced(pixels, SIDE) for pixels in found]
+        found: list[Pixels] = []
+        seen = 0
+        for name in np.random.default_rng(0).permutation(names):
+            if len(found) == number:
+                break
+            seen += 1
+            loaded = photos.load(self.dataset / name, at_least=SIDE).pixels
+            pixels = reduced(loaded, SIDE)
+            if self._loses_its_class(pixels):
+                found.append(pixels)
+        return found, seen
+
+    def _loses_its_class(self, pixels: Pixels) -> bool:
+        """Return whether the class of a photo becomes much less likely without any pixel."""
+        removed = np.ones(pixels.shape[:2], np.bool_)
+        empty = [fill(pixels)(removed) for fill in (blurred_fill, noisy_linear_fill)]
+        whole, *without = self.scorer(self.likeliest(pixels))([pixels, *empty])
+        return bool(whole - max(without) >= MIN_LOSS)
 
     def likeliest(self, pixels: Pixels) -> int:
         """Return the class with the highest score."""
         return int(class_scores(self.model, [pixels])[0].argmax())
 
     def scorer(self, class_id: int) -> Scorer:
-        return class_scorer(self.model, class_id)
+        """Return the scorer that gives the probability of a class, as RISE measures it."""
+
+        def probabilities(pictures: Sequence[Pixels]) -> NDArray[np.float64]:
+            scores = class_scores(self.model, pictures)
+            return np.asarray(softmax(scores, axis=1)[:, class_id], np.float64)
+
+        return probabilities
 
     def maker(self, method: str, class_id: int) -> Maker:
         """Return a method, as a function from a photo to its explanation."""

@@ -1,7 +1,7 @@
 """How faithful the maps of `veduta explain` are, and what they cost.
 
 Similarities: queries of landmarks30 and same_place with a right hit that keypoints verify. Classes:
-two recipes trained on landmarks30 by `cls_split`, and photos of its test split. Three maps that
+two networks trained on landmarks30 by `cls_split`, and photos of its test split. Three maps that
 know nothing of the network are controls. Trained runs are kept in --work.
 """
 
@@ -100,13 +100,13 @@ def similarity_part(data: Path, number: int) -> str:
 
 def classes_part(folder: Path, work: Path, number: int) -> str:
     parts = []
-    for task in TASKS:
-        explained = ExplainedRun.trained(task, folder, work)
-        photos = explained.test_photos(number)
+    for name in TASKS:
+        explained = ExplainedRun.trained(name, folder, work)
+        photos, seen = explained.test_photos(number)
         found: dict[str, Measured] = {}
         reasons: dict[str, str] = {}
         for count, pixels in enumerate(photos):
-            print(f"{task.name} {count + 1} of {len(photos)}", flush=True)
+            print(f"{name} {count + 1} of {len(photos)}", flush=True)
             class_id = explained.likeliest(pixels)
             scorer = explained.scorer(class_id)
             for method in CLASS_METHODS:
@@ -128,12 +128,13 @@ def classes_part(folder: Path, work: Path, number: int) -> str:
                     del found[method]
             measure_controls(found, pixels, scorer, None)
         parts += [
-            f"#### {task.name}",
+            f"#### {name}",
             f"{explained.describe()} {len(photos)} test photos, each explained for the class with "
-            "the highest score.",
+            f"the highest score. {seen} were looked at; those whose class stays without any pixel "
+            "are left out. The score is the probability of the class.",
             measures_table(found),
             best_sentence(found),
-            *(f"`{name}`: {reason}" for name, reason in reasons.items()),
+            *(f"`{method}`: {reason}" for method, reason in reasons.items()),
         ]
     return "\n\n".join([*parts, HOW_TO_READ])
 
