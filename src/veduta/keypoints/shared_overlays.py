@@ -58,6 +58,10 @@ the stamp with fewer pixels."""
 
 _MIN_STAMP_MATCHES = 5
 
+_MIN_STAMP_MATCH_SHARE = 0.3
+"""The smallest share of all matches. Fewer do not decide, and two photos that a robot takes at
+almost the same place have some such matches by chance."""
+
 _PART_RADIUS = 0.06
 _PART_MATCHES = 4
 """A match belongs to a part of a stamp if so many matches, with itself, are within the radius."""
@@ -138,7 +142,8 @@ def stamped_matches(
         return none
     kept = _keep_their_places(query, other, matches)
     count = np.count_nonzero(kept)
-    if not _MIN_STAMP_MATCHES <= count <= _MAX_STAMP_SHARE * max(len(query), len(other)):
+    least = max(_MIN_STAMP_MATCHES, _MIN_STAMP_MATCH_SHARE * len(matches))
+    if not least <= count <= _MAX_STAMP_SHARE * max(len(query), len(other)):
         return none
     positions = query.xy[matches[kept, 0]] / max(query.width, query.height)
     distances = _lengths((positions[:, None] - positions[None]).reshape(-1, 2))
