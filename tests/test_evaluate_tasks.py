@@ -189,7 +189,7 @@ class TestRecognition:
             root / "index", [root / "same"], Described(), TinyExtractor(), labels="folders"
         )
         opened = veduta.open(root / "index")
-        found = evaluate_recognition(root, method="prototypes")
+        found = evaluate_recognition(root, method="prototypes", orientation="auto")
         for one in found.results:
             seen = opened.recognize(root / one.path, method="prototypes")
             assert seen.guess == one.guess
