@@ -233,15 +233,23 @@ def test_match_turns_nothing_without_proof() -> None:
     assert found.orientation == UPRIGHT and found.verdict != "same place"
 
 
-@pytest.mark.parametrize("method", ["evidence", "linear"])
-def test_recognition_turns_the_photo(index: veduta.Index, method: str) -> None:
-    upright = index.recognize(given(UPRIGHT), method=method)
-    turned = index.recognize(given(QUARTER), method=method)
+def test_recognition_turns_the_photo(index: veduta.Index) -> None:
+    upright = index.recognize(given(UPRIGHT))
+    turned = index.recognize(given(QUARTER))
     assert turned.orientation == QUARTER and upright.orientation == UPRIGHT
     assert (turned.guess, turned.confidence) == (upright.guess, upright.confidence)
     assert turned.as_json()["orientation"] == "90"
-    forced = index.recognize(given(QUARTER), method=method, orientation="upright")
+    forced = index.recognize(given(QUARTER), orientation="upright")
     assert forced.orientation == UPRIGHT
+
+
+def test_recognition_without_geometry_turns_a_photo_only_if_told(index: veduta.Index) -> None:
+    asked = index.recognize(given(QUARTER), method="linear")
+    assert asked.orientation == UPRIGHT
+    upright = index.recognize(given(UPRIGHT), method="linear")
+    turned = index.recognize(given(QUARTER), method="linear", orientation="90")
+    assert turned.orientation == QUARTER
+    assert (turned.guess, turned.confidence) == (upright.guess, upright.confidence)
 
 
 def test_an_explanation_is_in_pixels_of_the_query_as_it_is_given(index: veduta.Index) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.keypoints import Keypoints
-from veduta.photos.orientation import Orientation
+from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.recognize.confidence import Confidence, StoredConfidence, fit
 from veduta.recognize.held_out import held_out_examples, what_is_missing
 from veduta.recognize.labelled_gallery import LabelledGallery
@@ -20,6 +21,7 @@ from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery, check
 from veduta.recognize.unknown import Answer
 from veduta.search import EncodedQuery, exact, hits_of
 from veduta.search.best_orientation import Attempt, best_attempt
+from veduta.search.options import AUTO
 from veduta.search.query_views import QueryViews
 from veduta.validation import read_json
 
@@ -115,6 +117,11 @@ class Recognizer:
     ) -> tuple[Answer, EncodedQuery]:
         """Return the labels that a photo may have, in the orientation in which it fits best.
 
+        With "auto" only geometry turns the photo: a first hit with the verdict "same place". A
+        higher similarity is not enough here: the best of several answers is a name more often than
+        each of them, and a photo of something unknown must stay without a name. So a method or an
+        index without geometry takes the photo as it is.
+
         Args:
             views: the photo, or several photos of one thing.
             orientation: one of `veduta.search.ORIENTATIONS`.
@@ -127,6 +134,8 @@ class Recognizer:
             QueryError: the orientation is unknown.
         """
         snapshot = self.labelled.gallery.snapshot
+        if orientation == AUTO and not views.verified:
+            orientation = UPRIGHT.name
 
         def attempt(turn: Orientation) -> Attempt[tuple[Answer, EncodedQuery]]:
             query = views.encoded(turn)
@@ -137,7 +146,9 @@ class Recognizer:
         def similarity(turn: Orientation) -> float:
             return float(exact.nearest(snapshot, views.descriptor(turn), 1)[1][0])
 
-        return best_attempt(orientation, attempt, similarity, verified=views.verified)
+        return best_attempt(
+            orientation, attempt, similarity, verified=views.verified, min_gain=math.inf
+        )
 
 
 def fit_recognizer(
