@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -239,12 +240,11 @@ class _QueryByQuery:
             )
             return Attempt.of(ranked, hits, verified=views.verified)
 
-        def first_similarity(orientation: Orientation) -> float:
-            descriptor = views.descriptor(orientation)
-            return float(exact.nearest(snapshot, descriptor, 1, keep)[1].max(initial=-1.0))
-
         return best_attempt(
-            self.options.orientation, attempt, first_similarity, verified=views.verified
+            self.options.orientation,
+            attempt,
+            partial(views.first_similarity, snapshot, keep=keep),
+            verified=views.verified,
         )
 
     def _scores(

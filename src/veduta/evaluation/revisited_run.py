@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,10 +198,11 @@ def _ranking_function(
             rows = position_of_row[ranked], position_of_row[nearest]
             return Attempt.of(rows, hits, verified=views.verified)
 
-        def first_similarity(turn: Orientation) -> float:
-            nearest = exact.nearest(gallery.snapshot, views.descriptor(turn), 1)
-            return float(nearest[1].max(initial=-1.0))
-
-        return best_attempt(orientation, attempt, first_similarity, verified=views.verified)
+        return best_attempt(
+            orientation,
+            attempt,
+            partial(views.first_similarity, gallery.snapshot),
+            verified=views.verified,
+        )
 
     return rank

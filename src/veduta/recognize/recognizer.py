@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from veduta.recognize.labelled_gallery import LabelledGallery
 from veduta.recognize.linear import LinearClassifier, train
 from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery, check_method
 from veduta.recognize.unknown import Answer
-from veduta.search import EncodedQuery, exact, hits_of
+from veduta.search import EncodedQuery, hits_of
 from veduta.search.best_orientation import Attempt, best_attempt
 from veduta.search.options import AUTO
 from veduta.search.query_views import QueryViews
@@ -143,11 +143,12 @@ class Recognizer:
             hits = hits_of(snapshot, answer.ranking, 1, query)
             return Attempt.of((answer, query), hits, verified=views.verified)
 
-        def similarity(turn: Orientation) -> float:
-            return float(exact.nearest(snapshot, views.descriptor(turn), 1)[1][0])
-
         return best_attempt(
-            orientation, attempt, similarity, verified=views.verified, min_gain=math.inf
+            orientation,
+            attempt,
+            partial(views.first_similarity, snapshot),
+            verified=views.verified,
+            min_gain=math.inf,
         )
 
 

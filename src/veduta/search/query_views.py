@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.encoders import Encoder, Projection
+from veduta.index import Snapshot
 from veduta.keypoints import Extractor, Keypoints
 from veduta.photos.orientation import Orientation
+from veduta.search import exact
 from veduta.search.query import EncodedQuery, QueryPhoto, mean_descriptor
 
 __all__ = ["QueryViews"]
@@ -83,6 +85,28 @@ class QueryViews:
             descriptor = rows[0] if len(rows) == 1 else mean_descriptor(rows)
             self._descriptors[orientation] = descriptor
         return self._descriptors[orientation]
+
+    def first_similarity(
+        self,
+        snapshot: Snapshot,
+        orientation: Orientation,
+        keep: NDArray[np.bool_] | None = None,
+    ) -> float:
+        """Return the highest cosine similarity of the query in an orientation to a collection.
+
+        Args:
+            snapshot: of the collection.
+            orientation: how the photos are turned.
+            keep: (n,) bool, the rows that count. None: all.
+
+        Returns:
+            In [-1, 1]; -1 if no row counts.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+        """
+        nearest = exact.nearest(snapshot, self.descriptor(orientation), 1, keep)
+        return float(nearest[1].max(initial=-1.0))
 
     def encoded(self, orientation: Orientation) -> EncodedQuery:
         """Return the query in an orientation, with its keypoints.
