@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -15,6 +15,7 @@ from veduta.index import (
     CheckFinding,
     Descriptors,
     IndexedPhoto,
+    LabelEdit,
     Manifest,
     UpdateProgress,
     UpdateReport,
@@ -22,6 +23,7 @@ from veduta.index import (
     check_index,
     create_index,
     descriptors_of,
+    edit_labels,
     holds_index,
     holds_path,
     open_or_create_index,
@@ -62,7 +64,7 @@ from veduta.search import (
 )
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.hit_matches import draw_hit_matches
-from veduta.search.options import Moment, is_whole_number
+from veduta.search.options import Moment, check_numbers, is_whole_number
 from veduta.search.pair import Match, compare
 from veduta.search.photo_keypoints import PhotoKeypoints
 from veduta.search.photo_keypoints import find_keypoints as photo_keypoints
@@ -88,9 +90,18 @@ class Index:
         path: the folder of the index.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the index in the folder `path`; raises as `veduta.open` does."""
+    def __init__(
+        self, path: Path, *, wrap_encoder: Callable[[Encoder], Encoder] | None = None
+    ) -> None:
+        """Open the index in the folder `path`; raises as `veduta.open` does.
+
+        Args:
+            path: the folder.
+            wrap_encoder: called with the encoder when it is loaded for searches; returns the one
+                that is used.
+        """
         self.path = path
+        self._wrap_encoder = wrap_encoder
         self._manifest = Manifest.read(path)
         self._engines: dict[int, Engine] = {}
         self._writers: dict[str | None, Encoder] = {}
@@ -102,7 +113,9 @@ class Index:
 
     def _engine_with_threads(self, threads: int) -> Engine:
         if threads not in self._engines:
-            self._engines[threads] = Engine(self.path, threads=threads)
+            self._engines[threads] = Engine(
+                self.path, threads=threads, wrap_encoder=self._wrap_encoder
+            )
         return self._engines[threads]
 
     def __len__(self) -> int:
@@ -288,6 +301,22 @@ class Index:
         self._manifest = Manifest.read(self.path)
         return removed
 
+    def edit_labels(self, labels: Mapping[int, str | None]) -> list[LabelEdit]:
+        """Give photos other labels. `add` keeps them, whatever their folder or the CSV says.
+
+        Args:
+            labels: `IndexedPhoto.id` → label; None takes the label away.
+
+        Returns:
+            The changes, with the labels before: `edit_labels({one.id: one.previous for one in
+            changes})` undoes them.
+
+        Raises:
+            QueryError: the index has no such photo, or a label is empty. Nothing is changed then.
+            IndexLocked: another process is writing to the index.
+        """
+        return edit_labels(self.path, labels)
+
     def build_approximate(self) -> None:
         """Search through an approximate index from now on; for many millions of photos.
 
@@ -364,6 +393,27 @@ class Index:
             orientation=orientation,
         )
         return search_photos(self._engine, photos, options, crop=crop)
+
+    def search_like(self, photo_id: int, options: SearchOptions | None = None) -> Hits:
+        """Search with a photo of the index, by its stored descriptor and keypoints.
+
+        Args:
+            photo_id: `Hit.id` or `IndexedPhoto.id`.
+            options: how to search; None: the defaults. The photo is taken upright.
+
+        Returns:
+            The hits. The photo itself is not among them.
+
+        Raises:
+            QueryError: the index has no such photo (any more), or the options do not go with each
+                other or with this index.
+        """
+        options = options or SearchOptions()
+        check_numbers(options)
+        rerank = options.rerank if options.distance == "cosine" else "none"
+        query = self._engine.query_of_photo(photo_id, rerank=rerank)
+        hits = self._engine.search(query, replace(options, k=options.k + 1))
+        return Hits([hit for hit in hits if hit.id != photo_id][: options.k])
 
     def search_many(
         self,

@@ -9,9 +9,11 @@ from veduta.index.contents import (
     descriptors_of,
     holds_path,
     photos_of,
+    row_of_photo,
 )
 from veduta.index.creating import create_index, holds_index, open_or_create_index
 from veduta.index.findings import CheckFinding
+from veduta.index.label_edits import LabelEdit, edit_labels
 from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.projecting import set_projection
 from veduta.index.removing import ForgetReport, forget_folders, remove_photos
@@ -26,6 +28,7 @@ __all__ = [
     "Descriptors",
     "ForgetReport",
     "IndexedPhoto",
+    "LabelEdit",
     "Manifest",
     "RepairReport",
     "Snapshot",
@@ -36,6 +39,7 @@ __all__ = [
     "check_index",
     "create_index",
     "descriptors_of",
+    "edit_labels",
     "forget_folders",
     "holds_index",
     "holds_path",
@@ -48,6 +52,7 @@ __all__ = [
     "read_thumbnails",
     "remove_photos",
     "repair_index",
+    "row_of_photo",
     "set_projection",
     "update_cached_index",
     "update_index",

@@ -17,7 +17,14 @@ from veduta.index.snapshot import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Descriptors", "IndexedPhoto", "descriptors_of", "holds_path", "photos_of"]
+__all__ = [
+    "Descriptors",
+    "IndexedPhoto",
+    "descriptors_of",
+    "holds_path",
+    "photos_of",
+    "row_of_photo",
+]
 
 _COLUMNS = ("id", "path", "label", "width", "height", "taken")
 _BLOCK_ROWS = 4096
@@ -76,6 +83,12 @@ def descriptors_of(snapshot: Snapshot) -> Descriptors:
     vectors = snapshot.descriptors.view()
     vectors.flags.writeable = False
     return Descriptors(vectors, rows.set_column(1, "path", paths))
+
+
+def row_of_photo(snapshot: Snapshot, photo_id: int) -> int | None:
+    """Return the row of the photo with this `IndexedPhoto.id`; None if there is none."""
+    rows = (snapshot.rows["id"].to_numpy()[: snapshot.photos] == photo_id).nonzero()[0]
+    return int(rows[0]) if len(rows) else None
 
 
 def holds_path(snapshot: Snapshot, path: str | bytes | os.PathLike[Any]) -> bool:

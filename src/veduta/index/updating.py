@@ -35,6 +35,7 @@ from veduta.index.describing import (
 )
 from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
+from veduta.index.label_edits import LabelEdits
 from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check_label_loss
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import read_projection
@@ -219,7 +220,9 @@ def update_index(
             sources, manifest, allow_empty, reread=reread, reread_problems=reread_problems
         )
         if source is not None:
-            update.take_labels(source, files, allow_loss=allow_label_loss)
+            update.take_labels(
+                source, files, allow_loss=allow_label_loss, keep_edits=labels != NO_LABELS
+            )
         try:
             update.read(files, workers or processor_cores())
             update.remove_missing()
@@ -274,6 +277,8 @@ class _Update:
         self.describe = describe  # Takes a candidate and `id_of_content`.
         self.keypoints = KeypointWriter(table.index)
         self.label_of: Labeller | None = None
+        self.edits = LabelEdits(table.index)  # Labels that a person gave.
+        self.edits_moved = False
         self.report = report
         self.on_progress = on_progress
         rows = snapshot.rows
@@ -399,12 +404,21 @@ class _Update:
         self.missing_ids.update(self.ids[row] for row in missing)
 
     def take_labels(
-        self, source: LabelSource, files: Sequence[photos.Candidate], *, allow_loss: bool
+        self,
+        source: LabelSource,
+        files: Sequence[photos.Candidate],
+        *,
+        allow_loss: bool,
+        keep_edits: bool,
     ) -> None:
         """Decide the labels of the listed photos. Nothing is written before it is accepted."""
+        if not keep_edits:
+            self.edits.label_of.clear()
         ids_and_paths = zip(self.ids, self.paths, strict=True)
         there = [path for row_id, path in ids_and_paths if row_id not in self.missing_ids]
-        self.label_of, notes = source.labeller([*there, *(file.path for file in files)])
+        by_source, notes = source.labeller([*there, *(file.path for file in files)])
+        edited = self.edits.label_of
+        self.label_of = lambda path: edited[path] if path in edited else by_source(path)
         self.report.notes += notes
         old = self.snapshot.rows["label"].to_pylist()
         to_read = {file.path for file in files}
@@ -416,6 +430,8 @@ class _Update:
                 self.new_labels[self.ids[row]] = label
         labelled = len(old) - old.count(None)
         check_label_loss(self.report.unlabelled, labelled, allowed=allow_loss)
+        if not keep_edits:
+            LabelEdits.forget(self.table.index)
 
     def _rows_under(self, folder: bytes) -> NDArray[np.intp]:
         prefix = os.path.join(folder, b"")
@@ -456,6 +472,7 @@ class _Update:
             elif not self._changes_nothing(outcome):
                 outcomes.append(outcome)
         self._write_keypoints(outcomes)
+        self.edits_moved = False
         new: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         for outcome in outcomes:
@@ -465,6 +482,8 @@ class _Update:
             else:
                 new.append({"id": self.next_id, **row})
                 self.next_id += 1
+        if self.edits_moved:
+            self.edits.write()
         if new:
             self.table.append(_as_table(new, self.table))
         if changed:
@@ -565,7 +584,12 @@ class _Update:
                     self.report.unchanged += 1
                 elif row is None and known_id in self.missing_ids:
                     self.missing_ids.discard(known_id)
+                    old_path = self.path_of_id[known_id]
                     self.path_of_id[known_id] = path
+                    if old_path in self.edits.label_of:
+                        of_file["label"] = self.edits.label_of.pop(old_path)
+                        self.edits.label_of[path] = of_file["label"]
+                        self.edits_moved = True
                     self.report.moved += 1
                     of_file["id"] = known_id
                     had_label = known_rows[known_id]["label"] is not None

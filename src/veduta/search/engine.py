@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
-from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, readable
+from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError, readable
 from veduta.index import (
     MANIFEST_FILE,
     Manifest,
@@ -22,6 +23,7 @@ from veduta.index import (
     Table,
     open_table,
     read_thumbnails,
+    row_of_photo,
 )
 from veduta.index.checksums import stamp_of, stamps_in
 from veduta.index.graph import FOLDER as GRAPH
@@ -48,6 +50,7 @@ from veduta.search.query import (
 )
 from veduta.search.query_views import QueryViews
 from veduta.search.reranking import Gallery, Ranking, open_gallery, rerank, resolve_rerank
+from veduta.search.timings import timed
 from veduta.text import veduta_command
 
 __all__ = ["Engine", "encoder_of", "extractor_of", "hits_of"]
@@ -94,7 +97,14 @@ class _OpenIndex:
 class Engine:
     """Searches one index. Safe to use from several threads; sees what a writer commits."""
 
-    def __init__(self, index: Path, *, encoder: Encoder | None = None, threads: int = 0) -> None:
+    def __init__(
+        self,
+        index: Path,
+        *,
+        encoder: Encoder | None = None,
+        threads: int = 0,
+        wrap_encoder: Callable[[Encoder], Encoder] | None = None,
+    ) -> None:
         """Open an index.
 
         Args:
@@ -102,6 +112,8 @@ class Engine:
             encoder: describes the queries; None: the encoder of the index, loaded when it is
                 needed.
             threads: processor threads for the encoder and the extractor; 0: one for each core.
+            wrap_encoder: called with the encoder of the index when it is loaded; returns the one
+                that is used.
 
         Raises:
             NotAnIndex: there is no index in the folder.
@@ -111,6 +123,8 @@ class Engine:
         self._given = encoder
         self._loaded: Encoder | None = None
         self._threads = threads or os.cpu_count() or 1
+        self._wrap_encoder = wrap_encoder
+        self._loading = threading.Lock()
         self._state = self._open()
 
     def _open(self) -> _OpenIndex:
@@ -192,9 +206,13 @@ class Engine:
         if self._given is not None:
             return self._given
         # The index may have been replaced by one of another encoder.
-        loaded = self._loaded
-        if loaded is None or loaded.identity != state.manifest.encoder["identity"]:
-            loaded = self._loaded = encoder_of(state.manifest, threads=self._threads)
+        with self._loading:  # Several threads may ask for it at once.
+            loaded = self._loaded
+            if loaded is None or loaded.identity != state.manifest.encoder["identity"]:
+                loaded = encoder_of(state.manifest, threads=self._threads)
+                if self._wrap_encoder is not None:
+                    loaded = self._wrap_encoder(loaded)
+                self._loaded = loaded
         return loaded
 
     @property
@@ -273,11 +291,39 @@ class Engine:
         return self._read_photo(self.state, query, crop)
 
     def _read_photo(self, state: _OpenIndex, query: PhotoSource, crop: Box | None) -> QueryPhoto:
-        if isinstance(query, np.ndarray):
+        if isinstance(query, (np.ndarray, QueryPhoto)):
             return read_photo(query, None, crop)
+        return read_photo(query, self._long_side(state), crop)
+
+    @property
+    def long_side(self) -> int:
+        """The long side in pixels at which a query loses nothing when it is decoded."""
+        return self._long_side(self.state)
+
+    def _long_side(self, state: _OpenIndex) -> int:
         encoder, extractor = self._encoder_of(state), self._extractor_of(state)
-        long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
-        return read_photo(query, long_side, crop)
+        return max(encoder.long_side, extractor.long_side if extractor else 0)
+
+    def query_of_photo(self, photo_id: int, *, rerank: str = "auto") -> EncodedQuery:
+        """Return an indexed photo as a query, by its stored descriptor and keypoints.
+
+        Args:
+            photo_id: of its row, as in `Hit.id`.
+            rerank: as in `query_views`.
+
+        Raises:
+            QueryError: no photo of the index has that number, or the mode needs keypoints and the
+                index has none.
+        """
+        state = self.state
+        row = row_of_photo(state.snapshot, photo_id)
+        if row is None:
+            raise QueryError(f"{readable(self.index)} has no photo number {photo_id} (any more).")
+        stored = state.gallery.keypoints
+        mode = resolve_rerank(rerank, "cosine", keypoints=stored is not None)
+        found = (stored.read(row),) if stored is not None and mode == "geometry" else ()
+        descriptor = state.snapshot.take(np.array([row]))[0].astype(np.float32)
+        return EncodedQuery(descriptor, found, space=state.space)
 
     def require_space(self, query: EncodedQuery, space: str) -> None:
         """Refuse a query that was encoded before the index was replaced by another one.
@@ -340,15 +386,16 @@ class Engine:
         rows, similarities = _nearest(
             state, query.descriptor, candidates, allowed, exact_only=options.exact
         )
-        return rerank(
-            state.gallery,
-            query.descriptor,
-            query.keypoints if mode == "geometry" else (),
-            rows,
-            similarities,
-            verify=options.verify,
-            keep=allowed,
-        )
+        with timed("verify"):
+            return rerank(
+                state.gallery,
+                query.descriptor,
+                query.keypoints if mode == "geometry" else (),
+                rows,
+                similarities,
+                verify=options.verify,
+                keep=allowed,
+            )
 
 
 def _first_hits(
@@ -389,9 +436,10 @@ def _nearest(
     *,
     exact_only: bool,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    if state.table is not None and allowed is None and not exact_only:
-        return approximate.nearest(state.table, state.snapshot, descriptor, k)
-    return exact.nearest(state.snapshot, descriptor, k, allowed)
+    with timed("scan"):
+        if state.table is not None and allowed is None and not exact_only:
+            return approximate.nearest(state.table, state.snapshot, descriptor, k)
+        return exact.nearest(state.snapshot, descriptor, k, allowed)
 
 
 def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) -> Encoder:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from veduta import photos
 from veduta.errors import QueryError, readable
+from veduta.index import row_of_photo
 from veduta.keypoints import draw_matches, verify
 from veduta.search.engine import Engine
 from veduta.search.hit import Hit
@@ -31,10 +32,10 @@ def row_of_hit(snapshot: Snapshot, hit: Hit) -> int:
     Raises:
         QueryError: the hit is not in the index (any more).
     """
-    rows = (snapshot.rows["id"].to_numpy()[: snapshot.photos] == hit.id).nonzero()[0]
-    if not len(rows):
+    row = row_of_photo(snapshot, hit.id)
+    if row is None:
         raise QueryError(f"{readable(hit.path)}: not in the index any more; search again.")
-    return int(rows[0])
+    return row
 
 
 def draw_hit_matches(

@@ -16,7 +16,7 @@ from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.search.best_orientation import Attempt, best_attempt
 from veduta.search.hit import Polygon, polygon
 from veduta.search.options import check_orientation
-from veduta.search.query import PhotoSource, photo_name, read_photo
+from veduta.search.query import EncodedQuery, PhotoSource, photo_name, read_photo
 from veduta.search.query_views import QueryViews
 from veduta.search.verdict import SAME_PLACE, reason_for, verdict_on
 
@@ -66,6 +66,22 @@ class Match:
     _keypoints: tuple[Keypoints, Keypoints] = field(repr=False, compare=False)
     _verification: Verification = field(repr=False, compare=False)
     _pairs: NDArray[np.intp] = field(repr=False, compare=False)
+
+    @property
+    def lines(self) -> list[tuple[float, float, float, float]]:
+        """The matches that agree on the model.
+
+        x, y in the first and x, y in the second photo, in pixels of the photos as they were given,
+        upright by their Exif. Empty without a model.
+        """
+        if self.model is None:
+            return []
+        inliers = self._verification.inliers
+        first, second = self._keypoints
+        query = EncodedQuery(np.empty(0, np.float32), orientation=self.orientation)
+        given = query.in_given_photo(first.xy[inliers[:, 0]], first)
+        points = np.concatenate([given, second.xy[inliers[:, 1]]], axis=1)
+        return [(x, y, u, v) for x, y, u, v in points.astype(float).round(1).tolist()]
 
     def as_json(self) -> dict[str, Any]:
         """Return the match as JSON types."""

@@ -24,9 +24,6 @@ __all__ = [
     "read_photo",
 ]
 
-PhotoSource = str | os.PathLike[str] | bytes | NDArray[np.uint8]
-"""A photo: its path, or its pixels, (H, W, 3) uint8 RGB, upright."""
-
 
 @dataclass(frozen=True, slots=True)
 class QueryPhoto:
@@ -48,6 +45,10 @@ class QueryPhoto:
             return self
         size = orientation.size(self.width, self.height)
         return QueryPhoto(orientation.apply(self.pixels), *size)
+
+
+PhotoSource = str | os.PathLike[str] | bytes | NDArray[np.uint8] | QueryPhoto
+"""A photo: its path, or its pixels, (H, W, 3) uint8 RGB, upright; or what `read_photo` returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
     """Return the pixels of a photo.
 
     Args:
-        photo: a path or pixels.
+        photo: a path or pixels. A `QueryPhoto` is returned as it is: it is the region already.
         at_least: the long side in pixels that the photo keeps when it is decoded at a reduced
             size; None: decode it at its full size. A region is cut from the full size.
         crop: take only this region.
@@ -100,6 +101,8 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
     """
     if crop is not None:
         _check_whole_numbers(crop)
+    if isinstance(photo, QueryPhoto):  # Its region was cut out when it was read.
+        return photo
     if isinstance(photo, np.ndarray):
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
             raise QueryError(
@@ -116,8 +119,8 @@ def read_photo(photo: PhotoSource, at_least: int | None, crop: Box | None = None
 
 
 def photo_name(photo: PhotoSource, default: str) -> str:
-    """Return what messages and pages call a photo: its path, or `default` for an array."""
-    return default if isinstance(photo, np.ndarray) else readable(photo)
+    """Return what messages and pages call a photo: its path, or `default` for pixels."""
+    return default if isinstance(photo, (np.ndarray, QueryPhoto)) else readable(photo)
 
 
 def check_region(region: Box, width: int, height: int) -> None:

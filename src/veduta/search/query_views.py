@@ -13,6 +13,7 @@ from veduta.keypoints import Extractor, Keypoints
 from veduta.photos.orientation import Orientation
 from veduta.search import exact
 from veduta.search.query import EncodedQuery, QueryPhoto, mean_descriptor
+from veduta.search.timings import timed
 
 __all__ = ["QueryViews"]
 
@@ -77,8 +78,11 @@ class QueryViews:
             PhotoError: a photo cannot be read.
         """
         if orientation not in self._descriptors:
-            prepared = [self._encoder.prepare(photo.pixels) for photo in self._turned(orientation)]
-            rows = np.concatenate([self._encoder.encode([one]) for one in prepared])
+            with timed("decode"):
+                turned = self._turned(orientation)
+            prepared = [self._encoder.prepare(photo.pixels) for photo in turned]
+            with timed("encode"):
+                rows = np.concatenate([self._encoder.encode([one]) for one in prepared])
             rows = rows.astype(np.float32, copy=False)
             if self._projection is not None:
                 rows = self._projection.apply(rows)
@@ -121,10 +125,11 @@ class QueryViews:
             descriptor = self.descriptor(orientation)
             keypoints: tuple[Keypoints, ...] = ()
             if (extractor := self._extractor) is not None:
-                keypoints = tuple(
-                    extractor.extract(photo.pixels, photo.width, photo.height)
-                    for photo in self._turned(orientation)
-                )
+                with timed("keypoints"):
+                    keypoints = tuple(
+                        extractor.extract(photo.pixels, photo.width, photo.height)
+                        for photo in self._turned(orientation)
+                    )
             self._encoded[orientation] = EncodedQuery(
                 descriptor, keypoints, self._corner, self.space, orientation
             )
