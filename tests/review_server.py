@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from veduta.web import ReviewFiles, review
-from veduta.web.access_control import ReviewAccess
+from veduta.web.review_access import ReviewAccess
 
 EVIL = "<img src=x onerror=document.title='owned'>, \"'\n=1+1\N{RIGHT-TO-LEFT OVERRIDE}.png"
 STATIC = Path(__file__).parents[1] / "src/veduta/pages/static"

@@ -39,6 +39,8 @@ COMMANDS = {
     "evaluate": "Measure retrieval or recognition on a labelled dataset.",
     "compare": "Compare trained runs or evaluation reports, with significance tests.",
     "score": "Score a Google Landmarks submission: mAP@100 or GAP.",
+    "serve": "Serve indexes to browsers and programs.",
+    "keys": "Make, list and revoke the keys of `veduta serve`.",
     "models": "List the encoders: size, dimension, licence, availability.",
     "status": "Show the contents and the state of an index.",
     "check": "Compare every row of an index with its photo and its checksum.",

@@ -17,7 +17,7 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.curate.findings import Finding
     from veduta.web import ReviewFiles, ReviewOutcome
-    from veduta.web.access_control import ReviewAccess
+    from veduta.web.review_access import ReviewAccess
 
 
 @click.command("review")

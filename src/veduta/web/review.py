@@ -16,7 +16,7 @@ from veduta.curate.suspicions import read_suspicions, suspicions_of
 from veduta.datasets import read_dataset
 from veduta.datasets.reading import find_labels_file
 from veduta.errors import VedutaError, readable
-from veduta.web.access_control import ReviewAccess
+from veduta.web.review_access import ReviewAccess
 
 if TYPE_CHECKING:
     from veduta.curate.findings import Finding
@@ -69,7 +69,7 @@ def review(
     try:
         import uvicorn
 
-        from veduta.web.app import review_app
+        from veduta.web.review_app import review_app
     except ImportError as error:
         raise VedutaError(
             f"the review needs a web server, which is not installed ({error}): "

@@ -13,10 +13,10 @@ The address holds a token, for which the browser gets a cookie. Four others are 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from veduta.web.asgi import Application, Message, Receive, Send, headers_of, with_headers
 
 __all__ = ["PAGE_KEY_HEADER", "AccessControl", "ReviewAccess"]
 
@@ -25,6 +25,7 @@ MAX_REQUEST_BYTES = 8 * 2**20  # A step over 50,000 photos takes a tenth of it.
 
 _HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -42,11 +43,6 @@ _SECURITY_HEADERS = {
 _ENTRY_PAGE = """<!doctype html><title>Veduta</title>
 <link rel="icon" href="{0}static/icon.svg"><meta http-equiv="refresh" content="0;url={0}">
 """
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class ReviewAccess:
@@ -115,10 +111,8 @@ class AccessControl:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        send = _with_security_headers(send)
+        headers = headers_of(scope)
+        send = with_headers(send, _SECURITY_HEADERS)
         refusal = self._refuse_any(headers)
         if refusal is None and scope["path"] == "/" and scope["method"] == "GET":
             token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
@@ -166,24 +160,6 @@ class AccessControl:
         if not is_part and not _equal(headers.get(PAGE_KEY_HEADER, ""), self._access.page_key):
             return 403, "Only the page of the review may ask for this: load it again."
         return None
-
-
-def _with_security_headers(send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            given = {name.lower() for name, _ in message["headers"]}
-            added = {"Cache-Control": "no-store", **_SECURITY_HEADERS}
-            message["headers"] = [
-                *message["headers"],
-                *(
-                    (name.encode(), value.encode())
-                    for name, value in added.items()
-                    if name.lower().encode() not in given
-                ),
-            ]
-        await send(message)
-
-    return send_with_headers
 
 
 async def _answer(send: Send, status: int, body: bytes, cookie: str | None = None) -> None:

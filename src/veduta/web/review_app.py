@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
@@ -26,10 +26,8 @@ from veduta.curate.review_set import ReviewClass, ReviewPhoto, ReviewSet
 from veduta.errors import PhotoError, readable
 from veduta.pages.review_page import ReviewPage, review_page, static_files
 from veduta.text import printable
-from veduta.web.access_control import AccessControl, ReviewAccess
-
-if TYPE_CHECKING:
-    from fastapi.telemetry import TelemetryConfig
+from veduta.web.fastapi_telemetry import NO_TELEMETRY
+from veduta.web.review_access import AccessControl, ReviewAccess
 
 __all__ = ["PHOTO_SIDES", "review_app"]
 
@@ -39,15 +37,6 @@ PHOTO_SIDES = {"small": 320, "large": 1600}
 _MAX_DECODERS = 4  # Decoding one photo can take hundreds of megabytes.
 
 _MAX_REASON_LETTERS = 500
-
-# FastAPI would report each request, with its path, to a service that the environment names.
-_NO_TELEMETRY: TelemetryConfig = {
-    "tracing": False,
-    "metrics": False,
-    "logs": False,
-    "operation_spans": False,
-    "auto_configure": False,
-}
 
 
 class _PhotoDecision(BaseModel):
@@ -133,7 +122,7 @@ def review_app(
         },
         photo_of_path={photo.path: number for number, photo in enumerate(review_set.photos)},
     )
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry=_NO_TELEMETRY)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry=NO_TELEMETRY)
     _serve_page(app, state, access)
     _serve_photos(app, state)
     _serve_steps(app, state)

@@ -1,0 +1,175 @@
+"""The command `veduta serve`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from veduta.cli.options import default_index
+from veduta.cli.printing import print_json, say, shown
+
+
+class _RootPath(click.ParamType[str]):
+    """A path such as /photos: "" or with a slash at the start and none at the end."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip("/")
+        if not all(letter.isalnum() or letter in "-._~/" for letter in text) or not text.isascii():
+            self.fail("write it like /photos: letters, digits, and - . _ ~ /", param, ctx)
+        return f"/{text}" if text else ""
+
+
+class _Address(click.ParamType[str]):
+    """An address or a network, such as 10.0.0.2 or 10.0.0.0/24."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from ipaddress import ip_network
+
+        try:
+            return str(ip_network(value)).removesuffix("/32").removesuffix("/128")
+        except ValueError:
+            self.fail("write an address like 10.0.0.2 or a network like 10.0.0.0/24", param, ctx)
+
+
+@click.command("serve")
+@click.argument("indexes", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0: any free."
+)
+@click.option(
+    "--root-path",
+    type=_RootPath(),
+    default="",
+    metavar="PATH",
+    help="Path under which a proxy shows the service, such as /photos.",
+)
+@click.option("--read-only", is_flag=True, help="Refuse everything that changes an index.")
+@click.option(
+    "--require-key",
+    is_flag=True,
+    help="Ask for a key on this machine, too. Beyond it, and behind a proxy, one is always needed.",
+)
+@click.option(
+    "--keys",
+    "key_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of the keys.  [default: $VEDUTA_KEYS, or in the user's data folder]",
+)
+@click.option(
+    "--originals/--no-originals",
+    default=None,
+    help="Send the files of photos as they are.  [default: only if no key is needed]",
+)
+@click.option(
+    "--host-name",
+    "host_names",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which clients reach the service (repeatable). Addresses always work.",
+)
+@click.option(
+    "--trust-proxy",
+    "proxies",
+    multiple=True,
+    type=_Address(),
+    metavar="ADDRESS",
+    help="A proxy whose X-Forwarded headers are believed (repeatable).",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--metrics", is_flag=True, help="Answer /api/v1/metrics, for Prometheus.")
+@click.option(
+    "--max-upload-mb",
+    type=click.IntRange(1, 1000),
+    default=32,
+    show_default=True,
+    help="Largest photo that is taken, in megabytes.",
+)
+@click.option(
+    "--max-upload-mpixels",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="Largest photo that is taken, in millions of pixels.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(1, 10_000),
+    default=64,
+    show_default=True,
+    help="Requests that wait or are at work in one process. Others get the answer 429.",
+)
+@click.option("--open/--no-open", "browse", default=False, help="Open a browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
+def command(
+    indexes: tuple[Path, ...],
+    *,
+    key_file: Path | None,
+    require_key: bool,
+    originals: bool | None,
+    browse: bool,
+    as_json: bool,
+    max_upload_mb: int,
+    max_upload_mpixels: int,
+    queue: int,
+    **options: Any,
+) -> None:
+    """Serve INDEXES to browsers and programs, until Ctrl-C.
+
+    Without INDEXES, the default index is served. The service is for this machine, unless --host
+    names another address. Then clients need a key: see `veduta keys`. The first one is made and
+    shown when there is none. The API is described at /api/v1/openapi.json.
+    """
+    from veduta.web.serving import is_loopback, names_of, serve
+    from veduta.web.settings import ServeSettings
+
+    beyond = not is_loopback(options["host"]) or options["proxies"] or options["host_names"]
+    keys = _key_file(key_file) if require_key or beyond else None
+    settings = ServeSettings(
+        indexes=names_of(indexes or (default_index(),)),
+        key_file=keys,
+        originals=keys is None if originals is None else originals,
+        max_upload_bytes=max_upload_mb * 2**20,
+        max_upload_pixels=max_upload_mpixels * 1_000_000,
+        queued_requests=queue,
+        **options,
+    )
+    serve(settings, _announcer(settings.key_file, browse=browse, as_json=as_json))
+
+
+def _key_file(named: Path | None) -> Path:
+    from veduta.web.keys import default_key_file
+
+    return named or default_key_file()
+
+
+def _announcer(keys: Path | None, *, browse: bool, as_json: bool) -> Callable[[str], None]:
+    def announce(url: str) -> None:
+        from veduta.web.keys import KeyFile
+
+        key = None
+        if keys is not None and not KeyFile(keys).known():
+            key = KeyFile(keys).create("admin")
+        if as_json:
+            print_json({"url": url, "api": f"{url}api/v1", "key": key})
+        else:
+            say(f"Serving at {url}", err=True)
+        if keys is not None and key is not None and not as_json:
+            say(f"The first key, for admin: {key}", err=True)
+            say(f"It is not shown again. A hash of it is in {shown(keys)}.", err=True)
+        if not as_json:
+            say("Ctrl-C ends it.", err=True)
+        if browse:
+            import webbrowser
+
+            webbrowser.open(url)
+
+    return announce

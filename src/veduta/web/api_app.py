@@ -1,0 +1,93 @@
+"""The application of a service: its routes, and the checks around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from veduta._version import __version__
+from veduta.web import routes_jobs, routes_photos, routes_search, routes_service
+from veduta.web.api_types import ExplainRequest, MatchRequest, RecognizeRequest, SearchRequest
+from veduta.web.asgi import Application
+from veduta.web.fastapi_telemetry import NO_TELEMETRY
+from veduta.web.metrics import CountedRequests
+from veduta.web.problems import ProblemBody, explain_errors
+from veduta.web.request_checks import RequestChecks
+from veduta.web.service import Service
+from veduta.web.settings import ServeSettings
+from veduta.web.slow_clients import ConnectionLimits
+
+__all__ = ["API", "api_app"]
+
+API = "/api/v1"
+
+_READ_BY_HAND = (SearchRequest, MatchRequest, RecognizeRequest, ExplainRequest, ProblemBody)
+"""Bodies that FastAPI does not know of, because a form or a refusal holds them."""
+
+
+def api_app(settings: ServeSettings) -> Application:
+    """Return the application.
+
+    Args:
+        settings: of the service.
+
+    Raises:
+        NotAnIndex: a folder holds no index.
+        IndexDamaged: an index does not open.
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="Veduta",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{API}/openapi.json",
+        lifespan=lifespan,
+        telemetry=NO_TELEMETRY,
+    )
+    app.state.service = service
+    for routes in (routes_service, routes_search, routes_photos, routes_jobs):
+        app.include_router(routes.router, prefix=API)
+    explain_errors(app)
+    app.openapi = lambda: _openapi(app, settings)  # type: ignore[method-assign]
+    counted = CountedRequests(app, service.metrics)
+    return ConnectionLimits(RequestChecks(counted, settings), settings)
+
+
+def _openapi(app: FastAPI, settings: ServeSettings) -> dict[str, Any]:
+    """Return the OpenAPI document: that of FastAPI, with our bodies, problems and keys."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary="Find which photos of a collection show the same place or object.",
+            routes=app.routes,
+        )
+        schemas = document["components"]["schemas"]
+        for kind in _READ_BY_HAND:
+            schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[kind.__name__] = schema
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)  # That of FastAPI has another form.
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        if settings.key_file is not None:
+            document["components"]["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer"}
+            }
+            document["security"] = [{"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

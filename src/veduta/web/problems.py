@@ -1,0 +1,125 @@
+"""Errors of the service, as RFC 9457 describes them, in the words of the command line."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from veduta import errors
+from veduta.errors import VedutaError
+from veduta.text import printable
+
+__all__ = ["PROBLEM_RESPONSES", "Problem", "ProblemBody", "explain_errors", "problem_of"]
+
+_MAX_REASON_LETTERS = 2000
+
+# The first class that fits counts, so the more special ones stand first.
+_STATUS_OF_ERROR: tuple[tuple[type[VedutaError], int], ...] = (
+    (errors.UnsupportedFormat, 415),
+    (errors.PhotoTooLarge, 413),
+    (errors.PhotoUnreadable, 410),
+    (errors.PhotoError, 422),
+    (errors.QueryError, 422),
+    (errors.DatasetError, 422),
+    (errors.IndexLocked, 409),
+    (errors.EncoderMismatch, 409),
+    (errors.StorageFull, 507),
+    (errors.CannotWrite, 507),
+    (errors.CollectionError, 503),
+    (errors.EncoderError, 503),
+)
+
+
+class ProblemBody(BaseModel):
+    """Why a request was not answered (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "The request is not possible.",
+        "content": {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}
+        },
+    },
+    "5XX": {
+        "description": "The service cannot answer now.",
+        "content": {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}
+        },
+    },
+}
+"""What every route may answer instead, for the OpenAPI document."""
+
+
+class Problem(HTTPException):
+    """A request that is not answered.
+
+    Attributes:
+        kind: a short name of the kind of problem, for programs.
+    """
+
+    def __init__(
+        self, status: int, detail: str, *, kind: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(status, printable(detail[:_MAX_REASON_LETTERS]), headers)
+        self.kind = kind or HTTPStatus(status).phrase.replace(" ", "").replace("-", "")
+
+    def as_response(self) -> Response:
+        """Return the answer for the client."""
+        body = ProblemBody(
+            type=f"urn:veduta:problem:{self.kind}",
+            title=HTTPStatus(self.status_code).phrase,
+            status=self.status_code,
+            detail=self.detail,
+        )
+        return JSONResponse(
+            body.model_dump(),
+            self.status_code,
+            headers=self.headers,
+            media_type="application/problem+json",
+        )
+
+
+def problem_of(error: VedutaError) -> Problem:
+    """Return an error of Veduta as a problem, with its own words."""
+    status = next((code for kind, code in _STATUS_OF_ERROR if isinstance(error, kind)), 500)
+    headers = {"Retry-After": "5"} if isinstance(error, errors.IndexLocked) else None
+    return Problem(status, str(error), kind=type(error).__name__, headers=headers)
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Let an application answer every error as a problem."""
+
+    @app.exception_handler(VedutaError)
+    def explain_error(_request: Request, error: VedutaError) -> Response:
+        return problem_of(error).as_response()
+
+    # FastAPI would repeat the request, which may hold what JSON cannot: NaN or a surrogate.
+    @app.exception_handler(RequestValidationError)
+    def explain_fields(_request: Request, error: RequestValidationError) -> Response:
+        places = (".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors())
+        return Problem(422, "; ".join(places)).as_response()
+
+    # Those that FastAPI and Starlette raise by themselves are of this class, too.
+    @app.exception_handler(HTTPException)
+    def explain_status(_request: Request, error: HTTPException) -> Response:
+        if not isinstance(error, Problem):
+            error = Problem(error.status_code, error.detail, headers=dict(error.headers or {}))
+        return error.as_response()
+
+    @app.exception_handler(Exception)
+    def explain_fault(_request: Request, error: Exception) -> Response:
+        return Problem(
+            500, f"a fault of Veduta: {type(error).__name__}. The server printed where it arose."
+        ).as_response()

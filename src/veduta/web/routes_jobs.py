@@ -1,0 +1,82 @@
+"""The routes of indexing runs: start, watch, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from veduta.errors import IndexLocked
+from veduta.index.table import is_locked
+from veduta.web.access import needs, service_of
+from veduta.web.api_types import IndexRequest, JobAnswer
+from veduta.web.problems import PROBLEM_RESPONSES
+
+__all__ = ["router"]
+
+router = APIRouter(
+    prefix="/jobs", dependencies=[needs("admin")], responses=PROBLEM_RESPONSES, tags=["jobs"]
+)
+
+
+@router.post(
+    "/index",
+    status_code=202,
+    response_model=JobAnswer,
+    responses={202: {"headers": {"Location": {"schema": {"type": "string"}}}}},
+)
+async def start_indexing(request: Request, wanted: IndexRequest) -> Response:
+    """Start an indexing run. `Location` is its address."""
+    service = service_of(request)
+    index = service.index(wanted.index)
+    if await service.light(is_locked, index.path):
+        raise IndexLocked(
+            f"{index.name}: another process is writing to this index. Wait until it ends. Searches "
+            "go on meanwhile."
+        )
+    fields = wanted.model_dump(exclude={"index"})
+    number = await service.light(service.jobs.start, index.name, index.path, fields)
+    state = await service.light(service.jobs.state, number)
+    location = f"{request.scope.get('root_path', '')}/api/v1/jobs/{number}"
+    return JSONResponse(state, 202, headers={"Location": location})
+
+
+@router.get("", response_model=list[JobAnswer])
+async def list_jobs(request: Request) -> Response:
+    """List the indexing runs since the server started, the newest first."""
+    service = service_of(request)
+    return JSONResponse(await service.light(service.jobs.all))
+
+
+@router.get("/{number}", response_model=JobAnswer)
+async def read_job(request: Request, number: str) -> Response:
+    """Say what an indexing run is doing; at its end, with its report."""
+    service = service_of(request)
+    return JSONResponse(await service.light(service.jobs.state, number))
+
+
+@router.delete("/{number}", status_code=202, response_model=JobAnswer)
+async def cancel_job(request: Request, number: str) -> Response:
+    """Cancel an indexing run. What it has read stays in the index."""
+    service = service_of(request)
+    return JSONResponse(await service.light(service.jobs.cancel, number), 202)
+
+
+@router.get(
+    "/{number}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def watch_job(
+    request: Request,
+    number: str,
+    last_event_id: Annotated[int, Header(ge=0, le=2**31)] = 0,
+) -> Response:
+    """Watch an indexing run: server-sent events until it ends."""
+    service = service_of(request)
+    await service.light(service.jobs.state, number)
+    events = service.jobs.events(number, last_event_id)
+    return StreamingResponse(
+        events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )

@@ -1,0 +1,207 @@
+"""The routes of the photos of an index: lists, files, labels."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from veduta.errors import readable
+from veduta.web.access import needs, service_of
+from veduta.web.api_types import (
+    MAX_INT64,
+    MAX_LIMIT,
+    MAX_TEXT_LETTERS,
+    ChangedLabels,
+    Facets,
+    LabelChanges,
+    NewLabel,
+    PhotoAnswer,
+    PhotoList,
+)
+from veduta.web.cursors import read_photo_cursor
+from veduta.web.json_answers import photo_json
+from veduta.web.problems import PROBLEM_RESPONSES, Problem
+from veduta.web.served_index import ServedIndex, read_options
+from veduta.web.service import Service
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/photos", responses=PROBLEM_RESPONSES, tags=["photos"])
+
+Number = Annotated[int, Path(ge=0, le=MAX_INT64, description="`id` of a photo.")]
+Text = Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS)]
+IndexName = Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS, description="An index.")]
+
+_PREVIEW_SIDES = (800, 1600, 3200)
+_MEDIA_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
+    "TIFF": "image/tiff",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "JP2": "image/jp2",
+    "JXL": "image/jxl",
+}
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.get("", dependencies=[needs("search")], response_model=PhotoList)
+async def list_photos(
+    request: Request,
+    index: IndexName = None,
+    label: Annotated[list[str] | None, Query()] = None,
+    folder: Text = None,
+    after: Text = None,
+    before: Text = None,
+    order: Literal["path", "taken", "id"] = "path",
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
+    cursor: Text = None,
+) -> Response:
+    """List photos, page by page."""
+    service = service_of(request)
+    served = service.index(index)
+    filters = {"label": label, "folder": folder, "after": after, "before": before}
+    options = read_options({name: value for name, value in filters.items() if value is not None})
+    page = await service.light(served.page, options, order, limit, read_photo_cursor(cursor))
+    answer = {
+        "photos": [photo_json(photo) for photo in page.photos],
+        "total": page.total,
+        "next": page.next.text() if page.next else None,
+        "index": await _version(service, served),
+    }
+    return JSONResponse(answer)
+
+
+@router.patch("", dependencies=[needs("edit")], response_model=ChangedLabels)
+async def label_photos(
+    request: Request, changes: LabelChanges, index: IndexName = None
+) -> Response:
+    """Give several photos other labels. Later indexing runs keep them."""
+    labels = {change.id: change.label for change in changes.changes}
+    if len(labels) < len(changes.changes):
+        raise Problem(422, "A photo is named twice.")
+    return await _edit(service_of(request), index, labels)
+
+
+@router.get("/facets", dependencies=[needs("search")], response_model=Facets)
+async def list_facets(request: Request, index: IndexName = None) -> Response:
+    """List the labels, folders and months of the photos, with their numbers."""
+    service = service_of(request)
+    served = service.index(index)
+    facets = await service.light(served.facets)
+    return JSONResponse({**facets, "index": await _version(service, served)})
+
+
+@router.get("/{photo_id}", dependencies=[needs("search")], response_model=PhotoAnswer)
+async def read_photo(request: Request, photo_id: Number, index: IndexName = None) -> Response:
+    """Describe one photo."""
+    service = service_of(request)
+    photo = await service.light(service.index(index).photo, photo_id)
+    return JSONResponse(photo_json(photo))
+
+
+@router.patch("/{photo_id}", dependencies=[needs("edit")], response_model=ChangedLabels)
+async def label_photo(
+    request: Request, photo_id: Number, label: NewLabel, index: IndexName = None
+) -> Response:
+    """Give a photo another label. Later indexing runs keep it."""
+    return await _edit(service_of(request), index, {photo_id: label.label})
+
+
+@router.delete("/{photo_id}", dependencies=[needs("edit")], status_code=204)
+async def remove_photo(request: Request, photo_id: Number, index: IndexName = None) -> Response:
+    """Take a photo out of the index. Its file stays, and an indexing run finds it again."""
+    service = service_of(request)
+    with service.admission.place():
+        await service.heavy(service.index(index).remove, photo_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{photo_id}/thumbnail",
+    dependencies=[needs("search")],
+    response_class=Response,
+    responses=_JPEG,
+)
+async def read_thumbnail(request: Request, photo_id: Number, index: IndexName = None) -> Response:
+    """Return the stored small picture of a photo."""
+    service = service_of(request)
+    data = await service.light(service.index(index).thumbnail, photo_id)
+    return _cached(request, data, "image/jpeg")
+
+
+@router.get(
+    "/{photo_id}/preview", dependencies=[needs("search")], response_class=Response, responses=_JPEG
+)
+async def read_preview(
+    request: Request,
+    photo_id: Number,
+    index: IndexName = None,
+    side: Annotated[int, Query(description="Longest side in pixels: 800, 1600 or 3200.")] = 1600,
+) -> Response:
+    """Return a photo as an upright JPEG without metadata, which every browser shows."""
+    if side not in _PREVIEW_SIDES:
+        raise Problem(422, f"The side is one of {', '.join(map(str, _PREVIEW_SIDES))}.")
+    service = service_of(request)
+    with service.admission.place():
+        file = await service.light(service.index(index).original, photo_id)
+        data = await service.for_client(request, service.decoders.jpeg(file.data, file.path, side))
+    return _cached(request, data, "image/jpeg")
+
+
+@router.get(
+    "/{photo_id}/original",
+    dependencies=[needs("search")],
+    response_class=Response,
+    responses={200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def read_original(request: Request, photo_id: Number, index: IndexName = None) -> Response:
+    """Return the file of a photo as it is, with its metadata, where the server allows it."""
+    service = service_of(request)
+    if not service.settings.originals:
+        raise Problem(
+            403,
+            "This server does not send original files: start it with --originals.",
+            kind="NoOriginals",
+        )
+    file = await service.light(service.index(index).original, photo_id)
+    kind = _MEDIA_TYPES.get(file.format, "application/octet-stream")
+    answer = _cached(request, file.data, kind)
+    name = quote(readable(file.path).rpartition("/")[2], safe="")
+    answer.headers["Content-Disposition"] = f"inline; filename*=UTF-8''{name}"
+    return answer
+
+
+async def _edit(service: Service, index: str | None, labels: dict[int, str | None]) -> Response:
+    served = service.index(index)
+    with service.admission.place():
+        changes = await service.heavy(served.edit_labels, labels)
+    answer = {
+        "changes": [
+            {"id": one.id, "label": one.label, "previous": one.previous} for one in changes
+        ],
+        "index": await _version(service, served),
+    }
+    return JSONResponse(answer)
+
+
+async def _version(service: Service, index: ServedIndex) -> dict[str, str]:
+    return {"name": index.name, "version": await service.light(lambda: index.version)}
+
+
+def _cached(request: Request, data: bytes, media_type: str) -> Response:
+    """Return bytes that a browser keeps, and asks about again when it shows them again."""
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)

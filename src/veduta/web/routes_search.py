@@ -1,0 +1,271 @@
+"""The routes that compare photos: search, match, recognise and explain."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from veduta.search import Box, Hits
+from veduta.search.pair import PICTURE_SIDE
+from veduta.search.query import QueryPhoto
+from veduta.search.timings import timings
+from veduta.web.access import needs, service_of
+from veduta.web.api_types import (
+    ExplainRequest,
+    ExplanationAnswer,
+    MatchAnswer,
+    MatchRequest,
+    RecognizeAnswer,
+    RecognizeRequest,
+    SearchAnswer,
+    SearchRequest,
+)
+from veduta.web.cursors import SearchCursor, read_search_cursor
+from veduta.web.json_answers import hit_json
+from veduta.web.problems import PROBLEM_RESPONSES, Problem
+from veduta.web.served_index import ServedIndex, read_options
+from veduta.web.service import Service
+from veduta.web.uploads import Posted, form_schema, read_posted
+
+__all__ = ["router"]
+
+router = APIRouter(dependencies=[needs("search")], responses=PROBLEM_RESPONSES, tags=["compare"])
+
+T = TypeVar("T")
+
+
+@router.post(
+    "/search",
+    response_model=SearchAnswer,
+    openapi_extra=form_schema(SearchRequest),
+)
+async def search(request: Request) -> Response:
+    """Find the photos that show what the query shows, best first."""
+    service = service_of(request)
+    with service.admission.place():
+        posted = await read_posted(request, SearchRequest, service.settings.max_upload_bytes)
+        index = service.index(posted.fields.index)
+        return await service.for_client(request, _search(service, index, posted))
+
+
+async def _search(
+    service: Service, index: ServedIndex, posted: Posted[SearchRequest]
+) -> JSONResponse:
+    fields = posted.fields
+    version = await service.light(lambda: index.version)
+    offset = read_search_cursor(fields.cursor, version)
+    stop = offset + fields.limit
+    # One more than is shown, to know whether there is a next page.
+    options = read_options(
+        fields.filters.model_dump(exclude_none=True),
+        k=stop + 1,
+        rerank=fields.rerank,
+        verify=fields.verify,
+        min_score=fields.min_score,
+        fold_copies=fields.fold_copies,
+        orientation=fields.orientation,
+    )
+    by_id = not posted.photos and fields.box is None
+    if by_id:
+        photo_id = _required_id(fields.photo_id)
+        hits, seconds = await service.heavy(_timed, lambda: index.search_like(photo_id, options))
+    else:
+        started = time.perf_counter()
+        queries = await _queries(service, index, posted, fields.photo_id, fields.box)
+        decoded = time.perf_counter() - started
+
+        def work() -> Hits:
+            return index.search(queries, options, fields.box)
+
+        hits, seconds = await service.heavy(_timed, work)
+        seconds["decode"] = seconds.get("decode", 0.0) + decoded
+        seconds["total"] += decoded
+        if fields.photo_id is not None:
+            hits = Hits([hit for hit in hits if hit.id != fields.photo_id], hits.orientation)
+    cursor = SearchCursor(stop, version).text() if len(hits) > stop else None
+    answer = {
+        "results": [hit_json(hit) for hit in hits[offset:stop]],
+        "next": cursor,
+        "orientation": hits.orientation.name,
+        "timings": _rounded(seconds),
+        "index": {"name": index.name, "version": version},
+        "notice": await service.light(lambda: index.facts()["notice"]),
+    }
+    return JSONResponse(answer)
+
+
+@router.post("/match", response_model=MatchAnswer, openapi_extra=form_schema(MatchRequest))
+async def match(request: Request) -> Response:
+    """Say whether two photos show the same place, and why."""
+    service = service_of(request)
+    with service.admission.place():
+        posted = await read_posted(request, MatchRequest, service.settings.max_upload_bytes)
+        index = service.index(posted.fields.index)
+        return await service.for_client(request, _match(service, index, posted))
+
+
+async def _match(
+    service: Service, index: ServedIndex, posted: Posted[MatchRequest]
+) -> JSONResponse:
+    fields = posted.fields
+    if fields.box is not None:
+        raise Problem(422, "A comparison takes whole photos: leave out the box.")
+    ids = [one for one in (fields.photo_id, fields.other_id) if one is not None]
+    if len(posted.photos) + len(ids) != 2:
+        raise Problem(
+            422, "Name two photos: two in the form, or one and other_id, or photo_id and other_id."
+        )
+    side = max(PICTURE_SIDE, await service.heavy(index.long_side))
+    photos = [
+        await service.decoders.decode(sent.data, sent.name, at_least=side) for sent in posted.photos
+    ]
+    photos += [await _indexed(service, index, one, at_least=side, box=None) for one in ids]
+    first, second = photos
+    found, seconds = await service.heavy(
+        _timed, lambda: index.match(first, second, fields.orientation)
+    )
+    version = await service.light(lambda: index.version)
+    answer = {
+        **found.as_json(),
+        "lines": found.lines[: fields.max_lines],
+        "sizes": [[photo.width, photo.height] for photo in photos],
+        "timings": _rounded(seconds),
+        "index": {"name": index.name, "version": version},
+    }
+    return JSONResponse(answer)
+
+
+@router.post(
+    "/recognize", response_model=RecognizeAnswer, openapi_extra=form_schema(RecognizeRequest)
+)
+async def recognize(request: Request) -> Response:
+    """Name what a photo shows, or say that it is unknown. The first call learns first."""
+    service = service_of(request)
+    with service.admission.place():
+        posted = await read_posted(request, RecognizeRequest, service.settings.max_upload_bytes)
+        index = service.index(posted.fields.index)
+        return await service.for_client(request, _recognize(service, index, posted))
+
+
+async def _recognize(
+    service: Service, index: ServedIndex, posted: Posted[RecognizeRequest]
+) -> JSONResponse:
+    fields = posted.fields
+    queries = await _queries(service, index, posted, fields.photo_id, fields.box)
+    answer, seconds = await service.heavy(
+        _timed,
+        lambda: index.recognize(
+            queries, crop=fields.box, precision=fields.precision, orientation=fields.orientation
+        ),
+    )
+    version = await service.light(lambda: index.version)
+    return JSONResponse(
+        {
+            **answer.as_json(),
+            "hits": [hit_json(hit) for hit in answer.hits],
+            "timings": _rounded(seconds),
+            "index": {"name": index.name, "version": version},
+        }
+    )
+
+
+@router.post(
+    "/explain",
+    response_model=ExplanationAnswer,
+    openapi_extra=form_schema(ExplainRequest),
+    responses={200: {"content": {"image/png": {}}}},
+)
+async def explain(request: Request) -> Response:
+    """Say which regions make up a similarity. `Accept: image/png` asks for a picture."""
+    service = service_of(request)
+    with service.admission.place():
+        posted = await read_posted(request, ExplainRequest, service.settings.max_upload_bytes)
+        index = service.index(posted.fields.index)
+        as_picture = request.headers.get("accept", "").startswith("image/png")
+        return await service.for_client(request, _explain(service, index, posted, as_picture))
+
+
+async def _explain(
+    service: Service, index: ServedIndex, posted: Posted[ExplainRequest], as_picture: bool
+) -> Response:
+    fields = posted.fields
+    if len(posted.photos) > 1:
+        raise Problem(422, "One photo is explained: send one.")
+    queries = await _queries(service, index, posted, fields.photo_id, fields.box)
+
+    def work() -> Any:
+        explanation = index.explain(
+            queries[0], fields.hit_id, orientation=fields.orientation, box=fields.box
+        )
+        if not as_picture:
+            return explanation
+        from veduta.explanation.map_pictures import pair_picture
+
+        stream = io.BytesIO()
+        pair_picture(explanation, fields.side).save(stream, "PNG")
+        return stream.getvalue()
+
+    result, seconds = await service.heavy(_timed, work)
+    if as_picture:
+        return Response(result, media_type="image/png")
+    version = await service.light(lambda: index.version)
+    return JSONResponse(
+        {
+            **result.as_json(),
+            "map": result.map.round(6).tolist(),
+            "against": {**result.against.as_json(), "map": result.against.map.round(6).tolist()},
+            "timings": _rounded(seconds),
+            "index": {"name": index.name, "version": version},
+        }
+    )
+
+
+async def _queries(
+    service: Service,
+    index: ServedIndex,
+    posted: Posted[Any],
+    photo_id: int | None,
+    box: Box | None,
+) -> list[QueryPhoto]:
+    """Return the pixels of the query: of the photos in the form, or of a photo of the index."""
+    if posted.photos and photo_id is not None:
+        raise Problem(422, "Name one query: photos in the form, or photo_id.")
+    side = await service.heavy(index.long_side)
+    if not posted.photos:
+        return [await _indexed(service, index, _required_id(photo_id), at_least=side, box=box)]
+    decoded: list[Awaitable[QueryPhoto]] = [
+        service.decoders.decode(sent.data, sent.name, at_least=side, box=box)
+        for sent in posted.photos
+    ]
+    return list(await asyncio.gather(*decoded))
+
+
+async def _indexed(
+    service: Service, index: ServedIndex, photo_id: int, *, at_least: int, box: Box | None
+) -> QueryPhoto:
+    file = await service.light(index.original, photo_id)
+    return await service.decoders.decode(file.data, file.path, at_least=at_least, box=box)
+
+
+def _required_id(photo_id: int | None) -> int:
+    if photo_id is None:
+        raise Problem(422, "There is no query: send a photo in a form, or name a photo_id.")
+    return photo_id
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """Return a result, and the seconds of each step."""
+    started = time.perf_counter()
+    with timings() as seconds:
+        result = work()
+    return result, {**seconds, "total": time.perf_counter() - started}
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {step: round(value, 6) for step, value in seconds.items()}

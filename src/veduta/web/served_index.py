@@ -1,0 +1,352 @@
+"""One index of a service: opened once, used by many requests.
+
+Everything here may wait for the disk or the network, so it runs in threads, never on the event
+loop.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veduta import photos
+from veduta.api import Index
+from veduta.errors import PhotoUnreadable, readable
+from veduta.index import IndexedPhoto, LabelEdit, Manifest, Snapshot, read_thumbnails, row_of_photo
+from veduta.index.table import is_locked
+from veduta.photos.orientation import orientation_named
+from veduta.recognize import Recognition
+from veduta.search import Box, Hit, Hits, SearchOptions
+from veduta.search.filters import allowed_rows
+from veduta.search.options import AUTO
+from veduta.search.pair import Match, compare
+from veduta.search.query import QueryPhoto
+from veduta.web.batched_encoder import BatchedEncoder
+from veduta.web.cursors import PhotoCursor
+from veduta.web.problems import Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from veduta.encoders import Encoder
+    from veduta.explanation import Explanation
+    from veduta.search import Engine
+
+__all__ = ["PhotoFile", "PhotoPage", "ServedIndex"]
+
+_ROW_COLUMNS = ("id", "path", "label", "width", "height", "taken")
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """The file of an indexed photo.
+
+    Attributes:
+        path: of the file.
+        data: its bytes, the same as when it was indexed.
+        format: one of `veduta.photos.FORMATS`.
+    """
+
+    path: str
+    data: bytes
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoPage:
+    """One page of a list of photos.
+
+    Attributes:
+        photos: of the page.
+        total: number of photos on all pages.
+        next: where the next page begins; None after the last one.
+    """
+
+    photos: list[IndexedPhoto]
+    total: int
+    next: PhotoCursor | None
+
+
+class ServedIndex:
+    """An index with a name.
+
+    Attributes:
+        name: for clients.
+        path: its folder.
+        encoder: set when it is loaded.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        """Open the index; raises as `veduta.open` does."""
+        self.name = name
+        self.path = path
+        self.encoder: BatchedEncoder | None = None
+        self._index = Index(path, wrap_encoder=self._batched)
+        self._learning = threading.Lock()
+        self._order: tuple[str, dict[str, NDArray[np.intp]]] = ("", {})
+
+    def _batched(self, encoder: Encoder) -> BatchedEncoder:
+        self.encoder = BatchedEncoder(encoder)
+        return self.encoder
+
+    def open(self) -> None:
+        """Map the files of the index into memory."""
+        self.snapshot()
+
+    def load(self) -> None:
+        """Load the networks, so that the first search does not wait for them."""
+        _ = self._engine.encoder, self._engine.extractor
+
+    @property
+    def _engine(self) -> Engine:
+        return self._index._engine
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest version of the index."""
+        return self._engine.state.snapshot
+
+    @property
+    def version(self) -> str:
+        """The version of the index as it is searched now; any change gives another one."""
+        return self.snapshot().name
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the index is, in short, as JSON types."""
+        state = self._engine.state
+        labels = state.snapshot.rows["label"].slice(0, state.snapshot.photos)
+        return {
+            "name": self.name,
+            "photos": state.snapshot.photos,
+            "version": state.snapshot.name,
+            "encoder": state.manifest.encoder["name"],
+            "verifies": state.manifest.keypoints is not None,
+            "labels": len(labels.drop_null().unique()),
+            "locked": is_locked(self.path),
+            "notice": state.notice,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return everything that `veduta status --json` says."""
+        status = self._index.status()
+        status["index"] = readable(status["index"])
+        status["folders"] = [readable(folder) for folder in status["folders"]]
+        status["unreadable"] = [
+            {**one, "path": readable(one["path"])} for one in status["unreadable"]
+        ]
+        return status
+
+    def long_side(self) -> int:
+        """Return the long side in pixels at which a query is decoded."""
+        return self._engine.long_side
+
+    def search(
+        self, queries: Sequence[QueryPhoto], options: SearchOptions, box: Box | None
+    ) -> Hits:
+        """Search with photos of one thing."""
+        return self._index.search(*queries, options=options, crop=box)
+
+    def search_like(self, photo_id: int, options: SearchOptions) -> Hits:
+        """Search with a photo of the index."""
+        self.photo(photo_id)
+        return self._index.search_like(photo_id, options)
+
+    def recognize(self, queries: Sequence[QueryPhoto], **options: Any) -> Recognition:
+        """Name what photos show."""
+        with self._learning:  # The first call learns, and others would learn the same.
+            self._index.recognizer(options.get("method", "evidence"))
+        return self._index.recognize(*queries, **options)
+
+    def match(self, query: QueryPhoto, other: QueryPhoto, orientation: str) -> Match:
+        """Compare two photos.
+
+        Args:
+            query: the first photo.
+            other: the second photo.
+            orientation: as in `veduta.match`.
+
+        Raises:
+            Problem: 409, the index has no keypoints.
+        """
+        extractor = self._engine.extractor
+        if extractor is None:
+            raise Problem(
+                409,
+                f"The index {self.name} has no keypoints, so two photos cannot be compared.",
+                kind="NoKeypoints",
+            )
+        return compare(query, other, self._engine.encoder, extractor, orientation=orientation)
+
+    def explain(
+        self, query: QueryPhoto, photo_id: int, *, orientation: str, box: Box | None
+    ) -> Explanation:
+        """Say which regions of a query and of a photo make up their similarity."""
+        photo = self.photo(photo_id)
+        turn = orientation_named("upright" if orientation == AUTO else orientation)
+        engine = self._engine
+        encoded = engine.encode_query([query], crop=box, rerank="none", orientation=turn)
+        row = self._row(photo_id)
+        descriptor = self.snapshot().take(np.array([row]))[0].astype(np.float32)
+        similarity = float(encoded.descriptor @ descriptor)
+        hit = Hit(
+            photo.path,
+            similarity,
+            similarity,
+            photo.label,
+            photo.width,
+            photo.height,
+            photo.taken,
+            photo.id,
+            orientation=turn,
+        )
+        return self._index.explain(query, hit, crop=box)
+
+    def photo(self, photo_id: int) -> IndexedPhoto:
+        """Return a photo.
+
+        Args:
+            photo_id: `IndexedPhoto.id`.
+
+        Raises:
+            Problem: 404, there is no such photo.
+        """
+        snapshot = self.snapshot()
+        row = self._row(photo_id)
+        return _photos(snapshot, np.array([row]))[0]
+
+    def _row(self, photo_id: int) -> int:
+        row = row_of_photo(self.snapshot(), photo_id)
+        if row is None:
+            raise Problem(
+                404,
+                f"The index {self.name} has no photo number {photo_id} (any more).",
+                kind="NoSuchPhoto",
+            )
+        return row
+
+    def page(
+        self, options: SearchOptions, order: str, limit: int, cursor: PhotoCursor | None
+    ) -> PhotoPage:
+        """Return one page of the photos that meet conditions.
+
+        Args:
+            options: with the conditions on labels, folder and time.
+            order: "path", "taken" (the newest first, those without a date last) or "id".
+            limit: most photos of a page.
+            cursor: of the page; None: the first.
+        """
+        snapshot = self.snapshot()
+        rows = self._ordered(snapshot, order)
+        allowed = allowed_rows(snapshot, options)
+        if allowed is not None:
+            rows = rows[allowed[rows]]
+        start = 0
+        if cursor is not None:
+            ids = snapshot.rows["id"].to_numpy()[rows]
+            found = np.flatnonzero(ids == cursor.last_id)
+            start = int(found[0]) + 1 if len(found) else max(0, cursor.position)
+        shown = _photos(snapshot, rows[start : start + limit])
+        stop = start + len(shown)
+        more = shown and stop < len(rows)
+        return PhotoPage(shown, len(rows), PhotoCursor(shown[-1].id, stop) if more else None)
+
+    def _ordered(self, snapshot: Snapshot, order: str) -> NDArray[np.intp]:
+        """Return the rows in an order. It is kept until the index changes."""
+        import pyarrow.compute as pc
+
+        name, orders = self._order
+        if name != snapshot.name:
+            orders = {}
+            self._order = snapshot.name, orders
+        if order not in orders:
+            direction = "descending" if order == "taken" else "ascending"
+            table = snapshot.rows.select(["taken", "path", "id"]).slice(0, snapshot.photos)
+            keys = [(order, direction)] + ([("path", "ascending")] if order == "taken" else [])
+            sorted_rows = pc.sort_indices(table, sort_keys=keys)
+            orders[order] = sorted_rows.to_numpy().astype(np.intp)
+        return orders[order]
+
+    def facets(self) -> dict[str, list[dict[str, Any]]]:
+        """Return by what the photos can be filtered: labels, folders and months, with counts."""
+        snapshot = self.snapshot()
+        rows = snapshot.rows.select(["path", "label", "taken"]).slice(0, snapshot.photos)
+        labels = Counter(rows["label"].to_pylist())
+        folders = Counter(os.path.dirname(path) for path in rows["path"].to_pylist())
+        months = Counter(
+            None if taken is None else taken.strftime("%Y-%m")
+            for taken in rows["taken"].to_pylist()
+        )
+        return {
+            "labels": _counted(labels, "label"),
+            "folders": _counted({readable(one): n for one, n in folders.items()}, "folder"),
+            "months": _counted(months, "month"),
+        }
+
+    def thumbnail(self, photo_id: int) -> bytes:
+        """Return the stored JPEG of a photo, whose long side is a few hundred pixels."""
+        self._row(photo_id)
+        return read_thumbnails(self.path, [photo_id])[0]
+
+    def original(self, photo_id: int) -> PhotoFile:
+        """Read the file of a photo, if it is still as it was indexed.
+
+        Another file may have its name by now. It is not of the collection, so it is not sent.
+
+        Args:
+            photo_id: `IndexedPhoto.id`.
+
+        Raises:
+            PhotoUnreadable: the file is gone, or has changed since it was indexed.
+        """
+        snapshot = self.snapshot()
+        row = self._row(photo_id)
+        columns = snapshot.rows.slice(row, 1).select(["path", "content", "format"]).to_pylist()[0]
+        path = os.fsdecode(columns["path"])
+        data = photos.read_bytes(path)
+        if photos.content_hash(data) != columns["content"]:
+            raise PhotoUnreadable(
+                path, "the file has changed since it was indexed: update the index"
+            )
+        return PhotoFile(path, data, columns["format"])
+
+    def edit_labels(self, labels: Mapping[int, str | None]) -> list[LabelEdit]:
+        """Give photos other labels."""
+        for photo_id in labels:
+            self._row(photo_id)
+        return self._index.edit_labels(labels)
+
+    def remove(self, photo_id: int) -> None:
+        """Take a photo out of the index. Its file stays."""
+        self._index.remove(self.photo(photo_id).path)
+
+    def manifest(self) -> Manifest:
+        """Return what the index is."""
+        return self._engine.state.manifest
+
+
+def read_options(filters: dict[str, Any], **options: Any) -> SearchOptions:
+    """Return the options of a search with the filters of a request."""
+    folder = filters.pop("folder", None)
+    return replace(
+        SearchOptions(**options),
+        labels=tuple(filters.pop("label", None) or ()),
+        under=None if folder is None else Path(folder),
+        **filters,
+    )
+
+
+def _photos(snapshot: Snapshot, rows: NDArray[np.intp]) -> list[IndexedPhoto]:
+    columns = snapshot.rows.select(list(_ROW_COLUMNS)).take(rows).to_pylist()
+    return [IndexedPhoto(**{**row, "path": os.fsdecode(row["path"])}) for row in columns]
+
+
+def _counted(counts: Mapping[Any, int], name: str) -> list[dict[str, Any]]:
+    """Return values with their counts, sorted by value; None comes last."""
+    ordered = sorted(counts.items(), key=lambda pair: (pair[0] is None, pair[0] or ""))
+    return [{name: value, "photos": number} for value, number in ordered]

@@ -1,0 +1,147 @@
+"""What all routes of a service share: its indexes, its threads and its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from veduta.errors import VedutaError
+from veduta.web.admission import Admission
+from veduta.web.decoding import DecodingProcesses
+from veduta.web.index_jobs import IndexJobs
+from veduta.web.keys import KeyFile
+from veduta.web.metrics import Metrics
+from veduta.web.problems import Problem
+from veduta.web.served_index import ServedIndex
+from veduta.web.settings import ServeSettings
+
+__all__ = ["SEARCH_THREADS", "Service"]
+
+SEARCH_THREADS = 8
+"""Searches at work at the same time. More than there are cores, so that batches can form."""
+
+_LIGHT_THREADS = 8
+_MAX_DECODERS = 4
+
+T = TypeVar("T")
+
+
+class Service:
+    """One process of a service.
+
+    Attributes:
+        settings: as the server was started.
+        indexes: by name; the first is the default.
+        keys: that are valid; None: no key is needed.
+        decoders: for photos that clients send.
+        admission: places for heavy requests.
+        jobs: indexing runs.
+        metrics: what was answered.
+        ready: whether all indexes are open.
+    """
+
+    def __init__(self, settings: ServeSettings) -> None:
+        """Open the indexes; raises as `veduta.open` does."""
+        self.settings = settings
+        self.indexes = {name: ServedIndex(name, path) for name, path in settings.indexes.items()}
+        self.keys = KeyFile(settings.key_file) if settings.key_file else None
+        self.decoders = DecodingProcesses(
+            min(_MAX_DECODERS, os.cpu_count() or 1), max_pixels=settings.max_upload_pixels
+        )
+        self.admission = Admission(settings.queued_requests, SEARCH_THREADS)
+        self.jobs = IndexJobs(settings.job_folder)
+        self.metrics = Metrics()
+        self.ready = False
+        # Searches must not keep health checks and thumbnails waiting.
+        self._heavy = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
+        self._light = ThreadPoolExecutor(_LIGHT_THREADS, thread_name_prefix="read")
+
+    async def start(self) -> None:
+        """Open the indexes, and load networks and decoders in the background."""
+        for index in self.indexes.values():
+            await self.light(index.open)
+        self.ready = True
+        self.decoders.warm()
+        for index in self.indexes.values():
+            self._heavy.submit(_load, index)
+
+    def close(self) -> None:
+        """End threads and processes. Requests that are at work are not waited for."""
+        self.decoders.close()
+        self._heavy.shutdown(wait=False, cancel_futures=True)
+        self._light.shutdown(wait=False, cancel_futures=True)
+
+    def index(self, name: str | None) -> ServedIndex:
+        """Return an index.
+
+        Args:
+            name: of the index; None: the first.
+
+        Raises:
+            Problem: 404, there is no such index.
+        """
+        if name is None:
+            return next(iter(self.indexes.values()))
+        if name not in self.indexes:
+            known = ", ".join(self.indexes)
+            raise Problem(
+                404, f"There is no index {name!r}. This server has: {known}", kind="NoSuchIndex"
+            )
+        return self.indexes[name]
+
+    async def light(self, work: Callable[..., T], *values: Any, **named: Any) -> T:
+        """Do work that takes milliseconds, in a thread."""
+        return await _in_thread(self._light, partial(work, *values, **named))
+
+    async def heavy(self, work: Callable[..., T], *values: Any, **named: Any) -> T:
+        """Do work that takes longer, in one of few threads. The caller holds a place."""
+        return await _in_thread(self._heavy, partial(work, *values, **named))
+
+    async def for_client(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Do work as long as the client waits for it.
+
+        Args:
+            request: whose body was read.
+            work: is cancelled when the client leaves.
+
+        Raises:
+            Problem: 499, it left.
+        """
+        task = asyncio.ensure_future(work)
+        left = asyncio.ensure_future(_until_left(request))
+        try:
+            await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Problem(400, "The client left before the answer was ready.", kind="Left")
+            return task.result()
+        finally:
+            for one in (task, left):
+                one.cancel()
+
+
+async def _until_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    loop = asyncio.get_running_loop()
+    waiting: Awaitable[T] = loop.run_in_executor(threads, copy_context().run, work)
+    return await waiting
+
+
+def _load(index: ServedIndex) -> None:
+    try:
+        index.load()
+    except VedutaError:
+        return  # The first search that needs it answers with this error.
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()

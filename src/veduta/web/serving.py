@@ -1,0 +1,204 @@
+"""The server of a service: its socket, its processes, its start and its end."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from veduta.errors import VedutaError, readable
+from veduta.index import Manifest
+from veduta.web.settings import ServeSettings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+__all__ = ["is_loopback", "listen", "names_of", "serve"]
+
+_STOP_SECONDS = 5
+_RESTART_SECONDS = 1.0
+_BACKLOG = 2048
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def names_of(indexes: tuple[Path, ...]) -> dict[str, Path]:
+    """Give each index a name, after its folder: name → folder."""
+    named: dict[str, Path] = {}
+    for path in indexes:
+        base = readable(Path(os.path.abspath(path)).name).removesuffix(".veduta") or "index"
+        name, number = base, 2
+        while name in named:
+            name, number = f"{base}-{number}", number + 1
+        named[name] = path
+    return named
+
+
+def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url: None) -> None:
+    """Serve indexes until Ctrl-C or a signal ends it.
+
+    Args:
+        settings: of the service.
+        on_ready: called with the address once it accepts connections.
+
+    Raises:
+        NotAnIndex: a folder holds no index.
+        IndexDamaged: an index does not open.
+        VedutaError: FastAPI is not installed, or the address is taken or not of this machine.
+    """
+    try:
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+
+        from veduta.web import api_app  # noqa: F401
+    except ImportError as error:
+        raise VedutaError(
+            f"serving needs a web server, which is not installed ({error}): "
+            "pip install 'veduta[web]'"
+        ) from error
+    for path in settings.indexes.values():
+        Manifest.read(path)
+    with closing(listen(settings.host, settings.port)) as listener, _job_folder() as jobs:
+        settings = replace(settings, job_folder=jobs)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        url = f"http://{host}:{listener.getsockname()[1]}{settings.root_path}/"
+        with suppress(KeyboardInterrupt):
+            if settings.workers == 1:
+                _run(settings, listener, lambda: on_ready(url))
+            else:
+                on_ready(url)
+                _run_processes(settings, listener)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that accepts connections.
+
+    Args:
+        host: an address of this machine, or its name.
+        port: on it; 0 is any free one.
+
+    Raises:
+        VedutaError: the address is taken or not of this machine.
+    """
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        if os.name != "nt":  # On Windows this option lets another process share the port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        remedy = "name another with --port, or 0 for any" if taken else "name another with --host"
+        raise VedutaError(
+            f"cannot listen on {host}, port {port}: {readable(error.strerror or str(error))}; "
+            f"{remedy}"
+        ) from error
+    return listener
+
+
+@contextmanager
+def _job_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="veduta-jobs-"))
+    try:
+        yield folder
+    finally:
+        for job in folder.iterdir():
+            (job / "cancel").touch()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _server(settings: ServeSettings, on_start: Callable[[], None]) -> uvicorn.Server:
+    import uvicorn
+
+    from veduta.web.api_app import api_app
+    from veduta.web.slow_clients import TimedProtocol
+
+    config = uvicorn.Config(
+        api_app(settings),
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        http=TimedProtocol,
+        loop="asyncio",
+        server_header=False,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if not self.should_exit:
+                on_start()
+
+    return Announced(config)
+
+
+def _run(
+    settings: ServeSettings, listener: socket.socket, on_start: Callable[[], None] = lambda: None
+) -> None:
+    _server(settings, on_start).run(sockets=[listener])
+
+
+def _run_processes(settings: ServeSettings, listener: socket.socket) -> None:
+    """Run several processes on one socket, and replace those that end by a fault."""
+    spawn = multiprocessing.get_context("spawn")
+
+    def started() -> Any:
+        process = spawn.Process(target=_run_worker, args=(settings, listener), daemon=True)
+        process.start()
+        return process
+
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    processes = [started() for _ in range(settings.workers)]
+    try:
+        while not stopping:
+            time.sleep(0.1)
+            for number, process in enumerate(processes):
+                if not process.is_alive() and not stopping:
+                    time.sleep(_RESTART_SECONDS)
+                    processes[number] = started()
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(_STOP_SECONDS + 1)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _run_worker(settings: ServeSettings, listener: socket.socket) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The first process ends this one.
+    _run(settings, listener)

@@ -1,0 +1,56 @@
+"""What a service is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "QUEUED_REQUESTS", "ServeSettings"]
+
+MAX_UPLOAD_BYTES = 32 * 2**20
+"""The default cap on the size of an uploaded photo."""
+
+MAX_UPLOAD_PIXELS = 100_000_000
+"""The default cap on width × height of an uploaded photo."""
+
+QUEUED_REQUESTS = 64
+"""How many requests may wait or be at work in one process, before others are told to come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """The settings of a service. Each of its processes gets a copy.
+
+    Attributes:
+        indexes: name → folder of the indexes; the first is the default.
+        host: the address that is listened on.
+        port: on it; 0 is any free one.
+        root_path: under which a proxy shows the service, such as "/photos"; empty for none.
+        read_only: refuse everything that changes an index.
+        key_file: of the keys that are valid; None: no key is needed.
+        originals: whether the files of photos may be fetched.
+        host_names: names that clients may use for this service, besides addresses and "localhost".
+        proxies: addresses of proxies whose X-Forwarded headers are believed.
+        metrics: whether `/metrics` answers.
+        workers: number of processes.
+        max_upload_bytes: cap on an uploaded photo.
+        max_upload_pixels: cap on its width × height.
+        queued_requests: see `QUEUED_REQUESTS`.
+        job_folder: where the processes share the state of indexing runs.
+    """
+
+    indexes: dict[str, Path]
+    host: str = "127.0.0.1"
+    port: int = 0
+    root_path: str = ""
+    read_only: bool = False
+    key_file: Path | None = None
+    originals: bool = True
+    host_names: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    metrics: bool = False
+    workers: int = 1
+    max_upload_bytes: int = MAX_UPLOAD_BYTES
+    max_upload_pixels: int = MAX_UPLOAD_PIXELS
+    queued_requests: int = QUEUED_REQUESTS
+    job_folder: Path = field(default=Path())
