@@ -6,6 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,15 +133,19 @@ def serving(*arguments: str | Path) -> Iterator[Server]:
         "0",
         "--json",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    while line and not line.rstrip().endswith("}"):
-        line += process.stdout.readline()
-    try:
-        assert line, process.stderr.read() if process.stderr else ""
-        told = json.loads(line)
-        yield Server(told["url"], process, told["key"])
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    with tempfile.TemporaryFile(mode="w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        while line and not line.rstrip().endswith("}"):
+            line += process.stdout.readline()
+        try:
+            if line:
+                told = json.loads(line)
+                yield Server(told["url"], process, told["key"])
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+        log.seek(0)
+        assert (logged := log.read()) == "", logged
+        assert line

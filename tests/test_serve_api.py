@@ -201,7 +201,7 @@ def test_lists_of_photos(server: Server, home: Path) -> None:
         "index": page["index"],
     }
     assert server.get("/photos?limit=0").status == 422
-    facets = server.get("/photos/facets").json
+    facets = server.get("/facets").json
     assert facets["labels"] == [{"label": f"place{n}", "photos": 4} for n in range(3)]
     assert facets["months"] == [{"month": None, "photos": 12}]
 

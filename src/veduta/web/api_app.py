@@ -11,7 +11,16 @@ from fastapi.openapi.utils import get_openapi
 
 from veduta._version import __version__
 from veduta.web import routes_jobs, routes_photos, routes_search, routes_service
-from veduta.web.api_types import ExplainRequest, MatchRequest, RecognizeRequest, SearchRequest
+from veduta.web.api_types import (
+    ExplainRequest,
+    IndexRequest,
+    LabelChanges,
+    MatchRequest,
+    NewLabel,
+    RecognizeRequest,
+    SearchRequest,
+    SentKey,
+)
 from veduta.web.asgi import Application
 from veduta.web.fastapi_telemetry import NO_TELEMETRY
 from veduta.web.metrics import CountedRequests
@@ -25,8 +34,18 @@ __all__ = ["API", "api_app"]
 
 API = "/api/v1"
 
-_READ_BY_HAND = (SearchRequest, MatchRequest, RecognizeRequest, ExplainRequest, ProblemBody)
-"""Bodies that FastAPI does not know of, because a form or a refusal holds them."""
+_READ_BY_HAND = (
+    SearchRequest,
+    MatchRequest,
+    RecognizeRequest,
+    ExplainRequest,
+    LabelChanges,
+    NewLabel,
+    IndexRequest,
+    SentKey,
+    ProblemBody,
+)
+"""Bodies that FastAPI does not know of, because `veduta.web.uploads` reads them."""
 
 
 def api_app(settings: ServeSettings) -> Application:
@@ -57,8 +76,14 @@ def api_app(settings: ServeSettings) -> Application:
         telemetry=NO_TELEMETRY,
     )
     app.state.service = service
-    for routes in (routes_service, routes_search, routes_photos, routes_jobs):
-        app.include_router(routes.router, prefix=API)
+    for router in (
+        routes_service.router,
+        routes_search.router,
+        routes_photos.router,
+        routes_photos.facets,
+        routes_jobs.router,
+    ):
+        app.include_router(router, prefix=API)
     explain_errors(app)
     app.openapi = lambda: _openapi(app, settings)  # type: ignore[method-assign]
     counted = CountedRequests(app, service.metrics)

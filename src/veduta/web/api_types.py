@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +27,7 @@ __all__ = [
     "NewLabel",
     "PhotoAnswer",
     "PhotoList",
+    "PreviewSide",
     "RecognizeAnswer",
     "RecognizeRequest",
     "SearchAnswer",
@@ -38,8 +40,9 @@ MAX_TEXT_LETTERS = 4096
 MAX_INT64 = 2**63 - 1
 
 PhotoId = Annotated[int, Field(ge=0, le=MAX_INT64)]
-Pixels = Annotated[int, Field(ge=0, le=2**31)]
-BoxField = tuple[Pixels, Pixels, Pixels, Pixels]
+Position = Annotated[int, Field(ge=0, le=2**31)]
+Length = Annotated[int, Field(ge=1, le=2**31)]
+BoxField = tuple[Position, Position, Length, Length]
 Text = Annotated[str, Field(max_length=MAX_TEXT_LETTERS)]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_LETTERS)]
 RerankMode = Literal[RERANK_MODES]  # type: ignore[valid-type]
@@ -47,8 +50,16 @@ OrientationName = Literal[ORIENTATIONS]  # type: ignore[valid-type]
 Region = list[tuple[float, float]]
 
 
+class PreviewSide(IntEnum):
+    """Longest side of a preview, in pixels."""
+
+    SMALL = 800
+    MEDIUM = 1600
+    LARGE = 3200
+
+
 class _Sent(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Filters(_Sent):

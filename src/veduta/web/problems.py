@@ -10,12 +10,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from veduta import errors
 from veduta.errors import VedutaError
 from veduta.text import printable
 
-__all__ = ["PROBLEM_RESPONSES", "Problem", "ProblemBody", "explain_errors", "problem_of"]
+__all__ = [
+    "PROBLEM_RESPONSES",
+    "Problem",
+    "ProblemBody",
+    "client_left",
+    "explain_errors",
+    "problem_of",
+]
 
 _MAX_REASON_LETTERS = 2000
 
@@ -98,6 +106,11 @@ def problem_of(error: VedutaError) -> Problem:
     return Problem(status, str(error), kind=type(error).__name__, headers=headers)
 
 
+def client_left() -> Problem:
+    """Return why a request is not answered whose client is gone. Nobody reads it."""
+    return Problem(400, "The client left before the answer was ready.", kind="ClientLeft")
+
+
 def explain_errors(app: FastAPI) -> None:
     """Let an application answer every error as a problem."""
 
@@ -117,6 +130,10 @@ def explain_errors(app: FastAPI) -> None:
         if not isinstance(error, Problem):
             error = Problem(error.status_code, error.detail, headers=dict(error.headers or {}))
         return error.as_response()
+
+    @app.exception_handler(ClientDisconnect)
+    def forget(_request: Request, _error: ClientDisconnect) -> Response:
+        return client_left().as_response()
 
     @app.exception_handler(Exception)
     def explain_fault(_request: Request, error: Exception) -> Response:

@@ -12,6 +12,7 @@ from veduta.index.table import is_locked
 from veduta.web.access import needs, service_of
 from veduta.web.api_types import IndexRequest, JobAnswer
 from veduta.web.problems import PROBLEM_RESPONSES
+from veduta.web.uploads import json_schema, read_json
 
 __all__ = ["router"]
 
@@ -24,11 +25,13 @@ router = APIRouter(
     "/index",
     status_code=202,
     response_model=JobAnswer,
+    openapi_extra=json_schema(IndexRequest),
     responses={202: {"headers": {"Location": {"schema": {"type": "string"}}}}},
 )
-async def start_indexing(request: Request, wanted: IndexRequest) -> Response:
+async def start_indexing(request: Request) -> Response:
     """Start an indexing run. `Location` is its address."""
     service = service_of(request)
+    wanted = await read_json(request, IndexRequest)
     index = service.index(wanted.index)
     if await service.light(is_locked, index.path):
         raise IndexLocked(

@@ -21,22 +21,25 @@ from veduta.web.api_types import (
     NewLabel,
     PhotoAnswer,
     PhotoList,
+    PreviewSide,
 )
 from veduta.web.cursors import read_photo_cursor
 from veduta.web.json_answers import photo_json
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
 from veduta.web.served_index import ServedIndex, read_options
 from veduta.web.service import Service
+from veduta.web.uploads import json_schema, read_json
 
-__all__ = ["router"]
+__all__ = ["facets", "router"]
 
 router = APIRouter(prefix="/photos", responses=PROBLEM_RESPONSES, tags=["photos"])
+
+facets = APIRouter(responses=PROBLEM_RESPONSES, tags=["photos"])
 
 Number = Annotated[int, Path(ge=0, le=MAX_INT64, description="`id` of a photo.")]
 Text = Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS)]
 IndexName = Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS, description="An index.")]
 
-_PREVIEW_SIDES = (800, 1600, 3200)
 _MEDIA_TYPES = {
     "JPEG": "image/jpeg",
     "PNG": "image/png",
@@ -81,18 +84,22 @@ async def list_photos(
     return JSONResponse(answer)
 
 
-@router.patch("", dependencies=[needs("edit")], response_model=ChangedLabels)
-async def label_photos(
-    request: Request, changes: LabelChanges, index: IndexName = None
-) -> Response:
+@router.patch(
+    "",
+    dependencies=[needs("edit")],
+    response_model=ChangedLabels,
+    openapi_extra=json_schema(LabelChanges),
+)
+async def label_photos(request: Request, index: IndexName = None) -> Response:
     """Give several photos other labels. Later indexing runs keep them."""
+    changes = await read_json(request, LabelChanges)
     labels = {change.id: change.label for change in changes.changes}
     if len(labels) < len(changes.changes):
         raise Problem(422, "A photo is named twice.")
     return await _edit(service_of(request), index, labels)
 
 
-@router.get("/facets", dependencies=[needs("search")], response_model=Facets)
+@facets.get("/facets", dependencies=[needs("search")], response_model=Facets)
 async def list_facets(request: Request, index: IndexName = None) -> Response:
     """List the labels, folders and months of the photos, with their numbers."""
     service = service_of(request)
@@ -109,12 +116,16 @@ async def read_photo(request: Request, photo_id: Number, index: IndexName = None
     return JSONResponse(photo_json(photo))
 
 
-@router.patch("/{photo_id}", dependencies=[needs("edit")], response_model=ChangedLabels)
-async def label_photo(
-    request: Request, photo_id: Number, label: NewLabel, index: IndexName = None
-) -> Response:
+@router.patch(
+    "/{photo_id}",
+    dependencies=[needs("edit")],
+    response_model=ChangedLabels,
+    openapi_extra=json_schema(NewLabel),
+)
+async def label_photo(request: Request, photo_id: Number, index: IndexName = None) -> Response:
     """Give a photo another label. Later indexing runs keep it."""
-    return await _edit(service_of(request), index, {photo_id: label.label})
+    sent = await read_json(request, NewLabel)
+    return await _edit(service_of(request), index, {photo_id: sent.label})
 
 
 @router.delete("/{photo_id}", dependencies=[needs("edit")], status_code=204)
@@ -146,11 +157,9 @@ async def read_preview(
     request: Request,
     photo_id: Number,
     index: IndexName = None,
-    side: Annotated[int, Query(description="Longest side in pixels: 800, 1600 or 3200.")] = 1600,
+    side: PreviewSide = PreviewSide.MEDIUM,
 ) -> Response:
     """Return a photo as an upright JPEG without metadata, which every browser shows."""
-    if side not in _PREVIEW_SIDES:
-        raise Problem(422, f"The side is one of {', '.join(map(str, _PREVIEW_SIDES))}.")
     service = service_of(request)
     with service.admission.place():
         file = await service.light(service.index(index).original, photo_id)

@@ -18,6 +18,7 @@ from veduta.web.api_types import (
 )
 from veduta.web.metrics import metric_name
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
+from veduta.web.uploads import json_schema, read_json
 
 __all__ = ["router"]
 
@@ -74,10 +75,11 @@ async def read_index(request: Request, name: str) -> dict[str, Any]:
     return {**status, "name": name}
 
 
-@router.post("/session", response_model=SessionAnswer)
-async def open_session(request: Request, sent: SentKey) -> Response:
+@router.post("/session", response_model=SessionAnswer, openapi_extra=json_schema(SentKey))
+async def open_session(request: Request) -> Response:
     """Keep a key in a cookie of this browser, which no script can read."""
     keys = service_of(request).keys
+    sent = await read_json(request, SentKey)
     scope = "admin" if keys is None else keys.scope_of(sent.key)
     if scope is None:
         raise Problem(401, "This key is not valid.", kind="KeyNeeded")

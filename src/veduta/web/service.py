@@ -19,7 +19,7 @@ from veduta.web.decoding import DecodingProcesses
 from veduta.web.index_jobs import IndexJobs
 from veduta.web.keys import KeyFile
 from veduta.web.metrics import Metrics
-from veduta.web.problems import Problem
+from veduta.web.problems import Problem, client_left
 from veduta.web.served_index import ServedIndex
 from veduta.web.settings import ServeSettings
 
@@ -113,14 +113,14 @@ class Service:
             work: is cancelled when the client leaves.
 
         Raises:
-            Problem: 499, it left.
+            Problem: it left.
         """
         task = asyncio.ensure_future(work)
         left = asyncio.ensure_future(_until_left(request))
         try:
             await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise Problem(400, "The client left before the answer was ready.", kind="Left")
+                raise client_left()
             return task.result()
         finally:
             for one in (task, left):

@@ -140,7 +140,7 @@ def _server(settings: ServeSettings, on_start: Callable[[], None]) -> uvicorn.Se
 
     config = uvicorn.Config(
         api_app(settings),
-        log_level="warning",
+        log_level="error",  # A stranger must not fill the log with broken requests.
         access_log=False,
         ws="none",
         http=TimedProtocol,

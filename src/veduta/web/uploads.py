@@ -15,11 +15,20 @@ from veduta.errors import PhotoTooLarge
 from veduta.text import printable
 from veduta.web.problems import Problem
 
-__all__ = ["MAX_PHOTOS", "Posted", "SentPhoto", "form_schema", "read_posted"]
+__all__ = [
+    "MAX_PHOTOS",
+    "Posted",
+    "SentPhoto",
+    "form_schema",
+    "json_schema",
+    "read_json",
+    "read_posted",
+]
 
 MAX_PHOTOS = 8
 """Of one query."""
 
+_JSON = "application/json"
 _MAX_NAME_LETTERS = 200
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -66,11 +75,29 @@ async def read_posted(request: Request, kind: type[Fields], max_bytes: int) -> P
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         return await _read_form(request, kind, max_bytes)
-    if media_type != "application/json":
+    if media_type != _JSON:
         raise Problem(
             415, "Send JSON (application/json), or a form with a photo (multipart/form-data)."
         )
     return Posted(_fields(await request.body(), kind), ())
+
+
+async def read_json(request: Request, kind: type[Fields]) -> Fields:
+    """Read the body of a request as JSON.
+
+    FastAPI would read it before it looks at the key of the request.
+
+    Args:
+        request: with JSON.
+        kind: of the JSON.
+
+    Raises:
+        Problem: 415, it is no JSON; 422, it does not fit; 413, it is too large.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        raise Problem(415, "Send JSON (application/json).")
+    return _fields(await request.body(), kind)
 
 
 async def _read_form(request: Request, kind: type[Fields], max_bytes: int) -> Posted[Fields]:
@@ -119,14 +146,17 @@ def _fields(data: bytes, kind: type[Fields]) -> Fields:
         raise Problem(422, "; ".join(places)) from error
 
 
-def form_schema(kind: type[BaseModel], *, json_too: bool = True) -> dict[str, Any]:
-    """Return what the OpenAPI document says of such a body.
-
-    Args:
-        kind: of the JSON.
-        json_too: whether JSON alone is enough.
-    """
+def json_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that `read_json` reads."""
     reference = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": True, "content": {_JSON: {"schema": reference}}}}
+
+
+def form_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that `read_posted` reads."""
+    body = json_schema(kind)
+    content = body["requestBody"]["content"]
+    reference = content[_JSON]["schema"]
     form = {
         "type": "object",
         "properties": {
@@ -141,12 +171,8 @@ def form_schema(kind: type[BaseModel], *, json_too: bool = True) -> dict[str, An
         "required": ["photo"],
         "additionalProperties": False,
     }
-    content = {
-        "multipart/form-data": {
-            "schema": form,
-            "encoding": {"options": {"contentType": "application/json"}},
-        }
+    content["multipart/form-data"] = {
+        "schema": form,
+        "encoding": {"options": {"contentType": _JSON}},
     }
-    if json_too:
-        content = {"application/json": {"schema": reference}, **content}
-    return {"requestBody": {"required": True, "content": content}}
+    return body
