@@ -16,7 +16,7 @@ from veduta import errors, no_telemetry
 from veduta._version import __version__
 
 if TYPE_CHECKING:
-    from veduta.api import Index, create, explain, find_keypoints, match, open  # noqa: A004
+    from veduta.api import Index, create, explain, find_keypoints, match
     from veduta.encoders import Encoder, Projection, load_encoder
     from veduta.evaluation import (
         Evaluation,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from veduta.keypoints import Extractor, Keypoints, load_extractor
     from veduta.recognize import Recognition, Recognizer
+    from veduta.remote import RemoteIndex, open  # noqa: A004
     from veduta.search import Evidence, Hit, Hits, SearchOptions
     from veduta.search.pair import Match
     from veduta.search.photo_keypoints import PhotoKeypoints
@@ -60,6 +61,7 @@ _MODULES = {
     "Recognition": "veduta.recognize",
     "RecognitionEvaluation": "veduta.evaluation",
     "Recognizer": "veduta.recognize",
+    "RemoteIndex": "veduta.remote",
     "SearchOptions": "veduta.search",
     "UpdateProgress": "veduta.index",
     "UpdateReport": "veduta.index",
@@ -72,7 +74,7 @@ _MODULES = {
     "load_encoder": "veduta.encoders",
     "load_extractor": "veduta.keypoints",
     "match": "veduta.api",
-    "open": "veduta.api",
+    "open": "veduta.remote",
 }
 
 __all__ = [
@@ -95,6 +97,7 @@ __all__ = [
     "Recognition",
     "RecognitionEvaluation",
     "Recognizer",
+    "RemoteIndex",
     "SearchOptions",
     "UpdateProgress",
     "UpdateReport",

@@ -24,6 +24,7 @@ VedutaError
 │   ├── RecipeError         its recipe does not read, or asks for something unknown
 │   └── WeightsUnavailable  the first weights are not on this machine and cannot be fetched
 ├── QueryError              a query or option that is not possible
+├── ServiceError            a service (`veduta serve`) refuses, or cannot be reached
 └── CannotWrite             a file or folder cannot be written (also an OSError)
 ```
 
@@ -56,6 +57,7 @@ __all__ = [
     "PhotoUnreadable",
     "QueryError",
     "RecipeError",
+    "ServiceError",
     "StorageError",
     "StorageFull",
     "UnknownEncoder",
@@ -222,6 +224,10 @@ class WeightsUnavailable(LearnError):
 
 class QueryError(VedutaError):
     """A query or an option that is not possible with this index."""
+
+
+class ServiceError(VedutaError):
+    """A service refuses a request, or cannot be reached."""
 
 
 class CannotWrite(VedutaError, OSError):
