@@ -246,7 +246,7 @@ def test_review(
     layout: Layout, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("uvicorn")
-    module = import_module("veduta.web.review")
+    module = import_module("veduta.web.review_server")
 
     def stop(dataset: Dataset, *_: object) -> None:
         raise Stopped(dataset)

@@ -23,8 +23,9 @@ from veduta.web.batched_encoder import BatchedEncoder
 from veduta.web.cursors import PhotoCursor, SearchCursor, read_photo_cursor, read_search_cursor
 from veduta.web.decoding import DecodingProcesses
 from veduta.web.keys import SCOPES, KeyFile, allows
+from veduta.web.listening import is_loopback
 from veduta.web.problems import Problem
-from veduta.web.serving import is_loopback, names_of
+from veduta.web.serving import names_of
 
 
 class SlowEncoder(TinyEncoder):

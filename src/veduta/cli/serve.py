@@ -128,7 +128,8 @@ def command(
     names another address. Then clients need a key: see `veduta keys`. The first one is made and
     shown when there is none. The API is described at /api/v1/openapi.json.
     """
-    from veduta.web.serving import is_loopback, names_of, serve
+    from veduta.web.listening import is_loopback
+    from veduta.web.serving import names_of, serve
     from veduta.web.settings import ServeSettings
 
     beyond = not is_loopback(options["host"]) or options["proxies"] or options["host_names"]

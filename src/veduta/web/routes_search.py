@@ -58,7 +58,7 @@ async def _search(
     service: Service, index: ServedIndex, posted: Posted[SearchRequest]
 ) -> JSONResponse:
     fields = posted.fields
-    version = await service.light(lambda: index.version)
+    version, notice = await service.light(index.state)
     offset = read_search_cursor(fields.cursor, version)
     stop = offset + fields.limit
     # One more than is shown, to know whether there is a next page.
@@ -95,7 +95,7 @@ async def _search(
         "orientation": hits.orientation.name,
         "timings": _rounded(seconds),
         "index": {"name": index.name, "version": version},
-        "notice": await service.light(lambda: index.facts()["notice"]),
+        "notice": notice,
     }
     return JSONResponse(answer)
 

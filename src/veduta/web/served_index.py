@@ -117,6 +117,11 @@ class ServedIndex:
         """The version of the index as it is searched now; any change gives another one."""
         return self.snapshot().name
 
+    def state(self) -> tuple[str, str | None]:
+        """Return the version, and what the user must know about damage of the index, or None."""
+        state = self._engine.state
+        return state.snapshot.name, state.notice
+
     def facts(self) -> dict[str, Any]:
         """Return what the index is, in short, as JSON types."""
         state = self._engine.state

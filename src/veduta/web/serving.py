@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import shutil
@@ -13,32 +12,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import VedutaError, readable
 from veduta.index import Manifest
+from veduta.web.listening import listen
 from veduta.web.settings import ServeSettings
 
 if TYPE_CHECKING:
     import uvicorn
 
-__all__ = ["is_loopback", "listen", "names_of", "serve"]
+__all__ = ["names_of", "serve"]
 
 _STOP_SECONDS = 5
 _RESTART_SECONDS = 1.0
-_BACKLOG = 2048
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def names_of(indexes: tuple[Path, ...]) -> dict[str, Path]:
@@ -87,38 +75,6 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url
             else:
                 on_ready(url)
                 _run_processes(settings, listener)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that accepts connections.
-
-    Args:
-        host: an address of this machine, or its name.
-        port: on it; 0 is any free one.
-
-    Raises:
-        VedutaError: the address is taken or not of this machine.
-    """
-    listener = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        if os.name != "nt":  # On Windows this option lets another process share the port.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        taken = error.errno == errno.EADDRINUSE
-        remedy = "name another with --port, or 0 for any" if taken else "name another with --host"
-        raise VedutaError(
-            f"cannot listen on {host}, port {port}: {readable(error.strerror or str(error))}; "
-            f"{remedy}"
-        ) from error
-    return listener
 
 
 @contextmanager

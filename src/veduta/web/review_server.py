@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -15,7 +14,8 @@ from veduta.curate.review_set import make_review_set
 from veduta.curate.suspicions import read_suspicions, suspicions_of
 from veduta.datasets import read_dataset
 from veduta.datasets.reading import find_labels_file
-from veduta.errors import VedutaError, readable
+from veduta.errors import VedutaError
+from veduta.web.listening import listen
 from veduta.web.review_access import ReviewAccess
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def review(
         suspicions = suspicions_of(findings or ())
     review_set = make_review_set(collection, suspicions, label)
     with (
-        closing(_listen(port)) as listener,
+        closing(listen(HOST, port)) as listener,
         closing(
             ReviewJournal(
                 files.journal, review_set.root, (photo.path for photo in review_set.photos)
@@ -121,20 +121,3 @@ def review(
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         return write()
-
-
-def _listen(port: int) -> socket.socket:
-    """Return a socket that accepts connections on a port of this machine."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        if os.name != "nt":  # On Windows this option lets another process share the port.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise VedutaError(
-            f"cannot listen on {HOST}, port {port}: {readable(error.strerror or str(error))}; "
-            "name another with --port, or 0 for any"
-        ) from error
-    return listener
