@@ -1,9 +1,10 @@
-"""Run an encoder as on a processor with AVX2 and nothing newer, to compare the descriptors.
+"""Run a network as on a processor with AVX2 and nothing newer, to compare what it gives.
 
-    python -m benchmarks.avx2_only [--avx2-only] MODEL SIDE PHOTOS.npy DESCRIPTORS.npy
+    python -m benchmarks.avx2_only [--avx2-only] MODEL SIDE PHOTOS.npz RESULTS.npz
 
-`MODEL` is a model of the package. Each photo is seen `REPEATS` times. The last line of the output
-is the time of the fastest of them for each photo, in milliseconds.
+`MODEL` is a model of the package: of an encoder, which sees photos with a long side of `SIDE`, or
+of XFeat, which ignores that. Each photo is seen `REPEATS` times. The last line of the output is the
+time of the fastest of them for each photo, in milliseconds.
 """
 
 from __future__ import annotations
@@ -15,18 +16,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.processes import ROOT
+from veduta.keypoints import Keypoints
+from veduta.keypoints.xfeat import XFeat, XFeatIn32Bits
 
 SOURCE = Path(__file__).with_suffix(".c")
 REPEATS = 3
 
-__all__ = ["can_hide", "descriptors"]
+KEYPOINTS = 512
+
+_XFEAT = {version.model: version for version in (XFeat, XFeatIn32Bits)}
+
+Result = TypeVar("Result")
+Run = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], list[float]]]
+
+__all__ = ["can_hide", "descriptors", "keypoints"]
 
 
 def can_hide() -> bool:
@@ -52,13 +63,33 @@ def descriptors(
     Returns:
         The descriptors (N, D), and the milliseconds of a photo, the median over the photos.
     """
+    rows, milliseconds = _results(list(photos), model, side, avx2_only=avx2_only)
+    return np.stack(rows), milliseconds
+
+
+def keypoints(
+    photos: Sequence[NDArray[np.uint8]], model: str, *, avx2_only: bool
+) -> list[Keypoints]:
+    """Find keypoints in photos, each (H, W, 3), with a model of XFeat, in a process of its own."""
+    rows, _ = _results(photos, model, 0, avx2_only=avx2_only)
+    return [
+        Keypoints.unpack(row.tobytes(), photo.shape[1], photo.shape[0])
+        for row, photo in zip(rows, photos, strict=True)
+    ]
+
+
+def _results(
+    photos: Sequence[NDArray[np.uint8]], model: str, side: int, *, avx2_only: bool
+) -> tuple[list[NDArray[Any]], float]:
+    """Return what a network gives for each photo, and the milliseconds of a photo."""
     with tempfile.TemporaryDirectory() as folder:
-        files = [str(Path(folder) / name) for name in ("photos.npy", "descriptors.npy")]
-        np.save(files[0], photos)
+        files = [str(Path(folder) / name) for name in ("photos.npz", "results.npz")]
+        np.savez(files[0], *photos)
         options = ["--avx2-only"] if avx2_only else []
         command = [sys.executable, "-m", "benchmarks.avx2_only", *options, model, str(side), *files]
         done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        return np.load(files[1]), float(done.stdout.split()[-1])
+        with np.load(files[1]) as results:
+            return [results[name] for name in results.files], float(done.stdout.split()[-1])
 
 
 def hide_newer_instructions() -> None:
@@ -78,28 +109,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model")
     parser.add_argument("side", type=int)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("descriptors", type=Path)
+    parser.add_argument("results", type=Path)
     options = parser.parse_args(arguments)
     if options.avx2_only:
         hide_newer_instructions()
 
+    run = _keypoint_run(options.model) if options.model in _XFEAT else _encoder_run(options)
+    rows, milliseconds = [], []
+    with np.load(options.photos) as stored:
+        for name in stored.files:
+            row, times = run(stored[name])
+            rows.append(row)
+            milliseconds.append(1000 * min(times))
+    np.savez(options.results, *rows)
+    print(float(np.median(milliseconds)))
+
+
+def _encoder_run(options: argparse.Namespace) -> Run:
     from veduta.encoders.embedded import embedded_source
     from veduta.encoders.loading import open_encoder
 
     source = embedded_source(options.model, options.model, ((options.side, 1.0),))
     encoder = open_encoder(source)
-    rows, milliseconds = [], []
-    for photo in np.load(options.photos):
+
+    def run(photo: NDArray[np.uint8]) -> tuple[NDArray[Any], list[float]]:
         prepared = encoder.prepare(photo)
-        seconds = []
-        for _ in range(REPEATS):
-            started = time.thread_time()
-            (row,) = encoder.encode([prepared])
-            seconds.append(time.thread_time() - started)
-        rows.append(row)
-        milliseconds.append(1000 * min(seconds))
-    np.save(options.descriptors, np.stack(rows))
-    print(float(np.median(milliseconds)))
+        rows, times = _repeated(lambda: encoder.encode([prepared]))
+        return rows[0], times
+
+    return run
+
+
+def _keypoint_run(model: str) -> Run:
+    extractor = _XFEAT[model].load(KEYPOINTS, 1)
+
+    def run(photo: NDArray[np.uint8]) -> tuple[NDArray[Any], list[float]]:
+        height, width = photo.shape[:2]
+        found, times = _repeated(lambda: extractor.extract(photo, width, height))
+        return np.frombuffer(found.pack(), np.uint8), times
+
+    return run
+
+
+def _repeated(work: Callable[[], Result]) -> tuple[Result, list[float]]:
+    times = []
+    for _ in range(REPEATS):
+        started = time.thread_time()
+        result = work()
+        times.append(time.thread_time() - started)
+    return result, times
 
 
 if __name__ == "__main__":

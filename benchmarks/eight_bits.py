@@ -3,13 +3,17 @@
     python -m benchmarks.eight_bits --data ../shared/data
 
 The encoder "accurate-int8" is compared with the same networks in 32 bits. Times are processor time,
-so that other work on the machine matters little.
+so that other work on the machine matters little. `--before REVISION` compares `veduta index` with
+that of an older revision of the repository and its default encoder.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
-import time
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +23,11 @@ from numpy.typing import NDArray
 import veduta
 from benchmarks import photo_sets
 from benchmarks.avx2_only import can_hide, descriptors
-from benchmarks.indexing import index_with_veduta
 from benchmarks.labelled_sets import SETS, add_data_option, present_sets
+from benchmarks.processes import ROOT
 from benchmarks.report import format_number, parser, publish, ratios, rotated, table
 from veduta import photos
-from veduta.encoders import PRESETS, load_encoder
-from veduta.keypoints import load_extractor
+from veduta.encoders import PRESETS
 from veduta.photos import resize
 
 EIGHT, FULL = "accurate-int8", "accurate"
@@ -38,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_data_option(options)
     options.add_argument("--photos", type=int, default=24, help="of each set, for the descriptors")
     options.add_argument("--rounds", type=int, default=3, help="of indexing")
+    options.add_argument("--before", help="a revision: index with its default encoder, too")
     options.add_argument("--sets", nargs="+", choices=ALL_SETS, default=ALL_SETS)
     options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     chosen = options.parse_args(arguments)
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts = {
         "accuracy": lambda: accuracy_part(chosen.data, sets),
         "descriptors": lambda: descriptor_part(sample(chosen.data, sets, chosen.photos)),
-        "indexing": lambda: indexing_part(chosen.work, chosen.rounds),
+        "indexing": lambda: indexing_part(chosen.work, chosen.rounds, chosen.before),
     }
     publish("eight_bits", "\n\n".join(parts[name]() for name in chosen.parts), chosen.docs)
 
@@ -110,31 +114,64 @@ def descriptor_part(pixels: NDArray[np.uint8]) -> str:
     return f"{len(pixels)} photos of 384 × 288 pixels:\n\n{table(head, rows)}"
 
 
-def indexing_part(work: Path, rounds: int) -> str:
-    """Return the processor time of `veduta index` with keypoints and graph, in turns."""
+def indexing_part(work: Path, rounds: int, before: str | None) -> str:
+    """Return the time of `veduta index` with keypoints and graph, in turns."""
     sets = {
         "12 megapixels": photo_sets.twelve_megapixels(work, 24),
         "640 pixels": photo_sets.small(work, 72, 640),
     }
-    encoders = {name: load_encoder(name) for name in (EIGHT, FULL)}
+    now = ROOT / "src"
+    contenders = (
+        {f"revision {before}": (source_of(before, work), "default"), "now": (now, EIGHT)}
+        if before
+        else {"32 bits": (now, FULL), "8 bits": (now, EIGHT)}
+    )
     rows = []
     for kind, folder in sets.items():
         count = len(list(folder.iterdir()))
-        seconds: dict[str, list[float]] = {name: [] for name in encoders}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
         for turn in range(rounds):
-            for name in rotated(list(encoders), turn):
-                started = time.process_time()
-                index_with_veduta(encoders[name], folder, work / "index", load_extractor())
-                seconds[name].append((time.process_time() - started) / count)
-        rows.append(
-            [
-                kind,
-                *(format_number(1000 * statistics.median(seconds[name])) for name in (FULL, EIGHT)),
-                f"{ratios(seconds[FULL], seconds[EIGHT])} ×",
-            ]
-        )
-    head = ["photos", "32 bits, ms of processor time a photo", "8 bits, ms", "faster"]
+            for name in rotated(list(contenders), turn):
+                seconds[name].append(timed_index(folder, work / "index", *contenders[name]))
+        for clock, unit in enumerate(("processor time", "wall time")):
+            times = [[each[clock] for each in seconds[name]] for name in contenders]
+            rows.append(
+                [
+                    f"{kind}, {unit}",
+                    *(format_number(1000 * statistics.median(each) / count) for each in times),
+                    f"{ratios(*times)} ×",
+                ]
+            )
+    head = ["photos", *(f"{name}, ms a photo" for name in contenders), "faster"]
     return f"`veduta index` with keypoints and graph:\n\n{table(head, rows)}"
+
+
+def source_of(revision: str, work: Path) -> Path:
+    """Return the source of an older revision, in a folder below `work`."""
+    folder = work / f"revision-{revision}"
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        archive = subprocess.run(
+            ["git", "archive", revision, "src"], check=True, cwd=ROOT, stdout=subprocess.PIPE
+        )
+        subprocess.run(["tar", "-x", "-C", str(folder)], check=True, input=archive.stdout)
+    return folder / "src"
+
+
+def timed_index(folder: Path, index: Path, source: Path, encoder: str) -> tuple[float, float]:
+    """Index a folder with one version in a process, and return its seconds and those passed."""
+    command = [sys.executable, "-m", "benchmarks.timed_index", str(folder), str(index), encoder]
+    done = subprocess.run(
+        command,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    shutil.rmtree(index)
+    of_process, passed = map(float, done.stdout.split()[-2:])
+    return of_process, passed
 
 
 if __name__ == "__main__":

@@ -71,7 +71,23 @@ def main(arguments: list[str] | None = None) -> None:
 def candidates(
     folder: Path, max_queries: int, nearest: int
 ) -> tuple[dict[int, Keypoints], list[Pair]]:
-    """Return keypoints by row, and the pairs of each query with its nearest gallery photos.
+    """Return XFeat keypoints by row, and the pairs of `candidate_pairs`."""
+    paths, pairs = candidate_pairs(folder, max_queries, nearest)
+    extractor = load_extractor("xfeat")
+    keypoints = {}
+    for row in rows_of(pairs):
+        photo = photos.load(paths[row], at_least=extractor.long_side)
+        keypoints[row] = extractor.extract(photo.pixels, photo.width, photo.height)
+    return keypoints, pairs
+
+
+def rows_of(pairs: list[Pair]) -> list[int]:
+    """Return the rows of all photos of some pairs."""
+    return sorted({row for pair in pairs for row in (pair.query, pair.other)})
+
+
+def candidate_pairs(folder: Path, max_queries: int, nearest: int) -> tuple[list[Path], list[Pair]]:
+    """Return the photos by row, and the pairs of each query with its nearest gallery photos.
 
     Pairs of two places in one complex are left out: they are neither right nor wrong.
 
@@ -83,7 +99,7 @@ def candidates(
     dataset = open_dataset(folder)
     protocol = retrieval_protocol(dataset)
     paths = [folder / path for path in dataset.table["path"].to_pylist()]
-    encoder, extractor = load_encoder("fast"), load_extractor("xfeat")
+    encoder = load_encoder("fast")
 
     def describe(row: int) -> NDArray[np.float32]:
         photo = photos.load(paths[row], at_least=encoder.long_side)
@@ -104,12 +120,7 @@ def candidates(
             other = int(protocol.gallery[position])
             if relevant[position] or not {labels[row], labels[other]} <= set(ONE_COMPLEX):
                 pairs.append(Pair(row, other, bool(relevant[position])))
-
-    keypoints = {}
-    for row in sorted({row for pair in pairs for row in (pair.query, pair.other)}):
-        photo = photos.load(paths[row], at_least=extractor.long_side)
-        keypoints[row] = extractor.extract(photo.pixels, photo.width, photo.height)
-    return keypoints, pairs
+    return paths, pairs
 
 
 def corridor_relevance(folder: Path, gallery: list[Path]) -> dict[Path, NDArray[np.bool_]]:

@@ -14,14 +14,15 @@ from test_copies import scene
 
 from veduta.curate.alignment import CopyAgreement, ReducedPhoto, copy_agreement
 from veduta.curate.copies import find_copies
-from veduta.keypoints import Extractor, load_extractor
+from veduta.keypoints import Extractor
+from veduta.keypoints.xfeat import XFeatIn32Bits
 
 Mark = Callable[[Image.Image], Image.Image]
 
 
 @cache
 def extractor() -> Extractor:
-    return load_extractor()
+    return XFeatIn32Bits.load(512, 1)
 
 
 def reduced(photo: Image.Image) -> ReducedPhoto:

@@ -179,7 +179,7 @@ def test_a_stamp_does_not_decide(
     for size in (20, 32):
         marked = [stamped(photo, *at, size) for photo, at in zip((a, b), corners, strict=True)]
         found = veduta.match(*marked, encoder="fast")
-        assert found.matches > 5, "the stamp matches"
+        assert found.matches >= 5, "the stamp matches"
         assert found.verdict != "same place" and found.model is None
 
 

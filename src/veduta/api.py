@@ -729,7 +729,9 @@ def open_or_create(
     if encoder is not None:
         index._manifest.require_encoder(load_encoder(encoder), index.path)
     if keypoints is not None:
-        index._manifest.require_extractor(load_extractor(kind) if kind else None, index.path)
+        known = index._manifest.keypoints or {}
+        wanted = load_extractor(kind, identity=known.get("identity")) if kind else None
+        index._manifest.require_extractor(wanted, index.path)
     return index
 
 

@@ -75,7 +75,7 @@ def describe_photos(
         folder: the cache. None means a folder in the user's cache.
         on_progress: called with the step, the number done and the total.
         encoder: None means the default encoder.
-        extractor: None means XFeat.
+        extractor: None means XFeat in 32 bits, with which the limits of copies were measured.
 
     Raises:
         CollectionError: the folder cannot be written or holds something else.
@@ -84,11 +84,11 @@ def describe_photos(
     """
     from veduta.encoders import DEFAULT, load_encoder
     from veduta.index import open_or_create_index, open_snapshot, update_cached_index
-    from veduta.keypoints import load_extractor
+    from veduta.keypoints.xfeat import XFeatIn32Bits
 
     files = tuple(Path(os.path.abspath(file)) for file in files)
     encoder = encoder or load_encoder(DEFAULT)
-    extractor = extractor or load_extractor()
+    extractor = extractor or XFeatIn32Bits.load(count=512, threads=1)
     # Each encoder has its own index in the folder.
     index = (folder or _default_folder(files or [Path()])) / encoder.identity
     existing = [file for file in files if file.is_file()]

@@ -9,7 +9,7 @@ from veduta.errors import QueryError
 from veduta.keypoints.orb import Orb
 from veduta.keypoints.sift import Sift
 from veduta.keypoints.surf import Surf
-from veduta.keypoints.xfeat import XFeat
+from veduta.keypoints.xfeat import XFeat, XFeatIn32Bits
 from veduta.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ _EXTRACTORS: dict[str, type[Extractor]] = {
     extractor.name: extractor for extractor in (XFeat, Sift, Orb, Surf)
 }
 
+_OLDER_VERSIONS: dict[str, tuple[type[Extractor], ...]] = {XFeat.name: (XFeatIn32Bits,)}
+"""Of kinds of keypoints, by name. They are for indexes that were made with them."""
+
 KINDS = tuple(_EXTRACTORS)
 """The names of all kinds of keypoints."""
 
@@ -94,7 +97,11 @@ def extractor_class(name: str) -> type[Extractor] | None:
 
 
 def load_extractor(
-    name: str = DEFAULT_KEYPOINTS, *, count: int = 512, threads: int = 1
+    name: str = DEFAULT_KEYPOINTS,
+    *,
+    count: int = 512,
+    threads: int = 1,
+    identity: str | None = None,
 ) -> Extractor:
     """Return the extractor `name`. Equal arguments return the same object.
 
@@ -103,6 +110,8 @@ def load_extractor(
         count: the largest number of keypoints of a photo, at least 1.
         threads: processor threads for one call of `extract`, at least 1. Only "xfeat" uses it:
             "surf" uses one thread, "sift" and "orb" use as many as OpenCV is set to.
+        identity: of the extractor that made the keypoints of an index. If an older version has
+            it, that one is returned.
 
     Raises:
         QueryError: no kind of keypoints has that name, or an argument is out of range.
@@ -115,9 +124,13 @@ def load_extractor(
         raise QueryError(f"count must be 1 or more keypoints, not {count}")
     if threads < 1:
         raise QueryError(f"threads must be 1 or more, not {threads}")
-    return _load(name, count, threads)
+    newest = _load(_EXTRACTORS[name], count, threads)
+    if identity in (None, newest.identity):
+        return newest
+    older = (_load(version, count, threads) for version in _OLDER_VERSIONS.get(name, ()))
+    return next((version for version in older if version.identity == identity), newest)
 
 
 @cache
-def _load(name: str, count: int, threads: int) -> Extractor:
-    return _EXTRACTORS[name].load(count, threads)
+def _load(extractor: type[Extractor], count: int, threads: int) -> Extractor:
+    return extractor.load(count, threads)

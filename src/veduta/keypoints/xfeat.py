@@ -1,7 +1,8 @@
 """XFeat keypoints: a small network that finds and describes them in one pass.
 
 Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching", CVPR 2024. The network
-is part of the package. `tools/export_xfeat.py` exports it and describes its outputs.
+is part of the package, in eight bits and in 32. `tools/export_xfeat_eight_bits.py` and
+`tools/export_xfeat.py` export it and describe its outputs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from veduta.validation import InvalidValue, read_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LONG_SIDE", "MIN_SIMILARITY", "XFeat"]
+__all__ = ["LONG_SIDE", "MIN_SIMILARITY", "XFeat", "XFeatIn32Bits"]
 
 _FOLDER = Path(__file__).parent / "models"
 
@@ -60,6 +61,24 @@ class _Manifest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Maps:
+    """What the network says of a photo, for cells of 8 × 8 pixels and for pixels.
+
+    Attributes:
+        features: (h, w, 64).
+        reliability: (h, w), 0..1: the probability that a descriptor of this cell is matched
+            correctly.
+        heat: (H, W), 0..1: the probability that a pixel is a keypoint.
+        positions: (n,) of the pixels with at least `_MIN_HEAT` that are the highest around them.
+    """
+
+    features: NDArray[np.float32]
+    reliability: NDArray[np.float32]
+    heat: NDArray[np.float32]
+    positions: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class XFeat:
     """The network and its settings. Descriptors are 64 × int8."""
 
@@ -67,6 +86,8 @@ class XFeat:
     long_side: ClassVar[int] = LONG_SIDE
     matching: ClassVar[Matching] = MutualMatching(MIN_SIMILARITY)
     calibration: ClassVar[str | None] = "xfeat"
+    model: ClassVar[str] = "xfeat-int8"
+    version: ClassVar[int] = 2
 
     identity: str
     count: int
@@ -83,9 +104,9 @@ class XFeat:
         Raises:
             EncoderUnavailable: the package came without the model, or the model is damaged.
         """
-        path = _FOLDER / "xfeat.onnx"
+        path = _FOLDER / f"{cls.model}.onnx"
         try:
-            sha256 = read_json(_FOLDER / "manifest.json", _Manifest).models["xfeat"].sha256
+            sha256 = read_json(_FOLDER / "manifest.json", _Manifest).models[cls.model].sha256
             model = path.read_bytes()
         except (OSError, InvalidValue, KeyError) as error:
             raise EncoderUnavailable(
@@ -98,7 +119,7 @@ class XFeat:
             )
         session = open_session(model, threads=threads)
         settings = {
-            "version": 1,
+            "version": cls.version,
             "count": count,
             "long_side": LONG_SIDE,
             "largest_factor": _MAX_ENLARGEMENT,
@@ -115,11 +136,9 @@ class XFeat:
             width: of the upright photo at its full size, in pixels.
             height: of the upright photo at its full size, in pixels.
         """
-        photo = np.ascontiguousarray(resize(pixels, *network_size(width, height)))
-        outputs = self._session.run(["features", "heatmap", "reliability"], {"photos": photo[None]})
-        features, heatmap, reliability = (output[0] for output in outputs)
-        rows, columns = heatmap.shape
-        positions = np.flatnonzero(heatmap > _MIN_HEAT)
+        maps = self._maps(pixels, *network_size(width, height))
+        rows, columns = maps.heat.shape
+        positions = maps.positions
         y, x = np.divmod(positions, columns)
         # The authors' sampling gives the last row and the last column the score zero.
         usable = (x < columns - 1) & (y < rows - 1)
@@ -128,11 +147,34 @@ class XFeat:
         # in the same way.
         u = x * (columns / _CELL / (columns - 1)) - 0.5
         v = y * (rows / _CELL / (rows - 1)) - 0.5
-        scores = heatmap.reshape(-1)[positions] * _bilinear(reliability, u, v)
+        scores = maps.heat.reshape(-1)[positions] * _bilinear(maps.reliability, u, v)
         best = np.argsort(-scores, kind="stable")[: self.count]
-        descriptors = quantised(_bicubic(features, u[best], v[best]))
-        xy = to_full_size(np.stack([x[best], y[best]], axis=1), photo.shape, width, height)
+        descriptors = quantised(_bicubic(maps.features, u[best], v[best]))
+        xy = to_full_size(np.stack([x[best], y[best]], axis=1), maps.heat.shape, width, height)
         return Keypoints(xy, descriptors, width, height)
+
+    def _maps(self, pixels: NDArray[np.uint8], width: int, height: int) -> _Maps:
+        """Run the network on a photo (H, W, 3), resized to width and height in pixels."""
+        photo = resize(_grey(pixels), width, height)
+        outputs = self._session.run(
+            ["features", "reliability", "pixels", "highest"], {"photos": photo[None]}
+        )
+        features, reliability, (heat,), (highest,) = (output[0] for output in outputs)
+        peaks = np.flatnonzero((heat > _MIN_HEAT) & (heat == highest))
+        return _Maps(features, reliability, heat, peaks)
+
+
+class XFeatIn32Bits(XFeat):
+    """The network in 32 bits, for indexes that were made with it."""
+
+    model: ClassVar[str] = "xfeat"
+    version: ClassVar[int] = 1
+
+    def _maps(self, pixels: NDArray[np.uint8], width: int, height: int) -> _Maps:
+        photo = np.ascontiguousarray(resize(pixels, width, height))
+        outputs = self._session.run(["features", "reliability", "heatmap"], {"photos": photo[None]})
+        features, reliability, heat = (output[0] for output in outputs)
+        return _Maps(features, reliability, heat, np.flatnonzero(heat > _MIN_HEAT))
 
 
 def network_size(width: int, height: int) -> tuple[int, int]:
@@ -145,6 +187,15 @@ def network_size(width: int, height: int) -> tuple[int, int]:
     factor = min(LONG_SIDE / max(width, height), _MAX_ENLARGEMENT)
     wide, high = (max(1, round(side * factor / _STRIDE)) * _STRIDE for side in (width, height))
     return wide, high
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mean (H, W) of the colours of a photo (H, W, 3), rounded."""
+    total = np.add(pixels[..., 0], pixels[..., 1], dtype=np.uint16)
+    total += pixels[..., 2]
+    total += 1
+    total //= 3
+    return total.astype(np.uint8)
 
 
 def _bilinear(

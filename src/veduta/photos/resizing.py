@@ -22,12 +22,12 @@ def resize(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
     (41 dB against 39 dB from 640 to 448 pixels). A photo is made larger with the bicubic kernel.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB.
+        pixels: (H, W, 3) uint8 RGB, or (H, W) uint8 grey.
         width: of the result, in pixels, >= 1.
         height: of the result, in pixels, >= 1.
 
     Returns:
-        (`height`, `width`, 3). `pixels` itself if it has that size already.
+        (`height`, `width`, 3), or (`height`, `width`). `pixels` itself if it has that size already.
 
     Raises:
         ValueError: a side is below 1.

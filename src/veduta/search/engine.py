@@ -492,7 +492,12 @@ def extractor_of(keypoints: dict[str, Any], *, threads: int) -> Extractor:
         EncoderUnavailable: the extractor is not on this machine.
         QueryError: this version of Veduta has no extractor of that name.
     """
-    extractor = load_extractor(keypoints["name"], count=keypoints["count"], threads=threads)
+    extractor = load_extractor(
+        keypoints["name"],
+        count=keypoints["count"],
+        threads=threads,
+        identity=keypoints["identity"],
+    )
     if extractor.identity != keypoints["identity"]:
         raise EncoderMismatch(
             f"The index was built with another version of the keypoints '{keypoints['name']}' "
