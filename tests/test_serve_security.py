@@ -421,3 +421,17 @@ def test_several_processes_share_one_address_and_replace_the_dead(home: Path) ->
         for _ in range(6):
             assert server.get("/photos/0").json["label"] == "seen by all"
     assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_trusted_proxy_tells_the_scheme_and_needs_a_key(home: Path, keys: dict[str, str]) -> None:
+    arguments = ["--keys", home / "keys.json", "--host-name", "photos.example"]
+    with serving(home / "places.veduta", *arguments, "--trust-proxy", "127.0.0.1") as server:
+        proxied = {"X-Forwarded-For": "203.0.113.9", "Host": "photos.example"}
+        assert server.get("/photos", **proxied).status == 401
+        for scheme, is_secure in (("https", True), ("http", False)):
+            opened = server.post(
+                "/session", {"key": keys["search"]}, **proxied, X_Forwarded_Proto=scheme
+            )
+            assert ("Secure" in opened.headers["set-cookie"]) == is_secure
+        assert server.get("/photos", **as_(keys["search"]), **proxied).status == 200
+        assert server.get("/health", Host="other.example").status == 421
