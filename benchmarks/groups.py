@@ -30,9 +30,9 @@ from veduta.explore.connectivity import parts_of_graph
 from veduta.explore.photo_groups import find_groups
 from veduta.explore.verified_links import VerifiedLinks, verified_links
 from veduta.index import Manifest, Snapshot, open_snapshot, photos_of
-from veduta.index.calibration import CHANCE_MATCHES, calibration_of, probability
+from veduta.index.calibration import calibration_of_index, probability
 from veduta.index.distinct_photos import SAMPLE_PHOTOS, distinct_photos
-from veduta.index.graph import linked_pairs
+from veduta.index.graph import calibration_of_links, linked_pairs
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.pair_verification import verify_pairs
 from veduta.keypoints import Verification, load_extractor
@@ -167,9 +167,11 @@ class Collection:
 
     def candidates(self) -> int:
         """Return how many pairs the command verifies."""
-        linked = linked_pairs(self.index, Manifest.read(self.index), self.snapshot)
+        manifest = Manifest.read(self.index)
+        linked = linked_pairs(self.index, manifest, self.snapshot)
         assert linked is not None and linked.consistent_matches is not None
-        return int((linked.consistent_matches > CHANCE_MATCHES).sum())
+        by_chance = calibration_of_links(manifest).chance_matches
+        return int((linked.consistent_matches > by_chance).sum())
 
     def verified_pairs(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the known pairs that geometry verifies, whether they are neighbours or not.
@@ -180,7 +182,7 @@ class Collection:
         manifest = Manifest.read(self.index)
         extractor = extractor_of_index(manifest)
         assert extractor is not None
-        calibration = calibration_of(str(manifest.encoder["identity"]), extractor.calibration)
+        calibration = calibration_of_index(manifest)
         photos = distinct_photos(self.snapshot)
         descriptors = self.snapshot.descriptors.astype(np.float64)
         sample = descriptors[photos.row_of_photo[:SAMPLE_PHOTOS]]

@@ -28,12 +28,12 @@ from veduta.encoders import DEFAULT, load_encoder
 from veduta.evaluation.dataset_index import index_dataset
 from veduta.evaluation.metrics import QueryResult, judge
 from veduta.index import set_projection
-from veduta.index.calibration import probability
+from veduta.index.calibration import KEYPOINTS_PER_CHANCE_MATCH, probability
+from veduta.index.diffusion import DAMPING
 from veduta.index.distinct_photos import sample_rows
-from veduta.index.graph import NEIGHBOURS
+from veduta.index.graph import LINK_KEYPOINTS, NEIGHBOURS
 from veduta.keypoints import Keypoints, load_extractor, verify_many
 from veduta.search import Evidence, exact
-from veduta.search.diffusion import DAMPING
 from veduta.search.expansion import expanded_query
 from veduta.search.reranking import Gallery, gather_evidence, open_gallery, rerank
 from veduta.search.verdict import SAME_PLACE
@@ -106,14 +106,14 @@ class QueryEvidence:
     Attributes:
         descriptor: (d,).
         pair_log_odds: (N,), geometry included.
-        best_log_odds: of the best hit.
+        first_log_odds: of the first hit.
         verified: (N,), whether the photo has a geometric model with the query.
         nearest: (N,), all rows by similarity.
     """
 
     descriptor: NDArray[np.float32]
     pair_log_odds: Values
-    best_log_odds: float
+    first_log_odds: float
     verified: NDArray[np.bool_]
     nearest: Rows
 
@@ -130,7 +130,7 @@ def evidence_of_queries(photos: PhotoSet) -> Iterator[QueryEvidence]:
         for row, geometry in evidence.geometry.items():
             verified[row] = geometry.verification.model is not None
         pair_log_odds = evidence.pair[np.argsort(evidence.rows)]
-        yield QueryEvidence(descriptor, pair_log_odds, evidence.best, verified, evidence.rows)
+        yield QueryEvidence(descriptor, pair_log_odds, evidence.first, verified, evidence.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +151,10 @@ class Links:
 def link(photos: PhotoSet) -> Links:
     """Compare and verify the gallery with itself."""
     gallery = photos.gallery
-    snapshot, calibration, stored = gallery.snapshot, gallery.calibration, gallery.keypoints
+    snapshot, stored = gallery.snapshot, gallery.keypoints
     assert stored is not None and gallery.matching is not None
+    by_chance = LINK_KEYPOINTS / KEYPOINTS_PER_CHANCE_MATCH
+    calibration = replace(gallery.calibration, chance_matches=by_chance)
     count = snapshot.photos
     descriptors = snapshot.descriptors.astype(np.float32)
     similarities = descriptors @ descriptors.T
@@ -163,7 +165,7 @@ def link(photos: PhotoSet) -> Links:
     rank = np.argsort(np.argsort(-similarities, axis=1, kind="stable"), axis=1)
     linked = rank < MAX_LINKS
     consistent = np.zeros((count, count))
-    keypoints = [stored.read(row) for row in range(count)]
+    keypoints = [stored.read(row).best(LINK_KEYPOINTS) for row in range(count)]
     for row in range(count):
         others = row + 1 + np.flatnonzero((linked | linked.T)[row, row + 1 :])
         verifications = verify_many(
@@ -216,9 +218,11 @@ def by_graph(
             best = np.argsort(-query.pair_log_odds, kind="stable")[:seeds]
             nearness = diffusion[:, best] @ probability(query.pair_log_odds[best])
             nearness = np.maximum(nearness, 0)
-            yield calibration.hit_logit(
-                query.pair_log_odds, nearness / nearness.max(), query.best_log_odds, geometry=True
+            scores = calibration.hit_logit(
+                query.pair_log_odds, nearness / nearness.max(), query.first_log_odds, geometry=True
             )
+            scores[best[0]] = scores.max() + 1
+            yield scores
 
     return variant
 
@@ -477,11 +481,15 @@ def judge_first_hits(photos: PhotoSet) -> tuple[JudgedHits, list[list[str]]]:
     return JudgedHits(*(np.array(column) for column in zip(*hits, strict=True))), differing
 
 
-def expected_calibration_error(probabilities: Values, right: NDArray[np.bool_]) -> float:
+def expected_calibration_error(
+    probabilities: Values, right: NDArray[np.bool_], weights: Values | None = None
+) -> float:
     """Return the calibration error over bins of equal width (Guo et al., ICML 2017)."""
+    if weights is None:
+        weights = np.ones(len(right))
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gap = np.bincount(bins, probabilities - right, minlength=BINS)
-    return float(np.abs(gap).sum() / len(right))
+    gap = np.bincount(bins, weights * (probabilities - right), minlength=BINS)
+    return float(np.abs(gap).sum() / weights.sum())
 
 
 def probability_tables(data: Path) -> Iterator[str]:

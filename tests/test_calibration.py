@@ -13,17 +13,19 @@ import pytest
 from veduta.encoders import PRESETS, load_encoder
 from veduta.index import calibration
 from veduta.index.calibration import (
-    CHANCE_MATCHES,
     MAX_DEVIATIONS,
-    MAX_PAIR_LOGIT,
+    MAX_LOGIT,
     MIN_NEARNESS,
     Background,
     Calibration,
+    Correction,
+    Corrections,
+    Models,
     calibration_of,
     capped_deviations,
-    geometry_terms,
     has_own_calibration,
     hit_terms,
+    pair_terms,
     probability,
 )
 from veduta.keypoints import KINDS, extractor_class, load_extractor
@@ -46,8 +48,10 @@ def rises(values: Any) -> bool:
 
 def test_all_numbers_are_finite_and_of_the_right_number() -> None:
     for entry in ENTRIES.values():
-        tables = [(entry, {"background": 2, "pair": 2, "hit": 4})]
-        tables += [(weights, {"pair": 4, "hit": 4}) for weights in entry["keypoints"].values()]
+        tables = [(entry, {"background": 2, "pair": 2, "first": 2, "hit": 4})]
+        tables += [
+            (weights, {"pair": 4, "first": 4, "hit": 4}) for weights in entry["keypoints"].values()
+        ]
         for table, sizes in tables:
             for name, size in sizes.items():
                 assert len(table[name]) == size
@@ -59,17 +63,18 @@ def test_all_numbers_are_finite_and_of_the_right_number() -> None:
 @pytest.mark.parametrize(("identity", "keypoints"), FITTED)
 def test_monotone_in_each_argument(identity: str, keypoints: str) -> None:
     known = calibration_of(identity, keypoints)
-    assert rises(known.pair_logit(DEVIATIONS))
-    for fixed in (0.0, 10.0, 60.0):
-        assert rises(known.pair_logit(DEVIATIONS, np.full(len(DEVIATIONS), fixed)))
-    assert rises(known.pair_logit(np.full(len(COUNTS), 2.0), COUNTS))
+    for logit in (known.pair_logit, known.first_logit):
+        assert rises(logit(DEVIATIONS))
+        for fixed in (0.0, 10.0, 60.0):
+            assert rises(logit(DEVIATIONS, np.full(len(DEVIATIONS), fixed)))
+        assert rises(logit(np.full(len(COUNTS), 2.0), COUNTS))
     logits, near = np.linspace(-12, 12, 97), np.linspace(0, 1, 101)
     for geometry in (False, True):
         assert rises(known.hit_logit(logits, np.full(97, 0.3), 4.0, geometry=geometry))
         assert rises(known.hit_logit(np.full(101, -1.0), near, 4.0, geometry=geometry))
         best = [
-            float(known.hit_logit(np.array([-1.0]), np.array([0.3]), x, geometry=geometry)[0])
-            for x in logits.tolist()
+            float(known.hit_logit(np.array([-1.0]), np.array([1.0]), x, geometry=geometry)[0])
+            for x in logits[logits <= MAX_LOGIT].tolist()
         ]
         assert rises(np.array(best))
 
@@ -126,19 +131,18 @@ def test_a_calibration_fitted_anew_is_read(tmp_path: Any, monkeypatch: Any) -> N
     monkeypatch.setattr(calibration, "FILE", file)
     calibration.clear_cache()
     try:
-        assert calibration_of("x").pair_by_similarity == (1.0, -99.0)
+        assert calibration_of("x").by_similarity.pair == (1.0, -99.0)
     finally:
         monkeypatch.undo()
         calibration.clear_cache()
-    assert calibration_of("x").pair_by_similarity != (1.0, -99.0)
+    assert calibration_of("x").by_similarity.pair != (1.0, -99.0)
 
 
 MADE_UP = Calibration(
     background=Background(0.1, 0.05),
-    pair_by_similarity=(2.0, -3.0),
-    pair_by_geometry=(1.0, 10.0, 100.0, -4.0),
-    hit_by_similarity=(1.0, 1.0, 1.0, 0.0),
-    hit_by_geometry=(2.0, 3.0, 5.0, -7.0),
+    by_similarity=Models((2.0, -3.0), (4.0, -5.0), (1.0, 1.0, 1.0, 0.0)),
+    by_geometry=Models((1.0, 10.0, 100.0, -4.0), (3.0, 20.0, 200.0, -6.0), (2.0, 3.0, 5.0, -7.0)),
+    chance_matches=8,
 )
 
 
@@ -148,20 +152,41 @@ def test_models_by_hand() -> None:
     few, many = MADE_UP.pair_logit(np.array([2.0, 2.0]), np.array([3.0, 12.0]))
     assert few == pytest.approx(2 + 10 * math.log(4) - 4)
     assert many == pytest.approx(2 + 10 * math.log(13) + 100 * math.log(5) - 4)
+    first = MADE_UP.first_logit(np.array([2.0]), np.array([12.0]))[0]
+    assert first == pytest.approx(3 * 2 + 20 * math.log(13) + 200 * math.log(5) - 6)
+    assert MADE_UP.first_logit(np.array([2.0]))[0] == pytest.approx(4 * 2 - 5)
+    # The graph counts as much as the first hit can be trusted.
+    trust = math.sqrt(1 / (1 + math.exp(-2)))
     found = MADE_UP.hit_logit(np.array([1.0]), np.array([0.5]), 2.0, geometry=True)[0]
-    assert found == pytest.approx(2 * 1 + 3 * math.log(0.501) + 5 * 2 - 7)
+    assert found == pytest.approx(2 * 1 + 3 * trust * math.log(0.501) + 5 * 2 - 7)
     other = MADE_UP.hit_logit(np.array([1.0]), np.array([0.5]), 2.0, geometry=False)[0]
-    assert other == pytest.approx(1 + math.log(0.501) + 2)
+    assert other == pytest.approx(1 + trust * math.log(0.501) + 2)
+
+
+def test_more_keypoints_have_more_matches_by_chance() -> None:
+    few, many = (calibration_of(SHIPPED["generic"], "xfeat", count) for count in (512, 2048))
+    assert (few.chance_matches, many.chance_matches) == (8, 32)
+    deviations, consistent = np.array([2.0]), np.array([30.0])
+    assert few.pair_logit(deviations, consistent) > many.pair_logit(deviations, consistent)
+
+
+def test_a_correction_by_hand() -> None:
+    logits = np.array([-1.0, 0.0, 2.0])
+    np.testing.assert_allclose(Correction(2.0, -3.0).apply(logits), [-5, -3, 1])
+    np.testing.assert_array_equal(Correction().apply(logits), logits)
+    assert Corrections() == Corrections(Correction(1, 0), Correction(1, 0), 0)
 
 
 def test_terms_are_capped_where_more_means_nothing_new() -> None:
     assert capped_deviations(np.array([MAX_DEVIATIONS, MAX_DEVIATIONS + 1])) == pytest.approx(
         [5, 5.02]
     )
-    assert [float(term[0]) for term in geometry_terms(np.array([0.0]))] == [0, 0]
-    assert float(geometry_terms(np.array([float(CHANCE_MATCHES)]))[1][0]) == 0
+    nothing, usual = np.array([0.0]), np.array([8.0])
+    assert [float(term[0]) for term in pair_terms(nothing, nothing, 8)] == [0, 0, 0]
+    assert float(pair_terms(nothing, usual, 8)[2][0]) == 0
+    assert len(pair_terms(nothing, None, 8)) == 1
     pair, near, best = hit_terms(np.array([50.0]), np.array([0.0]), 50.0)
-    assert (pair[0], float(best)) == (MAX_PAIR_LOGIT, MAX_PAIR_LOGIT)
+    assert (pair[0], float(best)) == (MAX_LOGIT, MAX_LOGIT)
     assert near[0] == pytest.approx(math.log(MIN_NEARNESS)), "no logarithm of nothing"
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from veduta.index import diffusion
+from veduta.index.diffusion import DAMPING, nearness
 from veduta.index.graph import Graph
-from veduta.search import diffusion
-from veduta.search.diffusion import DAMPING, nearness
 
 # The residual is brought below 1e-4 and the matrix has no eigenvalue below 0.1.
 CLOSE = 1e-3

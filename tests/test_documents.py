@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tiny import pixels, save
+from walls import scene
 
 import veduta
 from veduta import errors
@@ -137,7 +138,9 @@ def test_the_examples_of_the_python_page_run(
 ) -> None:
     for number in range(6):
         label = ("tower", "bridge")[number % 2]
-        save(tmp_path / f"photos/{label}/{label}{number // 2}.jpg", number)
+        photo = tmp_path / f"photos/{label}/{label}{number // 2}.jpg"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scene(number)).save(photo)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     examples = EXAMPLE.findall(read(ROOT / "docs/python.md"))
@@ -172,7 +175,7 @@ def test_the_example_of_the_evaluation_page_runs(
 
 def test_python_examples_stand_only_on_pages_that_are_run() -> None:
     pages = {name(page) for page in PAGES if EXAMPLE.search(read(page))}
-    assert pages == {"README.md", "docs/python.md", "docs/evaluation.md"}
+    assert pages == {"README.md", "docs/python.md", "docs/evaluation.md", "docs/serve.md"}
 
 
 def test_public_names_exist() -> None:

@@ -46,13 +46,13 @@ def test_the_embedded_network_is_the_onnx_one(name):
 
 
 @pytest.mark.slow
-def test_the_embedded_pair_is_the_default_encoder():
+def test_the_embedded_pair_is_the_encoder_accurate():
     skimage = pytest.importorskip("skimage.data")
-    from veduta.encoders import DEFAULT, PRESETS, load_encoder
+    from veduta.encoders import PRESETS, load_encoder
 
-    assert f"embedded:{PRESETS[DEFAULT].model}" == open_recipe("supcon").network.backbone
+    assert f"embedded:{PRESETS['accurate'].model}" == open_recipe("supcon").network.backbone
     photo = skimage.astronaut()[:384, :384]
-    encoder = load_encoder()
+    encoder = load_encoder("accurate")
     (wanted,) = encoder.encode([encoder.prepare(photo)])
     recipe = open_recipe("supcon")
     mean, std = (torch.tensor(one)[:, None, None] for one in (recipe.input.mean, recipe.input.std))

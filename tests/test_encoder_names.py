@@ -45,7 +45,7 @@ def test_a_name_near_nothing():
 
 
 def test_a_path_without_a_file(tmp_path):
-    with pytest.raises(EncoderUnavailable, match=r"absent\.onnx.*'accurate'"):
+    with pytest.raises(EncoderUnavailable, match=r"absent\.onnx.*'accurate-int8'"):
         load_encoder(str(tmp_path / "absent.onnx"))
 
 
@@ -81,7 +81,7 @@ def test_hub_without_its_library(monkeypatch):
     for part in (
         "hub:Xenova/dinov2-small",
         "veduta[hub]",
-        "'accurate'",
+        "'accurate-int8'",
         "preprocessor_config.json",
     ):
         assert part in str(caught.value)
@@ -107,7 +107,12 @@ def test_hub_without_network(hub):
     hub.remote = None
     with pytest.raises(EncoderUnavailable) as caught:
         load_encoder("hub:owner/model")
-    for part in ("hub:owner/model", "Name or service not known", "'accurate'", "give the path"):
+    for part in (
+        "hub:owner/model",
+        "Name or service not known",
+        "'accurate-int8'",
+        "give the path",
+    ):
         assert part in str(caught.value)
 
 
@@ -135,7 +140,7 @@ def test_timm_without_its_library(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(EncoderUnavailable) as caught:
         load_encoder("timm:resnet18")
-    for part in ("timm:resnet18", "veduta[timm]", "'accurate'", "give its path"):
+    for part in ("timm:resnet18", "veduta[timm]", "'accurate-int8'", "give its path"):
         assert part in str(caught.value)
 
 
@@ -145,7 +150,7 @@ def test_timm_without_the_hub_fails_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub(tmp_path, None))
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("it tries for minutes"))
-    with pytest.raises(EncoderUnavailable, match=r"Name or service not known.*'accurate'"):
+    with pytest.raises(EncoderUnavailable, match=r"Name or service not known.*'accurate-int8'"):
         load_encoder("timm:resnet50.tv_in1k")
 
 

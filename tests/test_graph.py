@@ -23,7 +23,7 @@ from tiny import CentredEncoder, TinyEncoder, TinyExtractor, save, save_view, sc
 
 from veduta import errors, index
 from veduta.index import graph, pair_verification
-from veduta.index.calibration import calibration_of, probability
+from veduta.index.calibration import calibration_of_index, probability
 from veduta.index.distinct_photos import SAMPLE_PHOTOS, distinct_photos
 from veduta.index.graph import Graph, build_graph, graph_is_whole, open_graph
 from veduta.index.keypoint_files import KeypointWriter
@@ -74,6 +74,7 @@ class Collection:
             {
                 "id": pa.array(ids, pa.int64()),
                 "content": pa.array([self.photos[i][2] for i in ids], pa.binary()),
+                "label": pa.nulls(n, pa.string()),
                 "width": pa.array([48] * n, pa.int32()),
                 "height": pa.array([32] * n, pa.int32()),
                 "keypoints_file": pa.array(columns[0], pa.int32()),
@@ -113,7 +114,7 @@ def by_hand(collection: Collection, *, verified: bool = False) -> Any:
     rows = np.stack([first_of[content][0] for content in contents]).astype(np.float16)
     similar = rows.astype(np.float64) @ rows.astype(np.float64).T
     n = len(rows)
-    calibration = calibration_of(str(collection.manifest.encoder["identity"]), "xfeat")
+    calibration = calibration_of_index(collection.manifest)
     prior = calibration.background
     deviations = np.zeros((n, n))
     for i in range(n):

@@ -169,9 +169,10 @@ def test_match_and_search_verify_alike(walls: Path, kind: str) -> None:
     for hit in hits:
         match = veduta.match(walls / "query.png", hit.path, encoder="fast", keypoints=kind)
         assert hit.evidence is not None
-        assert hit.evidence.matches == match.matches
-        # Stored positions are rounded to a 65535th of the longer side.
-        assert hit.evidence.inliers == pytest.approx(match.inliers, abs=2)
+        # Stored positions are rounded to a 65535th of the longer side, and descriptors of XFeat to
+        # four bits.
+        assert hit.evidence.matches == pytest.approx(match.matches, rel=0.15)
+        assert hit.evidence.inliers == pytest.approx(match.inliers, rel=0.15, abs=2)
         assert hit.evidence.model == match.model
         assert hit.evidence.spread == pytest.approx(match.spread, abs=0.05)
     assert hits[0].name == "2.png"

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import math
 import struct
 import sys
 import zlib
@@ -22,7 +23,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from veduta.errors import EncoderUnavailable, QueryError
-from veduta.keypoints import KINDS, Keypoints, load_extractor
+from veduta.keypoints import (
+    KINDS,
+    Keypoints,
+    MutualMatching,
+    keypoints_option,
+    load_extractor,
+)
 from veduta.keypoints import xfeat as xfeat_module
 from veduta.keypoints.features import quantised
 from veduta.keypoints.working_size import grey_photo, to_full_size
@@ -290,7 +297,7 @@ class TestEveryExtractor:
         assert len(extract(name, plain(height, width))) == 0
         found = extract(name, noise(height, width))
         assert found.descriptors.shape == (len(found), WIDTHS[name])
-        assert len(found) <= 512
+        assert len(found) <= load_extractor(name).count
         assert (found.xy >= 0).all()
         assert (found.xy <= [width - 1, height - 1]).all()
 
@@ -335,15 +342,32 @@ class TestEveryExtractor:
         for file in files:
             photo = load(file, at_least=640)
             for name in KINDS:
-                found = load_extractor(name).extract(photo.pixels, photo.width, photo.height)
-                assert 50 < len(found) <= 512, (file.name, name)
-                assert len(found.pack()) <= {"sift": 68_000}.get(name, 40_000)
+                extractor = load_extractor(name)
+                found = extractor.extract(photo.pixels, photo.width, photo.height)
+                assert 50 < len(found) <= extractor.count, (file.name, name)
+                stored = found.pack(extractor.stored_bits)
+                assert len(stored) <= {"sift": 68_000}.get(name, 40_000)
 
 
 class TestLoading:
     def test_the_same_arguments_give_the_same_extractor(self):
-        assert load_extractor() is load_extractor("xfeat", count=512, threads=1)
+        assert load_extractor() is load_extractor("xfeat", count=1024, threads=1)
+        assert load_extractor("sift") is load_extractor("sift:512")
         assert load_extractor("sift") is not load_extractor("sift", count=100)
+
+    def test_a_name_with_a_number(self):
+        assert load_extractor("xfeat:2048") is load_extractor("xfeat", count=2048)
+        assert load_extractor("xfeat:2048", count=3).count == 2048, "the name decides"
+        for name in ("xfeat", "xfeat:1", "sift:4096"):
+            assert keypoints_option(load_extractor(name)) == name
+        assert keypoints_option(load_extractor("xfeat:1024")) == "xfeat"
+
+    @pytest.mark.parametrize("number", ["", "many", "-1", "1.5", "٣", "1024:2"])
+    def test_a_name_with_something_else(self, number):
+        with pytest.raises(QueryError, match="write the number of keypoints as in 'xfeat:1024'"):
+            load_extractor(f"xfeat:{number}")
+        with pytest.raises(QueryError, match="did you mean 'xfeat'"):
+            load_extractor(f"xfet:{number}")
 
     def test_identities_tell_methods_and_settings_apart(self):
         extractors = [load_extractor(name, count=count) for name in KINDS for count in (128, 512)]
@@ -377,10 +401,12 @@ class TestLoading:
         with pytest.raises(QueryError, match=words):
             load_extractor(name)
 
-    @pytest.mark.parametrize("wrong", [{"count": 0}, {"threads": 0}])
-    def test_arguments_out_of_range(self, wrong):
+    def test_arguments_out_of_range(self):
         with pytest.raises(QueryError, match="must be 1 or more"):
-            load_extractor(**wrong)
+            load_extractor(threads=0)
+        for wrong in ({"count": 0}, {"name": "xfeat:0"}, {"name": f"xfeat:{10**30}"}):
+            with pytest.raises(QueryError, match="a photo has 1 to 65,536 keypoints"):
+                load_extractor(**wrong)
 
 
 class TestPacking:
@@ -417,8 +443,60 @@ class TestPacking:
         assert struct.unpack("<I", stored[8:12]) == (zlib.crc32(stored[:8] + stored[HEADER:]),)
         assert stored[HEADER:] == struct.pack("<4H6b", 0, 10, 65535, 1, 1, -1, 127, 0, 2, -127)
 
-    def test_512_of_xfeat_take_less_than_40_kb(self):
-        assert len(extract("xfeat", sample_photo()).pack()) == HEADER + 512 * 68 == 34_828
+    def test_the_keypoints_of_a_photo_take_less_than_40_kb(self):
+        found = extract("xfeat", sample_photo())
+        assert len(found) == 1024
+        assert len(found.pack(4)) == HEADER + 1024 * 36 == 36_876
+
+    @settings(max_examples=50)
+    @given(st.integers(0, 20), st.integers(1, 40), st.integers(0, 2**32 - 1))
+    def test_four_bits_are_the_nearest_of_sixteen_steps(self, count, pairs, seed):
+        rng = np.random.default_rng(seed)
+        rows = quantised(rng.normal(size=(count, 2 * pairs)))
+        rows[rng.random(count) < 0.1] = 0
+        xy = rng.uniform(0, 99, (count, 2)).astype(np.float32)
+        stored = Keypoints(xy, rows, 100, 100).pack(4)
+        assert len(stored) == HEADER + count * (4 + pairs)
+        found = Keypoints.unpack(stored, 100, 100)
+        assert found.descriptors.dtype == np.int8
+        for row, back in zip(rows.astype(float), found.descriptors.astype(float), strict=True):
+            if not row.any():
+                assert not back.any(), "a row without a direction"
+                continue
+            # A step is 0.4 of the standard deviation of the numbers of the row.
+            codes = np.clip(np.rint(row / (127 * 0.4 / math.sqrt(len(row)))), -8, 7)
+            np.testing.assert_allclose(back, codes * (127 / np.linalg.norm(codes)), atol=0.501)
+
+    def test_four_bits_by_hand(self):
+        # Four numbers: a step is 127 · 0.4 / 2 = 25.4.
+        keypoints = Keypoints(np.float32([[0, 0]]), np.int8([[127, -127, 18, 0]]), 65535, 20)
+        stored = keypoints.pack(4)
+        assert struct.unpack("<BBHI", stored[:8]) == (3, 2, 4, 1)
+        # 5, -5, 1 and 0, each with 8 added; the first number of a byte is in its lower half.
+        assert stored[HEADER + 4 :] == bytes([13 + 16 * 3, 9 + 16 * 8])
+
+    def test_four_bits_keep_matches(self):
+        exact = extract("xfeat", sample_photo())
+        coarse = Keypoints.unpack(exact.pack(4), 320, 240)
+        pairs = MutualMatching(0.82).pairs(exact, coarse)
+        assert len(pairs) > 0.9 * len(exact)
+        assert (pairs[:, 0] == pairs[:, 1]).mean() > 0.99
+
+    def test_bits_that_cannot_be_stored(self):
+        odd = Keypoints(np.zeros((1, 2), np.float32), np.ones((1, 3), np.int8), 9, 9)
+        with pytest.raises(ValueError, match="4 or 8 bits a number, not 2"):
+            odd.pack(2)
+        with pytest.raises(ValueError, match="rows of 3 numbers do not fill whole bytes"):
+            odd.pack(4)
+        binary = Keypoints(np.zeros((1, 2), np.float32), np.ones((1, 3), np.uint8), 9, 9)
+        assert binary.pack(4) == binary.pack()
+
+    def test_a_kind_that_does_not_go_with_its_version(self):
+        rows = np.ones((3, 8), np.int8)
+        stored = bytearray(Keypoints(np.zeros((3, 2), np.float32), rows, 9, 9).pack(4))
+        stored[1] = 0
+        with pytest.raises(ValueError, match="damaged, 0 is no kind of descriptor"):
+            Keypoints.unpack(bytes(stored), 9, 9)
 
     def test_positions_outside_the_photo_are_kept_at_its_border(self):
         stored = Keypoints(np.float32([[-3, 900]]), np.zeros((1, 4), np.uint8), 100, 50).pack()
@@ -429,7 +507,7 @@ class TestPacking:
         [
             (lambda data: b"", "0 bytes, fewer than the 12"),
             (lambda data: data[:11], "11 bytes, fewer than the 12"),
-            (lambda data: b"\3" + data[1:], "format 3.*reads format 2"),
+            (lambda data: b"\4" + data[1:], "format 4.*reads formats up to 3"),
             (lambda data: b"\1" + data[1:], "checksum"),
             (lambda data: data[:1] + b"\1" + data[2:], "checksum"),
             (lambda data: data[:1] + b"\7" + data[2:], "7 is no kind of descriptor"),

@@ -16,7 +16,7 @@ from veduta.errors import EncoderMismatch
 from veduta.index import create_index, open_snapshot, update_index
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.manifest import Manifest
-from veduta.keypoints import Extractor, load_extractor
+from veduta.keypoints import Extractor, Keypoints, load_extractor
 from veduta.keypoints.xfeat import XFeatIn32Bits
 
 OLD = XFeatIn32Bits.load(512, 1)
@@ -44,7 +44,8 @@ def stored_by(index: Path, row: int, extractor: Extractor) -> bool:
     stored = StoredKeypoints(index, snapshot).read(row)
     path = Path(snapshot.rows["path"][row].as_py().decode())
     found = extractor.extract(np.asarray(Image.open(path)), 640, 480)
-    return stored.descriptors.tobytes() == found.descriptors.tobytes()
+    expected = Keypoints.unpack(found.pack(extractor.stored_bits), 640, 480)
+    return stored.descriptors.tobytes() == expected.descriptors.tobytes()
 
 
 def test_it_is_updated_with_the_version_that_made_it(old_index: Path) -> None:
@@ -66,6 +67,8 @@ def test_the_kind_has_one_name_for_users(old_index: Path) -> None:
     assert run_veduta(home, "index", "photos", "--keypoints", "xfeat").returncode == 0
     assert len(veduta.open(old_index)) == 3
     assert stored_by(old_index, 2, OLD)
+    assert run_veduta(home, "index", "photos", "--keypoints", "xfeat:512").returncode == 0
+    assert run_veduta(home, "index", "photos", "--keypoints", "xfeat:1024").returncode == 4
     assert run_veduta(home, "index", "photos", "--keypoints", "orb").returncode == 4
 
 

@@ -16,11 +16,11 @@ from tiny import CentredEncoder, TinyExtractor, save_view, scene_keypoints, view
 
 from veduta import errors, index
 from veduta.index import graph as graphs
-from veduta.index.calibration import Calibration, calibration_of
+from veduta.index.calibration import Calibration, Models, calibration_of
 from veduta.index.graph import Graph, build_graph, open_graph
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, quantise
-from veduta.keypoints import Keypoints
+from veduta.keypoints import MIN_INLIERS, Keypoints
 from veduta.photos import content_hash
 from veduta.search import RERANK_MODES, VERIFIED_PHOTOS, Engine, SearchOptions, exact
 from veduta.search.reranking import (
@@ -67,6 +67,7 @@ def made(tmp_path: Path) -> Callable[..., Gallery]:
                 "content": pa.array(
                     [content_hash(b"%d" % i) for i in range(len(rows))], pa.binary()
                 ),
+                "label": pa.nulls(len(rows), pa.string()),
             }
         )
         snapshot = Snapshot(1, None, table, stored, *quantise(stored))
@@ -189,13 +190,16 @@ class TestRanking:
         query = towards(5, 999)
         rows, similar = exact.nearest(gallery.snapshot, query, 10)
         some = scene_keypoints(5, 0)
-        nothing = Keypoints(some.xy[:0], some.descriptors[:0], 48, 32)
-        ranking = rerank(gallery, query, [nothing], rows, similar)
-        assert set(ranking.rows[:EACH].tolist()) == of_scene(5)
-        assert all(not len(g.verification.inliers) for g in ranking.geometry.values())
+        without = rerank(gallery, query, [], rows, similar)
+        for count in (0, MIN_INLIERS - 1):
+            few = Keypoints(some.xy[:count], some.descriptors[:count], 48, 32)
+            ranking = rerank(gallery, query, [few], rows, similar)
+            assert set(ranking.rows[:EACH].tolist()) == of_scene(5)
+            assert ranking.geometry == {}, "too few to prove anything"
+            np.testing.assert_array_equal(ranking.scores, without.scores)
 
     def test_by_hand(self, made: Callable[..., Gallery]) -> None:
-        """Two photos, one link: the probability from its three models."""
+        """Two photos, one link: the probability from its models."""
         rows = np.array([[1, 0], [0.6, 0.8]], np.float16)
         snapshot = Snapshot(
             1, None, pa.table({"content": [b"a" * 32, b"b" * 32]}), rows, *quantise(rows)
@@ -203,9 +207,8 @@ class TestRanking:
         each = np.arange(2, dtype=np.int32)
         graph = Graph(np.array([0, 1, 2]), each[::-1], np.ones(2, np.float32), each, each)
         generic = calibration_of("unknown", "xfeat")
-        known = Calibration(
-            generic.background, (2.0, -3.0), (0, 0, 0, 0), (0.5, 1.5, 0.25, 1.0), (0, 0, 0, 0)
-        )
+        models = Models((2.0, -3.0), (1.0, -1.0), (0.5, 1.5, 0.25, 1.0))
+        known = Calibration(generic.background, models, generic.by_geometry, 8)
         query = np.array([1, 0], np.float32)
         gallery = Gallery(snapshot, known, None, graph, None)
         ranking = rerank(gallery, query, [], np.array([0]), np.array([1], np.float32))
@@ -214,11 +217,10 @@ class TestRanking:
         square = (1 - mean) ** 2 + (0.6 - mean) ** 2
         square += 8 * (prior.std**2 + (prior.mean - mean) ** 2)
         spread = math.sqrt(square / 10)
-        best, other = (2 * (x - mean) / spread - 3 for x in (1, 0.6))
-        logits = [
-            0.5 * best + 1.5 * math.log(1.001) + 0.25 * best + 1,
-            0.5 * other + 1.5 * math.log(0.901) + 0.25 * best + 1,
-        ]
+        other = 2 * (0.6 - mean) / spread - 3
+        first = (1 - mean) / max(spread, prior.std) - 1
+        trust = math.sqrt(1 / (1 + math.exp(-first)))
+        logits = [first, 0.5 * other + 1.5 * trust * math.log(0.901) + 0.25 * first + 1]
         assert ranking.rows.tolist() == [0, 1]
         expected = [1 / (1 + math.exp(-logit)) for logit in logits]
         assert ranking.scores == pytest.approx(expected, abs=2e-3)
@@ -370,9 +372,7 @@ def engine_over(
     encoder: Any = CentredEncoder()
     index.create_index(made, encoder, extractor)
     index.update_index(made, [photos], encoder, extractor, labels="folders")
-    monkeypatch.setattr(
-        "veduta.search.engine.load_extractor", lambda name, *, count, threads: TinyExtractor()
-    )
+    monkeypatch.setattr("veduta.search.engine.load_extractor", lambda *_, **__: TinyExtractor())
     return Engine(made, encoder=encoder)
 
 
@@ -563,7 +563,7 @@ class TestEngine:
     ) -> None:
         monkeypatch.setattr(
             "veduta.search.engine.load_extractor",
-            lambda name, *, count, threads: TinyExtractor("ffffffffffffffff"),
+            lambda *_, **__: TinyExtractor("ffffffffffffffff"),
         )
         with pytest.raises(errors.EncoderMismatch, match="another version of the keypoints 'tiny'"):
             engine.encode_query([query(3)])

@@ -71,6 +71,8 @@ class TinyExtractor:
     long_side = 64
     matching = MutualMatching(min_similarity=0.82)
     calibration = "xfeat"
+    default_count = 60
+    stored_bits = 8
 
     @classmethod
     def load(cls, count: int, threads: int) -> TinyExtractor:

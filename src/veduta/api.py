@@ -64,7 +64,7 @@ from veduta.search import (
 )
 from veduta.search.engine import encoder_of, extractor_of
 from veduta.search.hit_matches import draw_hit_matches
-from veduta.search.options import Moment, check_numbers, is_whole_number
+from veduta.search.options import RICHEST_KEYPOINTS, Moment, check_numbers, is_whole_number
 from veduta.search.pair import Match, compare
 from veduta.search.photo_keypoints import PhotoKeypoints
 from veduta.search.photo_keypoints import find_keypoints as photo_keypoints
@@ -681,8 +681,9 @@ def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfea
     Args:
         path: a folder that is empty or does not exist.
         encoder: see `veduta models`.
-        keypoints: kept of each photo for geometric verification, about 35 kB: one of
-            `veduta.keypoints.KINDS`, or None to keep none.
+        keypoints: kept of each photo for geometric verification: one of `veduta.keypoints.KINDS`,
+            with their number if it is not the usual one, as in "xfeat:512", or None to keep none.
+            The usual 1024 of XFeat take 37 kB.
 
     Raises:
         CollectionError: the folder holds something else.
@@ -730,7 +731,9 @@ def open_or_create(
         index._manifest.require_encoder(load_encoder(encoder), index.path)
     if keypoints is not None:
         known = index._manifest.keypoints or {}
-        wanted = load_extractor(kind, identity=known.get("identity")) if kind else None
+        # A kind without a number means any number: that of the index.
+        count = known.get("count") if known.get("name") == kind else None
+        wanted = load_extractor(kind, count=count, identity=known.get("identity")) if kind else None
         index._manifest.require_extractor(wanted, index.path)
     return index
 
@@ -740,7 +743,7 @@ def match(
     b: PhotoSource,
     *,
     encoder: str = DEFAULT,
-    keypoints: str = "xfeat",
+    keypoints: str = RICHEST_KEYPOINTS,
     orientation: str = "auto",
 ) -> Match:
     """Compare two photos: do they show the same place or object?
@@ -749,7 +752,7 @@ def match(
         a: a path, or an (H, W, 3) uint8 RGB array, upright.
         b: the other photo, likewise.
         encoder: see `veduta models`.
-        keypoints: one of `veduta.keypoints.KINDS`.
+        keypoints: one of `veduta.keypoints.KINDS`, with their number if it is not the usual one.
         orientation: `"auto"` also tries the first photo turned and mirrored if the verdict on it as
             it is is not "same place". `"upright"` takes it as it is. Others of
             `veduta.search.ORIENTATIONS` turn it.

@@ -45,6 +45,7 @@ _GALLERY_OPTIONS = (
     "project",
     "rerank",
     "verify",
+    "effort",
     "keypoints",
     "photos",
     "as_dict",
@@ -64,6 +65,7 @@ _UNUSED_OPTIONS = {
         "project",
         "rerank",
         "verify",
+        "effort",
         "keypoints",
         "orientation",
         "precision",
@@ -200,7 +202,8 @@ class MatrixFile(OutputFile):
 @click.option(
     "--keypoints",
     metavar="NAME",
-    help="Keypoints that verify photos: xfeat (the default), sift, orb or surf.",
+    help="Keypoints that verify photos: xfeat (the default), sift, orb or surf; xfeat:2048 for "
+    "another number of them.",
 )
 @click.option(
     "--method",

@@ -14,6 +14,7 @@ import click
 from veduta.cli.options import OutputFile, json_option, orientation_option
 from veduta.cli.printing import bounds, file_url, print_json, say, shown
 from veduta.files import atomic_file
+from veduta.search.options import RICHEST_KEYPOINTS
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ class _PictureFile(OutputFile):
 @click.option(
     "--keypoints",
     metavar="NAME",
-    default="xfeat",
+    default=RICHEST_KEYPOINTS,
     show_default=True,
-    help="xfeat, sift, orb or surf.",
+    help="xfeat, sift, orb or surf, with their largest number.",
 )
 @partial(orientation_option, photo="A")
 def command(

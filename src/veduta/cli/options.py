@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from veduta.files import check_writable, check_writable_folder
-from veduta.search.options import ORIENTATIONS, RERANK_MODES, VERIFIED_PHOTOS
+from veduta.search.options import EFFORTS, ORIENTATIONS, RERANK_MODES
 
 
 def default_index() -> Path:
@@ -106,7 +107,7 @@ def rerank_options(
     default: str | None = "auto",
     shown_default: str | bool = True,
 ) -> Callable[..., Any]:
-    """Add `--rerank MODE` and `--verify N`.
+    """Add `--rerank MODE`, `--effort NAME` and `--verify N`.
 
     Args:
         function: the command.
@@ -124,12 +125,26 @@ def rerank_options(
     verify = click.option(
         "--verify",
         type=click.IntRange(min=1),
-        default=VERIFIED_PHOTOS,
-        show_default=True,
         metavar="N",
-        help="How many of the nearest photos are verified by geometry.",
+        help="How many of the nearest photos are verified by geometry, instead of an --effort.",
     )
-    return rerank(verify(function))
+    numbers = ", ".join(f"{name} ({number})" for name, number in EFFORTS.items())
+    effort = click.option(
+        "--effort",
+        type=click.Choice(tuple(EFFORTS)),
+        help="How many of the nearest photos are verified by geometry: "
+        f"{numbers}.  [default: normal]",
+    )
+
+    @functools.wraps(function)
+    def with_verify(*args: Any, **options: Any) -> Any:
+        name, number = options.pop("effort"), options["verify"]
+        if name is not None and number is not None:
+            raise click.UsageError("--effort and --verify say the same. Give one of them.")
+        options["verify"] = number or EFFORTS[name or "normal"]
+        return function(*args, **options)
+
+    return rerank(effort(verify(with_verify)))
 
 
 class FiniteFloat(click.FloatRange):

@@ -26,4 +26,4 @@ PRESETS = {
     "fast": Preset("efficientnet-lite0", ((320, 1.0),)),
 }
 
-DEFAULT = "accurate"
+DEFAULT = "accurate-int8"

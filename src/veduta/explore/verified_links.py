@@ -23,8 +23,7 @@ from veduta.explore.verification_cache import (
     write_geometries,
 )
 from veduta.index import Manifest
-from veduta.index.calibration import CHANCE_MATCHES
-from veduta.index.graph import MAX_PHOTOS, can_be_linked, linked_pairs
+from veduta.index.graph import MAX_PHOTOS, calibration_of_links, can_be_linked, linked_pairs
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.pair_verification import verify_pairs
 from veduta.search.verdict import DIFFERENT_PLACES, verdict_on
@@ -93,7 +92,8 @@ def verified_links(
         raise CollectionError(_not_linked(index, snapshot))
     candidates = np.arange(len(linked.first))
     if linked.consistent_matches is not None:
-        candidates = np.flatnonzero(linked.consistent_matches > CHANCE_MATCHES)
+        by_chance = calibration_of_links(manifest).chance_matches
+        candidates = np.flatnonzero(linked.consistent_matches > by_chance)
     pairs = np.stack([linked.first, linked.second], axis=1)[candidates]
     file = cache_file(index, manifest)
     keypoints = StoredKeypoints(index, snapshot)

@@ -1,16 +1,21 @@
 """What the evidence is worth: from similarity, geometry and graph to a probability.
 
-Four logistic models, fitted for each encoder on labelled photos by `tools/fit_calibration.py` and
+Logistic models, fitted for each encoder on labelled photos by `tools/fit_calibration.py` and
 kept in `calibrations.json` under the encoder's identity:
 
 - *pair*: the probability that two photos show the same place or object, from how far their
-  similarity stands out; and the same with the geometry on which they agree;
-- *hit*: the probability that a hit of a search is right, from the log-odds of its pair, its
-  nearness in the graph to the best hit, and the log-odds of that best hit; one model for pairs
-  without geometry, one for pairs with it.
+  similarity stands out, and from the geometry on which they agree;
+- *first*: the probability that the first hit of a search is right, from the same two terms. It is
+  the best of many photos, so the same evidence means less than for a pair;
+- *hit*: the probability that a further hit is right, from the log-odds of its pair, its nearness in
+  the graph to the first hit, and the log-odds of that first hit.
 
-The models with geometry are fitted for each kind of keypoints, because the number of consistent
-matches depends on the keypoints and on how they are matched (`Extractor.calibration`).
+Each of them exists without geometry and with it. Those with geometry are fitted for each kind of
+keypoints, because the number of consistent matches depends on the keypoints and on how they are
+matched (`Extractor.calibration`).
+
+No such model holds for every collection. Where a collection has labels, it asks itself how far it
+holds (`veduta.index.own_calibration`), and a `Correction` moves its log-odds.
 
 A similarity is taken in standard deviations from the mean over the collection (`Background`). In
 these units two encoders, or two collections, are much alike. This is why an encoder without a
@@ -22,22 +27,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.keypoints import extractor_class
 from veduta.validation import read_json
+
+if TYPE_CHECKING:
+    from veduta.index.manifest import Manifest
 
 __all__ = [
     "Background",
     "Calibration",
+    "Correction",
+    "Corrections",
     "calibration_of",
+    "calibration_of_index",
     "capped_deviations",
     "clear_cache",
-    "geometry_terms",
     "has_own_calibration",
     "hit_terms",
+    "pair_terms",
     "probability",
 ]
 
@@ -49,14 +61,14 @@ MAX_DEVIATIONS = 5.0
 _SLOPE_BEYOND = 0.02
 """What each further standard deviation counts, which keeps the order of such similarities."""
 
-CHANCE_MATCHES = 8
-"""Any two photos may have this many consistent matches."""
+KEYPOINTS_PER_CHANCE_MATCH = 64
+"""Any two photos may have one consistent match for so many keypoints."""
 
-MAX_PAIR_LOGIT = 8.0
-"""The evidence of one pair counts no more than these log-odds for a hit."""
+MAX_LOGIT = 8.0
+"""The evidence of one pair counts no more than these log-odds for a further hit."""
 
 MIN_NEARNESS = 1e-3
-"""Below this nearness to the best hit the graph says nothing about a photo."""
+"""Below this nearness to the first hit the graph says nothing about a photo."""
 
 _PRIOR_PHOTOS = 8
 """The prior background counts as much as this many photos of the collection."""
@@ -100,27 +112,81 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """How far log-odds hold in one collection.
+
+    Attributes:
+        slope: by which log-odds are multiplied, at least 0.
+        shift: what is then added.
+    """
+
+    slope: float = 1.0
+    shift: float = 0.0
+
+    def apply(self, logits: Values) -> Values:
+        """Return the log-odds for this collection.
+
+        Args:
+            logits: (m,) of a model of `Calibration`.
+        """
+        corrected: Values = self.slope * logits + self.shift
+        return corrected
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What a collection learned by asking itself. Without questions nothing is corrected.
+
+    Attributes:
+        first: of the first hit.
+        further: of the other hits.
+        questions: how many photos of the collection were asked.
+    """
+
+    first: Correction = Correction()
+    further: Correction = Correction()
+    questions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models for one kind of evidence: with or without geometry.
+
+    Weights are in the order of the terms of the methods of `Calibration`; the constant is last.
+
+    Attributes:
+        pair: weights of the model of a pair.
+        first: weights of the model of a first hit.
+        hit: weights of the model of a further hit.
+    """
+
+    pair: tuple[float, ...]
+    first: tuple[float, ...]
+    hit: _Weights4
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """The models of one encoder with one kind of keypoints.
 
-    Weights are in the order of the arguments of the methods below; the constant is the last one.
-
     Attributes:
         background: the prior for the background of a collection.
-        pair_by_similarity: weights of the model of a pair without geometry.
-        pair_by_geometry: weights of the model of a pair with geometry.
-        hit_by_similarity: weights of the model of a hit without geometry.
-        hit_by_geometry: weights of the model of a hit with geometry.
+        by_similarity: the models without geometry.
+        by_geometry: the models with geometry.
+        chance_matches: how many consistent matches any two photos may have.
         geometry_is_calibrated: whether the models with geometry were fitted on these keypoints. If
             not, they only order hits, and their results are no probabilities.
     """
 
     background: Background
-    pair_by_similarity: _Weights2
-    pair_by_geometry: _Weights4
-    hit_by_similarity: _Weights4
-    hit_by_geometry: _Weights4
+    by_similarity: Models
+    by_geometry: Models
+    chance_matches: float
     geometry_is_calibrated: bool = True
+
+    def models(self, *, geometry: bool) -> Models:
+        """Return the models with or without geometry."""
+        return self.by_geometry if geometry else self.by_similarity
 
     def pair_logit(self, deviations: Values, consistent_matches: Values | None = None) -> Values:
         """Return the log-odds that two photos show the same.
@@ -131,26 +197,37 @@ class Calibration:
                 better than inliers of one model, which are few where a lens or a curved wall bends
                 lines. None: the geometry is unknown.
         """
-        if consistent_matches is None:
-            return _weighted_sum(self.pair_by_similarity, capped_deviations(deviations))
+        weights = self.models(geometry=consistent_matches is not None).pair
         return _weighted_sum(
-            self.pair_by_geometry,
-            capped_deviations(deviations),
-            *geometry_terms(consistent_matches),
+            weights, *pair_terms(deviations, consistent_matches, self.chance_matches)
         )
 
-    def hit_logit(self, pair: Values, nearness: Values, best: float, *, geometry: bool) -> Values:
-        """Return the log-odds that a hit shows what the query shows.
+    def first_logit(self, deviations: Values, consistent_matches: Values | None = None) -> Values:
+        """Return the log-odds that a first hit shows what the query shows.
+
+        Args:
+            deviations: (m,) of the similarity, in standard deviations above the mean, where the
+                standard deviation is at least that of `background`. If a query resembles nothing
+                in a collection, all its similarities are small and close together. Then the first
+                hit stands out by many of their own standard deviations, which means nothing.
+            consistent_matches: as for `pair_logit`.
+        """
+        weights = self.models(geometry=consistent_matches is not None).first
+        return _weighted_sum(
+            weights, *pair_terms(deviations, consistent_matches, self.chance_matches)
+        )
+
+    def hit_logit(self, pair: Values, nearness: Values, first: float, *, geometry: bool) -> Values:
+        """Return the log-odds that further hits show what the query shows.
 
         Args:
             pair: (m,) log-odds of the pairs, from `pair_logit`.
-            nearness: (m,) to the best hit in the graph, as a share of the best hit's own, in
+            nearness: (m,) to the first hit in the graph, as a share of the first hit's own, in
                 [0, 1].
-            best: log-odds of the best hit's pair.
+            first: log-odds of the first hit, corrected.
             geometry: whether `pair` was computed with consistent matches.
         """
-        weights = self.hit_by_geometry if geometry else self.hit_by_similarity
-        return _weighted_sum(weights, *hit_terms(pair, nearness, best))
+        return _weighted_sum(self.models(geometry=geometry).hit, *hit_terms(pair, nearness, first))
 
 
 def capped_deviations(deviations: Values) -> Values:
@@ -164,30 +241,42 @@ def capped_deviations(deviations: Values) -> Values:
     return capped
 
 
-def geometry_terms(consistent_matches: Values) -> tuple[Values, Values]:
-    """Return what the geometry of pairs counts, two terms (m,) each.
+def pair_terms(
+    deviations: Values, consistent_matches: Values | None, chance_matches: float
+) -> tuple[Values, ...]:
+    """Return what the similarity and the geometry of pairs count, one or three terms (m,) each.
 
     Args:
-        consistent_matches: (m,) of `veduta.keypoints.Verification`.
+        deviations: (m,) of the similarity, in standard deviations above the mean.
+        consistent_matches: (m,) of `veduta.keypoints.Verification`; None: the geometry is unknown.
+        chance_matches: `Calibration.chance_matches`.
     """
-    above_chance = np.maximum(consistent_matches - CHANCE_MATCHES, 0)
-    return np.log1p(consistent_matches), np.log1p(above_chance)
+    similarity = capped_deviations(deviations)
+    if consistent_matches is None:
+        return (similarity,)
+    above_chance = np.maximum(consistent_matches - chance_matches, 0)
+    return similarity, np.log1p(consistent_matches), np.log1p(above_chance)
 
 
-def hit_terms(pair: Values, nearness: Values, best: float) -> tuple[Values, Values, Values]:
-    """Return what the pair of a hit counts, its nearness to the best hit, and that best hit.
+def hit_terms(pair: Values, nearness: Values, first: float) -> tuple[Values, Values, Values]:
+    """Return what the pair of a hit counts, its nearness to the first hit, and that first hit.
+
+    The graph says what the first hit shows. So it counts only as far as the first hit can be
+    trusted: by the square root of its probability, which was as good as the probability itself on
+    large classes, and better on pairs of photos.
 
     The arguments are those of `Calibration.hit_logit`.
 
     Args:
         pair: (m,) log-odds.
         nearness: (m,) in [0, 1].
-        best: log-odds.
+        first: log-odds.
     """
+    trust = np.sqrt(probability(np.asarray(first)))
     return (
-        np.minimum(pair, MAX_PAIR_LOGIT),
-        np.log(nearness + MIN_NEARNESS),
-        np.asarray(min(best, MAX_PAIR_LOGIT)),
+        np.minimum(pair, MAX_LOGIT),
+        trust * np.log(nearness + MIN_NEARNESS),
+        np.clip(np.asarray(first), -MAX_LOGIT, MAX_LOGIT),
     )
 
 
@@ -197,26 +286,42 @@ def probability(logit: Values) -> Values:
     return probabilities
 
 
-def calibration_of(identity: str, keypoints: str | None = None) -> Calibration:
+def calibration_of(identity: str, keypoints: str | None = None, count: int = 512) -> Calibration:
     """Return the calibration of an encoder with a kind of keypoints.
 
     Args:
         identity: of the encoder. An unknown one gets the generic calibration.
         keypoints: `Extractor.calibration` of the keypoints; None: there are no keypoints, or
             nothing was fitted on them.
+        count: the largest number of keypoints of a photo.
     """
     file = _read()
     encoder = file.calibrations.get(identity) or file.calibrations[file.generic]
     weights = encoder.keypoints.get(keypoints or "")
-    fallback = encoder.keypoints[_FALLBACK_KEYPOINTS]
+    fitted = weights or encoder.keypoints[_FALLBACK_KEYPOINTS]
     return Calibration(
         background=Background(*encoder.background),
-        pair_by_similarity=encoder.pair,
-        pair_by_geometry=(weights or fallback).pair,
-        hit_by_similarity=encoder.hit,
-        hit_by_geometry=(weights or fallback).hit,
+        by_similarity=Models(encoder.pair, encoder.first, encoder.hit),
+        by_geometry=Models(fitted.pair, fitted.first, fitted.hit),
+        chance_matches=count / KEYPOINTS_PER_CHANCE_MATCH,
         geometry_is_calibrated=weights is not None,
     )
+
+
+def calibration_of_index(manifest: Manifest, *, most_keypoints: int | None = None) -> Calibration:
+    """Return the calibration of an index, of its encoder with its keypoints.
+
+    Args:
+        manifest: of the index.
+        most_keypoints: how many of the keypoints of a photo are used; None: all.
+    """
+    identity, keypoints = str(manifest.encoder["identity"]), manifest.keypoints
+    if keypoints is None:
+        return calibration_of(identity)
+    extractor = extractor_class(keypoints["name"])
+    kind = extractor.calibration if extractor else None
+    count = keypoints["count"]
+    return calibration_of(identity, kind, min(count, most_keypoints or count))
 
 
 def has_own_calibration(identity: str) -> bool:
@@ -243,6 +348,7 @@ class _KeypointWeights:
     identity: str
     matching: str
     pair: _Weights4
+    first: _Weights4
     hit: _Weights4
 
 
@@ -254,6 +360,7 @@ class _EncoderWeights:
     fitted_on: list[str]
     background: _Weights2
     pair: _Weights2
+    first: _Weights2
     hit: _Weights4
     keypoints: dict[str, _KeypointWeights]
 

@@ -119,7 +119,9 @@ def describe_file(
             raise EncoderError("the encoder gave a descriptor with infinite or undefined numbers")
         keypoints = None
         if extractor is not None:
-            keypoints = extractor.extract(photo.pixels, photo.width, photo.height).pack()
+            keypoints = extractor.extract(photo.pixels, photo.width, photo.height).pack(
+                extractor.stored_bits
+            )
     except (PhotoUnreadable, EncoderError, MemoryError) as error:
         return NotRead(candidate, error)
     except PhotoError as error:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +32,13 @@ from numpy.typing import NDArray
 
 from veduta.errors import readable
 from veduta.files import atomic_folder
-from veduta.index.calibration import Background, Calibration, calibration_of, probability
+from veduta.index.calibration import (
+    Background,
+    Calibration,
+    Corrections,
+    calibration_of_index,
+    probability,
+)
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
 from veduta.index.distinct_photos import (
     SAMPLE_PHOTOS,
@@ -41,6 +47,7 @@ from veduta.index.distinct_photos import (
     distinct_photos,
 )
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
+from veduta.index.own_calibration import VerifiedPairs, ask_itself
 from veduta.index.pair_verification import verify_pairs
 from veduta.index.snapshot import Snapshot, snapshot_name
 from veduta.index.storage_errors import index_errors, storage_error
@@ -56,6 +63,10 @@ _FACTS_FILE = "graph.json"
 
 NEIGHBOURS = 8
 """How many links a photo has to its nearest photos."""
+
+LINK_KEYPOINTS = 512
+"""How many of the best keypoints of a photo verify its links. With 1,024 the links are no better,
+and take two to three times as long."""
 
 MAX_PHOTOS = 200_000
 """A collection of more photos has no graph, because the time for the first graph grows with the
@@ -87,6 +98,8 @@ class Graph:
         weights: (l,) float32, normalised by the degrees of both photos.
         photo_of_row: (n,) int32, the photo of each row of the snapshot.
         row_of_photo: (m,) int32, a row of each photo.
+        by_similarity: what the collection learned by asking itself, without geometry.
+        by_geometry: the same with geometry; the same as without if there are no keypoints.
     """
 
     starts: NDArray[np.int64]
@@ -94,6 +107,8 @@ class Graph:
     weights: NDArray[np.float32]
     photo_of_row: NDArray[np.int32]
     row_of_photo: NDArray[np.int32]
+    by_similarity: Corrections = field(default_factory=Corrections)
+    by_geometry: Corrections = field(default_factory=Corrections)
 
     @property
     def photos(self) -> int:
@@ -184,12 +199,16 @@ class _Facts:
         whole: whether all links are verified.
         projection: `Manifest.projection`, which decides the similarities.
         keypoints: how keypoints were matched and weighed. None: the index has no keypoints.
+        by_similarity: as in `Graph`.
+        by_geometry: as in `Graph`.
     """
 
     version: int
     whole: bool
     projection: str | None = None
     keypoints: str | None = None
+    by_similarity: Corrections = field(default_factory=Corrections)
+    by_geometry: Corrections = field(default_factory=Corrections)
 
 
 def open_graph(index: Path, manifest: Manifest, name: str | None = None) -> Graph | None:
@@ -214,7 +233,11 @@ def open_graph(index: Path, manifest: Manifest, name: str | None = None) -> Grap
         if facts is None or facts.version != _VERSION or not _verified_alike(facts, manifest):
             return None
         try:
-            return Graph(**_arrays(folder, _GRAPH_FILES, mapped=True))
+            return Graph(
+                **_arrays(folder, _GRAPH_FILES, mapped=True),
+                by_similarity=facts.by_similarity,
+                by_geometry=facts.by_geometry,
+            )
         except (FileNotFoundError, ValueError):
             return None  # A writer removed it meanwhile.
 
@@ -383,16 +406,48 @@ def build_graph(
     finally:
         graph = _weighted_graph(snapshot, photos, links, calibration, verified=verified)
         facts = _Facts(_VERSION, whole, manifest.projection, keypoint_facts(manifest))
+        if whole:
+            facts = _asked(facts, snapshot, photos, links, graph, calibration, verified=verified)
         _write_graph(index, manifest, links, graph, facts)
+
+
+def _asked(
+    facts: _Facts,
+    snapshot: Snapshot,
+    photos: DistinctPhotos,
+    links: _Links,
+    graph: Graph,
+    calibration: Calibration,
+    *,
+    verified: bool,
+) -> _Facts:
+    """Return the facts with what the collection learns by asking itself."""
+    by_similarity = ask_itself(snapshot, photos, graph, None, calibration)
+    if not verified:
+        return replace(facts, by_similarity=by_similarity, by_geometry=by_similarity)
+    numbers, first = np.unique(_pair_numbers(links), return_index=True)
+    is_known = (numbers >= 0) & (links.consistent_matches.ravel()[first] != _UNVERIFIED)
+    pairs = VerifiedPairs(
+        numbers[is_known],
+        links.consistent_matches.ravel()[first[is_known]].astype(np.float64),
+    )
+    by_geometry = ask_itself(snapshot, photos, graph, pairs, calibration)
+    return replace(facts, by_similarity=by_similarity, by_geometry=by_geometry)
 
 
 def _extractor_and_calibration(
     manifest: Manifest,
 ) -> tuple[type[Extractor] | None, Calibration]:
-    extractor = extractor_of_index(manifest)
-    return extractor, calibration_of(
-        str(manifest.encoder["identity"]), extractor.calibration if extractor else None
-    )
+    return extractor_of_index(manifest), calibration_of_links(manifest)
+
+
+def calibration_of_links(manifest: Manifest) -> Calibration:
+    """Return the calibration of the links of an index, which are verified by fewer keypoints.
+
+    Args:
+        manifest: of the index.
+    """
+    return calibration_of_index(manifest, most_keypoints=LINK_KEYPOINTS)
 
 
 def keypoint_facts(manifest: Manifest) -> str | None:
@@ -407,7 +462,11 @@ def keypoint_facts(manifest: Manifest) -> str | None:
     extractor = extractor_of_index(manifest)
     if extractor is None:
         return None
-    return f"{extractor.matching!r}, calibrated for {extractor.calibration}"
+    facts = f"{extractor.matching!r}, calibrated for {extractor.calibration}"
+    keypoints = manifest.keypoints or {}
+    if keypoints["count"] > LINK_KEYPOINTS:
+        facts = f"{facts}, by the best {LINK_KEYPOINTS}"
+    return facts
 
 
 def _verified_alike(facts: _Facts, manifest: Manifest) -> bool:
@@ -597,7 +656,15 @@ def _verify_links(
         consistent[part] = [verification.consistent_matches for verification in verifications]
 
     try:
-        verify_pairs(stored, rows[lows], rows[highs], matching, note, on_progress)
+        verify_pairs(
+            stored,
+            rows[lows],
+            rows[highs],
+            matching,
+            note,
+            on_progress,
+            most_keypoints=LINK_KEYPOINTS,
+        )
     finally:
         positions = np.searchsorted(todo, pairs).clip(max=len(todo) - 1)
         looked_at = todo[positions] == pairs

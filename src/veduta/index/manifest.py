@@ -28,7 +28,7 @@ from veduta.index.storage_errors import (
     storage_error,
 )
 from veduta.index.table import has_rows
-from veduta.keypoints import Extractor
+from veduta.keypoints import Extractor, keypoints_option
 from veduta.photos import content_hash
 from veduta.text import veduta_command
 from veduta.validation import InvalidValue, convert, read_json
@@ -223,7 +223,7 @@ class Manifest:
             return
         held = f"keypoints '{stored['name']}' ({stored['identity']})" if stored else "no keypoints"
         wanted = f"'{extractor.name}' ({extractor.identity})" if extractor else "none"
-        again = _again(index, "--keypoints", extractor.name if extractor else "none")
+        again = _again(index, "--keypoints", keypoints_option(extractor) if extractor else "none")
         raise EncoderMismatch(
             f"{readable(index)} holds {held}; this run uses: {wanted}. Index {again}"
         )

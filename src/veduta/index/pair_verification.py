@@ -27,6 +27,8 @@ def verify_pairs(
     matching: Matching,
     on_verified: Callable[[slice, Sequence[Verification]], None],
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    most_keypoints: int | None = None,
 ) -> None:
     """Verify p pairs. The keypoints of a photo are read once if its pairs stand together.
 
@@ -38,14 +40,17 @@ def verify_pairs(
         on_verified: called with the positions of some pairs and their verifications, from several
             threads.
         on_progress: called with (pairs verified, pairs).
+        most_keypoints: how many of the best keypoints of a photo are used; None: all.
 
     Raises:
         IndexDamaged: keypoints cannot be read.
     """
 
     def verify_part(part: slice) -> int:
-        query = keypoints.read(int(first_rows[part.start]))
-        others = [keypoints.read(row) for row in second_rows[part].tolist()]
+        rows = [int(first_rows[part.start]), *second_rows[part].tolist()]
+        query, *others = map(keypoints.read, rows)
+        if most_keypoints is not None:
+            query, *others = (one.best(most_keypoints) for one in (query, *others))
         on_verified(part, verify_many(query, others, matching, threads=1))
         return len(others)
 

@@ -1,7 +1,7 @@
 """Photo → keypoints: places in a photo that other photos of the same thing show too.
 
 `load_extractor` opens an extractor by its name (XFeat, SIFT, ORB, SURF). `Extractor.extract` finds
-the `Keypoints` of a photo, and `Keypoints.pack` makes about 35 kB of them for storage.
+the `Keypoints` of a photo, and `Keypoints.pack` makes about 37 kB of them for storage.
 `Extractor.matching` matches the keypoints of two photos, `verify` looks for the geometric model on
 which the matches agree, `overlap` returns the regions that the matches cover, and `draw_matches`
 draws them. `draw_keypoints` draws the keypoints of one photo.
@@ -15,6 +15,7 @@ from veduta.keypoints.loading import (
     KINDS,
     Extractor,
     extractor_class,
+    keypoints_option,
     load_extractor,
 )
 from veduta.keypoints.matching import Matching, MutualMatching, RatioMatching, mutual, ratio
@@ -41,6 +42,7 @@ __all__ = [
     "draw_keypoints",
     "draw_matches",
     "extractor_class",
+    "keypoints_option",
     "load_extractor",
     "mutual",
     "overlap",

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from veduta.keypoints.features import Keypoints
     from veduta.keypoints.matching import Matching
 
-__all__ = ["DEFAULT_KEYPOINTS", "KINDS", "Extractor", "extractor_class", "load_extractor"]
+__all__ = [
+    "DEFAULT_KEYPOINTS",
+    "KINDS",
+    "Extractor",
+    "extractor_class",
+    "keypoints_option",
+    "load_extractor",
+]
 
 
 class Extractor(Protocol):
@@ -34,12 +41,16 @@ class Extractor(Protocol):
         calibration: the name of the weights in `veduta.index.calibration` that were fitted on
             these keypoints with this matching. None: there are none, and hits that are verified
             with these keypoints have no probability.
+        default_count: how many keypoints of a photo are kept unless a number is given.
+        stored_bits: of each number of a descriptor in an index, see `Keypoints.pack`.
     """
 
     name: ClassVar[str]
     long_side: ClassVar[int]
     matching: ClassVar[Matching]
     calibration: ClassVar[str | None]
+    default_count: ClassVar[int]
+    stored_bits: ClassVar[int]
 
     @classmethod
     def load(cls, count: int, threads: int) -> Self:
@@ -90,6 +101,9 @@ KINDS = tuple(_EXTRACTORS)
 
 DEFAULT_KEYPOINTS = XFeat.name
 
+MAX_COUNT = 65_536
+"""The largest number of keypoints of a photo. XFeat finds fewer in any photo."""
+
 
 def extractor_class(name: str) -> type[Extractor] | None:
     """Return the class of the extractor `name` without loading it; None if no kind has the name."""
@@ -99,15 +113,16 @@ def extractor_class(name: str) -> type[Extractor] | None:
 def load_extractor(
     name: str = DEFAULT_KEYPOINTS,
     *,
-    count: int = 512,
+    count: int | None = None,
     threads: int = 1,
     identity: str | None = None,
 ) -> Extractor:
     """Return the extractor `name`. Equal arguments return the same object.
 
     Args:
-        name: one of `KINDS`.
-        count: the largest number of keypoints of a photo, at least 1.
+        name: one of `KINDS`, or one with the largest number of keypoints of a photo, as in
+            "xfeat:2048".
+        count: this number, if `name` has none. None: the default of the kind.
         threads: processor threads for one call of `extract`, at least 1. Only "xfeat" uses it:
             "surf" uses one thread, "sift" and "orb" use as many as OpenCV is set to.
         identity: of the extractor that made the keypoints of an index. If an older version has
@@ -117,18 +132,31 @@ def load_extractor(
         QueryError: no kind of keypoints has that name, or an argument is out of range.
         EncoderUnavailable: something that the extractor needs is not on this machine.
     """
-    if name not in _EXTRACTORS:
-        advice = did_you_mean(name, KINDS) or f"known are {', '.join(KINDS)}"
-        raise QueryError(f"no keypoints are called {name!r}; {advice}")
-    if count < 1:
-        raise QueryError(f"count must be 1 or more keypoints, not {count}")
+    kind, separator, number = name.partition(":")
+    if kind not in _EXTRACTORS:
+        advice = did_you_mean(kind, KINDS) or f"known are {', '.join(KINDS)}"
+        raise QueryError(f"no keypoints are called {kind!r}; {advice}")
+    if separator:
+        if not number.isascii() or not number.isdecimal():
+            raise QueryError(f"write the number of keypoints as in '{kind}:1024', not {name!r}")
+        count = int(number)
+    if count is None:
+        count = _EXTRACTORS[kind].default_count
+    if not 1 <= count <= MAX_COUNT:
+        raise QueryError(f"a photo has 1 to {MAX_COUNT:,} keypoints, not {count:,}")
     if threads < 1:
         raise QueryError(f"threads must be 1 or more, not {threads}")
-    newest = _load(_EXTRACTORS[name], count, threads)
+    newest = _load(_EXTRACTORS[kind], count, threads)
     if identity in (None, newest.identity):
         return newest
-    older = (_load(version, count, threads) for version in _OLDER_VERSIONS.get(name, ()))
+    older = (_load(version, count, threads) for version in _OLDER_VERSIONS.get(kind, ()))
     return next((version for version in older if version.identity == identity), newest)
+
+
+def keypoints_option(extractor: Extractor) -> str:
+    """Return by what `load_extractor` finds an extractor: its name, with its number if needed."""
+    is_usual = extractor.count == extractor.default_count
+    return extractor.name if is_usual else f"{extractor.name}:{extractor.count}"
 
 
 @cache

@@ -35,6 +35,8 @@ class Orb:
     # At most 46 of the 256 bits differ.
     matching: ClassVar[Matching] = MutualMatching(min_similarity=0.82)
     calibration: ClassVar[str | None] = "orb"
+    default_count: ClassVar[int] = 512
+    stored_bits: ClassVar[int] = 8
 
     identity: str
     count: int

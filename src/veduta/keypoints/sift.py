@@ -34,6 +34,8 @@ class Sift:
     long_side: ClassVar[int] = 640
     matching: ClassVar[Matching] = RatioMatching(max_ratio=0.85)
     calibration: ClassVar[str | None] = "sift"
+    default_count: ClassVar[int] = 512
+    stored_bits: ClassVar[int] = 8
 
     identity: str
     count: int

@@ -46,6 +46,8 @@ class Surf:
     # A fit on labelled photos gave the geometry nearly no weight: wrong pairs have about as many
     # consistent matches as right pairs. So hits with these keypoints have no probability.
     calibration: ClassVar[str | None] = None
+    default_count: ClassVar[int] = 512
+    stored_bits: ClassVar[int] = 8
 
     identity: str
     count: int

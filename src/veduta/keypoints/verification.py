@@ -35,12 +35,16 @@ if TYPE_CHECKING:
 __all__ = ["MIN_FUNDAMENTAL_GAIN", "MIN_INLIERS", "Verification", "verify", "verify_many"]
 
 MIN_INLIERS = 20
-"""The number of inliers of a homography that verifies two photos. XFeat keypoints of different
-buildings of one style reach 17 (`benchmarks.verification`)."""
+"""The number of inliers of a homography that verifies two photos of `_FEW_KEYPOINTS` keypoints or
+fewer. XFeat keypoints of different buildings of one style reach 17 (`benchmarks.verification`)."""
+
+_FEW_KEYPOINTS = 512
+"""With more keypoints than this more inliers are asked for, in proportion to their number, because
+more matches agree by chance."""
 
 MIN_FUNDAMENTAL_GAIN = 10
-"""How many more matches a fundamental matrix must explain than a homography. It allows a point
-anywhere on a line, so more matches agree with it by chance."""
+"""How many more matches a fundamental matrix must explain than a homography, for as many keypoints.
+It allows a point anywhere on a line, so more matches agree with it by chance."""
 
 _SCALED_SIDE = 640.0
 """The longer side of a photo after scaling. PoseLib is numerically stable at this size."""
@@ -144,9 +148,11 @@ def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Ver
 
     model: str | None = None
     matrix = None
-    if homography is not None and len(inliers) >= MIN_INLIERS:
+    factor = max(1.0, min(len(query), len(other)) / _FEW_KEYPOINTS)
+    min_inliers = round(MIN_INLIERS * factor)
+    if homography is not None and len(inliers) >= min_inliers:
         model, matrix = "homography", _homography_in_pixels(homography, query, other)
-    min_fundamental_inliers = max(MIN_INLIERS, len(inliers)) + MIN_FUNDAMENTAL_GAIN
+    min_fundamental_inliers = max(min_inliers, len(inliers)) + round(MIN_FUNDAMENTAL_GAIN * factor)
     if len(left) >= min_fundamental_inliers:
         fundamental, agree = _estimate_fundamental(a[left], b[left])
         candidates = _distinct_positions(a, b, left[agree])

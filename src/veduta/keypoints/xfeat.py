@@ -86,6 +86,8 @@ class XFeat:
     long_side: ClassVar[int] = LONG_SIDE
     matching: ClassVar[Matching] = MutualMatching(MIN_SIMILARITY)
     calibration: ClassVar[str | None] = "xfeat"
+    default_count: ClassVar[int] = 1024
+    stored_bits: ClassVar[int] = 4
     model: ClassVar[str] = "xfeat-int8"
     version: ClassVar[int] = 2
 
@@ -167,6 +169,8 @@ class XFeat:
 class XFeatIn32Bits(XFeat):
     """The network in 32 bits, for indexes that were made with it."""
 
+    default_count: ClassVar[int] = 512
+    stored_bits: ClassVar[int] = 8
     model: ClassVar[str] = "xfeat"
     version: ClassVar[int] = 1
 

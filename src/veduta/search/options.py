@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISTANCES",
+    "EFFORTS",
     "ORIENTATIONS",
     "RERANK_MODES",
+    "RICHEST_KEYPOINTS",
     "VERIFIED_PHOTOS",
     "Moment",
     "SearchOptions",
@@ -27,6 +29,13 @@ __all__ = [
 
 VERIFIED_PHOTOS = 50
 """How many of the nearest photos of a query are verified by geometry."""
+
+EFFORTS = {"low": 20, "normal": VERIFIED_PHOTOS, "high": 200}
+"""How many of the nearest photos are verified with each effort. Geometry takes most of the time of
+a query."""
+
+RICHEST_KEYPOINTS = "xfeat:2048"
+"""By which two photos alone are compared. An index has fewer, because they take room and time."""
 
 DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation")
 """The names of the distances, see `veduta.search.distances`."""

@@ -197,7 +197,7 @@ def _probability(
     The generic calibration does not help here. It needs the similarities that are usual for the
     encoder, which a search takes from its collection.
     """
-    calibration = calibration_of(encoder.identity, extractor.calibration)
+    calibration = calibration_of(encoder.identity, extractor.calibration, extractor.count)
     if not calibration.geometry_is_calibrated:
         unknown = f"{extractor.name} keypoints"
     elif not has_own_calibration(encoder.identity):

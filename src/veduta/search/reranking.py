@@ -22,17 +22,18 @@ from veduta.index import Manifest, Snapshot, open_snapshot
 from veduta.index.calibration import (
     MIN_NEARNESS,
     Calibration,
+    Corrections,
     Values,
-    calibration_of,
+    calibration_of_index,
     probability,
 )
+from veduta.index.diffusion import nearness_of_rows
 from veduta.index.distinct_photos import sample_rows
 from veduta.index.graph import Graph, open_graph
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
-from veduta.keypoints import Keypoints, Matching, Verification, verify_many
+from veduta.keypoints import MIN_INLIERS, Keypoints, Matching, Verification, verify_many
 from veduta.search import exact
 from veduta.search.best_first import best_first
-from veduta.search.diffusion import nearness_of_rows
 from veduta.search.hit import ScoreKind
 from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
 
@@ -92,9 +93,7 @@ def open_gallery(index: Path) -> Gallery:
     extractor = extractor_of_index(manifest)
     return Gallery(
         snapshot=snapshot,
-        calibration=calibration_of(
-            str(manifest.encoder["identity"]), extractor.calibration if extractor else None
-        ),
+        calibration=calibration_of_index(manifest),
         keypoints=StoredKeypoints(index, snapshot) if extractor else None,
         graph=open_graph(index, manifest, snapshot.name),
         matching=extractor.matching if extractor else None,
@@ -173,11 +172,10 @@ class CandidateEvidence:
         consistent_matches: (m,) see `veduta.keypoints.Verification`; zero for a photo that was not
             verified.
         pair: (m,) log-odds of each photo by itself.
-        best: log-odds of the best photo, more cautious than in `pair`. If a query resembles nothing
-            in the collection, all its similarities are small and close together. Then the first one
-            stands out by many standard deviations, which means nothing. So this value uses the
-            usual standard deviation if that is larger.
-        nearness: (m,) to the best photo in the graph, in [0, 1]; None without a graph.
+        first: log-odds of the photo that is the best by itself, as the first hit of a search
+            (`Calibration.first_logit`).
+        first_deviations: of that photo, see `Calibration.first_logit`.
+        nearness: (m,) to the first photo in the graph, in [0, 1]; None without a graph.
         geometry: by row, of the rows that were verified.
     """
 
@@ -186,7 +184,8 @@ class CandidateEvidence:
     deviations: NDArray[np.float32]
     consistent_matches: NDArray[np.float64]
     pair: NDArray[np.floating[Any]]
-    best: float
+    first: float
+    first_deviations: float
     nearness: NDArray[np.float64] | None
     geometry: dict[int, PairGeometry]
 
@@ -228,13 +227,9 @@ def rerank(
         keep=keep,
         without=without,
     )
-    if evidence.nearness is None:
-        logits = evidence.pair + (evidence.best - evidence.pair.max())
-    else:
-        logits = gallery.calibration.hit_logit(
-            evidence.pair, evidence.nearness, evidence.best, geometry=bool(evidence.geometry)
-        )
+    logits = _hit_logits(gallery, evidence)
     order = best_first(gallery.snapshot, evidence.rows, logits, evidence.similarities)
+    logits = np.minimum(logits, _first_logit(gallery, evidence))
     calibrated = gallery.calibration.geometry_is_calibrated or not evidence.geometry
     return Ranking(
         rows=evidence.rows[order],
@@ -243,6 +238,32 @@ def rerank(
         geometry=evidence.geometry,
         score_kind="probability" if calibrated else "evidence",
     )
+
+
+def _first_logit(gallery: Gallery, evidence: CandidateEvidence) -> float:
+    """Return the log-odds of the first hit, as the collection knows itself."""
+    return float(_corrections(gallery, evidence).first.apply(np.asarray(evidence.first)))
+
+
+def _corrections(gallery: Gallery, evidence: CandidateEvidence) -> Corrections:
+    if gallery.graph is None:
+        return Corrections()
+    return gallery.graph.by_geometry if evidence.geometry else gallery.graph.by_similarity
+
+
+def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
+    """Return by what the photos are ranked: the log-odds (m,), larger than all for the first."""
+    first = _first_logit(gallery, evidence)
+    if evidence.nearness is None:
+        alone: Values = evidence.pair + (first - float(evidence.pair.max()))
+        return alone
+    of_hits = gallery.calibration.hit_logit(
+        evidence.pair, evidence.nearness, first, geometry=bool(evidence.geometry)
+    )
+    logits = _corrections(gallery, evidence).further.apply(of_hits)
+    is_first = evidence.pair == evidence.pair.max()
+    ranked: Values = np.where(is_first, max(first, float(logits.max()) + 1), logits)
+    return ranked
 
 
 def gather_evidence(
@@ -261,13 +282,16 @@ def gather_evidence(
     Args:
         gallery: the collection.
         descriptor: (d,) float32 of the query, of length one.
-        keypoints: of the query's photos. Empty: no photo is verified.
+        keypoints: of the query's photos. Those with fewer keypoints than a model asks inliers for
+            are not verified, because that would prove nothing. If none is left, the evidence is
+            that without geometry.
         rows: (m,) nearest photos by descriptor, nearest first, at least one.
         similarities: (m,) their cosine similarity.
         verify: how many of them are verified.
         keep: (n,) bool, the rows that the graph may add. None: all.
         without: rows that are ignored as if they were not in the gallery: the query's own.
     """
+    keypoints = [one for one in keypoints if len(one) >= MIN_INLIERS]
     geometry = _verify_rows(gallery, keypoints, rows[:verify].tolist())
     mean, std = _background_of_query(gallery, descriptor, without)
     cautious_std = max(std, gallery.calibration.background.std)
@@ -281,7 +305,10 @@ def gather_evidence(
     above_mean = similarities - mean
     pair = pair_logit(above_mean / std, consistent)
     first = int(pair.argmax())
-    best = float(pair_logit(above_mean[first] / cautious_std, consistent[first]))
+    first_deviations = float(above_mean[first] / cautious_std)
+    first_logit = gallery.calibration.first_logit(
+        np.asarray(first_deviations), consistent[first] if geometry else None
+    )
     nearness_of_row = None
     if gallery.graph is not None:
         best_rows = rows[pair == pair[first]]
@@ -303,7 +330,8 @@ def gather_evidence(
         deviations=((similarities - mean) / std).astype(np.float32),
         consistent_matches=consistent,
         pair=pair,
-        best=best,
+        first=float(first_logit),
+        first_deviations=first_deviations,
         nearness=None if nearness_of_row is None else nearness_of_row[rows],
         geometry=geometry,
     )

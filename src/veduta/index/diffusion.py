@@ -8,11 +8,13 @@ but each wrong one raises its own neighbours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.index.graph import Graph
+if TYPE_CHECKING:
+    from veduta.index.graph import Graph
 
 __all__ = ["DAMPING", "nearness", "nearness_of_rows"]
 
