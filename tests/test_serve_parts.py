@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +34,25 @@ class SlowEncoder(TinyEncoder):
 
     def __init__(self) -> None:
         super().__init__()
+        self.has_begun = threading.Event()
         self.may_begin = threading.Event()
         self.runs: list[int] = []
 
     def encode(self, prepared):  # type: ignore[no-untyped-def]
+        self.has_begun.set()
         self.may_begin.wait(10)
         self.runs.append(len(prepared))
         if any(part[0].max() == 0 for part in prepared):
             raise EncoderError("black")
         return super().encode(prepared)
+
+
+def wait_for(batched: BatchedEncoder, photos: int) -> None:
+    """Wait until so many photos wait for a run."""
+    deadline = time.monotonic() + 10
+    while batched._waiting.qsize() < photos:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_photos_that_wait_share_a_run_and_each_gets_its_own_descriptor() -> None:
@@ -55,16 +66,17 @@ def test_photos_that_wait_share_a_run_and_each_gets_its_own_descriptor() -> None
         results[number] = batched.encode([(photos[number],)])
 
     threads = [threading.Thread(target=encode, args=(number,)) for number in range(9)]
-    for thread in threads:
+    # The first photo has a run of its own. The others come while it lasts.
+    threads[0].start()
+    assert slow.has_begun.wait(10)
+    for thread in threads[1:]:
         thread.start()
-    while batched._waiting.qsize() + 1 < 9:
-        pass
+    wait_for(batched, 8)
     slow.may_begin.set()
     for thread in threads:
         thread.join(10)
     assert sum(slow.runs) == 9
-    assert max(slow.runs) == 4
-    assert len(slow.runs) <= 4
+    assert slow.runs == [1, 4, 4]
     for number, photo in enumerate(photos):
         assert np.array_equal(results[number], TinyEncoder().encode([(photo,)]))
 
@@ -81,10 +93,11 @@ def test_a_photo_that_fails_does_not_spoil_its_batch() -> None:
             outcomes.append(str(error))
 
     threads = [threading.Thread(target=encode, args=(value,)) for value in (0, 7, 9)]
-    for thread in threads:
+    threads[0].start()
+    assert slow.has_begun.wait(10)
+    for thread in threads[1:]:
         thread.start()
-    while batched._waiting.qsize() < 2:
-        pass
+    wait_for(batched, 2)
     slow.may_begin.set()
     for thread in threads:
         thread.join(10)
