@@ -229,7 +229,6 @@ def rerank(
     )
     logits = _hit_logits(gallery, evidence)
     order = best_first(gallery.snapshot, evidence.rows, logits, evidence.similarities)
-    logits = np.minimum(logits, _first_logit(gallery, evidence))
     calibrated = gallery.calibration.geometry_is_calibrated or not evidence.geometry
     return Ranking(
         rows=evidence.rows[order],
@@ -252,7 +251,7 @@ def _corrections(gallery: Gallery, evidence: CandidateEvidence) -> Corrections:
 
 
 def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
-    """Return by what the photos are ranked: the log-odds (m,), larger than all for the first."""
+    """Return the log-odds (m,), by which the photos are ranked."""
     first = _first_logit(gallery, evidence)
     if evidence.nearness is None:
         alone: Values = evidence.pair + (first - float(evidence.pair.max()))
@@ -262,7 +261,8 @@ def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
     )
     logits = _corrections(gallery, evidence).further.apply(of_hits)
     is_first = evidence.pair == evidence.pair.max()
-    ranked: Values = np.where(is_first, max(first, float(logits.max()) + 1), logits)
+    # The graph knows the others by the first hit, so none is more certain.
+    ranked: Values = np.where(is_first, first, -np.logaddexp(-logits, -first))
     return ranked
 
 
