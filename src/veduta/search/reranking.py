@@ -37,6 +37,9 @@ from veduta.search.best_first import best_first
 from veduta.search.hit import ScoreKind
 from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
 
+_LIMIT_MARGIN = 0.1
+"""Log-odds of further hits that come so near to those of the first hit are moved below them."""
+
 __all__ = [
     "CandidateEvidence",
     "Gallery",
@@ -261,9 +264,16 @@ def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
     )
     logits = _corrections(gallery, evidence).further.apply(of_hits)
     is_first = evidence.pair == evidence.pair.max()
-    # The graph knows the others by the first hit, so none is more certain.
-    ranked: Values = np.where(is_first, first, -np.logaddexp(-logits, -first))
-    return ranked
+    return np.where(is_first, first, _below(first, logits))
+
+
+def _below(limit: float, logits: Values) -> Values:
+    """Return log-odds below a limit, in the same order. Only those near it or above it change.
+
+    The graph knows further hits by the first one, so none of them is more certain.
+    """
+    beyond = np.maximum(logits - (limit - _LIMIT_MARGIN), 0) / _LIMIT_MARGIN
+    return np.where(beyond > 0, limit - _LIMIT_MARGIN / (1 + beyond), logits)
 
 
 def gather_evidence(
