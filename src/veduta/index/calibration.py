@@ -198,9 +198,7 @@ class Calibration:
                 lines. None: the geometry is unknown.
         """
         weights = self.models(geometry=consistent_matches is not None).pair
-        return _weighted_sum(
-            weights, *pair_terms(deviations, consistent_matches, self.chance_matches)
-        )
+        return self._pair_sum(weights, deviations, consistent_matches)
 
     def first_logit(self, deviations: Values, consistent_matches: Values | None = None) -> Values:
         """Return the log-odds that a first hit shows what the query shows.
@@ -213,9 +211,7 @@ class Calibration:
             consistent_matches: as for `pair_logit`.
         """
         weights = self.models(geometry=consistent_matches is not None).first
-        return _weighted_sum(
-            weights, *pair_terms(deviations, consistent_matches, self.chance_matches)
-        )
+        return self._pair_sum(weights, deviations, consistent_matches)
 
     def hit_logit(self, pair: Values, nearness: Values, first: float, *, geometry: bool) -> Values:
         """Return the log-odds that further hits show what the query shows.
@@ -228,6 +224,12 @@ class Calibration:
             geometry: whether `pair` was computed with consistent matches.
         """
         return _weighted_sum(self.models(geometry=geometry).hit, *hit_terms(pair, nearness, first))
+
+    def _pair_sum(
+        self, weights: tuple[float, ...], deviations: Values, consistent_matches: Values | None
+    ) -> Values:
+        terms = pair_terms(deviations, consistent_matches, self.chance_matches)
+        return _weighted_sum(weights, *terms)
 
 
 def capped_deviations(deviations: Values) -> Values:
@@ -262,8 +264,8 @@ def hit_terms(pair: Values, nearness: Values, first: float) -> tuple[Values, Val
     """Return what the pair of a hit counts, its nearness to the first hit, and that first hit.
 
     The graph says what the first hit shows. So it counts only as far as the first hit can be
-    trusted: by the square root of its probability, which was as good as the probability itself on
-    large classes, and better on pairs of photos.
+    trusted: by the square root of its probability. In trials the probability itself lost more on
+    large classes.
 
     The arguments are those of `Calibration.hit_logit`.
 

@@ -51,7 +51,7 @@ from veduta.index.own_calibration import VerifiedPairs, ask_itself
 from veduta.index.pair_verification import verify_pairs
 from veduta.index.snapshot import Snapshot, snapshot_name
 from veduta.index.storage_errors import index_errors, storage_error
-from veduta.keypoints import Extractor, Matching, Verification
+from veduta.keypoints import Matching, Verification
 from veduta.text import veduta_command
 from veduta.validation import InvalidValue, read_json
 
@@ -65,8 +65,8 @@ NEIGHBOURS = 8
 """How many links a photo has to its nearest photos."""
 
 LINK_KEYPOINTS = 512
-"""How many of the best keypoints of a photo verify its links. With 1,024 the links are no better,
-and take two to three times as long."""
+"""How many of the best keypoints of a photo verify its links. With twice as many, a pair takes two
+to three times as long."""
 
 MAX_PHOTOS = 200_000
 """A collection of more photos has no graph, because the time for the first graph grows with the
@@ -264,7 +264,7 @@ def linked_pairs(index: Path, manifest: Manifest, snapshot: Snapshot) -> LinkedP
         except FileNotFoundError:
             return None  # A writer removed it meanwhile.
     photos = distinct_photos(snapshot)
-    extractor, calibration = _extractor_and_calibration(manifest)
+    extractor, calibration = extractor_of_index(manifest), calibration_of_links(manifest)
     verified = extractor is not None and calibration.geometry_is_calibrated
     starts, ends, consistent, weights = _weighed_links(
         snapshot, photos, links, calibration, verified=verified
@@ -391,7 +391,7 @@ def build_graph(
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
     photos = distinct_photos(snapshot)
-    extractor, calibration = _extractor_and_calibration(manifest)
+    extractor, calibration = extractor_of_index(manifest), calibration_of_links(manifest)
     old, same_descriptors = _read_old_links(index, manifest)
     links = _empty_links(photos)
     searching, added = _keep_neighbours(old if same_descriptors else None, links)
@@ -435,12 +435,6 @@ def _asked(
     return replace(facts, by_similarity=by_similarity, by_geometry=by_geometry)
 
 
-def _extractor_and_calibration(
-    manifest: Manifest,
-) -> tuple[type[Extractor] | None, Calibration]:
-    return extractor_of_index(manifest), calibration_of_links(manifest)
-
-
 def calibration_of_links(manifest: Manifest) -> Calibration:
     """Return the calibration of the links of an index, which are verified by fewer keypoints.
 
@@ -460,11 +454,10 @@ def keypoint_facts(manifest: Manifest) -> str | None:
         None if the index has no keypoints, or a kind that this version of Veduta does not know.
     """
     extractor = extractor_of_index(manifest)
-    if extractor is None:
+    if extractor is None or manifest.keypoints is None:
         return None
     facts = f"{extractor.matching!r}, calibrated for {extractor.calibration}"
-    keypoints = manifest.keypoints or {}
-    if keypoints["count"] > LINK_KEYPOINTS:
+    if manifest.keypoints["count"] > LINK_KEYPOINTS:
         facts = f"{facts}, by the best {LINK_KEYPOINTS}"
     return facts
 

@@ -209,7 +209,7 @@ class _Collection:
         verified: the pairs whose geometry is known; None: geometry is not asked for.
         calibration: whose log-odds are tested.
         labels: (m,) the number of each label, -1 for a photo without one.
-        sample: (s,) photos that tell which similarity is usual.
+        sample: (s,) photos that tell which similarity is usual: the first s.
         sample_descriptors: (s, d).
     """
 
@@ -252,26 +252,27 @@ class _Collection:
         """
         links = slice(self.graph.starts[photo], self.graph.starts[photo + 1])
         linked = self.graph.ends[links].astype(np.intp)
-        is_sure = self._is_sure(photo, linked)
         hidden = np.array([photo])
         if not shown:
             same = np.flatnonzero(self.labels == self.labels[photo])
-            hidden = np.unique(np.concatenate([same, linked[is_sure]]))
+            hidden = np.union1d(same, linked[self._is_sure(photo, linked)])
         query = self.descriptors(np.array([photo]))[0]
-        to_sample = self.sample_descriptors @ query
-        others = self.sample != photo
-        mean, std = (
-            float(value[0])
-            for value in self.calibration.background.estimate(to_sample[others][None])
-        )
+        similarity_of = np.empty(len(self.labels), np.float32)
+        similarity_of[self.sample] = self.sample_descriptors @ query
+        others = similarity_of[self.sample[self.sample != photo]]
+        mean, std = (float(one[0]) for one in self.calibration.background.estimate(others[None]))
+        beyond_sample = linked[linked >= len(self.sample)]
+        similarity_of[beyond_sample] = self.descriptors(beyond_sample) @ query
         found = np.setdiff1d(np.union1d(self.sample, linked), hidden)
         if not len(found):
             return None
-        evidence = self._pair(photo, found, self.descriptors(found) @ query, mean, std)
+        evidence = self._pair(photo, found, similarity_of[found], mean, std)
         first = int(found[evidence.argmax()])
-        reached, near = nearness(self.graph, first, without=hidden[hidden != first].tolist())
+        reached, near = nearness(self.graph, first, without=hidden.tolist())
         hits = np.union1d(found, reached[near > MIN_NEARNESS])
-        similarities = self.descriptors(hits) @ query
+        added = np.setdiff1d(hits, found)
+        similarity_of[added] = self.descriptors(added) @ query
+        similarities = similarity_of[hits]
         nearness_of_hits = np.zeros(len(hits))
         places = np.searchsorted(reached, hits).clip(max=len(reached) - 1)
         is_reached = reached[places] == hits

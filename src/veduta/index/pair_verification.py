@@ -48,9 +48,7 @@ def verify_pairs(
 
     def verify_part(part: slice) -> int:
         rows = [int(first_rows[part.start]), *second_rows[part].tolist()]
-        query, *others = map(keypoints.read, rows)
-        if most_keypoints is not None:
-            query, *others = (one.best(most_keypoints) for one in (query, *others))
+        query, *others = (keypoints.read(row).best(most_keypoints) for row in rows)
         on_verified(part, verify_many(query, others, matching, threads=1))
         return len(others)
 

@@ -60,13 +60,13 @@ class Keypoints:
     def __len__(self) -> int:
         return len(self.xy)
 
-    def best(self, count: int) -> Keypoints:
+    def best(self, count: int | None) -> Keypoints:
         """Return the first keypoints, which have the best scores.
 
         Args:
-            count: their largest number.
+            count: their largest number; None: all.
         """
-        if len(self) <= count:
+        if count is None or len(self) <= count:
             return self
         return Keypoints(self.xy[:count], self.descriptors[:count], self.width, self.height)
 

@@ -242,12 +242,8 @@ def rerank(
     )
 
 
-def _first_logit(gallery: Gallery, evidence: CandidateEvidence) -> float:
-    """Return the log-odds of the first hit, as the collection knows itself."""
-    return float(_corrections(gallery, evidence).first.apply(np.asarray(evidence.first)))
-
-
 def _corrections(gallery: Gallery, evidence: CandidateEvidence) -> Corrections:
+    """Return what the collection learned about itself for this kind of evidence."""
     if gallery.graph is None:
         return Corrections()
     return gallery.graph.by_geometry if evidence.geometry else gallery.graph.by_similarity
@@ -255,14 +251,15 @@ def _corrections(gallery: Gallery, evidence: CandidateEvidence) -> Corrections:
 
 def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
     """Return the log-odds (m,), by which the photos are ranked."""
-    first = _first_logit(gallery, evidence)
+    corrections = _corrections(gallery, evidence)
+    first = float(corrections.first.apply(np.asarray(evidence.first)))
     if evidence.nearness is None:
         alone: Values = evidence.pair + (first - float(evidence.pair.max()))
         return alone
     of_hits = gallery.calibration.hit_logit(
         evidence.pair, evidence.nearness, first, geometry=bool(evidence.geometry)
     )
-    logits = _corrections(gallery, evidence).further.apply(of_hits)
+    logits = corrections.further.apply(of_hits)
     is_first = evidence.pair == evidence.pair.max()
     return np.where(is_first, first, _below(first, logits))
 
