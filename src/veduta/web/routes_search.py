@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -38,6 +39,20 @@ __all__ = ["router"]
 router = APIRouter(dependencies=[needs("search")], responses=PROBLEM_RESPONSES, tags=["compare"])
 
 T = TypeVar("T")
+Fields = TypeVar("Fields", SearchRequest, MatchRequest, RecognizeRequest, ExplainRequest)
+
+
+async def _answered(
+    request: Request,
+    model: type[Fields],
+    answer: Callable[[Service, ServedIndex, Posted[Fields]], Coroutine[Any, Any, Response]],
+) -> Response:
+    """Read a request while it has a place, and answer it unless its client leaves."""
+    service = service_of(request)
+    with service.admission.place():
+        posted = await read_posted(request, model, service.settings.max_upload_bytes)
+        index = service.index(posted.fields.index)
+        return await service.for_client(request, answer(service, index, posted))
 
 
 @router.post(
@@ -47,11 +62,7 @@ T = TypeVar("T")
 )
 async def search(request: Request) -> Response:
     """Find the photos that show what the query shows, best first."""
-    service = service_of(request)
-    with service.admission.place():
-        posted = await read_posted(request, SearchRequest, service.settings.max_upload_bytes)
-        index = service.index(posted.fields.index)
-        return await service.for_client(request, _search(service, index, posted))
+    return await _answered(request, SearchRequest, _search)
 
 
 async def _search(
@@ -103,11 +114,7 @@ async def _search(
 @router.post("/match", response_model=MatchAnswer, openapi_extra=form_schema(MatchRequest))
 async def match(request: Request) -> Response:
     """Say whether two photos show the same place, and why."""
-    service = service_of(request)
-    with service.admission.place():
-        posted = await read_posted(request, MatchRequest, service.settings.max_upload_bytes)
-        index = service.index(posted.fields.index)
-        return await service.for_client(request, _match(service, index, posted))
+    return await _answered(request, MatchRequest, _match)
 
 
 async def _match(
@@ -146,11 +153,7 @@ async def _match(
 )
 async def recognize(request: Request) -> Response:
     """Name what a photo shows, or say that it is unknown. The first call learns first."""
-    service = service_of(request)
-    with service.admission.place():
-        posted = await read_posted(request, RecognizeRequest, service.settings.max_upload_bytes)
-        index = service.index(posted.fields.index)
-        return await service.for_client(request, _recognize(service, index, posted))
+    return await _answered(request, RecognizeRequest, _recognize)
 
 
 async def _recognize(
@@ -183,16 +186,12 @@ async def _recognize(
 )
 async def explain(request: Request) -> Response:
     """Say which regions make up a similarity. `Accept: image/png` asks for a picture."""
-    service = service_of(request)
-    with service.admission.place():
-        posted = await read_posted(request, ExplainRequest, service.settings.max_upload_bytes)
-        index = service.index(posted.fields.index)
-        as_picture = request.headers.get("accept", "").startswith("image/png")
-        return await service.for_client(request, _explain(service, index, posted, as_picture))
+    as_picture = request.headers.get("accept", "").startswith("image/png")
+    return await _answered(request, ExplainRequest, partial(_explain, as_picture=as_picture))
 
 
 async def _explain(
-    service: Service, index: ServedIndex, posted: Posted[ExplainRequest], as_picture: bool
+    service: Service, index: ServedIndex, posted: Posted[ExplainRequest], *, as_picture: bool
 ) -> Response:
     fields = posted.fields
     if len(posted.photos) > 1:
