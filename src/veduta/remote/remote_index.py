@@ -16,12 +16,12 @@ from veduta import api, photos
 from veduta.api import Index
 from veduta.errors import CollectionError, PhotoError, QueryError, VedutaError, readable
 from veduta.index import IndexedPhoto, LabelEdit, UpdateProgress, UpdateReport
-from veduta.ordered_threads import map_in_order
 from veduta.photos.orientation import orientation_named
 from veduta.recognize import METHOD, PRECISION, Recognition
 from veduta.remote.answers import hit_of, photo_of, recognition_of, report_of
 from veduta.remote.connection import Connection
 from veduta.search import Box, Hit, Hits, PhotoSource, SearchOptions
+from veduta.search.batch import search_each
 from veduta.search.options import check_numbers
 from veduta.search.query import QueryPhoto
 
@@ -170,22 +170,11 @@ class RemoteIndex(Index):
     ) -> Iterator[Hits]:
         """Search with many queries, several at the same time, as `Index.search_many`."""
 
-        def search(query: PhotoSource | Sequence[PhotoSource]) -> Hits | PhotoError:
+        def search(query: PhotoSource | Sequence[PhotoSource]) -> Hits:
             photos = query if isinstance(query, (list, tuple)) else [query]
-            try:
-                return self.search(*cast("Sequence[PhotoSource]", photos), options=options)
-            except PhotoError as error:
-                return error
+            return self.search(*cast("Sequence[PhotoSource]", photos), options=options)
 
-        results = map_in_order(queries, search, workers or _WORKERS, items_per_worker=2)
-        for number, result in enumerate(results):
-            if isinstance(result, Hits):
-                yield result
-            elif on_error is None:
-                raise result
-            else:
-                on_error(number, result)
-                yield Hits()
+        return search_each(queries, search, workers=workers or _WORKERS, on_error=on_error)
 
     def recognize(
         self,
