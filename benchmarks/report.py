@@ -15,7 +15,7 @@ import shlex
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -82,6 +82,19 @@ def check_target(value: float, target: float, *, at_least: bool) -> str:
     """Return the target, and whether it is reached, in words."""
     reached = value >= target if at_least else value <= target
     return f"{'≥' if at_least else '≤'} {target:g}: {'reached' if reached else '**missed**'}"
+
+
+def rows_with_targets(
+    values: Mapping[str, Sequence[float]], largest: Mapping[str, float]
+) -> list[list[object]]:
+    """Return a row for each name: the name, its median and range, and its target if it has one."""
+    rows: list[list[object]] = []
+    for name, measured in values.items():
+        figure = MedianAndRange.of(measured)
+        target = largest.get(name)
+        said = "" if target is None else check_target(figure.median, target, at_least=False)
+        rows.append([name, figure, said])
+    return rows
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from benchmarks.processes import ROOT
-from benchmarks.report import MedianAndRange, check_target, parser, publish, table
+from benchmarks.report import parser, publish, rows_with_targets, table
 from veduta import photos
 from veduta.encoders import load_encoder
 from veduta.index import Manifest, create_index
@@ -51,17 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         shutil.rmtree(index, ignore_errors=True)
     targets = {READY: MAX_READY_SECONDS, SEARCH: MAX_SEARCH_MS}
-    lines = [
-        [
-            name,
-            MedianAndRange.of(values),
-            check_target(MedianAndRange.of(values).median, targets[name], at_least=False)
-            if name in targets
-            else "",
-        ]
-        for name, values in figures.items()
-    ]
-    body = table(["what", "median (smallest–largest)", "target"], lines)
+    body = table(
+        ["what", "median (smallest–largest)", "target"], rows_with_targets(figures, targets)
+    )
     note = f"{chosen.photos:,} photos, {chosen.rounds} starts, {chosen.searches} searches."
     publish("serving", f"{body}\n\n{note}", chosen.docs)
 

@@ -20,7 +20,7 @@ from benchmarks import photo_sets
 from benchmarks.fake_encoder import FakeEncoder
 from benchmarks.peers.process import peer_settings
 from benchmarks.processes import ROOT
-from benchmarks.report import MedianAndRange, check_target, parser, publish, ratios, table
+from benchmarks.report import parser, publish, ratios, rows_with_targets, table
 from veduta.encoders import OnnxEncoder, load_encoder
 from veduta.index import create_index, open_snapshot, update_index
 
@@ -47,17 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         shutil.rmtree(index, ignore_errors=True)
         flat.unlink(missing_ok=True)
-    lines = [
-        [
-            name,
-            MedianAndRange.of(times),
-            check_target(MedianAndRange.of(times).median, MAX_SECONDS[name], at_least=False)
-            if name in MAX_SECONDS
-            else "",
-        ]
-        for name, times in seconds.items()
-    ]
-    body = table(["command", "seconds", "target"], lines)
+    body = table(["command", "seconds", "target"], rows_with_targets(seconds, MAX_SECONDS))
     note = (
         f"{chosen.photos:,} photos, files in the page cache; median (smallest–largest) of "
         f"{chosen.rounds}. The PyTorch process takes {ratios(seconds[PEER], seconds[SEARCH])} × as "
