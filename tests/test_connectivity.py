@@ -77,11 +77,27 @@ def test_as_by_definition(pairs: Pairs, data: st.DataObject) -> None:
     strengths = data.draw(st.permutations(range(1, len(pairs) + 1)))
     photos = {photo for pair in pairs for photo in pair}
     kept = without_bridges(pairs)
-    alone = [part for part in connected(photos, kept) if len(part) == 1]
-    for (photo,) in alone:
-        own = [at for at, pair in enumerate(pairs) if photo in pair]
-        kept.append(pairs[max(own, key=lambda at: strengths[at])])
-    assert parts(pairs, list(strengths)) == sorted(map(sorted, connected(photos, kept)))
+    alone = {photo for part in connected(photos, kept) if len(part) == 1 for photo in part}
+
+    def strongest(photo: int, others: set[int]) -> Pairs:
+        own = [at for at, pair in enumerate(pairs) if photo in pair and {*pair} - {photo} <= others]
+        return [pairs[max(own, key=lambda at: strengths[at])]] if own else []
+
+    to_parts = {photo: strongest(photo, photos - alone) for photo in alone}
+    to_alone = {photo: strongest(photo, alone) for photo in alone}
+    for photo in alone:
+        kept += to_parts[photo]
+        for pair in to_alone[photo]:
+            if all(to_alone[end] == [pair] and not to_parts[end] for end in pair):
+                kept.append(pair)
+    found = [part for part in connected(photos, kept) if len(part) > 1]
+    assert parts(pairs, list(strengths)) == sorted(map(sorted, found))
+
+
+def test_a_chain_of_photos_without_their_bridges_joins_no_parts() -> None:
+    """The wrong link from 0 to 10 is the strongest of 10, and that from 10 is the first of 11."""
+    chain = [(0, 1), (0, 10), (10, 11), (11, 12), (12, 13)]
+    assert parts(chain, [1, 99, 1, 1, 1]) == [[0, 1, 10], [11, 12, 13]]
 
 
 @given(LINKS, LINKS, st.data())

@@ -18,7 +18,8 @@ def parts_of_graph(pairs: NDArray[np.int64], strengths: NDArray[np.int64]) -> li
     """Return the parts of a graph that hold together.
 
     Bridges are removed, except those to a photo without another link. A photo that has lost all its
-    links so keeps the strongest of them. Such links cannot join two parts that were there before.
+    links so keeps the strongest of those to a part. Two such photos stay together if neither has a
+    link to a part, and each is the other's strongest. So no chain of such photos joins two parts.
 
     Args:
         pairs: (l, 2) numbers of two photos, each pair once, sorted.
@@ -39,10 +40,17 @@ def parts_of_graph(pairs: NDArray[np.int64], strengths: NDArray[np.int64]) -> li
     }
     graph.remove_edges_from(removed)
     alone = {photo for photo, links in graph.degree if not links}
-    strongest: dict[int, tuple[int, int]] = {}
+    to_part: dict[int, int] = {}
+    to_alone: dict[int, int] = {}
     for position in np.argsort(-strengths, kind="stable").tolist():
         a, b = pairs[position].tolist()
-        for photo in alone & {a, b}:
-            strongest.setdefault(photo, (a, b))
-    graph.add_edges_from(strongest.values())
-    return sorted(sorted(part) for part in nx.connected_components(graph))
+        for photo, other in ((a, b), (b, a)):
+            if photo in alone:
+                (to_alone if other in alone else to_part).setdefault(photo, other)
+    graph.add_edges_from(to_part.items())
+    graph.add_edges_from(
+        (photo, other)
+        for photo, other in to_alone.items()
+        if to_alone[other] == photo and not {photo, other} & to_part.keys()
+    )
+    return sorted(sorted(part) for part in nx.connected_components(graph) if len(part) > 1)
