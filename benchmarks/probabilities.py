@@ -8,12 +8,8 @@ outsiders of `labels_openset.csv`. Known and unknown queries weigh the same. A s
 without labels, by the weights as they were fitted, and once with the labels of its gallery, from
 which the index learns by asking itself.
 
-The shipped weights were fitted on same_place, objects20 and scenes, so these sets are not measured
-with them. To leave one of them out, fit weights on the others first, and name their file:
-
-    python tools/fit_calibration.py --encoder accurate-int8 \\
-        --sets same_place objects20 --into weights.json
-    python -m benchmarks.probabilities --calibrations weights.json --sets scenes
+The shipped weights were fitted on same_place, objects20 and scenes. Each of these sets is measured
+with weights that `tools/fit_calibration.py` fits on the other two.
 """
 
 from __future__ import annotations
@@ -21,8 +17,11 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,8 @@ from veduta.keypoints import Keypoints, load_extractor
 from veduta.search import exact
 from veduta.search.reranking import Gallery, open_gallery, rerank
 
-SETS = ("landmarks30", "domains4")
+FITTED_SETS = ("same_place", "objects20", "scenes")
+SETS = ("landmarks30", "domains4", *FITTED_SETS)
 FIRST_HITS = 10
 LANDMARKS = "landmarks30"
 
@@ -83,13 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("probabilities", __doc__)
     add_data_option(options)
     options.add_argument("--sets", nargs="+", default=SETS, help="which sets to measure")
-    options.add_argument("--calibrations", type=Path, help="use the weights in this file")
+    options.add_argument("--work", type=Path, default=Path(".results/calibration"))
     chosen = options.parse_args(arguments)
     require_sets(options, chosen.data, chosen.sets)
-    if chosen.calibrations:
-        calibration.FILE = chosen.calibrations
-        calibration.clear_cache()
-    rows = [row for name in chosen.sets for row in rows_of_set(chosen.data / name)]
+    rows = []
+    for name in chosen.sets:
+        with weights_without(name, chosen.data, chosen.work):
+            rows += rows_of_set(chosen.data / name)
     columns = [
         "set",
         "first hit, ECE",
@@ -100,6 +100,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "outsiders, first hit: mean",
     ]
     publish("probabilities", table(columns, rows), chosen.docs)
+
+
+@contextmanager
+def weights_without(name: str, data: Path, work: Path) -> Iterator[None]:
+    """Let searches use weights that were not fitted on a set."""
+    if name not in FITTED_SETS:
+        yield
+        return
+    shipped = calibration.FILE
+    weights = work / f"without-{name}.json"
+    others = [other for other in FITTED_SETS if other != name]
+    fitting = [sys.executable, "-m", "tools.fit_calibration", "--encoder", DEFAULT]
+    folders = ["--data", str(data), "--work", str(work), "--into", str(weights)]
+    subprocess.run([*fitting, *folders, "--sets", *others], check=True)
+    calibration.FILE = weights
+    calibration.clear_cache()
+    try:
+        yield
+    finally:
+        calibration.FILE = shipped
+        calibration.clear_cache()
 
 
 def rows_of_set(folder: Path) -> Iterator[list[object]]:

@@ -1,8 +1,8 @@
 """Fit what the evidence of a search is worth: `src/veduta/index/calibrations.json`.
 
-    python tools/fit_calibration.py --data ../shared/data
-    python tools/fit_calibration.py --data ../shared/data --keypoints sift
-    python tools/fit_calibration.py --data ../shared/data --encoder fast
+    python -m tools.fit_calibration --data ../shared/data
+    python -m tools.fit_calibration --data ../shared/data --keypoints sift
+    python -m tools.fit_calibration --data ../shared/data --encoder fast
 
 Labelled photos in, logistic models for each encoder out (`veduta.index.calibration` describes
 them). With `--keypoints` only the models with geometry of that kind are fitted, and everything else
