@@ -41,6 +41,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "evaluate": ("photos", "--encoder", "fast", "--rerank", "none"),
     "recognize": ("photos/a/0.png", "--method", "knn"),
     "search": ("photos/a/0.png",),
+    "serve": ("absent",),  # With an index it would begin to serve, and never end.
     "split": ("photos", "--no-find-copies"),
     "train": ("cnn-1", "--summary"),
 }
