@@ -47,7 +47,7 @@ export WRITE_DOCS
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(CORE)  ## install veduta into .venv, without torch
+install: $(CORE)  ## install veduta and its service into .venv, without torch
 
 demo: $(CORE) $(if $(PHOTOS),,$(SAMPLES))  ## index and search sample photos, or yours: PHOTOS=folder
 ifeq ($(strip $(PHOTOS)),)
@@ -137,7 +137,7 @@ $(MADE):
 
 $(CORE): $(INPUTS) | $(MADE)
 	@echo "Installing veduta into $(VENV), once: about a minute, 1 GB on disk."
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[web]'
 	@touch $@
 
 $(LINT): $(INPUTS) | $(MADE)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from service_server import serving
 
 from veduta import demo
 from veduta.cli.main import run
@@ -135,6 +137,10 @@ def test_the_command_tells_the_accuracy_and_writes_a_page(source, tmp_path, monk
     assert f"(top-1): {right} of 3" in printed
     page = tmp_path / "out" / "demo.html"
     assert page.as_uri() in printed
+    _, named, index, browse = shlex.split(printed.splitlines()[-1])
+    assert (named, browse) == ("serve", "--open")
+    with serving(index) as server:
+        assert server.get("/indexes").json["indexes"][0]["photos"] == 36
     assert page.read_text("utf-8").count("data:image/jpeg") == 3 * (1 + 10 + 1), "with matches"
     assert all(len(line) <= 80 for line in printed.splitlines() if tmp_path.name not in line)
 

@@ -169,6 +169,8 @@ def _write(page: ResultsPage, file: Path, query: Path, index: Index) -> None:
     say("Try next:")
     say(f"  {_program()} search {quoted(query)} --index {quoted(index.path)}")
     say(f"  {_program()} index ~/Pictures")
+    say("", "Search these photos in your browser:")
+    say(f"  {_program()} serve {quoted(index.path)} --open")
 
 
 def _program() -> str:
