@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collecting import Collector
     from fake_hub import FakeHub
+    from page_browser import Visitor
     from photo_server import PhotoServer
     from review_server import ReviewServer
+    from service_server import Server
     from tiny_runs import RunAndCard
 
 CHROMIUM = shutil.which("chromium")
@@ -139,6 +141,22 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert messages == []
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visitor]]:
+    """Return `visit(server, …)`: a window at the pages of a service, with options of a context."""
+    from page_browser import Visitor
+
+    visitors: list[Visitor] = []
+
+    def opened(server: Server, **options: Any) -> Visitor:
+        visitors.append(Visitor(browser, server, **options))
+        return visitors[-1]
+
+    yield opened
+    for visitor in visitors:
+        visitor.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,21 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from fastapi import Depends, Request
+from fastapi.responses import Response
 
 from veduta.web.keys import Scope, allows
 from veduta.web.problems import Problem
 from veduta.web.service import Service
 
-__all__ = ["KEY_COOKIE", "key_of", "needs", "scope_of", "service_of"]
+__all__ = [
+    "KEY_COOKIE",
+    "forget_key",
+    "keep_key",
+    "key_of",
+    "needs",
+    "scope_of",
+    "service_of",
+]
 
 KEY_COOKIE = "veduta-key"
 """Set by `POST /session` for pages. Programs send `Authorization: Bearer KEY`."""
@@ -73,3 +82,20 @@ def needs(scope: Scope) -> Any:
 
     checked: Callable[[Request], None] = check
     return Depends(checked)
+
+
+def keep_key(request: Request, response: Response, key: str) -> None:
+    """Let the browser keep a key in a cookie, which no script can read."""
+    response.set_cookie(
+        KEY_COOKIE,
+        key,
+        path=request.scope.get("root_path") or "/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def forget_key(request: Request, response: Response) -> None:
+    """Let the browser forget the key in its cookie."""
+    response.delete_cookie(KEY_COOKIE, path=request.scope.get("root_path") or "/")

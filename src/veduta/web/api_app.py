@@ -1,16 +1,25 @@
-"""The application of a service: its routes, and the checks around them."""
+"""The application of a service: its routes, its pages, and the checks around them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from veduta._version import __version__
-from veduta.web import routes_jobs, routes_photos, routes_search, routes_service
+from veduta.pages.app_page import API
+from veduta.web import (
+    pages_frame,
+    pages_search,
+    routes_jobs,
+    routes_photos,
+    routes_search,
+    routes_service,
+)
 from veduta.web.api_types import (
     ExplainRequest,
     IndexRequest,
@@ -30,9 +39,10 @@ from veduta.web.service import Service
 from veduta.web.settings import ServeSettings
 from veduta.web.slow_clients import ConnectionLimits
 
-__all__ = ["API", "api_app"]
+__all__ = ["API", "PAGES", "api_app"]
 
-API = "/api/v1"
+PAGES: tuple[ModuleType, ...] = (pages_search,)
+"""The modules of the pages, in the order of the navigation. One without a `PAGE` is not in it."""
 
 _READ_BY_HAND = (
     SearchRequest,
@@ -84,7 +94,10 @@ def api_app(settings: ServeSettings) -> Application:
         routes_jobs.router,
     ):
         app.include_router(router, prefix=API)
-    explain_errors(app)
+    for module in (pages_frame, *PAGES):
+        app.include_router(module.router)
+    app.state.pages = tuple(module.PAGE for module in PAGES if hasattr(module, "PAGE"))
+    explain_errors(app, pages_frame.problem_response)
     app.openapi = lambda: _openapi(app, settings)  # type: ignore[method-assign]
     counted = CountedRequests(app, service.metrics)
     return ConnectionLimits(RequestChecks(counted, settings), settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 _MAX_REASON_LETTERS = 2000
+
+_NO_ADDRESS = "There is nothing at this address."
 
 # The first class that fits counts, so the more special ones stand first.
 _STATUS_OF_ERROR: tuple[tuple[type[VedutaError], int], ...] = (
@@ -83,11 +86,16 @@ class Problem(HTTPException):
         super().__init__(status, printable(detail[:_MAX_REASON_LETTERS]), headers)
         self.kind = kind or HTTPStatus(status).phrase.replace(" ", "").replace("-", "")
 
+    @property
+    def title(self) -> str:
+        """The meaning of the status."""
+        return HTTPStatus(self.status_code).phrase
+
     def as_response(self) -> Response:
-        """Return the answer for the client."""
+        """Return the answer for a program."""
         body = ProblemBody(
             type=f"urn:veduta:problem:{self.kind}",
-            title=HTTPStatus(self.status_code).phrase,
+            title=self.title,
             status=self.status_code,
             detail=self.detail,
         )
@@ -111,32 +119,37 @@ def client_left() -> Problem:
     return Problem(400, "The client left before the answer was ready.", kind="ClientLeft")
 
 
-def explain_errors(app: FastAPI) -> None:
-    """Let an application answer every error as a problem."""
+def explain_errors(app: FastAPI, respond: Callable[[Request, Problem], Response]) -> None:
+    """Let an application answer every error as a problem.
+
+    Args:
+        app: the application.
+        respond: returns the answer to a request that has a problem.
+    """
 
     @app.exception_handler(VedutaError)
-    def explain_error(_request: Request, error: VedutaError) -> Response:
-        return problem_of(error).as_response()
+    def explain_error(request: Request, error: VedutaError) -> Response:
+        return respond(request, problem_of(error))
 
     # FastAPI would repeat the request, which may hold what JSON cannot: NaN or a surrogate.
     @app.exception_handler(RequestValidationError)
-    def explain_fields(_request: Request, error: RequestValidationError) -> Response:
+    def explain_fields(request: Request, error: RequestValidationError) -> Response:
         places = (".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors())
-        return Problem(422, "; ".join(places)).as_response()
+        return respond(request, Problem(422, "; ".join(places)))
 
     # Those that FastAPI and Starlette raise by themselves are of this class, too.
     @app.exception_handler(HTTPException)
-    def explain_status(_request: Request, error: HTTPException) -> Response:
+    def explain_status(request: Request, error: HTTPException) -> Response:
         if not isinstance(error, Problem):
-            error = Problem(error.status_code, error.detail, headers=dict(error.headers or {}))
-        return error.as_response()
+            detail = _NO_ADDRESS if error.status_code == HTTPStatus.NOT_FOUND else error.detail
+            error = Problem(error.status_code, detail, headers=dict(error.headers or {}))
+        return respond(request, error)
 
     @app.exception_handler(ClientDisconnect)
     def forget(_request: Request, _error: ClientDisconnect) -> Response:
         return client_left().as_response()
 
     @app.exception_handler(Exception)
-    def explain_fault(_request: Request, error: Exception) -> Response:
-        return Problem(
-            500, f"a fault of Veduta: {type(error).__name__}. The server printed where it arose."
-        ).as_response()
+    def explain_fault(request: Request, error: Exception) -> Response:
+        reason = f"a fault of Veduta: {type(error).__name__}. The server printed where it arose."
+        return respond(request, Problem(500, reason))

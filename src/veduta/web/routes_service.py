@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from veduta._version import __version__
-from veduta.web.access import KEY_COOKIE, needs, scope_of, service_of
+from veduta.web.access import forget_key, keep_key, needs, scope_of, service_of
 from veduta.web.api_types import (
     Health,
     IndexList,
@@ -84,14 +84,7 @@ async def open_session(request: Request) -> Response:
     if scope is None:
         raise Problem(401, "This key is not valid.", kind="KeyNeeded")
     answer = JSONResponse({"scope": scope})
-    answer.set_cookie(
-        KEY_COOKIE,
-        sent.key if keys is not None else "",
-        path=request.scope.get("root_path") or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    keep_key(request, answer, sent.key if keys is not None else "")
     return answer
 
 
@@ -99,7 +92,7 @@ async def open_session(request: Request) -> Response:
 async def close_session(request: Request) -> Response:
     """Forget the key in the cookie."""
     answer = Response(status_code=204)
-    answer.delete_cookie(KEY_COOKIE, path=request.scope.get("root_path") or "/")
+    forget_key(request, answer)
     return answer
 
 
