@@ -201,6 +201,15 @@ def test_lists_of_photos(server: Server, home: Path) -> None:
         "index": page["index"],
     }
     assert server.get("/photos?limit=0").status == 422
+    chosen = server.get("/photos?id=5&id=2&id=999").json["photos"]
+    assert [one["id"] for one in chosen] == [2, 5]
+    assert server.get("/photos/ids?label=place1").json == {
+        "ids": [4, 5, 6, 7],
+        "index": page["index"],
+    }
+    assert server.get("/photos/ids?month=none&order=taken").json["ids"] == list(range(12))
+    assert server.get("/photos/ids?month=2014-05").json["ids"] == []
+    assert server.get("/photos/ids?month=2014-5").status == 422
     facets = server.get("/facets").json
     assert facets["labels"] == [{"label": f"place{n}", "photos": 4} for n in range(3)]
     assert facets["months"] == [{"month": None, "photos": 12}]
@@ -228,6 +237,10 @@ def test_labels_change_and_change_back(server: Server) -> None:
     changed = server.ask("PATCH", "/photos/2", {"label": "gate"}).json["changes"]
     assert changed == [{"id": 2, "label": "gate", "previous": "place0"}]
     assert server.get("/photos?label=gate").json["total"] == 1
+    assert server.ask("PATCH", "/photos/3", {"label": None}).status == 200
+    assert server.get("/photos/ids?unlabelled=true").json["ids"] == [3]
+    assert server.get("/photos/ids?unlabelled=true&label=gate").json["ids"] == [2, 3]
+    changed.append({"id": 3, "label": None, "previous": "place0"})
     back = [{"id": one["id"], "label": one["previous"]} for one in changed]
     assert server.ask("PATCH", "/photos", {"changes": back}).status == 200
     assert server.get("/photos/2").json["label"] == "place0"
@@ -242,6 +255,9 @@ def test_a_photo_is_removed_and_an_indexing_run_finds_it_again(server: Server, h
     assert server.ask("DELETE", "/photos/11").status == 204
     assert server.get("/photos/11").status == 404
     assert (home / "photos/place2/2-3.png").exists()
+    assert server.ask("DELETE", "/photos?id=10&id=999").status == 404
+    assert server.ask("DELETE", "/photos?id=10&id=9").status == 204
+    assert server.get("/photos/ids").json["ids"] == list(range(9))
     stale = server.post("/search", {"photo_id": 4, "limit": 2, "cursor": first["next"]})
     assert (stale.status, stale.json["type"]) == (409, "urn:veduta:problem:IndexChanged")
     started = server.post("/jobs/index", {})
@@ -254,7 +270,7 @@ def test_a_photo_is_removed_and_an_indexing_run_finds_it_again(server: Server, h
     ]
     assert events[0]["state"] == "waiting"
     assert events[-1]["state"] == "done"
-    assert events[-1]["report"]["added"] == 1
+    assert events[-1]["report"]["added"] == 3
     assert server.get("/photos").json["total"] == 12
     later = server.get(f"/jobs/{started.json['id']}/events", Last_Event_ID=str(len(events) - 1))
     assert later.body.decode().count("data: ") == 1

@@ -26,6 +26,8 @@ __all__ = [
     "MatchRequest",
     "NewLabel",
     "PhotoAnswer",
+    "PhotoId",
+    "PhotoIds",
     "PhotoList",
     "PreviewSide",
     "RecognizeAnswer",
@@ -267,6 +269,13 @@ class PhotoList(BaseModel):
     photos: list[PhotoAnswer]
     total: int
     next: str | None
+    index: IndexVersion
+
+
+class PhotoIds(BaseModel):
+    """The numbers of photos."""
+
+    ids: list[int]
     index: IndexVersion
 
 

@@ -6,7 +6,8 @@ import hashlib
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from veduta.errors import readable
@@ -20,13 +21,16 @@ from veduta.web.api_types import (
     LabelChanges,
     NewLabel,
     PhotoAnswer,
+    PhotoId,
+    PhotoIds,
     PhotoList,
     PreviewSide,
 )
 from veduta.web.cursors import read_photo_cursor
 from veduta.web.json_answers import photo_json
+from veduta.web.photo_filters import PhotoFilters, Text, photo_filters
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
-from veduta.web.served_index import ServedIndex, read_options
+from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 from veduta.web.uploads import json_schema, read_json
 
@@ -37,8 +41,9 @@ router = APIRouter(prefix="/photos", responses=PROBLEM_RESPONSES, tags=["photos"
 facets = APIRouter(responses=PROBLEM_RESPONSES, tags=["photos"])
 
 Number = Annotated[int, Path(ge=0, le=MAX_INT64, description="`id` of a photo.")]
-Text = Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS)]
 IndexName = Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS, description="An index.")]
+Filters = Annotated[PhotoFilters, Depends(photo_filters)]
+Order = Literal["path", "taken", "id"]
 
 _MEDIA_TYPES = {
     "JPEG": "image/jpeg",
@@ -60,21 +65,16 @@ _JPEG: dict[int | str, dict[str, Any]] = {
 @router.get("", dependencies=[needs("search")], response_model=PhotoList)
 async def list_photos(
     request: Request,
+    filters: Filters,
     index: IndexName = None,
-    label: Annotated[list[str] | None, Query()] = None,
-    folder: Text = None,
-    after: Text = None,
-    before: Text = None,
-    order: Literal["path", "taken", "id"] = "path",
+    order: Order = "path",
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
     cursor: Text = None,
 ) -> Response:
     """List photos, page by page."""
     service = service_of(request)
     served = service.index(index)
-    filters = {"label": label, "folder": folder, "after": after, "before": before}
-    options = read_options({name: value for name, value in filters.items() if value is not None})
-    page = await service.light(served.page, options, order, limit, read_photo_cursor(cursor))
+    page = await service.light(served.page, filters, order, limit, read_photo_cursor(cursor))
     answer = {
         "photos": [photo_json(photo) for photo in page.photos],
         "total": page.total,
@@ -82,6 +82,31 @@ async def list_photos(
         "index": await _version(service, served),
     }
     return JSONResponse(answer)
+
+
+@router.get("/ids", dependencies=[needs("search")], response_model=PhotoIds)
+async def list_ids(
+    request: Request, filters: Filters, index: IndexName = None, order: Order = "path"
+) -> Response:
+    """List the numbers of all photos that meet the conditions, in one answer."""
+    service = service_of(request)
+    served = service.index(index)
+
+    def answer() -> bytes:
+        version, ids = served.ids(filters, order)
+        return msgspec.json.encode({"ids": ids, "index": {"name": served.name, "version": version}})
+
+    return Response(await service.light(answer), media_type="application/json")
+
+
+@router.delete("", dependencies=[needs("edit")], status_code=204)
+async def remove_photos(
+    request: Request,
+    id: Annotated[list[PhotoId], Query(min_length=1, max_length=MAX_LIMIT)],  # noqa: A002
+    index: IndexName = None,
+) -> Response:
+    """Take several photos out of the index, as for one. If one is missing, none goes."""
+    return await _remove(service_of(request), index, id)
 
 
 @router.patch(
@@ -131,10 +156,7 @@ async def label_photo(request: Request, photo_id: Number, index: IndexName = Non
 @router.delete("/{photo_id}", dependencies=[needs("edit")], status_code=204)
 async def remove_photo(request: Request, photo_id: Number, index: IndexName = None) -> Response:
     """Take a photo out of the index. Its file stays, and an indexing run finds it again."""
-    service = service_of(request)
-    with service.admission.place():
-        await service.heavy(service.index(index).remove, photo_id)
-    return Response(status_code=204)
+    return await _remove(service_of(request), index, [photo_id])
 
 
 @router.get(
@@ -188,6 +210,12 @@ async def read_original(request: Request, photo_id: Number, index: IndexName = N
     name = quote(readable(file.path).rpartition("/")[2], safe="")
     answer.headers["Content-Disposition"] = f"inline; filename*=UTF-8''{name}"
     return answer
+
+
+async def _remove(service: Service, index: str | None, ids: list[int]) -> Response:
+    with service.admission.place():
+        await service.heavy(service.index(index).remove, ids)
+    return Response(status_code=204)
 
 
 async def _edit(service: Service, index: str | None, labels: dict[int, str | None]) -> Response:

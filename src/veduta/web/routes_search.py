@@ -29,8 +29,9 @@ from veduta.web.api_types import (
 )
 from veduta.web.cursors import SearchCursor, read_search_cursor
 from veduta.web.json_answers import hit_json
+from veduta.web.photo_filters import read_options
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
-from veduta.web.served_index import ServedIndex, read_options
+from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 from veduta.web.uploads import Posted, form_schema, read_posted
 

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,12 @@ from veduta.index.table import is_locked
 from veduta.photos.orientation import orientation_named
 from veduta.recognize import Recognition
 from veduta.search import Box, Hit, Hits, SearchOptions
-from veduta.search.filters import allowed_rows
 from veduta.search.options import AUTO
 from veduta.search.pair import Match, compare
 from veduta.search.query import QueryPhoto
 from veduta.web.batched_encoder import BatchedEncoder
 from veduta.web.cursors import PhotoCursor
+from veduta.web.photo_filters import PhotoFilters
 from veduta.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -236,21 +236,18 @@ class ServedIndex:
         return row
 
     def page(
-        self, options: SearchOptions, order: str, limit: int, cursor: PhotoCursor | None
+        self, filters: PhotoFilters, order: str, limit: int, cursor: PhotoCursor | None
     ) -> PhotoPage:
         """Return one page of the photos that meet conditions.
 
         Args:
-            options: with the conditions on labels, folder and time.
+            filters: the conditions.
             order: "path", "taken" (the newest first, those without a date last) or "id".
             limit: most photos of a page.
             cursor: of the page; None: the first.
         """
         snapshot = self.snapshot()
-        rows = self._ordered(snapshot, order)
-        allowed = allowed_rows(snapshot, options)
-        if allowed is not None:
-            rows = rows[allowed[rows]]
+        rows = self._met(snapshot, filters, order)
         start = 0
         if cursor is not None:
             ids = snapshot.rows["id"].to_numpy()[rows]
@@ -260,6 +257,17 @@ class ServedIndex:
         stop = start + len(shown)
         more = shown and stop < len(rows)
         return PhotoPage(shown, len(rows), PhotoCursor(shown[-1].id, stop) if more else None)
+
+    def ids(self, filters: PhotoFilters, order: str) -> tuple[str, list[int]]:
+        """Return the version of the index, and the ids of the photos that `page` lists."""
+        snapshot = self.snapshot()
+        rows = self._met(snapshot, filters, order)
+        return snapshot.name, snapshot.rows["id"].to_numpy()[rows].tolist()
+
+    def _met(self, snapshot: Snapshot, filters: PhotoFilters, order: str) -> NDArray[np.intp]:
+        """Return the rows that meet conditions, in an order."""
+        rows = self._ordered(snapshot, order)
+        return rows[filters.rows(snapshot)[rows]]
 
     def _ordered(self, snapshot: Snapshot, order: str) -> NDArray[np.intp]:
         """Return the rows in an order. It is kept until the index changes."""
@@ -326,24 +334,13 @@ class ServedIndex:
             self._row(photo_id)
         return self._index.edit_labels(labels)
 
-    def remove(self, photo_id: int) -> None:
-        """Take a photo out of the index. Its file stays."""
-        self._index.remove(self.photo(photo_id).path)
+    def remove(self, photo_ids: Sequence[int]) -> None:
+        """Take photos out of the index, all or none. Their files stay."""
+        self._index.remove(*[self.photo(photo_id).path for photo_id in photo_ids])
 
     def manifest(self) -> Manifest:
         """Return what the index is."""
         return self._engine.state.manifest
-
-
-def read_options(filters: dict[str, Any], **options: Any) -> SearchOptions:
-    """Return the options of a search with the filters of a request."""
-    folder = filters.pop("folder", None)
-    return replace(
-        SearchOptions(**options),
-        labels=tuple(filters.pop("label", None) or ()),
-        under=None if folder is None else Path(folder),
-        **filters,
-    )
 
 
 def _photos(snapshot: Snapshot, rows: NDArray[np.intp]) -> list[IndexedPhoto]:
