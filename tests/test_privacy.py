@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -71,8 +74,10 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("recipes",),
     ("models",),
     ("score", "submission.csv", "solution.csv"),
+    ("keys", "create", "search"),
+    ("keys", "list"),
 )
-NOT_CALLED_HERE = {"collect", "review"}  # They have tests of their own below.
+NOT_CALLED_HERE = {"collect", "review", "serve"}  # They have tests of their own below.
 
 # What docs/privacy.md names, below the home folder of the user.
 KNOWN_FILES = re.compile(r"\.(cache|local/share|config)/(veduta|matplotlib)/")
@@ -86,12 +91,16 @@ def _environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(user), "TMPDIR": str(home)}
 
 
+def _tracing(record: Path) -> list[str]:
+    calls = "trace=connect,sendto,sendmsg,sendmmsg"
+    return ["strace", "-f", "--seccomp-bpf", "-o", str(record), "-e", calls]
+
+
 def _traced(home: Path, *command: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Run a command, and return it with the addresses that it connected or sent to."""
     record = home / "calls.txt"
-    calls = "trace=connect,sendto,sendmsg,sendmmsg"
     done = subprocess.run(
-        ["strace", "-f", "--seccomp-bpf", "-o", str(record), "-e", calls, *command],
+        [*_tracing(record), *command],
         cwd=home,
         env=_environment(home),
         capture_output=True,
@@ -165,6 +174,40 @@ sys.exit(run(["review", "photos", "--no-open"]))
     done, addresses = _traced(home, sys.executable, "-c", code)
     assert "127.0.0.1" in done.stdout + done.stderr, done
     assert addresses == []
+    assert _unknown_files(home / "user") == []
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
+def test_a_service_answers_and_asks_nothing(home: Path) -> None:
+    index = home / "served.veduta"
+    make = ["index", "photos/a", "--index", str(index), "--encoder", "fast"]
+    assert _traced(home, sys.executable, "-m", "veduta", *make)[0].returncode == 0
+    record = home / "calls-of-service.txt"
+    command = [sys.executable, "-m", "veduta", "serve", str(index), "--port", "0", "--json"]
+    with subprocess.Popen(
+        [*_tracing(record), *command],
+        cwd=home,
+        env=_environment(home),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as service:
+        try:
+            assert service.stdout is not None
+            url = json.loads("".join(iter(service.stdout.readline, "}\n")) + "}")["url"]
+            request = urllib.request.Request(
+                f"{url}api/v1/search",
+                data=b'{"photo_id": 0}',
+                headers={"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                assert json.load(answer)["results"] != []
+        finally:
+            os.killpg(service.pid, signal.SIGINT)
+    assert service.returncode == 0
+    assert _addresses(record.read_text("utf-8", "replace")) == []
     assert _unknown_files(home / "user") == []
 
 
