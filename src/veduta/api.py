@@ -68,6 +68,8 @@ from veduta.search.options import RICHEST_KEYPOINTS, Moment, check_numbers, is_w
 from veduta.search.pair import Match, compare
 from veduta.search.photo_keypoints import PhotoKeypoints
 from veduta.search.photo_keypoints import find_keypoints as photo_keypoints
+from veduta.search.turned_search import without_reranking
+from veduta.search.watching import watcher
 
 if TYPE_CHECKING:
     import numpy as np
@@ -412,8 +414,15 @@ class Index:
         check_numbers(options)
         rerank = options.rerank if options.distance == "cosine" else "none"
         query = self._engine.query_of_photo(photo_id, rerank=rerank)
-        hits = self._engine.search(query, replace(options, k=options.k + 1))
-        return Hits([hit for hit in hits if hit.id != photo_id][: options.k])
+
+        def found(wanted: SearchOptions) -> Hits:
+            hits = self._engine.search(query, replace(wanted, k=wanted.k + 1))
+            return Hits([hit for hit in hits if hit.id != photo_id][: wanted.k])
+
+        told = watcher()
+        if told is not None and rerank != "none":
+            told.nearest(found(without_reranking(options)))
+        return found(options)
 
     def search_many(
         self,

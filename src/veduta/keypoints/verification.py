@@ -23,7 +23,7 @@ from veduta.keypoints.local_consistency import locally_consistent_matches
 from veduta.keypoints.shared_overlays import covered_area, only_an_overlay, stamped_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -179,6 +179,7 @@ def verify_many(
     matching: Matching,
     *,
     threads: int | None = None,
+    on_verified: Callable[[int], None] | None = None,
 ) -> list[Verification]:
     """Match and verify one query against many photos.
 
@@ -187,6 +188,8 @@ def verify_many(
         others: the keypoints of the photos, of the same kind.
         matching: how keypoints of this kind are matched, see `Extractor.matching`.
         threads: how many photos are verified at the same time. None: one for each core.
+        on_verified: called with the number of photos that are verified, after each of them. If it
+            raises an error, no further photo is verified.
 
     Returns:
         One for each of `others`, in their order. The result does not depend on `threads`.
@@ -195,11 +198,22 @@ def verify_many(
     def verify_one(other: Keypoints) -> Verification:
         return verify(query, other, matching.pairs(query, other))
 
+    def counted(verifications: Iterable[Verification]) -> list[Verification]:
+        done = []
+        for verification in verifications:
+            done.append(verification)
+            if on_verified is not None:
+                on_verified(len(done))
+        return done
+
     threads = min(threads or os.cpu_count() or 1, len(others))
     if threads <= 1:
-        return [verify_one(other) for other in others]
-    with ThreadPoolExecutor(threads, thread_name_prefix="veduta-verify") as pool:
-        return list(pool.map(verify_one, others))
+        return counted(map(verify_one, others))
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="veduta-verify")
+    try:
+        return counted(pool.map(verify_one, others))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _scaled_positions(keypoints: Keypoints) -> Points:

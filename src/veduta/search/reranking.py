@@ -36,6 +36,7 @@ from veduta.search import exact
 from veduta.search.best_first import best_first
 from veduta.search.hit import ScoreKind
 from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
+from veduta.search.watching import watcher
 
 _LIMIT_MARGIN = 0.1
 """Log-odds of further hits that come so near to those of the first hit are moved below them."""
@@ -352,8 +353,14 @@ def _verify_rows(
     if not queries or gallery.keypoints is None or gallery.matching is None:
         return geometry
     others = [gallery.keypoints.read(row) for row in rows]
-    for query in queries:
-        verifications = verify_many(query, others, gallery.matching)
+    told = watcher()
+    for number, query in enumerate(queries):
+
+        def note(done: int, before: int = number * len(rows)) -> None:
+            if told is not None:
+                told.verified(before + done, len(queries) * len(rows))
+
+        verifications = verify_many(query, others, gallery.matching, on_verified=note)
         for row, other, verification in zip(rows, others, verifications, strict=True):
             best = geometry.get(row)
             if (

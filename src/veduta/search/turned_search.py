@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from veduta.photos.orientation import Orientation
+from veduta.photos.orientation import Orientation, orientation_named
 from veduta.search.best_orientation import Attempt, best_attempt
 from veduta.search.engine import Engine
 from veduta.search.hits import Hits
-from veduta.search.options import SearchOptions, check_numbers
+from veduta.search.options import AUTO, SearchOptions, check_numbers
 from veduta.search.query import Box, EncodedQuery, PhotoSource
+from veduta.search.watching import watcher
 
-__all__ = ["search_photos"]
+__all__ = ["search_photos", "without_reranking"]
 
 
 def search_photos(
@@ -46,6 +47,12 @@ def search_photos(
         options, k=1, rerank="none", distance="cosine", min_score=None, fold_copies=False
     )
 
+    first = orientation_named("upright" if options.orientation == AUTO else options.orientation)
+    told = watcher()
+    if told is not None and rerank != "none":
+        query = EncodedQuery(views.descriptor(first), space=views.space, orientation=first)
+        told.nearest(Hits(engine.search(query, without_reranking(options)), first))
+
     def attempt(orientation: Orientation) -> Attempt[Hits]:
         hits = engine.search(views.encoded(orientation), options)
         return Attempt.of(Hits(hits, orientation), hits, verified=views.verified)
@@ -55,3 +62,14 @@ def search_photos(
         return max((hit.similarity for hit in engine.search(query, nearest)), default=-1.0)
 
     return best_attempt(options.orientation, attempt, similarity, verified=views.verified)
+
+
+def without_reranking(options: SearchOptions) -> SearchOptions:
+    """Return the options of a first, quick answer.
+
+    A least score is meant for the scores of the whole answer, so it is left out.
+
+    Args:
+        options: of the whole answer.
+    """
+    return replace(options, rerank="none", min_score=None)

@@ -17,11 +17,12 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 from veduta.files import write_text
+from veduta.web.event_stream import event_text
 from veduta.web.problems import Problem
 
 __all__ = ["ENDED", "IndexJobs"]
@@ -100,7 +101,7 @@ class IndexJobs:
         for job in self._folder.iterdir():
             (job / "cancel").touch()
 
-    async def events(self, number: str, after: int) -> AsyncIterator[str]:
+    async def events(self, number: str, after: int) -> AsyncGenerator[str]:
         """Yield what happens in a run, as server-sent events, until it ends.
 
         Args:
@@ -118,7 +119,7 @@ class IndexJobs:
             for event in events[sent:]:
                 sent += 1
                 silent = 0.0
-                yield f"id: {sent}\nevent: {event['state']}\ndata: {json.dumps(event)}\n\n"
+                yield event_text(event["state"], event, sent)
             if events[-1]["state"] in ENDED:
                 return
             await asyncio.sleep(_POLL_SECONDS)

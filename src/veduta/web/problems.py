@@ -23,6 +23,7 @@ __all__ = [
     "ProblemBody",
     "client_left",
     "explain_errors",
+    "fault",
     "problem_of",
 ]
 
@@ -91,16 +92,20 @@ class Problem(HTTPException):
         """The meaning of the status."""
         return HTTPStatus(self.status_code).phrase
 
-    def as_response(self) -> Response:
-        """Return the answer for a program."""
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `ProblemBody` describes it."""
         body = ProblemBody(
             type=f"urn:veduta:problem:{self.kind}",
             title=self.title,
             status=self.status_code,
             detail=self.detail,
         )
+        return body.model_dump()
+
+    def as_response(self) -> Response:
+        """Return the answer for the client."""
         return JSONResponse(
-            body.model_dump(),
+            self.as_json(),
             self.status_code,
             headers=self.headers,
             media_type="application/problem+json",
@@ -112,6 +117,13 @@ def problem_of(error: VedutaError) -> Problem:
     status = next((code for kind, code in _STATUS_OF_ERROR if isinstance(error, kind)), 500)
     headers = {"Retry-After": "5"} if isinstance(error, errors.IndexLocked) else None
     return Problem(status, str(error), kind=type(error).__name__, headers=headers)
+
+
+def fault(error: Exception) -> Problem:
+    """Return an error that should not be as a problem."""
+    return Problem(
+        500, f"a fault of Veduta: {type(error).__name__}. The server printed where it arose."
+    )
 
 
 def client_left() -> Problem:
@@ -151,5 +163,4 @@ def explain_errors(app: FastAPI, respond: Callable[[Request, Problem], Response]
 
     @app.exception_handler(Exception)
     def explain_fault(request: Request, error: Exception) -> Response:
-        reason = f"a fault of Veduta: {type(error).__name__}. The server printed where it arose."
-        return respond(request, Problem(500, reason))
+        return respond(request, fault(error))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 
 from veduta.errors import IndexLocked
 from veduta.index.table import is_locked
 from veduta.web.access import needs, service_of
 from veduta.web.api_types import IndexRequest, JobAnswer
+from veduta.web.event_stream import EVENT_STREAM, EventStream
 from veduta.web.problems import PROBLEM_RESPONSES
 from veduta.web.uploads import json_schema, read_json
 
@@ -68,8 +69,8 @@ async def cancel_job(request: Request, number: str) -> Response:
 
 @router.get(
     "/{number}/events",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    response_class=EventStream,
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
 )
 async def watch_job(
     request: Request,
@@ -79,7 +80,4 @@ async def watch_job(
     """Watch an indexing run: server-sent events until it ends."""
     service = service_of(request)
     await service.light(service.jobs.state, number)
-    events = service.jobs.events(number, last_event_id)
-    return StreamingResponse(
-        events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-    )
+    return EventStream(service.jobs.events(number, last_event_id))

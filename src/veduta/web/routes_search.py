@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from veduta.search import Box, Hits
 from veduta.search.pair import PICTURE_SIDE
 from veduta.search.query import QueryPhoto
 from veduta.search.timings import timings
+from veduta.search.watching import watched
 from veduta.web.access import needs, service_of
 from veduta.web.api_types import (
     ExplainRequest,
@@ -28,9 +30,11 @@ from veduta.web.api_types import (
     SearchRequest,
 )
 from veduta.web.cursors import SearchCursor, read_search_cursor
+from veduta.web.event_stream import EVENT_STREAM, EventStream, wants_events
 from veduta.web.json_answers import hit_json
 from veduta.web.photo_filters import read_options
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
+from veduta.web.search_events import SearchEvents, search_events
 from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 from veduta.web.uploads import Posted, form_schema, read_posted
@@ -38,6 +42,13 @@ from veduta.web.uploads import Posted, form_schema, read_posted
 __all__ = ["router"]
 
 router = APIRouter(dependencies=[needs("search")], responses=PROBLEM_RESPONSES, tags=["compare"])
+
+_SEARCH = (
+    "Find the photos that show what the query shows, best first. With `Accept: text/event-stream` "
+    "the answer arrives in parts: an event `nearest` with the answer without re-ranking, events "
+    "`verified` with numbers of photos, and at last `answer`, or `problem` if the search failed "
+    "meanwhile."
+)
 
 T = TypeVar("T")
 Fields = TypeVar("Fields", SearchRequest, MatchRequest, RecognizeRequest, ExplainRequest)
@@ -59,57 +70,88 @@ async def _answered(
 @router.post(
     "/search",
     response_model=SearchAnswer,
+    description=_SEARCH,
     openapi_extra=form_schema(SearchRequest),
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
 )
 async def search(request: Request) -> Response:
     """Find the photos that show what the query shows, best first."""
-    return await _answered(request, SearchRequest, _search)
+    if not wants_events(request):
+        return await _answered(request, SearchRequest, _search)
+    service = service_of(request)
+    with ExitStack() as held:
+        held.enter_context(service.admission.place())
+        posted = await read_posted(request, SearchRequest, service.settings.max_upload_bytes)
+        index = service.index(posted.fields.index)
+        events = search_events(partial(_search_answer, service, index, posted))
+        # Before the first event, a request that is not possible gets its own status.
+        first = await service.for_client(request, _next(events))
+        return EventStream(events, first, held.pop_all().close)
+
+
+async def _next(events: AsyncGenerator[str]) -> str:
+    return await anext(events)
 
 
 async def _search(
     service: Service, index: ServedIndex, posted: Posted[SearchRequest]
 ) -> JSONResponse:
+    return JSONResponse(await _search_answer(service, index, posted))
+
+
+async def _search_answer(
+    service: Service,
+    index: ServedIndex,
+    posted: Posted[SearchRequest],
+    events: SearchEvents | None = None,
+) -> dict[str, Any]:
     fields = posted.fields
     version, notice = await service.light(index.state)
     offset = read_search_cursor(fields.cursor, version)
     stop = offset + fields.limit
-    # One more than is shown, to know whether there is a next page.
+    # One more than is shown, to know whether there is a next page; and the query itself.
     options = read_options(
         fields.filters.model_dump(exclude_none=True),
-        k=stop + 1,
+        k=stop + (1 if fields.photo_id is None else 2),
         rerank=fields.rerank,
         verify=fields.verify,
         min_score=fields.min_score,
         fold_copies=fields.fold_copies,
         orientation=fields.orientation,
     )
-    by_id = not posted.photos and fields.box is None
-    if by_id:
-        photo_id = _required_id(fields.photo_id)
-        hits, seconds = await service.heavy(_timed, lambda: index.search_like(photo_id, options))
-    else:
-        started = time.perf_counter()
-        queries = await _queries(service, index, posted, fields.photo_id, fields.box)
-        decoded = time.perf_counter() - started
+    started = time.perf_counter()
 
-        def work() -> Hits:
-            return index.search(queries, options, fields.box)
-
-        hits, seconds = await service.heavy(_timed, work)
-        seconds["decode"] = seconds.get("decode", 0.0) + decoded
-        seconds["total"] += decoded
+    def answer(hits: Hits, seconds: dict[str, float]) -> dict[str, Any]:
         if fields.photo_id is not None:
             hits = Hits([hit for hit in hits if hit.id != fields.photo_id], hits.orientation)
-    cursor = SearchCursor(stop, version).text() if len(hits) > stop else None
-    answer = {
-        "results": [hit_json(hit) for hit in hits[offset:stop]],
-        "next": cursor,
-        "orientation": hits.orientation.name,
-        "timings": _rounded(seconds),
-        "index": {"name": index.name, "version": version},
-        "notice": notice,
-    }
-    return JSONResponse(answer)
+        cursor = SearchCursor(stop, version).text() if len(hits) > stop else None
+        return {
+            "results": [hit_json(hit) for hit in hits[offset:stop]],
+            "next": cursor,
+            "orientation": hits.orientation.name,
+            "timings": _rounded(seconds | {"total": time.perf_counter() - started}),
+            "index": {"name": index.name, "version": version},
+            "notice": notice,
+        }
+
+    if events is not None:
+        # The next page belongs to the whole answer.
+        events.answer_of = lambda hits: answer(hits, {}) | {"next": None}
+    by_id = not posted.photos and fields.box is None
+    queries: list[QueryPhoto] = []
+    if not by_id:
+        queries = await _queries(service, index, posted, fields.photo_id, fields.box)
+    decoded = time.perf_counter() - started
+
+    def work() -> Hits:
+        with nullcontext() if events is None else watched(events):
+            if by_id:
+                return index.search_like(_required_id(fields.photo_id), options)
+            return index.search(queries, options, fields.box)
+
+    hits, seconds = await service.heavy(_timed, work)
+    seconds["decode"] = seconds.get("decode", 0.0) + decoded
+    return answer(hits, seconds)
 
 
 @router.post("/match", response_model=MatchAnswer, openapi_extra=form_schema(MatchRequest))
