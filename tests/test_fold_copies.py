@@ -1,4 +1,4 @@
-"""Copies of one photo are folded into one hit: in Python, on the command line and on the page."""
+"""Copies of one photo are folded into one hit, or marked."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
-from tiny import pixels, save
+from tiny import pixels, save, save_view
 
 import veduta
 from veduta import Index, SearchOptions
@@ -107,3 +108,55 @@ def test_the_command_prints_copies_as_text_and_json_and_on_the_page(
     assert len(answer) == 2 and len(answer[0]["copies"]) == 12
     assert run([*call, "--json"]) == 0
     assert "copies" not in json.loads(capsys.readouterr().out)[0]["hits"][0]
+
+
+def marks(hits: veduta.Hits) -> dict[str, str | None]:
+    return {Path(hit.path).name: hit.copy_of for hit in hits}
+
+
+@pytest.mark.parametrize("rerank", ["auto", "none"])
+def test_copies_of_the_query_and_of_other_hits_are_marked(
+    copied: Index, tmp_path: Path, rerank: str
+) -> None:
+    smaller = Image.fromarray(pixels(0)).resize((44, 30), Image.Resampling.LANCZOS)
+    smaller.save(tmp_path / "sent.jpg", quality=85)
+    options = {"k": 30, "mark_copies": True, "rerank": rerank}
+    found = copied.search(tmp_path / "sent.jpg", **options)
+    marked = marks(found)
+    assert {name for name, mark in marked.items() if mark == "query"} == {
+        "0.png",
+        *(f"0 copy {number:02}.png" for number in range(12)),
+    }
+    pair = [hit.path for hit in found if "1" in Path(hit.path).stem[:1]]
+    assert (marked[Path(pair[0]).name], marked[Path(pair[1]).name]) == (None, pair[0])
+    assert all(marked[f"{number}.png"] is None for number in range(2, DISTINCT))
+    plain = copied.search(tmp_path / "sent.jpg", k=30, rerank=rerank)
+    assert [hit.path for hit in plain] == [hit.path for hit in found]
+    assert all(hit.copy_of is None for hit in plain)
+    assert found.to_arrow()["copy_of"].to_pylist() == [hit.copy_of for hit in found]
+    assert "copy_of" not in plain.as_json()[0] and found.as_json()[0]["copy_of"] == "query"
+
+
+def test_copies_of_a_photo_of_the_index_and_of_folded_hits_are_marked(copied: Index) -> None:
+    (photo,) = (one for one in copied if one.path == str(query(copied, "1.png")))
+    options = SearchOptions(k=30, mark_copies=True)
+    assert marks(copied.search_like(photo.id, options))["1 again.jpg"] == "query"
+    folded = copied.search_like(photo.id, SearchOptions(k=30, mark_copies=True, fold_copies=True))
+    assert marks(folded)["1 again.jpg"] == "query"
+    assert [mark for mark in marks(folded).values() if mark] == ["query"]
+
+
+def test_a_region_is_no_copy_and_a_turned_copy_is_one(tmp_path: Path) -> None:
+    save_view(tmp_path / "photos/one.png", 3, 1)
+    save_view(tmp_path / "photos/other.png", 4, 1)
+    index = veduta.create(tmp_path / "index", "fast")
+    index.add(tmp_path / "photos")
+    photo = Image.open(tmp_path / "photos/one.png")
+    width, height = photo.size
+    turned = np.asarray(photo.convert("RGB").transpose(Image.Transpose.ROTATE_90))
+    hits = index.search(turned, mark_copies=True, orientation="90")
+    assert marks(hits) == {"one.png": "query", "other.png": None}
+    assert set(marks(index.search(turned, mark_copies=True, orientation="180")).values()) == {None}
+    crop = (0, 0, width, height // 2)
+    hits = index.search(tmp_path / "photos/one.png", mark_copies=True, crop=crop)
+    assert set(marks(hits).values()) == {None}

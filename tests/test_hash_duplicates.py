@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from veduta.curate.hash_duplicates import find_duplicates
-from veduta.curate.hash_pairs import bit_counts, near_hashes
+from veduta.curate.hash_pairs import near_hashes
 from veduta.curate.photo_scan import PhotoScan, scan_photos
+from veduta.photos.bit_counts import bit_counts, portable_bit_counts
 from veduta.photos.same_picture import MAX_SAME_BITS
 
 
 def test_bits_of_words() -> None:
     words = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
     words[:2] = 0, 2**64 - 1
+    assert portable_bit_counts(words).tolist() == bit_counts(words).tolist()
     assert bit_counts(words).tolist() == [int(word).bit_count() for word in words]
 
 

@@ -68,6 +68,9 @@ def test_searches_find_the_same(local: veduta.Index, remote: veduta.Index, home:
     crop = (2, 1, 44, 30)
     same(remote.search(query, crop=crop, k=3), local.search(query, crop=crop, k=3))
     same(remote.search_like(3), local.search_like(3))
+    marked = remote.search(home / "photos/place1/1-0.png", mark_copies=True)
+    assert marked[0].copy_of == "query"
+    same(marked, local.search(home / "photos/place1/1-0.png", mark_copies=True))
     options = veduta.SearchOptions(k=2, rerank="global")
     many = list(remote.search_many([query, both], options=options))
     for found, expected in zip(

@@ -82,6 +82,17 @@ def test_the_last_event_is_the_answer_in_one_piece(
     assert last["photos"] == last["of"] == 12, "the index has 12 photos"
 
 
+def test_copies_are_marked_from_the_first_event_on(server: Server, home: Path) -> None:
+    photo = (home / "photos/place2/2-1.png").read_bytes()
+    events, whole = asked(server, {}, photo)
+    for answer in (events[0][1], whole):
+        marked = {one["name"]: one["copy_of"] for one in answer["results"]}
+        assert {name for name, mark in marked.items() if mark} == {"2-1.png"}
+        assert marked["2-1.png"] == "query"
+    unmarked = asked(server, {"mark_copies": False}, photo)[1]["results"]
+    assert {one["copy_of"] for one in unmarked} == {None}
+
+
 def test_without_reranking_there_is_one_event(server: Server) -> None:
     events, whole = asked(server, {"photo_id": 5, "rerank": "none"})
     assert [name for name, _ in events] == ["answer"]

@@ -343,6 +343,7 @@ class Index:
         rerank: str | None = None,
         verify: int | None = None,
         fold_copies: bool | None = None,
+        mark_copies: bool | None = None,
         orientation: str | None = None,
     ) -> Hits:
         """Return the photos of the index that most likely show what `photos` show, best first.
@@ -368,6 +369,8 @@ class Index:
             verify: how many of the nearest photos are verified, 50 by default.
             fold_copies: return copies of one photo as one hit, the best of them. `Hit.copies` has
                 the paths of the others, and `k` counts folded hits.
+            mark_copies: `Hit.copy_of` says which hits are copies of the query or of a hit before
+                them.
             orientation: `"auto"`, the default, also tries the query turned and mirrored if nothing
                 convincing is found for it as it is. `"upright"` takes it as it is. Others of
                 `veduta.search.ORIENTATIONS` turn it. `Hits.orientation` says how it was turned.
@@ -392,6 +395,7 @@ class Index:
             rerank=rerank,
             verify=verify,
             fold_copies=fold_copies,
+            mark_copies=mark_copies,
             orientation=orientation,
         )
         return search_photos(self._engine, photos, options, crop=crop)
@@ -415,9 +419,10 @@ class Index:
         rerank = options.rerank if options.distance == "cosine" else "none"
         query = self._engine.query_of_photo(photo_id, rerank=rerank)
 
+        picture = self._engine.picture_of_photo(photo_id)
+
         def found(wanted: SearchOptions) -> Hits:
-            hits = self._engine.search(query, replace(wanted, k=wanted.k + 1))
-            return Hits([hit for hit in hits if hit.id != photo_id][: wanted.k])
+            return Hits(self._engine.search(query, wanted, picture, leave_out=[photo_id]))
 
         told = watcher()
         if told is not None and rerank != "none":

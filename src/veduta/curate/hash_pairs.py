@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.photos.bit_counts import bit_counts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
     "MAX_COPY_BITS",
-    "bit_counts",
     "copy_candidates",
     "mirrored_hashes",
     "near_hashes",
@@ -70,7 +71,7 @@ def near_hashes(
             for start in range(0, len(rows), step):
                 block_rows = rows[start : start + step]
                 block_columns = columns[start:] if second is None else columns
-                bits = _bit_counts(first[block_rows, np.newaxis] ^ others[block_columns])
+                bits = bit_counts(first[block_rows, np.newaxis] ^ others[block_columns])
                 a, b = np.nonzero(bits <= max_bits)
                 if second is None:
                     later = b > a
@@ -145,20 +146,6 @@ def mirrored_hashes(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     turned = np.packbits(1 - np.unpackbits(rows, axis=2)[:, :, ::-1], axis=2)
     mirrored: NDArray[np.uint64] = turned.reshape(-1).view(">u8").astype(np.uint64)
     return mirrored
-
-
-def bit_counts(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return how many bits of each word are set (Warren, "Hacker's Delight", 5-1)."""
-    pairs = words - (words >> np.uint64(1) & np.uint64(0x5555555555555555))
-    low = np.uint64(0x3333333333333333)
-    fours = (pairs & low) + (pairs >> np.uint64(2) & low)
-    eights = fours + (fours >> np.uint64(4)) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    sums: NDArray[np.uint64] = eights * np.uint64(0x0101010101010101) >> np.uint64(56)
-    return sums
-
-
-# numpy has its own, faster function from version 2 on.
-_bit_counts = getattr(np, "bitwise_count", bit_counts)
 
 
 def _buckets(values: NDArray[np.uint64]) -> dict[int, NDArray[np.int64]]:

@@ -10,6 +10,7 @@ from veduta.index.contents import (
     holds_path,
     photos_of,
     row_of_photo,
+    rows_of_photos,
 )
 from veduta.index.creating import create_index, holds_index, open_or_create_index
 from veduta.index.findings import CheckFinding
@@ -53,6 +54,7 @@ __all__ = [
     "remove_photos",
     "repair_index",
     "row_of_photo",
+    "rows_of_photos",
     "set_projection",
     "update_cached_index",
     "update_index",

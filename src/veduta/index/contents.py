@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ __all__ = [
     "holds_path",
     "photos_of",
     "row_of_photo",
+    "rows_of_photos",
 ]
 
 _COLUMNS = ("id", "path", "label", "width", "height", "taken")
@@ -89,6 +90,25 @@ def row_of_photo(snapshot: Snapshot, photo_id: int) -> int | None:
     """Return the row of the photo with this `IndexedPhoto.id`; None if there is none."""
     rows = (snapshot.rows["id"].to_numpy()[: snapshot.photos] == photo_id).nonzero()[0]
     return int(rows[0]) if len(rows) else None
+
+
+def rows_of_photos(snapshot: Snapshot, photo_ids: Sequence[int]) -> NDArray[np.intp]:
+    """Return the rows of photos that are there, in the order of their ids.
+
+    Args:
+        snapshot: of the index.
+        photo_ids: m ids of rows. Those that are not there are left out.
+
+    Returns:
+        (m,) rows.
+    """
+    ids = snapshot.rows["id"].to_numpy()[: snapshot.photos]
+    wanted = np.array(photo_ids, np.int64)
+    order = np.argsort(ids, kind="stable")
+    places = np.searchsorted(ids, wanted, sorter=order)
+    found = places < len(ids)
+    rows = order[places[found]]
+    return np.asarray(rows[ids[rows] == wanted[found]], np.intp)
 
 
 def holds_path(snapshot: Snapshot, path: str | bytes | os.PathLike[Any]) -> bool:

@@ -55,6 +55,7 @@ def hit_of(answer: dict[str, Any]) -> Hit:
         evidence=evidence,
         score_kind=answer["score_kind"],
         copies=None if answer["copies"] is None else tuple(answer["copies"]),
+        copy_of=answer["copy_of"],
         orientation=orientation_named(answer["orientation"]),
     )
 

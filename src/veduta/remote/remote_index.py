@@ -378,6 +378,7 @@ def _search_fields(options: SearchOptions) -> dict[str, Any]:
         "verify": options.verify,
         "min_score": options.min_score,
         "fold_copies": options.fold_copies,
+        "mark_copies": options.mark_copies,
     }
 
 

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from veduta.index import (
     open_table,
     read_thumbnails,
     row_of_photo,
+    rows_of_photos,
 )
 from veduta.index.checksums import stamp_of, stamps_in
 from veduta.index.graph import FOLDER as GRAPH
@@ -38,7 +38,7 @@ from veduta.search import approximate, exact
 from veduta.search.best_first import best_first
 from veduta.search.distances import distances
 from veduta.search.filters import allowed_rows
-from veduta.search.folding import fold_copies
+from veduta.search.folding import fold_copies, mark_copies
 from veduta.search.hit import Evidence, Hit, ScoreKind
 from veduta.search.options import VERIFIED_PHOTOS, SearchOptions, check_numbers
 from veduta.search.query import (
@@ -50,6 +50,7 @@ from veduta.search.query import (
 )
 from veduta.search.query_views import QueryViews
 from veduta.search.reranking import Gallery, Ranking, open_gallery, rerank, resolve_rerank
+from veduta.search.same_pictures import Picture, pictures_of_rows
 from veduta.search.timings import timed
 from veduta.text import veduta_command
 
@@ -341,12 +342,34 @@ class Engine:
                 "keypoints or with another projection, while it was searched. Search again."
             )
 
-    def search(self, query: EncodedQuery, options: SearchOptions | None = None) -> list[Hit]:
+    def picture_of_photo(self, photo_id: int) -> list[Picture]:
+        """Return an indexed photo, to tell its copies by.
+
+        Args:
+            photo_id: as in `query_of_photo`.
+
+        Returns:
+            One picture; none if the photo is gone.
+        """
+        snapshot = self.state.snapshot
+        row = row_of_photo(snapshot, photo_id)
+        return [] if row is None else pictures_of_rows(snapshot, np.array([row]))
+
+    def search(
+        self,
+        query: EncodedQuery,
+        options: SearchOptions | None = None,
+        pictures: Sequence[Picture] = (),
+        leave_out: Sequence[int] = (),
+    ) -> list[Hit]:
         """Return the best photos of the index for a query, best first.
 
         Args:
             query: from `encode_query`.
             options: how to search; None: the defaults.
+            pictures: the photos of the query, for `SearchOptions.mark_copies`.
+            leave_out: ids of photos that are ranked, because they say something about others, and
+                are no hits: the query itself.
 
         Raises:
             QueryError: k, verify or min_score is no such number, a distance or mode is unknown, or
@@ -358,17 +381,33 @@ class Engine:
         state = self.state
         self.require_space(query, state.space)
         if options.fold_copies:
-            return self._folded(state, query, options)
-        return _first_hits(state, self._ranking(state, query, options), query, options)
+            hits = self._folded(state, query, options, leave_out)
+        else:
+            deeper = replace(options, k=options.k + len(leave_out))
+            ranking = _without(state, self._ranking(state, query, deeper), leave_out)
+            hits = _first_hits(state, ranking, query, options)
+        if not options.mark_copies:
+            return hits
+        return mark_copies(hits, _pictures(state, hits), pictures, self._thumbnails)
 
-    def _folded(self, state: _OpenIndex, query: EncodedQuery, options: SearchOptions) -> list[Hit]:
+    def _thumbnails(self, ids: Sequence[int]) -> list[bytes]:
+        return read_thumbnails(self.index, ids)
+
+    def _folded(
+        self,
+        state: _OpenIndex,
+        query: EncodedQuery,
+        options: SearchOptions,
+        leave_out: Sequence[int],
+    ) -> list[Hit]:
         """Return k photos, each with its copies; search deeper until there are as many."""
         depth = max(2 * options.k, VERIFIED_PHOTOS)
         while True:
             ranking = self._ranking(state, query, replace(options, k=depth))
+            ranking = _without(state, ranking, leave_out)
             rows = ranking.rows
             hits = _first_hits(state, ranking, query, replace(options, k=len(rows)))
-            folded = fold_copies(hits, rows, state.snapshot, partial(read_thumbnails, self.index))
+            folded = fold_copies(hits, _pictures(state, hits), self._thumbnails)
             is_all = len(hits) < len(rows) or depth >= state.snapshot.photos
             if is_all or len(folded) >= options.k:
                 return folded[: options.k]
@@ -396,6 +435,21 @@ class Engine:
                 verify=options.verify,
                 keep=allowed,
             )
+
+
+def _without(state: _OpenIndex, ranking: Ranking, photo_ids: Sequence[int]) -> Ranking:
+    keep = ~np.isin(ranking.rows, rows_of_photos(state.snapshot, photo_ids))
+    return replace(
+        ranking,
+        rows=ranking.rows[keep],
+        similarities=ranking.similarities[keep],
+        scores=ranking.scores[keep],
+    )
+
+
+def _pictures(state: _OpenIndex, hits: Sequence[Hit]) -> list[Picture]:
+    rows = rows_of_photos(state.snapshot, [hit.id for hit in hits])
+    return pictures_of_rows(state.snapshot, rows)
 
 
 def _first_hits(

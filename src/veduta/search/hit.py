@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from veduta.search.query import EncodedQuery
     from veduta.search.reranking import PairGeometry
 
-__all__ = ["Evidence", "Hit", "Polygon", "ScoreKind", "polygon"]
+__all__ = ["COPY_OF_QUERY", "Evidence", "Hit", "Polygon", "ScoreKind", "polygon"]
 
 Polygon = tuple[tuple[float, float], ...]
 """Corners (x, y) in pixels of an upright photo."""
@@ -32,6 +32,10 @@ ScoreKind = Literal["probability", "evidence", "similarity", "negative distance"
 - "similarity": the cosine similarity of the descriptors, in [-1, 1].
 - "negative distance": minus the distance of the descriptors.
 """
+
+
+COPY_OF_QUERY = "query"
+"""`Hit.copy_of` of a photo that is a copy of the query itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,8 @@ class Hit:
             another distance than cosine.
         copies: paths of the further hits that are copies of this one, the best first. None if
             copies are hits of their own.
+        copy_of: "query" if the photo is a copy of the query, or the path of the hit before it that
+            it is a copy of. None if it is no copy, or if copies are not marked.
         orientation: how the query was turned to be compared with the photo. In JSON it is the name
             of the orientation, one of `veduta.search.ORIENTATIONS`.
     """
@@ -145,6 +151,7 @@ class Hit:
     evidence: Evidence | None = None
     score_kind: ScoreKind = "similarity"
     copies: tuple[str, ...] | None = None
+    copy_of: str | None = None
     orientation: Orientation = UPRIGHT
 
     def as_json(self) -> dict[str, Any]:
@@ -157,6 +164,8 @@ class Hit:
         del fields["id"], fields["evidence"]
         if self.copies is None:
             del fields["copies"]
+        if self.copy_of is None:
+            del fields["copy_of"]
         if self.evidence is not None:
             fields.update(self.evidence.as_json())
         return fields

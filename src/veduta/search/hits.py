@@ -41,7 +41,8 @@ class Hits(list[Hit]):
             and `similarity` (float64), `score_kind` (string), `width` and `height` (int64,
             pixels), `taken` (timestamp in seconds). Of the evidence: `verdict`, `reason`, `model`
             (string), `probability`, `spread` (float64), `inliers`, `matches` (int64). `copies`
-            (list of strings) has the paths of folded copies, `orientation` (string) the name of how
+            (list of strings) has the paths of folded copies, `copy_of` (string) "query" or the
+            path of the hit that a marked copy is a copy of, `orientation` (string) the name of how
             the query was turned. A value that is not known is null.
         """
         import pyarrow as pa
@@ -66,6 +67,7 @@ class Hits(list[Hit]):
                 ("model", pa.string()),
                 ("spread", pa.float64()),
                 ("copies", pa.list_(pa.string())),
+                ("copy_of", pa.string()),
                 ("orientation", pa.string()),
             ]
         )
@@ -79,7 +81,8 @@ class Hits(list[Hit]):
                 if hasattr(source, name)
             }
             copies = None if hit.copies is None else [readable(path) for path in hit.copies]
-            row |= {"rank": rank, "path": readable(hit.path), "copies": copies}
+            copy_of = None if hit.copy_of is None else readable(hit.copy_of)
+            row |= {"rank": rank, "path": readable(hit.path), "copies": copies, "copy_of": copy_of}
             rows.append(row | {"orientation": hit.orientation.name})
         return pa.Table.from_pylist(rows, schema=schema)
 

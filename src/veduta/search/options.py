@@ -87,6 +87,8 @@ class SearchOptions:
             that the index has the data for.
         verify: how many of the nearest photos are verified.
         fold_copies: return copies of one photo as one hit, see `veduta.search.Hit.copies`.
+        mark_copies: say which hits are copies of the query or of a hit before them, see
+            `veduta.search.Hit.copy_of`.
         orientation: one of `ORIENTATIONS`: how the query is turned before it is compared. `"auto"`
             tries the other orientations if nothing convincing is found for the query as it is, see
             `veduta.search.best_orientation`. `"upright"` takes the query as it is. `"90"` turns it
@@ -104,6 +106,7 @@ class SearchOptions:
     rerank: str = "auto"
     verify: int = VERIFIED_PHOTOS
     fold_copies: bool = False
+    mark_copies: bool = False
     orientation: str = "auto"
 
 

@@ -79,7 +79,7 @@ class QueryViews:
         """
         if orientation not in self._descriptors:
             with timed("decode"):
-                turned = self._turned(orientation)
+                turned = self.photos(orientation)
             prepared = [self._encoder.prepare(photo.pixels) for photo in turned]
             with timed("encode"):
                 rows = np.concatenate([self._encoder.encode([one]) for one in prepared])
@@ -128,14 +128,22 @@ class QueryViews:
                 with timed("keypoints"):
                     keypoints = tuple(
                         extractor.extract(photo.pixels, photo.width, photo.height)
-                        for photo in self._turned(orientation)
+                        for photo in self.photos(orientation)
                     )
             self._encoded[orientation] = EncodedQuery(
                 descriptor, keypoints, self._corner, self.space, orientation
             )
         return self._encoded[orientation]
 
-    def _turned(self, orientation: Orientation) -> list[QueryPhoto]:
+    def photos(self, orientation: Orientation) -> list[QueryPhoto]:
+        """Return the photos in an orientation.
+
+        Args:
+            orientation: how they are turned.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+        """
         if self._photos is None:
             self._photos = self._read()
         return [photo.turned(orientation) for photo in self._photos]

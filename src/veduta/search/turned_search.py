@@ -11,6 +11,7 @@ from veduta.search.engine import Engine
 from veduta.search.hits import Hits
 from veduta.search.options import AUTO, SearchOptions, check_numbers
 from veduta.search.query import Box, EncodedQuery, PhotoSource
+from veduta.search.same_pictures import Picture
 from veduta.search.watching import watcher
 
 __all__ = ["search_photos", "without_reranking"]
@@ -43,23 +44,36 @@ def search_photos(
     # Hits by another distance are not re-ranked.
     rerank = options.rerank if options.distance == "cosine" else "none"
     views = engine.query_views(photos, crop=crop, rerank=rerank)
-    nearest = replace(
-        options, k=1, rerank="none", distance="cosine", min_score=None, fold_copies=False
+    best_only = replace(
+        options,
+        k=1,
+        rerank="none",
+        distance="cosine",
+        min_score=None,
+        fold_copies=False,
+        mark_copies=False,
     )
+
+    def pictures(orientation: Orientation) -> list[Picture]:
+        """Return the whole photos in an orientation. A region of a photo is no copy of it."""
+        if crop is not None or not options.mark_copies:
+            return []
+        return [Picture.of(photo.pixels) for photo in views.photos(orientation)]
 
     first = orientation_named("upright" if options.orientation == AUTO else options.orientation)
     told = watcher()
     if told is not None and rerank != "none":
         query = EncodedQuery(views.descriptor(first), space=views.space, orientation=first)
-        told.nearest(Hits(engine.search(query, without_reranking(options)), first))
+        nearest = engine.search(query, without_reranking(options), pictures(first))
+        told.nearest(Hits(nearest, first))
 
     def attempt(orientation: Orientation) -> Attempt[Hits]:
-        hits = engine.search(views.encoded(orientation), options)
+        hits = engine.search(views.encoded(orientation), options, pictures(orientation))
         return Attempt.of(Hits(hits, orientation), hits, verified=views.verified)
 
     def similarity(orientation: Orientation) -> float:
         query = EncodedQuery(views.descriptor(orientation), space=views.space)
-        return max((hit.similarity for hit in engine.search(query, nearest)), default=-1.0)
+        return max((hit.similarity for hit in engine.search(query, best_only)), default=-1.0)
 
     return best_attempt(options.orientation, attempt, similarity, verified=views.verified)
 

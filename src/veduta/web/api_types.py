@@ -92,6 +92,7 @@ class SearchRequest(_Query):
     verify: int = Field(50, ge=1, le=500, description="How many photos geometry verifies.")
     min_score: float | None = Field(None, allow_inf_nan=False)
     fold_copies: bool = Field(False, description="Copies of one photo are one result.")
+    mark_copies: bool = Field(True, description="Fill in `copy_of`.")
 
 
 class MatchRequest(_Query):
@@ -182,6 +183,9 @@ class FoundPhoto(BaseModel):
     query_region: Region | None
     orientation: str
     copies: list[str] | None
+    copy_of: str | None = Field(
+        description='"query": a copy of the query; else the path of the result it is a copy of.'
+    )
 
 
 class SearchAnswer(BaseModel):

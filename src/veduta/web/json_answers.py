@@ -38,6 +38,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "path": readable(hit.path),
         "name": readable(hit.name),
         "box": _box_around(fields.get("region")),
+        "copy_of": None if hit.copy_of is None else readable(hit.copy_of),
         "copies": None if hit.copies is None else [readable(path) for path in hit.copies],
     }
 

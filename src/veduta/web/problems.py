@@ -103,7 +103,7 @@ class Problem(HTTPException):
         return body.model_dump()
 
     def as_response(self) -> Response:
-        """Return the answer for the client."""
+        """Return the answer for a program."""
         return JSONResponse(
             self.as_json(),
             self.status_code,

@@ -117,6 +117,7 @@ async def _search_answer(
         verify=fields.verify,
         min_score=fields.min_score,
         fold_copies=fields.fold_copies,
+        mark_copies=fields.mark_copies,
         orientation=fields.orientation,
     )
     started = time.perf_counter()
