@@ -27,6 +27,9 @@ CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
+BROWSER_TIMEOUT_MS = 120_000
+"""A busy machine may take longer than Playwright's 30 seconds."""
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many workers as cores, or more: threads of their own would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -114,6 +117,14 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        new_context = browser.new_context
+
+        def patient_context(**options: Any) -> Any:
+            context = new_context(**options)
+            context.set_default_timeout(BROWSER_TIMEOUT_MS)
+            return context
+
+        browser.new_context = patient_context
         yield browser
         browser.close()
 
