@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import struct
 import subprocess
@@ -319,28 +320,56 @@ def test_a_client_that_leaves_gives_its_place_back(server: Server, keys: dict[st
     assert answer.status == 200
 
 
-def test_the_log_and_the_file_hold_no_key(home: Path, tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
+def served_for_others(home: Path, keys: Path, stderr: int) -> subprocess.Popen[str]:
     command = [
         *(sys.executable, "-m", "veduta", "serve", str(home / "places.veduta"), "--port", "0"),
-        *("--host", "0.0.0.0", "--keys", str(file)),
+        *("--host", "0.0.0.0", "--keys", str(keys)),
     ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        lines = [process.stderr.readline() for _ in range(3)]
+    return subprocess.Popen(command, stderr=stderr, text=True)
+
+
+def told_address(line: str) -> str:
+    return line.rsplit(maxsplit=1)[-1].replace("0.0.0.0", "127.0.0.1")
+
+
+def test_a_terminal_shows_the_first_key_and_the_file_holds_none(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    seen, terminal = os.openpty()
+    with served_for_others(home, file, terminal) as process, os.fdopen(seen) as shown:
+        lines = [shown.readline() for _ in range(4)]
         key = lines[1].split()[-1]
-        url = lines[0].split()[-1].replace("0.0.0.0", "127.0.0.1")
-        server = Server(url, process, None)
+        server = Server(told_address(lines[0]), process, None)
         assert KeyFile(file).scope_of(key) == "admin"
         assert server.get("/photos").status == 401
         assert server.get("/photos", Authorization=f"Bearer {key}").status == 200
         assert server.get(f"/photos?key={key}").status == 401
         server.get("/health", Host="evil.example")
         process.terminate()
-        rest = process.stderr.read()
-    assert key not in rest
+        process.wait()
+        os.write(terminal, b"the end\n")
+        assert shown.readline() == "the end\n", "no request is logged"
+        os.close(terminal)
     assert key not in file.read_text()
     assert os.stat(file).st_mode & 0o077 == 0
+
+
+def test_a_log_gets_no_key(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    with served_for_others(home, file, subprocess.PIPE) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(3)]
+        server = Server(told_address(lines[0]), process, None)
+        assert server.get("/photos").status == 401
+        assert not file.exists()
+        command = shlex.split(lines[1].partition(": ")[2])
+        made = subprocess.run(
+            [sys.executable, "-m", *command], capture_output=True, text=True, check=True
+        )
+        key = made.stdout.strip()
+        assert server.get("/photos", Authorization=f"Bearer {key}").status == 200
+        process.terminate()
+        assert process.stderr.read() == ""
+    assert key not in "".join(lines)
 
 
 def test_read_only_changes_nothing(home: Path) -> None:

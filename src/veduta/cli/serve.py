@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from veduta.cli.options import default_index
 from veduta.cli.printing import print_json, say, shown
+from veduta.text import veduta_command
 
 
 class _RootPath(click.ParamType[str]):
@@ -125,8 +127,8 @@ def command(
     """Serve INDEXES to browsers and programs, until Ctrl-C.
 
     Without INDEXES, the default index is served. The service is for this machine, unless --host
-    names another address. Then clients need a key: see `veduta keys`. The first one is made and
-    shown when there is none. The API is described at /api/v1/openapi.json.
+    names another address. Then clients need a key: see `veduta keys`. At a terminal the first one
+    is made and shown when there is none. The API is described at /api/v1/openapi.json.
     """
     from veduta.web.listening import is_loopback
     from veduta.web.serving import names_of, serve
@@ -157,16 +159,16 @@ def _announcer(keys: Path | None, *, browse: bool, as_json: bool) -> Callable[[s
         from veduta.web.keys import KeyFile
 
         key = None
-        if keys is not None and not KeyFile(keys).known():
-            key = KeyFile(keys).create("admin")
+        keyless = keys if keys is not None and not KeyFile(keys).known() else None
+        # What no person sees may stay in a log.
+        if keyless is not None and (as_json or sys.stderr.isatty()):
+            key = KeyFile(keyless).create("admin")
         if as_json:
             print_json({"url": url, "api": f"{url}api/v1", "key": key})
         else:
             say(f"Serving at {url}", err=True)
-        if keys is not None and key is not None and not as_json:
-            say(f"The first key, for admin: {key}", err=True)
-            say(f"It is not shown again. A hash of it is in {shown(keys)}.", err=True)
-        if not as_json:
+            if keyless is not None:
+                _tell_of_the_first_key(keyless, key)
             say("Ctrl-C ends it.", err=True)
         if browse:
             import webbrowser
@@ -174,3 +176,12 @@ def _announcer(keys: Path | None, *, browse: bool, as_json: bool) -> Callable[[s
             webbrowser.open(url)
 
     return announce
+
+
+def _tell_of_the_first_key(file: Path, key: str | None) -> None:
+    if key is None:
+        create = veduta_command("keys", "create", "admin", "--keys", file)
+        say(f"There is no key yet. Make one: {create}", err=True)
+    else:
+        say(f"The first key, for admin: {key}", err=True)
+        say(f"It is not shown again. A hash of it is in {shown(file)}.", err=True)
