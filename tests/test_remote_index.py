@@ -120,7 +120,7 @@ def test_errors_are_those_of_a_local_index(
     for wrong in ({"k": 0}, {"distance": "euclidean"}, {"orientation": "x"}, {"unknown": 1}):
         with pytest.raises(QueryError):
             remote.search(home / "query.png", **wrong)  # type: ignore[arg-type]
-    for call in (remote.descriptors, remote.groups, lambda: remote.encode(home / "query.png")):
+    for call in (remote.descriptors, lambda: remote.encode(home / "query.png")):
         with pytest.raises(QueryError, match="needs the files of the index"):
             call()
     with pytest.raises(ServiceError, match="needs a key"):

@@ -62,6 +62,8 @@ def as_(key: str | None) -> dict[str, str]:
 ROUTES = {
     ("GET", "/photos"): "search",
     ("GET", "/facets"): "search",
+    ("GET", "/groups"): "search",
+    ("GET", "/groups/0"): "search",
     ("GET", "/photos/0"): "search",
     ("GET", "/photos/0/thumbnail"): "search",
     ("GET", "/photos/0/preview"): "search",

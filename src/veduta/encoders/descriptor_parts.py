@@ -131,6 +131,7 @@ def require_parts(encoder: Encoder) -> OnnxEncoder:
     Raises:
         EncoderError: they are not. The message names the methods that work.
     """
+    encoder = getattr(encoder, "wrapped", encoder)  # A service shares its runs among threads.
     if not isinstance(encoder, OnnxEncoder):
         raise no_positions(encoder, "it is no ONNX model that Veduta runs")
     require_positions(encoder)

@@ -6,7 +6,7 @@ that one wrong link does not join two places (`veduta.explore.connectivity`).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -81,6 +81,12 @@ class PhotoGroup:
     def last_taken(self) -> datetime | None:
         """When the last photo was taken; None if no photo has a date."""
         return max(self._dates(), default=None)
+
+    @property
+    def label(self) -> str | None:
+        """The label that more than half of the photos have, or None."""
+        label, photos = Counter(photo.label for photo in self.photos).most_common(1)[0]
+        return label if 2 * photos > len(self.photos) else None
 
     def _dates(self) -> list[datetime]:
         return [photo.taken for photo in self.photos if photo.taken]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from veduta.index import IndexedPhoto, UpdateReport
 from veduta.photos import PassedOver
 from veduta.photos.orientation import orientation_named
+from veduta.photos.resizing import resize
 from veduta.recognize import Recognition
 from veduta.search import Evidence, Hit
 from veduta.search.hit import Polygon
 
-__all__ = ["hit_of", "photo_of", "recognition_of", "report_of"]
+if TYPE_CHECKING:
+    from veduta.explanation import Explanation
+    from veduta.explore.photo_groups import PhotoGroup
+
+__all__ = ["explanation_of", "group_of", "hit_of", "photo_of", "recognition_of", "report_of"]
 
 _NO_NAME = 2.0
 """The threshold of a recogniser that never gives a name: above every confidence."""
@@ -58,6 +67,52 @@ def hit_of(answer: dict[str, Any]) -> Hit:
         copy_of=answer["copy_of"],
         orientation=orientation_named(answer["orientation"]),
     )
+
+
+def explanation_of(
+    answer: dict[str, Any], query: NDArray[np.uint8], hit: NDArray[np.uint8]
+) -> Explanation:
+    """Return the explanation of a similarity.
+
+    Args:
+        answer: of the service.
+        query: (H, W, 3) uint8 RGB, the part of the query that is explained.
+        hit: likewise, the hit.
+    """
+    against = _map_of(answer["against"], hit)
+    return replace(_map_of(answer, query), against=against)
+
+
+def _map_of(answer: dict[str, Any], pixels: NDArray[np.uint8]) -> Explanation:
+    from veduta.explanation import Explanation
+
+    width, height = answer["size"]
+    return Explanation(
+        photo=answer["photo"],
+        pixels=resize(pixels, width, height),
+        map=np.array(answer["map"], np.float32),
+        box=tuple(answer["box"]),
+        method=answer["method"],
+        layer=answer["layer"],
+        similarity=answer["similarity"],
+        constant=answer["constant"],
+        seconds=answer["seconds"],
+        notes=tuple(answer["notes"]),
+    )
+
+
+def group_of(answer: dict[str, Any], photos: Mapping[int, IndexedPhoto]) -> PhotoGroup:
+    """Return a group.
+
+    Args:
+        answer: of the service.
+        photos: of the index, by their id.
+    """
+    from veduta.explore.photo_groups import PhotoGroup
+
+    members = tuple(photos[number] for number in answer["photo_ids"])
+    copies = tuple(photos[number] for number in answer["copy_ids"])
+    return PhotoGroup(answer["name"], members, copies)
 
 
 def recognition_of(answer: dict[str, Any]) -> Recognition:

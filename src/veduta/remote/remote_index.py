@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image
@@ -18,12 +18,23 @@ from veduta.errors import CollectionError, PhotoError, QueryError, VedutaError, 
 from veduta.index import IndexedPhoto, LabelEdit, UpdateProgress, UpdateReport
 from veduta.photos.orientation import orientation_named
 from veduta.recognize import METHOD, PRECISION, Recognition
-from veduta.remote.answers import hit_of, photo_of, recognition_of, report_of
+from veduta.remote.answers import (
+    explanation_of,
+    group_of,
+    hit_of,
+    photo_of,
+    recognition_of,
+    report_of,
+)
 from veduta.remote.connection import Connection
 from veduta.search import Box, Hit, Hits, PhotoSource, SearchOptions
 from veduta.search.batch import search_each
-from veduta.search.options import check_numbers
-from veduta.search.query import QueryPhoto
+from veduta.search.options import check_numbers, is_whole_number
+from veduta.search.query import QueryPhoto, read_photo
+
+if TYPE_CHECKING:
+    from veduta.explanation import Explanation
+    from veduta.explore.photo_groups import PhotoGroup
 
 __all__ = ["RemoteIndex", "open"]
 
@@ -36,8 +47,8 @@ _LOCAL_ONLY = frozenset({"path", "_engines", "_manifest", "_writers", "_recogniz
 class RemoteIndex(Index):
     """An index of a service. `veduta.open` returns one for an address.
 
-    What needs the files of the index raises `QueryError`: its descriptors, `encode`, `explain`,
-    `match_picture`, `groups`, `project`, `check` and the like.
+    What needs the files of the index raises `QueryError`: its descriptors, `encode`,
+    `match_picture`, `project`, `check` and the like.
 
     Attributes:
         url: the address of the service.
@@ -216,6 +227,71 @@ class RemoteIndex(Index):
             self._connection.get_bytes("photos", hit.id, "thumbnail", index=self.name)
             for hit in hits
         ]
+
+    def groups(
+        self, *, min_size: int = 2, on_progress: Callable[[int, int], None] | None = None
+    ) -> list[PhotoGroup]:
+        """Return the places and objects of the collection, as `Index.groups`.
+
+        Args:
+            min_size: as in `Index.groups`.
+            on_progress: is not called: the service forms all groups before it answers.
+
+        Raises:
+            QueryError: as `Index.groups`.
+            ServiceError: the service refuses, or cannot be reached.
+        """
+        from veduta.explore.photo_groups import MIN_SIZE
+
+        del on_progress
+        if not is_whole_number(min_size) or min_size < MIN_SIZE:
+            raise QueryError(f"A group has at least {MIN_SIZE} photos, not {min_size!r}.")
+        answers: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = self._connection.get(
+                "groups", index=self.name, min_size=min_size, limit=_PAGE, cursor=cursor
+            )
+            answers += page["groups"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+        photos = {photo.id: photo for photo in self._photos()} if answers else {}
+        return [group_of(answer, photos) for answer in answers]
+
+    def explain(
+        self,
+        query: PhotoSource | Sequence[PhotoSource],
+        hit: Hit,
+        *,
+        method: str | None = None,
+        region: Box | None = None,
+        crop: Box | None = None,
+    ) -> Explanation:
+        """Say which regions of the query and of a hit make up their similarity.
+
+        Args:
+            query: one photo, as in `Index.explain`; its file is read on this machine and sent.
+            hit: as in `Index.explain`.
+            method: None: the service chooses it.
+            region: None.
+            crop: as in `Index.explain`.
+
+        Raises:
+            PhotoError: a photo cannot be read (any more).
+            QueryError: several photos, a method or a region are named, or the hit is gone.
+            ServiceError: the service refuses, or cannot be reached.
+        """
+        if isinstance(query, (list, tuple)) or method is not None or region is not None:
+            raise QueryError(
+                "A service explains one photo of a query, by its own method and without a region."
+            )
+        photo = cast("PhotoSource", query)
+        fields = {**self._query(crop, hit.orientation.name), "hit_id": hit.id}
+        answer = self._post("explain", [_sent(photo)], fields)
+        preview = self._connection.get_bytes("photos", hit.id, "preview", index=self.name)
+        found = photos.decode(preview, path=hit.path).pixels
+        return explanation_of(answer, read_photo(photo, None, crop).pixels, found)
 
     def map_picture(
         self,

@@ -15,6 +15,7 @@ from veduta.pages.app_page import API
 from veduta.web import (
     pages_frame,
     pages_search,
+    routes_groups,
     routes_jobs,
     routes_photos,
     routes_search,
@@ -91,6 +92,7 @@ def api_app(settings: ServeSettings) -> Application:
         routes_search.router,
         routes_photos.router,
         routes_photos.facets,
+        routes_groups.router,
         routes_jobs.router,
     ):
         app.include_router(router, prefix=API)

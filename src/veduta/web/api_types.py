@@ -17,6 +17,8 @@ __all__ = [
     "Facets",
     "Filters",
     "FoundPhoto",
+    "GroupAnswer",
+    "GroupList",
     "IndexRequest",
     "IndexVersion",
     "JobAnswer",
@@ -250,6 +252,7 @@ class ExplanationAnswer(BaseModel):
 
     similarity: float
     map: list[list[float]]
+    size: tuple[int, int] = Field(description="Width and height of the photo that `box` is in.")
     against: dict[str, Any]
     timings: dict[str, float]
     index: IndexVersion
@@ -280,6 +283,29 @@ class PhotoIds(BaseModel):
     """The numbers of photos."""
 
     ids: list[int]
+    index: IndexVersion
+
+
+class GroupAnswer(BaseModel):
+    """Photos that show the same place or object."""
+
+    id: int = Field(description="`id` of the best photo. Any photo of the group names it.")
+    name: str
+    label: str | None = Field(description="The label that more than half of the photos have.")
+    size: int = Field(description="The number of different pictures.")
+    best: PhotoAnswer
+    photo_ids: list[int] = Field(description="All photos, the best first, the copies last.")
+    copy_ids: list[int] = Field(description="Those that are copies of another one.")
+    first_taken: str | None
+    last_taken: str | None
+
+
+class GroupList(BaseModel):
+    """One page of groups, the largest first."""
+
+    groups: list[GroupAnswer]
+    total: int
+    next: str | None
     index: IndexVersion
 
 

@@ -30,6 +30,7 @@ class BatchedEncoder:
     """Another encoder, whose runs are shared by the threads that call it at the same time.
 
     Attributes:
+        wrapped: the other encoder.
         batches: number of runs so far.
         photos: number of photos in them.
     """
@@ -47,18 +48,18 @@ class BatchedEncoder:
         self.long_side = encoder.long_side
         self.batches = 0
         self.photos = 0
-        self._encoder = encoder
+        self.wrapped = encoder
         self._max_photos = max_photos
         self._waiting: queue.SimpleQueue[tuple[Prepared, Result]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="encoder", daemon=True).start()
 
     def __getattr__(self, name: str) -> Any:
-        # Explanations ask for more than `Encoder` has, such as the parts of a descriptor.
-        return getattr(self._encoder, name)
+        # Others ask for more than `Encoder` has.
+        return getattr(self.wrapped, name)
 
     def prepare(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """Resize a photo to what the network takes, as `Encoder.prepare`."""
-        return self._encoder.prepare(pixels)
+        return self.wrapped.prepare(pixels)
 
     def encode(self, prepared: Prepared) -> NDArray[np.float32]:
         """Return the descriptors of prepared photos, as `Encoder.encode`."""
@@ -68,7 +69,7 @@ class BatchedEncoder:
 
     def describe(self) -> dict[str, object]:
         """Return what a report says of the encoder, as `Encoder.describe`."""
-        return self._encoder.describe()
+        return self.wrapped.describe()
 
     def _run(self) -> None:
         while True:
@@ -87,7 +88,7 @@ class BatchedEncoder:
         self.batches += 1
         self.photos += len(together)
         try:
-            rows = self._encoder.encode(together)
+            rows = self.wrapped.encode(together)
         except Exception as error:  # noqa: BLE001
             if len(calls) > 1:  # One photo may be at fault. The others do not pay for it.
                 for call in calls:

@@ -31,12 +31,14 @@ class PhotoFilters:
         unlabelled: photos without a label; with labels in `options`, those too.
         month: of exposure, such as "2014-05"; "none" for photos without a date.
         ids: one of these photos.
+        group: of the group that this photo is in. `rows` does not know groups.
     """
 
     options: SearchOptions
     unlabelled: bool = False
     month: str | None = None
     ids: tuple[int, ...] = ()
+    group: int | None = None
 
     def rows(self, snapshot: Snapshot) -> NDArray[np.bool_]:
         """Return which photos meet the conditions.
@@ -88,11 +90,14 @@ def photo_filters(
     id: Annotated[  # noqa: A002
         list[PhotoId] | None, Query(max_length=MAX_LIMIT, description="One of these photos.")
     ] = None,
+    group: Annotated[
+        PhotoId | None, Query(description="Of the group that this photo is in.")
+    ] = None,
 ) -> PhotoFilters:
     """Read the conditions from the address of a request."""
     filters = {"label": label, "folder": folder, "after": after, "before": before}
     options = read_options({name: value for name, value in filters.items() if value is not None})
-    return PhotoFilters(options, unlabelled, month, tuple(id or ()))
+    return PhotoFilters(options, unlabelled, month, tuple(id or ()), group)
 
 
 def read_options(filters: dict[str, Any], **options: Any) -> SearchOptions:

@@ -27,6 +27,7 @@ from veduta.web.api_types import (
     PreviewSide,
 )
 from veduta.web.cursors import read_photo_cursor
+from veduta.web.formed_groups import formed_groups
 from veduta.web.json_answers import photo_json
 from veduta.web.photo_filters import PhotoFilters, Text, photo_filters
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
@@ -74,6 +75,8 @@ async def list_photos(
     """List photos, page by page."""
     service = service_of(request)
     served = service.index(index)
+    if filters.group is not None:
+        await formed_groups(request, service, served)
     page = await service.light(served.page, filters, order, limit, read_photo_cursor(cursor))
     answer = {
         "photos": [photo_json(photo) for photo in page.photos],
@@ -91,6 +94,9 @@ async def list_ids(
     """List the numbers of all photos that meet the conditions, in one answer."""
     service = service_of(request)
     served = service.index(index)
+
+    if filters.group is not None:
+        await formed_groups(request, service, served)
 
     def answer() -> bytes:
         version, ids = served.ids(filters, order)

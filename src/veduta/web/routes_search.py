@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -38,6 +38,9 @@ from veduta.web.search_events import SearchEvents, search_events
 from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 from veduta.web.uploads import Posted, form_schema, read_posted
+
+if TYPE_CHECKING:
+    from veduta.explanation import Explanation
 
 __all__ = ["router"]
 
@@ -260,13 +263,22 @@ async def _explain(
     version = await service.light(lambda: index.version)
     return JSONResponse(
         {
-            **result.as_json(),
-            "map": result.map.round(6).tolist(),
-            "against": {**result.against.as_json(), "map": result.against.map.round(6).tolist()},
+            **_map_json(result),
+            "against": _map_json(result.against),
             "timings": _rounded(seconds),
             "index": {"name": index.name, "version": version},
         }
     )
+
+
+def _map_json(explanation: Explanation) -> dict[str, Any]:
+    """Return a map, and the size in pixels of the photo that its box is in."""
+    height, width = explanation.pixels.shape[:2]
+    return {
+        **explanation.as_json(),
+        "map": explanation.map.round(6).tolist(),
+        "size": [width, height],
+    }
 
 
 async def _queries(

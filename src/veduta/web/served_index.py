@@ -37,9 +37,12 @@ if TYPE_CHECKING:
 
     from veduta.encoders import Encoder
     from veduta.explanation import Explanation
+    from veduta.explore.photo_groups import PhotoGroup
     from veduta.search import Engine
 
 __all__ = ["PhotoFile", "PhotoPage", "ServedIndex"]
+
+_MOST_TRIES = 3
 
 _ROW_COLUMNS = ("id", "path", "label", "width", "height", "taken")
 
@@ -90,6 +93,7 @@ class ServedIndex:
         self.encoder: BatchedEncoder | None = None
         self._index = Index(path, wrap_encoder=self._batched)
         self._learning = threading.Lock()
+        self._groups: tuple[str, list[PhotoGroup]] = ("", [])
         self._order: tuple[str, dict[str, NDArray[np.intp]]] = ("", {})
 
     def _batched(self, encoder: Encoder) -> BatchedEncoder:
@@ -267,7 +271,11 @@ class ServedIndex:
     def _met(self, snapshot: Snapshot, filters: PhotoFilters, order: str) -> NDArray[np.intp]:
         """Return the rows that meet conditions, in an order."""
         rows = self._ordered(snapshot, order)
-        return rows[filters.rows(snapshot)[rows]]
+        met = filters.rows(snapshot)
+        if filters.group is not None:
+            members = [photo.id for photo in self.group_of(filters.group)[1].photos]
+            met = met & np.isin(snapshot.rows["id"].to_numpy()[: snapshot.photos], members)
+        return rows[met[rows]]
 
     def _ordered(self, snapshot: Snapshot, order: str) -> NDArray[np.intp]:
         """Return the rows in an order. It is kept until the index changes."""
@@ -300,6 +308,41 @@ class ServedIndex:
             "folders": _counted({readable(one): n for one, n in folders.items()}, "folder"),
             "months": _counted(months, "month"),
         }
+
+    def groups(self) -> tuple[str, list[PhotoGroup]]:
+        """Return the version of the index, and its groups, the largest first.
+
+        The first call for a version may take minutes.
+
+        Raises:
+            Problem: 409, the index changes all the time.
+        """
+        for _ in range(_MOST_TRIES):
+            name = self.version
+            known, groups = self._groups
+            if known == name:
+                return name, groups
+            groups = self._index.groups()
+            if self.version == name:
+                self._groups = name, groups
+                return name, groups
+        raise Problem(409, "The index changes while its groups are formed. Try again later.")
+
+    def group_of(self, photo_id: int) -> tuple[str, PhotoGroup]:
+        """Return the version of the index, and the group that a photo is in.
+
+        Args:
+            photo_id: `IndexedPhoto.id`.
+
+        Raises:
+            Problem: 404, there is no such photo, or it is in no group.
+        """
+        self.photo(photo_id)
+        version, groups = self.groups()
+        for group in groups:
+            if any(photo.id == photo_id for photo in group.photos):
+                return version, group
+        raise Problem(404, f"Photo number {photo_id} is in no group.", kind="NoSuchGroup")
 
     def thumbnail(self, photo_id: int) -> bytes:
         """Return the stored JPEG of a photo, whose long side is a few hundred pixels."""

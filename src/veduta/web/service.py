@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -60,6 +60,7 @@ class Service:
         self.jobs = IndexJobs(settings.job_folder)
         self.metrics = Metrics()
         self.ready = False
+        self._shared: dict[Hashable, asyncio.Future[Any]] = {}
         # Searches must not keep health checks and thumbnails waiting.
         self._heavy = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self._light = ThreadPoolExecutor(_LIGHT_THREADS, thread_name_prefix="read")
@@ -104,6 +105,22 @@ class Service:
     async def heavy(self, work: Callable[..., T], *values: Any, **named: Any) -> T:
         """Do work that takes longer, in one of few threads. The caller holds a place."""
         return await _in_thread(self._heavy, partial(work, *values, **named))
+
+    async def shared(self, key: Hashable, work: Callable[[], T]) -> T:
+        """Do long work once for all requests that ask for it at the same time.
+
+        It goes on when one of them leaves, for the next one to ask.
+
+        Args:
+            key: of the work.
+            work: is done in a thread, and keeps its result itself.
+        """
+        task = self._shared.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self.heavy(work))
+            self._shared[key] = task
+            task.add_done_callback(lambda _: self._shared.pop(key, None))
+        return await asyncio.shield(task)
 
     async def for_client(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Do work as long as the client waits for it.
