@@ -70,6 +70,7 @@ async def cancel_job(request: Request, number: str) -> Response:
 @router.get(
     "/{number}/events",
     response_class=EventStream,
+    status_code=200,
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
 )
 async def watch_job(
