@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from veduta._version import __version__
 from veduta.pages.app_page import API
 from veduta.web import (
+    pages_browse,
     pages_frame,
     pages_search,
     routes_groups,
@@ -42,7 +43,7 @@ from veduta.web.slow_clients import ConnectionLimits
 
 __all__ = ["API", "PAGES", "api_app"]
 
-PAGES: tuple[ModuleType, ...] = (pages_search,)
+PAGES: tuple[ModuleType, ...] = (pages_search, pages_browse)
 """The modules of the pages, in the order of the navigation. One without a `PAGE` is not in it."""
 
 _READ_BY_HAND = (

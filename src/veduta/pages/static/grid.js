@@ -1,13 +1,15 @@
 // Tiles of one size in rows. Only those near the screen exist.
 
 // CSS pixels
-const GAP = 16;
 const TILE_WIDTHS = [104, 136, 168, 200, 248, 320];
 
 export class Grid {
-  /** `makeTile()` returns an element for a tile, `drawTile(element, position)` fills it in. */
-  constructor(scroller, list, makeTile, drawTile) {
-    Object.assign(this, { scroller, list, makeTile, drawTile, count: 0, current: 0, size: 3 });
+  /**
+   * `makeTile()` returns an element for a tile, `drawTile(element, position)` fills it in.
+   * `gap`: CSS pixels between tiles.
+   */
+  constructor(scroller, list, makeTile, drawTile, { gap = 16 } = {}) {
+    Object.assign(this, { scroller, list, makeTile, drawTile, gap, count: 0, current: 0, size: 3 });
     this.tiles = new Map(); // position → element
     this.unused = []; // elements to use again
     scroller.addEventListener("scroll", () => this.renderSoon(), { passive: true });
@@ -39,11 +41,11 @@ export class Grid {
     if (innerWidth <= 0) return;
     const em = parseFloat(getComputedStyle(document.documentElement).fontSize);
     this.padding = parseFloat(style.paddingTop);
-    this.columns = Math.max(2, Math.floor((innerWidth + GAP) / (TILE_WIDTHS[this.size] + GAP)));
-    this.width = Math.floor((innerWidth - GAP * (this.columns - 1)) / this.columns);
-    this.pitch = Math.round(this.pictureHeight + 1.55 * em + GAP);
+    this.columns = Math.max(2, Math.floor((innerWidth + this.gap) / (TILE_WIDTHS[this.size] + this.gap)));
+    this.width = Math.floor((innerWidth - this.gap * (this.columns - 1)) / this.columns);
+    this.pitch = Math.round(this.pictureHeight + 1.55 * em + this.gap);
     const rows = Math.ceil(this.count / this.columns);
-    this.list.style.height = `${Math.max(0, rows * this.pitch - GAP)}px`;
+    this.list.style.height = `${Math.max(0, rows * this.pitch - this.gap)}px`;
     for (const [position, tile] of this.tiles) this.place(tile, position);
     this.reveal(this.current);
     this.render();
@@ -51,7 +53,7 @@ export class Grid {
 
   place(tile, position) {
     const row = Math.floor(position / this.columns);
-    const x = (position - row * this.columns) * (this.width + GAP);
+    const x = (position - row * this.columns) * (this.width + this.gap);
     tile.style.width = `${this.width}px`;
     tile.style.setProperty("--height", `${this.pictureHeight}px`);
     tile.style.transform = `translate(${x}px, ${row * this.pitch}px)`;
@@ -124,7 +126,7 @@ export class Grid {
     if (!this.columns || position >= this.count) return;
     const { scrollTop, clientHeight } = this.scroller;
     const top = Math.floor(position / this.columns) * this.pitch;
-    const bottom = top + this.pitch + 2 * this.padding - GAP;
+    const bottom = top + this.pitch + 2 * this.padding - this.gap;
     if (atTop || top < scrollTop) this.scroller.scrollTop = top;
     else if (bottom > scrollTop + clientHeight) this.scroller.scrollTop = bottom - clientHeight;
   }

@@ -2,8 +2,7 @@
 
 import { makeClosable } from "./choose.js";
 import { photoError, photoUrl } from "./server.js";
-
-const MIN_SWIPE = 45; // CSS pixels
+import { listenForSwipes } from "./swipes.js";
 
 export class Viewer {
   /** `move(by)` goes to another photo, `onClose()` is called when the viewer has closed. */
@@ -18,7 +17,7 @@ export class Viewer {
       if (button) move(+button.dataset.move);
     });
     this.image.addEventListener("error", () => this.showError());
-    this.listenForSwipes(move);
+    listenForSwipes(this.dialog.querySelector(".picture"), move);
   }
 
   get isOpen() {
@@ -78,24 +77,6 @@ export class Viewer {
 
   close() {
     this.dialog.close();
-  }
-
-  listenForSwipes(move) {
-    const area = this.dialog.querySelector(".picture");
-    let start = null;
-    area.addEventListener("touchstart", (event) => {
-      start = event.touches.length === 1 ? event.touches[0] : null;
-    }, { passive: true });
-    area.addEventListener("touchend", (event) => {
-      const end = event.changedTouches[0];
-      const zoomed = window.visualViewport.scale > 1.05;
-      if (start && !zoomed && !event.touches.length) {
-        const x = end.clientX - start.clientX;
-        const y = end.clientY - start.clientY;
-        if (Math.abs(x) > MIN_SWIPE && Math.abs(x) > 1.5 * Math.abs(y)) move(x < 0 ? 1 : -1);
-      }
-      start = null;
-    });
   }
 }
 

@@ -19,7 +19,10 @@ export function say(text, action = null) {
     });
     message.append(button);
   }
-  document.getElementById("messages").replaceChildren(message);
+  const messages = document.getElementById("messages");
+  const place = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  if (messages.parentElement !== place) place.append(messages); // a dialog hides what is outside
+  messages.replaceChildren(message);
   // A message with a button stays while the button may be reached.
   const leave = () => (message.matches(":hover, :focus-within") ? setTimeout(leave, SHOWN_MS) : message.remove());
   setTimeout(leave, SHOWN_MS);
