@@ -272,9 +272,12 @@ def test_a_photo_is_removed_and_an_indexing_run_finds_it_again(server: Server, h
     assert events[-1]["state"] == "done"
     assert events[-1]["report"]["added"] == 3
     assert server.get("/photos").json["total"] == 12
-    later = server.get(f"/jobs/{started.json['id']}/events", Last_Event_ID=str(len(events) - 1))
+    ids = [line[4:] for line in stream.body.decode().split("\n") if line[:4] == "id: "]
+    later = server.get(f"/jobs/{started.json['id']}/events", Last_Event_ID=ids[-2])
     assert later.body.decode().count("data: ") == 1
+    assert server.get(f"/jobs/{started.json['id']}/events?after=7").body == stream.body
     assert server.get("/jobs").json[0]["state"] == "done"
+    assert server.get("/jobs?index=places-2").json == []
 
 
 def test_an_indexing_run_fails_with_words_and_can_be_cancelled(server: Server, home: Path) -> None:

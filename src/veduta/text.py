@@ -15,6 +15,7 @@ __all__ = [
     "did_you_mean",
     "duration",
     "format_number",
+    "pace",
     "printable",
     "shell_word",
     "veduta_command",
@@ -128,6 +129,18 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def pace(per_second: float, unit: str, left: float | None) -> str:
+    """Return "14.1 photos/s, 3 min 5 s left".
+
+    Args:
+        per_second: how many are done in a second.
+        unit: what is counted.
+        left: how many are to do; None: it is not known.
+    """
+    text = f"{per_second:,.1f} {unit}/s"
+    return text if left is None else f"{text}, {duration(left / per_second)} left"
 
 
 def format_number(value: float) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import OutputFolder, exclude_option, html_option, json_option, labels_option
-from veduta.cli.passed_over import passed_over_lines
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -65,6 +64,7 @@ def command(
     Or name --queries and --gallery.
     """
     from veduta.explore import describe
+    from veduta.photos.passed_over_text import passed_over_lines
 
     if dataset is None and (queries is None or gallery is None):
         raise click.UsageError("Name a DATASET, or both --queries and --gallery.")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from veduta.cli.options import exclude_option, index_option, json_option, runtime_option
-from veduta.cli.passed_over import passed_over_lines
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
-from veduta.text import count, duration
+from veduta.text import count
 
 if TYPE_CHECKING:
     from veduta.api import Index
@@ -152,21 +151,9 @@ def _project(index: Index, project: str) -> None:
 
 
 def _print(report: UpdateReport, index_path: Path) -> None:
-    changes = [
-        f"{getattr(report, kind):,} {kind}"
-        for kind in ("added", "changed", "moved", "copied", "removed", "relabelled", "unchanged")
-        if getattr(report, kind)
-    ]
-    if report.excluded:
-        changes.append(f"{report.excluded:,} of the removed excluded")
-    if report.unlabelled:
-        changes.append(f"{report.unlabelled:,} without a label now")
-    rate = ""
-    if report.encoded and report.seconds > 0:
-        rate = f", {report.encoded / report.seconds:.1f} photos/s ({report.runtime})"
-    say(f"{', '.join(changes) or 'Nothing to do'} in {duration(report.seconds)}{rate}.")
-    for line in (*passed_over_lines(report.passed_over), *report.notes):
-        say(line)
+    from veduta.index.report_text import changes_line, note_lines
+
+    say(changes_line(report), *note_lines(report))
     if report.unreadable:
         say(f"{count(len(report.unreadable), 'file')} could not be read:")
         for path, reason in report.unreadable[:MAX_LISTED_FILES]:
@@ -174,14 +161,6 @@ def _print(report: UpdateReport, index_path: Path) -> None:
         if len(report.unreadable) > MAX_LISTED_FILES:
             rest = len(report.unreadable) - MAX_LISTED_FILES
             say(f"  … and {rest:,} more: the option --json lists all.")
-    if report.not_read:
-        number = count(len(report.not_read), "file")
-        say(f"{number} of these: the next run tries again, because the cause is not in the file.")
-    for folder in report.dropped_folders:
-        say(
-            f"{shown(folder)} is missing, and no photo of the index lies in it. It is not read any "
-            "more."
-        )
     say(f"{count(report.total, 'photo')} in {shown(index_path)}")
     if report.interrupted:
         say("Interrupted. What was read is kept. Run the same command to continue.", err=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from veduta.cli.printing import say
-from veduta.text import duration
+from veduta.text import pace
 
 __all__ = ["OnProgress", "OnStage", "progress", "stages"]
 
@@ -128,8 +128,6 @@ class _Rate:
         if seconds < _MIN_SECONDS or done <= self.done_at_start:
             return ""
         rate = (done - self.done_at_start) / seconds
-        note = f"{rate:,.1f} {self.unit}/s"
-        if total:
-            note += f", {duration((total - done) / rate)} left"
+        note = pace(rate, self.unit, total - done if total else None)
         detail = self.detail() if self.detail else ""
         return f"{note}; {detail}" if detail else note

@@ -27,30 +27,13 @@ def command(index_path: Path, as_json: bool) -> None:
 
 
 def _print(state: dict[str, Any], index_path: Path) -> None:
-    encoder = state["encoder"]
+    from veduta.index.status import status_lines
+
     say(f"{shown(index_path)}: {count(state['photos'], 'photo')}, version {state['version']}")
     if state["notice"]:
         say(f"  {state['notice']}")
-    say(f"  encoder     {encoder['name']} ({encoder['identity']})")
-    projected = f", searched with {state['dimension']}" if state["projection"] else ""
-    say(f"  dimensions  {encoder['dimension']}{projected}")
-    keypoints = state["keypoints"]
-    stored = f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
-    say(f"  keypoints   {stored}")
-    if state["linked"]:
-        say("  links       made and verified")
-    else:
-        say("  links       none, or not all verified")
-    say(
-        f"  labels      {state['labels'] or 'none'} ({count(state['classes'], 'label')}, "
-        f"{count(state['labelled'], 'labelled photo')})"
-    )
-    for pattern in state["exclude"]:
-        say(f"  excluded    {pattern}")
-    if state["undated"]:
-        say(f"  undated     {count(state['undated'], 'photo')} without a date of exposure")
-    say(f"  on disk     {state['bytes'] / 1e6:,.1f} MB")
-    say(f"  writing     {'another process, now' if state['locked'] else 'nobody'}")
+    for name, words in status_lines(state):
+        say(f"  {name:11} {words}")
     for folder in state["folders"]:
         gone = "" if Path(folder).is_dir() else "  (missing)"
         say(f"  folder      {shown(folder)}{gone}")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from veduta.index.graph import graph_notice, graph_state
 from veduta.index.manifest import Manifest
 from veduta.index.snapshot import open_snapshot
-from veduta.index.table import is_locked
+from veduta.index.table import TABLE_FOLDER, is_locked
+from veduta.index.table_files import VERSIONS
+from veduta.text import count
 
 
 def read_status(index: Path) -> dict[str, Any]:
@@ -49,12 +54,60 @@ def read_status(index: Path) -> dict[str, Any]:
         "labelled": photos["label"].length() - photos["label"].null_count,
         "undated": photos["taken"].null_count,
         "created": manifest.created,
+        "changed": _last_commit(index),
         "locked": is_locked(index),
         "bytes": _bytes_in(index),
         "unreadable": [
             {"path": os.fsdecode(row["path"]), "reason": row["problem"]} for row in unreadable
         ],
     }
+
+
+def status_lines(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what people are told of an index, each as a name and the words.
+
+    Args:
+        state: of `read_status`.
+    """
+    encoder, keypoints = state["encoder"], state["keypoints"]
+    projected = f", searched with {state['dimension']}" if state["projection"] else ""
+    yield "encoder", f"{encoder['name']} ({encoder['identity']})"
+    yield "dimensions", f"{encoder['dimension']}{projected}"
+    yield "keypoints", f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
+    yield "links", "made and verified" if state["linked"] else "none, or not all verified"
+    yield (
+        "labels",
+        f"{state['labels'] or 'none'} ({count(state['classes'], 'label')}, "
+        f"{count(state['labelled'], 'labelled photo')})",
+    )
+    for pattern in state["exclude"]:
+        yield "excluded", pattern
+    if state["undated"]:
+        yield "undated", f"{count(state['undated'], 'photo')} without a date of exposure"
+    for name in ("created", "changed"):
+        if state[name]:
+            yield name, moment_words(state[name])
+    yield "on disk", f"{state['bytes'] / 1e6:,.1f} MB"
+    yield "writing", "another process, now" if state["locked"] else "nobody"
+
+
+def moment_words(moment: str) -> str:
+    """Return an ISO time as `2026-12-01 09:30 UTC`.
+
+    Args:
+        moment: with its time zone.
+    """
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _last_commit(index: Path) -> str | None:
+    """Return when the newest version of the table was written, as ISO text; None without one."""
+    newest = 0.0
+    with suppress(FileNotFoundError):  # A damaged index may have no table.
+        for entry in os.scandir(index / TABLE_FOLDER / VERSIONS):
+            with suppress(FileNotFoundError):  # A writer has removed it meanwhile.
+                newest = max(newest, entry.stat().st_mtime)
+    return datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds") if newest else None
 
 
 def _bytes_in(folder: Path) -> int:

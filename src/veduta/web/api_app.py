@@ -15,6 +15,7 @@ from veduta.pages.app_page import API
 from veduta.web import (
     pages_browse,
     pages_frame,
+    pages_index,
     pages_search,
     routes_groups,
     routes_jobs,
@@ -43,7 +44,7 @@ from veduta.web.slow_clients import ConnectionLimits
 
 __all__ = ["API", "PAGES", "api_app"]
 
-PAGES: tuple[ModuleType, ...] = (pages_search, pages_browse)
+PAGES: tuple[ModuleType, ...] = (pages_search, pages_browse, pages_index)
 """The modules of the pages, in the order of the navigation. One without a `PAGE` is not in it."""
 
 _READ_BY_HAND = (
@@ -60,17 +61,13 @@ _READ_BY_HAND = (
 """Bodies that FastAPI does not know of, because `veduta.web.uploads` reads them."""
 
 
-def api_app(settings: ServeSettings) -> Application:
+def api_app(service: Service) -> Application:
     """Return the application.
 
     Args:
-        settings: of the service.
-
-    Raises:
-        NotAnIndex: a folder holds no index.
-        IndexDamaged: an index does not open.
+        service: that answers.
     """
-    service = Service(settings)
+    settings = service.settings
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -1,4 +1,8 @@
-"""The process of one indexing run of a service: `python -m veduta.web.index_job_process JOB`."""
+"""The process of one indexing run of a service.
+
+`python -m veduta.web.index_job_process JOB SERVER`: the folder of the run, and the number of the
+process that started it.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +16,36 @@ from typing import Any
 
 __all__ = ["main"]
 
-_EVENT_SECONDS = 0.25
+_EVENT_SECONDS = 0.5
 _NICENESS = 5
 """Searches of the server go before."""
 
 
-def main(job: Path) -> None:
-    """Bring an index up to date, and note in the folder `job` what happens."""
-    from veduta.errors import VedutaError
+def main(job: Path, server: int) -> None:
+    """Bring an index up to date, and note in the folder `job` what happens.
 
+    Args:
+        job: the folder.
+        server: number of the process that started this one.
+    """
     # The server cancels runs by a file. Its own Ctrl-C must not end them halfway.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
-    events = _Events(job)
-    try:
-        events.note(_run(job, events))
-    except _Cancelled:
-        events.note({"state": "cancelled"})
-    except VedutaError as error:
-        events.note({"state": "failed", "detail": str(error), "kind": type(error).__name__})
+    from veduta.errors import VedutaError
+    from veduta.index.table import writer_lock
+
+    events = _Events(job, server)
+    with writer_lock(job):
+        try:
+            event = _run(job, events)
+        except _Cancelled:
+            event = {"state": "cancelled"}
+        except VedutaError as error:
+            event = {"state": "failed", "detail": str(error), "kind": type(error).__name__}
+        if event["state"] == "cancelled" and events.server_is_gone:
+            event["detail"] = "The server that started this run has ended. What was read is kept."
+        events.note(event)
 
 
 class _Cancelled(KeyboardInterrupt):
@@ -42,9 +56,9 @@ def _run(job: Path, events: _Events) -> dict[str, Any]:
     from veduta import api
     from veduta.errors import readable
     from veduta.index import UpdateProgress
+    from veduta.index.report_text import changes_line, note_lines
 
-    facts = json.loads((job / "job.json").read_text("utf-8"))
-    request = facts["request"]
+    request = json.loads((job / "job.json").read_text("utf-8"))["request"]
     folders = request.pop("folders")
 
     def on_progress(progress: UpdateProgress) -> None:
@@ -53,24 +67,36 @@ def _run(job: Path, events: _Events) -> dict[str, Any]:
     def on_linking(done: int, total: int) -> None:
         events.progress("linking", done, total)
 
-    report = api.Index(Path(facts["path"])).add(
+    index = job.parent.parent
+    report = api.Index(index).add(
         *folders, on_progress=on_progress, on_linking=on_linking, **request
     )
     answer = report.as_json()
     for name in ("unreadable", "not_read"):
         answer[name] = [{"path": readable(path), "reason": why} for path, why in answer[name]]
-    return {"state": "cancelled" if report.interrupted else "done", "report": answer}
+    return {
+        "state": "cancelled" if report.interrupted else "done",
+        "report": answer,
+        "words": [changes_line(report), *note_lines(report)],
+    }
 
 
 class _Events:
-    """Writes the events of one run."""
+    """Writes the events of one run.
 
-    def __init__(self, job: Path) -> None:
+    Attributes:
+        server_is_gone: whether the process that started this one has ended.
+    """
+
+    def __init__(self, job: Path, server: int) -> None:
+        self.server_is_gone = False
         self._file = job / "events.jsonl"
         self._cancel = job / "cancel"
+        self._server = server
         self._last = 0.0
         self._stage = ""
         self._began = 0.0
+        self._done_at_start = 0
 
     def note(self, event: dict[str, Any]) -> None:
         """Write one event."""
@@ -78,17 +104,18 @@ class _Events:
             file.write(json.dumps(event) + "\n")
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Write how far the run is, a few times a second; end it if somebody cancelled it."""
-        if self._cancel.exists():
+        """Write how far the run is, twice a second; end it if somebody cancelled it."""
+        self.server_is_gone = os.getppid() != self._server
+        if self.server_is_gone or self._cancel.exists():
             raise _Cancelled
         now = time.monotonic()
         if stage != self._stage:
-            self._stage, self._began = stage, now
+            self._stage, self._began, self._done_at_start = stage, now, done
         elif now - self._last < _EVENT_SECONDS:
             return
         self._last = now
-        rate = done / (now - self._began) if now > self._began else 0.0
-        left = (total - done) / rate if rate else None
+        seconds = now - self._began
+        rate = (done - self._done_at_start) / seconds if seconds else 0.0
         self.note(
             {
                 "state": "running",
@@ -96,10 +123,18 @@ class _Events:
                 "done": done,
                 "total": total,
                 "per_second": round(rate, 2),
-                "seconds_left": None if left is None else round(left, 1),
+                "seconds_left": round((total - done) / rate, 1) if rate else None,
+                "words": [_progress_words(stage, done, total, rate)],
             }
         )
 
 
+def _progress_words(stage: str, done: int, total: int, rate: float) -> str:
+    from veduta.text import pace
+
+    counted = f"{stage.capitalize()}: {done:,} of {total:,} photos"
+    return f"{counted}, {pace(rate, 'photos', total - done)}" if rate else counted
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from veduta.errors import IndexLocked
 from veduta.index.table import is_locked
 from veduta.web.access import needs, service_of
-from veduta.web.api_types import IndexRequest, JobAnswer
+from veduta.web.api_types import MAX_TEXT_LETTERS, IndexRequest, JobAnswer
 from veduta.web.event_stream import EVENT_STREAM, EventStream
 from veduta.web.problems import PROBLEM_RESPONSES
 from veduta.web.uploads import json_schema, read_json
@@ -40,17 +40,20 @@ async def start_indexing(request: Request) -> Response:
             "go on meanwhile."
         )
     fields = wanted.model_dump(exclude={"index"})
-    number = await service.light(service.jobs.start, index.name, index.path, fields)
+    number = await service.light(service.jobs.start, index.name, fields)
     state = await service.light(service.jobs.state, number)
     location = f"{request.scope.get('root_path', '')}/api/v1/jobs/{number}"
     return JSONResponse(state, 202, headers={"Location": location})
 
 
 @router.get("", response_model=list[JobAnswer])
-async def list_jobs(request: Request) -> Response:
-    """List the indexing runs since the server started, the newest first."""
+async def list_jobs(
+    request: Request, index: Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS)] = None
+) -> Response:
+    """List the last indexing runs of an index, or of all, the newest first."""
     service = service_of(request)
-    return JSONResponse(await service.light(service.jobs.all))
+    name = None if index is None else service.index(index).name
+    return JSONResponse(await service.light(service.jobs.all, name))
 
 
 @router.get("/{number}", response_model=JobAnswer)
@@ -76,9 +79,10 @@ async def cancel_job(request: Request, number: str) -> Response:
 async def watch_job(
     request: Request,
     number: str,
-    last_event_id: Annotated[int, Header(ge=0, le=2**31)] = 0,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    last_event_id: Annotated[int, Header(ge=0, le=2**53)] = 0,
 ) -> Response:
-    """Watch an indexing run: server-sent events until it ends."""
+    """Watch an indexing run from the `position` of a state on: server-sent events until it ends."""
     service = service_of(request)
     await service.light(service.jobs.state, number)
-    return EventStream(service.jobs.events(number, last_event_id))
+    return EventStream(service.jobs.events(number, max(after, last_event_id)))

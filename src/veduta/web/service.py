@@ -57,7 +57,7 @@ class Service:
             min(_MAX_DECODERS, os.cpu_count() or 1), max_pixels=settings.max_upload_pixels
         )
         self.admission = Admission(settings.queued_requests, SEARCH_THREADS)
-        self.jobs = IndexJobs(settings.job_folder)
+        self.jobs = IndexJobs(settings.indexes)
         self.metrics = Metrics()
         self.ready = False
         self._shared: dict[Hashable, asyncio.Future[Any]] = {}

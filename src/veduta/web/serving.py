@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +63,7 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url
         ) from error
     for path in settings.indexes.values():
         Manifest.read(path)
-    with closing(listen(settings.host, settings.port)) as listener, _job_folder() as jobs:
-        settings = replace(settings, job_folder=jobs)
+    with closing(listen(settings.host, settings.port)) as listener:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{host}:{listener.getsockname()[1]}{settings.root_path}/"
         with suppress(KeyboardInterrupt):
@@ -77,25 +74,16 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url
                 _run_processes(settings, listener)
 
 
-@contextmanager
-def _job_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="veduta-jobs-"))
-    try:
-        yield folder
-    finally:
-        for job in folder.iterdir():
-            (job / "cancel").touch()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _server(settings: ServeSettings, on_start: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
     from veduta.web.api_app import api_app
+    from veduta.web.service import Service
     from veduta.web.slow_clients import TimedProtocol
 
+    service = Service(settings)
     config = uvicorn.Config(
-        api_app(settings),
+        api_app(service),
         log_level="error",  # A stranger must not fill the log with broken requests.
         access_log=False,
         ws="none",
@@ -112,6 +100,11 @@ def _server(settings: ServeSettings, on_start: Callable[[], None]) -> uvicorn.Se
             await super().startup(sockets)
             if not self.should_exit:
                 on_start()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Before the connections end: a page that watches a run sees it end.
+            await asyncio.to_thread(service.jobs.close)
+            await super().shutdown(sockets)
 
     return Announced(config)
 

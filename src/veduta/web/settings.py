@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "QUEUED_REQUESTS", "ServeSettings"]
@@ -36,7 +36,6 @@ class ServeSettings:
         max_upload_bytes: cap on an uploaded photo.
         max_upload_pixels: cap on its width × height.
         queued_requests: see `QUEUED_REQUESTS`.
-        job_folder: where the processes share the state of indexing runs.
     """
 
     indexes: dict[str, Path]
@@ -53,4 +52,3 @@ class ServeSettings:
     max_upload_bytes: int = MAX_UPLOAD_BYTES
     max_upload_pixels: int = MAX_UPLOAD_PIXELS
     queued_requests: int = QUEUED_REQUESTS
-    job_folder: Path = field(default=Path())

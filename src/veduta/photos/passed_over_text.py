@@ -1,4 +1,4 @@
-"""What a command says of the files and folders that it did not look at."""
+"""What people are told of the files and folders that were not looked at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from veduta.text import count
 
 if TYPE_CHECKING:
-    from veduta.photos import PassedOver
+    from veduta.photos.finding import PassedOver
 
 __all__ = ["passed_over_lines"]
 
