@@ -232,6 +232,14 @@ def test_featureless_pair_is_said_aloud(home: Path) -> None:
         assert picture.width >= 200
 
 
+def test_a_photo_that_was_saved_again_is_a_copy(home: Path, tmp_path: Path) -> None:
+    with Image.open(home / "wall/a.png") as photo:
+        photo.convert("RGB").resize((photo.width // 2, photo.height // 2)).save(tmp_path / "a.jpg")
+    done = run_veduta(home, "match", "wall/a.png", tmp_path / "a.jpg", "--encoder", "fast")
+    assert "  copy        both are the same picture\n" in done.stdout
+    assert "copy" not in run_veduta(home, "match", "wall/a.png", "b.png").stdout
+
+
 def test_text(home: Path) -> None:
     done = run_veduta(home, "match", "wall/a.png", "b.png", "--encoder", "fast")
     first, likely, similarity, geometry, *regions = done.stdout.splitlines()

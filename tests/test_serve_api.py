@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from service_server import Server, made_index, serving
@@ -165,6 +167,8 @@ def test_two_photos_are_compared(server: Server, home: Path, query: bytes) -> No
         assert 0 <= x1 <= 48 and 0 <= y1 <= 32 and 0 <= x2 <= 48 and 0 <= y2 <= 32
     same = server.post("/match", {"photo_id": 5, "other_id": 5}).json
     assert same["verdict"] == "same place"
+    assert answer["geometry"] == expected.geometry
+    assert (answer["is_copy"], same["is_copy"]) == (False, True)
     assert all(line[:2] == line[2:] for line in same["lines"])
 
 
@@ -180,6 +184,27 @@ def test_recognition_and_explanation(server: Server, query: bytes) -> None:
     body = json.dumps({"photo_id": 4, "hit_id": 5, "side": 300}).encode()
     drawn = server.post("/explain", body, Accept="image/png")
     assert Image.open(io.BytesIO(drawn.body)).format == "PNG"
+
+
+def test_a_similarity_is_explained_between_any_two_photos(
+    server: Server, home: Path, query: bytes
+) -> None:
+    answer = server.post_form("/explain", query, options={"hit_id": 5}).json
+    other = (home / "photos/place1/1-1.png").read_bytes()
+    both = server.post_form("/explain", query, other).json
+    for one, sent in ((answer, both), (answer["against"], both["against"])):
+        np.testing.assert_allclose(sent["map"], one["map"], atol=2e-4)
+        assert (sent["box"], sent["size"], sent["strongest"]) == (
+            one["box"],
+            one["size"],
+            one["strongest"],
+        )
+    largest = max(np.abs(one["map"]).max() for one in (answer, answer["against"]))
+    assert answer["scale"]["high"] == pytest.approx(largest, abs=1e-5)
+    assert all(re.fullmatch("#[0-9a-f]{6}", one) for one in answer["scale"]["colours"])
+    assert server.post_form("/explain", query).status == 422
+    assert server.post_form("/explain", query, other, options={"hit_id": 5}).status == 422
+    assert server.post_form("/explain", query, other, options={"box": [0, 0, 9, 9]}).status == 422
 
 
 def test_lists_of_photos(server: Server, home: Path) -> None:

@@ -125,23 +125,15 @@ def _print_match(match: Match, a: Path, b: Path) -> None:
     if match.probability is not None:
         say(f"  probability {match.probability:.3f}, by similarity and matches")
     say(f"  similarity  {match.similarity:.3f}")
-    say(f"  geometry    {_geometry(match)}")
+    say(f"  geometry    {match.geometry}")
+    if match.is_copy:
+        say("  copy        both are the same picture")
     if match.orientation.is_turned:
         say(f"  orientation {shown(a)} was {match.orientation.words}")
     for path, region in zip((a, b), match.regions or (), strict=False):
         say(f"  both show   {bounds(region)} of {shown(path)}")
     for note in match.notes:
         say(f"  {note}")
-
-
-def _geometry(match: Match) -> str:
-    if not match.matches:
-        return "no keypoints match"
-    agree = f"{match.inliers} of {match.matches} matches agree"
-    if match.model is None:
-        return f"{agree}, too few for a model"
-    model = "fundamental matrix" if match.model == "fundamental" else match.model
-    return f"{agree} on a {model}, over {match.spread:.0%} of the photos"
 
 
 def _write_picture(answer: Match | PhotoKeypoints, file: Path | None, open_picture: bool) -> None:

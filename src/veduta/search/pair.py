@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from veduta.search.hit import Polygon, polygon
 from veduta.search.options import check_orientation
 from veduta.search.query import EncodedQuery, PhotoSource, photo_name, read_photo
 from veduta.search.query_views import QueryViews
+from veduta.search.same_pictures import Picture, same_pictures
 from veduta.search.verdict import SAME_PLACE, reason_for, verdict_on
 
 if TYPE_CHECKING:
@@ -68,6 +70,22 @@ class Match:
     _pairs: NDArray[np.intp] = field(repr=False, compare=False)
 
     @property
+    def geometry(self) -> str:
+        """On what the keypoints agree, such as "94 of 120 matches agree on a homography"."""
+        if not self.matches:
+            return "no keypoints match"
+        agree = f"{self.inliers} of {self.matches} matches agree"
+        if self.model is None:
+            return f"{agree}, too few for a model"
+        model = "fundamental matrix" if self.model == "fundamental" else self.model
+        return f"{agree} on a {model}, over {self.spread:.0%} of the photos"
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether both are the same picture, such as a file and the same photo saved again."""
+        return bool(same_pictures([Picture.of(one) for one in self._pixels], _no_thumbnails)[1])
+
+    @property
     def lines(self) -> list[tuple[float, float, float, float]]:
         """The matches that agree on the model.
 
@@ -97,6 +115,7 @@ class Match:
             "regions": self.regions,
             "notes": self.notes,
             "orientation": self.orientation.name,
+            "is_copy": self.is_copy,
         }
 
     def picture(self, width: int = 1600) -> Image.Image:
@@ -187,6 +206,10 @@ def compare(
 
     # Two photos alone are too few to see by their similarity which way is up.
     return best_attempt(orientation, attempt, similarity, verified=True, min_gain=math.inf)
+
+
+def _no_thumbnails(_ids: Sequence[int]) -> list[bytes]:
+    return []
 
 
 def _probability(

@@ -14,6 +14,7 @@ from veduta._version import __version__
 from veduta.pages.app_page import API
 from veduta.web import (
     pages_browse,
+    pages_evidence,
     pages_frame,
     pages_index,
     pages_search,
@@ -44,7 +45,7 @@ from veduta.web.slow_clients import ConnectionLimits
 
 __all__ = ["API", "PAGES", "api_app"]
 
-PAGES: tuple[ModuleType, ...] = (pages_search, pages_browse, pages_index)
+PAGES: tuple[ModuleType, ...] = (pages_search, pages_evidence, pages_browse, pages_index)
 """The modules of the pages, in the order of the navigation. One without a `PAGE` is not in it."""
 
 _READ_BY_HAND = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ __all__ = [
     "JobAnswer",
     "LabelChange",
     "LabelChanges",
+    "MapScale",
     "MatchAnswer",
     "MatchRequest",
     "NewLabel",
@@ -31,12 +32,12 @@ __all__ = [
     "PhotoId",
     "PhotoIds",
     "PhotoList",
-    "PlaceList",
     "PreviewSide",
     "RecognizeAnswer",
     "RecognizeRequest",
     "SearchAnswer",
     "SearchRequest",
+    "SimilarityMap",
 ]
 
 MAX_LIMIT = 200
@@ -114,9 +115,9 @@ class RecognizeRequest(_Query):
 
 
 class ExplainRequest(_Query):
-    """A query, and the photo whose similarity to it is explained."""
+    """A query, and the photo whose similarity to it is explained: `hit_id`, or a second photo."""
 
-    hit_id: PhotoId = Field(description="The photo of the index.")
+    hit_id: PhotoId | None = Field(None, description="The photo of the index.")
     side: int = Field(800, ge=100, le=2000, description="Width of a picture, in pixels.")
 
 
@@ -218,6 +219,8 @@ class MatchAnswer(BaseModel):
         description="x, y in the first and x, y in the second photo, of points that agree."
     )
     sizes: list[tuple[int, int]] = Field(description="Width and height of both photos.")
+    geometry: str = Field(description="On what the keypoints agree, in words.")
+    is_copy: bool = Field(description="Whether both are the same picture.")
     notes: list[str]
     orientation: str
     timings: dict[str, float]
@@ -246,15 +249,34 @@ class RecognizeAnswer(BaseModel):
     index: IndexVersion
 
 
-class ExplanationAnswer(BaseModel):
-    """The map of a similarity over the query, and over the photo."""
+class SimilarityMap(BaseModel):
+    """How much each region of a photo adds to a similarity."""
 
     model_config = ConfigDict(extra="allow")
 
-    similarity: float
     map: list[list[float]]
-    size: tuple[int, int] = Field(description="Width and height of the photo that `box` is in.")
-    against: dict[str, Any]
+    box: tuple[int, int, int, int] = Field(
+        description="x, y, width, height of what the map covers, in pixels of `size`."
+    )
+    size: tuple[int, int] = Field(description="Width and height of the photo as it was compared.")
+    strongest: str = Field(description="Where the map is strongest, in words.")
+
+
+class MapScale(BaseModel):
+    """The colours of both maps."""
+
+    low: float
+    high: float
+    colours: list[str] = Field(description="From low to high, in equal steps, such as #0a0722.")
+    texts: list[str] = Field(description="What is written at the scale, in equal distances.")
+
+
+class ExplanationAnswer(SimilarityMap):
+    """The map of a similarity over the query, and over the photo."""
+
+    similarity: float
+    against: SimilarityMap
+    scale: MapScale
     timings: dict[str, float]
     index: IndexVersion
 
@@ -284,23 +306,6 @@ class PhotoIds(BaseModel):
     """The numbers of photos."""
 
     ids: list[int]
-    index: IndexVersion
-
-
-class Place(BaseModel):
-    """Where a photo was taken, in degrees north and east."""
-
-    id: int
-    lat: float
-    lon: float
-
-
-class PlaceList(BaseModel):
-    """Where photos were taken, by the GPS of their cameras."""
-
-    points: list[Place]
-    without: int = Field(description="Number of photos without a place.")
-    stored: bool = Field(description="Whether the index stores places; older ones do not.")
     index: IndexVersion
 
 

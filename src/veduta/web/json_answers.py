@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from veduta.errors import readable
 from veduta.index import IndexedPhoto
 from veduta.search import Hit
 from veduta.search.hit import Polygon
 
-__all__ = ["hit_json", "photo_json"]
+if TYPE_CHECKING:
+    from veduta.explanation import Explanation
+
+__all__ = ["explanation_json", "hit_json", "photo_json"]
+
+_SCALE_COLOURS = 17
 
 
 def photo_json(photo: IndexedPhoto) -> dict[str, Any]:
@@ -40,6 +47,40 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "box": _box_around(fields.get("region")),
         "copy_of": None if hit.copy_of is None else readable(hit.copy_of),
         "copies": None if hit.copies is None else [readable(path) for path in hit.copies],
+    }
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """Return both maps of a similarity as `ExplanationAnswer` describes them."""
+    from veduta.pages.heat_map import HeatScale
+
+    against = explanation.against
+    assert against is not None  # noqa: S101 - that of a similarity has both
+    scale = HeatScale.of([explanation.map, against.map])
+    colours = scale.colours(np.linspace(scale.low, scale.high, _SCALE_COLOURS))
+    return {
+        **_map_json(explanation),
+        "against": _map_json(against),
+        "scale": {
+            "low": scale.low,
+            "high": scale.high,
+            "colours": [
+                "#" + bytes(rgb).hex() for rgb in colours.round().astype(np.uint8).tolist()
+            ],
+            "texts": scale.texts,
+        },
+    }
+
+
+def _map_json(explanation: Explanation) -> dict[str, Any]:
+    from veduta.explanation.wording import strongest
+
+    height, width = explanation.pixels.shape[:2]
+    return {
+        **explanation.as_json(),
+        "map": explanation.map.round(6).tolist(),
+        "size": [width, height],
+        "strongest": strongest(explanation),
     }
 
 

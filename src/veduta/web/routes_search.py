@@ -31,7 +31,7 @@ from veduta.web.api_types import (
 )
 from veduta.web.cursors import SearchCursor, read_search_cursor
 from veduta.web.event_stream import EVENT_STREAM, EventStream, wants_events
-from veduta.web.json_answers import hit_json
+from veduta.web.json_answers import explanation_json, hit_json
 from veduta.web.photo_filters import read_options
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
 from veduta.web.search_events import SearchEvents, search_events
@@ -40,7 +40,7 @@ from veduta.web.service import Service
 from veduta.web.uploads import Posted, form_schema, read_posted
 
 if TYPE_CHECKING:
-    from veduta.explanation import Explanation
+    pass
 
 __all__ = ["router"]
 
@@ -189,6 +189,7 @@ async def _match(
         **found.as_json(),
         "lines": found.lines[: fields.max_lines],
         "sizes": [[photo.width, photo.height] for photo in photos],
+        "geometry": found.geometry,
         "timings": _rounded(seconds),
         "index": {"name": index.name, "version": version},
     }
@@ -241,16 +242,23 @@ async def _explain(
     service: Service, index: ServedIndex, posted: Posted[ExplainRequest], *, as_picture: bool
 ) -> Response:
     fields = posted.fields
-    if len(posted.photos) > 1:
-        raise Problem(422, "One photo is explained: send one.")
+    if len(posted.photos) + (fields.photo_id is not None) + (fields.hit_id is not None) != 2:
+        raise Problem(
+            422, "Name two photos: two in the form, or one and hit_id, or photo_id and hit_id."
+        )
+    if fields.hit_id is None and fields.box is not None:
+        raise Problem(422, "Two photos of a form are compared whole: leave out the box.")
     queries = await _queries(service, index, posted, fields.photo_id, fields.box)
 
     def work() -> Any:
-        explanation = index.explain(
-            queries[0], fields.hit_id, orientation=fields.orientation, box=fields.box
-        )
+        if fields.hit_id is None:
+            explanation = index.explain_photos(*queries)
+        else:
+            explanation = index.explain(
+                queries[0], fields.hit_id, orientation=fields.orientation, box=fields.box
+            )
         if not as_picture:
-            return explanation
+            return explanation_json(explanation)
         from veduta.explanation.map_pictures import pair_picture
 
         stream = io.BytesIO()
@@ -263,22 +271,11 @@ async def _explain(
     version = await service.light(lambda: index.version)
     return JSONResponse(
         {
-            **_map_json(result),
-            "against": _map_json(result.against),
+            **result,
             "timings": _rounded(seconds),
             "index": {"name": index.name, "version": version},
         }
     )
-
-
-def _map_json(explanation: Explanation) -> dict[str, Any]:
-    """Return a map, and the size in pixels of the photo that its box is in."""
-    height, width = explanation.pixels.shape[:2]
-    return {
-        **explanation.as_json(),
-        "map": explanation.map.round(6).tolist(),
-        "size": [width, height],
-    }
 
 
 async def _queries(
