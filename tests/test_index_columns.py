@@ -18,6 +18,8 @@ from veduta.index import (
 )
 from veduta.index.columns import COLUMNS, FORMAT_VERSION, Column, EncodedPhoto, schema
 
+PLACES = [pa.field("latitude", pa.float64()), pa.field("longitude", pa.float64())]
+"""The columns that an index of version 2 may lack."""
 VERSION_2 = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -30,6 +32,7 @@ VERSION_2 = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("taken", pa.timestamp("s")),
+        *PLACES,
         pa.field("perceptual_hash", pa.uint64()),
         pa.field("descriptor", pa.list_(pa.float16(), 192)),
         pa.field("checksum", pa.uint32()),

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from page_browser import WIDTHS, Visitor
 from PIL import Image
-from service_server import Server, serving
+from service_server import Server, made_index, serving
 from tiny import save
 
 import veduta
@@ -45,6 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(home / f"photos/zone/hills/{number:03}.png", 200 + number)
     with veduta.create(home / "all.veduta", encoder="fast", keypoints=None) as index:
         index.add(home / "photos", labels="folders")
+    made_index(home / "grouped", scenes=2)
     return home
 
 
@@ -58,7 +59,8 @@ def keys(home: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(home: Path, keys: dict[str, str]) -> Iterator[Server]:
     options = "--require-key", "--keys", home / "keys.json", "--root-path", "/my"
-    with serving(home / "all.veduta", *options) as server:
+    indexes = home / "all.veduta", home / "grouped/places.veduta"
+    with serving(*indexes, *options) as server:
         server.key = keys["edit"]
         yield server
 
@@ -75,8 +77,9 @@ def open_as(visit: Visit, server: Server, keys: dict[str, str]) -> Callable[...,
     return opened
 
 
-def labels(server: Server) -> dict[str, int]:
-    return {one["label"]: one["photos"] for one in server.get("//my/api/v1/facets").json["labels"]}
+def labels(server: Server, index: str = "all") -> dict[str, int]:
+    facets = server.get(f"//my/api/v1/facets?index={index}").json
+    return {one["label"]: one["photos"] for one in facets["labels"]}
 
 
 def asked(page: Any) -> dict[str, list[str]]:
@@ -305,6 +308,37 @@ def test_the_label_of_an_open_photo_is_taken_away_and_undone(
     page.get_by_text("1 photo: the label before.").wait_for()
     assert labels(server)["tower"] == TOWERS
     assert visitor.complaints == []
+
+
+def test_a_group_is_named_as_a_whole(open_as: Callable[..., Visitor], server: Server) -> None:
+    visitor = open_as("edit")
+    page = visitor.go("/browse?index=places")
+    page.get_by_role("link", name="Groups").click()
+    page.get_by_text("2 groups of 8 photos").wait_for()
+    visitor.check()
+    page.locator(".photo-card a").first.click()
+    page.get_by_text("4 photos of one group").wait_for()
+    loaded(page)
+    (label,) = {one.text_content() for one in page.locator("#grid .caption").all()}
+    page.get_by_role("button", name="Name this group").click()
+    choose(page, "old gate", "old gate new")
+    page.get_by_text("4 photos: “old gate”.").wait_for()
+    assert labels(server, "places")["old gate"] == 4
+    page.keyboard.press("Control+z")
+    page.get_by_text("4 photos: the label before.").wait_for()
+    assert labels(server, "places")[label] == 4
+    page.locator("#grid a").first.click()
+    assert page.get_by_role("link", name="Its group").get_attribute("href") == (
+        f"/my/browse?index=places&group={asked(page)['photo'][0]}"
+    )
+    assert visitor.complaints == []
+
+
+def test_an_index_without_keypoints_says_why_it_has_no_groups(
+    open_as: Callable[..., Visitor],
+) -> None:
+    page = open_as("search").go("/browse/groups")
+    page.get_by_role("alert").get_by_text("keypoints").wait_for()
 
 
 def test_a_finger_selects_with_a_long_press(open_as: Callable[..., Visitor]) -> None:

@@ -1,4 +1,4 @@
-"""What a service says of the whole collection: its groups."""
+"""What a service says of the whole collection: its groups, and where photos were taken."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def view(wall: int, number: int) -> Image.Image:
     )
 
 
+def gps(wall: int, number: int) -> Image.Exif:
+    """The photos of the first wall were taken near Suva, on both sides of the 180th meridian."""
+    exif = Image.Exif()
+    if wall == 1:
+        east = "E" if number % 2 else "W"
+        exif.get_ifd(0x8825).update({1: "S", 2: (17.0, 30.0, 0.0), 3: east, 4: (179.0, 30.0, 0.0)})
+    return exif
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("collection")
@@ -38,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = home / f"photos/wall{wall}"
         folder.mkdir(parents=True)
         for number in range(count):
-            view(wall, number).save(folder / f"{number}.jpg", quality=92)
+            view(wall, number).save(folder / f"{number}.jpg", quality=92, exif=gps(wall, number))
     view(1, 0).resize((400, 300)).save(home / "photos/wall1/0 again.jpg", quality=80)
     with veduta.create(home / "walls.veduta", encoder="fast") as index:
         index.add(home / "photos", labels="folders")
@@ -127,3 +136,20 @@ def test_an_index_without_keypoints_has_no_groups(home: Path) -> None:
         assert refused.status == 422 and "has no keypoints" in refused.json["detail"]
         with pytest.raises(QueryError, match="has no keypoints"):
             veduta.open(server.url).groups()
+
+
+def test_places_and_boxes(server: Server) -> None:
+    answer = server.get("/places").json
+    assert answer["stored"] and answer["without"] == 5
+    assert {(one["lat"], one["lon"]) for one in answer["points"]} == {
+        (-17.5, 179.5),
+        (-17.5, -179.5),
+    }
+    wall = {one["id"] for one in server.get("/photos?label=wall1").json["photos"]}
+    assert len(answer["points"]) == 4 and {one["id"] for one in answer["points"]} < wall
+    assert server.get("/places?label=wall2").json["points"] == []
+    assert server.get("/photos?within=-20,179,-10,180").json["total"] == 2
+    assert server.get("/photos?within=-20,179,-10,-179").json["total"] == 4
+    assert server.get("/places?within=-20,-180,-10,-179").json["without"] == 0
+    for wrong in ("1,2,3", "a,b,c,d", "1,2,3,4,5", "nan,1,2,3", "1e9,2,3,4"):
+        assert server.get(f"/photos?within={wrong}").status == 422

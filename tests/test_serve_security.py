@@ -64,6 +64,7 @@ ROUTES = {
     ("GET", "/photos/ids"): "search",
     ("GET", "/facets"): "search",
     ("GET", "/groups"): "search",
+    ("GET", "/places"): "search",
     ("GET", "/groups/0"): "search",
     ("GET", "/photos/0"): "search",
     ("GET", "/photos/0/thumbnail"): "search",

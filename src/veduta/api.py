@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
 from veduta.encoders.sources import RUN_MODEL
-from veduta.errors import PhotoError, QueryError, readable
+from veduta.errors import CollectionError, PhotoError, QueryError, readable
 from veduta.index import (
     CheckFinding,
     Descriptors,
@@ -35,6 +35,7 @@ from veduta.index import (
     set_projection,
     update_index,
 )
+from veduta.index.places import has_places
 from veduta.keypoints import Extractor, load_extractor
 from veduta.recognize import (
     METHOD,
@@ -689,7 +690,13 @@ class Index:
         return check_index(self.path)
 
 
-def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfeat") -> Index:
+def create(
+    path: PathLike,
+    encoder: str = DEFAULT,
+    keypoints: str | None = "xfeat",
+    *,
+    places: bool = True,
+) -> Index:
     """Create an empty index in the folder `path` for the descriptors of `encoder`.
 
     Args:
@@ -698,6 +705,7 @@ def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfea
         keypoints: kept of each photo for geometric verification: one of `veduta.keypoints.KINDS`,
             with their number if it is not the usual one, as in "xfeat:512", or None to keep none.
             The usual 1024 of XFeat take 37 kB.
+        places: store where photos were taken, if their Exif says so.
 
     Raises:
         CollectionError: the folder holds something else.
@@ -706,7 +714,7 @@ def create(path: PathLike, encoder: str = DEFAULT, keypoints: str | None = "xfea
         QueryError: no keypoints have that name.
     """
     extractor = load_extractor(keypoints) if keypoints else None
-    create_index(Path(path), load_encoder(encoder), extractor)
+    create_index(Path(path), load_encoder(encoder), extractor, places=places)
     return Index(Path(path))
 
 
@@ -724,7 +732,11 @@ def open(path: PathLike) -> Index:  # noqa: A001 - `veduta.open`, as the standar
 
 
 def open_or_create(
-    path: PathLike, encoder: str | None = None, keypoints: str | None = None
+    path: PathLike,
+    encoder: str | None = None,
+    keypoints: str | None = None,
+    *,
+    places: bool = True,
 ) -> Index:
     """Open the index at `path`, or create it; an existing one must be as asked for.
 
@@ -732,15 +744,23 @@ def open_or_create(
         path: the index.
         encoder: its encoder; None: any, or the default for a new one.
         keypoints: its keypoints, or `"none"`; None: any, or the default for a new one.
+        places: False: it must not store where photos were taken.
 
     Raises:
         EncoderMismatch: the index there holds another encoder's descriptors or other keypoints.
+        CollectionError: the index there stores places.
     """
     kind = None if keypoints == "none" else keypoints or "xfeat"
     if not holds_index(Path(path)):
         extractor = load_extractor(kind) if kind else None
-        open_or_create_index(Path(path), load_encoder(encoder or DEFAULT), extractor)
+        network = load_encoder(encoder or DEFAULT)
+        open_or_create_index(Path(path), network, extractor, places=places)
     index = Index(Path(path))
+    if not places and has_places(open_snapshot(index.path)):
+        raise CollectionError(
+            f"{readable(index.path)} stores where its photos were taken. Index them again into "
+            "another folder, without places."
+        )
     if encoder is not None:
         index._manifest.require_encoder(load_encoder(encoder), index.path)
     if keypoints is not None:

@@ -37,6 +37,7 @@ MAX_LISTED_FILES = 20
     "'none' takes all labels away.",
 )
 @exclude_option
+@click.option("--no-gps", is_flag=True, help="A new index: do not store where photos were taken.")
 @click.option("--no-exclude", is_flag=True, help="Forget the patterns of earlier runs.")
 @click.option(
     "--project",
@@ -73,6 +74,7 @@ def command(
     keypoints: str | None,
     labels: str | None,
     exclude: tuple[str, ...],
+    no_gps: bool,
     no_exclude: bool,
     project: str | None,
     approximate: bool,
@@ -94,7 +96,7 @@ def command(
     from veduta import api
     from veduta.index import outgrows_exact_search
 
-    index = api.open_or_create(index_path, encoder, keypoints)
+    index = api.open_or_create(index_path, encoder, keypoints, places=not no_gps)
     with stages(quiet=as_json) as advance:
         report = index.add(
             *folders,

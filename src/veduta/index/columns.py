@@ -1,13 +1,14 @@
 """The columns of an index, each declared once: its type, whose it is and how it is computed.
 
-To add a column, add one entry to `COLUMNS` and raise `FORMAT_VERSION`. The schema of the table, the
-rows of a snapshot and the values that copies of a photo share are derived from the entries.
+To add a column, add one entry to `COLUMNS`, and raise `FORMAT_VERSION` if it is not optional. The
+schema of the table, the rows of a snapshot and the values that copies of a photo share are derived
+from the entries.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,6 +52,8 @@ class Column:
             `update_index` sets the value itself.
         in_snapshot: whether snapshots hold the column, for searches.
         nullable: whether the value may be null. Columns of a photo are null if it cannot be read.
+        optional: whether an index may lack the column: one that an older Veduta made, or that was
+            asked to.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Column:
     compute: Callable[[Any], object] | None = None
     in_snapshot: bool = True
     nullable: bool = True
+    optional: bool = False
 
 
 def descriptor_checksum(descriptor: NDArray[np.float16]) -> int:
@@ -74,6 +78,11 @@ def descriptor_is_sound(descriptor: NDArray[np.float16], checksum: int | None) -
         checksum: from `descriptor_checksum`.
     """
     return descriptor_checksum(descriptor) == checksum and bool(np.isfinite(descriptor).all())
+
+
+def _place(encoded: EncodedPhoto, part: int) -> float | None:
+    place = encoded.photo.place
+    return None if place is None else place[part]
 
 
 def _descriptor_type(dimension: int) -> pa.DataType:
@@ -93,6 +102,8 @@ COLUMNS = (
     Column("width", "int32", "photo", lambda encoded: encoded.photo.width),
     Column("height", "int32", "photo", lambda encoded: encoded.photo.height),
     Column("taken", "timestamp[s]", "photo", lambda encoded: encoded.photo.taken),
+    Column("latitude", "float64", "photo", lambda encoded: _place(encoded, 0), optional=True),
+    Column("longitude", "float64", "photo", lambda encoded: _place(encoded, 1), optional=True),
     Column(
         "perceptual_hash",
         "uint64",
@@ -130,11 +141,12 @@ COLUMNS = (
 )
 
 
-def schema(dimension: int) -> pa.Schema:
+def schema(dimension: int, *, places: bool = True) -> pa.Schema:
     """Return the Arrow schema of the table.
 
     Args:
         dimension: length D of a descriptor.
+        places: whether the index stores where photos were taken.
     """
     import pyarrow as pa
 
@@ -148,18 +160,31 @@ def schema(dimension: int) -> pa.Schema:
                 nullable=column.nullable,
             )
             for column in COLUMNS
+            if places or not column.optional
         ]
     )
 
 
-def snapshot_columns() -> list[str]:
-    """Return the names of the columns that snapshots hold."""
-    return [column.name for column in COLUMNS if column.in_snapshot]
+def snapshot_columns(known: Container[str]) -> list[str]:
+    """Return the names of the columns that snapshots hold.
+
+    Args:
+        known: names of the columns that the table has.
+    """
+    return [column.name for column in _there(known) if column.in_snapshot]
 
 
-def photo_columns() -> list[str]:
-    """Return the names of the columns that files with the same content share."""
-    return [column.name for column in COLUMNS if column.belongs_to == "photo"]
+def photo_columns(known: Container[str]) -> list[str]:
+    """Return the names of the columns that files with the same content share.
+
+    Args:
+        known: names of the columns that the table has.
+    """
+    return [column.name for column in _there(known) if column.belongs_to == "photo"]
+
+
+def _there(known: Container[str]) -> Iterator[Column]:
+    return (column for column in COLUMNS if column.name in known or not column.optional)
 
 
 def file_values(file: photos.Candidate) -> dict[str, Any]:

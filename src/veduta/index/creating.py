@@ -43,7 +43,9 @@ def holds_index(index: Path) -> bool:
         return os.path.lexists(index / MANIFEST_FILE) or _has_lost_its_manifest(index)
 
 
-def create_index(index: Path, encoder: Encoder, extractor: Extractor | None = None) -> Manifest:
+def create_index(
+    index: Path, encoder: Encoder, extractor: Extractor | None = None, *, places: bool = True
+) -> Manifest:
     """Create an empty index.
 
     Args:
@@ -52,6 +54,7 @@ def create_index(index: Path, encoder: Encoder, extractor: Extractor | None = No
         encoder: makes its descriptors.
         extractor: finds the keypoints that the index keeps of each photo, for geometric
             verification. None keeps no keypoints.
+        places: whether the index stores where photos were taken.
 
     Returns:
         The manifest of the index.
@@ -61,11 +64,11 @@ def create_index(index: Path, encoder: Encoder, extractor: Extractor | None = No
         IndexLocked: another process is writing in the folder.
         StorageError: the disk does not accept it.
     """
-    return _create(index, encoder, extractor, accept_existing=False)
+    return _create(index, encoder, extractor, places=places, accept_existing=False)
 
 
 def open_or_create_index(
-    index: Path, encoder: Encoder, extractor: Extractor | None = None
+    index: Path, encoder: Encoder, extractor: Extractor | None = None, *, places: bool = True
 ) -> Manifest:
     """Create an empty index, or return the manifest of the one that is there.
 
@@ -75,6 +78,7 @@ def open_or_create_index(
         index: as in `create_index`.
         encoder: as in `create_index`; an index that is there may have another one.
         extractor: as in `create_index`; an index that is there may have another one.
+        places: as in `create_index`, of a new index.
 
     Returns:
         The manifest of the index.
@@ -87,11 +91,16 @@ def open_or_create_index(
     """
     if holds_index(index):
         return Manifest.read(index)
-    return _create(index, encoder, extractor, accept_existing=True)
+    return _create(index, encoder, extractor, places=places, accept_existing=True)
 
 
 def _create(
-    index: Path, encoder: Encoder, extractor: Extractor | None, *, accept_existing: bool
+    index: Path,
+    encoder: Encoder,
+    extractor: Extractor | None,
+    *,
+    places: bool,
+    accept_existing: bool,
 ) -> Manifest:
     lance_path(index)  # It refuses some paths before anything is made.
     with index_errors(index, "write"):
@@ -117,7 +126,7 @@ def _create(
             _remove_leftovers(index)
             manifest = Manifest.new(encoder, extractor)
             try:
-                create_table(index, encoder.dimension)
+                create_table(index, encoder.dimension, places=places)
                 manifest.write(index)  # This comes last: a folder with a manifest has a table.
             except (OSError, VedutaError):
                 _remove_leftovers(index)

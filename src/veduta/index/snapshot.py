@@ -356,7 +356,7 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
         projection.save(draft / _PROJECTION_FILE)
     photos = 0
     dimension = projection.matrix.shape[1] if projection else table.dimension
-    columns = snapshot_columns()
+    columns = snapshot_columns(table.dataset.schema.names)
     schema = pa.schema([table.dataset.schema.field(name) for name in columns])
     with ExitStack() as stack:
         streams = [

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from veduta.index.graph import graph_notice, graph_state
 from veduta.index.manifest import Manifest
+from veduta.index.places import places_of
 from veduta.index.snapshot import open_snapshot
 from veduta.index.table import TABLE_FOLDER, is_locked
 from veduta.index.table_files import VERSIONS
@@ -52,6 +55,7 @@ def read_status(index: Path) -> dict[str, Any]:
         "folders": list(manifest.folders),
         "exclude": list(manifest.exclude),
         "labelled": photos["label"].length() - photos["label"].null_count,
+        "placed": int((~np.isnan(places_of(snapshot)[:, 0])).sum()),
         "undated": photos["taken"].null_count,
         "created": manifest.created,
         "changed": _last_commit(index),
@@ -84,6 +88,8 @@ def status_lines(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "excluded", pattern
     if state["undated"]:
         yield "undated", f"{count(state['undated'], 'photo')} without a date of exposure"
+    if state["placed"]:
+        yield "places", f"{count(state['placed'], 'photo')} with GPS"
     for name in ("created", "changed"):
         if state[name]:
             yield name, moment_words(state[name])

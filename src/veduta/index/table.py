@@ -355,18 +355,19 @@ def lance_path(index: Path) -> str:
     return path
 
 
-def create_table(index: Path, dimension: int) -> Table:
+def create_table(index: Path, dimension: int, *, places: bool = True) -> Table:
     """Create an empty table.
 
     Args:
         index: the folder of the index.
         dimension: length D of a descriptor.
+        places: whether it stores where photos were taken.
     """
     import lance
 
     with index_errors(index, "write"):
         dataset = lance.write_dataset(
-            schema(dimension).empty_table(),
+            schema(dimension, places=places).empty_table(),
             lance_path(index),
             data_storage_version="stable",
         )

@@ -543,7 +543,7 @@ class _Update:
         for row_id in ids:
             if not os.path.lexists(self.path_of_id[row_id]):
                 self.missing_ids.add(row_id)
-        columns = [*photo_columns(), "label"]
+        columns = [*photo_columns(self.table.dataset.schema.names), "label"]
         rows = {row.pop("id"): row for row in self.table.take(ids, columns)}
         current = [
             self.describe(outcome.candidate, id_of_content={})
@@ -599,7 +599,7 @@ class _Update:
                 return {**known_rows[known_id], **of_file}
             case Unreadable(reason=reason):
                 self.report.unreadable.append((os.fsdecode(path), reason))
-                return {**dict.fromkeys(photo_columns()), "problem": reason, **of_file}
+                return {**dict.fromkeys(photo_columns(())), "problem": reason, **of_file}
 
     def _content_of(self, row: int) -> bytes | None:
         """Return the content hash that a row had before this update."""

@@ -59,6 +59,7 @@ class Photo:
         height: of the upright original, in pixels.
         taken: Exif DateTimeOriginal (else DateTimeDigitized, else DateTime): naive local time, or
             None.
+        place: `Exif.place`: latitude and longitude in degrees, or None.
     """
 
     pixels: NDArray[np.uint8]
@@ -66,6 +67,7 @@ class Photo:
     width: int
     height: int
     taken: datetime | None
+    place: tuple[float, float] | None = None
 
 
 def decode(
@@ -264,7 +266,7 @@ def _decode_with_pillow(wanted: _Wanted) -> Photo:
     wanted.check_pixels(*opened.tile_size)
     exif = read_exif(opened.exif)
     if opened.turned_by_decoder:
-        exif = Exif(taken=exif.taken)
+        exif = replace(exif, orientation=1)
     factor = wanted.factor(width, height)
     most = min(opened.max_halvings, factor.bit_length() - 1)
     halvings = jpeg_2000.halvings(width, height, most)
@@ -292,7 +294,7 @@ def _decode_jpeg_xl(wanted: _Wanted) -> Photo:
         raise UnsupportedFormat(
             wanted.name, f"a JPEG XL image with {header.extra_channels} extra channels"
         )
-    exif = Exif(taken=read_exif(header.exif).taken)
+    exif = replace(read_exif(header.exif), orientation=1)
     factor = wanted.factor(*size)
     cost = len(wanted.data) + header.width * header.height * jpeg_xl.BYTES_PER_PIXEL
     with reserved(wanted.name, size, cost + _result_bytes(*size, factor, exif)):
@@ -304,13 +306,18 @@ def _decode_camera_raw(wanted: _Wanted) -> Photo:
     name = wanted.name
     with reserved(name, (0, 0), 3 * len(wanted.data)):
         preview, orientation = read_preview(wanted.data, name)
-    taken = read_exif(wanted.data).taken
+    exif = read_exif(wanted.data)
+    taken, place = exif.taken, exif.place
     if isinstance(preview, bytes):
         photo = _decode_jpeg(replace(wanted, data=preview))
-        turned = Exif(1 if jpeg.read_header(preview).exif else orientation, taken or photo.taken)
+        turned = Exif(
+            1 if jpeg.read_header(preview).exif else orientation,
+            taken or photo.taken,
+            place or photo.place,
+        )
         pixels = photo.pixels
     else:
-        turned, pixels = Exif(orientation, taken), preview
+        turned, pixels = Exif(orientation, taken, place), preview
         wanted.check_pixels(pixels.shape[1], pixels.shape[0])
         photo = Photo(pixels, "RAW", pixels.shape[1], pixels.shape[0], taken)
     return _photo(pixels, "RAW", photo.width, photo.height, turned)
@@ -342,7 +349,7 @@ def _photo(pixels: NDArray[np.uint8], kind: str, width: int, height: int, exif: 
     upright = np.ascontiguousarray(_upright(pixels, exif.orientation))
     if exif.orientation >= 5:
         width, height = height, width
-    return Photo(upright, kind, width, height, exif.taken)
+    return Photo(upright, kind, width, height, exif.taken, exif.place)
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

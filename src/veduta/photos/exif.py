@@ -1,6 +1,6 @@
-"""Two facts from a photo's Exif block: its orientation, and when it was taken.
+"""Three facts from a photo's Exif block: its orientation, and when and where it was taken.
 
-Cameras, editors and damaged files write every kind of Exif. This reader looks at seven tags and
+Cameras, editors and damaged files write every kind of Exif. This reader looks at eleven tags and
 stays inside the block. Where the block does not follow the standard (CIPA DC-008), it returns the
 default, because a photo with bad metadata is still a photo.
 """
@@ -18,6 +18,8 @@ _ORIENTATION = 0x0112
 _DATE_TIME = 0x0132
 _EXIF_IFD = 0x8769
 _GPS_IFD = 0x8825
+_GPS_LATITUDE_REF, _GPS_LATITUDE = 0x0001, 0x0002
+_GPS_LONGITUDE_REF, _GPS_LONGITUDE = 0x0003, 0x0004
 _GPS_TIME_STAMP = 0x0007
 _GPS_DATE_STAMP = 0x001D
 _DATE_TIME_ORIGINAL = 0x9003
@@ -54,10 +56,13 @@ class Exif:
         orientation: 1 to 8: how the stored pixels are turned (1: upright).
         taken: naive local time of the exposure; None if it is absent or impossible. The time that
             GPS tells, in UTC, stands in for it.
+        place: latitude in [-90, 90] and longitude in [-180, 180], in degrees north and east; None
+            if they are absent or impossible.
     """
 
     orientation: int = 1
     taken: datetime | None = None
+    place: tuple[float, float] | None = None
 
 
 def read_exif(block: bytes) -> Exif:
@@ -86,11 +91,15 @@ def read_exif(block: bytes) -> Exif:
     ]
     dates.append(_text(tiff, main, _DATE_TIME, byte_order))
     gps_position = _integer(main, _GPS_IFD, byte_order)
+    place = None
     if gps_position is not None:
-        dates.append(_gps_date(tiff, _directory(tiff, byte_order, gps_position), byte_order))
+        gps = _directory(tiff, byte_order, gps_position)
+        dates.append(_gps_date(tiff, gps, byte_order))
+        place = _gps_place(tiff, gps, byte_order)
     return Exif(
         orientation if orientation is not None and 1 <= orientation <= 8 else 1,
         next((taken for date in dates if (taken := _parse_date(date)) is not None), None),
+        place,
     )
 
 
@@ -153,16 +162,51 @@ def _text(tiff: memoryview, entries: _Entries, tag: int, byte_order: str) -> byt
 def _gps_date(tiff: memoryview, entries: _Entries, byte_order: str) -> bytes:
     """Return the date and time of the GPS directory as one text; midnight without a time."""
     date = _without_padding(_text(tiff, entries, _GPS_DATE_STAMP, byte_order))
-    kind, count, value = entries.get(_GPS_TIME_STAMP, (0, 0, b""))
-    if not date or kind != _RATIONAL or count != 3:
+    time = _three_rationals(tiff, entries, _GPS_TIME_STAMP, byte_order)
+    if not date or time is None:
         return date
+    hour, minute, second = (number // divisor if divisor else 0 for number, divisor in time)
+    return date + f" {hour:02}:{minute:02}:{second:02}".encode()
+
+
+def _three_rationals(
+    tiff: memoryview, entries: _Entries, tag: int, byte_order: str
+) -> list[tuple[int, int]] | None:
+    """Return three numbers, each as numerator and denominator; None if the tag has none."""
+    kind, count, value = entries.get(tag, (0, 0, b""))
+    if kind != _RATIONAL or count != 3:
+        return None
     start = struct.unpack(byte_order + "I", value)[0]
     if start + 24 > len(tiff):
-        return date
+        return None
     numbers = struct.unpack_from(byte_order + "6I", tiff, start)
-    pairs = zip(numbers[::2], numbers[1::2], strict=True)
-    hour, minute, second = (number // divisor if divisor else 0 for number, divisor in pairs)
-    return date + f" {hour:02}:{minute:02}:{second:02}".encode()
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _gps_place(tiff: memoryview, entries: _Entries, byte_order: str) -> tuple[float, float] | None:
+    """Return latitude and longitude; None without both. 0°, 0° means that GPS knew no place."""
+    latitude = _degrees(tiff, entries, _GPS_LATITUDE, _GPS_LATITUDE_REF, "NS", byte_order)
+    longitude = _degrees(tiff, entries, _GPS_LONGITUDE, _GPS_LONGITUDE_REF, "EW", byte_order)
+    if latitude is None or longitude is None or (latitude, longitude) == (0, 0):
+        return None
+    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
+
+
+def _degrees(
+    tiff: memoryview, entries: _Entries, tag: int, side_tag: int, sides: str, byte_order: str
+) -> float | None:
+    kind, count, side = entries.get(side_tag, (0, 0, b""))
+    parts = _three_rationals(tiff, entries, tag, byte_order)
+    if kind != _ASCII or not 1 <= count <= 4 or parts is None:
+        return None
+    letter = side[:1].decode("latin-1").upper()
+    if letter not in sides or not letter or not parts[0][1]:
+        return None
+    degrees = 0.0
+    for (number, divisor), unit in zip(parts, (1, 60, 3600), strict=True):
+        if divisor:  # Some write 0/0 for minutes or seconds that they do not use.
+            degrees += number / divisor / unit
+    return degrees if letter == sides[0] else -degrees
 
 
 def _without_padding(text: bytes) -> bytes:

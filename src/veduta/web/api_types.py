@@ -32,6 +32,7 @@ __all__ = [
     "PhotoId",
     "PhotoIds",
     "PhotoList",
+    "PlaceList",
     "PreviewSide",
     "RecognizeAnswer",
     "RecognizeRequest",
@@ -306,6 +307,23 @@ class PhotoIds(BaseModel):
     """The numbers of photos."""
 
     ids: list[int]
+    index: IndexVersion
+
+
+class Place(BaseModel):
+    """Where a photo was taken, in degrees north and east."""
+
+    id: int
+    lat: float
+    lon: float
+
+
+class PlaceList(BaseModel):
+    """Where photos were taken, by the GPS of their cameras."""
+
+    points: list[Place]
+    without: int = Field(description="Number of photos without a place.")
+    stored: bool = Field(description="Whether the index stores places; older ones do not.")
     index: IndexVersion
 
 

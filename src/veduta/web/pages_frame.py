@@ -171,8 +171,12 @@ def _links(request: Request, service: Service, index: str) -> list[Link]:
     chosen = "" if index == next(iter(service.indexes)) else "?" + urlencode({"index": index})
     pages: tuple[Page, ...] = request.app.state.pages
     return [
-        Link(page.name, f"{root}{page.path}{chosen}", current=here == page.path) for page in pages
+        Link(page.name, f"{root}{page.path}{chosen}", _is_within(here, page.path)) for page in pages
     ]
+
+
+def _is_within(here: str, path: str) -> bool:
+    return here == path or here.startswith(f"{path}/")
 
 
 def _to_sign_in(request: Request, *, of_script: bool) -> Response:

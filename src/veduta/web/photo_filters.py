@@ -11,6 +11,7 @@ from fastapi import Query
 from numpy.typing import NDArray
 
 from veduta.index import Snapshot
+from veduta.index.places import places_of, within_box
 from veduta.search import SearchOptions
 from veduta.search.filters import allowed_rows
 from veduta.web.api_types import MAX_LIMIT, MAX_TEXT_LETTERS, PhotoId
@@ -20,6 +21,7 @@ __all__ = ["PhotoFilters", "Text", "photo_filters", "read_options"]
 Text = Annotated[str | None, Query(max_length=MAX_TEXT_LETTERS)]
 
 _NO_DATE = "none"
+_NUMBER = r"-?[0-9]{1,3}(\.[0-9]{1,12})?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class PhotoFilters:
         month: of exposure, such as "2014-05"; "none" for photos without a date.
         ids: one of these photos.
         group: of the group that this photo is in. `rows` does not know groups.
+        within: taken in this box: south, west, north, east in degrees.
     """
 
     options: SearchOptions
@@ -39,6 +42,7 @@ class PhotoFilters:
     month: str | None = None
     ids: tuple[int, ...] = ()
     group: int | None = None
+    within: tuple[float, float, float, float] | None = None
 
     def rows(self, snapshot: Snapshot) -> NDArray[np.bool_]:
         """Return which photos meet the conditions.
@@ -64,6 +68,8 @@ class PhotoFilters:
                 met = met & (taken.astype("datetime64[M]") == np.datetime64(self.month, "M"))
         if self.ids:
             met = met & np.isin(_column(snapshot, "id").to_numpy(), self.ids)
+        if self.within is not None:
+            met = met & within_box(places_of(snapshot), self.within)
         return met
 
     def _labelled(self, snapshot: Snapshot) -> NDArray[np.bool_]:
@@ -93,11 +99,26 @@ def photo_filters(
     group: Annotated[
         PhotoId | None, Query(description="Of the group that this photo is in.")
     ] = None,
+    within: Annotated[
+        str | None,
+        Query(
+            pattern=f"^{_NUMBER}(,{_NUMBER}){{3}}$",
+            description="Taken in this box: south,west,north,east in degrees. If west is greater "
+            "than east, the box goes over the 180th meridian.",
+        ),
+    ] = None,
 ) -> PhotoFilters:
     """Read the conditions from the address of a request."""
     filters = {"label": label, "folder": folder, "after": after, "before": before}
     options = read_options({name: value for name, value in filters.items() if value is not None})
-    return PhotoFilters(options, unlabelled, month, tuple(id or ()), group)
+    return PhotoFilters(options, unlabelled, month, tuple(id or ()), group, _box(within))
+
+
+def _box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    south, west, north, east = map(float, text.split(","))
+    return south, west, north, east
 
 
 def read_options(filters: dict[str, Any], **options: Any) -> SearchOptions:

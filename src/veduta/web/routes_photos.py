@@ -24,6 +24,7 @@ from veduta.web.api_types import (
     PhotoId,
     PhotoIds,
     PhotoList,
+    PlaceList,
     PreviewSide,
 )
 from veduta.web.cursors import read_photo_cursor
@@ -128,6 +129,28 @@ async def label_photos(request: Request, index: IndexName = None) -> Response:
     if len(labels) < len(changes.changes):
         raise Problem(422, "A photo is named twice.")
     return await _edit(service_of(request), index, labels)
+
+
+@facets.get("/places", dependencies=[needs("search")], response_model=PlaceList)
+async def list_places(request: Request, filters: Filters, index: IndexName = None) -> Response:
+    """List where the photos were taken that meet the conditions, in one answer."""
+    service = service_of(request)
+    served = service.index(index)
+    if filters.group is not None:
+        await formed_groups(request, service, served)
+
+    def answer() -> bytes:
+        places = served.places(filters)
+        return msgspec.json.encode(
+            {
+                "points": places.points,
+                "without": places.without,
+                "stored": places.stored,
+                "index": {"name": served.name, "version": places.version},
+            }
+        )
+
+    return Response(await service.light(answer), media_type="application/json")
 
 
 @facets.get("/facets", dependencies=[needs("search")], response_model=Facets)

@@ -20,6 +20,7 @@ from veduta import photos
 from veduta.api import Index
 from veduta.errors import PhotoUnreadable, readable
 from veduta.index import IndexedPhoto, LabelEdit, Manifest, Snapshot, read_thumbnails, row_of_photo
+from veduta.index.places import has_places, places_of
 from veduta.index.table import is_locked
 from veduta.photos.orientation import orientation_named
 from veduta.recognize import Recognition
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["PhotoFile", "PhotoPage", "ServedIndex"]
 
 _MOST_TRIES = 3
+
+_PLACE_DIGITS = 6
+"""Of a degree: 0.1 m."""
 
 _ROW_COLUMNS = ("id", "path", "label", "width", "height", "taken")
 
@@ -75,6 +79,23 @@ class PhotoPage:
     photos: list[IndexedPhoto]
     total: int
     next: PhotoCursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where photos were taken.
+
+    Attributes:
+        version: of the index.
+        points: id, latitude and longitude of each photo that has a place.
+        without: number of the other photos.
+        stored: whether the index stores places.
+    """
+
+    version: str
+    points: list[dict[str, float]]
+    without: int
+    stored: bool
 
 
 class ServedIndex:
@@ -280,6 +301,21 @@ class ServedIndex:
         snapshot = self.snapshot()
         rows = self._met(snapshot, filters, order)
         return snapshot.name, snapshot.rows["id"].to_numpy()[rows].tolist()
+
+    def places(self, filters: PhotoFilters) -> Places:
+        """Return where photos that meet conditions were taken."""
+        snapshot = self.snapshot()
+        rows = self._met(snapshot, filters, "id")
+        places = places_of(snapshot)[rows]
+        known = ~np.isnan(places[:, 0])
+        ids = snapshot.rows["id"].to_numpy()[rows[known]]
+        points = zip(ids.tolist(), places[known].round(_PLACE_DIGITS).tolist(), strict=True)
+        return Places(
+            version=snapshot.name,
+            points=[{"id": number, "lat": lat, "lon": lon} for number, (lat, lon) in points],
+            without=int((~known).sum()),
+            stored=has_places(snapshot),
+        )
 
     def _met(self, snapshot: Snapshot, filters: PhotoFilters, order: str) -> NDArray[np.intp]:
         """Return the rows that meet conditions, in an order."""

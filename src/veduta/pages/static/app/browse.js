@@ -11,7 +11,7 @@ import { Selection } from "./selection.js";
 
 const byId = (id) => document.getElementById(id);
 
-const CONDITIONS = ["label", "unlabelled", "folder", "month", "after", "before", "id"];
+const CONDITIONS = ["label", "unlabelled", "folder", "month", "after", "before", "group", "within", "id"];
 const LOAD_MS = 80; // pictures of rows that only fly by are not asked for
 const ADDRESS_MS = 300;
 const LONG_PRESS_MS = 500;
@@ -76,7 +76,9 @@ async function load() {
     facets.catch(() => {}); // said when a dialog needs it
     await list.load([...conditions(), ["order", byId("order").value]]);
   } catch (problem) {
-    showEmpty(problem.message, "Try again", followAddress);
+    byId("count").textContent = "";
+    if (problem.status >= 400 && problem.status < 429) showEmpty(problem.message, "Show all", showAll);
+    else showEmpty(problem.message, "Try again", followAddress);
     return false;
   }
   showConditions();
@@ -127,7 +129,9 @@ function showConditions() {
     button.classList.toggle("set", value !== "");
   }
   byId("show-all").hidden = !conditions().length;
-  byId("count").textContent = photosText(list.ids.length);
+  const kind = asked.has("group") ? " of one group" : asked.has("within") ? " of a part of the map" : "";
+  byId("count").textContent = `${photosText(list.ids.length)}${kind}`;
+  if (mayEdit) byId("name-group").hidden = !asked.has("group");
   if (list.ids.length) byId("empty").hidden = true;
   else if (conditions().length) showEmpty("No photo of the index is like that.", "Show all", showAll);
   else showEmpty("The index holds no photo yet.");
@@ -443,6 +447,7 @@ async function remove(ids) {
 if (mayEdit) {
   byId("label-chosen").addEventListener("click", () => labelPhotos([...selection.ids]));
   byId("remove-chosen").addEventListener("click", () => removePhotos([...selection.ids]));
+  byId("name-group").addEventListener("click", () => labelPhotos(list.ids));
   byId("clear-chosen").addEventListener("click", () => {
     selection.clear();
     grid.focus();

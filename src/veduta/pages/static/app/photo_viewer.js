@@ -40,6 +40,8 @@ export class PhotoViewer {
     this.dialog.querySelector('[data-move="1"]').disabled = position === count - 1;
     byId("search").href = searchAddress(id);
     byId("recognize").href = address("/recognize", { photo_id: id });
+    const group = byId("group"); // an index without keypoints has no groups
+    if (group) group.href = address("/browse", { group: id });
     if (this.id === id) return;
     this.id = id;
     byId("problem").hidden = true;
