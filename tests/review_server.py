@@ -72,7 +72,7 @@ class ReviewServer:
             answer = connection.getresponse()
             content = answer.read()
             got = {name.lower(): value for name, value in answer.getheaders()}
-            if got.get("content-type", "").startswith("application/json"):
+            if "json" in got.get("content-type", ""):
                 return answer.status, json.loads(content), got
             return answer.status, content, got
         finally:

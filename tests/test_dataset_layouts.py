@@ -246,14 +246,14 @@ def test_review(
     layout: Layout, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("uvicorn")
-    module = import_module("veduta.web.review_server")
+    review = import_module("veduta.web.review_server").review
 
     def stop(dataset: Dataset, *_: object) -> None:
         raise Stopped(dataset)
 
-    monkeypatch.setattr(module, "make_review_set", stop)
+    monkeypatch.setattr("veduta.web.open_review.make_review_set", stop)
     out = tmp_path / "decisions.csv"
-    assert stopped(lambda: module.review(source, out=out)) == layout.rows
+    assert stopped(lambda: review(source, out=out)) == layout.rows
 
 
 def test_train(layout: Layout, source: Path) -> None:

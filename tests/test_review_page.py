@@ -175,7 +175,7 @@ def test_the_space_bar_takes_what_is_seen(
     first, last = reader.page.evaluate(
         "(() => { const box = document.getElementById('scroller').getBoundingClientRect();"
         "const seen = [...document.querySelectorAll('#grid li')].filter(tile => {"
-        "const frame = tile.querySelector('.frame').getBoundingClientRect();"
+        "const frame = tile.querySelector('.tile-photo').getBoundingClientRect();"
         "return frame.top >= box.top && frame.bottom <= box.bottom; });"
         "return [+seen[0].dataset.position, +seen.at(-1).dataset.position]; })()"
     )
@@ -274,14 +274,14 @@ def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., Review
     tiles = page.locator("#grid li .tile")
     tiles.nth(4).click()
     assert reader.current() == "t01.png"
-    page.click("footer [data-do=drop]")
+    page.click(".under [data-do=drop]")
     assert reader.current() == "t02.png"
     tiles.nth(7).click(modifiers=["Shift"])  # t02, t04, t06
     assert "3 photos marked" in page.inner_text("#about-name")
-    page.click("footer [data-do=keep]")
+    page.click(".under [data-do=keep]")
     page.hover("#grid li:nth-child(2)")
     page.click("#grid li:nth-child(2) [data-quick=drop]")
-    page.click("footer [data-do=relabel]")
+    page.click(".under [data-do=relabel]")
     page.click("#labels-list li:has-text('gate')")
     assert reader.left() == "6 of 12 decided, 6 left"
     kinds = reader.tiles()
@@ -299,7 +299,7 @@ def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., Review
     assert "suggested: gate?" in page.inner_text("#viewer-state")
     page.click("#viewer [data-do=keep]")
     page.click("#viewer [data-close]")
-    page.click("footer [data-do=undo]")
+    page.click(".under [data-do=undo]")
     reader.until("document.getElementById('left').textContent.startsWith('6 of')")
     page.select_option("#filter", "drop")
     assert list(reader.tiles()) == ["t03.png", "t01.png"]
@@ -311,7 +311,7 @@ def test_with_the_mouse(towers: Path, browser: Any, served: Callable[..., Review
     assert page.inner_text("#empty").startswith("No photo of this class is like that.")
     page.click("#empty button")
     assert len(reader.tiles()) == 2
-    page.click("footer [data-do=undo]")  # of the other class: it goes there
+    page.click(".under [data-do=undo]")  # of the other class: it goes there
     reader.until("document.getElementById('class-name').textContent === 'tower'")
     reader.until("document.getElementById('left').textContent.startsWith('5 of')")
     reader.saved()
@@ -333,7 +333,7 @@ def test_with_a_finger(towers: Path, browser: Any, served: Callable[..., ReviewS
     tiles = page.locator("#grid li .tile")
     tiles.nth(1).tap()
     assert reader.current() == "t01.png" and not page.is_visible("#viewer")
-    page.tap("footer [data-do=drop]")
+    page.tap(".under [data-do=drop]")
     assert reader.current() == "t02.png"
     tiles.nth(2).tap()  # the current one: enlarged
     assert page.is_visible("#viewer")
@@ -349,14 +349,14 @@ def test_with_a_finger(towers: Path, browser: Any, served: Callable[..., ReviewS
     page.tap("#viewer [data-do=keep]")
     assert "t04.png" in page.inner_text("#viewer-name")
     page.tap("#viewer [data-close]")
-    for button in page.locator("footer .actions button, header button:visible").all():
+    for button in page.locator(".under .actions button, .over button:visible").all():
         box = button.bounding_box()
         assert box["width"] >= 34 and box["height"] >= 36, "large enough for a finger"
         assert box["x"] >= 0 and box["x"] + box["width"] <= 360
-    page.tap("footer [data-do=undo]")
-    page.tap("footer [data-do=undo]")
+    page.tap(".under [data-do=undo]")
+    page.tap(".under [data-do=undo]")
     reader.until("document.getElementById('left').textContent.startsWith('0 of')")
-    page.tap("footer [data-do=screen]")
+    page.tap(".under [data-do=screen]")
     reader.saved()
     assert re.match(r"([4-9]|1[0-2]) of 12 decided", reader.left())
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -404,7 +404,9 @@ def test_hostile_names_are_only_text(
     reader.press("Escape", "c", "Escape")
     assert page.locator("#grid img").count() == 4 and page.locator("i, b i").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate("getComputedStyle(document.querySelector('.frame img')).transition") in (
+    assert page.evaluate(
+        "getComputedStyle(document.querySelector('.tile-photo img')).transition"
+    ) in (
         "all",
         "none",
         "all 0s ease 0s",

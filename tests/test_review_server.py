@@ -215,11 +215,11 @@ def test_steps_that_make_no_sense_change_nothing(
             value,
         ):
             status, answer, _ = server.ask("/api/step", body)
-            assert status in (400, 422) and "error" in answer, (body, status, answer)
+            assert status in (400, 422) and "detail" in answer, (body, status, answer)
         for path in ("/api/undo", "/api/finish"):
             body = b'{"step": %s, "stop": %s}' % (value, value)
             status, answer, _ = server.ask(path, body)
-            assert status in (400, 422) and "error" in answer, (body, status, answer)
+            assert status in (400, 422) and "detail" in answer, (body, status, answer)
     assert server.ask("/api/step", b"[" * 100_000)[0] in (400, 422)
     assert server.ask("/api/step", b" " * (8 * 2**20 + 1))[0] == 413
     assert server.files.journal.read_bytes() == before
@@ -238,8 +238,8 @@ def test_photos_are_made_anew(hostile_dataset: Path, served: Callable[..., Revie
         assert Image.open(io.BytesIO(jpeg)).size == (48, 32)
     broken = next(photo for photo in tower if "broken" in photo["name"])
     status, body, _ = server.ask(f"/photo/small/{broken['number']}")
-    assert status == 422 and "JPEG" in body["error"]
-    assert str(hostile_dataset) not in body["error"]
+    assert status == 422 and "JPEG" in body["detail"]
+    assert str(hostile_dataset) not in body["detail"]
 
 
 def test_undo_twice_at_once_takes_back_one(
@@ -265,7 +265,7 @@ def test_a_full_disk_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         status, body, _ = server.ask("/api/step", {"decisions": [{"photo": 0, "verdict": "drop"}]})
-    assert status == 507 and "No space left on device" in body["error"]
+    assert status == 507 and "No space left on device" in body["detail"]
     assert server.ask("/api/classes")[1]["steps"] == 0
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import default_index
+from veduta.cli.options import OutputFile, default_index
 from veduta.cli.printing import print_json, say, shown
+from veduta.cli.review import print_outcome
+
+if TYPE_CHECKING:
+    from veduta.web.open_review import ReviewRequest
 from veduta.text import veduta_command
 
 
@@ -109,6 +113,25 @@ class _Address(click.ParamType[str]):
     show_default=True,
     help="Requests that wait or are at work in one process. Others get the answer 429.",
 )
+@click.option(
+    "--review",
+    "dataset",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="DATASET",
+    help="Also show the page of `veduta review DATASET`.",
+)
+@click.option(
+    "--findings",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV of findings for --review, as `veduta clean --out` writes it.",
+)
+@click.option(
+    "--decisions",
+    type=OutputFile(),
+    metavar="FILE",
+    help="CSV of the decisions of --review.  [default: DATASET-decisions.csv]",
+)
 @click.option("--open/--no-open", "browse", default=False, help="Open a browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
 def command(
@@ -122,6 +145,9 @@ def command(
     max_upload_mb: int,
     max_upload_mpixels: int,
     queue: int,
+    dataset: Path | None,
+    findings: Path | None,
+    decisions: Path | None,
     **options: Any,
 ) -> None:
     """Serve INDEXES to browsers and programs, until Ctrl-C.
@@ -143,9 +169,28 @@ def command(
         max_upload_bytes=max_upload_mb * 2**20,
         max_upload_pixels=max_upload_mpixels * 1_000_000,
         queued_requests=queue,
+        review=_review(dataset, findings, decisions, options),
         **options,
     )
-    serve(settings, _announcer(settings.key_file, browse=browse, as_json=as_json))
+    outcome = serve(settings, _announcer(settings.key_file, browse=browse, as_json=as_json))
+    if outcome is not None and not as_json:
+        print_outcome(outcome)
+
+
+def _review(
+    dataset: Path | None, findings: Path | None, decisions: Path | None, options: dict[str, Any]
+) -> ReviewRequest | None:
+    if dataset is None:
+        if findings or decisions:
+            raise click.UsageError("--findings and --decisions are for --review DATASET.")
+        return None
+    if options["read_only"]:
+        raise click.UsageError("--review writes decisions, which --read-only forbids.")
+    if options["workers"] > 1:
+        raise click.UsageError("Only one process can write the decisions of --review.")
+    from veduta.web.open_review import ReviewRequest
+
+    return ReviewRequest(dataset, findings, out=decisions)
 
 
 def _key_file(named: Path | None) -> Path:

@@ -97,7 +97,13 @@ def api_app(service: Service) -> Application:
         app.include_router(router, prefix=API)
     for module in (pages_frame, *PAGES):
         app.include_router(module.router)
-    app.state.pages = tuple(module.PAGE for module in PAGES if hasattr(module, "PAGE"))
+    shown = [module.PAGE for module in PAGES if hasattr(module, "PAGE")]
+    if service.review is not None:
+        from veduta.web import pages_review
+
+        app.include_router(pages_review.review_router(service.review))
+        shown.append(pages_review.PAGE)
+    app.state.pages = tuple(shown)
     explain_errors(app, pages_frame.problem_response)
     app.openapi = lambda: _openapi(app, settings)  # type: ignore[method-assign]
     counted = CountedRequests(app, service.metrics)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request
 
@@ -22,6 +22,9 @@ from veduta.web.metrics import Metrics
 from veduta.web.problems import Problem, client_left
 from veduta.web.served_index import ServedIndex
 from veduta.web.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from veduta.web.open_review import OpenReview
 
 __all__ = ["SEARCH_THREADS", "Service"]
 
@@ -45,11 +48,20 @@ class Service:
         admission: places for heavy requests.
         jobs: indexing runs.
         metrics: what was answered.
+        review: a review in the same frame, or None.
         ready: whether all indexes are open.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
-        """Open the indexes; raises as `veduta.open` does."""
+        """Open the indexes, and the review if there is one.
+
+        Args:
+            settings: of the service.
+
+        Raises:
+            CollectionError: as `veduta.open` raises it.
+            DatasetError: as `OpenReview` raises it.
+        """
         self.settings = settings
         self.indexes = {name: ServedIndex(name, path) for name, path in settings.indexes.items()}
         self.keys = KeyFile(settings.key_file) if settings.key_file else None
@@ -59,6 +71,7 @@ class Service:
         self.admission = Admission(settings.queued_requests, SEARCH_THREADS)
         self.jobs = IndexJobs(settings.indexes)
         self.metrics = Metrics()
+        self.review = _open_review(settings)
         self.ready = False
         self._shared: dict[Hashable, asyncio.Future[Any]] = {}
         # Searches must not keep health checks and thumbnails waiting.
@@ -76,6 +89,8 @@ class Service:
 
     def close(self) -> None:
         """End threads and processes. Requests that are at work are not waited for."""
+        if self.review is not None:
+            self.review.write()  # A signal may end the process before anything else does it.
         self.decoders.close()
         self._heavy.shutdown(wait=False, cancel_futures=True)
         self._light.shutdown(wait=False, cancel_futures=True)
@@ -142,6 +157,14 @@ class Service:
         finally:
             for one in (task, left):
                 one.cancel()
+
+
+def _open_review(settings: ServeSettings) -> OpenReview | None:
+    if settings.review is None:
+        return None
+    from veduta.web.open_review import OpenReview
+
+    return OpenReview(settings.review)
 
 
 async def _until_left(request: Request) -> None:

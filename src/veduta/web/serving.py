@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ from veduta.web.settings import ServeSettings
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from veduta.curate.review_files import ReviewOutcome
+    from veduta.web.service import Service
 
 __all__ = ["names_of", "serve"]
 
@@ -39,17 +42,24 @@ def names_of(indexes: tuple[Path, ...]) -> dict[str, Path]:
     return named
 
 
-def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url: None) -> None:
+def serve(
+    settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url: None
+) -> ReviewOutcome | None:
     """Serve indexes until Ctrl-C or a signal ends it.
 
     Args:
         settings: of the service.
         on_ready: called with the address once it accepts connections.
 
+    Returns:
+        What was decided in the review, if there is one, and the files.
+
     Raises:
         NotAnIndex: a folder holds no index.
         IndexDamaged: an index does not open.
+        DatasetError: as `veduta.web.review` raises it.
         VedutaError: FastAPI is not installed, or the address is taken or not of this machine.
+        OSError: a result of the review cannot be written.
     """
     try:
         import python_multipart  # noqa: F401
@@ -66,22 +76,21 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None] = lambda _url
     with closing(listen(settings.host, settings.port)) as listener:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{host}:{listener.getsockname()[1]}{settings.root_path}/"
+        if settings.workers == 1:
+            return _run(settings, listener, lambda: on_ready(url))
         with suppress(KeyboardInterrupt):
-            if settings.workers == 1:
-                _run(settings, listener, lambda: on_ready(url))
-            else:
-                on_ready(url)
-                _run_processes(settings, listener)
+            on_ready(url)
+            _run_processes(settings, listener)
+        return None
 
 
-def _server(settings: ServeSettings, on_start: Callable[[], None]) -> uvicorn.Server:
+def _server(service: Service, on_start: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
     from veduta.web.api_app import api_app
-    from veduta.web.service import Service
     from veduta.web.slow_clients import TimedProtocol
 
-    service = Service(settings)
+    settings = service.settings
     config = uvicorn.Config(
         api_app(service),
         log_level="error",  # A stranger must not fill the log with broken requests.
@@ -111,8 +120,15 @@ def _server(settings: ServeSettings, on_start: Callable[[], None]) -> uvicorn.Se
 
 def _run(
     settings: ServeSettings, listener: socket.socket, on_start: Callable[[], None] = lambda: None
-) -> None:
-    _server(settings, on_start).run(sockets=[listener])
+) -> ReviewOutcome | None:
+    from veduta.web.service import Service
+
+    service = Service(settings)
+    review = service.review
+    with nullcontext() if review is None else closing(review):
+        with suppress(KeyboardInterrupt):
+            _server(service, on_start).run(sockets=[listener])
+        return None if review is None else review.write()
 
 
 def _run_processes(settings: ServeSettings, listener: socket.socket) -> None:

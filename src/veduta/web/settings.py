@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from veduta.web.open_review import ReviewRequest
 
 __all__ = ["MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "QUEUED_REQUESTS", "ServeSettings"]
 
@@ -36,6 +40,7 @@ class ServeSettings:
         max_upload_bytes: cap on an uploaded photo.
         max_upload_pixels: cap on its width × height.
         queued_requests: see `QUEUED_REQUESTS`.
+        review: a review in the same frame, or None. Only one process can serve it.
     """
 
     indexes: dict[str, Path]
@@ -52,3 +57,4 @@ class ServeSettings:
     max_upload_bytes: int = MAX_UPLOAD_BYTES
     max_upload_pixels: int = MAX_UPLOAD_PIXELS
     queued_requests: int = QUEUED_REQUESTS
+    review: ReviewRequest | None = None

@@ -72,7 +72,7 @@ function makeTile() {
     image.hidden = true;
     error.textContent = reason;
   });
-  const frame = make("span", "frame", image, error, make("span", "badge"));
+  const frame = make("span", "tile-photo", image, error, make("span", "badge"));
   const tile = make("button", "tile", frame, make("span", "caption"));
   tile.type = "button";
   const quick = make("div", "quick");
@@ -87,7 +87,7 @@ function makeTile() {
 
 function drawTile(item, position) {
   const photo = state.view[position];
-  const [tile, frame] = [item.firstChild, item.querySelector(".frame")];
+  const [tile, frame] = [item.firstChild, item.querySelector(".tile-photo")];
   const [image, error, badge] = frame.children;
   const { text, verdict, suggested } = stateOf(photo);
   const classes = [verdict, verdict && (suggested ? "suggested" : "decided")];
@@ -497,7 +497,7 @@ async function writeFiles(stop) {
 function showEnd(text) {
   const shown = make("p", "", text);
   shown.id = "empty";
-  document.body.replaceChildren(shown);
+  document.querySelector(".review").replaceChildren(shown);
 }
 
 // ---- keys, mouse, touch
@@ -578,7 +578,7 @@ document.addEventListener("keydown", (event) => {
   if (dialog && dialog !== viewer.dialog) return;
   const target = event.target;
   if (target.matches("input, select, textarea")) return;
-  if ((key === "enter" || key === " ") && target.closest("button:not(.tile)")) return;
+  if ((key === "enter" || key === " ") && target.closest("a, summary, button:not(.tile)")) return;
   if (event.ctrlKey || event.metaKey || event.altKey) {
     if (key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey) {
       event.preventDefault();
@@ -647,7 +647,7 @@ byId("filter").addEventListener("change", (event) => setFilter(event.target.valu
 byId("help-button").addEventListener("click", KEYS["?"]);
 byId("finish-button").addEventListener("click", openFinish);
 byId("finish-write").addEventListener("click", () => writeFiles(false));
-byId("finish-stop").addEventListener("click", () => writeFiles(true));
+byId("finish-stop")?.addEventListener("click", () => writeFiles(true));
 byId("trouble").lastElementChild.addEventListener("click", () => steps.retry());
 for (const name of ["finish", "help"]) makeClosable(byId(name));
 window.addEventListener("beforeunload", (event) => {

@@ -1,6 +1,6 @@
 // Talks to the server: reads classes, and sends steps one after the other.
 
-const { pageKey } = document.body.dataset;
+const { base, pageKey } = document.querySelector(".review").dataset;
 
 /** The server refused a request or did not answer. `final`: it would refuse it again. */
 export class RequestError extends Error {
@@ -11,7 +11,7 @@ export class RequestError extends Error {
 }
 
 async function request(path, body) {
-  const options = { headers: { "X-Veduta-Page": pageKey } };
+  const options = { headers: pageKey ? { "X-Veduta-Page": pageKey } : {} };
   if (body !== undefined) {
     options.method = "POST";
     options.headers["Content-Type"] = "application/json";
@@ -19,18 +19,18 @@ async function request(path, body) {
   }
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(base + path, options);
   } catch {
-    throw new RequestError("the server does not answer. Start `veduta review` again: it keeps all that was saved");
+    throw new RequestError("the server does not answer. Start it again: it keeps all that was saved");
   }
   if (response.ok) return response.json();
-  if (response.status === 403) {
+  if (response.status === 403 && pageKey) {
     throw new RequestError("the server was started again. Open the address that it printed: it keeps all that was saved");
   }
   const text = await response.text();
   let reason = text;
   try {
-    reason = JSON.parse(text).error ?? text;
+    reason = JSON.parse(text).detail ?? text;
   } catch {
     // The text is not JSON, so it is the reason itself.
   }
@@ -41,13 +41,13 @@ export const readClasses = () => request("api/classes");
 export const readClass = (number) => request(`api/classes/${number}`);
 export const finish = (stop) => request("api/finish", { stop });
 
-export const photoUrl = (number, size) => `photo/${size}/${number}`;
+export const photoUrl = (number, size) => `${base}photo/${size}/${number}`;
 
 /** Return why the server cannot show a photo; an empty text if it can. */
 export async function photoError(number) {
   try {
     const response = await fetch(photoUrl(number, "small"));
-    return response.ok ? "" : (await response.json()).error;
+    return response.ok ? "" : (await response.json()).detail;
   } catch {
     return "the server does not answer";
   }
