@@ -30,6 +30,7 @@ class PhotoCard:
         inliers: matches that agree; None where the photo was not verified.
         outline: the region of the photo that the query shows too.
         copies: paths of copies of the photo.
+        copy_of: "query", or the path of another photo, that the photo is a copy of; else None.
     """
 
     id: int
@@ -46,6 +47,7 @@ class PhotoCard:
     inliers: int | None = None
     outline: Outline | None = None
     copies: Sequence[str] = ()
+    copy_of: str | None = None
 
     @classmethod
     def of(cls, photo: Mapping[str, Any]) -> Self:
@@ -70,4 +72,5 @@ class PhotoCard:
             inliers=photo.get("inliers"),
             outline=Outline(photo["width"], photo["height"], region) if region else None,
             copies=photo.get("copies") or (),
+            copy_of=photo.get("copy_of"),
         )

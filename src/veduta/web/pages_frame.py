@@ -25,7 +25,7 @@ from veduta.web.access import forget_key, keep_key, key_of, scope_of, service_of
 from veduta.web.problems import Problem
 from veduta.web.service import Service
 
-__all__ = ["Page", "framed", "problem_response", "router"]
+__all__ = ["Page", "framed", "framed_text", "problem_response", "router"]
 
 router = APIRouter(include_in_schema=False)
 
@@ -60,7 +60,7 @@ class _ShownProblem:
 
 
 def framed(request: Request, template: str, content: Any = None, status: int = 200) -> HTMLResponse:
-    """Return a page, or a part of one that a script asked for.
+    """Return a page.
 
     Args:
         request: of the browser. `index` of its address names the index.
@@ -71,8 +71,22 @@ def framed(request: Request, template: str, content: Any = None, status: int = 2
     Raises:
         Problem: 404, there is no such index.
     """
+    return HTMLResponse(framed_text(request, template, content), status)
+
+
+def framed_text(request: Request, template: str, content: Any = None) -> str:
+    """Return a page, or a part of one that a script asked for, as HTML.
+
+    Args:
+        request: as for `framed`.
+        template: in `templates/app`.
+        content: what the template calls `page.content`.
+
+    Raises:
+        Problem: 404, there is no such index.
+    """
     index = service_of(request).index(request.query_params.get("index")).name
-    return _framed(request, index, template, content, status)
+    return _text(request, index, template, content)
 
 
 def problem_response(request: Request, problem: Problem) -> Response:
@@ -86,9 +100,8 @@ def problem_response(request: Request, problem: Problem) -> Response:
         return _to_sign_in(request, of_script=of_script)
     headers = problem.headers or {}
     content = _ShownProblem(problem.title, problem.detail, headers.get("Retry-After"))
-    default = next(iter(service_of(request).indexes))
     template = "problem_part.html" if of_script else "problem.html"
-    response = _framed(request, default, template, content, problem.status_code)
+    response = _default_framed(request, template, content, problem.status_code)
     response.headers.update(headers)
     return response
 
@@ -115,8 +128,7 @@ async def show_sign_in(request: Request) -> Response:
     following = _local(request.query_params.get("next"))
     if scope_of(request) is not None:
         return _redirect(request, following)
-    default = next(iter(service_of(request).indexes))
-    return _framed(request, default, "sign_in.html", _SignIn(following), 200)
+    return _default_framed(request, "sign_in.html", _SignIn(following), 200)
 
 
 @router.post("/sign-in")
@@ -128,8 +140,7 @@ async def sign_in(request: Request) -> Response:
     keys = service_of(request).keys
     if keys is not None and keys.scope_of(key) is None:
         content = _SignIn(following, "This key is not valid.")
-        default = next(iter(service_of(request).indexes))
-        return _framed(request, default, "sign_in.html", content, 401)
+        return _default_framed(request, "sign_in.html", content, 401)
     response = _redirect(request, following)
     if keys is not None:
         keep_key(request, response, key)
@@ -144,7 +155,13 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
-def _framed(request: Request, index: str, template: str, content: Any, status: int) -> HTMLResponse:
+def _default_framed(request: Request, template: str, content: Any, status: int) -> HTMLResponse:
+    """Return a page that shows the first index: the one in the address may not exist."""
+    default = next(iter(service_of(request).indexes))
+    return HTMLResponse(_text(request, default, template, content), status)
+
+
+def _text(request: Request, index: str, template: str, content: Any) -> str:
     service = service_of(request)
     scope = scope_of(request)
     root = request.scope.get("root_path", "")
@@ -162,7 +179,7 @@ def _framed(request: Request, index: str, template: str, content: Any, status: i
         read_only=service.settings.read_only,
         content=content,
     )
-    return HTMLResponse(render_app_page(template, page), status)
+    return render_app_page(template, page)
 
 
 def _links(request: Request, service: Service, index: str) -> list[Link]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -30,19 +30,16 @@ from veduta.web.api_types import (
     SearchRequest,
 )
 from veduta.web.cursors import SearchCursor, read_search_cursor
-from veduta.web.event_stream import EVENT_STREAM, EventStream, wants_events
+from veduta.web.event_stream import EVENT_STREAM, EventStream, event_text, wants_events
 from veduta.web.json_answers import explanation_json, hit_json
 from veduta.web.photo_filters import read_options
 from veduta.web.problems import PROBLEM_RESPONSES, Problem
-from veduta.web.search_events import SearchEvents, search_events
+from veduta.web.search_events import SearchEvents, TextOf, search_events
 from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 from veduta.web.uploads import Posted, form_schema, read_posted
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["router"]
+__all__ = ["router", "search_stream"]
 
 router = APIRouter(dependencies=[needs("search")], responses=PROBLEM_RESPONSES, tags=["compare"])
 
@@ -81,12 +78,26 @@ async def search(request: Request) -> Response:
     """Find the photos that show what the query shows, best first."""
     if not wants_events(request):
         return await _answered(request, SearchRequest, _search)
+    return await search_stream(request, event_text)
+
+
+async def search_stream(request: Request, text_of: TextOf) -> Response:
+    """Return the answer to a search in parts.
+
+    Args:
+        request: of a search.
+        text_of: returns an event, with its name and data, as text.
+
+    Raises:
+        Problem: the search is not possible.
+        VedutaError: likewise.
+    """
     service = service_of(request)
     with ExitStack() as held:
         held.enter_context(service.admission.place())
         posted = await read_posted(request, SearchRequest, service.settings.max_upload_bytes)
         index = service.index(posted.fields.index)
-        events = search_events(partial(_search_answer, service, index, posted))
+        events = search_events(partial(_search_answer, service, index, posted), text_of)
         # Before the first event, a request that is not possible gets its own status.
         first = await service.for_client(request, _next(events))
         return EventStream(events, first, held.pop_all().close)

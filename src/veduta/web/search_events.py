@@ -14,7 +14,9 @@ from veduta.search.watching import Watcher
 from veduta.web.event_stream import event_text
 from veduta.web.problems import Problem, fault, problem_of
 
-__all__ = ["ClientLeft", "SearchEvents", "search_events"]
+__all__ = ["ClientLeft", "SearchEvents", "TextOf", "search_events"]
+
+TextOf = Callable[[str, dict[str, Any]], str]
 
 _STEP_SECONDS = 0.1
 """Between two events that say how many photos are verified."""
@@ -29,11 +31,13 @@ class SearchEvents(Watcher):
 
     Attributes:
         answer_of: returns hits as the answer of the API; is set before the search begins.
+        text_of: returns an event with a name and data as text.
         queue: the events as text; None after the last one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, text_of: TextOf = event_text) -> None:
         self.answer_of: Callable[[Hits], dict[str, Any]]
+        self.text_of = text_of
         self.queue: asyncio.Queue[str | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._left = threading.Event()
@@ -55,7 +59,7 @@ class SearchEvents(Watcher):
     def _tell(self, name: str, data: dict[str, Any]) -> None:
         if self._left.is_set():
             raise ClientLeft
-        self._loop.call_soon_threadsafe(self.queue.put_nowait, event_text(name, data))
+        self._loop.call_soon_threadsafe(self.queue.put_nowait, self.text_of(name, data))
 
     def end(self) -> None:
         """End the search at its next step, if it still goes on."""
@@ -64,17 +68,19 @@ class SearchEvents(Watcher):
 
 async def search_events(
     search: Callable[[SearchEvents], Coroutine[Any, Any, dict[str, Any]]],
+    text_of: TextOf = event_text,
 ) -> AsyncGenerator[str]:
     """Yield the events of a search. The last one is `answer`, or `problem`.
 
     Args:
         search: searches, watched by what it gets, and returns the answer.
+        text_of: returns an event with a name and data as text.
 
     Raises:
         VedutaError: before the first event, the search is not possible.
         Problem: likewise.
     """
-    events = SearchEvents()
+    events = SearchEvents(text_of)
     task = asyncio.ensure_future(search(events))
     task.add_done_callback(lambda _: events.queue.put_nowait(None))
     begun = False
@@ -88,13 +94,13 @@ async def search_events(
             if not begun:
                 raise
             problem = error if isinstance(error, Problem) else problem_of(error)
-            yield event_text("problem", problem.as_json())
+            yield text_of("problem", problem.as_json())
         except Exception as error:
             if begun:
-                yield event_text("problem", fault(error).as_json())
+                yield text_of("problem", fault(error).as_json())
             raise
         else:
-            yield event_text("answer", answer)
+            yield text_of("answer", answer)
     finally:
         events.end()
         task.cancel()

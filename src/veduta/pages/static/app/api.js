@@ -17,13 +17,20 @@ export class Problem extends Error {
   }
 }
 
-/** Return an address below the root, with the index that is shown. `values` of null are left out. */
+const isDefault = "default" in document.documentElement.dataset;
+
+/**
+ * Return an address below the root, with the index that is shown.
+ * `values`: by name. Null is left out, of an array each item is given.
+ */
 export function address(path, values = {}) {
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries({ index, ...values })) {
-    if (value !== null && value !== undefined) query.append(name, value);
+  for (const [name, value] of Object.entries({ index: isDefault ? null : index, ...values })) {
+    for (const one of [value].flat()) {
+      if (one !== null && one !== undefined) query.append(name, one);
+    }
   }
-  return `${root}${path}?${query}`;
+  return query.size ? `${root}${path}?${query}` : root + path;
 }
 
 /** Return an address of the API. */
@@ -56,6 +63,23 @@ export async function askJson(url, { body, ...options } = {}) {
   }
   const response = await ask(url, options);
   return response.status === 204 ? null : response.json();
+}
+
+/** Yield the server-sent events of an answer: {name, data}. */
+export async function* eventsOf(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += value;
+    const parts = text.split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const fields = new Map(part.split("\n").map((line) => line.split(/: (.*)/s, 2)));
+      if (fields.has("data")) yield { name: fields.get("event"), data: JSON.parse(fields.get("data")) };
+    }
+  }
 }
 
 /** Where a browser without a key signs in, to come back to this page. */

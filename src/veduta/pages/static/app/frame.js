@@ -1,6 +1,7 @@
 // What every page does: menus that close, dialogs that close, and requests of htmx that fail.
 
 import { say } from "./messages.js";
+import { forgetAll } from "./uploads.js";
 
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) {
@@ -19,3 +20,5 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("htmx:sendError", () => say("The server does not answer. Is it still running?"));
+
+document.querySelector(".sign-out")?.addEventListener("submit", () => forgetAll());

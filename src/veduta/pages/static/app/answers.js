@@ -1,0 +1,236 @@
+// The answers to a search: they arrive in parts, and their pages are added one after the other.
+
+import { address, ask, eventsOf, index, Problem } from "./api.js";
+import { QueryGone } from "./query.js";
+
+const SHELVES = ["same", "alike", "copies"];
+const PAGE_PHOTOS = 24;
+const SLOW_MS = 6000;
+
+const byId = (id) => document.getElementById(id);
+
+export class Answers {
+  /** `on`: onMore(photoId), onNot(photoId, name), onAgain(), onClear(). */
+  constructor(on) {
+    this.on = on;
+    this.section = byId("answers");
+    this.button = byId("more");
+    this.next = null;
+    this.complete = false;
+    this.button.addEventListener("click", () => this.more());
+    this.section.addEventListener("click", (event) => {
+      const card = event.target.closest("button[data-not]")?.closest("[data-photo]");
+      if (card) on.onNot(Number(card.dataset.photo), card.querySelector("img").alt);
+    });
+  }
+
+  /** End what is under way, and show nothing. */
+  clear() {
+    this.abort?.abort();
+    this.abort = null;
+    clearTimeout(this.repeating);
+    clearTimeout(this.slow);
+    this.next = null;
+    this.complete = false;
+    this.section.replaceChildren();
+    byId("trouble").replaceChildren();
+    byId("waiting").hidden = true;
+    this.button.hidden = true;
+  }
+
+  /** Search, and show the answers as they arrive. */
+  async search(query, state) {
+    this.asked = { query, state };
+    await this.ask(null, ({ name, data }) => {
+      this.show(() => this.section.replaceChildren(...this.partsOf(data.html)));
+      this.next = data.next;
+      this.complete = name === "answer";
+    });
+  }
+
+  /** Add the next page. */
+  async more() {
+    this.button.disabled = true;
+    let first = null;
+    await this.ask(this.next, ({ name, data }) => {
+      if (name !== "answer") return;
+      first = this.append(data.html);
+      this.next = data.next;
+      this.complete = true;
+    });
+    this.button.disabled = false;
+    first?.querySelector("a").focus();
+  }
+
+  /** Send one request, and pass the parts of its answer on. */
+  async ask(cursor, onPart) {
+    const { query, state } = this.asked;
+    this.abort?.abort();
+    const abort = new AbortController();
+    this.abort = abort;
+    byId("trouble").replaceChildren();
+    this.button.hidden = cursor === null;
+    this.wait("Searching…");
+    this.slow = setTimeout(() => this.wait("Searching… The server is busy, or it still loads its network."), SLOW_MS);
+    const { folder, after, before, labels } = state;
+    const filters = { label: labels.length ? labels : null, folder, after, before };
+    const options = {
+      index,
+      limit: PAGE_PHOTOS,
+      cursor,
+      filters: Object.fromEntries(Object.entries(filters).filter(([, value]) => value)),
+    };
+    try {
+      const request = { method: "POST", signal: abort.signal, ...query.body(options) };
+      request.headers = { ...request.headers, Accept: "text/event-stream" };
+      const response = await ask(address("/search/answers"), request);
+      let ended = false;
+      for await (const event of eventsOf(response)) {
+        if (abort.signal.aborted) return;
+        clearTimeout(this.slow);
+        if (event.name === "verified") {
+          this.wait(null, event.data);
+          continue;
+        }
+        if (event.name === "problem") throw new Problem(event.data.detail, event.data.status);
+        onPart(event);
+        ended = event.name === "answer";
+        if (!ended) this.wait("The nearest photos. Now they are verified…");
+      }
+      if (!ended) throw new Problem("The server ended before the answer was complete.");
+      this.end();
+    } catch (error) {
+      if (error.name === "AbortError" || abort.signal.aborted) return;
+      this.complain(error, { canRepeat: true });
+    }
+  }
+
+  /** Say what is waited for. */
+  wait(words, verified = null) {
+    byId("waiting").hidden = false;
+    const progress = byId("progress");
+    progress.hidden = false;
+    if (words) byId("status").textContent = words;
+    if (verified) {
+      progress.max = verified.of;
+      progress.value = verified.photos;
+    } else progress.removeAttribute("value");
+  }
+
+  /** Say how many photos were found. */
+  end() {
+    clearTimeout(this.slow);
+    const cards = this.section.querySelectorAll(".photo-card").length;
+    const same = this.section.querySelectorAll("[data-shelf=same] .photo-card").length;
+    this.wait(cards ? `${counted(cards)}, ${same} of the same place${this.next ? ", and more" : ""}.` : "No photo was found.");
+    byId("progress").hidden = true;
+    this.button.hidden = !this.next;
+  }
+
+  /** Replace what is shown, and leave the focus on the same button of the same photo. */
+  show(replace) {
+    const focused = this.section.contains(document.activeElement) ? document.activeElement : null;
+    const photo = focused?.closest("[data-photo]")?.dataset.photo;
+    const place = focused && [...(focused.closest("[data-photo]")?.querySelectorAll("a, button, summary") ?? [])].indexOf(focused);
+    replace();
+    if (photo === undefined) return;
+    const card = this.section.querySelector(`[data-photo="${photo}"]`);
+    card?.querySelectorAll("a, button, summary")[place]?.focus({ preventScroll: true });
+  }
+
+  /** Add the photos of another page to their shelves, and return the first one. */
+  append(html) {
+    const parts = this.partsOf(html);
+    const added = [];
+    for (const shelf of parts.filter((part) => part.dataset?.shelf)) {
+      const kind = shelf.dataset.shelf;
+      const cards = [...shelf.querySelectorAll(".photo-card")];
+      added.push(...cards);
+      const there = this.section.querySelector(`[data-shelf=${kind}]`);
+      if (there) {
+        there.querySelector(".cards").append(...cards);
+        there.querySelector(".count").textContent = there.querySelectorAll(".photo-card").length;
+        continue;
+      }
+      const later = SHELVES.slice(SHELVES.indexOf(kind) + 1);
+      const before = later.map((one) => this.section.querySelector(`[data-shelf=${one}]`)).find(Boolean);
+      this.section.insertBefore(shelf, before ?? null);
+    }
+    return added[0];
+  }
+
+  /** Return the elements of an answer, without the photos that the user has left out. */
+  partsOf(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    for (const photo of this.asked.state.not) {
+      template.content.querySelector(`[data-photo="${photo}"]`)?.remove();
+    }
+    const { photoId, upload } = this.asked.state;
+    for (const card of template.content.querySelectorAll(".photo-card")) {
+      const values = { query: photoId, upload, hit: card.dataset.photo };
+      card.querySelector("a.frame").href = address("/evidence", values);
+    }
+    for (const shelf of template.content.querySelectorAll("[data-shelf]")) {
+      const cards = shelf.querySelectorAll(".photo-card").length;
+      shelf.querySelector(".count").textContent = cards;
+      if (!cards) shelf.remove();
+    }
+    return [...template.content.children];
+  }
+
+  /** Return what is shown, to show it again; null while it is not complete. */
+  shown() {
+    if (!this.complete) return null;
+    return { nodes: [...this.section.childNodes], next: this.next };
+  }
+
+  restore({ nodes, next }, query, state) {
+    this.asked = { query, state };
+    this.section.replaceChildren(...nodes);
+    this.next = next;
+    this.complete = true;
+    this.end();
+  }
+
+  /** Say what went wrong, and offer a way on. */
+  complain(error, { canRepeat }) {
+    clearTimeout(this.slow);
+    byId("waiting").hidden = true;
+    this.button.hidden = !this.next;
+    const known = error instanceof Problem || error instanceof QueryGone;
+    if (!known) console.error(error);
+    const box = document.createElement("div");
+    box.className = "problem";
+    const words = document.createElement("p");
+    words.textContent = known ? error.message : "This page has a fault. Load it again.";
+    const buttons = document.createElement("p");
+    buttons.className = "buttons";
+    const offer = (name, run) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = name;
+      button.addEventListener("click", run);
+      buttons.append(button);
+    };
+    if (error.status === 409 && this.next) offer("Search again", () => this.on.onAgain());
+    else if (canRepeat && (error.status === 429 || error.status >= 500 || error.status === 0)) offer("Try again", () => this.on.onAgain());
+    else offer("Choose another photo", () => this.on.onClear());
+    box.append(words, buttons);
+    byId("trouble").replaceChildren(box);
+    if (error.status === 429 && canRepeat) this.repeatAfter(error.retryAfter ?? 2, words);
+  }
+
+  /** Count the seconds down, then try again. */
+  repeatAfter(seconds, words) {
+    const first = words.textContent;
+    const step = (left) => {
+      if (left <= 0) return this.on.onAgain();
+      words.textContent = `${first} Trying again in ${left} s.`;
+      this.repeating = setTimeout(() => step(left - 1), 1000);
+    };
+    step(seconds);
+  }
+}
+
+const counted = (photos) => (photos === 1 ? "1 photo" : `${photos} photos`);
