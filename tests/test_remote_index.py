@@ -68,6 +68,8 @@ def test_searches_find_the_same(local: veduta.Index, remote: veduta.Index, home:
     crop = (2, 1, 44, 30)
     same(remote.search(query, crop=crop, k=3), local.search(query, crop=crop, k=3))
     same(remote.search_like(3), local.search_like(3))
+    wrong = local.search(query, k=1)[0].id
+    same(remote.search(query, not_ids=[wrong]), local.search(query, not_ids=[wrong]))
     marked = remote.search(home / "photos/place1/1-0.png", mark_copies=True)
     assert marked[0].copy_of == "query"
     same(marked, local.search(home / "photos/place1/1-0.png", mark_copies=True))

@@ -345,6 +345,7 @@ class Index:
         verify: int | None = None,
         fold_copies: bool | None = None,
         mark_copies: bool | None = None,
+        not_ids: Iterable[int] | None = None,
         orientation: str | None = None,
     ) -> Hits:
         """Return the photos of the index that most likely show what `photos` show, best first.
@@ -372,6 +373,8 @@ class Index:
                 the paths of the others, and `k` counts folded hits.
             mark_copies: `Hit.copy_of` says which hits are copies of the query or of a hit before
                 them.
+            not_ids: `Hit.id` of photos that are no hits, because you have called them wrong. Files
+                of the same content are none, either.
             orientation: `"auto"`, the default, also tries the query turned and mirrored if nothing
                 convincing is found for it as it is. `"upright"` takes it as it is. Others of
                 `veduta.search.ORIENTATIONS` turn it. `Hits.orientation` says how it was turned.
@@ -397,6 +400,7 @@ class Index:
             verify=verify,
             fold_copies=fold_copies,
             mark_copies=mark_copies,
+            not_ids=None if not_ids is None else tuple(not_ids),
             orientation=orientation,
         )
         return search_photos(self._engine, photos, options, crop=crop)

@@ -24,7 +24,7 @@ from veduta.cli.options import (
 from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import bounds, file_url, mark, print_json, print_notice, say, shown
 from veduta.cli.query_labels import QueryLabels, is_correct
-from veduta.errors import PhotoError
+from veduta.errors import PhotoError, QueryError
 from veduta.search.options import DISTANCES, SearchOptions
 from veduta.text import count
 
@@ -73,6 +73,14 @@ class Answer:
 @click.option("--together", is_flag=True, help="Take all queries as photos of one thing.")
 @click.option("--crop", type=CropType(), help="Search for a region of the query, in pixels.")
 @click.option("--label", "labels", multiple=True, help="Only photos with this label (repeatable).")
+@click.option(
+    "--not",
+    "wrong",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PHOTO",
+    help="This photo of the index is no hit: it is wrong (repeatable).",
+)
 @click.option("--under", type=click.Path(path_type=Path), help="Only photos in this folder.")
 @click.option(
     "--after", type=click.DateTime(_DATES), help="Only photos taken at this time or later."
@@ -126,6 +134,7 @@ def command(
     together: bool,
     crop: Box | None,
     labels: tuple[str, ...],
+    wrong: tuple[Path, ...],
     under: Path | None,
     after: datetime | None,
     before: datetime | None,
@@ -171,6 +180,7 @@ def command(
         rerank=rerank,
         verify=verify,
         fold_copies=fold_copies,
+        not_ids=_ids_of(index, wrong),
         orientation=orientation,
     )
     labels_of_queries = QueryLabels(index, shows) if marked or shows is not None else None
@@ -211,6 +221,17 @@ def command(
     if html or open_page:
         _write_page(index, answers, crop, html, open_page, maps=maps)
     return 0 if all_read else _EXIT_UNREADABLE
+
+
+def _ids_of(index: Index, wrong: Sequence[Path]) -> tuple[int, ...]:
+    """Return the ids of photos of the index."""
+    if not wrong:
+        return ()
+    id_of_path = {photo.path: photo.id for photo in index}
+    for path in wrong:
+        if os.path.abspath(path) not in id_of_path:
+            raise QueryError(f"--not {shown(path)}: the index has no such photo.")
+    return tuple(id_of_path[os.path.abspath(path)] for path in wrong)
 
 
 def _as_json(answer: Answer, *, marked: bool) -> dict[str, object]:

@@ -22,6 +22,7 @@ __all__ = [
     "IndexedPhoto",
     "descriptors_of",
     "holds_path",
+    "ids_of_copies",
     "photos_of",
     "row_of_photo",
     "rows_of_photos",
@@ -109,6 +110,21 @@ def rows_of_photos(snapshot: Snapshot, photo_ids: Sequence[int]) -> NDArray[np.i
     found = places < len(ids)
     rows = order[places[found]]
     return np.asarray(rows[ids[rows] == wanted[found]], np.intp)
+
+
+def ids_of_copies(snapshot: Snapshot, photo_ids: Sequence[int]) -> list[int]:
+    """Return the ids of photos, and of all photos whose files have the same content.
+
+    Args:
+        snapshot: of the index.
+        photo_ids: ids of rows. Those that are not there are left out.
+    """
+    import pyarrow.compute as pc
+
+    rows = snapshot.rows.select(["id", "content"]).slice(0, snapshot.photos)
+    contents = rows["content"].take(rows_of_photos(snapshot, photo_ids)).combine_chunks()
+    ids: list[int] = rows["id"].filter(pc.is_in(rows["content"], contents)).to_pylist()
+    return ids
 
 
 def holds_path(snapshot: Snapshot, path: str | bytes | os.PathLike[Any]) -> bool:

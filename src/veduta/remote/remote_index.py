@@ -455,6 +455,7 @@ def _search_fields(options: SearchOptions) -> dict[str, Any]:
         "min_score": options.min_score,
         "fold_copies": options.fold_copies,
         "mark_copies": options.mark_copies,
+        "not_ids": list(map(int, options.not_ids)),
     }
 
 

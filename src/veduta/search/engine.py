@@ -20,6 +20,7 @@ from veduta.index import (
     Manifest,
     Snapshot,
     Table,
+    ids_of_copies,
     open_table,
     read_thumbnails,
     row_of_photo,
@@ -380,6 +381,8 @@ class Engine:
         check_numbers(options)
         state = self.state
         self.require_space(query, state.space)
+        if options.not_ids:
+            leave_out = [*leave_out, *ids_of_copies(state.snapshot, options.not_ids)]
         if options.fold_copies:
             hits = self._folded(state, query, options, leave_out)
         else:

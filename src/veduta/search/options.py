@@ -87,6 +87,8 @@ class SearchOptions:
             that the index has the data for.
         verify: how many of the nearest photos are verified.
         fold_copies: return copies of one photo as one hit, see `veduta.search.Hit.copies`.
+        not_ids: ids of photos that are no hits, because a person has called them wrong, with all
+            files of the same content. The other photos keep their order.
         mark_copies: say which hits are copies of the query or of a hit before them, see
             `veduta.search.Hit.copy_of`.
         orientation: one of `ORIENTATIONS`: how the query is turned before it is compared. `"auto"`
@@ -107,6 +109,7 @@ class SearchOptions:
     verify: int = VERIFIED_PHOTOS
     fold_copies: bool = False
     mark_copies: bool = False
+    not_ids: tuple[int, ...] = ()
     orientation: str = "auto"
 
 

@@ -97,6 +97,9 @@ class SearchRequest(_Query):
     verify: int = Field(50, ge=1, le=500, description="How many photos geometry verifies.")
     min_score: float | None = Field(None, allow_inf_nan=False)
     fold_copies: bool = Field(False, description="Copies of one photo are one result.")
+    not_ids: list[PhotoId] = Field(
+        [], max_length=MAX_LIMIT, description="Photos that were called wrong: they are no results."
+    )
     mark_copies: bool = Field(True, description="Fill in `copy_of`.")
 
 

@@ -132,6 +132,7 @@ async def _search_answer(
         min_score=fields.min_score,
         fold_copies=fields.fold_copies,
         mark_copies=fields.mark_copies,
+        not_ids=tuple(fields.not_ids),
         orientation=fields.orientation,
     )
     started = time.perf_counter()
