@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import photo_folder, pixels, save
 
 import veduta
-from veduta.errors import PhotoError, QueryError
+from veduta.errors import IndexDamaged, PhotoError, QueryError
 from veduta.index import read_status
 
 
@@ -262,7 +262,32 @@ class TestRemove:
         assert str(path) not in {hit.path for hit in index.search(path, k=12)}
         assert list(index.check()) == []
         assert index.remove(path) == 0
-        assert index.add().added == 1, "its folder still belongs to the index"
+        report = index.add()
+        assert (report.added, report.left_out, report.total) == (0, 1, 11), "it stays out"
+        assert index.status()["removed"] == 1
+        assert index.add(path).added == 1, "it is asked for by its name"
+        assert (index.add().left_out, index.status()["removed"]) == (0, 0)
+
+    def test_all_photos_come_back_when_that_is_asked(
+        self, index: veduta.Index, folder: Path
+    ) -> None:
+        gone, renamed = folder / "class0/photo0000.png", folder / "class1/photo0001.png"
+        assert index.remove(gone, renamed) == 2
+        renamed.rename(folder / "class1/other name.png")
+        report = index.add()
+        assert (report.added, report.left_out) == (1, 1), "another name is another photo"
+        (folder / "class1/other name.png").rename(renamed)
+        report = index.add(all_photos=True)
+        assert (report.added, report.moved, report.left_out, report.total) == (1, 1, 0, 12)
+
+    def test_a_damaged_list_of_removed_photos_is_told(
+        self, index: veduta.Index, folder: Path
+    ) -> None:
+        index.remove(folder / "class0/photo0000.png")
+        file = index.path / "removed-photos.json"
+        file.write_text(file.read_text().replace("photo0000", "photo0001"))
+        with pytest.raises(IndexDamaged, match="does not match its checksum"):
+            index.add()
 
     def test_a_folder_is_no_longer_read(self, index: veduta.Index, folder: Path) -> None:
         assert index.remove(folder) == 12

@@ -102,7 +102,7 @@ def test_labels_and_photos_change(remote: veduta.Index, local: veduta.Index, hom
     assert remote.remove(photo, home / "no-such") == 1
     assert photo not in local
     progress: list[int] = []
-    report = remote.add(on_progress=lambda state: progress.append(state.total))
+    report = remote.add(all_photos=True, on_progress=lambda state: progress.append(state.total))
     assert (report.added, report.unchanged, report.total) == (1, 5, 6)
     assert progress
     with pytest.raises(CollectionError, match="no-such"):

@@ -275,7 +275,7 @@ def test_labels_change_and_change_back(server: Server) -> None:
     assert server.ask("PATCH", "/photos/2", {"label": ""}).status == 422
 
 
-def test_a_photo_is_removed_and_an_indexing_run_finds_it_again(server: Server, home: Path) -> None:
+def test_photos_are_removed_and_come_back_when_that_is_asked(server: Server, home: Path) -> None:
     first = server.post("/search", {"photo_id": 4, "limit": 2}).json
     assert server.ask("DELETE", "/photos/11").status == 204
     assert server.get("/photos/11").status == 404
@@ -285,7 +285,7 @@ def test_a_photo_is_removed_and_an_indexing_run_finds_it_again(server: Server, h
     assert server.get("/photos/ids").json["ids"] == list(range(9))
     stale = server.post("/search", {"photo_id": 4, "limit": 2, "cursor": first["next"]})
     assert (stale.status, stale.json["type"]) == (409, "urn:veduta:problem:IndexChanged")
-    started = server.post("/jobs/index", {})
+    started = server.post("/jobs/index", {"all_photos": True})
     assert started.status == 202
     assert started.headers["location"] == f"/api/v1/jobs/{started.json['id']}"
     stream = server.get(f"/jobs/{started.json['id']}/events")

@@ -217,6 +217,7 @@ class Index:
         allow_label_loss: bool = False,
         reread: bool = False,
         accept_truncated: bool = False,
+        all_photos: bool = False,
         runtime: str | None = None,
     ) -> UpdateReport:
         """Bring the index up to date with folders (or single photos).
@@ -236,6 +237,7 @@ class Index:
             allow_label_loss: accept that photos lose their label.
             reread: read all files, also those whose size and time did not change.
             accept_truncated: use photos that are cut short if most of them is there.
+            all_photos: add photos again that were removed.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
         self._manifest = Manifest.read(self.path)
@@ -258,6 +260,7 @@ class Index:
             allow_label_loss=allow_label_loss,
             reread=reread,
             accept_truncated=accept_truncated,
+            all_photos=all_photos,
         )
 
     def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:
@@ -290,9 +293,10 @@ class Index:
         """Remove photos from the index. The files themselves stay as they are.
 
         Args:
-            paths: photos, or folders for all photos below them. `add` without folders no longer
-                reads a folder that was removed. A photo in a folder that remains comes back at the
-                next `add`, unless its file is gone.
+            paths: photos, or folders for all photos below them. A photo that is named stays out
+                until `add` is called with it, or with `all_photos`. `add` without folders no longer
+                reads a folder that was removed. If it lies in a folder that remains, its photos
+                come back at the next `add`, unless their files are gone.
 
         Returns:
             How many rows were removed. Paths that the index does not hold are ignored.

@@ -65,6 +65,11 @@ MAX_LISTED_FILES = 20
     is_flag=True,
     help="Use JPEGs that are cut short if at least half of the rows are there.",
 )
+@click.option(
+    "--all-photos",
+    is_flag=True,
+    help="Add photos again that were removed from the index one by one.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when a photo could not be read.")
 @json_option
 def command(
@@ -83,6 +88,7 @@ def command(
     allow_label_loss: bool,
     reread: bool,
     accept_truncated: bool,
+    all_photos: bool,
     strict: bool,
     as_json: bool,
 ) -> int:
@@ -108,6 +114,7 @@ def command(
             allow_label_loss=allow_label_loss,
             reread=reread,
             accept_truncated=accept_truncated,
+            all_photos=all_photos,
             runtime=runtime,
         )
     if not report.interrupted:

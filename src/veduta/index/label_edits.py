@@ -13,16 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from veduta.errors import IndexDamaged, QueryError, native_path, readable
-from veduta.files import write_bytes
+from veduta.errors import QueryError, native_path, readable
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
+from veduta.index.sealed_json import read_sealed, write_sealed
 from veduta.index.snapshot import build_snapshot, open_snapshot
 from veduta.index.storage_errors import index_errors
 from veduta.index.table import open_table_to_write, writer_lock
-from veduta.photos import content_hash
 from veduta.text import composed
-from veduta.validation import InvalidValue, read_json
 
 __all__ = ["LABEL_EDITS_FILE", "LabelEdit", "LabelEdits", "edit_labels"]
 
@@ -66,18 +64,17 @@ class LabelEdits:
         """
         self._file = index / LABEL_EDITS_FILE
         self.label_of: dict[bytes, str | None] = {}
-        if not self._file.exists():
-            return
-        with index_errors(index, "read"):
-            try:
-                stored = read_json(self._file, _Stored)
-            except InvalidValue as error:
-                raise self._damaged(str(error)) from error
-        if _digest(stored.labels) != stored.digest:
-            raise self._damaged("its content does not match its checksum")
-        self.label_of = {
-            os.fsencode(native_path(path)): label for path, label in stored.labels.items()
-        }
+        stored = read_sealed(
+            self._file,
+            _Stored,
+            lambda content: list(content.labels.items()),
+            "It holds the labels that were given by hand. Restore it from a backup, or remove it: "
+            "the rows keep their labels until the next update of the index",
+        )
+        if stored is not None:
+            self.label_of = {
+                os.fsencode(native_path(path)): label for path, label in stored.labels.items()
+            }
 
     def write(self) -> None:
         """Write the edits to the disk. The caller holds the writer's lock.
@@ -89,10 +86,7 @@ class LabelEdits:
             path.decode("utf-8", "surrogateescape"): label
             for path, label in sorted(self.label_of.items())
         }
-        # Names that are not UTF-8 hold surrogates, which JSON takes only as escapes.
-        text = _as_json({"labels": labels, "digest": _digest(labels)})
-        with index_errors(self._file.parent, "write"):
-            write_bytes(self._file, text, durable=True)
+        write_sealed(self._file, "labels", labels, list(labels.items()))
 
     @staticmethod
     def forget(index: Path) -> None:
@@ -106,13 +100,6 @@ class LabelEdits:
         """
         with index_errors(index, "write"):
             (index / LABEL_EDITS_FILE).unlink(missing_ok=True)
-
-    def _damaged(self, reason: str) -> IndexDamaged:
-        return IndexDamaged(
-            f"{readable(self._file)} is damaged: {reason}. It holds the labels that were given by "
-            "hand. Restore it from a backup, or remove it: the rows keep their labels until the "
-            "next update of the index"
-        )
 
 
 def edit_labels(index: Path, labels: Mapping[int, str | None]) -> list[LabelEdit]:
@@ -178,13 +165,3 @@ def _checked(label: str | None) -> str | None:
     if not text:
         raise QueryError("A label has at least one letter. To take a label away, give none.")
     return text
-
-
-def _as_json(value: object) -> bytes:
-    import json
-
-    return json.dumps(value).encode("ascii")
-
-
-def _digest(labels: dict[str, str | None]) -> str:
-    return content_hash(_as_json(sorted(labels.items()))).hex()

@@ -11,6 +11,7 @@ from veduta.errors import QueryError, readable
 from veduta.index import keypoint_files
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
+from veduta.index.removed_photos import RemovedPhotos
 from veduta.index.snapshot import build_snapshot, open_snapshot
 from veduta.index.sources import folders_above, folders_with_photos
 from veduta.index.table import open_table_to_write, writer_lock
@@ -25,7 +26,8 @@ def remove_photos(index: Path, paths: Iterable[str | os.PathLike[str]]) -> int:
         index: the folder of the index.
         paths: photos, or folders for all photos below them. A folder that is removed, and each
             folder below it, is also taken from those that an update without folders reads. A
-            photo in a folder that remains comes back at the next update, unless its file is gone.
+            photo that is named itself stays out at later updates. One of a folder that is named
+            and that lies in a folder that remains comes back, unless its file is gone.
 
     Returns:
         How many rows were removed, those of unreadable files included. Paths that the index does
@@ -46,11 +48,13 @@ def remove_photos(index: Path, paths: Iterable[str | os.PathLike[str]]) -> int:
         table = open_table_to_write(index)
         rows = open_snapshot(index).rows
         pairs = zip(rows["id"].to_pylist(), rows["path"].to_pylist(), strict=True)
-        ids = sorted(row_id for row_id, path in pairs if is_wanted(path))
+        gone = {path: row_id for row_id, path in pairs if is_wanted(path)}
+        ids = sorted(gone.values())
         folders = tuple(one for one in manifest.folders if not is_wanted(os.fsencode(one)))
         if folders != manifest.folders:
             manifest = replace(manifest, folders=folders)
             manifest.write(index)
+        RemovedPhotos(index).add(wanted.intersection(gone))
         if ids:
             table.delete(ids)
             table.tidy()
@@ -105,5 +109,7 @@ def forget_folders(index: Path, folders: Iterable[str | os.PathLike[str]]) -> Fo
                 f"from it. It knows: {listed}"
             )
     removed = remove_photos(index, map(os.fsdecode, wanted))
-    above = {os.fsdecode(one) for folder in wanted for one in folders_above(folder)}
+    # A photo that is named itself stays out.
+    folders_only = set(wanted).difference(paths)
+    above = {os.fsdecode(one) for folder in folders_only for one in folders_above(folder)}
     return ForgetReport(removed, tuple(sorted(above & set(Manifest.read(index).folders))))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from veduta.errors import readable
 from veduta.photos.passed_over_text import passed_over_lines
-from veduta.text import count, duration
+from veduta.text import count, duration, veduta_command
 
 if TYPE_CHECKING:
     from veduta.index.updating import UpdateReport
@@ -42,6 +42,12 @@ def note_lines(report: UpdateReport) -> Iterator[str]:
     """
     yield from passed_over_lines(report.passed_over)
     yield from report.notes
+    if report.left_out:
+        photos = count(report.left_out, "photo")
+        yield (
+            f"{photos} left out, because they were removed from the index. Add them again with: "
+            + veduta_command("index", "--all-photos")
+        )
     if report.not_read:
         yield (
             f"{count(len(report.not_read), 'file')} could not be read for a cause that is not in "

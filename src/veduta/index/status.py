@@ -14,6 +14,7 @@ import numpy as np
 from veduta.index.graph import graph_notice, graph_state
 from veduta.index.manifest import Manifest
 from veduta.index.places import places_of
+from veduta.index.removed_photos import RemovedPhotos
 from veduta.index.snapshot import open_snapshot
 from veduta.index.table import TABLE_FOLDER, is_locked
 from veduta.index.table_files import VERSIONS
@@ -56,6 +57,7 @@ def read_status(index: Path) -> dict[str, Any]:
         "exclude": list(manifest.exclude),
         "labelled": photos["label"].length() - photos["label"].null_count,
         "placed": int((~np.isnan(places_of(snapshot)[:, 0])).sum()),
+        "removed": len(RemovedPhotos(index).paths),
         "undated": photos["taken"].null_count,
         "created": manifest.created,
         "changed": _last_commit(index),
@@ -88,6 +90,8 @@ def status_lines(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "excluded", pattern
     if state["undated"]:
         yield "undated", f"{count(state['undated'], 'photo')} without a date of exposure"
+    if state["removed"]:
+        yield "removed", f"{count(state['removed'], 'photo')} that later runs leave out"
     if state["placed"]:
         yield "places", f"{count(state['placed'], 'photo')} with GPS"
     for name in ("created", "changed"):

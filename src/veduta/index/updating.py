@@ -39,6 +39,7 @@ from veduta.index.label_edits import LabelEdits
 from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check_label_loss
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import read_projection
+from veduta.index.removed_photos import RemovedPhotos
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.sources import (
     away,
@@ -88,6 +89,7 @@ class UpdateReport:
         dropped_folders: folders that the index does not know any more, because they are missing and
             no photo of the index lies in them.
         seconds: duration of the update.
+        left_out: photos that are there and stay out, because a person removed them from the index.
         total: photos in the index after the update.
         interrupted: whether the user interrupted the update.
         runtime: what ran the network, and its precision.
@@ -108,6 +110,7 @@ class UpdateReport:
     notes: list[str] = field(default_factory=list)
     not_read: list[tuple[str, str]] = field(default_factory=list)
     dropped_folders: list[str] = field(default_factory=list)
+    left_out: int = 0
     seconds: float = 0.0
     total: int = 0
     interrupted: bool = False
@@ -151,6 +154,7 @@ def update_index(
     allow_label_loss: bool = False,
     reread: bool = False,
     accept_truncated: bool = False,
+    all_photos: bool = False,
     graph: bool = True,
 ) -> UpdateReport:
     """Add, change, move and remove rows of an index until they match the photos in folders.
@@ -176,6 +180,8 @@ def update_index(
         reread: read all files, also those whose size and time did not change.
         accept_truncated: use photos that are cut short if most of them is there, also those that
             an earlier update refused. This is not remembered: they stay until they change.
+        all_photos: add photos again that a person removed from the index, see
+            `veduta.index.removed_photos`. A single photo that is named is added again anyway.
         graph: bring the neighbour graph up to date as well.
 
     Returns:
@@ -214,6 +220,7 @@ def update_index(
         )
         update = _Update(table, open_snapshot(index), describe, report, on_progress)
         sources = named or update.known_sources(manifest)
+        update.take_back(named, all_photos=all_photos)
         update.require_there(sources)
         reread_problems = reread or accept_truncated or manifest.decoders != photos.decoders()
         files = update.files_to_read(
@@ -279,6 +286,7 @@ class _Update:
         self.label_of: Labeller | None = None
         self.edits = LabelEdits(table.index)  # Labels that a person gave.
         self.edits_moved = False
+        self.removed = RemovedPhotos(table.index)
         self.report = report
         self.on_progress = on_progress
         rows = snapshot.rows
@@ -321,6 +329,13 @@ class _Update:
                 f"{readable(self.table.index)} knows no folder that is there. Name one: {command}"
             )
         return folders + there
+
+    def take_back(self, named: Sequence[Path], *, all_photos: bool) -> None:
+        """Forget that photos were removed which are asked for again, or whose file is gone."""
+        asked = {os.fsencode(path) for path in named}
+        self.removed.forget(
+            path for path in self.removed.paths if all_photos or path in asked or is_gone(path)
+        )
 
     def require_there(self, sources: Sequence[Path]) -> None:
         """Refuse to update a folder that is missing as long as the index has photos from it."""
@@ -365,6 +380,9 @@ class _Update:
             if candidate.size < 0:  # A folder that cannot be listed now keeps its rows.
                 seen[self._rows_under(candidate.path)] = True
             row = self.row_of_path.get(candidate.path)
+            if candidate.path in self.removed.paths:
+                self.report.left_out += 1
+                continue
             if row is None:
                 files[candidate.path] = candidate
                 continue

@@ -347,6 +347,7 @@ class RemoteIndex(Index):
         allow_label_loss: bool = False,
         reread: bool = False,
         accept_truncated: bool = False,
+        all_photos: bool = False,
         runtime: str | None = None,
     ) -> UpdateReport:
         """Let the service index folders of its machine, and wait for the end, as `Index.add`.
@@ -363,6 +364,7 @@ class RemoteIndex(Index):
             allow_label_loss: as in `Index.add`.
             reread: as in `Index.add`.
             accept_truncated: as in `Index.add`.
+            all_photos: as in `Index.add`.
             runtime: None: the service chooses it.
 
         Raises:
@@ -381,6 +383,7 @@ class RemoteIndex(Index):
             "allow_label_loss": allow_label_loss,
             "reread": reread,
             "accept_truncated": accept_truncated,
+            "all_photos": all_photos,
         }
         job = self._connection.send("POST", "jobs", "index", fields=fields)["id"]
         state: dict[str, Any] = {}

@@ -155,6 +155,7 @@ class IndexRequest(_Sent):
     allow_label_loss: bool = False
     reread: bool = False
     accept_truncated: bool = False
+    all_photos: bool = Field(False, description="Add photos again that were removed.")
 
 
 class IndexVersion(BaseModel):

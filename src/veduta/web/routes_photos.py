@@ -184,7 +184,7 @@ async def label_photo(request: Request, photo_id: Number, index: IndexName = Non
 
 @router.delete("/{photo_id}", dependencies=[needs("edit")], status_code=204)
 async def remove_photo(request: Request, photo_id: Number, index: IndexName = None) -> Response:
-    """Take a photo out of the index. Its file stays, and an indexing run finds it again."""
+    """Take a photo out of the index. Its file stays. Later indexing runs leave it out."""
     return await _remove(service_of(request), index, [photo_id])
 
 
