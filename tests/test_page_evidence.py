@@ -258,6 +258,49 @@ def test_a_photo_is_dropped_beside_one_of_the_index(
     assert visitor.complaints == []
 
 
+def test_one_of_several_photos_of_a_query_is_chosen(
+    visit: Visit, server: Server, home: Path
+) -> None:
+    visitor = visit(server)
+    page = visitor.go("/")
+    photos = [home / f"photos/place{scene}/{scene}-1.png" for scene in (0, 1)]
+    page.get_by_label("Choose photos").set_input_files(photos)
+    page.locator(".photo-card[data-photo='0'] a.frame").click()
+    page.get_by_text(LAST_FACT).wait_for()
+    assert page.locator("#query .name").inner_text() == "0-1.png"
+    assert page.locator("#verdict").inner_text() == "same place"
+    page.locator("#query-which").select_option("1-1.png")
+    page.get_by_role("heading", name="1-1.png").wait_for()
+    page.locator("#verdict:not(.same)").wait_for()
+    assert urlsplit(page.url).query.endswith("&n=1")
+    assert visitor.complaints == []
+
+
+def test_fingers_choose_and_zoom(visit: Visit, server: Server, match: Any) -> None:
+    visitor = visit(server, viewport={"width": 360, "height": 900}, has_touch=True)
+    page = opened(visitor)
+    page.locator(".window").nth(1).scroll_into_view_if_needed()
+    x, y = match["lines"][0][:2]
+    page.touchscreen.tap(*on_page(page, 0, x, y, match["sizes"][0]))
+    assert page.locator("#chosen").inner_text().startswith("Point ")
+    whole = scaled_width(page, 1)
+    frame = page.locator(".window").first.bounding_box()
+    middle = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+    devtools = visitor.context.new_cdp_session(page)
+
+    def touch(kind: str, *apart: float) -> None:
+        points = [{"x": middle[0] + one, "y": middle[1], "id": at} for at, one in enumerate(apart)]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", -20, 20)
+    for half in (30, 40):
+        touch("touchMove", -half, half)
+    touch("touchEnd")
+    drawing(page)
+    assert scaled_width(page, 1) / whole == pytest.approx(2, rel=0.05)
+    assert visitor.complaints == []
+
+
 def test_what_goes_wrong_is_told_in_the_words_of_the_api(
     visit: Visit, server: Server, home: Path
 ) -> None:

@@ -1,5 +1,6 @@
 // The page that compares two photos. Its address names them:
 //   query=ID or upload=KEY (of uploads.js), and hit=ID or other=KEY.
+// Of several photos of a query, n says which one: 0 is the first.
 
 import { address, api, ask, askJson, index, Problem } from "./api.js";
 import { Stage } from "./evidence_stage.js";
@@ -42,8 +43,10 @@ async function show() {
   try {
     for (const [number, side] of sides.entries()) {
       const [photoId, key] = [values.get(side.photo), values.get(side.upload)];
+      const place = number === 0 ? Number(values.get("n")) || 0 : 0;
       const before = shown[number];
-      if (!before || before.photoId !== photoId || before.key !== key) shown[number] = await photoOf(photoId, key);
+      const isSame = before && before.photoId === photoId && before.key === key && before.place === place;
+      if (!isSame) shown[number] = await photoOf(photoId, key, place);
       if (signal.aborted) return;
       showPhoto(side, number);
     }
@@ -59,7 +62,7 @@ async function show() {
 }
 
 /** Return a photo of the index or of this browser; null if none is named. */
-async function photoOf(photoId, key) {
+async function photoOf(photoId, key, place) {
   if (photoId !== null) {
     const photo = await askJson(api(`/photos/${encodeURIComponent(photoId)}`));
     const facts = [photo.label, photo.taken?.slice(0, 10), `${photo.width} × ${photo.height} pixels`, photo.path];
@@ -67,6 +70,7 @@ async function photoOf(photoId, key) {
     return {
       photoId,
       key,
+      place,
       name: photo.name,
       facts: facts.filter(Boolean).join(" · "),
       url: preview(PREVIEW_SIDE),
@@ -79,14 +83,16 @@ async function photoOf(photoId, key) {
   if (key === null) return null;
   const files = await find(key);
   if (!files) throw new Problem("The photo that was chosen is in this browser no more. Choose it again.");
-  const more = files.length > 1 ? ` The first of ${files.length} photos of the query.` : "";
+  const file = files[place] ?? files[0];
   return {
     photoId,
     key,
-    name: files[0].name,
-    facts: `In this browser only.${more}`,
-    url: URL.createObjectURL(files[0].data),
-    file: files[0],
+    place,
+    name: file.name,
+    facts: "In this browser only.",
+    url: URL.createObjectURL(file.data),
+    file,
+    names: files.map(({ name }) => name),
     search: address("/", { upload: key }),
   };
 }
@@ -102,12 +108,17 @@ function showPhoto(side, number) {
   side.part(".name").textContent = photo?.name ?? "none yet";
   side.part(".facts").textContent = photo?.facts ?? "";
   image.hidden = !photo;
+  side.part(".which").hidden = true;
   if (!photo) {
     image.removeAttribute("src");
     stage.panes[number].size = null;
     return;
   }
   side.part(".search").href = photo.search;
+  const names = photo.names ?? [];
+  side.part(".which").hidden = names.length < 2;
+  const options = names.map((name, at) => new Option(name, at, false, at === photo.place));
+  side.part("select").replaceChildren(...options);
   image.alt = photo.name;
   image.onload = () => {
     if (stage.panes[number].size) return;
@@ -285,6 +296,7 @@ async function choose(files, number) {
     const side = sides[(number + at) % 2];
     try {
       const data = new Blob([await file.arrayBuffer()], { type: file.type });
+      if (side === sides[0]) changed.n = null;
       Object.assign(changed, { [side.photo]: null, [side.upload]: await keep([{ name: file.name, data }]) });
     } catch {
       say(`${file.name} cannot be read. Choose it again.`);
@@ -303,8 +315,9 @@ for (const [number, side] of sides.entries()) {
     choose(input.files, number);
     input.value = "";
   });
+  side.part("select").addEventListener("change", (event) => go({ n: event.target.value }));
   side.part(".other").addEventListener("click", () => {
-    go({ [side.photo]: null, [side.upload]: null });
+    go({ [side.photo]: null, [side.upload]: null, n: null });
     input.focus();
   });
   side.section.addEventListener("dragover", () => frame.classList.add("over"));
