@@ -17,7 +17,7 @@ from benchmarks.report import parser, publish, rows_with_targets, table
 from benchmarks.serving import make_index, service
 
 SCRIPTING = "longest scripting task while scrolling, milliseconds"
-PROCESSOR = "of the longest, processor milliseconds"
+PROCESSOR = "most processor time of one, milliseconds"
 TASK = "longest task of any kind, milliseconds"
 TILES = "photos in the document at the same time"
 MAX_SCRIPTING_MS = 50.0
@@ -60,9 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
             address = f"http://127.0.0.1:{connection.port}/browse"
             for _ in range(chosen.rounds):
                 trace, tiles = scroll(address, chosen.photos)
-                scripting = max(main_thread(trace, SCRIPTS), key=lambda task: task["dur"])
-                figures[SCRIPTING].append(scripting["dur"] / 1e3)
-                figures[PROCESSOR].append(scripting.get("tdur", 0) / 1e3)
+                scripting = list(main_thread(trace, SCRIPTS))
+                figures[SCRIPTING].append(max(task["dur"] for task in scripting) / 1e3)
+                figures[PROCESSOR].append(max(task.get("tdur", 0) for task in scripting) / 1e3)
                 tasks = main_thread(trace, frozenset({"RunTask", "ThreadControllerImpl::RunTask"}))
                 figures[TASK].append(max(task["dur"] for task in tasks) / 1e3)
                 figures[TILES].append(tiles)

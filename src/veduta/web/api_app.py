@@ -17,6 +17,7 @@ from veduta.web import (
     pages_evidence,
     pages_frame,
     pages_index,
+    pages_map,
     pages_search,
     routes_groups,
     routes_jobs,
@@ -45,7 +46,13 @@ from veduta.web.slow_clients import ConnectionLimits
 
 __all__ = ["API", "PAGES", "api_app"]
 
-PAGES: tuple[ModuleType, ...] = (pages_search, pages_evidence, pages_browse, pages_index)
+PAGES: tuple[ModuleType, ...] = (
+    pages_search,
+    pages_evidence,
+    pages_browse,
+    pages_map,
+    pages_index,
+)
 """The modules of the pages, in the order of the navigation. One without a `PAGE` is not in it."""
 
 _READ_BY_HAND = (

@@ -89,7 +89,7 @@ async function load() {
 async function refresh() {
   const [before, photo, top] = [list.ids, list.ids[grid.current], byId("scroller").scrollTop];
   if (!(await load())) return;
-  if (String(before) === String(list.ids)) {
+  if (before.length === list.ids.length && before.every((id, position) => id === list.ids[position])) {
     grid.redraw(); // only labels have changed
     if (viewer.isOpen) list.photo(viewer.id);
     return;
@@ -167,22 +167,20 @@ const CHOICES = {
 
 const entry = (text, photos, value) => ({ text, shown: text, note: photos.toLocaleString("en"), value });
 
+const parentOf = (path) => path.slice(0, path.lastIndexOf("/"));
+
 /** Return folders with the photos in them and below. One that only holds another one is left out. */
 function nested(folders) {
-  const [all, own] = [new Map(), new Map(folders.map(({ folder, photos }) => [folder, photos]))];
+  const [all, own] = [new Map(), new Set(folders.map(({ folder }) => folder))];
   for (const { folder, photos } of folders) {
-    for (let path = folder; path; path = path.slice(0, path.lastIndexOf("/"))) {
-      all.set(path, (all.get(path) ?? 0) + photos);
-    }
+    for (let path = folder; path; path = parentOf(path)) all.set(path, (all.get(path) ?? 0) + photos);
   }
   const paths = [...all.keys()].sort();
-  const kept = paths.filter((path) => {
-    const below = paths.filter((other) => other.startsWith(`${path}/`));
-    return own.has(path) || !below.some((other) => all.get(other) === all.get(path));
-  });
-  const above = kept.length ? kept[0].lastIndexOf("/") + 1 : 0;
-  const within = kept.every((path) => path.startsWith(kept[0]?.slice(0, above)));
-  return kept.map((path) => ({ folder: path, name: within ? path.slice(above) : path, photos: all.get(path) }));
+  const passing = new Set(paths.filter((path) => all.get(parentOf(path)) === all.get(path)).map(parentOf));
+  const kept = paths.filter((path) => own.has(path) || !passing.has(path));
+  const start = `${parentOf(kept[0] ?? "")}/`;
+  const within = kept.every((path) => path.startsWith(start));
+  return kept.map((path) => ({ folder: path, name: within ? path.slice(start.length) : path, photos: all.get(path) }));
 }
 
 for (const [name, chooser] of Object.entries(chooserOf)) {
