@@ -115,6 +115,14 @@ def test_the_last_runs_are_remembered(tmp_path: Path) -> None:
     assert jobs.state(number)["state"] == "failed", "the folder is no index"
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 4096, b"{\n", b'{"state": "waiting"}\n\0\0\n'])
+def test_a_power_cut_leaves_a_run_that_failed(tmp_path: Path, left: bytes) -> None:
+    job = made_run(tmp_path, 1)
+    (job / "events.jsonl").write_bytes(left)
+    (state,) = IndexJobs({"a": tmp_path}).all()
+    assert state["state"] == "failed" and "machine stopped" in state["detail"]
+
+
 def test_a_line_that_is_being_written_does_not_count(tmp_path: Path) -> None:
     job = made_run(tmp_path, 1, {"state": "running", "done": 1})
     with (job / "events.jsonl").open("a") as file:

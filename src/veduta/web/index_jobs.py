@@ -79,7 +79,8 @@ class IndexJobs:
         job.mkdir(parents=True)
         _append(job, {"state": "waiting"})
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        write_text(job / "job.json", json.dumps({"started": started, "request": request}))
+        facts = {"started": started, "request": request}
+        write_text(job / "job.json", json.dumps(facts), durable=True)
         process = subprocess.Popen(
             [sys.executable, "-m", "veduta.web.index_job_process", str(job), str(os.getpid())],
             stdin=subprocess.DEVNULL,
@@ -227,8 +228,17 @@ def _events(job: Path, position: int) -> list[tuple[dict[str, Any], int]]:
         for line in file.read().splitlines(keepends=True):
             if line.endswith(b"\n"):
                 position += len(line)
-                found.append((json.loads(line), position))
+                found.append((_event(line), position))
         return found
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """Read one event. A power cut may leave a line of zeros, of a run that does not run now."""
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {"state": "running"}
+    return event
 
 
 def _noted(job: Path) -> tuple[dict[str, Any], int]:
@@ -242,7 +252,7 @@ def _noted(job: Path) -> tuple[dict[str, Any], int]:
             data = file.read()
             end = data.rfind(b"\n")
             before = data.rfind(b"\n", 0, max(0, end))
-    return json.loads(data[before + 1 : end]), start + end + 1
+    return _event(data[before + 1 : max(0, end)]), start + end + 1
 
 
 def _last_event(job: Path) -> tuple[dict[str, Any], int]:
