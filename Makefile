@@ -108,6 +108,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.keypoint_counts --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.shared_overlays --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.stamps --data $(DATA) --docs docs/reranking.md
+	$(BIN)/python -m benchmarks.regions --data $(DATA) --docs docs/regions.md
 
 docs: $(DOCS)  ## write the pages of the Python API to docs/site
 	@$(BIN)/python -c "$$WRITE_DOCS"

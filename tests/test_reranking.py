@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import MIN_INLIERS, Keypoints
 from veduta.photos import content_hash
 from veduta.search import RERANK_MODES, VERIFIED_PHOTOS, Engine, SearchOptions, exact
+from veduta.search.region_matches import RegionMatches
 from veduta.search.reranking import (
     Gallery,
     Ranking,
@@ -31,6 +33,7 @@ from veduta.search.reranking import (
     rerank,
     resolve_rerank,
 )
+from veduta.search.verdict import MAX_DIFFERENT_PROBABILITY
 
 SCENES, EACH, D = 12, 6, 96
 
@@ -229,6 +232,83 @@ class TestRanking:
         none = np.empty(0, np.intp)
         ranking = rerank(made(), towards(1, 1), [], none, np.empty(0, np.float32))
         assert len(ranking.rows) == len(ranking.scores) == 0
+
+
+def region_matches(seed: int, *keypoints: Keypoints) -> RegionMatches:
+    """Return regions of which some stand out far more than any photo, at random."""
+    rng = np.random.default_rng(seed)
+    deviations = rng.normal(0, 4, SCENES * EACH).astype(np.float32)
+    regions = rng.integers(0, 9, SCENES * EACH)
+    return RegionMatches(regions, deviations / 10, deviations, deviations, keypoints)
+
+
+class TestRegions:
+    """What regions add, and what they must not change."""
+
+    @pytest.mark.parametrize("graph", [True, False])
+    @pytest.mark.parametrize("keypoints", [True, False])
+    def test_regions_that_are_not_verified_move_no_photo_that_is_found(
+        self, made: Callable[..., Gallery], graph: bool, keypoints: bool
+    ) -> None:
+        gallery = made(graph=graph, keypoints=keypoints, spread=1.5)
+        strange = scene_keypoints(5000, 0)
+        moved = 0
+        for seed in range(2 * SCENES):
+            options: Any = {"seen": 4000 if seed % 3 == 0 else None, "verify": 10}
+            without = ask(gallery, seed % SCENES, **options)
+            ranking = ask(gallery, seed % SCENES, regions=region_matches(seed, strange), **options)
+            found = int((without.scores > MAX_DIFFERENT_PROBABILITY).sum())
+            assert ranking.rows[0] == without.rows[0]
+            assert ranking.rows[:found].tolist() == without.rows[:found].tolist()
+            np.testing.assert_array_equal(ranking.scores[:found], without.scores[:found])
+            assert (ranking.scores[found:] <= MAX_DIFFERENT_PROBABILITY).all()
+            assert set(without.rows.tolist()) <= set(ranking.rows.tolist())
+            assert ranking.found_in == {}
+            moved += ranking.rows[: len(without.rows)].tolist() != without.rows.tolist()
+        assert bool(moved) == keypoints, "without geometry regions do not count"
+
+    @pytest.mark.parametrize("graph", [True, False])
+    def test_a_verified_region_brings_a_photo_that_was_not_near(
+        self, made: Callable[..., Gallery], graph: bool
+    ) -> None:
+        """The query looks like scene 4. Its small copy is in the photos of scene 9."""
+        gallery = made(graph=graph)
+        regions = region_matches(1, scene_keypoints(9, 3))
+        deviations = np.full(SCENES * EACH, -1, np.float32)
+        photo = 9 * EACH + 2
+        deviations[photo] = 8
+        regions = replace(regions, deviations=deviations, cautious_deviations=deviations)
+        without = ask(gallery, 4, k=10, seen=4000)
+        assert photo not in without.rows[:10]
+        ranking = ask(gallery, 4, k=10, seen=4000, regions=regions)
+        assert ranking.rows[0] == photo
+        assert ranking.found_in == {photo: int(regions.regions[photo])}
+        assert ranking.geometry[photo].verification.consistent_matches > MIN_INLIERS
+        stranger = replace(regions, keypoints=(scene_keypoints(5000, 0),))
+        assert ask(gallery, 4, k=10, seen=4000, regions=stranger).rows[0] == without.rows[0]
+
+    def test_no_row_that_is_kept_out_comes_back(self, made: Callable[..., Gallery]) -> None:
+        gallery = made()
+        keep = np.zeros(SCENES * EACH, bool)
+        keep[: 3 * EACH] = True
+        regions = region_matches(2, scene_keypoints(9, 3))
+        ranking = ask(gallery, 1, keep=keep, regions=regions)
+        assert keep[ranking.rows].all()
+        own = int(ask(gallery, 1).rows[0])
+        near = replace(regions, deviations=np.full(SCENES * EACH, 5, np.float32))
+        query = towards(1, 999)
+        rows, similar = exact.nearest(gallery.snapshot, query, 10)
+        others = rows != own
+        ranking = rerank(
+            gallery,
+            query,
+            [scene_keypoints(1, 3)],
+            rows[others],
+            similar[others],
+            without=[own],
+            regions=near,
+        )
+        assert own not in ranking.rows
 
 
 class TestStrangers:

@@ -264,6 +264,8 @@ def _print(answers: Sequence[Answer], *, regions: bool) -> None:
             say(f"{rank:3}  {hit.score:6.3f}  {column}{shown(hit.path)}{label}")
             if regions and hit.evidence and hit.evidence.region:
                 say(f"{'':13}{bounds(hit.evidence.region)}")
+            if hit.evidence and hit.evidence.found_in:
+                say(f"{'':13}found in the region {','.join(map(str, hit.evidence.found_in))}")
             _print_copies(hit.copies or ())
 
 

@@ -55,7 +55,7 @@ def pooled_vector(encoder: OnnxEncoder, photo: NDArray[np.uint8]) -> PooledVecto
     """
     require_positions(encoder)
     spec = encoder.spec
-    model = _embedded_model(encoder)
+    model = embedded_model(encoder)
     if model is not None:
         return _centred(encoder, photo, model)
     (output,) = encoder.outputs_of(photo, spec.output)
@@ -83,7 +83,7 @@ def require_positions(encoder: OnnxEncoder) -> None:
     """
     if encoder.spec.pooling == "cls":
         raise no_positions(encoder, "its descriptor is one token of the network")
-    if encoder.spec.pooling == "graph" and _embedded_model(encoder) is None:
+    if encoder.spec.pooling == "graph" and embedded_model(encoder) is None:
         raise no_positions(encoder, "its network gives one vector for the whole photo")
 
 
@@ -101,7 +101,7 @@ def no_positions(encoder: object, reason: str) -> EncoderError:
     )
 
 
-def _embedded_model(encoder: OnnxEncoder) -> EmbeddedModel | None:
+def embedded_model(encoder: OnnxEncoder) -> EmbeddedModel | None:
     """Return the model of the package whose centred descriptor an encoder gives, or None."""
     wanted = (encoder.spec.sha256.lower(), encoder.spec.output)
     models = embedded_models().values()

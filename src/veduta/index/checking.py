@@ -76,7 +76,8 @@ def check_index(
         NotAnIndex: there is no index.
         IndexDamaged: its manifest is damaged.
     """
-    yield from damaged_parts(index, Manifest.read(index))
+    manifest = Manifest.read(index)
+    yield from damaged_parts(index, manifest)
     try:
         table = open_damaged_table(index)
     except IndexDamaged as error:
@@ -89,20 +90,22 @@ def check_index(
     total, done = table.count(), 0
     for batch in table.batches(_CHECKED_COLUMNS):
         for row in batch.to_pylist():
-            yield from _check_row(row, reader)
+            yield from _check_row(row, reader, manifest.region_shape)
             done += 1
             if on_row:
                 on_row(done, total)
 
 
-def _check_row(row: dict[str, Any], reader: KeypointReader) -> Iterator[CheckFinding]:
+def _check_row(
+    row: dict[str, Any], reader: KeypointReader, regions: tuple[int, int] | None
+) -> Iterator[CheckFinding]:
     if row["problem"] is not None:
         return
     path = row["path"]
     if not _descriptor_is_sound(row):
         detail = "its descriptor does not match its checksum"
         yield CheckFinding(row["id"], path, "descriptor damaged", detail)
-    if not _keypoints_are_sound(row, reader):
+    if not _keypoints_are_sound(row, reader, regions):
         yield CheckFinding(row["id"], path, "keypoints damaged", "its keypoints do not read back")
     try:
         same = photos.content_hash(photos.read_bytes(path)) == row["content"]
@@ -125,12 +128,17 @@ def _descriptor_is_sound(row: dict[str, Any]) -> bool:
     return descriptor_is_sound(stored, row["checksum"]) and abs(length - 1) < _MAX_LENGTH_ERROR
 
 
-def _keypoints_are_sound(row: dict[str, Any], reader: KeypointReader) -> bool:
+def _keypoints_are_sound(
+    row: dict[str, Any], reader: KeypointReader, regions: tuple[int, int] | None
+) -> bool:
+    """Return whether keypoints, and the codes of regions that follow them, read back."""
     place = [row[name] for name in keypoint_files.COLUMNS]
     if place[0] is None:
         return True
     try:
         reader.read(Place(*place), row["width"], row["height"])
+        if regions is not None:
+            reader.read_regions(Place(*place), regions)
     except IndexDamaged:
         return False
     return True
@@ -213,7 +221,7 @@ def repair_index(index: Path) -> RepairReport:
             remove_versions_after(index, table.version)
             table = open_damaged_table(index)
         lost = _drop_unreadable_fragments(table)
-        damaged_ids = _damaged_ids(table)
+        damaged_ids = _damaged_ids(table, manifest.region_shape)
         table.delete(damaged_ids)
         if any(map(is_index_file, table.damaged)):
             rebuilt.append("approximate index")
@@ -279,7 +287,7 @@ def _reads(fragment: Any) -> bool:
     return True
 
 
-def _damaged_ids(table: Table) -> list[int]:
+def _damaged_ids(table: Table, regions: tuple[int, int] | None) -> list[int]:
     """Return the ids of rows that do not match their checksums, or whose path came before."""
     reader = KeypointReader(table.index)
     damaged: list[int] = []
@@ -289,7 +297,7 @@ def _damaged_ids(table: Table) -> list[int]:
             duplicate = row["path"] in paths
             paths.add(row["path"])
             sound = row["problem"] is not None or (
-                _descriptor_is_sound(row) and _keypoints_are_sound(row, reader)
+                _descriptor_is_sound(row) and _keypoints_are_sound(row, reader, regions)
             )
             if duplicate or not sound:
                 damaged.append(row["id"])

@@ -44,7 +44,12 @@ def holds_index(index: Path) -> bool:
 
 
 def create_index(
-    index: Path, encoder: Encoder, extractor: Extractor | None = None, *, places: bool = True
+    index: Path,
+    encoder: Encoder,
+    extractor: Extractor | None = None,
+    *,
+    places: bool = True,
+    regions: bool = False,
 ) -> Manifest:
     """Create an empty index.
 
@@ -55,20 +60,28 @@ def create_index(
         extractor: finds the keypoints that the index keeps of each photo, for geometric
             verification. None keeps no keypoints.
         places: whether the index stores where photos were taken.
+        regions: describe regions of each photo too, see `veduta.encoders.region_descriptors`.
 
     Returns:
         The manifest of the index.
 
     Raises:
+        EncoderError: the encoder has no descriptors of regions.
+        QueryError: regions are asked for without keypoints.
         CollectionError: the folder holds an index or something else, or cannot be made.
         IndexLocked: another process is writing in the folder.
         StorageError: the disk does not accept it.
     """
-    return _create(index, encoder, extractor, places=places, accept_existing=False)
+    return _create(index, encoder, extractor, places=places, regions=regions, accept_existing=False)
 
 
 def open_or_create_index(
-    index: Path, encoder: Encoder, extractor: Extractor | None = None, *, places: bool = True
+    index: Path,
+    encoder: Encoder,
+    extractor: Extractor | None = None,
+    *,
+    places: bool = True,
+    regions: bool = False,
 ) -> Manifest:
     """Create an empty index, or return the manifest of the one that is there.
 
@@ -79,11 +92,14 @@ def open_or_create_index(
         encoder: as in `create_index`; an index that is there may have another one.
         extractor: as in `create_index`; an index that is there may have another one.
         places: as in `create_index`, of a new index.
+        regions: as in `create_index`; an index that is there may have none.
 
     Returns:
         The manifest of the index.
 
     Raises:
+        EncoderError: the encoder has no descriptors of regions.
+        QueryError: regions are asked for without keypoints.
         CollectionError: the folder holds something else, or cannot be made.
         IndexDamaged: there is an index, and its manifest does not read.
         IndexLocked: another process is writing in the folder.
@@ -91,7 +107,7 @@ def open_or_create_index(
     """
     if holds_index(index):
         return Manifest.read(index)
-    return _create(index, encoder, extractor, places=places, accept_existing=True)
+    return _create(index, encoder, extractor, places=places, regions=regions, accept_existing=True)
 
 
 def _create(
@@ -100,9 +116,11 @@ def _create(
     extractor: Extractor | None,
     *,
     places: bool,
+    regions: bool,
     accept_existing: bool,
 ) -> Manifest:
     lance_path(index)  # It refuses some paths before anything is made.
+    manifest = Manifest.new(encoder, extractor, regions=regions)
     with index_errors(index, "write"):
         try:
             index.mkdir(parents=True, exist_ok=True)
@@ -115,16 +133,15 @@ def _create(
             _require_empty(index)
     with writer_lock(index):
         if holds_index(index):  # Another process may have created it meanwhile.
-            manifest = Manifest.read(index)
+            existing = Manifest.read(index)
             if accept_existing:
-                return manifest
+                return existing
             raise CollectionError(
                 f"{readable(index)} is not empty: it is an index already. Open it, or name another "
                 "folder."
             )
         with index_errors(index, "write"):
             _remove_leftovers(index)
-            manifest = Manifest.new(encoder, extractor)
             try:
                 create_table(index, encoder.dimension, places=places)
                 manifest.write(index)  # This comes last: a folder with a manifest has a table.

@@ -10,7 +10,10 @@ import numpy as np
 
 from veduta import photos
 from veduta.encoders import Encoder
+from veduta.encoders.region_codes import codes_of
+from veduta.encoders.region_descriptors import RegionEncoder
 from veduta.errors import EncoderError, PhotoError, PhotoUnreadable
+from veduta.index import region_codes
 from veduta.index.columns import EncodedPhoto, photo_values
 from veduta.keypoints import Extractor
 
@@ -23,11 +26,13 @@ class Described:
         candidate: the file.
         row: the values of the columns that are computed from the photo.
         keypoints: packed; None if the index stores none.
+        regions: the codes of its regions, packed; None if the index stores none.
     """
 
     candidate: photos.Candidate
     row: dict[str, Any]
     keypoints: bytes | None = None
+    regions: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ def describe_file(
     extractor: Extractor | None,
     id_of_content: Mapping[bytes, int],
     *,
+    region_encoder: RegionEncoder | None = None,
     accept_truncated: bool = False,
 ) -> Outcome:
     """Read one file and compute its descriptor and keypoints. Worker threads run this.
@@ -99,6 +105,7 @@ def describe_file(
         encoder: makes the descriptor.
         extractor: finds the keypoints; None for none.
         id_of_content: content hash → id of a row whose descriptor can be used again.
+        region_encoder: describes the regions of the photo too; None for none.
         accept_truncated: use a photo that is cut short if most of it is there.
 
     Returns:
@@ -114,7 +121,14 @@ def describe_file(
             data, path=candidate.path, at_least=long_side, accept_truncated=accept_truncated
         )
         del data
-        descriptor = encoder.encode([encoder.prepare(photo.pixels)])[0].astype(np.float16)
+        prepared = encoder.prepare(photo.pixels)
+        regions = None
+        if region_encoder is None:
+            descriptor = encoder.encode([prepared])[0].astype(np.float16)
+        else:
+            of_photo, of_regions = region_encoder.describe(prepared)
+            descriptor = of_photo.astype(np.float16)
+            regions = region_codes.pack(codes_of(of_regions))
         if not np.isfinite(descriptor).all():
             raise EncoderError("the encoder gave a descriptor with infinite or undefined numbers")
         keypoints = None
@@ -127,4 +141,4 @@ def describe_file(
     except PhotoError as error:
         return Unreadable(candidate, error.reason)
     row = photo_values(EncodedPhoto(content, photo, descriptor))
-    return Described(candidate, row, keypoints)
+    return Described(candidate, row, keypoints, regions)

@@ -3,7 +3,8 @@
 The keypoints of a photo take about 35 kB, too much to be copied into each snapshot, and a search
 reads those of fifty photos without opening the table. So a row holds a place: the number of a file,
 an offset and a size. The file is on the disk before the row is committed. A file to which no row
-points is removed.
+points is removed. If the index describes regions of its photos, the codes of the regions follow the
+keypoints of the photo (`veduta.index.region_codes`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ import numpy as np
 
 from veduta.errors import IndexDamaged, readable
 from veduta.files import AppendOnlyFile, open_regular, remove_path, sync, system_failure
+from veduta.index import region_codes
 from veduta.index.storage_errors import index_errors, repair_command, storage_error
 from veduta.keypoints import Extractor, Keypoints, extractor_class
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
     from veduta.index.manifest import Manifest
     from veduta.index.snapshot import Snapshot
 
@@ -42,6 +47,16 @@ class Place(NamedTuple):
     size: int
 
 
+def keypoint_places(rows: pa.RecordBatch) -> list[Place]:
+    """Return the places of the keypoints of some photos.
+
+    Args:
+        rows: with the columns `COLUMNS`, none of them null.
+    """
+    columns = [rows.column(name).to_pylist() for name in COLUMNS]
+    return list(map(Place, *columns))
+
+
 class KeypointWriter:
     """Appends to a new file, which is made for the first photo."""
 
@@ -50,11 +65,12 @@ class KeypointWriter:
         self._number = max(_file_numbers(index), default=-1) + 1
         self._end = 0
 
-    def append(self, packed: Sequence[bytes]) -> list[Place]:
+    def append(self, packed: Sequence[bytes], regions: Sequence[bytes] = ()) -> list[Place]:
         """Write the keypoints of some photos. They are on the disk when this returns.
 
         Args:
             packed: one entry for each photo, from `Keypoints.pack`.
+            regions: what follows each of them, from `region_codes.pack`. Empty: nothing.
 
         Returns:
             The place of each photo.
@@ -65,6 +81,8 @@ class KeypointWriter:
         """
         if not packed:
             return []
+        regions = regions or [b""] * len(packed)
+        entries = [keypoints + codes for keypoints, codes in zip(packed, regions, strict=True)]
         path = _file_path(self._index, self._number)
         try:
             is_new = not path.exists()
@@ -72,14 +90,14 @@ class KeypointWriter:
             # What a failed append may have left is cut off.
             file = AppendOnlyFile(path, end=self._end)
             try:
-                file.append(b"".join(packed), durable=True)
+                file.append(b"".join(entries), durable=True)
             finally:
                 file.close()
             if is_new:
                 sync(path.parent)
         except OSError as error:
             raise storage_error(error, self._index, "write") from error
-        offsets = np.cumsum([self._end, *map(len, packed)]).tolist()
+        offsets = np.cumsum([self._end, *map(len, entries)]).tolist()
         self._end = offsets.pop()
         return [
             Place(self._number, offset, len(data))
@@ -104,19 +122,47 @@ class KeypointReader:
         Raises:
             IndexDamaged: they cannot be read.
         """
-        path = _file_path(self._index, place.file)
+        data = self._bytes(place.file, place.offset, place.size, "keypoints")
         try:
-            with open_regular(path) as file:
-                file.seek(place.offset)
-                data = file.read(place.size)
             return Keypoints.unpack(data, width, height)
+        except ValueError as error:
+            raise self._damaged(place.file, place.offset, "keypoints", error) from error
+
+    def read_regions(self, place: Place, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return the codes of the regions of one photo.
+
+        Args:
+            place: of its keypoints, which the codes follow.
+            shape: r, b: number of regions, bytes of a code.
+
+        Returns:
+            (r, b).
+
+        Raises:
+            IndexDamaged: they cannot be read.
+        """
+        offset = place.offset + place.size
+        data = self._bytes(place.file, offset, region_codes.packed_size(shape), "codes of regions")
+        try:
+            return region_codes.unpack(data, shape)
+        except ValueError as error:
+            raise self._damaged(place.file, offset, "codes of regions", error) from error
+
+    def _bytes(self, number: int, offset: int, size: int, what: str) -> bytes:
+        try:
+            with open_regular(_file_path(self._index, number)) as file:
+                file.seek(offset)
+                return file.read(size)
         except (OSError, ValueError) as error:
             if system_failure(error) is not None:
                 raise storage_error(error, self._index, "read") from error
-            raise IndexDamaged(
-                f"{readable(path)}: the keypoints at {place.offset:,} cannot be read ({error}). "
-                f"Repair it with: {repair_command(self._index)}"
-            ) from error
+            raise self._damaged(number, offset, what, error) from error
+
+    def _damaged(self, number: int, offset: int, what: str, error: Exception) -> IndexDamaged:
+        return IndexDamaged(
+            f"{readable(_file_path(self._index, number))}: the {what} at {offset:,} cannot be read "
+            f"({error}). Repair it with: {repair_command(self._index)}"
+        )
 
 
 class StoredKeypoints:

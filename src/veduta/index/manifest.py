@@ -18,7 +18,15 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from veduta.encoders import Encoder
-from veduta.errors import CollectionError, EncoderMismatch, IndexDamaged, NotAnIndex, readable
+from veduta.encoders.region_descriptors import RegionEncoder
+from veduta.errors import (
+    CollectionError,
+    EncoderMismatch,
+    IndexDamaged,
+    NotAnIndex,
+    QueryError,
+    readable,
+)
 from veduta.files import system_failure, write_bytes
 from veduta.index.columns import FORMAT_VERSION
 from veduta.index.storage_errors import (
@@ -61,10 +69,19 @@ class _Keypoints(msgspec.Struct):
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
+class _Regions(msgspec.Struct):
+    """The facts about the codes of regions that an index needs."""
+
+    version: int
+    count: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=_MAX_DIMENSION)]
+
+
 class _Required(msgspec.Struct):
     encoder: _Encoder
     folders: list[_Text]
     keypoints: _Keypoints | None = None
+    regions: _Regions | None = None
     labels: _Text | None = None
     projection: Annotated[str, msgspec.Meta(pattern=r"^projection-[0-9a-f]+\.npz\Z")] | None = None
 
@@ -82,6 +99,7 @@ class Manifest:
         projection: file name of the projection that searches apply, or None.
         keypoints: name, identity and number of the keypoints that are stored of each photo, or
             None.
+        regions: `RegionEncoder.facts` of the regions of each photo that are described, or None.
         approximate: whether searches use the approximate index.
         decoders: of the last update that was not interrupted, see `veduta.photos.decoders`. An
             update with others tries the photos again that were refused.
@@ -95,6 +113,7 @@ class Manifest:
     exclude: tuple[str, ...] = ()
     projection: str | None = None
     keypoints: dict[str, Any] | None = None
+    regions: dict[str, Any] | None = None
     approximate: bool = False
     decoders: str = ""
     created: str = ""
@@ -105,14 +124,29 @@ class Manifest:
         """Length D of a stored descriptor, before any projection."""
         return int(self.encoder["dimension"])
 
+    @property
+    def region_shape(self) -> tuple[int, int] | None:
+        """Number of regions of a photo, and bytes of the code of each; None without regions."""
+        return (self.regions["count"], self.regions["bytes"]) if self.regions else None
+
     @classmethod
-    def new(cls, encoder: Encoder, extractor: Extractor | None) -> Self:
+    def new(cls, encoder: Encoder, extractor: Extractor | None, *, regions: bool = False) -> Self:
         """Return the manifest of an empty index.
 
         Args:
             encoder: makes its descriptors.
             extractor: finds its keypoints; None for an index without keypoints.
+            regions: describe regions of the photos too.
+
+        Raises:
+            EncoderError: the encoder has no descriptors of regions.
+            QueryError: regions are stored with keypoints, and there are none.
         """
+        if regions and extractor is None:
+            raise QueryError(
+                "The regions of photos are stored with their keypoints. Leave out --regions, or "
+                "--keypoints none."
+            )
         keypoints = None
         if extractor is not None:
             keypoints = {
@@ -121,7 +155,12 @@ class Manifest:
                 "count": extractor.count,
             }
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(encoder=encoder.describe(), keypoints=keypoints, created=created)
+        return cls(
+            encoder=encoder.describe(),
+            keypoints=keypoints,
+            regions=RegionEncoder(encoder).facts if regions else None,
+            created=created,
+        )
 
     @classmethod
     def read(cls, index: Path) -> Self:
@@ -227,6 +266,45 @@ class Manifest:
         raise EncoderMismatch(
             f"{readable(index)} holds {held}; this run uses: {wanted}. Index {again}"
         )
+
+    def require_regions(self, index: Path) -> None:
+        """Refuse an index whose photos have no descriptors of regions.
+
+        Args:
+            index: the folder of the index, for the message.
+
+        Raises:
+            EncoderMismatch: it has none.
+        """
+        if self.regions is None:
+            raise EncoderMismatch(
+                f"{readable(index)} has no regions, which a new index gets only. Index "
+                + _again(index, "--regions")
+            )
+
+
+def region_encoder_of(manifest: Manifest, encoder: Encoder) -> RegionEncoder | None:
+    """Return what describes the regions of an index.
+
+    Args:
+        manifest: of the index.
+        encoder: of the index.
+
+    Returns:
+        None if the index has no regions.
+
+    Raises:
+        EncoderMismatch: another version of Veduta made its regions.
+    """
+    if manifest.regions is None:
+        return None
+    made = RegionEncoder(encoder)
+    if made.facts != manifest.regions:
+        raise EncoderMismatch(
+            f"The regions of the index are of version {manifest.regions['version']}; this Veduta "
+            f"makes version {made.facts['version']}. Index the photos again into another folder."
+        )
+    return made
 
 
 def restore_manifest(index: Path) -> bool:

@@ -8,6 +8,7 @@ snapshot is a folder of plain files that map into memory at once:
 - `descriptors.f16`: (n, d) float16, unit rows, after the projection if the index has one.
 - `codes.i8`, `scales.f32`, `errors.f32`: the same rows quantised to int8: row ≈ scale · quantised.
   `errors` is the length of the difference. It makes the int8 scan of `veduta.search.exact` exact.
+- `regions.u8`: (n, r, b) uint8, the codes of regions, if the index has them.
 - `projection.npz`: a copy of the projection, for the case that the one of the index is lost.
 
 Its folder is sealed by `veduta.index.checksums`. A snapshot is derived data and can be deleted at
@@ -37,6 +38,7 @@ from veduta.errors import EncoderError, IndexDamaged, StorageError, readable
 from veduta.files import atomic_folder, is_draft
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
 from veduta.index.columns import descriptor_is_sound, snapshot_columns
+from veduta.index.keypoint_files import KeypointReader, keypoint_places
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import load_projection, read_projection
 from veduta.index.storage_errors import repair_command, storage_error
@@ -88,6 +90,8 @@ class Snapshot:
         errors: (n,) float32, ‖row - scale · quantised‖.
         file: the file of `descriptors`, if the system can read it row by row.
         name: of everything that is derived from this version, see `snapshot_name`.
+        regions: (n, r, b) uint8, the codes of the regions of each photo
+            (`veduta.encoders.region_codes`); None if the index has none.
     """
 
     version: int
@@ -99,6 +103,7 @@ class Snapshot:
     errors: NDArray[np.float32]
     file: RowFile | None = None
     name: str = ""
+    regions: NDArray[np.uint8] | None = None
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.float16]:
         """Return the descriptors of `rows` (m,), (m, d) float16."""
@@ -127,6 +132,7 @@ class _Facts(msgspec.Struct):
     notice: str | None
     photos: int
     dimension: int
+    regions: tuple[int, int] | None = None
 
 
 def open_snapshot(index: Path) -> Snapshot:
@@ -333,6 +339,7 @@ def _open(folder: Path, *, anew: bool = False) -> Snapshot | None:
             if hasattr(os, "pread")
             else None,
             name=folder.name,
+            regions=mapped("regions.u8", np.uint8, (n, *facts.regions)) if facts.regions else None,
         )
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None  # The caller builds this derived data again.
@@ -365,6 +372,10 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
         ]
         rows_file = stack.enter_context(pa.OSFile(str(draft / "rows.arrow"), "wb"))
         rows_writer = stack.enter_context(pa.ipc.new_file(rows_file, schema))
+        regions_file = (
+            stack.enter_context((draft / "regions.u8").open("wb")) if manifest.regions else None
+        )
+        reader = KeypointReader(index)
         for batch in table.batches([*columns, "descriptor", "checksum"], "problem IS NULL"):
             _require_sound_descriptors(batch, index)
             rows_writer.write_batch(batch.select(columns))
@@ -375,10 +386,13 @@ def _write(draft: Path, index: Path, manifest: Manifest, table: Table) -> None:
             arrays: tuple[NDArray[Any], ...] = (stored, *quantise(stored))
             for stream, array in zip(streams, arrays, strict=True):
                 array.tofile(stream)
+            if regions_file is not None and manifest.region_shape is not None:
+                for place in keypoint_places(batch):
+                    regions_file.write(reader.read_regions(place, manifest.region_shape).tobytes())
             photos += len(stored)
         for batch in table.batches(columns, "problem IS NOT NULL"):
             rows_writer.write_batch(batch)
-    facts = _Facts(table.version, table.notice, photos, dimension)
+    facts = _Facts(table.version, table.notice, photos, dimension, manifest.region_shape)
     (draft / "snapshot.json").write_text(json.dumps(msgspec.to_builtins(facts)), "utf-8")
     seal(draft)
 

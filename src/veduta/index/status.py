@@ -49,6 +49,7 @@ def read_status(index: Path) -> dict[str, Any]:
         "dimension": snapshot.dimension,
         "projection": manifest.projection,
         "keypoints": manifest.keypoints,
+        "regions": manifest.regions,
         "graph": state,
         "linked": state == "whole",
         "labels": manifest.labels,
@@ -80,6 +81,7 @@ def status_lines(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "encoder", f"{encoder['name']} ({encoder['identity']})"
     yield "dimensions", f"{encoder['dimension']}{projected}"
     yield "keypoints", f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
+    yield "regions", f"{state['regions']['count']} a photo" if state["regions"] else "none"
     yield "links", "made and verified" if state["linked"] else "none, or not all verified"
     yield (
         "labels",

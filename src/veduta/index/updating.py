@@ -37,7 +37,7 @@ from veduta.index.graph import OnProgress, build_graph, graph_is_whole
 from veduta.index.keypoint_files import KeypointWriter
 from veduta.index.label_edits import LabelEdits
 from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check_label_loss
-from veduta.index.manifest import Manifest
+from veduta.index.manifest import Manifest, region_encoder_of
 from veduta.index.projection_file import read_projection
 from veduta.index.removed_photos import RemovedPhotos
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
@@ -216,7 +216,11 @@ def update_index(
         read_projection(index, manifest)  # A damaged one is told before the work begins.
         table = open_table_to_write(index)
         describe = partial(
-            describe_file, encoder=encoder, extractor=extractor, accept_truncated=accept_truncated
+            describe_file,
+            encoder=encoder,
+            extractor=extractor,
+            region_encoder=region_encoder_of(manifest, encoder),
+            accept_truncated=accept_truncated,
         )
         update = _Update(table, open_snapshot(index), describe, report, on_progress)
         sources = named or update.known_sources(manifest)
@@ -572,9 +576,11 @@ class _Update:
         return current, rows
 
     def _write_keypoints(self, outcomes: Sequence[StoredOutcome]) -> None:
-        """Write the keypoints of new photos to their file, and their places into the rows."""
+        """Write keypoints and regions of new photos to their file, their places into the rows."""
         described = [o for o in outcomes if isinstance(o, Described) and o.keypoints is not None]
-        places = self.keypoints.append([o.keypoints or b"" for o in described])
+        places = self.keypoints.append(
+            [o.keypoints or b"" for o in described], [o.regions or b"" for o in described]
+        )
         for outcome, place in zip(described, places, strict=True):
             outcome.row.update(zip(keypoint_files.COLUMNS, place, strict=True))
 

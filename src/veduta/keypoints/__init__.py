@@ -4,7 +4,8 @@
 the `Keypoints` of a photo, and `Keypoints.pack` makes about 37 kB of them for storage.
 `Extractor.matching` matches the keypoints of two photos, `verify` looks for the geometric model on
 which the matches agree, `overlap` returns the regions that the matches cover, and `draw_matches`
-draws them. `draw_keypoints` draws the keypoints of one photo.
+draws them. `draw_keypoints` draws the keypoints of one photo. `extract_reduced` finds those of a
+photo at half its size.
 """
 
 from veduta.keypoints.drawing import draw_matches
@@ -19,6 +20,7 @@ from veduta.keypoints.loading import (
     load_extractor,
 )
 from veduta.keypoints.matching import Matching, MutualMatching, RatioMatching, mutual, ratio
+from veduta.keypoints.reduced import extract_reduced
 from veduta.keypoints.regions import overlap
 from veduta.keypoints.verification import (
     MIN_FUNDAMENTAL_GAIN,
@@ -41,6 +43,7 @@ __all__ = [
     "Verification",
     "draw_keypoints",
     "draw_matches",
+    "extract_reduced",
     "extractor_class",
     "keypoints_option",
     "load_extractor",

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from veduta.errors import PhotoError
 
@@ -32,6 +32,27 @@ class Outline:
     height: int
     corners: Sequence[tuple[float, float]]
 
+    @classmethod
+    def of(
+        cls,
+        width: int,
+        height: int,
+        region: Sequence[tuple[float, float]] | None,
+        found_in: Sequence[int] | None,
+    ) -> Self | None:
+        """Return where a hit shows what the query shows. None: it is not known.
+
+        Args:
+            width: of the photo, in pixels.
+            height: of the photo, in pixels.
+            region: corners, by geometry. None: the geometry shows none.
+            found_in: x, y, width, height of the region by which the hit was found, or None.
+        """
+        if not region and found_in:
+            x, y, wide, high = found_in
+            region = ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high))
+        return cls(width, height, region) if region else None
+
     @property
     def points(self) -> str:
         """The corners as SVG writes them."""
@@ -52,7 +73,8 @@ class HitTile:
         verdict: "same place", "unsure" or "different"; None without re-ranking.
         reason: what decides the verdict, in a few words.
         inliers: matches that agree; None where the photo was not verified.
-        outline: the region of the photo that the query shows too, drawn over the thumbnail.
+        outline: the region of the photo that the query shows too, drawn over the thumbnail, see
+            `Outline.of`.
         matches: JPEG bytes: the query and the photo with their matches.
         map: JPEG bytes: the query and the photo with the map of their similarity.
         copies: paths of the folded copies of the photo.
@@ -120,7 +142,6 @@ def hit_tiles(
     tiles = []
     for rank, (hit, thumbnail) in enumerate(zip(hits, index.thumbnails(hits), strict=True)):
         evidence = hit.evidence
-        region = evidence.region if evidence else None
         tiles.append(
             HitTile(
                 name=hit.name,
@@ -131,7 +152,9 @@ def hit_tiles(
                 verdict=evidence.verdict if evidence else None,
                 reason=evidence.reason if evidence else "",
                 inliers=evidence.inliers if evidence else None,
-                outline=Outline(hit.width, hit.height, region) if region else None,
+                outline=Outline.of(hit.width, hit.height, evidence.region, evidence.found_in)
+                if evidence
+                else None,
                 matches=_picture(index.match_picture, queries, hit, crop)
                 if hit.id in verified
                 else None,

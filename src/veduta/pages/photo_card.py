@@ -28,7 +28,7 @@ class PhotoCard:
         verdict: "same place", "unsure" or "different"; None without verification.
         reason: what decides the verdict, in a few words.
         inliers: matches that agree; None where the photo was not verified.
-        outline: the region of the photo that the query shows too.
+        outline: the region of the photo that the query shows too, see `Outline.of`.
         copies: paths of copies of the photo.
         copy_of: "query", or the path of another photo, that the photo is a copy of; else None.
     """
@@ -56,21 +56,21 @@ class PhotoCard:
         Args:
             photo: as the API describes one: `PhotoAnswer`, or `FoundPhoto` with its evidence.
         """
-        region = photo.get("region")
+        width, height = photo["width"], photo["height"]
         return cls(
             id=photo["id"],
             name=photo["name"],
             path=photo["path"],
             label=photo["label"],
-            width=photo["width"],
-            height=photo["height"],
+            width=width,
+            height=height,
             taken=photo["taken"],
             score=photo.get("score"),
             score_kind=photo.get("score_kind") or "",
             verdict=photo.get("verdict"),
             reason=photo.get("reason") or "",
             inliers=photo.get("inliers"),
-            outline=Outline(photo["width"], photo["height"], region) if region else None,
+            outline=Outline.of(width, height, photo.get("region"), photo.get("found_in")),
             copies=photo.get("copies") or (),
             copy_of=photo.get("copy_of"),
         )

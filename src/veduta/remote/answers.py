@@ -51,6 +51,7 @@ def hit_of(answer: dict[str, Any]) -> Hit:
             spread=answer["spread"],
             region=_polygon(answer["region"]),
             query_region=_polygon(answer["query_region"]),
+            found_in=tuple(answer["found_in"]) if answer["found_in"] else None,
         )
     return Hit(
         path=photo.path,

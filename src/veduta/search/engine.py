@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
+from veduta.encoders.region_descriptors import region_box
 from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError, readable
 from veduta.index import (
     MANIFEST_FILE,
@@ -29,6 +30,7 @@ from veduta.index import (
 from veduta.index.checksums import stamp_of, stamps_in
 from veduta.index.graph import FOLDER as GRAPH
 from veduta.index.graph import can_be_linked, graph_notice, graph_state
+from veduta.index.manifest import region_encoder_of
 from veduta.index.projection_file import read_projection
 from veduta.index.snapshot import SNAPSHOT_FOLDER, copied_projection
 from veduta.index.storage_errors import index_errors
@@ -50,6 +52,7 @@ from veduta.search.query import (
     read_photo,
 )
 from veduta.search.query_views import QueryViews
+from veduta.search.region_matches import RegionMatches
 from veduta.search.reranking import Gallery, Ranking, open_gallery, rerank, resolve_rerank
 from veduta.search.same_pictures import Picture, pictures_of_rows
 from veduta.search.timings import timed
@@ -93,7 +96,8 @@ class _OpenIndex:
         """How queries are encoded. Only those that are encoded alike can be compared."""
         manifest = self.manifest
         keypoints = manifest.keypoints["identity"] if manifest.keypoints else None
-        return f"{manifest.encoder['identity']} {keypoints} {manifest.projection}"
+        kinds = (manifest.encoder["identity"], keypoints, manifest.regions, manifest.projection)
+        return " ".join(map(str, kinds))
 
 
 class Engine:
@@ -255,7 +259,12 @@ class Engine:
         return self.query_views(queries, crop=crop, rerank=rerank).encoded(orientation)
 
     def query_views(
-        self, queries: Sequence[PhotoSource], *, crop: Box | None = None, rerank: str = "auto"
+        self,
+        queries: Sequence[PhotoSource],
+        *,
+        crop: Box | None = None,
+        rerank: str = "auto",
+        regions: bool = True,
     ) -> QueryViews:
         """Return one photo, or several photos of one thing, as a query that can be turned.
 
@@ -263,17 +272,23 @@ class Engine:
             queries: paths or (H, W, 3) uint8 RGB arrays.
             crop: take only this region, in pixels of the photo as it is given, upright by its Exif.
             rerank: one of `RERANK_MODES`. The modes without geometry need no keypoints.
+            regions: encode it for the comparison with regions too, if the index has them.
 
         Raises:
             QueryError: the mode needs keypoints and the index has none.
         """
         state = self.state
         has_keypoints = state.manifest.keypoints is not None
-        geometry = resolve_rerank(rerank, "cosine", keypoints=has_keypoints) == "geometry"
+        mode = resolve_rerank(rerank, "cosine", keypoints=has_keypoints)
+        encoder = self._encoder_of(state)
+        verified = mode == "geometry"
         return QueryViews(
             lambda: [self._read_photo(state, query, crop) for query in queries],
-            self._encoder_of(state),
-            self._extractor_of(state) if geometry else None,
+            encoder,
+            self._extractor_of(state) if verified else None,
+            region_encoder=region_encoder_of(state.manifest, encoder)
+            if verified and regions
+            else None,
             projection=state.projection,
             corner=crop[:2] if crop else (0, 0),
             space=state.space,
@@ -428,6 +443,7 @@ class Engine:
         rows, similarities = _nearest(
             state, query.descriptor, candidates, allowed, exact_only=options.exact
         )
+        regions = _region_matches(state, query) if mode == "geometry" else None
         with timed("verify"):
             return rerank(
                 state.gallery,
@@ -437,6 +453,7 @@ class Engine:
                 similarities,
                 verify=options.verify,
                 keep=allowed,
+                regions=regions,
             )
 
 
@@ -459,6 +476,16 @@ def _first_hits(
     state: _OpenIndex, ranking: Ranking, query: EncodedQuery, options: SearchOptions
 ) -> list[Hit]:
     return hits_of(state.snapshot, ranking, options.k, query, min_score=options.min_score)
+
+
+def _region_matches(state: _OpenIndex, query: EncodedQuery) -> RegionMatches | None:
+    """Compare a query with the regions of the photos, if the index has them."""
+    if query.in_regions is None:
+        return None
+    with timed("scan"):
+        return RegionMatches.of(
+            state.snapshot, query.in_regions, state.manifest.dimension, state.gallery.sample
+        )
 
 
 def _ranking_by_descriptor(
@@ -582,15 +609,22 @@ def hits_of(
         min_score: only hits with at least this score.
     """
     rows, scores = ranking.rows[:k], ranking.scores[:k]
+    columns = snapshot.rows.select(list(_HIT_COLUMNS)).take(rows).to_pylist()
     evidence: list[Evidence | None] = [None] * len(rows)
     if ranking.score_kind in ("probability", "evidence"):
         is_probability = ranking.score_kind == "probability"
         evidence = [
-            Evidence.of(score if is_probability else None, ranking.geometry.get(row), query)
-            for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+            Evidence.of(
+                score if is_probability else None,
+                ranking.geometry.get(row),
+                query,
+                _box_found_in(ranking, row, columns[position]),
+            )
+            for position, (row, score) in enumerate(
+                zip(rows.tolist(), scores.tolist(), strict=True)
+            )
         ]
     similarities = ranking.similarities[:k]
-    columns = snapshot.rows.select(list(_HIT_COLUMNS)).take(rows).to_pylist()
     return [
         Hit(
             path=os.fsdecode(row["path"]),
@@ -610,3 +644,9 @@ def hits_of(
         )
         if min_score is None or score >= min_score
     ]
+
+
+def _box_found_in(ranking: Ranking, row: int, photo: dict[str, Any]) -> Box | None:
+    """Return the region by which a photo was found, in its pixels."""
+    region = ranking.found_in.get(row)
+    return None if region is None else region_box(region, photo["width"], photo["height"])

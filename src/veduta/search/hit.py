@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from veduta.keypoints import overlap
-from veduta.photos.orientation import UPRIGHT, Orientation
+from veduta.photos.orientation import UPRIGHT, Box, Orientation
 from veduta.search.verdict import reason_for, verdict_on
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Evidence:
         region: corners of the region of the gallery photo that the query shows too, or None.
         query_region: the same in the query, in pixels of the whole photo as it was given, upright
             by its Exif.
+        found_in: x, y, width, height in pixels of the gallery photo: the region by which it stands
+            out more than as a whole. None: there is no such region, or the index has no regions.
     """
 
     probability: float | None
@@ -63,6 +65,7 @@ class Evidence:
     spread: float | None = None
     region: Polygon | None = None
     query_region: Polygon | None = None
+    found_in: Box | None = None
 
     @property
     def verdict(self) -> str:
@@ -89,6 +92,7 @@ class Evidence:
         probability: float | None,
         geometry: PairGeometry | None,
         query: EncodedQuery | None = None,
+        found_in: Box | None = None,
     ) -> Self:
         """Return the evidence for one hit.
 
@@ -96,9 +100,10 @@ class Evidence:
             probability: that the hit shows what the query shows. None: it is not known.
             geometry: of the query and the hit. None: the hit was not verified.
             query: what was searched for. None: whole photos, not turned.
+            found_in: as in `Evidence`.
         """
         if geometry is None:
-            return cls(probability)
+            return cls(probability, found_in=found_in)
         verification = geometry.verification
         shared = overlap(geometry.query, geometry.other, verification)
         if shared and query is not None:
@@ -111,6 +116,7 @@ class Evidence:
             spread=verification.inlier_coverage,
             query_region=polygon(shared[0]) if shared else None,
             region=polygon(shared[1]) if shared else None,
+            found_in=found_in,
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from veduta import photos
 from veduta.errors import QueryError, readable
 from veduta.index import row_of_photo
-from veduta.keypoints import draw_matches, verify
+from veduta.keypoints import draw_matches, extract_reduced, verify
 from veduta.search.engine import Engine
 from veduta.search.hit import Hit
 from veduta.search.pair import PICTURE_SIDE
@@ -67,9 +67,13 @@ def draw_hit_matches(
     candidates = []
     for query in queries:
         photo = engine.read_photo(query, crop).turned(hit.orientation)
-        keypoints = extractor.extract(photo.pixels, photo.width, photo.height)
-        pairs = extractor.matching.pairs(keypoints, stored)
-        candidates.append((photo.pixels, keypoints, pairs, verify(keypoints, stored, pairs)))
+        size = photo.width, photo.height
+        views = [extractor.extract(photo.pixels, *size)]
+        if hit.evidence and hit.evidence.found_in:
+            views.append(extract_reduced(extractor, photo.pixels, *size))
+        for keypoints in views:
+            pairs = extractor.matching.pairs(keypoints, stored)
+            candidates.append((photo.pixels, keypoints, pairs, verify(keypoints, stored, pairs)))
     pixels, keypoints, pairs, verification = max(
         candidates, key=lambda candidate: candidate[3].consistent_matches
     )

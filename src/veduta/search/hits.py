@@ -40,10 +40,11 @@ class Hits(list[Hit]):
             (string; bytes that are not UTF-8 are escaped as `\xNN`), `label` (string), `score`
             and `similarity` (float64), `score_kind` (string), `width` and `height` (int64,
             pixels), `taken` (timestamp in seconds). Of the evidence: `verdict`, `reason`, `model`
-            (string), `probability`, `spread` (float64), `inliers`, `matches` (int64). `copies`
-            (list of strings) has the paths of folded copies, `copy_of` (string) "query" or the
-            path of the hit that a marked copy is a copy of, `orientation` (string) the name of how
-            the query was turned. A value that is not known is null.
+            (string), `probability`, `spread` (float64), `inliers`, `matches` (int64), `found_in`
+            (list of int64: x, y, width, height). `copies` (list of strings) has the paths of folded
+            copies, `copy_of` (string) "query" or the path of the hit that a marked copy is a copy
+            of, `orientation` (string) the name of how the query was turned. A value that is not
+            known is null.
         """
         import pyarrow as pa
 
@@ -66,6 +67,7 @@ class Hits(list[Hit]):
                 ("matches", pa.int64()),
                 ("model", pa.string()),
                 ("spread", pa.float64()),
+                ("found_in", pa.list_(pa.int64())),
                 ("copies", pa.list_(pa.string())),
                 ("copy_of", pa.string()),
                 ("orientation", pa.string()),

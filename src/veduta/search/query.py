@@ -19,6 +19,7 @@ __all__ = [
     "EncodedQuery",
     "PhotoSource",
     "QueryPhoto",
+    "RegionQuery",
     "mean_descriptor",
     "photo_name",
     "read_photo",
@@ -52,6 +53,19 @@ PhotoSource = str | os.PathLike[str] | bytes | NDArray[np.uint8] | QueryPhoto
 
 
 @dataclass(frozen=True, slots=True)
+class RegionQuery:
+    """What a query is compared with regions of photos by. In a region things are seen smaller.
+
+    Attributes:
+        code: (b,) uint8, of the query at smaller sizes (`veduta.encoders.region_codes`).
+        keypoints: of each photo of the query at half its size, in pixels of its full size.
+    """
+
+    code: NDArray[np.uint8]
+    keypoints: tuple[Keypoints, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedQuery:
     """What a query is compared by: one descriptor, and the keypoints of each of its photos.
 
@@ -64,6 +78,7 @@ class EncodedQuery:
         space: how it was encoded; empty if that is not known. An index that encodes in another way
             refuses it.
         orientation: how the photos were turned before they were encoded.
+        in_regions: by which it is compared with the regions of photos; None: it is not.
     """
 
     descriptor: NDArray[np.float32]
@@ -71,6 +86,7 @@ class EncodedQuery:
     corner: tuple[int, int] = (0, 0)
     space: str = ""
     orientation: Orientation = UPRIGHT
+    in_regions: RegionQuery | None = None
 
     def in_given_photo(self, xy: NDArray[np.float32], keypoints: Keypoints) -> NDArray[np.float32]:
         """Return points of a turned photo in pixels of the photo as it was given.

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.encoders import Encoder, Projection
+from veduta.encoders.region_codes import codes_of
+from veduta.encoders.region_descriptors import RegionEncoder
 from veduta.index import Snapshot
-from veduta.keypoints import Extractor, Keypoints
+from veduta.keypoints import Extractor, Keypoints, extract_reduced
 from veduta.photos.orientation import Orientation
 from veduta.search import exact
-from veduta.search.query import EncodedQuery, QueryPhoto, mean_descriptor
+from veduta.search.query import EncodedQuery, QueryPhoto, RegionQuery, mean_descriptor
 from veduta.search.timings import timed
 
 __all__ = ["QueryViews"]
@@ -30,6 +32,7 @@ class QueryViews:
         encoder: Encoder,
         extractor: Extractor | None,
         *,
+        region_encoder: RegionEncoder | None = None,
         projection: Projection | None = None,
         corner: tuple[int, int] = (0, 0),
         space: str = "",
@@ -42,6 +45,8 @@ class QueryViews:
                 needed.
             encoder: makes the descriptors.
             extractor: finds the keypoints. None: the query is not verified by geometry.
+            region_encoder: describes the query for the comparison with regions, if there is an
+                extractor; None: it is not compared with them.
             projection: applied to the descriptors; None: there is none.
             corner: as in `EncodedQuery`.
             space: as in `EncodedQuery`.
@@ -51,6 +56,7 @@ class QueryViews:
         self._photos: Sequence[QueryPhoto] | None = None
         self._encoder = encoder
         self._extractor = extractor
+        self._region_encoder = region_encoder
         self._projection = projection
         self._corner = corner
         self.space = space
@@ -131,9 +137,27 @@ class QueryViews:
                         for photo in self.photos(orientation)
                     )
             self._encoded[orientation] = EncodedQuery(
-                descriptor, keypoints, self._corner, self.space, orientation
+                descriptor,
+                keypoints,
+                self._corner,
+                self.space,
+                orientation,
+                self._in_regions(orientation),
             )
         return self._encoded[orientation]
+
+    def _in_regions(self, orientation: Orientation) -> RegionQuery | None:
+        if self._region_encoder is None or self._extractor is None:
+            return None
+        photos = self.photos(orientation)
+        with timed("encode"):
+            rows = np.stack([self._region_encoder.describe_query(photo.pixels) for photo in photos])
+        with timed("keypoints"):
+            keypoints = tuple(
+                extract_reduced(self._extractor, photo.pixels, photo.width, photo.height)
+                for photo in photos
+            )
+        return RegionQuery(codes_of(mean_descriptor(rows)[None])[0], keypoints)
 
     def photos(self, orientation: Orientation) -> list[QueryPhoto]:
         """Return the photos in an orientation.

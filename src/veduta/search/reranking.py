@@ -9,7 +9,7 @@ another way. All this evidence becomes one probability for each photo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,16 @@ from veduta.search import exact
 from veduta.search.best_first import best_first
 from veduta.search.hit import ScoreKind
 from veduta.search.options import RERANK_MODES, VERIFIED_PHOTOS
+from veduta.search.region_matches import RegionMatches
+from veduta.search.verdict import MAX_DIFFERENT_PROBABILITY
 from veduta.search.watching import watcher
 
 _LIMIT_MARGIN = 0.1
-"""Log-odds of further hits that come so near to those of the first hit are moved below them."""
+"""Log-odds that come so near to a limit, or go beyond it, are moved below it."""
+
+_MAX_UNVERIFIED_LOGIT = float(np.log(MAX_DIFFERENT_PROBABILITY / (1 - MAX_DIFFERENT_PROBABILITY)))
+"""A region that is not verified lifts no photo above these log-odds, nor above the first hit. So it
+orders only photos that a search calls different."""
 
 __all__ = [
     "CandidateEvidence",
@@ -139,11 +145,13 @@ class PairGeometry:
         query: the keypoints of the query photo.
         other: the keypoints of the gallery photo.
         verification: of the two.
+        in_region: whether this verifies the region in which the photo shows most of the query.
     """
 
     query: Keypoints
     other: Keypoints
     verification: Verification
+    in_region: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,8 @@ class Ranking:
         scores: (m,) by which the photos are ranked, descending.
         geometry: by row, of the rows that were verified.
         score_kind: what the scores are.
+        found_in: by row, the number of the region (`RegionMatches.regions`) that is verified and
+            stands out more than the whole photo.
     """
 
     rows: NDArray[np.intp]
@@ -163,6 +173,7 @@ class Ranking:
     scores: NDArray[np.floating[Any]]
     geometry: dict[int, PairGeometry] = field(default_factory=dict)
     score_kind: ScoreKind = "probability"
+    found_in: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +183,18 @@ class CandidateEvidence:
     Attributes:
         rows: (m,) of the snapshot.
         similarities: (m,) cosine.
-        deviations: (m,) the similarities in standard deviations above the mean of the query.
+        deviations: (m,) the similarities in standard deviations above the mean of the query; those
+            of the best region where it is verified and they are higher.
         consistent_matches: (m,) see `veduta.keypoints.Verification`; zero for a photo that was not
             verified.
         pair: (m,) log-odds of each photo by itself.
+        by_regions: (m,) the same, if regions counted that are not verified. None: without regions.
         first: log-odds of the photo that is the best by itself, as the first hit of a search
             (`Calibration.first_logit`).
         first_deviations: of that photo, see `Calibration.first_logit`.
         nearness: (m,) to the first photo in the graph, in [0, 1]; None without a graph.
         geometry: by row, of the rows that were verified.
+        found_in: see `Ranking.found_in`.
     """
 
     rows: NDArray[np.intp]
@@ -188,10 +202,12 @@ class CandidateEvidence:
     deviations: NDArray[np.float32]
     consistent_matches: NDArray[np.float64]
     pair: NDArray[np.floating[Any]]
+    by_regions: NDArray[np.floating[Any]] | None
     first: float
     first_deviations: float
     nearness: NDArray[np.float64] | None
     geometry: dict[int, PairGeometry]
+    found_in: dict[int, int] = field(default_factory=dict)
 
 
 def rerank(
@@ -204,6 +220,7 @@ def rerank(
     verify: int = VERIFIED_PHOTOS,
     keep: NDArray[np.bool_] | None = None,
     without: Sequence[int] = (),
+    regions: RegionMatches | None = None,
 ) -> Ranking:
     """Rank the nearest photos, and those that the graph adds, by all evidence.
 
@@ -218,6 +235,7 @@ def rerank(
         verify: how many of them are verified.
         keep: (n,) bool, the rows that the graph may add.
         without: rows that are ignored.
+        regions: how well the query matches the regions of all photos; None: they do not count.
     """
     if not len(rows):
         return Ranking(rows, similarities, np.empty(0))
@@ -230,6 +248,7 @@ def rerank(
         verify=verify,
         keep=keep,
         without=without,
+        regions=regions,
     )
     logits = _hit_logits(gallery, evidence)
     order = best_first(gallery.snapshot, evidence.rows, logits, evidence.similarities)
@@ -240,6 +259,7 @@ def rerank(
         scores=probability(logits[order]),
         geometry=evidence.geometry,
         score_kind="probability" if calibrated else "evidence",
+        found_in=evidence.found_in,
     )
 
 
@@ -252,24 +272,31 @@ def _corrections(gallery: Gallery, evidence: CandidateEvidence) -> Corrections:
 
 def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
     """Return the log-odds (m,), by which the photos are ranked."""
+    logits = _logits(gallery, evidence, evidence.pair)
+    if evidence.by_regions is None:
+        return logits
+    limit = min(_MAX_UNVERIFIED_LOGIT, float(logits.max()))
+    return np.maximum(logits, _below(limit, _logits(gallery, evidence, evidence.by_regions)))
+
+
+def _logits(gallery: Gallery, evidence: CandidateEvidence, pair: Values) -> Values:
+    """Return the log-odds (m,) of photos with these log-odds (m,) by themselves."""
     corrections = _corrections(gallery, evidence)
     first = float(corrections.first.apply(np.asarray(evidence.first)))
     if evidence.nearness is None:
-        alone: Values = evidence.pair + (first - float(evidence.pair.max()))
+        alone: Values = pair + (first - float(evidence.pair.max()))
         return alone
     of_hits = gallery.calibration.hit_logit(
-        evidence.pair, evidence.nearness, first, geometry=bool(evidence.geometry)
+        pair, evidence.nearness, first, geometry=bool(evidence.geometry)
     )
     logits = corrections.further.apply(of_hits)
+    # The graph knows further hits by the first one, so none of them is more certain.
     is_first = evidence.pair == evidence.pair.max()
     return np.where(is_first, first, _below(first, logits))
 
 
 def _below(limit: float, logits: Values) -> Values:
-    """Return log-odds below a limit, in the same order. Only those near it or above it change.
-
-    The graph knows further hits by the first one, so none of them is more certain.
-    """
+    """Return log-odds below a limit, in the same order. Only those near it or above it change."""
     beyond = np.maximum(logits - (limit - _LIMIT_MARGIN), 0) / _LIMIT_MARGIN
     return np.where(beyond > 0, limit - _LIMIT_MARGIN / (1 + beyond), logits)
 
@@ -284,6 +311,7 @@ def gather_evidence(
     verify: int = VERIFIED_PHOTOS,
     keep: NDArray[np.bool_] | None = None,
     without: Sequence[int] = (),
+    regions: RegionMatches | None = None,
 ) -> CandidateEvidence:
     """Collect the evidence for the nearest photos, and for those that the graph adds.
 
@@ -298,9 +326,21 @@ def gather_evidence(
         verify: how many of them are verified.
         keep: (n,) bool, the rows that the graph may add. None: all.
         without: rows that are ignored as if they were not in the gallery: the query's own.
+        regions: how well the query matches the regions of all photos. The photos with the best
+            regions are added. None: regions do not count, as without geometry.
     """
     keypoints = [one for one in keypoints if len(one) >= MIN_INLIERS]
     geometry = _verify_rows(gallery, keypoints, rows[:verify].tolist())
+    if not geometry:
+        regions = None
+    if regions is not None:
+        near = regions.nearest(verify, keep)
+        near = near[~np.isin(near, without)]
+        geometry |= _verify_in_regions(gallery, regions, near, geometry)
+        added = np.setdiff1d(near, rows)
+        added_similarities = exact.score(gallery.snapshot, descriptor, added)
+        rows = np.concatenate([rows, added])
+        similarities = np.concatenate([similarities, added_similarities])
     mean, std = _background_of_query(gallery, descriptor, without)
     cautious_std = max(std, gallery.calibration.background.std)
 
@@ -310,10 +350,12 @@ def gather_evidence(
     if gallery.graph is not None:
         _share_with_copies(gallery.graph, geometry, rows)
     consistent = _consistent_matches(rows, geometry)
-    above_mean = similarities - mean
-    pair = pair_logit(above_mean / std, consistent)
+    deviations = _deviations(rows, (similarities - mean) / std, regions, geometry)
+    pair = pair_logit(deviations, consistent)
     first = int(pair.argmax())
-    first_deviations = float(above_mean[first] / cautious_std)
+    first_deviations = float((similarities[first] - mean) / cautious_std)
+    if regions is not None and rows[first] in _rows_in_regions(geometry):
+        first_deviations = max(first_deviations, float(regions.cautious_deviations[rows[first]]))
     first_logit = gallery.calibration.first_logit(
         np.asarray(first_deviations), consistent[first] if geometry else None
     )
@@ -331,17 +373,26 @@ def gather_evidence(
         similarities = np.concatenate([similarities, added_similarities])
         _share_with_copies(gallery.graph, geometry, added)
         consistent = np.concatenate([consistent, _consistent_matches(added, geometry)])
-        pair = pair_logit((similarities - mean) / std, consistent)
+        deviations = _deviations(rows, (similarities - mean) / std, regions, geometry)
+        pair = pair_logit(deviations, consistent)
+    found_in: dict[int, int] = {}
+    by_regions = None
+    if regions is not None:
+        in_region = rows[deviations > (similarities - mean) / std]
+        found_in = dict(zip(in_region.tolist(), regions.regions[in_region].tolist(), strict=True))
+        by_regions = pair_logit(np.maximum(deviations, regions.deviations[rows]), consistent)
     return CandidateEvidence(
         rows=rows,
         similarities=similarities,
-        deviations=((similarities - mean) / std).astype(np.float32),
+        deviations=deviations.astype(np.float32),
         consistent_matches=consistent,
         pair=pair,
+        by_regions=by_regions,
         first=float(first_logit),
         first_deviations=first_deviations,
         nearness=None if nearness_of_row is None else nearness_of_row[rows],
         geometry=geometry,
+        found_in=found_in,
     )
 
 
@@ -369,6 +420,51 @@ def _verify_rows(
             ):
                 geometry[row] = PairGeometry(query, other, verification)
     return geometry
+
+
+def _verify_in_regions(
+    gallery: Gallery,
+    regions: RegionMatches,
+    rows: NDArray[np.intp],
+    known: dict[int, PairGeometry],
+) -> dict[int, PairGeometry]:
+    """Return the rows whose geometry agrees with the query as it looks from further away.
+
+    A region of a photo of something else often resembles the query by chance. So more matches must
+    be consistent than in any two photos.
+
+    Args:
+        gallery: the collection.
+        regions: of the query.
+        rows: of the photos.
+        known: the geometry of whole photos, by row. It is returned where it agrees better.
+    """
+    keypoints = [one for one in regions.keypoints if len(one) >= MIN_INLIERS]
+    geometry: dict[int, PairGeometry] = {}
+    for row, pair in _verify_rows(gallery, keypoints, rows.tolist()).items():
+        count = pair.verification.consistent_matches
+        if count > gallery.calibration.chance_matches:
+            whole = known.get(row, pair)
+            best = pair if count > whole.verification.consistent_matches else whole
+            geometry[row] = replace(best, in_region=True)
+    return geometry
+
+
+def _rows_in_regions(geometry: dict[int, PairGeometry]) -> list[int]:
+    return [row for row, pair in geometry.items() if pair.in_region]
+
+
+def _deviations(
+    rows: NDArray[np.intp],
+    of_photos: NDArray[np.float32],
+    regions: RegionMatches | None,
+    geometry: dict[int, PairGeometry],
+) -> NDArray[np.float32]:
+    """Return the deviations (m,) of the photos, or of verified regions where those are higher."""
+    if regions is None:
+        return of_photos
+    in_region = np.isin(rows, _rows_in_regions(geometry))
+    return np.where(in_region, np.maximum(of_photos, regions.deviations[rows]), of_photos)
 
 
 def _share_with_copies(

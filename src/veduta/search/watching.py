@@ -20,7 +20,7 @@ class Watcher(Protocol):
         """Take the hits without re-ranking. It is not called if that is the whole answer."""
 
     def verified(self, done: int, total: int) -> None:
-        """Take how many photos are verified. It begins again when the query is turned."""
+        """Take how many are verified. It begins again for regions, and for a turned query."""
 
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)

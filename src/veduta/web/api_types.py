@@ -186,10 +186,15 @@ class FoundPhoto(BaseModel):
     model: str | None
     spread: float | None
     box: tuple[float, float, float, float] | None = Field(
-        description="Around the part that the query shows too: x, y, width, height in pixels."
+        description="Around the part that the query shows too, by geometry, or else `found_in`: x, "
+        "y, width, height in pixels."
     )
     region: Region | None
     query_region: Region | None
+    found_in: tuple[int, int, int, int] | None = Field(
+        description="The region by which the photo was found rather than as a whole: x, y, width, "
+        "height in pixels."
+    )
     orientation: str
     copies: list[str] | None
     copy_of: str | None = Field(
@@ -417,6 +422,7 @@ class IndexFacts(BaseModel):
     version: str
     encoder: str
     verifies: bool
+    regions: bool
     labels: int
     locked: bool
     notice: str | None

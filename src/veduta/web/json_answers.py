@@ -37,14 +37,14 @@ def hit_json(hit: Hit) -> dict[str, Any]:
     """Return a hit as `FoundPhoto` describes it."""
     fields = hit.as_json()
     evidence = ("probability", "verdict", "reason", "inliers", "matches", "model", "spread")
-    regions = ("region", "query_region")
+    regions = ("region", "query_region", "found_in")
     return {
         **dict.fromkeys((*evidence, *regions)),
         **fields,
         "id": hit.id,
         "path": readable(hit.path),
         "name": readable(hit.name),
-        "box": _box_around(fields.get("region")),
+        "box": _box_around(fields.get("region")) or fields.get("found_in"),
         "copy_of": None if hit.copy_of is None else readable(hit.copy_of),
         "copies": None if hit.copies is None else [readable(path) for path in hit.copies],
     }

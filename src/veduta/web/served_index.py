@@ -157,6 +157,7 @@ class ServedIndex:
             "version": state.snapshot.name,
             "encoder": state.manifest.encoder["name"],
             "verifies": state.manifest.keypoints is not None,
+            "regions": state.manifest.regions is not None,
             "labels": len(labels.drop_null().unique()),
             "locked": is_locked(self.path),
             "notice": state.notice,
