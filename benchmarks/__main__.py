@@ -21,6 +21,10 @@ SCRIPTS = (
     "cleaning",
     "augmentation",
     "training",
+    "serving",
+    "serving_load",
+    "search_page",
+    "browsing",
 )
 
 

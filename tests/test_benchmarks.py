@@ -22,6 +22,7 @@ TINY = {
     "explore": ("--rows", "2000", "4000", "--rounds", "1"),
     "collect": ("--files", "60", "--rounds", "1", "--connections", "8", "--rows", "200", "400"),
     "metrics": ("--queries", "20", "--gallery", "500", "--classes", "20", "--rounds", "2"),
+    "serving": ("--photos", "40", "--searched-photos", "60", "--rounds", "1", "--searches", "3"),
 }
 NEEDED = {
     "memory": (),
@@ -32,6 +33,7 @@ NEEDED = {
     "explore": (),
     "collect": ("aiohttp",),
     "metrics": ("sklearn",),
+    "serving": ("fastapi", "uvicorn"),
 }
 
 
