@@ -423,7 +423,9 @@ def test_the_page_is_small(server: Server) -> None:
     """Without photos: the page, its scripts and its styles."""
     page = server.get("//").body
     names = re.findall(rb'(?:src|href)="(/static/[^"]+)"', page)
-    scripts = {"address", "answers", "api", "box", "filters", "messages", "query", "uploads"}
+    scripts = {
+        *("address", "answers", "api", "box", "filters", "messages", "query", "trouble", "uploads")
+    }
     prefix = names[0].decode().rpartition("/")[0]
     paths = {name.decode() for name in names} | {f"{prefix}/app/{name}.js" for name in scripts}
     size = len(page) + sum(len(server.get(f"/{path}").body) for path in paths)

@@ -37,7 +37,6 @@ Recognize = Callable[[Path], "Recognition"]
 
 
 _MAX_PRINTED_HITS = 3
-_MIN_PRINTED_CONFIDENCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +276,8 @@ def _as_json(result: PhotoResult) -> dict[str, object]:
 
 
 def _print(results: Sequence[PhotoResult]) -> None:
+    from veduta.recognize import MIN_SHOWN_CONFIDENCE
+
     for result in results:
         if result.recognition is None:
             continue  # the problem was printed when the photo was read
@@ -290,7 +291,7 @@ def _print(results: Sequence[PhotoResult]) -> None:
             others = [
                 f"{label} {confidence:.2f}"
                 for label, confidence in recognition.runners_up
-                if confidence >= _MIN_PRINTED_CONFIDENCE
+                if confidence >= MIN_SHOWN_CONFIDENCE
             ]
             if others:
                 say(f"  else {', '.join(others)}")

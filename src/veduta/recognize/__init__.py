@@ -3,7 +3,7 @@
 from veduta.recognize.labelled_gallery import LabelledGallery
 from veduta.recognize.methods import METHODS
 from veduta.recognize.model import Model, open_model
-from veduta.recognize.recognition import Recognition, recognition_of
+from veduta.recognize.recognition import MIN_SHOWN_CONFIDENCE, Recognition, recognition_of
 from veduta.recognize.recognizer import METHOD, PRECISION, Recognizer, fit_recognizer
 from veduta.recognize.recognizer_cache import cached_recognizer
 from veduta.recognize.unknown import Answer, Decision, decide
@@ -11,6 +11,7 @@ from veduta.recognize.unknown import Answer, Decision, decide
 __all__ = [
     "METHOD",
     "METHODS",
+    "MIN_SHOWN_CONFIDENCE",
     "PRECISION",
     "Answer",
     "Decision",

@@ -11,7 +11,11 @@ from veduta.recognize.confidence import Confidence
 from veduta.recognize.unknown import Answer, decide, reason_for_unknown
 from veduta.search import Hit
 
-__all__ = ["Recognition", "recognition_of"]
+__all__ = ["MIN_SHOWN_CONFIDENCE", "Recognition", "recognition_of"]
+
+MIN_SHOWN_CONFIDENCE = 0.01
+"""People are shown no name that is less likely than this."""
+
 
 _MAX_RUNNERS_UP = 4
 _MAX_HITS = 5

@@ -18,6 +18,7 @@ from veduta.web import (
     pages_frame,
     pages_index,
     pages_map,
+    pages_recognize,
     pages_search,
     routes_groups,
     routes_jobs,
@@ -48,6 +49,7 @@ __all__ = ["API", "PAGES", "api_app"]
 
 PAGES: tuple[ModuleType, ...] = (
     pages_search,
+    pages_recognize,
     pages_evidence,
     pages_browse,
     pages_map,

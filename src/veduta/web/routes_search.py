@@ -39,7 +39,7 @@ from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 from veduta.web.uploads import Posted, form_schema, read_posted
 
-__all__ = ["router", "search_stream"]
+__all__ = ["answered", "recognized", "router", "search_stream"]
 
 router = APIRouter(dependencies=[needs("search")], responses=PROBLEM_RESPONSES, tags=["compare"])
 
@@ -54,12 +54,18 @@ T = TypeVar("T")
 Fields = TypeVar("Fields", SearchRequest, MatchRequest, RecognizeRequest, ExplainRequest)
 
 
-async def _answered(
+async def answered(
     request: Request,
     model: type[Fields],
     answer: Callable[[Service, ServedIndex, Posted[Fields]], Coroutine[Any, Any, Response]],
 ) -> Response:
-    """Read a request while it has a place, and answer it unless its client leaves."""
+    """Read a request while it has a place, and answer it unless its client leaves.
+
+    Args:
+        request: with the fields of the model, and maybe photos.
+        model: of the fields.
+        answer: returns the answer to what was posted.
+    """
     service = service_of(request)
     with service.admission.place():
         posted = await read_posted(request, model, service.settings.max_upload_bytes)
@@ -77,7 +83,7 @@ async def _answered(
 async def search(request: Request) -> Response:
     """Find the photos that show what the query shows, best first."""
     if not wants_events(request):
-        return await _answered(request, SearchRequest, _search)
+        return await answered(request, SearchRequest, _search)
     return await search_stream(request, event_text)
 
 
@@ -173,7 +179,7 @@ async def _search_answer(
 @router.post("/match", response_model=MatchAnswer, openapi_extra=form_schema(MatchRequest))
 async def match(request: Request) -> Response:
     """Say whether two photos show the same place, and why."""
-    return await _answered(request, MatchRequest, _match)
+    return await answered(request, MatchRequest, _match)
 
 
 async def _match(
@@ -213,12 +219,25 @@ async def _match(
 )
 async def recognize(request: Request) -> Response:
     """Name what a photo shows, or say that it is unknown. The first call learns first."""
-    return await _answered(request, RecognizeRequest, _recognize)
+    return await answered(request, RecognizeRequest, _recognize)
 
 
 async def _recognize(
     service: Service, index: ServedIndex, posted: Posted[RecognizeRequest]
 ) -> JSONResponse:
+    return JSONResponse(await recognized(service, index, posted))
+
+
+async def recognized(
+    service: Service, index: ServedIndex, posted: Posted[RecognizeRequest]
+) -> dict[str, Any]:
+    """Return a recognition as `RecognizeAnswer` describes it.
+
+    Args:
+        service: that answers.
+        index: whose photos are known.
+        posted: the query.
+    """
     fields = posted.fields
     queries = await _queries(service, index, posted, fields.photo_id, fields.box)
     answer, seconds = await service.heavy(
@@ -228,14 +247,12 @@ async def _recognize(
         ),
     )
     version = await service.light(lambda: index.version)
-    return JSONResponse(
-        {
-            **answer.as_json(),
-            "hits": [hit_json(hit) for hit in answer.hits],
-            "timings": _rounded(seconds),
-            "index": {"name": index.name, "version": version},
-        }
-    )
+    return {
+        **answer.as_json(),
+        "hits": [hit_json(hit) for hit in answer.hits],
+        "timings": _rounded(seconds),
+        "index": {"name": index.name, "version": version},
+    }
 
 
 @router.post(
@@ -247,7 +264,7 @@ async def _recognize(
 async def explain(request: Request) -> Response:
     """Say which regions make up a similarity. `Accept: image/png` asks for a picture."""
     as_picture = request.headers.get("accept", "").startswith("image/png")
-    return await _answered(request, ExplainRequest, partial(_explain, as_picture=as_picture))
+    return await answered(request, ExplainRequest, partial(_explain, as_picture=as_picture))
 
 
 async def _explain(

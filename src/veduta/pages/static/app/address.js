@@ -20,7 +20,7 @@ export function readAddress(query = location.search) {
   };
 }
 
-/** Return the address of a page with a state. */
+/** Return the address of a page with a state, or with the part of one that it needs. */
 export function addressOf(state, path = "/") {
   return address(path, {
     photo_id: state.photoId,

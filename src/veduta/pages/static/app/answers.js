@@ -1,7 +1,7 @@
 // The answers to a search: they arrive in parts, and their pages are added one after the other.
 
 import { address, ask, eventsOf, index, Problem } from "./api.js";
-import { QueryGone } from "./query.js";
+import { calm, complain } from "./trouble.js";
 
 const SHELVES = ["same", "alike", "copies"];
 const PAGE_PHOTOS = 24;
@@ -28,12 +28,11 @@ export class Answers {
   clear() {
     this.abort?.abort();
     this.abort = null;
-    clearTimeout(this.repeating);
     clearTimeout(this.slow);
     this.next = null;
     this.complete = false;
     this.section.replaceChildren();
-    byId("trouble").replaceChildren();
+    calm();
     byId("waiting").hidden = true;
     this.button.hidden = true;
   }
@@ -68,7 +67,7 @@ export class Answers {
     this.abort?.abort();
     const abort = new AbortController();
     this.abort = abort;
-    byId("trouble").replaceChildren();
+    calm();
     this.button.hidden = cursor === null;
     this.wait("Searching…");
     this.slow = setTimeout(() => this.wait("Searching… The server is busy, or it still loads its network."), SLOW_MS);
@@ -198,38 +197,11 @@ export class Answers {
     clearTimeout(this.slow);
     byId("waiting").hidden = true;
     this.button.hidden = !this.next;
-    const known = error instanceof Problem || error instanceof QueryGone;
-    if (!known) console.error(error);
-    const box = document.createElement("div");
-    box.className = "problem";
-    const words = document.createElement("p");
-    words.textContent = known ? error.message : "This page has a fault. Load it again.";
-    const buttons = document.createElement("p");
-    buttons.className = "buttons";
-    const offer = (name, run) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = name;
-      button.addEventListener("click", run);
-      buttons.append(button);
-    };
-    if (error.status === 409 && this.next) offer("Search again", () => this.on.onAgain());
-    else if (canRepeat && (error.status === 429 || error.status >= 500 || error.status === 0)) offer("Try again", () => this.on.onAgain());
-    else offer("Choose another photo", () => this.on.onClear());
-    box.append(words, buttons);
-    byId("trouble").replaceChildren(box);
-    if (error.status === 429 && canRepeat) this.repeatAfter(error.retryAfter ?? 2, words);
-  }
-
-  /** Count the seconds down, then try again. */
-  repeatAfter(seconds, words) {
-    const first = words.textContent;
-    const step = (left) => {
-      if (left <= 0) return this.on.onAgain();
-      words.textContent = `${first} Trying again in ${left} s.`;
-      this.repeating = setTimeout(() => step(left - 1), 1000);
-    };
-    step(seconds);
+    const changed = error.status === 409 && this.next;
+    complain(error, {
+      again: canRepeat && !changed ? this.on.onAgain : null,
+      ways: changed ? [{ name: "Search again", run: this.on.onAgain }] : [{ name: "Choose another photo", run: this.on.onClear }],
+    });
   }
 }
 

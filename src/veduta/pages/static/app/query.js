@@ -1,5 +1,6 @@
 // The photo that a page asks about: chosen, dropped, pasted or taken, and shown until it is cleared.
 
+import { addressOf } from "./address.js";
 import { api, ask, askJson, Problem } from "./api.js";
 import { Box } from "./box.js";
 import { say } from "./messages.js";
@@ -10,9 +11,6 @@ const PREVIEW_SIDE = 800;
 const MIN_SHOWN = 200; // CSS pixels of the long side: in a smaller photo no box can be drawn
 
 const byId = (id) => document.getElementById(id);
-
-/** The photo that an address names is in no browser, or in another one. */
-export class QueryGone extends Error {}
 
 export class Query {
   /** `onQuery(query)`: called with {photoId, upload, box} when the user changes it. */
@@ -88,7 +86,7 @@ export class Query {
     this.onQuery({ photoId: null, upload: null, box: null });
   }
 
-  /** Show a query. Throws QueryGone, or a Problem, where there is no such photo. */
+  /** Show a query. Throws a Problem where there is no such photo. */
   async show(state) {
     const same = this.state.photoId === state.photoId && this.state.upload === state.upload;
     this.state = { photoId: state.photoId, upload: state.upload, box: state.box };
@@ -105,7 +103,7 @@ export class Query {
   async readUpload(upload) {
     const files = await find(upload);
     if (upload !== this.state.upload) return; // Another query was chosen meanwhile.
-    if (!files) throw new QueryGone("The photo of this search is not in this browser. It stays in the browser in which it was chosen, for a day. Choose it again.");
+    if (!files) throw new Problem("The photo of this search is not in this browser. It stays in the browser in which it was chosen, for a day. Choose it again.", 404);
     this.files = files;
     this.photos = files.map(({ name, data }) => ({ name, url: URL.createObjectURL(data), size: null }));
   }
@@ -138,6 +136,9 @@ export class Query {
       // The small photo is there at once; the larger one takes its place.
       this.image.src = photo.small ?? photo.url;
     }
+    // The same query on another page.
+    const elsewhere = byId("query-elsewhere");
+    elsewhere.href = addressOf(this.state, elsewhere.dataset.path);
     this.drawOthers();
     this.drawBox();
   }

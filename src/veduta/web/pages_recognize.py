@@ -1,0 +1,42 @@
+"""The page that recognises: the name of what a photo shows, or that it is unknown."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from veduta.pages.recognized_photo import RecognizedPhoto
+from veduta.web.access import needs, service_of
+from veduta.web.api_types import RecognizeRequest
+from veduta.web.pages_frame import Page, framed
+from veduta.web.routes_search import answered, recognized
+from veduta.web.served_index import ServedIndex
+from veduta.web.service import Service
+from veduta.web.uploads import Posted
+
+__all__ = ["PAGE", "router"]
+
+PAGE = Page("Recognise", "/recognize")
+
+router = APIRouter(dependencies=[needs("search")], include_in_schema=False)
+
+
+@router.get("/recognize")
+async def show(request: Request) -> Response:
+    """Show the page."""
+    service = service_of(request)
+    index = service.index(request.query_params.get("index"))
+    return framed(request, "recognize.html", await service.light(index.facts))
+
+
+@router.post("/recognize/answer")
+async def show_answer(request: Request) -> Response:
+    """Answer a request of the API for a recognition with a part of the page."""
+
+    async def answer(
+        service: Service, index: ServedIndex, posted: Posted[RecognizeRequest]
+    ) -> Response:
+        found = RecognizedPhoto.of(await recognized(service, index, posted))
+        return framed(request, "recognized.html", found)
+
+    return await answered(request, RecognizeRequest, answer)
