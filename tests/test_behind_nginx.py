@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -143,6 +144,18 @@ def test_it_answers_under_the_path(proxy: Proxy) -> None:
     assert proxy.ask("GET", "/photos/api/v1/photos", Authorization="").status == 401
     assert proxy.ask("GET", "/photos/api/v1/photos").json["total"] == 4
     assert proxy.ask("GET", "/photos/api/v1/metrics").status == 404
+
+
+def test_pages_and_what_they_load_lie_under_the_path(proxy: Proxy) -> None:
+    page = proxy.ask("GET", "/photos/evidence", Accept="text/html")
+    assert page.status == 200
+    loaded = re.findall(r'(?:src|href)="([^"#]+)"', page.body.decode())
+    assert all(address.startswith("/photos/") for address in loaded)
+    for address in loaded:
+        assert proxy.ask("GET", address).status == 200, address
+    assert proxy.ask("GET", "/photos").headers["location"].endswith("/photos/")
+    strange = proxy.ask("GET", "/photos/", Accept="text/html", Authorization="")
+    assert strange.headers["location"] == "/photos/sign-in?next=%2F"
 
 
 def test_a_page_keeps_its_key_for_this_path_and_for_https_only(proxy: Proxy) -> None:
