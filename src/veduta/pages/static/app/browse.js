@@ -35,7 +35,12 @@ let facets = null; // a promise: asked for ahead, so that a dialog opens at once
 // ---- the address
 
 const query = () => new URLSearchParams(location.search);
-const conditions = () => [...query()].filter(([name]) => CONDITIONS.includes(name));
+const conditions = () => {
+  const asked = query();
+  const given = CONDITIONS.filter((name) => asked.has(name));
+  return Object.fromEntries(given.map((name) => [name, asked.getAll(name)]));
+};
+const isLimited = () => Object.keys(conditions()).length > 0;
 
 /** Change the address; null takes a name away. `push`: "Back" undoes it. */
 function setAddress(values, { push = false } = {}) {
@@ -74,7 +79,7 @@ async function load() {
   try {
     facets = askJson(api("/facets"));
     facets.catch(() => {}); // said when a dialog needs it
-    await list.load([...conditions(), ["order", byId("order").value]]);
+    await list.load({ ...conditions(), order: byId("order").value });
   } catch (problem) {
     byId("count").textContent = "";
     if (problem.status >= 400 && problem.status < 429) showEmpty(problem.message, "Show all", showAll);
@@ -128,12 +133,12 @@ function showConditions() {
     button.lastElementChild.textContent = value;
     button.classList.toggle("set", value !== "");
   }
-  byId("show-all").hidden = !conditions().length;
+  byId("show-all").hidden = !isLimited();
   const kind = asked.has("group") ? " of one group" : asked.has("within") ? " of a part of the map" : "";
   byId("count").textContent = `${photosText(list.ids.length)}${kind}`;
   if (mayEdit) byId("name-group").hidden = !asked.has("group");
   if (list.ids.length) byId("empty").hidden = true;
-  else if (conditions().length) showEmpty("No photo of the index is like that.", "Show all", showAll);
+  else if (isLimited()) showEmpty("No photo of the index is like that.", "Show all", showAll);
   else showEmpty("The index holds no photo yet.");
 }
 
@@ -434,7 +439,7 @@ async function remove(ids) {
   try {
     for (let start = 0; start < ids.length; start += MOST_REMOVED_AT_ONCE) {
       const part = ids.slice(start, start + MOST_REMOVED_AT_ONCE);
-      await askJson(`${api("/photos")}&${new URLSearchParams(part.map((id) => ["id", id]))}`, { method: "DELETE" });
+      await askJson(api("/photos", { id: part }), { method: "DELETE" });
     }
   } finally {
     await refresh();

@@ -156,8 +156,7 @@ function choose(cluster, { focus = false } = {}) {
 /** Say the names of the photos that are shown. */
 async function nameChosen(points) {
   const shown = points.slice(0, MOST_SHOWN);
-  const query = new URLSearchParams([["limit", MOST_SHOWN], ...shown.map(({ id }) => ["id", id])]);
-  const { photos } = await askJson(`${api("/photos")}&${query}`);
+  const { photos } = await askJson(api("/photos", { limit: MOST_SHOWN, id: shown.map(({ id }) => id) }));
   if (chosen !== points) return;
   const nameOf = new Map(photos.map(({ id, name, label }) => [id, label ? `${name}, ${label}` : name]));
   [...byId("chosen-photos").querySelectorAll("img")].forEach((image, at) => {

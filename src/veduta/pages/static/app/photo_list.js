@@ -15,10 +15,9 @@ export class PhotoList {
     this.asking = false;
   }
 
-  /** Read the list anew. `conditions`: [name, value] pairs of the API. */
+  /** Read the list anew. `conditions`: parameters of the API. */
   async load(conditions) {
-    const query = new URLSearchParams(conditions);
-    const { ids, index } = await askJson(`${api("/photos/ids")}&${query}`);
+    const { ids, index } = await askJson(api("/photos/ids", conditions));
     if (index.version !== this.version) this.stale = new Set(this.known.keys());
     this.version = index.version;
     this.ids = ids;
@@ -41,8 +40,7 @@ export class PhotoList {
     for (const id of ids) this.wanted.delete(id);
     this.asking = true;
     try {
-      const query = new URLSearchParams([["limit", MOST_AT_ONCE], ...ids.map((id) => ["id", id])]);
-      const { photos, index } = await askJson(`${api("/photos")}&${query}`);
+      const { photos, index } = await askJson(api("/photos", { limit: MOST_AT_ONCE, id: ids }));
       for (const photo of photos) {
         this.known.set(photo.id, photo);
         this.stale.delete(photo.id);
