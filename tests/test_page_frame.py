@@ -91,7 +91,8 @@ def test_the_index_is_chosen_in_the_frame(visit: Visit, server: Server, key: str
     page = visitor.go("/")
     page.get_by_text("places", exact=True).first.click()
     page.get_by_role("link", name="<b>& other").click()
-    page.get_by_text("2 photos in <b>& other.").wait_for()
+    page.locator(".menu summary", has_text="<b>& other").wait_for()
+    assert page.evaluate("document.documentElement.dataset.index") == "<b>& other"
     assert page.locator("nav a[aria-current=page]").get_attribute("href") == (
         "/my/photos/?index=%3Cb%3E%26+other"
     )

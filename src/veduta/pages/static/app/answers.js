@@ -71,12 +71,13 @@ export class Answers {
     this.button.hidden = cursor === null;
     this.wait("Searching…");
     this.slow = setTimeout(() => this.wait("Searching… The server is busy, or it still loads its network."), SLOW_MS);
-    const { folder, after, before, labels } = state;
+    const { folder, after, before, labels, not } = state;
     const filters = { label: labels.length ? labels : null, folder, after, before };
     const options = {
       index,
       limit: PAGE_PHOTOS,
       cursor,
+      not_ids: not.length ? not : null,
       filters: Object.fromEntries(Object.entries(filters).filter(([, value]) => value)),
     };
     try {
@@ -121,7 +122,7 @@ export class Answers {
     clearTimeout(this.slow);
     const cards = this.section.querySelectorAll(".photo-card").length;
     const same = this.section.querySelectorAll("[data-shelf=same] .photo-card").length;
-    this.wait(cards ? `${counted(cards)}, ${same} of the same place${this.next ? ", and more" : ""}.` : "No photo was found.");
+    this.wait(cards ? `${counted(cards)}, ${same} of the same place${this.next ? ", and more" : ""}.` : "No photo fits.");
     byId("progress").hidden = true;
     this.button.hidden = !this.next;
   }
@@ -158,22 +159,14 @@ export class Answers {
     return added[0];
   }
 
-  /** Return the elements of an answer, without the photos that the user has left out. */
+  /** Return the elements of an answer. Its photos lead to the evidence for them. */
   partsOf(html) {
     const template = document.createElement("template");
     template.innerHTML = html;
-    for (const photo of this.asked.state.not) {
-      template.content.querySelector(`[data-photo="${photo}"]`)?.remove();
-    }
     const { photoId, upload } = this.asked.state;
     for (const card of template.content.querySelectorAll(".photo-card")) {
       const values = { query: photoId, upload, hit: card.dataset.photo };
       card.querySelector("a.frame").href = address("/evidence", values);
-    }
-    for (const shelf of template.content.querySelectorAll("[data-shelf]")) {
-      const cards = shelf.querySelectorAll(".photo-card").length;
-      shelf.querySelector(".count").textContent = cards;
-      if (!cards) shelf.remove();
     }
     return [...template.content.children];
   }
