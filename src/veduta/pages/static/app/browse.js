@@ -14,6 +14,7 @@ const byId = (id) => document.getElementById(id);
 const CONDITIONS = ["label", "unlabelled", "folder", "month", "after", "before", "group", "within", "id"];
 const LOAD_MS = 80; // pictures of rows that only fly by are not asked for
 const ADDRESS_MS = 300;
+const WAITING_MS = 500; // without an answer, before the page says so
 const LONG_PRESS_MS = 500;
 const SLIP_PIXELS = 12; // a finger that rests may move this far
 const MOST_REMOVED_AT_ONCE = 200;
@@ -60,7 +61,10 @@ async function followAddress() {
   byId("order").value = order;
   const wanted = JSON.stringify([order, conditions()]);
   if (wanted !== shown) {
-    if (!(await load())) return;
+    const waiting = setTimeout(showWaiting, WAITING_MS);
+    const worked = await load();
+    clearTimeout(waiting);
+    if (!worked) return;
     shown = wanted;
     selection.clear();
     const start = list.positions.get(+(asked.get("photo") ?? asked.get("at"))) ?? 0;
@@ -140,6 +144,12 @@ function showConditions() {
   if (list.ids.length) byId("empty").hidden = true;
   else if (isLimited()) showEmpty("No photo of the index is like that.", "Show all", showAll);
   else showEmpty("The index holds no photo yet.");
+}
+
+function showWaiting() {
+  grid.setCount(0, 0);
+  byId("count").textContent = "";
+  showEmpty(query().has("group") ? "Finding the groups. The first time this may take a while." : "Loading…");
 }
 
 function showEmpty(text, action, run) {
