@@ -67,6 +67,7 @@ async function show({ moves = false, back = null } = {}) {
     await query.show(state);
   } catch (error) {
     if (shownState !== state) return;
+    byId("filters").hidden = true;
     answers.complain(error, { canRepeat: false });
     document.title = title;
     return;
