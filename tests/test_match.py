@@ -312,6 +312,30 @@ def test_wrong_calls(home: Path) -> None:
     assert run_veduta(home, "match", "wall/a.png", "b.png", "--encoder", "fasst").returncode == 5
     done = run_veduta(home, "match", "wall/a.png", "--encoder", "fast")
     assert done.returncode == 2 and "two photos" in done.stderr
+    done = run_veduta(home, "match", "wall/a.png", "--crop", "0,0,9,9")
+    assert done.returncode == 2 and "two photos" in done.stderr
+    outside = ("wall/a.png", "b.png", "--crop", "0,0,9,99999", "--encoder", "fast")
+    done = run_veduta(home, "match", *outside)
+    assert done.returncode == 3 and "not within the photo" in done.stderr
+
+
+def test_a_crop_is_compared_and_told_in_pixels_of_the_whole_photo(
+    home: Path, tmp_path: Path
+) -> None:
+    x, y, width, height = BOX
+    cut = tmp_path / "cut.png"
+    Image.open(home / "b.png").crop((x, y, x + width, y + height)).save(cut)
+    expected = veduta.match(cut, home / "wall/a.png", encoder="fast")
+    assert expected.model is not None
+    found = veduta.match(home / "b.png", home / "wall/a.png", crop=BOX, encoder="fast")
+    judged = [(one.verdict, one.inliers, one.similarity) for one in (found, expected)]
+    assert judged[0] == judged[1]
+    np.testing.assert_allclose(found.lines, np.add(expected.lines, (x, y, 0, 0)), atol=0.11)
+    assert found.regions is not None and expected.regions is not None
+    np.testing.assert_allclose(found.regions[0], np.add(expected.regions[0], (x, y)), atol=0.11)
+    assert found.regions[1] == expected.regions[1]
+    told = matched(home, "b.png", "wall/a.png", "--crop", ",".join(map(str, BOX)))
+    np.testing.assert_allclose(told["regions"][0], found.regions[0], atol=0.11)
 
 
 def test_python_surface() -> None:

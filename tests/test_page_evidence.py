@@ -121,6 +121,24 @@ def test_it_says_what_the_api_says(visit: Visit, server: Server, match: Any) -> 
     assert page.title().startswith("0-0.png and 0-1.png")
 
 
+def test_only_a_part_of_the_query_is_compared(visit: Visit, server: Server, match: Any) -> None:
+    box = [4, 2, 40, 28]
+    visitor = visit(server)
+    page = opened(visitor, f"{PAIR}&box={','.join(map(str, box))}")
+    assert fact(page, "Compared").endswith("at x 4, y 2, 40 × 28 pixels")
+    boxed = server.post("/match", {"photo_id": 0, "other_id": 1, "box": box}).json
+    assert boxed["similarity"] != match["similarity"]
+    assert fact(page, "Similarity") == f"{boxed['similarity']:.3f}"
+    explained = server.post("/explain", {"photo_id": 0, "hit_id": 1, "box": box}).json
+    assert fact(page, "Counts most, in the query") == explained["strongest"]
+    page.get_by_label("Map of the similarity").check()
+    drawn = drawing(page)
+    whole = opened(visitor)
+    whole.get_by_label("Map of the similarity").check()
+    assert drawing(whole) != drawn
+    visitor.check()
+
+
 def test_both_photos_zoom_in_step(visit: Visit, server: Server, match: Any) -> None:
     visitor = visit(server)
     page = opened(visitor)

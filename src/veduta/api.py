@@ -800,6 +800,7 @@ def match(
     *,
     encoder: str = DEFAULT,
     keypoints: str = RICHEST_KEYPOINTS,
+    crop: Box | None = None,
     orientation: str = "auto",
 ) -> Match:
     """Compare two photos: do they show the same place or object?
@@ -809,6 +810,8 @@ def match(
         b: the other photo, likewise.
         encoder: see `veduta models`.
         keypoints: one of `veduta.keypoints.KINDS`, with their number if it is not the usual one.
+        crop: compare only this region of the first photo: (x, y, width, height) in pixels of the
+            upright photo.
         orientation: `"auto"` also tries the first photo turned and mirrored if the verdict on it as
             it is is not "same place". `"upright"` takes it as it is. Others of
             `veduta.search.ORIENTATIONS` turn it.
@@ -817,12 +820,13 @@ def match(
         PhotoError: a photo cannot be read.
         UnknownEncoder: no encoder has that name.
         EncoderUnavailable: the encoder is not on this machine and cannot be fetched.
-        QueryError: no keypoints have that name, or an array is no photo.
+        QueryError: no keypoints have that name, an array is no photo, or the region is not within
+            the photo.
     """
     threads = os.cpu_count() or 1
     extractor = load_extractor(keypoints, threads=threads)
     network = load_encoder(encoder, threads=threads)
-    return compare(a, b, network, extractor, orientation=orientation)
+    return compare(a, b, network, extractor, crop=crop, orientation=orientation)
 
 
 def explain(

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import OutputFile, json_option, orientation_option
+from veduta.cli.options import CropType, OutputFile, json_option, orientation_option
 from veduta.cli.printing import bounds, file_url, print_json, say, shown
 from veduta.files import atomic_file
 from veduta.search.options import RICHEST_KEYPOINTS
 from veduta.text import count
 
 if TYPE_CHECKING:
+    from veduta.photos.orientation import Box
     from veduta.search.pair import Match
     from veduta.search.photo_keypoints import PhotoKeypoints
 
@@ -61,6 +62,7 @@ class _PictureFile(OutputFile):
     show_default=True,
     help="xfeat, sift, orb or surf, with their largest number.",
 )
+@click.option("--crop", type=CropType(), help="Compare only this region of A, in pixels.")
 @partial(orientation_option, photo="A")
 def command(
     a: Path,
@@ -70,6 +72,7 @@ def command(
     open_picture: bool,
     encoder: str | None,
     keypoints: str,
+    crop: Box | None,
     orientation: str,
 ) -> None:
     """Say whether the photos A and B show the same place, and why.
@@ -90,6 +93,8 @@ def command(
             raise click.UsageError("--encoder goes with two photos. Keypoints need none.")
         if orientation != "auto":
             raise click.UsageError("--orientation goes with two photos.")
+        if crop is not None:
+            raise click.UsageError("--crop goes with two photos.")
         answer = api.find_keypoints(a, keypoints=keypoints)
         if as_json:
             print_json({"photo": os.fspath(a), **answer.as_json()})
@@ -97,7 +102,12 @@ def command(
             _print_keypoints(answer, a)
     else:
         answer = api.match(
-            a, b, encoder=encoder or DEFAULT, keypoints=keypoints, orientation=orientation
+            a,
+            b,
+            encoder=encoder or DEFAULT,
+            keypoints=keypoints,
+            crop=crop,
+            orientation=orientation,
         )
         if as_json:
             print_json({"a": os.fspath(a), "b": os.fspath(b), **answer.as_json()})

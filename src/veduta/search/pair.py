@@ -17,7 +17,7 @@ from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.search.best_orientation import Attempt, best_attempt
 from veduta.search.hit import Polygon, polygon
 from veduta.search.options import check_orientation
-from veduta.search.query import EncodedQuery, PhotoSource, photo_name, read_photo
+from veduta.search.query import Box, EncodedQuery, PhotoSource, photo_name, read_photo
 from veduta.search.query_views import QueryViews
 from veduta.search.same_pictures import Picture, same_pictures
 from veduta.search.verdict import SAME_PLACE, reason_for, verdict_on
@@ -64,6 +64,7 @@ class Match:
     regions: tuple[Polygon, Polygon] | None
     notes: tuple[str, ...]
     orientation: Orientation
+    _corner: tuple[int, int] = field(repr=False, compare=False)
     _pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]] = field(repr=False, compare=False)
     _keypoints: tuple[Keypoints, Keypoints] = field(repr=False, compare=False)
     _verification: Verification = field(repr=False, compare=False)
@@ -96,7 +97,9 @@ class Match:
             return []
         inliers = self._verification.inliers
         first, second = self._keypoints
-        query = EncodedQuery(np.empty(0, np.float32), orientation=self.orientation)
+        query = EncodedQuery(
+            np.empty(0, np.float32), corner=self._corner, orientation=self.orientation
+        )
         given = query.in_given_photo(first.xy[inliers[:, 0]], first)
         points = np.concatenate([given, second.xy[inliers[:, 1]]], axis=1)
         return [(x, y, u, v) for x, y, u, v in points.astype(float).round(1).tolist()]
@@ -121,6 +124,8 @@ class Match:
     def picture(self, width: int = 1600) -> Image.Image:
         """Draw both photos with their matches and the region that both show.
 
+        Of a photo that was compared with its `crop` alone, this region is drawn.
+
         Args:
             width: the largest width of the picture in pixels, at least 200.
         """
@@ -140,6 +145,7 @@ def compare(
     encoder: Encoder,
     extractor: Extractor,
     *,
+    crop: Box | None = None,
     orientation: str = "auto",
 ) -> Match:
     """Compare two photos.
@@ -153,18 +159,22 @@ def compare(
         b: the other photo.
         encoder: makes the descriptors.
         extractor: finds and matches the keypoints.
+        crop: compare only this region of the first photo: x, y, width, height in pixels of the
+            upright photo.
         orientation: one of `veduta.search.ORIENTATIONS`: how the first photo is turned. If the
             verdict on it as it is is not "same place", `"auto"` tries others, and takes one that
             has this verdict.
 
     Raises:
         PhotoError: a photo cannot be read.
-        QueryError: an array is not a photo, or the orientation is unknown.
+        QueryError: an array is not a photo, the region is not within the photo, or the orientation
+            is unknown.
     """
     check_orientation(orientation)
     at_least = max(encoder.long_side, extractor.long_side, PICTURE_SIDE)
-    photos = read_photo(a, at_least), read_photo(b, at_least)
-    views = QueryViews(lambda: [photos[0]], encoder, extractor)
+    photos = read_photo(a, at_least, crop), read_photo(b, at_least)
+    corner = crop[:2] if crop else (0, 0)
+    views = QueryViews(lambda: [photos[0]], encoder, extractor, corner=corner)
     other = QueryViews(lambda: [photos[1]], encoder, extractor).encoded(UPRIGHT)
     names = photo_name(a, "the first photo"), photo_name(b, "the second photo")
 
@@ -197,6 +207,7 @@ def compare(
             regions=regions,
             notes=(*notes, note) if note else tuple(notes),
             orientation=turn,
+            _corner=corner,
             _pixels=(photos[0].turned(turn).pixels, photos[1].pixels),
             _keypoints=keypoints,
             _verification=verification,

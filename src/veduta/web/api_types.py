@@ -104,7 +104,7 @@ class SearchRequest(_Query):
 
 
 class MatchRequest(_Query):
-    """Two photos to compare: those of the form, `photo_id`, and `other_id`."""
+    """Two photos to compare: those of the form, `photo_id`, `other_id`. A box is of the first."""
 
     other_id: PhotoId | None = Field(None, description="A photo of the index as the other one.")
     max_lines: int = Field(200, ge=0, le=2000, description="Most lines between agreeing points.")
@@ -228,7 +228,9 @@ class MatchAnswer(BaseModel):
     lines: list[tuple[float, float, float, float]] = Field(
         description="x, y in the first and x, y in the second photo, of points that agree."
     )
-    sizes: list[tuple[int, int]] = Field(description="Width and height of both photos.")
+    sizes: list[tuple[int, int]] = Field(
+        description="Width and height of both photos, or of the box of the first."
+    )
     geometry: str = Field(description="On what the keypoints agree, in words.")
     is_copy: bool = Field(description="Whether both are the same picture.")
     notes: list[str]

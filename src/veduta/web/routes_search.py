@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -186,21 +186,16 @@ async def _match(
     service: Service, index: ServedIndex, posted: Posted[MatchRequest]
 ) -> JSONResponse:
     fields = posted.fields
-    if fields.box is not None:
-        raise Problem(422, "A comparison takes whole photos: leave out the box.")
     ids = [one for one in (fields.photo_id, fields.other_id) if one is not None]
     if len(posted.photos) + len(ids) != 2:
         raise Problem(
             422, "Name two photos: two in the form, or one and other_id, or photo_id and other_id."
         )
     side = max(PICTURE_SIDE, await service.heavy(index.long_side))
-    photos = [
-        await service.decoders.decode(sent.data, sent.name, at_least=side) for sent in posted.photos
-    ]
-    photos += [await _indexed(service, index, one, at_least=side, box=None) for one in ids]
-    first, second = photos
+    first, second = photos = await _pair(service, index, posted, ids, at_least=side)
     found, seconds = await service.heavy(
-        _timed, lambda: index.match(first, second, fields.orientation)
+        _timed,
+        lambda: index.match(first, second, crop=fields.box, orientation=fields.orientation),
     )
     version = await service.light(lambda: index.version)
     answer = {
@@ -275,9 +270,11 @@ async def _explain(
         raise Problem(
             422, "Name two photos: two in the form, or one and hit_id, or photo_id and hit_id."
         )
-    if fields.hit_id is None and fields.box is not None:
-        raise Problem(422, "Two photos of a form are compared whole: leave out the box.")
-    queries = await _queries(service, index, posted, fields.photo_id, fields.box)
+    if len(posted.photos) == 2:
+        side = await service.heavy(index.long_side)
+        queries = await _pair(service, index, posted, [], at_least=side)
+    else:
+        queries = await _queries(service, index, posted, fields.photo_id, fields.box)
 
     def work() -> Any:
         if fields.hit_id is None:
@@ -305,6 +302,26 @@ async def _explain(
             "index": {"name": index.name, "version": version},
         }
     )
+
+
+async def _pair(
+    service: Service,
+    index: ServedIndex,
+    posted: Posted[Any],
+    ids: Sequence[int],
+    *,
+    at_least: int,
+) -> list[QueryPhoto]:
+    """Return the pixels of two photos, those of the form first. A box is of the first photo."""
+    found: list[QueryPhoto] = []
+    for sent in posted.photos:
+        box = None if found else posted.fields.box
+        decoded = service.decoders.decode(sent.data, sent.name, at_least=at_least, box=box)
+        found.append(await decoded)
+    for photo_id in ids:
+        box = None if found else posted.fields.box
+        found.append(await _indexed(service, index, photo_id, at_least=at_least, box=box))
+    return found
 
 
 async def _queries(

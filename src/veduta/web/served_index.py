@@ -194,12 +194,15 @@ class ServedIndex:
             self._index.recognizer(options.get("method", "evidence"))
         return self._index.recognize(*queries, **options)
 
-    def match(self, query: QueryPhoto, other: QueryPhoto, orientation: str) -> Match:
+    def match(
+        self, query: QueryPhoto, other: QueryPhoto, *, crop: Box | None, orientation: str
+    ) -> Match:
         """Compare two photos.
 
         Args:
-            query: the first photo.
+            query: the first photo, or the region of it.
             other: the second photo.
+            crop: this region.
             orientation: as in `veduta.match`.
 
         Raises:
@@ -212,7 +215,9 @@ class ServedIndex:
                 f"The index {self.name} has no keypoints, so two photos cannot be compared.",
                 kind="NoKeypoints",
             )
-        return compare(query, other, self._engine.encoder, extractor, orientation=orientation)
+        return compare(
+            query, other, self._engine.encoder, extractor, crop=crop, orientation=orientation
+        )
 
     def explain(
         self, query: QueryPhoto, photo_id: int, *, orientation: str, box: Box | None

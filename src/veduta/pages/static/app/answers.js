@@ -163,9 +163,9 @@ export class Answers {
   partsOf(html) {
     const template = document.createElement("template");
     template.innerHTML = html;
-    const { photoId, upload } = this.asked.state;
+    const { photoId, upload, box } = this.asked.state;
     for (const card of template.content.querySelectorAll(".photo-card")) {
-      const values = { query: photoId, upload, hit: card.dataset.photo };
+      const values = { query: photoId, upload, box: box?.join(",") ?? null, hit: card.dataset.photo };
       card.querySelector("a.frame").href = address("/evidence", values);
     }
     return [...template.content.children];

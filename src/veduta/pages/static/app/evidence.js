@@ -1,7 +1,9 @@
 // The page that compares two photos. Its address names them:
 //   query=ID or upload=KEY (of uploads.js), and hit=ID or other=KEY.
-// Of several photos of a query, n says which one: 0 is the first.
+// Of several photos of a query, n says which one: 0 is the first. With box=X,Y,WIDTH,HEIGHT only this
+// part of the query is compared.
 
+import { readAddress } from "./address.js";
 import { address, api, ask, askJson, index, Problem } from "./api.js";
 import { Stage } from "./evidence_stage.js";
 import { say } from "./messages.js";
@@ -13,6 +15,8 @@ const LARGE_ZOOM = 2;
 const MOST_POINTS = 2000;
 const SLOW_MS = 6000;
 
+const OF_QUERY = { n: null, box: null }; // what in the address belongs to the query of before
+
 const byId = (id) => document.getElementById(id);
 const title = document.title;
 const sides = [
@@ -20,6 +24,7 @@ const sides = [
   { id: "hit", photo: "hit", upload: "other" },
 ].map((side) => ({ ...side, section: byId(side.id), part: (selector) => byId(side.id).querySelector(selector) }));
 
+let box = null; // the part of the query that is compared
 let shown = [null, null]; // of {photoId, key, name, files, …}
 let abort = null;
 
@@ -40,6 +45,8 @@ async function show() {
   for (const id of ["answer", "controls", "summary", "scale"]) byId(id).hidden = true;
   stage.clear();
   const values = new URLSearchParams(location.search);
+  ({ box } = readAddress());
+  stage.panes[0].part = box;
   try {
     for (const [number, side] of sides.entries()) {
       const [photoId, key] = [values.get(side.photo), values.get(side.upload)];
@@ -77,7 +84,7 @@ async function photoOf(photoId, key, place) {
       large: preview(LARGE_SIDE),
       small: api(`/photos/${photo.id}/thumbnail`),
       size: [photo.width, photo.height],
-      search: address("/", { photo_id: photo.id }),
+      search: (part) => address("/", { photo_id: photo.id, box: part }),
     };
   }
   if (key === null) return null;
@@ -93,7 +100,7 @@ async function photoOf(photoId, key, place) {
     url: URL.createObjectURL(file.data),
     file,
     names: files.map(({ name }) => name),
-    search: address("/", { upload: key }),
+    search: (part) => address("/", { upload: key, box: part }),
   };
 }
 
@@ -114,7 +121,7 @@ function showPhoto(side, number) {
     stage.panes[number].size = null;
     return;
   }
-  side.part(".search").href = photo.search;
+  side.part(".search").href = photo.search(number ? null : box?.join(",") ?? null);
   const names = photo.names ?? [];
   side.part(".which").hidden = names.length < 2;
   const options = names.map((name, at) => new Option(name, at, false, at === photo.place));
@@ -156,20 +163,20 @@ async function compare(signal) {
     clearTimeout(slow);
   }
   if (signal.aborted) return;
-  stage.take(match);
+  stage.take(match, box);
   tellMatch(match);
   byId("status").textContent = "The map of the similarity follows…";
-  // A box or a turn of the query is part of what is explained.
+  // A turn of the query is part of what is explained.
   const explanation = await (await ask(api("/explain"), { signal, ...bodyOf("hit_id", { orientation: match.orientation }) })).json();
   if (signal.aborted) return;
-  stage.takeMap(0, explanation, explanation.scale);
+  stage.takeMap(0, explanation, explanation.scale, box);
   stage.takeMap(1, explanation.against, explanation.scale);
   tellMap(explanation);
 }
 
 /** Return the body of a request on both photos: a form if one of them is of this browser. */
 function bodyOf(otherName, more = {}) {
-  const options = { index, ...more };
+  const options = { index, box, ...more };
   const files = shown.filter((photo) => photo.file).map((photo) => photo.file);
   if (shown[0].photoId !== null) options.photo_id = Number(shown[0].photoId);
   if (shown[1].photoId !== null) options[otherName] = Number(shown[1].photoId);
@@ -186,6 +193,7 @@ function tellMatch(match) {
   verdict.className = match.verdict === "same place" ? "same" : "";
   byId("reason").textContent = match.reason;
   const facts = [];
+  if (box) facts.push(["Compared", `only the part of the query at x ${box[0]}, y ${box[1]}, ${box[2]} × ${box[3]} pixels`]);
   if (match.is_copy) facts.push(["Copy", "Both are the same picture."]);
   if (match.probability !== null) {
     facts.push(["Probability", `${match.probability.toFixed(3)} that both show the same place or thing, by the similarity and the points`]);
@@ -276,7 +284,7 @@ function go(changed) {
   // The form sends the photos of the browser first.
   if (values.has("query") && values.has("other")) {
     const [photoId, key] = [values.get("query"), values.get("other")];
-    for (const name of ["query", "other"]) values.delete(name);
+    for (const name of ["query", "other", "box"]) values.delete(name);
     values.set("upload", key);
     values.set("hit", photoId);
   }
@@ -296,7 +304,7 @@ async function choose(files, number) {
     const side = sides[(number + at) % 2];
     try {
       const data = new Blob([await file.arrayBuffer()], { type: file.type });
-      if (side === sides[0]) changed.n = null;
+      if (side === sides[0]) Object.assign(changed, OF_QUERY);
       Object.assign(changed, { [side.photo]: null, [side.upload]: await keep([{ name: file.name, data }]) });
     } catch {
       say(`${file.name} cannot be read. Choose it again.`);
@@ -317,7 +325,7 @@ for (const [number, side] of sides.entries()) {
   });
   side.part("select").addEventListener("change", (event) => go({ n: event.target.value }));
   side.part(".other").addEventListener("click", () => {
-    go({ [side.photo]: null, [side.upload]: null, n: null });
+    go({ [side.photo]: null, [side.upload]: null, ...(number ? {} : OF_QUERY) });
     input.focus();
   });
   side.section.addEventListener("dragover", () => frame.classList.add("over"));

@@ -23,6 +23,7 @@ class Pane {
     this.image = window.querySelector("img");
     this.size = null;
     this.centre = [0, 0];
+    this.part = null; // x, y, width, height of the part that is compared
     this.outline = null;
     this.map = null; // {canvas, box: in pixels of `size`}
   }
@@ -103,9 +104,11 @@ export class Stage {
     this.draw();
   }
 
-  /** Take the answer of `/match`. */
-  take(match) {
-    match.sizes.forEach((size, number) => this.panes[number].place(...size));
+  /** Take the answer of `/match`. `box`: the part of the first photo that was compared, or null. */
+  take(match, box) {
+    match.sizes.forEach((size, number) => {
+      if (number || !box) this.panes[number].place(...size);
+    });
     this.lines = match.lines.map(([x, y, u, v]) => [[x, y], [u, v]]);
     this.hues = huesOf(this.lines.map(([point]) => point));
     this.panes.forEach((pane, number) => (pane.outline = match.regions?.[number] ?? null));
@@ -113,11 +116,12 @@ export class Stage {
     this.zoomTo(1);
   }
 
-  /** Take a map of the similarity, as `/explain` gives it, for one of the photos. */
-  takeMap(number, { map, box, size }, scale) {
+  /** Take a map of the similarity, as `/explain` gives it, for one of the photos, or a part of it. */
+  takeMap(number, { map, box, size }, scale, part) {
     const pane = this.panes[number];
-    const share = pane.size[0] / size[0];
-    pane.map = { canvas: coloured(map, scale), box: box.map((value) => value * share) };
+    const [left, top, width] = part ?? [0, 0, pane.size[0]];
+    const [x, y, ...extent] = box.map((value) => value * (width / size[0]));
+    pane.map = { canvas: coloured(map, scale), box: [left + x, top + y, ...extent] };
     this.draw();
   }
 
@@ -312,6 +316,16 @@ export class Stage {
       paper.imageSmoothingQuality = "high";
       paper.drawImage(pane.map.canvas, from[0], from[1], to[0] - from[0], to[1] - from[1]);
       paper.globalAlpha = 1;
+    }
+    if (pane.part) {
+      const [x, y, width, height] = pane.part;
+      const [from, to] = [pane.inWindow([x, y], this.zoom), pane.inWindow([x + width, y + height], this.zoom)];
+      paper.beginPath();
+      const [start, end] = [pane.inWindow([0, 0], this.zoom), pane.inWindow(pane.size, this.zoom)];
+      paper.rect(...start, end[0] - start[0], end[1] - start[1]);
+      paper.rect(...from, to[0] - from[0], to[1] - from[1]);
+      paper.fillStyle = "rgb(0 0 0 / .45)";
+      paper.fill("evenodd");
     }
     if (this.shown.outline && pane.outline) {
       paper.beginPath();
