@@ -145,21 +145,31 @@ def installed() -> Iterator[Installed]:
         environment = {**os.environ, "HOME": str(home / "empty"), "PIP_NO_COMPILE": "1"}
         (step,) = [rest for word, rest in instructions() if word == "RUN" and "install.sh" in rest]
         step = step.replace("/source", f"{home}/source").replace("/opt/veduta", f"{home}/venv")
-        done = subprocess.run(
-            ["sh", "-c", step],
-            cwd=home / "empty",
-            env=environment,
-            user=NOBODY,
-            group=NOBODY,
-            extra_groups=[],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        # A machine may keep the address of its package index where only root can read it.
+        probe = "python3 -m pip download -q --no-deps --no-cache-dir --dest . click"
+        if (done := as_nobody(probe, home / "empty", environment)).returncode != 0:
+            pytest.skip(f"nobody reaches no package index: {done.stderr[-200:]}")
+        done = as_nobody(step, home / "empty", environment)
         assert done.returncode == 0, done.stderr[-2000:]
         yield Installed(home)
     finally:
         shutil.rmtree(home)
+
+
+def as_nobody(
+    command: str, folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=environment,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 def copy_the_source(to: Path) -> None:
