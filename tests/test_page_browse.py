@@ -188,7 +188,7 @@ def test_the_newest_come_first_if_asked(open_as: Callable[..., Visitor]) -> None
     page.get_by_label("Order").select_option("newest first")
     page.wait_for_url(re.compile("order=taken"))
     # The photos of before stay until the others are known.
-    page.wait_for_function("parseInt(document.querySelector('#grid a').ariaLabel) % 3 === 2")
+    page.wait_for_function("() => parseInt(document.querySelector('#grid a')?.ariaLabel) % 3 === 2")
     months = [
         int(one[:3]) % 3
         for one in page.locator("#grid a").evaluate_all("(all) => all.map((one) => one.ariaLabel)")
@@ -215,7 +215,7 @@ def test_a_photo_opens_large_and_leads_on(open_as: Callable[..., Visitor]) -> No
     page.get_by_role("heading", name="010.jpg").wait_for()
     page.keyboard.press("Escape")
     page.wait_for_url(lambda url: "photo=" not in url)
-    page.wait_for_function("document.activeElement.ariaLabel === '010.jpg, dome'")
+    page.wait_for_function("() => document.activeElement.ariaLabel === '010.jpg, dome'")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="010.jpg").wait_for()
     page.go_back()
