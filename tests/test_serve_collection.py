@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from service_server import Server, serving
+from service_server import Server, made_index, serving
 from walls import scene
 
 import veduta
@@ -104,6 +106,31 @@ def test_every_photo_names_its_group(server: Server) -> None:
     assert (refused.status, refused.json["type"]) == (404, "urn:veduta:problem:NoSuchGroup")
     assert server.get(f"/photos?group={alone['id']}").status == 404
     assert server.get("/groups/999").json["type"] == "urn:veduta:problem:NoSuchPhoto"
+
+
+def test_groups_are_there_while_labels_are_edited(tmp_path: Path) -> None:
+    index = made_index(tmp_path, scenes=2)
+    statuses: set[int] = set()
+    edited = threading.Event()
+    with serving(index) as server:
+
+        def ask() -> None:
+            while not edited.is_set():
+                statuses.add(server.get("/photos/ids?group=0").status)
+
+        readers = [threading.Thread(target=ask) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for number in range(8):
+            change = {"changes": [{"id": 0, "label": f"label {number}"}]}
+            body = json.dumps(change).encode()
+            headers = {"Content-Type": "application/json"}
+            assert server.ask("PATCH", "/photos", body, **headers).status == 200
+        edited.set()
+        for reader in readers:
+            reader.join()
+        assert server.get("/photos/ids?group=0").status == 200
+    assert statuses <= {200, 409}, "409: it changes all the time"
 
 
 def test_a_similarity_is_explained_as_by_a_local_index(server: Server, home: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from veduta import photos
 from veduta.api import Index
-from veduta.errors import PhotoUnreadable, readable
+from veduta.errors import CollectionError, PhotoUnreadable, readable
 from veduta.index import IndexedPhoto, LabelEdit, Manifest, Snapshot, read_thumbnails, row_of_photo
 from veduta.index.places import has_places, places_of
 from veduta.index.table import is_locked
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["PhotoFile", "PhotoPage", "ServedIndex"]
 
 _MOST_TRIES = 3
+
+_MOST_LINKING_SECONDS = 10.0
+_LINKING_PAUSE_SECONDS = 0.1
 
 _PLACE_DIGITS = 6
 """Of a degree: 0.1 m."""
@@ -377,11 +381,25 @@ class ServedIndex:
             known, groups = self._groups
             if known == name:
                 return name, groups
-            groups = self._index.groups()
+            groups = self._linked_groups()
             if self.version == name:
                 self._groups = name, groups
                 return name, groups
         raise Problem(409, "The index changes while its groups are formed. Try again later.")
+
+    def _linked_groups(self) -> list[PhotoGroup]:
+        """Return the groups. A writer that has just written photos or labels links them first."""
+        stop = time.monotonic() + _MOST_LINKING_SECONDS
+        is_last = False
+        while True:
+            try:
+                return self._index.groups()
+            except CollectionError:
+                if is_last:
+                    raise
+            # A writer that is no longer at work may have ended after the error.
+            is_last = not is_locked(self.path) or time.monotonic() > stop
+            time.sleep(_LINKING_PAUSE_SECONDS)
 
     def group_of(self, photo_id: int) -> tuple[str, PhotoGroup]:
         """Return the version of the index, and the group that a photo is in.
