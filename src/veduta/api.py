@@ -427,8 +427,7 @@ class Index:
         check_numbers(options)
         rerank = options.rerank if options.distance == "cosine" else "none"
         query = self._engine.query_of_photo(photo_id, rerank=rerank)
-
-        picture = self._engine.picture_of_photo(photo_id)
+        picture = self._engine.picture_of_photo(photo_id) if options.mark_copies else []
 
         def found(wanted: SearchOptions) -> Hits:
             return Hits(self._engine.search(query, wanted, picture, leave_out=[photo_id]))

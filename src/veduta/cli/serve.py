@@ -12,10 +12,10 @@ import click
 from veduta.cli.options import OutputFile, default_index
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.review import print_outcome
+from veduta.text import veduta_command
 
 if TYPE_CHECKING:
     from veduta.web.open_review import ReviewRequest
-from veduta.text import veduta_command
 
 
 class _RootPath(click.ParamType[str]):

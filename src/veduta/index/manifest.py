@@ -278,7 +278,7 @@ class Manifest:
         """
         if self.regions is None:
             raise EncoderMismatch(
-                f"{readable(index)} has no regions, which a new index gets only. Index "
+                f"{readable(index)} has no regions, and only a new index gets them. Index "
                 + _again(index, "--regions")
             )
 

@@ -458,6 +458,8 @@ class Engine:
 
 
 def _without(state: _OpenIndex, ranking: Ranking, photo_ids: Sequence[int]) -> Ranking:
+    if not photo_ids:
+        return ranking
     keep = ~np.isin(ranking.rows, rows_of_photos(state.snapshot, photo_ids))
     return replace(
         ranking,

@@ -75,9 +75,7 @@ async def list_photos(
 ) -> Response:
     """List photos, page by page."""
     service = service_of(request)
-    served = service.index(index)
-    if filters.group is not None:
-        await formed_groups(request, service, served)
+    served = await _listed(request, index, filters)
     page = await service.light(served.page, filters, order, limit, read_photo_cursor(cursor))
     answer = {
         "photos": [photo_json(photo) for photo in page.photos],
@@ -93,17 +91,13 @@ async def list_ids(
     request: Request, filters: Filters, index: IndexName = None, order: Order = "path"
 ) -> Response:
     """List the numbers of all photos that meet the conditions, in one answer."""
-    service = service_of(request)
-    served = service.index(index)
-
-    if filters.group is not None:
-        await formed_groups(request, service, served)
+    served = await _listed(request, index, filters)
 
     def answer() -> bytes:
         version, ids = served.ids(filters, order)
         return msgspec.json.encode({"ids": ids, "index": {"name": served.name, "version": version}})
 
-    return Response(await service.light(answer), media_type="application/json")
+    return Response(await service_of(request).light(answer), media_type="application/json")
 
 
 @router.delete("", dependencies=[needs("edit")], status_code=204)
@@ -134,10 +128,7 @@ async def label_photos(request: Request, index: IndexName = None) -> Response:
 @facets.get("/places", dependencies=[needs("search")], response_model=PlaceList)
 async def list_places(request: Request, filters: Filters, index: IndexName = None) -> Response:
     """List where the photos were taken that meet the conditions, in one answer."""
-    service = service_of(request)
-    served = service.index(index)
-    if filters.group is not None:
-        await formed_groups(request, service, served)
+    served = await _listed(request, index, filters)
 
     def answer() -> bytes:
         places = served.places(filters)
@@ -150,7 +141,7 @@ async def list_places(request: Request, filters: Filters, index: IndexName = Non
             }
         )
 
-    return Response(await service.light(answer), media_type="application/json")
+    return Response(await service_of(request).light(answer), media_type="application/json")
 
 
 @facets.get("/facets", dependencies=[needs("search")], response_model=Facets)
@@ -239,6 +230,15 @@ async def read_original(request: Request, photo_id: Number, index: IndexName = N
     name = quote(readable(file.path).rpartition("/")[2], safe="")
     answer.headers["Content-Disposition"] = f"inline; filename*=UTF-8''{name}"
     return answer
+
+
+async def _listed(request: Request, name: str | None, filters: PhotoFilters) -> ServedIndex:
+    """Return an index whose photos are listed, with its groups formed if a condition needs them."""
+    service = service_of(request)
+    served = service.index(name)
+    if filters.group is not None:
+        await formed_groups(request, service, served)
+    return served
 
 
 async def _remove(service: Service, index: str | None, ids: list[int]) -> Response:
