@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from service_server import Server
 
-WIDTHS = (360, 1280, 2560)
+Window = dict[str, Any]
+"""Options of a browser context."""
+
+every_window = pytest.mark.parametrize(
+    "window",
+    [
+        pytest.param(
+            {"viewport": {"width": width, "height": 800}, "color_scheme": scheme},
+            id=f"{width}-{scheme}",
+        )
+        for width in (360, 1280, 2560)
+        for scheme in ("light", "dark")
+    ],
+)
+"""A test gets each `window`: a phone, a laptop and a large screen, each light and dark."""
 
 
 class Visitor:
@@ -56,6 +71,10 @@ class Visitor:
 
     def close(self) -> None:
         self.context.close()
+
+
+Visit = Callable[..., Visitor]
+"""The type of the fixture `visit`."""
 
 
 def accessibility_violations(page: Any) -> list[str]:

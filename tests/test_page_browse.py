@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Visitor, Window, every_window
 from PIL import Image
 from service_server import Server, made_index, serving
 from tiny import save
@@ -20,7 +20,6 @@ from veduta.web.keys import KeyFile
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
 
-Visit = Callable[..., Visitor]
 EVIL = "<img src=x onerror=alert(1)>"
 DATE_TAKEN, EXIF_FOLDER = 0x9003, 0x8769
 DOMES, TOWERS, HILLS = 12, 12, 216
@@ -108,13 +107,11 @@ def choose(page: Any, typed: str, option: str) -> None:
     page.keyboard.press("Enter")
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_page_fits_every_window_and_everyone(
-    open_as: Callable[..., Visitor], width: int, dark: bool
+    open_as: Callable[..., Visitor], window: Window
 ) -> None:
-    scheme = "dark" if dark else "light"
-    visitor = open_as("edit", viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor = open_as("edit", **window)
     page = visitor.go("/browse")
     loaded(page)
     page.get_by_label("Select 001.jpg").check()

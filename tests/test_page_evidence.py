@@ -6,13 +6,13 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Visitor, Window, every_window
 from PIL import Image
 from service_server import Server, made_index, serving
 from tiny import save_view
@@ -20,7 +20,6 @@ from tiny import save_view
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
 
-Visit = Callable[..., Visitor]
 EVIL = "<img src=x onerror=document.title='owned'>.png"
 PAIR = "/evidence?query=0&hit=1"
 LAST_FACT = "Counts most, in the photo"
@@ -80,13 +79,11 @@ def on_page(page: Any, number: int, x: float, y: float, size: list[int]) -> tupl
     return left + x * scale, top + y * scale
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_page_fits_every_window_and_everyone(
-    visit: Visit, server: Server, width: int, dark: bool
+    visit: Visit, server: Server, window: Window
 ) -> None:
-    scheme = "dark" if dark else "light"
-    visitor = visit(server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor = visit(server, **window)
     page = visitor.go("/evidence")
     page.get_by_text("Choose two photos").wait_for()
     visitor.check()

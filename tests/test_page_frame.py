@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Window, every_window
 from service_server import Server, made_index, serving
 
 from veduta.pages.app_page import static_files
@@ -18,7 +18,6 @@ from veduta.web.keys import KeyFile
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
 
-Visit = Callable[..., Visitor]
 FORM = "application/x-www-form-urlencoded"
 HTML = {"Accept": "text/html"}
 
@@ -49,13 +48,11 @@ def form(**fields: str) -> dict[str, str | bytes]:
     return {"body": urlencode(fields).encode(), "content_type": FORM}
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_pages_fit_every_window_and_everyone(
-    visit: Visit, server: Server, key: str, width: int, dark: bool
+    visit: Visit, server: Server, key: str, window: Window
 ) -> None:
-    scheme = "dark" if dark else "light"
-    visitor = visit(server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor = visit(server, **window)
     page = visitor.go("/sign-in")
     visitor.check()
     page.get_by_label("Key").fill(key)

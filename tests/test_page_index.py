@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Window, every_window
 from service_server import Server, made_index, serving
 from tiny import save_view
 
@@ -16,7 +16,6 @@ from veduta.web.keys import KeyFile
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
 
-Visit = Callable[..., Visitor]
 HTML = {"Accept": "text/html"}
 
 
@@ -39,13 +38,11 @@ def server(home: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_page_fits_every_window_and_everyone(
-    visit: Visit, server: Server, width: int, dark: bool
+    visit: Visit, server: Server, window: Window
 ) -> None:
-    scheme = "dark" if dark else "light"
-    visitor = visit(server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor = visit(server, **window)
     page = visitor.go("/index")
     for summary in page.locator("main summary").all():
         summary.click()

@@ -6,13 +6,13 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Window, every_window
 from PIL import Image
 from service_server import Server, serving
 from tiny import save
@@ -23,7 +23,6 @@ from veduta.pages.app_page import static_files
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
 
-Visit = Callable[..., Visitor]
 GPS_FOLDER = 0x8825
 DELHI, AGRA, RIO = (28.61, 77.21), (27.17, 78.04), (-22.95, -43.21)
 PLACES = {"a.jpg": DELHI, "b.jpg": DELHI, "c.jpg": AGRA, "d.jpg": RIO}
@@ -62,13 +61,11 @@ def listed(page: Any, count: int) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_page_fits_every_window_and_everyone(
-    visit: Visit, server: Server, width: int, dark: bool
+    visit: Visit, server: Server, window: Window
 ) -> None:
-    scheme = "dark" if dark else "light"
-    visitor = visit(server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor = visit(server, **window)
     page = ready(visitor.go("/map"))
     visitor.check()
     page.locator("#places button").first.click()

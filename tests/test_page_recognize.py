@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Window, every_window
 from service_server import Server, made_index, serving
 from tiny import save_view
 
@@ -14,8 +14,6 @@ from veduta.cli.main import run
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
-
-Visit = Callable[..., Visitor]
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +47,11 @@ def printed(home: Path, capsys: pytest.CaptureFixture[str]) -> Printed:
     return lines
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_page_fits_every_window_and_everyone(
-    visit: Visit, server: Server, width: int, dark: bool
+    visit: Visit, server: Server, window: Window
 ) -> None:
-    scheme = "dark" if dark else "light"
-    visitor = visit(server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor = visit(server, **window)
     page = visitor.go("/recognize?photo_id=7")
     page.get_by_role("heading", name="place1").wait_for()
     visitor.check()

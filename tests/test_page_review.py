@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Visitor, Window, every_window
 from review_server import EVIL, findings_file, rows_of
 from service_server import Server, made_index, serving
 from tiny import save
@@ -16,8 +16,6 @@ from veduta.web.keys import KeyFile
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
-
-Visit = Callable[..., Visitor]
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +52,11 @@ def reviewer(visit: Visit, server: Server, key: str, **options: object) -> Visit
     return visitor
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_page_fits_every_window_and_everyone(
-    visit: Visit, server: Server, keys: dict[str, str], width: int, dark: bool
+    visit: Visit, server: Server, keys: dict[str, str], window: Window
 ) -> None:
-    size = {"width": width, "height": 800}
-    scheme = "dark" if dark else "light"
-    visitor = reviewer(visit, server, keys["edit"], viewport=size, color_scheme=scheme)
+    visitor = reviewer(visit, server, keys["edit"], **window)
     visitor.check()
 
 

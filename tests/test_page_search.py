@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from page_browser import WIDTHS, Visitor
+from page_browser import Visit, Visitor, Window, every_window
 from PIL import Image
 from service_server import Server, made_index, serving
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
-
-Visit = Callable[..., Visitor]
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +68,11 @@ def photo(home: Path, name: str) -> Path:
     return home / f"photos/place{name[0]}/{name}.png"
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
+@every_window
 def test_the_page_fits_every_window_and_everyone(
-    visit: Visit, server: Server, width: int, dark: bool
+    visit: Visit, server: Server, window: Window
 ) -> None:
-    scheme = "dark" if dark else "light"
-    visitor = visit(server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor = visit(server, **window)
     searcher = Searcher(visitor)
     searcher.go("/")
     visitor.check()
