@@ -3,6 +3,7 @@
 import { Chooser } from "../choose.js";
 import { Grid } from "../grid.js";
 import { address, api, askJson } from "./api.js";
+import { make } from "./elements.js";
 import { LabelEdits } from "./label_edits.js";
 import { say } from "./messages.js";
 import { PhotoList, monthText, photosText, thumbnail } from "./photo_list.js";
@@ -215,12 +216,6 @@ byId("smaller").addEventListener("click", () => resize(-1));
 byId("larger").addEventListener("click", () => resize(1));
 
 // ---- tiles
-
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
 
 function makeTile() {
   const image = make("img", { alt: "", decoding: "async", draggable: false });

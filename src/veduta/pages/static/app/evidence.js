@@ -5,9 +5,11 @@
 
 import { readAddress } from "./address.js";
 import { address, api, ask, askJson, index, Problem } from "./api.js";
+import { make } from "./elements.js";
 import { Stage } from "./evidence_stage.js";
 import { say } from "./messages.js";
-import { find, keep } from "./uploads.js";
+import { calm, complain } from "./trouble.js";
+import { bytesOf, find, keep, photosAmong } from "./uploads.js";
 
 const PREVIEW_SIDE = 1600;
 const LARGE_SIDE = 3200;
@@ -41,7 +43,7 @@ async function show() {
   abort?.abort();
   abort = new AbortController();
   const { signal } = abort;
-  byId("trouble").replaceChildren();
+  calm();
   for (const id of ["answer", "controls", "summary", "scale"]) byId(id).hidden = true;
   stage.clear();
   const values = new URLSearchParams(location.search);
@@ -62,7 +64,7 @@ async function show() {
     document.title = missing ? title : `${shown[0].name} and ${shown[1].name} · ${title}`;
     if (!missing) await compare(signal);
   } catch (error) {
-    if (!signal.aborted && error.name !== "AbortError") complain(error);
+    if (!signal.aborted && error.name !== "AbortError") complain(error, { again: show });
   } finally {
     if (!signal.aborted) byId("status").textContent = "";
   }
@@ -225,12 +227,12 @@ function tellMap({ strongest, against, scale, notes }) {
     paper.fillStyle = colour;
     paper.fillRect(at, 0, 1, 1);
   });
-  byId("scale-texts").replaceChildren(...scale.texts.map((text) => element("span", text)));
+  byId("scale-texts").replaceChildren(...scale.texts.map((text) => make("span", { textContent: text })));
   showMap();
 }
 
 function tellFact([name, text]) {
-  byId("facts").append(element("dt", name), element("dd", text));
+  byId("facts").append(make("dt", { textContent: name }), make("dd", { textContent: text }));
 }
 
 function tellPoint(number) {
@@ -244,7 +246,7 @@ function tellPoint(number) {
 
 function rowOf(line, at) {
   const row = document.createElement("tr");
-  row.append(...[at + 1, ...line.map(Math.round)].map((value) => element("td", value)));
+  row.append(...[at + 1, ...line.map(Math.round)].map((value) => make("td", { textContent: value })));
   return row;
 }
 
@@ -252,26 +254,6 @@ function boundsOf(region) {
   const [xs, ys] = [0, 1].map((axis) => region.map((corner) => corner[axis]));
   const [left, top, right, bottom] = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)].map(Math.round);
   return `${right - left} × ${bottom - top} pixels, from ${left}, ${top} at the top left`;
-}
-
-function element(kind, text) {
-  const made = document.createElement(kind);
-  made.textContent = text;
-  return made;
-}
-
-function complain(error) {
-  if (!(error instanceof Problem)) console.error(error);
-  const box = document.createElement("div");
-  box.className = "problem";
-  box.append(element("p", error instanceof Problem ? error.message : "This page has a fault. Load it again."));
-  if (error.status === 429 || error.status >= 500 || error.status === 0) {
-    const again = element("button", "Try again");
-    again.type = "button";
-    again.addEventListener("click", show);
-    box.append(again);
-  }
-  byId("trouble").replaceChildren(box);
 }
 
 /** Go to the address with other photos. `changed`: of names in the address; null takes one away. */
@@ -294,7 +276,7 @@ function go(changed) {
 
 /** Compare with files that the user chose; the first one goes to a side, the next to the other. */
 async function choose(files, number) {
-  const photos = [...files].filter((file) => !file.type || file.type.startsWith("image/"));
+  const photos = photosAmong(files);
   if (!photos.length) {
     if (files.length) say(`${files[0].name} is no photo.`);
     return;
@@ -303,9 +285,9 @@ async function choose(files, number) {
   for (const [at, file] of photos.slice(0, 2).entries()) {
     const side = sides[(number + at) % 2];
     try {
-      const data = new Blob([await file.arrayBuffer()], { type: file.type });
+      const photo = await bytesOf(file);
       if (side === sides[0]) Object.assign(changed, OF_QUERY);
-      Object.assign(changed, { [side.photo]: null, [side.upload]: await keep([{ name: file.name, data }]) });
+      Object.assign(changed, { [side.photo]: null, [side.upload]: await keep([photo]) });
     } catch {
       say(`${file.name} cannot be read. Choose it again.`);
       return;

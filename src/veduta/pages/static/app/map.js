@@ -2,6 +2,7 @@
 
 import { address, api, askJson } from "./api.js";
 import { clustersOf } from "./clusters.js";
+import { make } from "./elements.js";
 import { MapView, project, unproject } from "./map_view.js";
 import { photosText, thumbnail } from "./photo_list.js";
 import { drawWorld, ringsOf } from "./world_outline.js";
@@ -179,12 +180,6 @@ byId("chosen-zoom").addEventListener("click", () => {
   if (same) view.show(xs[0], ys[0], view.scale * ZOOM ** 2);
   else view.fit(chosen.map(({ x, y }) => [x, y]));
 });
-
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
 
 // ---- moving and zooming
 

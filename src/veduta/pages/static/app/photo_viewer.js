@@ -1,6 +1,7 @@
 // One photo, as large as the window, with what is known of it.
 
 import { address, ask } from "./api.js";
+import { make } from "./elements.js";
 import { dateText, preview, searchAddress, thumbnail } from "./photo_list.js";
 import { listenForSwipes } from "../swipes.js";
 
@@ -52,7 +53,7 @@ export class PhotoViewer {
 
   /** Say what is known of the photo. */
   describe(photo) {
-    byId("name").replaceChildren(text("bdi", photo.name));
+    byId("name").replaceChildren(make("bdi", { textContent: photo.name }));
     this.image.alt = photo.label ? `${photo.name}, ${photo.label}` : photo.name;
     const facts = [
       ["Label", photo.label ?? "none"],
@@ -64,8 +65,8 @@ export class PhotoViewer {
       ...facts.map(([name, value]) => {
         const pair = document.createElement("div");
         const shown = document.createElement("dd");
-        shown.append(text("bdi", value));
-        pair.append(text("dt", name), shown);
+        shown.append(make("bdi", { textContent: value }));
+        pair.append(make("dt", { textContent: name }), shown);
         return pair;
       }),
     );
@@ -99,10 +100,4 @@ export class PhotoViewer {
   close() {
     this.dialog.close();
   }
-}
-
-function text(tag, content) {
-  const element = document.createElement(tag);
-  element.textContent = content;
-  return element;
 }

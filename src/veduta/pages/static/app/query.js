@@ -4,7 +4,7 @@ import { addressOf } from "./address.js";
 import { api, ask, askJson, Problem } from "./api.js";
 import { Box } from "./box.js";
 import { say } from "./messages.js";
-import { find, forget, keep } from "./uploads.js";
+import { bytesOf, find, forget, keep, photosAmong } from "./uploads.js";
 
 const MAX_PHOTOS = 8;
 const PREVIEW_SIDE = 800;
@@ -53,13 +53,12 @@ export class Query {
 
   /** Search with files that the user chose. `more`: together with those that are there. */
   async take(files, more) {
-    const photos = files.filter((file) => !file.type || file.type.startsWith("image/"));
+    const photos = photosAmong(files);
     if (!files.length) return;
     if (!photos.length) return say(`${files[0].name} is no photo.`);
     let chosen = [];
     try {
-      // A file may change or go away later, and its bytes would be gone with it.
-      for (const file of photos) chosen.push({ name: file.name, data: new Blob([await file.arrayBuffer()], { type: file.type }) });
+      for (const file of photos) chosen.push(await bytesOf(file));
       if (more && this.state.photoId !== null) chosen = [await this.indexedPhoto(), ...chosen];
     } catch (error) {
       return say(error instanceof Problem ? error.message : "This browser cannot read the file. Choose it again.");

@@ -24,6 +24,14 @@ async function inStore(mode, work) {
   }
 }
 
+/** Return those of some chosen files that may be photos. */
+export const photosAmong = (files) => [...files].filter((file) => !file.type || file.type.startsWith("image/"));
+
+/** Read a chosen file. It may change or go away later, and its bytes would be gone with it. */
+export async function bytesOf(file) {
+  return { name: file.name, data: new Blob([await file.arrayBuffer()], { type: file.type }) };
+}
+
 /** Keep photos, and return the key by which they are found again. `files`: of {name, data}. */
 export async function keep(files) {
   const bytes = crypto.getRandomValues(new Uint8Array(KEY_BYTES));
