@@ -10,7 +10,13 @@ import msgspec
 
 from veduta.web.problems import Problem
 
-__all__ = ["PhotoCursor", "SearchCursor", "read_photo_cursor", "read_search_cursor"]
+__all__ = [
+    "PhotoCursor",
+    "SearchCursor",
+    "read_photo_cursor",
+    "read_search_cursor",
+    "search_cursor",
+]
 
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -47,6 +53,20 @@ class PhotoCursor(msgspec.Struct, array_like=True, frozen=True):
     def text(self) -> str:
         """Return it for a client."""
         return _encoded(self)
+
+
+def search_cursor(offset: int, total: int, version: str) -> str | None:
+    """Return the cursor of the next page.
+
+    Args:
+        offset: number of hits on the pages before it.
+        total: number of hits as far as they are known.
+        version: of the index.
+
+    Returns:
+        None if there is no next page.
+    """
+    return SearchCursor(offset, version).text() if total > offset else None
 
 
 def read_search_cursor(text: str | None, version: str) -> int:

@@ -11,9 +11,9 @@ from fastapi.responses import Response
 
 from veduta.explore.groups_report import dates_text, size_text
 from veduta.web.access import needs, service_of
-from veduta.web.cursors import SearchCursor, read_search_cursor
+from veduta.web.cursors import read_search_cursor, search_cursor
 from veduta.web.formed_groups import formed_groups
-from veduta.web.pages_frame import Page, framed
+from veduta.web.pages_frame import Page, framed, shown_index
 
 if TYPE_CHECKING:
     from veduta.explore.photo_groups import PhotoGroup
@@ -57,9 +57,8 @@ class _GroupsPart:
 @router.get("")
 async def show(request: Request) -> Response:
     """Show the page of the photos. Its scripts ask the API for them."""
-    service = service_of(request)
-    index = service.index(request.query_params.get("index"))
-    return framed(request, "browse.html", await service.light(index.facts))
+    facts = await service_of(request).light(shown_index(request).facts)
+    return framed(request, "browse.html", facts)
 
 
 @router.get("/groups")
@@ -72,7 +71,7 @@ async def show_groups(request: Request) -> Response:
 async def show_part(request: Request) -> Response:
     """Show some groups, the largest first."""
     service = service_of(request)
-    served = service.index(request.query_params.get("index"))
+    served = shown_index(request)
     version, groups = await formed_groups(request, service, served)
     start = read_search_cursor(request.query_params.get("cursor"), version)
     stop = start + _GROUPS_AT_ONCE
@@ -81,6 +80,6 @@ async def show_part(request: Request) -> Response:
         is_first=start == 0,
         total=len(groups),
         grouped=sum(len(group.photos) for group in groups),
-        next=SearchCursor(stop, version).text() if len(groups) > stop else None,
+        next=search_cursor(stop, len(groups), version),
     )
     return framed(request, "groups_part.html", part)

@@ -23,9 +23,10 @@ from veduta.pages.app_page import (
 )
 from veduta.web.access import forget_key, keep_key, key_of, scope_of, service_of
 from veduta.web.problems import Problem
+from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 
-__all__ = ["Page", "framed", "framed_text", "problem_response", "router"]
+__all__ = ["Page", "framed", "framed_text", "problem_response", "router", "shown_index"]
 
 router = APIRouter(include_in_schema=False)
 
@@ -59,11 +60,23 @@ class _ShownProblem:
     retry_after: str | None
 
 
+def shown_index(request: Request) -> ServedIndex:
+    """Return the index that a page shows.
+
+    Args:
+        request: of the browser. `index` of its address names the index; without it, the first one.
+
+    Raises:
+        Problem: 404, there is no such index.
+    """
+    return service_of(request).index(request.query_params.get("index"))
+
+
 def framed(request: Request, template: str, content: Any = None, status: int = 200) -> HTMLResponse:
     """Return a page.
 
     Args:
-        request: of the browser. `index` of its address names the index.
+        request: as for `shown_index`.
         template: in `templates/app`.
         content: what the template calls `page.content`.
         status: of the answer.
@@ -78,15 +91,14 @@ def framed_text(request: Request, template: str, content: Any = None) -> str:
     """Return a page, or a part of one that a script asked for, as HTML.
 
     Args:
-        request: as for `framed`.
+        request: as for `shown_index`.
         template: in `templates/app`.
         content: what the template calls `page.content`.
 
     Raises:
         Problem: 404, there is no such index.
     """
-    index = service_of(request).index(request.query_params.get("index")).name
-    return _text(request, index, template, content)
+    return _text(request, shown_index(request).name, template, content)
 
 
 def problem_response(request: Request, problem: Problem) -> Response:

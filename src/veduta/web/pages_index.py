@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from veduta.index.status import moment_words, status_lines
 from veduta.web.access import needs, scope_of, service_of
 from veduta.web.index_jobs import ENDED
-from veduta.web.pages_frame import Page, framed
+from veduta.web.pages_frame import Page, framed, shown_index
 from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
 
@@ -111,7 +111,7 @@ class _Shown:
 async def show(request: Request) -> Response:
     """Show the page."""
     service = service_of(request)
-    index = service.index(request.query_params.get("index"))
+    index = shown_index(request)
     may_see_runs = scope_of(request) == "admin" and not service.settings.read_only
     shown = await service.light(_shown, service, index, may_see_runs=may_see_runs)
     return framed(request, "index.html", shown)

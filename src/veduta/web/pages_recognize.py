@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from veduta.pages.recognized_photo import RecognizedPhoto
 from veduta.web.access import needs, service_of
 from veduta.web.api_types import RecognizeRequest
-from veduta.web.pages_frame import Page, framed
+from veduta.web.pages_frame import Page, framed, shown_index
 from veduta.web.routes_search import answered, recognized
 from veduta.web.served_index import ServedIndex
 from veduta.web.service import Service
@@ -24,9 +24,8 @@ router = APIRouter(dependencies=[needs("search")], include_in_schema=False)
 @router.get("/recognize")
 async def show(request: Request) -> Response:
     """Show the page."""
-    service = service_of(request)
-    index = service.index(request.query_params.get("index"))
-    return framed(request, "recognize.html", await service.light(index.facts))
+    facts = await service_of(request).light(shown_index(request).facts)
+    return framed(request, "recognize.html", facts)
 
 
 @router.post("/recognize/answer")

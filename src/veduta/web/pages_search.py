@@ -14,7 +14,7 @@ from veduta.search import SearchOptions
 from veduta.web.access import needs, service_of
 from veduta.web.event_stream import event_text
 from veduta.web.json_answers import photo_json
-from veduta.web.pages_frame import Page, framed, framed_text
+from veduta.web.pages_frame import Page, framed, framed_text, shown_index
 from veduta.web.photo_filters import PhotoFilters
 from veduta.web.routes_search import search_stream
 
@@ -38,7 +38,7 @@ class _SearchPage:
 async def show(request: Request) -> Response:
     """Show the page."""
     service = service_of(request)
-    index = service.index(request.query_params.get("index"))
+    index = shown_index(request)
     facts = await service.light(index.facts)
     newest = await service.light(
         index.page, PhotoFilters(SearchOptions()), "taken", _FIRST_PHOTOS, None

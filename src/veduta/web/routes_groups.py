@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from veduta.explore.photo_groups import PhotoGroup
 from veduta.web.access import needs, service_of
 from veduta.web.api_types import MAX_LIMIT, GroupAnswer, GroupList
-from veduta.web.cursors import SearchCursor, read_search_cursor
+from veduta.web.cursors import read_search_cursor, search_cursor
 from veduta.web.formed_groups import formed_groups
 from veduta.web.json_answers import photo_json
 from veduta.web.photo_filters import Text
@@ -42,7 +42,7 @@ async def list_groups(
     answer = {
         "groups": [_json(group) for group in large[start:stop]],
         "total": len(large),
-        "next": SearchCursor(stop, version).text() if len(large) > stop else None,
+        "next": search_cursor(stop, len(large), version),
         "index": {"name": served.name, "version": version},
     }
     return JSONResponse(answer)

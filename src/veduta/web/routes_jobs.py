@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from veduta.errors import IndexLocked
 from veduta.index.table import is_locked
+from veduta.pages.app_page import API
 from veduta.web.access import needs, service_of
 from veduta.web.api_types import MAX_TEXT_LETTERS, IndexRequest, JobAnswer
 from veduta.web.event_stream import EVENT_STREAM, EventStream
@@ -42,7 +43,7 @@ async def start_indexing(request: Request) -> Response:
     fields = wanted.model_dump(exclude={"index"})
     number = await service.light(service.jobs.start, index.name, fields)
     state = await service.light(service.jobs.state, number)
-    location = f"{request.scope.get('root_path', '')}/api/v1/jobs/{number}"
+    location = f"{request.scope.get('root_path', '')}{API}/jobs/{number}"
     return JSONResponse(state, 202, headers={"Location": location})
 
 

@@ -29,7 +29,7 @@ from veduta.web.api_types import (
     SearchAnswer,
     SearchRequest,
 )
-from veduta.web.cursors import SearchCursor, read_search_cursor
+from veduta.web.cursors import read_search_cursor, search_cursor
 from veduta.web.event_stream import EVENT_STREAM, EventStream, event_text, wants_events
 from veduta.web.json_answers import explanation_json, hit_json
 from veduta.web.photo_filters import read_options
@@ -146,7 +146,7 @@ async def _search_answer(
     def answer(hits: Hits, seconds: dict[str, float]) -> dict[str, Any]:
         if fields.photo_id is not None:
             hits = Hits([hit for hit in hits if hit.id != fields.photo_id], hits.orientation)
-        cursor = SearchCursor(stop, version).text() if len(hits) > stop else None
+        cursor = search_cursor(stop, len(hits), version)
         return {
             "results": [hit_json(hit) for hit in hits[offset:stop]],
             "next": cursor,

@@ -388,7 +388,7 @@ class ServedIndex:
         raise Problem(409, "The index changes while its groups are formed. Try again later.")
 
     def _linked_groups(self) -> list[PhotoGroup]:
-        """Return the groups. A writer that has just written photos or labels links them first."""
+        """Return the groups. While a writer links what it has written, wait for it."""
         stop = time.monotonic() + _MOST_LINKING_SECONDS
         is_last = False
         while True:
