@@ -42,8 +42,6 @@ def server(home: Path, keys: dict[str, str]) -> Iterator[Server]:
     options = "--require-key", "--root-path", "/my/photos"
     with serving(home / "places.veduta", *review, *files, *options) as server:
         yield server
-    # Its end writes what was decided, as that of `veduta review` does.
-    assert len(rows_of(home / "out.csv")) == 1 + 3
 
 
 def reviewer(visit: Visit, server: Server, key: str, **options: object) -> Visitor:
@@ -119,6 +117,16 @@ def test_it_needs_a_key_to_edit_and_its_own_page(server: Server, keys: dict[str,
         assert server.get(f"//review{path}", **edit).status in (404, 422)
     assert server.get("//review/api/classes", **edit).json == before
     assert server.process.poll() is None
+
+
+def test_the_end_of_the_service_writes_what_was_decided(home: Path, tmp_path: Path) -> None:
+    """As that of `veduta review` does."""
+    out = tmp_path / "out.csv"
+    review = "--review", home / "towers", "--decisions", out
+    with serving(home / "places.veduta", *review) as server:
+        step = {"decisions": [{"photo": number, "verdict": "keep"} for number in range(3)]}
+        assert server.post("//review/api/step", step).status == 200
+    assert len(rows_of(out)) == 1 + 3
 
 
 def test_a_service_without_a_review_has_no_such_page(home: Path) -> None:
