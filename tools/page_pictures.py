@@ -12,15 +12,11 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving import service
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -29,19 +25,6 @@ import veduta
 WINDOW = {"width": 1280, "height": 800}
 JPEG_QUALITY = 85
 QUERY = "queries/motorcycle"
-
-
-@contextmanager
-def served(index: Path) -> Iterator[str]:
-    """Serve an index, and return the address of its first page."""
-    command = [sys.executable, "-m", "veduta", "serve", str(index), "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
-        assert service.stdout is not None
-        try:
-            facts = json.loads("".join(iter(service.stdout.readline, "}\n")) + "}")
-            yield facts["url"]
-        finally:
-            service.terminate()
 
 
 def save(page: Any, file: Path) -> None:
@@ -65,7 +48,8 @@ def main() -> None:
     with veduta.create(index) as new:
         new.add(options.work / "photos/gallery", labels="folders")
     query = next((options.work / "photos" / QUERY).iterdir())
-    with served(index) as url, sync_playwright() as play:
+    with service(index) as (_, connection), sync_playwright() as play:
+        url = f"http://127.0.0.1:{connection.port}/"
         browser = play.chromium.launch(executable_path=shutil.which("chromium"))
         page = browser.new_page(viewport=WINDOW)
         page.set_default_timeout(600_000)
