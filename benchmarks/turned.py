@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +26,14 @@ from veduta.index import set_projection
 from veduta.keypoints import load_extractor
 from veduta.photos.orientation import ALL_ORIENTATIONS, UPRIGHT, Orientation, orientation_named
 from veduta.search import Engine, SearchOptions, exact, hits_of, search_photos
-from veduta.search.best_orientation import Attempt, best_attempt
+from veduta.search.best_orientation import MIN_GAIN, TURNS, Attempt, best_attempt
 from veduta.search.query import read_photo
 from veduta.search.query_views import QueryViews
 from veduta.search.reranking import open_gallery, rerank
 from veduta.search.verdict import SAME_PLACE
 
 SETS = ("landmarks30", "scenes")
+SETS_BY_DESCRIPTOR = ("scenes", "objects20", "landmarks30", "same_place")
 GIVEN = ("upright", "90", "180", "270", "mirrored")
 TIMED_QUERIES = 24
 LANDMARKS, STRANGERS = "landmarks30", "objects20"
@@ -42,14 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("turned", __doc__)
     add_data_option(options)
     chosen = options.parse_args(arguments)
-    require_sets(options, chosen.data, (*SETS, STRANGERS))
+    require_sets(options, chosen.data, {*SETS, *SETS_BY_DESCRIPTOR, STRANGERS})
     figures = accuracy_table(chosen.data)
+    by_descriptor = descriptor_table(chosen.data)
     cost = cost_table(chosen.data)
     parts = [
         "Top-1 / mAP of the default search. “As it is” takes each query as it is given "
         "(`--orientation upright`). “Automatic” is the default of a search. The last column counts "
         "the queries that it turned or mirrored.",
         figures,
+        "Top-1 of `--rerank none`, which has no verdict. “Automatic” tries other orientations "
+        "unless the first similarity stands out: it is nearer to 1 than to the mean similarity "
+        "of the query to the collection. “Always tried” tries them for each query. “Highest” "
+        "takes the turn with the highest first similarity, even if it is higher by less than "
+        f"{MIN_GAIN}. The rule was found on scenes and objects20.",
+        by_descriptor,
         f"The time of a search in the index of {LANDMARKS}, with automatic orientation, as a ratio "
         "to the time without; both take turns. The queries are upright photos. Those “found” have "
         "a first hit with the verdict “same place”. Strangers are photos of "
@@ -182,6 +190,102 @@ def combined(first: Orientation, second: Orientation) -> Orientation:
 def top1_and_map(views: Sequence[View]) -> str:
     top1 = np.mean([view.top1 for view in views])
     return f"{top1:.3f} / {np.nanmean([view.ap for view in views]):.3f}"
+
+
+# --- by descriptor --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorView:
+    """What a search by descriptor finds for a query in one orientation.
+
+    Attributes:
+        similarity: the first one.
+        stands_out: see `veduta.search.reranking.Gallery.stands_out`.
+        top1: whether the first hit is right.
+    """
+
+    similarity: float
+    stands_out: bool
+    top1: bool
+
+
+def descriptor_table(data: Path) -> str:
+    rows = []
+    for name in SETS_BY_DESCRIPTOR:
+        queries = list(descriptor_views(data / name))
+        for words, given in (("upright", [UPRIGHT]), ("turned by 90°, 180°, 270°", TURNS[1:])):
+            asked = [(views, one) for views in queries for one in given]
+            automatic = [best_by_descriptor(*one, may_stop=True) for one in asked]
+            always = [best_by_descriptor(*one, may_stop=False) for one in asked]
+            highest = [best_by_descriptor(*one, may_stop=False, min_gain=0) for one in asked]
+            rows.append(
+                [
+                    f"{name}, {words}",
+                    len(asked),
+                    top1([views[one] for views, one in asked]),
+                    top1(automatic),
+                    top1(always),
+                    top1(highest),
+                    f"{np.mean([views[one].stands_out for views, one in asked]):.2f}",
+                ]
+            )
+            print(*rows[-1], sep=" | ", flush=True)
+    head = ["set, queries", "number", "as it is", "automatic", "always tried", "highest"]
+    return table([*head, "share that stands out as it is"], rows)
+
+
+def descriptor_views(folder: Path) -> Iterator[dict[Orientation, DescriptorView]]:
+    """Yield each query of a set, in four orientations."""
+    network = load_encoder(DEFAULT)
+    indexed = index_dataset(
+        open_dataset(folder), retrieval_protocol, network, load_extractor(), None
+    )
+    set_projection(indexed.gallery_index, None)
+    gallery = open_gallery(indexed.gallery_index)
+    positions = np.argsort(indexed.gallery_rows(gallery.snapshot))
+    query_views = indexed.query_views(network, None)
+    for number in range(len(indexed.protocol.queries)):
+        relevant = indexed.protocol.relevant(number)
+        own = indexed.protocol.own_position(number)
+        views = query_views(number)
+        descriptors = {turn: views.descriptor(turn) for turn in TURNS}
+        found = {
+            turn: exact.nearest(gallery.snapshot, descriptor, 1, positions != own)
+            for turn, descriptor in descriptors.items()
+        }
+        yield {
+            turn: DescriptorView(
+                float(similarities[0]),
+                gallery.stands_out(descriptors[turn], similarities),
+                bool(relevant[positions[rows[0]]]),
+            )
+            for turn, (rows, similarities) in found.items()
+        }
+
+
+def best_by_descriptor(
+    views: dict[Orientation, DescriptorView],
+    given: Orientation,
+    *,
+    may_stop: bool,
+    min_gain: float = MIN_GAIN,
+) -> DescriptorView:
+    """Return the view of a query that a search by descriptor takes."""
+
+    def view(orientation: Orientation) -> DescriptorView:
+        return views[combined(given, orientation)]
+
+    def attempt(orientation: Orientation) -> Attempt[DescriptorView]:
+        return Attempt(view(orientation), view(orientation).stands_out and may_stop)
+
+    return best_attempt(
+        "auto", attempt, lambda turn: view(turn).similarity, verified=False, min_gain=min_gain
+    )
+
+
+def top1(views: Sequence[DescriptorView]) -> str:
+    return f"{np.mean([view.top1 for view in views]):.3f}"
 
 
 # --- cost -----------------------------------------------------------------------------------------

@@ -141,6 +141,23 @@ def test_an_answer_is_judged_by_its_first_hit(
     assert Attempt.of(7, [hit], verified=verified) == Attempt(7, convincing, likely)
 
 
+@pytest.mark.parametrize(
+    ("evidence", "verified", "convincing"),
+    [
+        (None, False, True),
+        (Evidence(0.3), False, True),
+        (None, True, False),
+        (Evidence(0.95, 12, 60, None, 0.1), True, False),
+    ],
+)
+def test_a_similarity_that_stands_out_is_enough_without_geometry(
+    evidence: Evidence | None, verified: bool, convincing: bool
+) -> None:
+    hit = Hit("a.jpg", 0.9, 0.5, None, 4, 3, None, 1, evidence)
+    attempt = Attempt.of(7, [hit], verified=verified, stands_out=True)
+    assert attempt.convincing == convincing
+
+
 def test_no_hit_is_no_evidence() -> None:
     assert Attempt.of(7, [], verified=True) == Attempt(7, False, False)
     assert Attempt.of(7, None, verified=True) == Attempt(7, False, True)

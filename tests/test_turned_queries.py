@@ -130,10 +130,9 @@ def test_options_hold_for_the_turned_query(index: veduta.Index) -> None:
     assert [hit.label for hit in hits] == ["place1"] and hits.orientation == QUARTER
     others = index.search(photo, label=["place2", "place3"])
     assert {hit.label for hit in others} == {"place2", "place3"}
-    hits = index.search(photo, rerank="none")
-    assert hits[0].label == "place1" and hits.orientation == QUARTER
-    # So few photos are too little evidence without geometry.
-    assert index.search(photo, rerank="global").orientation == UPRIGHT
+    for rerank in ("none", "global"):
+        hits = index.search(photo, rerank=rerank)
+        assert hits[0].label == "place1" and hits.orientation == QUARTER
     far = index.search(photo, distance="euclidean")
     assert far[0].label == "place1" and far.orientation == QUARTER
 
@@ -182,7 +181,9 @@ def test_only_an_unconvincing_query_costs_more(index: veduta.Index) -> None:
     assert encodings(given(QUARTER), orientation="upright") == 1
     # A stranger: four turns, and one mirror image.
     assert encodings(scene(99)) == 5
-    assert encodings(scene(99), rerank="none") == 4
+    for rerank in ("none", "global"):
+        assert encodings(given(UPRIGHT), rerank=rerank) == 1
+        assert encodings(load_sample_image("flower.jpg"), rerank=rerank) == 4
 
 
 def test_a_stranger_is_not_turned(index: veduta.Index) -> None:

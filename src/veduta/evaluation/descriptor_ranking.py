@@ -238,7 +238,12 @@ class _QueryByQuery:
                 None if self.options.rerank == "none" else by_descriptor[self.rows],
                 orientation,
             )
-            return Attempt.of(ranked, hits, verified=views.verified)
+            return Attempt.of(
+                ranked,
+                hits,
+                verified=views.verified,
+                stands_out=self.gallery.stands_out(query.descriptor, similarity[:1]),
+            )
 
         return best_attempt(
             self.options.orientation,

@@ -196,7 +196,12 @@ def _ranking_function(
                 )
                 ranked, hits = ranking.rows, hits_of(gallery.snapshot, ranking, 1, query)
             rows = position_of_row[ranked], position_of_row[nearest]
-            return Attempt.of(rows, hits, verified=views.verified)
+            return Attempt.of(
+                rows,
+                hits,
+                verified=views.verified,
+                stands_out=gallery.stands_out(query.descriptor, similarities[:1]),
+            )
 
         return best_attempt(
             orientation,

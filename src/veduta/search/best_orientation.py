@@ -44,26 +44,36 @@ class Attempt(Generic[Answer]):
     likely: bool = True
 
     @classmethod
-    def of(cls, answer: Answer, hits: Sequence[Hit] | None, *, verified: bool) -> Attempt[Answer]:
+    def of(
+        cls,
+        answer: Answer,
+        hits: Sequence[Hit] | None,
+        *,
+        verified: bool,
+        stands_out: bool = False,
+    ) -> Attempt[Answer]:
         """Judge an answer by its first hit.
 
         With geometry, it is convincing if both photos show the same place. Without, a high
-        probability must do. A search by similarity alone or by another distance knows neither.
+        probability or a similarity that stands out must do.
 
         Args:
             answer: any.
             hits: of the query in this orientation, best first. None: they have no evidence.
             verified: whether hits are verified by geometry.
+            stands_out: see `veduta.search.reranking.Gallery.stands_out`. It does not count if hits
+                are verified.
         """
         evidence = hits[0].evidence if hits else None
         if evidence is None:
-            return cls(answer, convincing=False, likely=hits is None or len(hits) > 0)
+            convincing = stands_out and not verified
+            return cls(answer, convincing, likely=hits is None or len(hits) > 0)
         likelihood = evidence.probability
         likely = likelihood is None or likelihood >= MIN_LIKELY_PROBABILITY
         if verified:
             return cls(answer, evidence.verdict == SAME_PLACE, likely)
         high = likelihood is not None and likelihood >= MIN_SAME_PROBABILITY
-        return cls(answer, high, likely)
+        return cls(answer, high or stands_out, likely)
 
 
 def best_attempt(

@@ -87,6 +87,28 @@ class Gallery:
         """(s, d), those of `sample`, which every search compares with its query."""
         return self.snapshot.take(self.sample).astype(np.float32)
 
+    @cached_property
+    def _mean_descriptor(self) -> NDArray[np.float32]:
+        mean: NDArray[np.float32] = self.sample_descriptors.mean(axis=0)
+        return mean
+
+    def stands_out(
+        self, descriptor: NDArray[np.float32], similarities: NDArray[np.float32] | Sequence[float]
+    ) -> bool:
+        """Whether the best similarity of a query is nearer to that of a copy, 1, than to the usual.
+
+        The usual similarity is the mean of the query with the photos of the collection. Turned
+        photos rarely resemble upright ones so much (`python -m benchmarks.turned`).
+
+        Args:
+            descriptor: (d,) float32 of the query, of length one.
+            similarities: (m,) cosine, of the query with photos of the collection.
+        """
+        if not len(similarities):
+            return False
+        best = max(similarities)
+        return bool(1 - best <= best - float(descriptor @ self._mean_descriptor))
+
 
 def open_gallery(index: Path) -> Gallery:
     """Open the newest version of an index.

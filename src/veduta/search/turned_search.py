@@ -68,8 +68,15 @@ def search_photos(
         told.nearest(Hits(nearest, first))
 
     def attempt(orientation: Orientation) -> Attempt[Hits]:
-        hits = engine.search(views.encoded(orientation), options, pictures(orientation))
-        return Attempt.of(Hits(hits, orientation), hits, verified=views.verified)
+        query = views.encoded(orientation)
+        hits = engine.search(query, options, pictures(orientation))
+        gallery = engine.state.gallery
+        return Attempt.of(
+            Hits(hits, orientation),
+            hits,
+            verified=views.verified,
+            stands_out=gallery.stands_out(query.descriptor, [hit.similarity for hit in hits]),
+        )
 
     def similarity(orientation: Orientation) -> float:
         query = EncodedQuery(views.descriptor(orientation), space=views.space)
