@@ -83,12 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("probabilities", __doc__)
     add_data_option(options)
     options.add_argument("--sets", nargs="+", default=SETS, help="which sets to measure")
-    options.add_argument("--work", type=Path, default=Path(".results/calibration"))
     chosen = options.parse_args(arguments)
     require_sets(options, chosen.data, chosen.sets)
     rows = []
     for name in chosen.sets:
-        with weights_without(name, chosen.data, chosen.work):
+        with weights_without(name, chosen.data, chosen.work / "calibration"):
             rows += rows_of_set(chosen.data / name)
     columns = [
         "set",

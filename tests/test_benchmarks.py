@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -149,3 +150,17 @@ def test_strongest_links_first_by_hand() -> None:
 
     assert parts([(0, 1), (1, 2), (2, 3)], [9, 5, 9]) == [[0, 1], [2, 3]]
     assert parts([(0, 1), (0, 2), (1, 2), (2, 3)], [9, 4, 5, 9]) == [[0, 1, 2, 3]]
+
+
+def commands() -> list[str]:
+    """Return the benchmarks with options of their own. The other modules are parts of them."""
+    files = sorted((ROOT / "benchmarks").glob("*.py"))
+    return [file.stem for file in files if f'parser("{file.stem}"' in file.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("script", commands())
+def test_its_options_are_told(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"benchmarks.{script}").main(["--help"])
+    assert ended.value.code == 0
+    assert f"python -m benchmarks.{script}" in capsys.readouterr().out
