@@ -61,6 +61,21 @@ def test_search_loads_no_lance(home: Path) -> None:
     assert "lance" not in done.stdout.split()
 
 
+def test_no_command_imports_pandas(home: Path) -> None:
+    pytest.importorskip("pandas")
+    command = [sys.executable, "-X", "importtime", "-m", "veduta", "search"]
+    done = subprocess.run(
+        [*command, "photos/class0/photo0000.png"],
+        cwd=home,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pyarrow" in loaded and not any(name.startswith("pandas.") for name in loaded)
+
+
 @pytest.mark.slow
 def test_search_prints_a_table(home: Path) -> None:
     done = run_veduta(home, "search", "photos/class0/photo0000.png", "-k", "3")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import NoReturn
 
 __all__ = ["main"]
@@ -17,6 +19,7 @@ def main() -> None:
     exception would print a traceback there.
     """
     _use_utf8_for_names()
+    sys.meta_path.insert(0, _NoPandas())
     is_caught = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_caught:
         signal.signal(signal.SIGINT, _end)
@@ -32,6 +35,25 @@ def main() -> None:
 
 def _end(*_: object) -> NoReturn:
     os._exit(130)
+
+
+class _NoPandas:
+    """Lets the import of pandas fail, as where it is not installed.
+
+    pyarrow imports it with the first array that it makes. That takes a third of the time of a short
+    command, and no command uses it.
+    """
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """Find pandas here, and nothing else."""
+        return ModuleSpec(name, self) if name == "pandas" else None  # type: ignore[arg-type]
+
+    def create_module(self, _: ModuleSpec) -> None:
+        """Let Python make the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fail."""
+        raise ImportError(f"The commands of Veduta do not use {module.__name__}.")
 
 
 def _use_utf8_for_names() -> None:
