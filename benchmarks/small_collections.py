@@ -74,7 +74,7 @@ class IndexedPhotos:
 
     def descriptor(self, row: int, projection: Projection | None = None) -> NDArray[np.float32]:
         """Return a descriptor (d,) of length one, as a projection makes it."""
-        descriptor = self.gallery.snapshot.take(np.array([row]))[0].astype(np.float32)
+        descriptor = self.gallery.snapshot.take(np.array([row]))[0]
         if projection is not None:
             return np.asarray(projection.apply(descriptor[None])[0])
         return np.asarray(descriptor / max(float(np.linalg.norm(descriptor)), 1e-12))

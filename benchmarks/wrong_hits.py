@@ -98,7 +98,7 @@ def judged_ways(photos: PhotoSet, number: int) -> Iterator[tuple[str, float]]:
     near_wrong = nearness_of_rows(graph, [wrong])
     near_first = nearness_of_rows(graph, [int(np.argmax(without_it))])
     held_by_wrong = (near_wrong > near_first) & (near_wrong > MIN_NEARNESS)
-    negative = snapshot.take(np.array([wrong]))[0].astype(np.float32)
+    negative = snapshot.take(np.array([wrong]))[0]
     moved = descriptor - ROCCHIO_SHARE * negative
     moved /= np.linalg.norm(moved)
     nearer = np.zeros(snapshot.photos, np.bool_)

@@ -67,7 +67,7 @@ class ClassMembers:
             members: (m,) positions among the M photos.
         """
         rows = self.rows[np.asarray(members, np.intp)].astype(np.intp)
-        return self.snapshot.take(rows).astype(np.float32)
+        return self.snapshot.take(rows)
 
     def by_content(self, members: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return some photos by rising content hash, those with the same bytes by class.

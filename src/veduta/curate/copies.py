@@ -33,6 +33,7 @@ from veduta.curate.hash_pairs import copy_candidates
 from veduta.curate.turned_copies import MIRRORED, TurnableHashes, turned_candidates
 from veduta.errors import PhotoError
 from veduta.files import write_text
+from veduta.index.snapshot import as_float32
 from veduta.processor_cores import processor_cores
 from veduta.validation import InvalidValue, read_json
 
@@ -286,12 +287,12 @@ def _nearest(
         return
     for start in range(0, n, _BLOCK_ROWS):
         block = np.arange(start, min(start + _BLOCK_ROWS, n))
-        own = descriptors[rows[block]].astype(np.float32)
+        own = as_float32(descriptors[rows[block]])
         similarities = np.empty((len(block), 0), np.float32)
         neighbours = np.empty((len(block), 0), np.int64)
         for first in range(0, n, _BLOCK_COLUMNS):
             others = np.arange(first, min(first + _BLOCK_COLUMNS, n))
-            product = own @ descriptors[rows[others]].astype(np.float32).T
+            product = own @ as_float32(descriptors[rows[others]]).T
             product[block[:, None] == others] = -2  # A photo is not its own neighbour.
             similarities = np.concatenate([similarities, product], axis=1)
             neighbours = np.concatenate(

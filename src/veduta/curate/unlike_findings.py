@@ -51,15 +51,13 @@ def unlike_findings(
         QueryError: the examples are too few or have nothing in common.
     """
     example_numbers = np.flatnonzero(examples.rows >= 0)
-    example_rows = examples.snapshot.take(examples.rows[example_numbers].astype(np.intp)).astype(
-        np.float32
-    )
+    example_rows = examples.snapshot.take(examples.rows[example_numbers].astype(np.intp))
     matches_with = _MatchesWithExamples(photos, examples)
     with_descriptor = np.flatnonzero(photos.rows >= 0)
     findings = []
     for start in range(0, len(with_descriptor), _BLOCK_PHOTOS):
         block = with_descriptor[start : start + _BLOCK_PHOTOS]
-        rows = photos.snapshot.take(photos.rows[block].astype(np.intp)).astype(np.float32)
+        rows = photos.snapshot.take(photos.rows[block].astype(np.intp))
         likenesses = example_likeness(example_rows, rows).tolist()
         for number, row, likeness in zip(block.tolist(), rows, likenesses, strict=True):
             threshold = MIN_KEPT_LIKENESS

@@ -24,6 +24,7 @@ from veduta.index import (
 )
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.projection_file import read_projection
+from veduta.index.snapshot import as_float32
 from veduta.keypoints import Extractor, Keypoints
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.search.query import EncodedQuery, read_photo
@@ -58,7 +59,7 @@ class IndexedDataset:
         """Return (Q, d) float32: the descriptors of the queries, projected as the gallery is."""
         snapshot = open_snapshot(self.query_index)
         rows = _rows_of(snapshot, self.dataset.root, self._paths(self.protocol.queries))
-        descriptors = snapshot.descriptors[rows].astype(np.float32)
+        descriptors = as_float32(snapshot.descriptors[rows])
         projection = read_projection(self.gallery_index, Manifest.read(self.gallery_index))
         if projection is None or self.query_index == self.gallery_index:
             return descriptors

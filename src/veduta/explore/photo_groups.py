@@ -211,7 +211,7 @@ def _pictures(
         if parts[first[a]] == parts[first[b]]
     }
     seen = sorted({position for pair in alike for position in pair})
-    ids = snapshot.rows["id"].take(rows[seen]).to_pylist() if seen else []
+    ids = snapshot.ids[rows[seen]].tolist() if seen else []
     grid_of = {
         position: thumbnail_grid(jpeg)
         for position, jpeg in zip(seen, read_thumbnails(index, ids) if ids else [], strict=True)

@@ -89,7 +89,7 @@ def descriptors_of(snapshot: Snapshot) -> Descriptors:
 
 def row_of_photo(snapshot: Snapshot, photo_id: int) -> int | None:
     """Return the row of the photo with this `IndexedPhoto.id`; None if there is none."""
-    rows = (snapshot.rows["id"].to_numpy()[: snapshot.photos] == photo_id).nonzero()[0]
+    rows = rows_of_photos(snapshot, [photo_id])
     return int(rows[0]) if len(rows) else None
 
 
@@ -103,9 +103,8 @@ def rows_of_photos(snapshot: Snapshot, photo_ids: Sequence[int]) -> NDArray[np.i
     Returns:
         (m,) rows.
     """
-    ids = snapshot.rows["id"].to_numpy()[: snapshot.photos]
+    ids, order = snapshot.ids, snapshot.order_of_ids
     wanted = np.array(photo_ids, np.int64)
-    order = np.argsort(ids, kind="stable")
     places = np.searchsorted(ids, wanted, sorter=order)
     found = places < len(ids)
     rows = order[places[found]]

@@ -33,6 +33,7 @@ from veduta.index.calibration import (
 )
 from veduta.index.diffusion import nearness
 from veduta.index.distinct_photos import SAMPLE_PHOTOS, DistinctPhotos
+from veduta.index.snapshot import as_float32
 
 if TYPE_CHECKING:
     from veduta.index.graph import Graph
@@ -224,7 +225,7 @@ class _Collection:
 
     def descriptors(self, some: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the descriptors of some photos."""
-        return self.snapshot.descriptors[self.photos.row_of_photo[some]].astype(np.float32)
+        return as_float32(self.snapshot.descriptors[self.photos.row_of_photo[some]])
 
     def consistent_matches(self, photo: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return those of a photo with others, 0 where they are not known."""
@@ -328,7 +329,7 @@ def _collection(
     number_of_label = {name: number for number, name in enumerate(sorted({*names} - {None}))}
     labels = np.array([number_of_label.get(name, -1) for name in names], np.intp)
     sample = np.arange(min(len(rows), SAMPLE_PHOTOS))
-    sample_descriptors = snapshot.descriptors[rows[sample]].astype(np.float32)
+    sample_descriptors = as_float32(snapshot.descriptors[rows[sample]])
     return _Collection(
         snapshot, photos, graph, verified, calibration, labels, sample, sample_descriptors
     )

@@ -15,7 +15,7 @@ from veduta.index.distinct_photos import distinct_photos
 from veduta.index.graph import build_graph
 from veduta.index.manifest import Manifest
 from veduta.index.projection_file import projection_name
-from veduta.index.snapshot import Snapshot, build_snapshot
+from veduta.index.snapshot import Snapshot, as_float32, build_snapshot
 from veduta.index.storage_errors import index_errors
 from veduta.index.table import open_table_to_write, writer_lock
 
@@ -82,4 +82,4 @@ def _descriptors(snapshot: Snapshot) -> Iterator[NDArray[np.float32]]:
     """
     rows = np.argsort(distinct_photos(snapshot).photo_of_row, kind="stable")
     for start in range(0, len(rows), _BLOCK_ROWS):
-        yield snapshot.descriptors[rows[start : start + _BLOCK_ROWS]].astype(np.float32)
+        yield as_float32(snapshot.descriptors[rows[start : start + _BLOCK_ROWS]])

@@ -25,7 +25,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ from veduta.photos import content_hash
 from veduta.validation import read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
 SNAPSHOT_FOLDER = "snapshot"
@@ -75,7 +77,7 @@ class RowFile:
         return np.frombuffer(data, self._dtype).reshape(len(rows), self._width)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """One version of an index, mapped into memory.
 
@@ -105,9 +107,43 @@ class Snapshot:
     name: str = ""
     regions: NDArray[np.uint8] | None = None
 
-    def take(self, rows: NDArray[np.intp]) -> NDArray[np.float16]:
-        """Return the descriptors of `rows` (m,), (m, d) float16."""
-        return self.descriptors[rows] if self.file is None else self.file.take(rows)
+    def take(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the descriptors of `rows` (m,), (m, d) float32."""
+        stored = self.descriptors[rows] if self.file is None else self.file.take(rows)
+        return as_float32(stored)
+
+    def rows_at(self, rows: NDArray[np.intp], names: Sequence[str]) -> pa.Table:
+        """Return some columns of `rows` (m,).
+
+        `pyarrow.Table.take` looks at every part of the table, which has one for 256 photos.
+        """
+        import pyarrow as pa
+
+        starts, batches = self._batches
+        numbers = np.searchsorted(starts, rows, side="right") - 1
+        picked = [
+            batches[number].select(list(names)).slice(row - int(starts[number]), 1)
+            for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)
+        ]
+        return pa.Table.from_batches(picked, self.rows.select(list(names)).schema)
+
+    @cached_property
+    def _batches(self) -> tuple[NDArray[np.intp], list[pa.RecordBatch]]:
+        """The first row of each part of `rows`, and the parts."""
+        batches = self.rows.to_batches()
+        lengths = [batch.num_rows for batch in batches]
+        return np.cumsum([0, *lengths[:-1]]), batches
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """(n,) the number of each photo, which it keeps as long as it is in the index."""
+        ids: NDArray[np.int64] = self.rows["id"].slice(0, self.photos).to_numpy()
+        return ids
+
+    @cached_property
+    def order_of_ids(self) -> NDArray[np.intp]:
+        """(n,) the rows by ascending `ids`."""
+        return np.argsort(self.ids, kind="stable")
 
     @property
     def photos(self) -> int:
@@ -133,6 +169,21 @@ class _Facts(msgspec.Struct):
     photos: int
     dimension: int
     regions: tuple[int, int] | None = None
+
+
+def as_float32(
+    descriptors: NDArray[np.float16] | NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return descriptors in float32, six times as fast as `astype` of NumPy.
+
+    Args:
+        descriptors: of any shape.
+    """
+    import numkong
+
+    wide = np.empty(descriptors.shape, np.float32)
+    numkong.astype(descriptors, "float32", out=wide)
+    return wide
 
 
 def open_snapshot(index: Path) -> Snapshot:
@@ -434,7 +485,7 @@ def quantise(
         quantised (n, d) int8, scales (n,) float32 and errors (n,) float32, with
         rows ≈ scales · quantised.
     """
-    full = rows.astype(np.float32)
+    full = as_float32(rows)
     peak = np.abs(full).max(axis=1, initial=0.0)
     scales = np.where(peak > 0, peak / 127, 1).astype(np.float32)
     quantised = np.rint(full / scales[:, None]).astype(np.int8)

@@ -179,7 +179,7 @@ def _example(
     )
     scores = training.held_out(photo.row, photo.excluded_rows)
     scores[excluded_counts == labelled.counts] = -np.inf
-    descriptor = gallery.snapshot.take(np.array([photo.row]))[0].astype(np.float32)
+    descriptor = gallery.snapshot.take(np.array([photo.row]))[0]
     keypoints = []
     if method in GEOMETRIC and gallery.keypoints is not None:
         keypoints.append(gallery.keypoints.read(photo.row))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from veduta.errors import QueryError, readable
 from veduta.index.distinct_photos import distinct_photos
+from veduta.index.snapshot import as_float32
 from veduta.search.reranking import Gallery
 
 __all__ = ["UNLABELLED", "LabelledGallery"]
@@ -126,6 +127,6 @@ class LabelledGallery:
         labelled = self.order[self.class_ids[self.order] != UNLABELLED]
         for start in range(0, len(labelled), _BLOCK_ROWS):
             rows = labelled[start : start + _BLOCK_ROWS]
-            block = snapshot.descriptors[rows].astype(np.float32)
+            block = as_float32(snapshot.descriptors[rows])
             np.add.at(sums, self.class_ids[rows], block)
         return sums

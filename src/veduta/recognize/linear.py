@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.index.snapshot import as_float32
 from veduta.recognize.labelled_gallery import UNLABELLED, LabelledGallery
 
 __all__ = [
@@ -148,7 +149,7 @@ def train(labelled: LabelledGallery) -> LinearTraining:
     def blocks() -> Iterator[tuple[NDArray[np.integer], NDArray[np.float32]]]:
         for start in range(0, len(examples), _BLOCK_ROWS):
             rows = examples[start : start + _BLOCK_ROWS]
-            yield labelled.class_ids[rows], snapshot.descriptors[rows].astype(np.float32)
+            yield labelled.class_ids[rows], as_float32(snapshot.descriptors[rows])
         if len(labelled.background):
             yield np.full(len(labelled.background), UNLABELLED), labelled.background
 

@@ -148,7 +148,7 @@ def prototypes(labelled: LabelledGallery, query: RecognitionQuery) -> Candidates
         sums = sums.copy()
         excluded = query.excluded_rows[labelled.class_ids[query.excluded_rows] != UNLABELLED]
         class_ids = labelled.class_ids[excluded]
-        descriptors = labelled.gallery.snapshot.take(excluded).astype(np.float32)
+        descriptors = labelled.gallery.snapshot.take(excluded)
         np.subtract.at(sums, class_ids, descriptors)
         sums[np.bincount(class_ids, minlength=len(sums)) == labelled.counts] = 0
     lengths = np.linalg.norm(sums, axis=1)

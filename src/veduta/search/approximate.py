@@ -36,9 +36,8 @@ def nearest(
     similarities = np.array([1 - row["_distance"] for row in results], np.float32)
     ids = np.array([row["id"] for row in results], np.int64)
     # Rows that were added after the snapshot are left out.
-    snapshot_ids = snapshot.rows["id"].to_numpy()[: snapshot.photos]
-    rows = np.flatnonzero(np.isin(snapshot_ids, ids))
+    rows = np.flatnonzero(np.isin(snapshot.ids, ids))
     by_id = np.argsort(ids)
-    similarities = similarities[by_id[np.searchsorted(ids, snapshot_ids[rows], sorter=by_id)]]
+    similarities = similarities[by_id[np.searchsorted(ids, snapshot.ids[rows], sorter=by_id)]]
     order = best_first(snapshot, rows, similarities)
     return rows[order], similarities[order]

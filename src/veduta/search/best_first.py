@@ -37,7 +37,7 @@ def best_first(
     for start, length in zip(borders[:-1], np.diff(borders), strict=True):
         if length > 1:
             equal = order[start : start + length]
-            paths = snapshot.rows["path"].take(rows[equal]).to_pylist()
+            paths = snapshot.rows_at(rows[equal], ["path"])["path"].to_pylist()
             by_path = sorted(range(length), key=paths.__getitem__)
             order[start : start + length] = equal[by_path]
     return order

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.errors import QueryError
+from veduta.index.snapshot import as_float32
 from veduta.search.options import DISTANCES
 
 __all__ = ["distances"]
@@ -79,5 +80,5 @@ def distances(
     result = np.empty(len(descriptors), np.float32)
     for start in range(0, len(descriptors), block_rows):
         block = slice(start, start + block_rows)
-        result[block] = function(descriptors[block].astype(np.float32), query)
+        result[block] = function(as_float32(descriptors[block]), query)
     return result

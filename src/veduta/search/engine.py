@@ -339,7 +339,7 @@ class Engine:
         stored = state.gallery.keypoints
         mode = resolve_rerank(rerank, "cosine", keypoints=stored is not None)
         found = (stored.read(row),) if stored is not None and mode == "geometry" else ()
-        descriptor = state.snapshot.take(np.array([row]))[0].astype(np.float32)
+        descriptor = state.snapshot.take(np.array([row]))[0]
         return EncodedQuery(descriptor, found, space=state.space)
 
     def require_space(self, query: EncodedQuery, space: str) -> None:
@@ -611,7 +611,7 @@ def hits_of(
         min_score: only hits with at least this score.
     """
     rows, scores = ranking.rows[:k], ranking.scores[:k]
-    columns = snapshot.rows.select(list(_HIT_COLUMNS)).take(rows).to_pylist()
+    columns = snapshot.rows_at(rows, _HIT_COLUMNS).to_pylist()
     evidence: list[Evidence | None] = [None] * len(rows)
     if ranking.score_kind in ("probability", "evidence"):
         is_probability = ranking.score_kind == "probability"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.index import Snapshot
+from veduta.index.snapshot import as_float32
 from veduta.search.best_first import best_first
 
 __all__ = ["nearest", "score", "similarities"]
@@ -81,7 +82,7 @@ def score(
     scores = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
-        block = snapshot.take(rows[part]).astype(np.float32)
+        block = snapshot.take(rows[part])
         # einsum adds up each row by itself. So the score of a row does not depend on other rows.
         scores[part] = np.einsum("nd,d->n", block, query)
     return scores
@@ -147,4 +148,4 @@ def similarities(
     """
     for start in range(0, snapshot.photos, block_rows):
         part = slice(start, min(start + block_rows, snapshot.photos))
-        yield part, queries @ snapshot.descriptors[part].astype(np.float32).T
+        yield part, queries @ as_float32(snapshot.descriptors[part]).T

@@ -157,7 +157,7 @@ def expanded_query(
     Returns:
         (d,) float32.
     """
-    photos = snapshot.take(neighbours).astype(np.float32)
+    photos = snapshot.take(neighbours)
     weights = np.maximum(photos @ descriptor, 0) ** power
     mean: NDArray[np.float32] = _unit_rows((descriptor + weights @ photos)[None])[0]
     return mean
@@ -195,7 +195,7 @@ def augmented_scores(
     for position, photo in enumerate(graph.photo_of_row[rows].tolist()):
         ends = graph.ends[graph.starts[photo] : graph.starts[photo + 1]]
         neighbours = graph.row_of_photo[ends[~np.isin(ends, gone)]].astype(np.intp)
-        own = snapshot.take(rows[position : position + 1])[0].astype(np.float32)
+        own = snapshot.take(rows[position : position + 1])[0]
         scores[position] = expanded_query(snapshot, own, neighbours, power=power) @ descriptor
     return scores
 
@@ -231,7 +231,7 @@ def superglobal_scores(
     Returns:
         (m,) float32.
     """
-    nearest = snapshot.take(rows[:refined_photos]).astype(np.float32)
+    nearest = snapshot.take(rows[:refined_photos])
     if not len(nearest):
         return similarities
     to_each_other = nearest @ nearest.T

@@ -85,7 +85,7 @@ class Gallery:
     @cached_property
     def sample_descriptors(self) -> NDArray[np.float32]:
         """(s, d), those of `sample`, which every search compares with its query."""
-        return self.snapshot.take(self.sample).astype(np.float32)
+        return self.snapshot.take(self.sample)
 
     @cached_property
     def _mean_descriptor(self) -> NDArray[np.float32]:

@@ -63,7 +63,7 @@ def pictures_of_rows(snapshot: Snapshot, rows: NDArray[np.intp]) -> list[Picture
         snapshot: of the index.
         rows: (n,) of the snapshot.
     """
-    columns = snapshot.rows.select(["id", "content", "perceptual_hash"]).take(rows).to_pylist()
+    columns = snapshot.rows_at(rows, ["id", "content", "perceptual_hash"]).to_pylist()
     return [Picture(row["perceptual_hash"], row["content"], row["id"]) for row in columns]
 
 

@@ -232,7 +232,7 @@ class ServedIndex:
         engine = self._engine
         encoded = engine.encode_query([query], crop=box, rerank="none", orientation=turn)
         row = self._row(photo_id)
-        descriptor = self.snapshot().take(np.array([row]))[0].astype(np.float32)
+        descriptor = self.snapshot().take(np.array([row]))[0]
         similarity = float(encoded.descriptor @ descriptor)
         hit = Hit(
             photo.path,
@@ -298,7 +298,7 @@ class ServedIndex:
         rows = self._met(snapshot, filters, order)
         start = 0
         if cursor is not None:
-            ids = snapshot.rows["id"].to_numpy()[rows]
+            ids = snapshot.ids[rows]
             found = np.flatnonzero(ids == cursor.last_id)
             start = int(found[0]) + 1 if len(found) else max(0, cursor.position)
         shown = _photos(snapshot, rows[start : start + limit])
@@ -310,7 +310,7 @@ class ServedIndex:
         """Return the version of the index, and the ids of the photos that `page` lists."""
         snapshot = self.snapshot()
         rows = self._met(snapshot, filters, order)
-        return snapshot.name, snapshot.rows["id"].to_numpy()[rows].tolist()
+        return snapshot.name, snapshot.ids[rows].tolist()
 
     def places(self, filters: PhotoFilters) -> Places:
         """Return where photos that meet conditions were taken."""
@@ -318,7 +318,7 @@ class ServedIndex:
         rows = self._met(snapshot, filters, "id")
         places = places_of(snapshot)[rows]
         known = ~np.isnan(places[:, 0])
-        ids = snapshot.rows["id"].to_numpy()[rows[known]]
+        ids = snapshot.ids[rows[known]]
         points = zip(ids.tolist(), places[known].round(_PLACE_DIGITS).tolist(), strict=True)
         return Places(
             version=snapshot.name,
@@ -333,7 +333,7 @@ class ServedIndex:
         met = filters.rows(snapshot)
         if filters.group is not None:
             members = [photo.id for photo in self.group_of(filters.group)[1].photos]
-            met = met & np.isin(snapshot.rows["id"].to_numpy()[: snapshot.photos], members)
+            met = met & np.isin(snapshot.ids, members)
         return rows[met[rows]]
 
     def _ordered(self, snapshot: Snapshot, order: str) -> NDArray[np.intp]:
@@ -460,7 +460,7 @@ class ServedIndex:
 
 
 def _photos(snapshot: Snapshot, rows: NDArray[np.intp]) -> list[IndexedPhoto]:
-    columns = snapshot.rows.select(list(_ROW_COLUMNS)).take(rows).to_pylist()
+    columns = snapshot.rows_at(rows, _ROW_COLUMNS).to_pylist()
     return [IndexedPhoto(**{**row, "path": os.fsdecode(row["path"])}) for row in columns]
 
 
