@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,21 @@ SOURCE_FOLDERS = (
     ROOT.parent / "shared" / "data" / "landmarks30" / "images",
     ROOT / ".demo" / "samples" / "skimage" / "data",
 )
+STRANGERS = ROOT.parent / "shared" / "data" / "objects20" / "images"
 JPEG_QUALITY = 90
+KEPT_OF_LARGE_FOLDERS = 5
 
 
-def source_photos() -> list[Path]:
-    """Return real photos, or none. Of a large folder every fifth, so that few are alike."""
+def source_photos(first: int = 0) -> list[Path]:
+    """Return real photos, or none. Of a large folder every fifth, so that few are alike.
+
+    Args:
+        first: another number, below 5, returns other photos of a large folder.
+    """
     for folder in SOURCE_FOLDERS:
         files = sorted(folder.rglob("*.jpg"))
         if files:
-            return files[::5] if len(files) > 500 else files
+            return files[first::KEPT_OF_LARGE_FOLDERS] if len(files) > 500 else files
     return []
 
 
@@ -110,6 +116,37 @@ def small(work: Path, count: int, long_side: int, series: int = 0) -> Path:
         size = round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale)
         pixels = np.asarray(photo.resize(size, Image.Resampling.LANCZOS, box=box))
         _save(pixels[:, ::-1] if rng.random() < 0.5 else pixels, folder, position)
+    return folder
+
+
+def queries(work: Path, count: int, long_side: int) -> Path:
+    """Return a folder of other small photos of what the photos of `small` show.
+
+    Where there are no other photos, it has photos that are cut and mirrored.
+    """
+    files = source_photos(first=2)
+    return _reduced(work, "queries", files[:count], long_side) or small(work, count, long_side, 1)
+
+
+def strangers(work: Path, count: int, long_side: int) -> Path:
+    """Return a folder of small photos of things that the photos of `small` do not show."""
+    files = sorted(STRANGERS.rglob("*.jpg"))
+    return _reduced(work, "strangers", files[::2][:count], long_side) or small(
+        work, count, long_side, 1
+    )
+
+
+def _reduced(work: Path, name: str, files: Sequence[Path], long_side: int) -> Path | None:
+    """Return a folder of reduced photos; None if there are no files."""
+    folder = work / f"{long_side}-pixel-{name}-{len(files)}"
+    if not files or _complete(folder, len(files)):
+        return folder if files else None
+    for position, file in enumerate(files):
+        with Image.open(file) as photo:
+            photo.draft("RGB", (long_side, long_side))
+            pixels = photo.convert("RGB")
+        pixels.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
+        _save(np.asarray(pixels), folder, position)
     return folder
 
 
