@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from page_browser import Visit, Window, every_window
 from service_server import Server, made_index, serving
 from tiny import save_view
 
+import veduta
 from veduta.cli.main import run
+from veduta.errors import QueryError
+from veduta.web.served_index import ServedIndex
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
@@ -120,3 +127,38 @@ def test_a_failure_is_named_and_tried_again(visit: Visit, server: Server) -> Non
     page.locator(".named").wait_for()
     page = visitor.go("/recognize?photo_id=99")
     page.get_by_role("alert").get_by_text("has no photo number 99").wait_for()
+
+
+def test_a_long_wait_says_how_much_is_learned(visit: Visit, server: Server) -> None:
+    assert server.ask("GET", "//recognize/learned").json == {"photos": None, "of": None}
+    visitor = visit(server)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    visitor.page.route("**/recognize/answer", hold)
+    learned = {"photos": 3, "of": 12}
+    visitor.page.route("**/recognize/learned", lambda route: route.fulfill(json=learned))
+    page = visitor.go("/recognize?photo_id=7")
+    page.get_by_text("the labels of the collection are learned: 25 %.").wait_for()
+    held[0].continue_()
+    page.locator(".named").wait_for()
+    page.get_by_text("are learned").wait_for(state="detached")
+
+
+def test_an_index_tells_how_much_it_has_learned(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ServedIndex("places", home / "places.veduta")
+    seen: list[tuple[int, int] | None] = []
+
+    def recognizer(_: veduta.Index, on_progress: Callable[[int, int], None]) -> None:
+        on_progress(1, 4)
+        seen.append(served.learned)
+        raise QueryError("It learns no more.")
+
+    monkeypatch.setattr(veduta.Index, "recognizer", recognizer)
+    with pytest.raises(QueryError):
+        served.recognize([])
+    assert seen == [(1, 4)] and served.learned is None

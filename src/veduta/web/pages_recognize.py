@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from veduta.pages.recognized_photo import RecognizedPhoto
 from veduta.web.access import needs, service_of
@@ -26,6 +26,13 @@ async def show(request: Request) -> Response:
     """Show the page."""
     facts = await service_of(request).light(shown_index(request).facts)
     return framed(request, "recognize.html", facts)
+
+
+@router.get("/recognize/learned")
+async def show_learned(request: Request) -> JSONResponse:
+    """Say how many photos of how many are learned; null if nothing is learned now."""
+    done, total = shown_index(request).learned or (None, None)
+    return JSONResponse({"photos": done, "of": total})
 
 
 @router.post("/recognize/answer")

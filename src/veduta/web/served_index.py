@@ -109,6 +109,7 @@ class ServedIndex:
         name: for clients.
         path: its folder.
         encoder: set when it is loaded.
+        learned: how many photos are done and how many there are, while labels are learned.
     """
 
     def __init__(self, name: str, path: Path) -> None:
@@ -117,6 +118,7 @@ class ServedIndex:
         self.path = path
         self.encoder: BatchedEncoder | None = None
         self._index = Index(path, wrap_encoder=self._batched)
+        self.learned: tuple[int, int] | None = None
         self._learning = threading.Lock()
         self._groups: tuple[str, list[PhotoGroup]] = ("", [])
         self._order: tuple[str, dict[str, NDArray[np.intp]]] = ("", {})
@@ -195,8 +197,14 @@ class ServedIndex:
     def recognize(self, queries: Sequence[QueryPhoto], **options: Any) -> Recognition:
         """Name what photos show."""
         with self._learning:  # The first call learns, and others would learn the same.
-            self._index.recognizer(options.get("method", "evidence"))
+            try:
+                self._index.recognizer(on_progress=self._note_learned)
+            finally:
+                self.learned = None
         return self._index.recognize(*queries, **options)
+
+    def _note_learned(self, done: int, total: int) -> None:
+        self.learned = done, total
 
     def match(
         self, query: QueryPhoto, other: QueryPhoto, *, crop: Box | None, orientation: str

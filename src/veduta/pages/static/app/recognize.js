@@ -1,12 +1,13 @@
 // The page that recognises: its address says which photo is looked at.
 
 import { addressOf, hasQuery, readAddress } from "./address.js";
-import { address, ask, index } from "./api.js";
+import { address, ask, askJson, index } from "./api.js";
 import { Query } from "./query.js";
 import { calm, complain } from "./trouble.js";
 
 const PATH = "/recognize";
 const SLOW_MS = 3000;
+const LEARNING = "Recognising… The first time after a change, the labels of the collection are learned";
 
 const byId = (id) => document.getElementById(id);
 const title = document.title;
@@ -31,11 +32,24 @@ function wait(words, { spoken = false } = {}) {
   byId("status").textContent = words;
 }
 
+function stopTelling() {
+  clearTimeout(slow);
+  slow = 0;
+}
+
+/** Say how much is learned, until the answer is there. */
+async function tellLearning(signal) {
+  const { photos, of } = await askJson(address(`${PATH}/learned`), { signal }).catch(() => ({ of: null }));
+  if (signal.aborted || !slow) return;
+  wait(of ? `${LEARNING}: ${Math.floor((100 * photos) / of)} %.` : `${LEARNING}, which takes a while.`);
+  slow = setTimeout(() => tellLearning(signal), SLOW_MS / 3);
+}
+
 async function show({ moves = false } = {}) {
   abort?.abort();
   abort = new AbortController();
   const { signal } = abort;
-  clearTimeout(slow);
+  stopTelling();
   const asking = hasQuery(state);
   document.body.classList.toggle("asks", asking);
   byId("answers").replaceChildren();
@@ -49,10 +63,11 @@ async function show({ moves = false } = {}) {
     if (moves) byId(asking ? "query-name" : "pick").focus({ preventScroll: true });
     if (!asking) return;
     wait("Recognising…");
-    slow = setTimeout(() => wait("Recognising… The first time after a change, the labels of the collection are learned, which takes a while."), SLOW_MS);
+    slow = setTimeout(() => tellLearning(signal), SLOW_MS);
     const response = await ask(address(`${PATH}/answer`), { method: "POST", signal, ...query.body({ index }) });
     const html = await response.text();
     if (signal.aborted) return;
+    stopTelling();
     byId("answers").innerHTML = html;
     const { photoId, upload } = state;
     for (const card of byId("answers").querySelectorAll(".photo-card")) {
@@ -64,7 +79,7 @@ async function show({ moves = false } = {}) {
     wait("");
     complain(error, { again: () => show(), ways });
   } finally {
-    if (!signal.aborted) clearTimeout(slow);
+    if (!signal.aborted) stopTelling();
   }
 }
 
