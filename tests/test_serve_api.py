@@ -19,6 +19,7 @@ from service_server import Server, made_index, serving
 from tiny import save_view
 
 import veduta
+from veduta.web.cursors import SearchCursor
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
@@ -93,6 +94,16 @@ def test_pages_of_a_search_are_one_list(server: Server) -> None:
         if cursor is None:
             break
     assert paged == [one["id"] for one in whole["results"]]
+
+
+@pytest.mark.parametrize("offset", [12, 9_999, 10_000, 2**40])
+def test_a_page_after_the_last_one_is_empty(server: Server, offset: int) -> None:
+    version = server.post("/search", {"photo_id": 5, "limit": 1}).json["index"]["version"]
+    cursor = SearchCursor(offset, version).text()
+    page = server.post("/search", {"photo_id": 5, "cursor": cursor}).json
+    assert (page["results"], page["next"]) == ([], None)
+    page = server.get(f"/groups?cursor={cursor}").json
+    assert (page["groups"], page["next"]) == ([], None)
 
 
 def test_filters_and_boxes(server: Server, home: Path, query: bytes) -> None:

@@ -121,7 +121,7 @@ def test_a_full_queue_says_when_to_come_again() -> None:
     assert (admission.taken, admission.refused) == (0, 1)
 
 
-@given(st.integers(0, 10_000), st.text("0123456789abcdef", min_size=1))
+@given(st.integers(0, 2**40), st.text("0123456789abcdef", min_size=1))
 def test_cursors_come_back(offset: int, version: str) -> None:
     text = SearchCursor(offset, version).text()
     assert read_search_cursor(text, version) == offset

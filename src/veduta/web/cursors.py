@@ -20,11 +20,9 @@ __all__ = [
 
 C = TypeVar("C", bound=msgspec.Struct)
 
-_MAX_OFFSET = 10_000
-
 
 class SearchCursor(msgspec.Struct, array_like=True, frozen=True):
-    """The next page of a search.
+    """The next page of a search, or of a list of groups.
 
     Attributes:
         offset: number of hits on the pages before it.
@@ -82,7 +80,7 @@ def read_search_cursor(text: str | None, version: str) -> int:
     if text is None:
         return 0
     cursor = _decoded(text, SearchCursor)
-    if not 0 <= cursor.offset <= _MAX_OFFSET:
+    if cursor.offset < 0:
         raise _no_cursor()
     if cursor.version != version:
         raise Problem(

@@ -50,6 +50,9 @@ _SEARCH = (
     "meanwhile."
 )
 
+_MAX_HITS = 10_000
+"""The hits of one search, on all its pages."""
+
 T = TypeVar("T")
 Fields = TypeVar("Fields", SearchRequest, MatchRequest, RecognizeRequest, ExplainRequest)
 
@@ -128,7 +131,7 @@ async def _search_answer(
     fields = posted.fields
     version, notice = await service.light(index.state)
     offset = read_search_cursor(fields.cursor, version)
-    stop = offset + fields.limit
+    stop = min(offset + fields.limit, _MAX_HITS)
     # One more than is shown, to know whether there is a next page; and the query itself.
     options = read_options(
         fields.filters.model_dump(exclude_none=True),
@@ -146,7 +149,7 @@ async def _search_answer(
     def answer(hits: Hits, seconds: dict[str, float]) -> dict[str, Any]:
         if fields.photo_id is not None:
             hits = Hits([hit for hit in hits if hit.id != fields.photo_id], hits.orientation)
-        cursor = search_cursor(stop, len(hits), version)
+        cursor = search_cursor(stop, min(len(hits), _MAX_HITS), version)
         return {
             "results": [hit_json(hit) for hit in hits[offset:stop]],
             "next": cursor,
