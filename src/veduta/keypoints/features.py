@@ -26,6 +26,12 @@ _INT8, _BITS, _FOUR_BITS = 0, 1, 2
 _SMALLEST_CODE, _LARGEST_CODE = -8, 7
 """The whole numbers that four bits hold. They are stored with 8 added."""
 
+_CODES_OF_BYTE = (
+    np.stack([np.arange(256) % 16, np.arange(256) // 16], axis=1).astype(np.float32)
+    + _SMALLEST_CODE
+).view(np.uint64)[:, 0]
+"""The two float32 codes in a byte, as one number of eight bytes, so that one look-up finds both."""
+
 _STEP_DEVIATIONS = 0.4
 """The step between two codes, as a share of the standard deviation of the numbers of a row. Rows of
 XFeat have a mean cosine of 0.993 with what is read."""
@@ -163,11 +169,7 @@ def _four_bit_codes(descriptors: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 def _from_four_bit_codes(pairs: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Return rows of length one times 127, (n, d), from those that `_four_bit_codes` returned."""
-    codes = np.empty((len(pairs), 2 * pairs.shape[1]), np.float32)
-    codes[:, 0::2] = pairs & 15
-    codes[:, 1::2] = pairs >> 4
-    codes += _SMALLEST_CODE
-    return quantised(codes)
+    return quantised(_CODES_OF_BYTE[pairs].view(np.float32))
 
 
 def quantised(rows: NDArray[np.floating[Any]]) -> NDArray[np.int8]:

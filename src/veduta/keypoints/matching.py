@@ -91,19 +91,18 @@ def mutual(a: Keypoints, b: Keypoints, *, min_similarity: float) -> NDArray[np.i
     Raises:
         ValueError: the descriptors are of different kinds or widths.
     """
-    similarities, one = _similarities(a, b)
-    if not similarities.size:
+    _check_same_kind(a, b)
+    if len(a) == 0 or len(b) == 0:
         return _no_pairs()
+    similarities, one = _similarities(a.descriptors, b.descriptors)
     nearest = similarities.argmax(axis=1)
     reached = similarities[np.arange(len(nearest)), nearest]
-    column_maxima = similarities.max(axis=0)
     # The small number keeps a product such as 230.40000000000003 from excluding the limit itself.
     limit = math.ceil(min_similarity * one - 1e-6)
-    rows = np.flatnonzero((reached >= limit) & (reached == column_maxima[nearest]))
-    # Another row may reach the same maximum of the column. Only the columns that are left are
-    # searched for it, because a search of all columns takes longer than all products.
-    first = similarities[:, nearest[rows]].argmax(axis=0)
-    rows = rows[first == rows]
+    rows = np.flatnonzero(reached >= limit)
+    # To compare those with all of `a` again is faster than to search in columns of a large matrix.
+    back, _ = _similarities(b.descriptors[nearest[rows]], a.descriptors)
+    rows = rows[back.argmax(axis=1) == rows]
     return np.stack([rows, nearest[rows]], axis=1)
 
 
@@ -130,9 +129,10 @@ def ratio(
     Raises:
         ValueError: the descriptors are of different kinds or widths.
     """
-    distances = _distances(a, b)
+    _check_same_kind(a, b)
     if len(a) == 0 or len(b) < 2:
         return _no_pairs()
+    distances = _distances(a.descriptors, b.descriptors)
     rows = np.arange(len(a))
     nearest = distances.argmin(axis=1)
     smallest = distances[rows, nearest].copy()
@@ -142,8 +142,8 @@ def ratio(
     share = max_ratio if a.binary else max_ratio * max_ratio
     rows = np.flatnonzero(smallest < share * second)
     if symmetric:
-        distances[np.arange(len(a)), nearest] = smallest
-        rows = rows[distances[:, nearest[rows]].argmin(axis=0) == rows]
+        back = _distances(b.descriptors[nearest[rows]], a.descriptors)
+        rows = rows[back.argmin(axis=1) == rows]
     return np.stack([rows, nearest[rows]], axis=1)
 
 
@@ -151,43 +151,40 @@ def _no_pairs() -> NDArray[np.intp]:
     return np.empty((0, 2), np.intp)
 
 
-def _similarities(a: Keypoints, b: Keypoints) -> tuple[NDArray[Any], int]:
+def _similarities(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Return (n, m) similarities as whole numbers, and the number that means a similarity of 1."""
-    if a.binary:
-        bits = 8 * a.descriptors.shape[1]
+    if a.dtype == np.uint8:
+        bits = 8 * a.shape[1]
         return bits - _distances(a, b), bits
     return _products(a, b), _SQUARED_LENGTH
 
 
-def _distances(a: Keypoints, b: Keypoints) -> NDArray[Any]:
+def _distances(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """Return (n, m) Hamming distances, or squared Euclidean distances of int8 rows."""
-    if not a.binary:
-        products = _products(a, b)
-        return _squared_lengths(a)[:, None] + _squared_lengths(b) - 2 * products
-    _check_same_kind(a, b)
-    if len(a) == 0 or len(b) == 0:
-        return np.zeros((len(a), len(b)), np.int32)
+    if a.dtype != np.uint8:
+        return _squared_lengths(a)[:, None] + _squared_lengths(b) - 2 * _products(a, b)
+    if not len(a):
+        return np.empty((0, len(b)), np.int32)
     import numkong
 
-    packed = numkong.hammings_pack(np.ascontiguousarray(b.descriptors))
-    distances = numkong.hammings_packed(np.ascontiguousarray(a.descriptors), packed)
+    packed = numkong.hammings_pack(np.ascontiguousarray(b))
+    distances = numkong.hammings_packed(np.ascontiguousarray(a), packed)
     return np.asarray(distances).astype(np.int32)
 
 
-def _squared_lengths(keypoints: Keypoints) -> NDArray[np.int32]:
-    wide = keypoints.descriptors.astype(np.int32)
+def _squared_lengths(rows: NDArray[np.int8]) -> NDArray[np.int32]:
+    wide = rows.astype(np.int32)
     squares: NDArray[np.int32] = np.einsum("nd,nd->n", wide, wide)
     return squares
 
 
-def _products(a: Keypoints, b: Keypoints) -> NDArray[np.int32]:
-    _check_same_kind(a, b)
-    if len(a) == 0 or len(b) == 0:
-        return np.zeros((len(a), len(b)), np.int32)
+def _products(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
+    if not len(a):
+        return np.empty((0, len(b)), np.int32)
     import numkong
 
-    packed = numkong.dots_pack(np.ascontiguousarray(b.descriptors), "int8")
-    return np.asarray(numkong.dots_packed(np.ascontiguousarray(a.descriptors), packed))
+    packed = numkong.dots_pack(np.ascontiguousarray(b), "int8")
+    return np.asarray(numkong.dots_packed(np.ascontiguousarray(a), packed))
 
 
 def _check_same_kind(a: Keypoints, b: Keypoints) -> None:
