@@ -104,6 +104,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.eight_bits --data $(DATA) --docs docs/ablation.md
 	$(BIN)/python -m benchmarks.eight_bit_keypoints --data $(DATA) --docs docs/ablation.md
 	$(BIN)/python -m benchmarks.reranking --data $(DATA) --docs docs/reranking.md
+	$(BIN)/python -m benchmarks.scene_kinds --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.probabilities --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.keypoint_counts --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.shared_overlays --data $(DATA) --docs docs/reranking.md

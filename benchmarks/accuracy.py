@@ -12,6 +12,7 @@ from typing import Any
 import veduta
 from benchmarks.labelled_sets import add_data_option, present_sets
 from benchmarks.report import parser, publish, table
+from veduta.encoders import DEFAULT
 from veduta.encoders.runtime import openvino_installed
 from veduta.errors import EncoderError
 from veduta.search import DISTANCES
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table(
             ["runtime", *sets],
             [
-                row("ONNX Runtime, float32"),
+                row("ONNX Runtime, eight bits"),
                 *(
                     [row("OpenVINO, its own precision", runtime="openvino")]
                     if openvino_installed()
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def preset_table(data: Path, sets: Sequence[str]) -> str:
     rows = []
-    for encoder in ("accurate", "fast"):
+    for encoder in (DEFAULT, "accurate", "fast"):
         for photo_set in sets:
             figures = veduta.evaluate(data / photo_set, encoder=encoder, rerank="none").summary
             cells = []

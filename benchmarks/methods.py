@@ -17,12 +17,13 @@ import veduta
 from benchmarks.labelled_sets import add_data_option, present_sets
 from benchmarks.processes import process_memory, run_child
 from benchmarks.report import parser, publish, table
+from veduta.encoders import DEFAULT
 from veduta.photos import content_hash
 
 METHODS: dict[str, dict[str, Any]] = {
-    "**default**: `accurate`, geometry, graph": {},
-    "`accurate`, graph (`--rerank global`)": {"rerank": "global"},
-    "`accurate`, descriptor alone": {"rerank": "none"},
+    f"**default**: `{DEFAULT}`, geometry, graph": {},
+    f"`{DEFAULT}`, graph (`--rerank global`)": {"rerank": "global"},
+    f"`{DEFAULT}`, descriptor alone": {"rerank": "none"},
     "`fast`, geometry, graph": {"encoder": "fast", "rerank": "geometry"},
     "`fast`, descriptor alone": {"encoder": "fast", "rerank": "none"},
     "XFeat, verified (`--method xfeat`)": {"method": "xfeat"},
