@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import photo_folder, pixels, save
 
 import veduta
-from veduta.errors import IndexDamaged, PhotoError, QueryError
+from veduta.errors import IndexDamaged, PhotoError, PhotoUnreadable, QueryError
 from veduta.index import read_status
 
 
@@ -279,6 +279,17 @@ class TestRemove:
         (folder / "class1/other name.png").rename(renamed)
         report = index.add(all_photos=True)
         assert (report.added, report.moved, report.left_out, report.total) == (1, 1, 0, 12)
+
+    def test_a_refused_update_takes_nothing_back(self, index: veduta.Index, folder: Path) -> None:
+        index.remove(folder / "class0/photo0000.png")
+        away = folder.rename(folder.with_name("away"))
+        folder.mkdir()  # An empty mount point.
+        with pytest.raises(PhotoUnreadable, match="mounted"):
+            index.add(all_photos=True)
+        folder.rmdir()
+        away.rename(folder)
+        assert index.status()["removed"] == 1
+        assert (index.add().left_out, len(index)) == (1, 11)
 
     def test_a_damaged_list_of_removed_photos_is_told(
         self, index: veduta.Index, folder: Path

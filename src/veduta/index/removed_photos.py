@@ -45,6 +45,7 @@ class RemovedPhotos:
             StorageError: the disk does not read.
         """
         self._file = index / REMOVED_PHOTOS_FILE
+        self._is_changed = False
         stored = read_sealed(
             self._file,
             _Stored,
@@ -69,18 +70,24 @@ class RemovedPhotos:
             self._write()
 
     def forget(self, paths: Iterable[bytes]) -> None:
-        """Let updates add photos again. The caller holds the writer's lock.
+        """Let this update add photos again, and later ones if it is saved.
 
         Args:
             paths: of the photos.
+        """
+        gone = self.paths.intersection(paths)
+        self.paths -= gone
+        self._is_changed |= bool(gone)
+
+    def save(self) -> None:
+        """Write what was forgotten. The caller holds the writer's lock.
 
         Raises:
             StorageError: the disk does not accept it.
         """
-        gone = self.paths.intersection(paths)
-        if gone:
-            self.paths -= gone
+        if self._is_changed:
             self._write()
+            self._is_changed = False
 
     def _write(self) -> None:
         paths = sorted(path.decode("utf-8", "surrogateescape") for path in self.paths)

@@ -234,6 +234,7 @@ def update_index(
             update.take_labels(
                 source, files, allow_loss=allow_label_loss, keep_edits=labels != NO_LABELS
             )
+        update.removed.save()  # Not before: the update might have been refused.
         try:
             update.read(files, workers or processor_cores())
             update.remove_missing()
