@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tiny import TinyEncoder, TinyExtractor, photo_folder, save
 
 from veduta import errors, photos
@@ -256,3 +259,47 @@ def test_keypoints_of_later_photos_stay_right(tmp_path: Path, folder: Path) -> N
     there = {os.fsencode(path) for path in folder.rglob("*.png")}
     failed = {os.fsencode(path) for path, _ in report.not_read}
     keypoints_are_right(index_folder, there - failed)
+
+
+def test_dates_and_places_of_known_photos_are_read_again(
+    index_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dated = Image.Exif()
+    dated.get_ifd(0x8769)[0x9003] = "2020:05:06 07:08:09"
+    dated.get_ifd(0x8825).update({1: "N", 2: (48.0, 30.0, 0.0), 3: "E", 4: (2.0, 15.0, 0.0)})
+    for name in ("dated.jpg", "copy.jpg"):
+        Image.new("RGB", (40, 30), "red").save(folder / name, exif=dated)
+    decode = photos.decode
+
+    def without_exif(*data: Any, **options: Any) -> photos.Photo:
+        return replace(decode(*data, **options), taken=None, place=None)
+
+    monkeypatch.setattr(photos, "decode", without_exif)  # As an older Veduta read it.
+    update(index_folder, folder)
+    monkeypatch.undo()
+    assert update(index_folder).exif_changed == 0, "only if that is asked for"
+    before = {row["path"]: row for row in open_snapshot(index_folder).rows.to_pylist()}
+    for exif_changed in (2, 0):
+        report = update(index_folder, reread=True)
+        assert (report.exif_changed, report.unchanged, report.encoded) == (exif_changed, 6, 0)
+    for path, row in before.items():
+        if path.endswith((b"dated.jpg", b"copy.jpg")):
+            row |= {"taken": datetime(2020, 5, 6, 7, 8, 9), "latitude": 48.5, "longitude": 2.25}
+    after = {row["path"]: row for row in open_snapshot(index_folder).rows.to_pylist()}
+    assert after == before
+    assert list(check_index(index_folder)) == []
+
+
+def test_a_photo_that_cannot_be_decoded_now_keeps_its_date(
+    index_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update(index_folder, folder)
+    before = open_snapshot(index_folder).rows
+
+    def refuse(*_: Any, **options: Any) -> None:
+        raise errors.PhotoError(options["path"], "its decoder is missing")
+
+    monkeypatch.setattr(photos, "decode", refuse)
+    report = update(index_folder, reread=True)
+    assert (report.unchanged, report.unreadable) == (4, [])
+    assert open_snapshot(index_folder).rows == before

@@ -54,6 +54,7 @@ class Column:
         nullable: whether the value may be null. Columns of a photo are null if it cannot be read.
         optional: whether an index may lack the column: one that an older Veduta made, or that was
             asked to.
+        of_exif: whether it is computed from the Exif data of a photo alone.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Column:
     in_snapshot: bool = True
     nullable: bool = True
     optional: bool = False
+    of_exif: bool = False
 
 
 def descriptor_checksum(descriptor: NDArray[np.float16]) -> int:
@@ -101,9 +103,23 @@ COLUMNS = (
     Column("format", "string", "photo", lambda encoded: encoded.photo.format),
     Column("width", "int32", "photo", lambda encoded: encoded.photo.width),
     Column("height", "int32", "photo", lambda encoded: encoded.photo.height),
-    Column("taken", "timestamp[s]", "photo", lambda encoded: encoded.photo.taken),
-    Column("latitude", "float64", "photo", lambda encoded: _place(encoded, 0), optional=True),
-    Column("longitude", "float64", "photo", lambda encoded: _place(encoded, 1), optional=True),
+    Column("taken", "timestamp[s]", "photo", lambda encoded: encoded.photo.taken, of_exif=True),
+    Column(
+        "latitude",
+        "float64",
+        "photo",
+        lambda encoded: _place(encoded, 0),
+        optional=True,
+        of_exif=True,
+    ),
+    Column(
+        "longitude",
+        "float64",
+        "photo",
+        lambda encoded: _place(encoded, 1),
+        optional=True,
+        of_exif=True,
+    ),
     Column(
         "perceptual_hash",
         "uint64",
@@ -195,6 +211,16 @@ def file_values(file: photos.Candidate) -> dict[str, Any]:
 def photo_values(encoded: EncodedPhoto) -> dict[str, Any]:
     """Return the values of the columns that are computed from a photo."""
     return _values("photo", encoded)
+
+
+def exif_values(photo: photos.Photo) -> dict[str, Any]:
+    """Return the values of the columns that are computed from the Exif data of a photo."""
+    encoded = EncodedPhoto(b"", photo, np.empty(0, np.float16))
+    return {
+        column.name: column.compute(encoded)
+        for column in COLUMNS
+        if column.of_exif and column.compute is not None
+    }
 
 
 def _values(kind: Literal["file", "photo"], source: object) -> dict[str, Any]:

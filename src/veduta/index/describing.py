@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from veduta.encoders.region_codes import codes_of
 from veduta.encoders.region_descriptors import RegionEncoder
 from veduta.errors import EncoderError, PhotoError, PhotoUnreadable
 from veduta.index import region_codes
-from veduta.index.columns import EncodedPhoto, photo_values
+from veduta.index.columns import EncodedPhoto, exif_values, photo_values
 from veduta.keypoints import Extractor
 
 
@@ -43,11 +43,13 @@ class KnownContent:
         candidate: the file.
         content: its content hash.
         id: of the row with the same content.
+        exif: the values of the columns of Exif data, if they were read again.
     """
 
     candidate: photos.Candidate
     content: bytes
     id: int
+    exif: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def describe_file(
     *,
     region_encoder: RegionEncoder | None = None,
     accept_truncated: bool = False,
+    reread: bool = False,
 ) -> Outcome:
     """Read one file and compute its descriptor and keypoints. Worker threads run this.
 
@@ -107,6 +110,7 @@ def describe_file(
         id_of_content: content hash → id of a row whose descriptor can be used again.
         region_encoder: describes the regions of the photo too; None for none.
         accept_truncated: use a photo that is cut short if most of it is there.
+        reread: read the Exif data of known content again.
 
     Returns:
         The outcome.
@@ -115,7 +119,8 @@ def describe_file(
         data = photos.read_bytes(candidate.path)
         content = photos.content_hash(data)
         if (row_id := id_of_content.get(content)) is not None:
-            return KnownContent(candidate, content, row_id)
+            exif = _exif_again(data, candidate) if reread else {}
+            return KnownContent(candidate, content, row_id, exif)
         long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
         photo = photos.decode(
             data, path=candidate.path, at_least=long_side, accept_truncated=accept_truncated
@@ -142,3 +147,12 @@ def describe_file(
         return Unreadable(candidate, error.reason)
     row = photo_values(EncodedPhoto(content, photo, descriptor))
     return Described(candidate, row, keypoints, regions)
+
+
+def _exif_again(data: bytes, candidate: photos.Candidate) -> dict[str, Any]:
+    """Return the values of the columns of Exif data of a photo that the index has."""
+    try:
+        photo = photos.decode(data, path=candidate.path, at_least=1, accept_truncated=True)
+    except PhotoError:  # Decoders may be missing now. What the index has stays.
+        return {}
+    return exif_values(photo)

@@ -26,6 +26,8 @@ def changes_line(report: UpdateReport) -> str:
     changes = [f"{getattr(report, kind):,} {kind}" for kind in _CHANGES if getattr(report, kind)]
     if report.excluded:
         changes.append(f"{report.excluded:,} of the removed excluded")
+    if report.exif_changed:
+        changes.append(f"{report.exif_changed:,} of the unchanged with another date or place")
     if report.unlabelled:
         changes.append(f"{report.unlabelled:,} without a label now")
     rate = ""

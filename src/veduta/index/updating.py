@@ -78,6 +78,8 @@ class UpdateReport:
         relabelled: photos with a new label and the same content.
         unlabelled: photos that had a label and have none now.
         unchanged: photos that are as they were.
+        exif_changed: those of the unchanged ones whose date or place was read again and is another
+            one now.
         encoded: photos that were read and encoded.
         unreadable: (path, reason) of every file under the folders that gives no photo. Files that
             earlier updates could not read are among them.
@@ -104,6 +106,7 @@ class UpdateReport:
     relabelled: int = 0
     unlabelled: int = 0
     unchanged: int = 0
+    exif_changed: int = 0
     encoded: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     passed_over: photos.PassedOver = field(default_factory=photos.PassedOver)
@@ -221,6 +224,7 @@ def update_index(
             extractor=extractor,
             region_encoder=region_encoder_of(manifest, encoder),
             accept_truncated=accept_truncated,
+            reread=reread,
         )
         update = _Update(table, open_snapshot(index), describe, report, on_progress)
         sources = named or update.known_sources(manifest)
@@ -549,10 +553,19 @@ class _Update:
                 return False
             self.report.unreadable.append((os.fsdecode(candidate.path), outcome.reason))
             return True
-        if outcome.content != old["content"]:
+        if outcome.content != old["content"] or self._other_exif(outcome, row):
             return False
         self.report.unchanged += 1
         return True
+
+    def _other_exif(self, outcome: KnownContent, row: int) -> dict[str, Any]:
+        """Return the values of the columns of Exif data that are others now."""
+        rows = self.snapshot.rows
+        return {
+            name: value
+            for name, value in outcome.exif.items()
+            if name in rows.schema.names and rows[name][row].as_py() != value
+        }
 
     def _with_known_rows(
         self, outcomes: Sequence[Outcome]
@@ -604,9 +617,12 @@ class _Update:
                     self.report.changed += 1
                 return {**of_photo, **of_file}
             case KnownContent(id=known_id):
+                of_exif: dict[str, Any] = {}
                 if row is not None and self._content_of(row) == known_rows[known_id]["content"]:
                     # The file has a new time and the same bytes.
                     self.report.unchanged += 1
+                    of_exif = self._other_exif(outcome, row)
+                    self.report.exif_changed += bool(of_exif)
                 elif row is None and known_id in self.missing_ids:
                     self.missing_ids.discard(known_id)
                     old_path = self.path_of_id[known_id]
@@ -621,7 +637,7 @@ class _Update:
                     self.report.unlabelled += had_label and of_file.get("label", "") is None
                 else:
                     self.report.copied += 1
-                return {**known_rows[known_id], **of_file}
+                return {**known_rows[known_id], **of_exif, **of_file}
             case Unreadable(reason=reason):
                 self.report.unreadable.append((os.fsdecode(path), reason))
                 return {**dict.fromkeys(photo_columns(())), "problem": reason, **of_file}
