@@ -201,15 +201,15 @@ def test_a_search_that_fails_late_says_so_in_its_last_event() -> None:
     assert (problem["status"], problem["detail"]) == (422, "not this way")
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_verification_ends_when_it_is_told_to(threads: int) -> None:
+@pytest.mark.parametrize("parallel", [False, True])
+def test_verification_ends_when_it_is_told_to(parallel: bool) -> None:
     extractor = load_extractor("orb")
     pixels = np.random.default_rng(1).integers(0, 256, (120, 160, 3), np.uint8)
     one = extractor.extract(pixels, 160, 120)
     told: list[int] = []
     matching = extractor.matching
-    found = verify_many(one, [one] * 6, matching, threads=threads, on_verified=told.append)
-    plain = verify_many(one, [one] * 6, matching, threads=threads)
+    found = verify_many(one, [one] * 6, matching, parallel=parallel, on_verified=told.append)
+    plain = verify_many(one, [one] * 6, matching, parallel=parallel)
     assert [len(each.inliers) for each in found] == [len(each.inliers) for each in plain]
     assert told == [1, 2, 3, 4, 5, 6]
 
@@ -221,5 +221,5 @@ def test_verification_ends_when_it_is_told_to(threads: int) -> None:
         raise Enough
 
     with pytest.raises(Enough):
-        verify_many(one, [one] * 6, matching, threads=threads, on_verified=stop)
+        verify_many(one, [one] * 6, matching, parallel=parallel, on_verified=stop)
     assert told[6:] == [1]

@@ -298,8 +298,8 @@ def test_many_is_one_by_one_on_any_number_of_threads() -> None:
     expected = [verify(query, other, MATCHING.pairs(query, other)) for other in others]
     assert [found.model for found in expected][:2] == ["homography"] * 2
     assert expected[-1].model is None
-    for threads in (1, 2, 5, None):
-        found = verify_many(query, others, MATCHING, threads=threads)
+    for parallel in (False, True):
+        found = verify_many(query, others, MATCHING, parallel=parallel)
         assert [(f.model, f.matches, f.inlier_coverage) for f in found] == [
             (e.model, e.matches, e.inlier_coverage) for e in expected
         ]

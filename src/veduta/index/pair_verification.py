@@ -49,7 +49,7 @@ def verify_pairs(
     def verify_part(part: slice) -> int:
         rows = [int(first_rows[part.start]), *second_rows[part].tolist()]
         query, *others = (keypoints.read(row).best(most_keypoints) for row in rows)
-        on_verified(part, verify_many(query, others, matching, threads=1))
+        on_verified(part, verify_many(query, others, matching, parallel=False))
         return len(others)
 
     done = 0

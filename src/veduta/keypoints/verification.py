@@ -12,15 +12,16 @@ the same result.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from veduta.keypoints.local_consistency import locally_consistent_matches
 from veduta.keypoints.shared_overlays import covered_area, only_an_overlay, stamped_matches
+from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -178,7 +179,7 @@ def verify_many(
     others: Sequence[Keypoints],
     matching: Matching,
     *,
-    threads: int | None = None,
+    parallel: bool = True,
     on_verified: Callable[[int], None] | None = None,
 ) -> list[Verification]:
     """Match and verify one query against many photos.
@@ -187,12 +188,12 @@ def verify_many(
         query: the keypoints of the query.
         others: the keypoints of the photos, of the same kind.
         matching: how keypoints of this kind are matched, see `Extractor.matching`.
-        threads: how many photos are verified at the same time. None: one for each core.
+        parallel: verify several photos at the same time, as many as there are processor cores.
         on_verified: called with the number of photos that are verified, after each of them. If it
             raises an error, no further photo is verified.
 
     Returns:
-        One for each of `others`, in their order. The result does not depend on `threads`.
+        One for each of `others`, in their order. The result does not depend on `parallel`.
     """
 
     def verify_one(other: Keypoints) -> Verification:
@@ -206,14 +207,23 @@ def verify_many(
                 on_verified(len(done))
         return done
 
-    threads = min(threads or os.cpu_count() or 1, len(others))
-    if threads <= 1:
+    if not parallel or len(others) < 2:
         return counted(map(verify_one, others))
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="veduta-verify")
+    futures = [_threads().submit(verify_one, other) for other in others]
     try:
-        return counted(pool.map(verify_one, others))
-    finally:
-        pool.shutdown(cancel_futures=True)
+        return counted(future.result() for future in futures)
+    finally:  # After an error, what has not begun is not begun any more.
+        for future in futures:
+            future.cancel()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Return the threads of all verifications.
+
+    New threads for each search would spread what they allocate over more and more memory.
+    """
+    return ThreadPoolExecutor(processor_cores(), thread_name_prefix="veduta-verify")
 
 
 def _scaled_positions(keypoints: Keypoints) -> Points:
