@@ -17,6 +17,7 @@ SOURCE_FOLDERS = (
     ROOT / ".demo" / "samples" / "skimage" / "data",
 )
 STRANGERS = ROOT.parent / "shared" / "data" / "objects20" / "images"
+DISTRACTORS = "_distractors"
 JPEG_QUALITY = 90
 KEPT_OF_LARGE_FOLDERS = 5
 
@@ -124,16 +125,21 @@ def queries(work: Path, count: int, long_side: int) -> Path:
 
     Where there are no other photos, it has photos that are cut and mirrored.
     """
-    files = source_photos(first=2)
-    return _reduced(work, "queries", files[:count], long_side) or small(work, count, long_side, 1)
+    places = [file for file in source_photos(first=2) if file.parent.name != DISTRACTORS]
+    files = _spread(places, count)
+    return _reduced(work, "queries", files, long_side) or small(work, count, long_side, 1)
 
 
 def strangers(work: Path, count: int, long_side: int) -> Path:
     """Return a folder of small photos of things that the photos of `small` do not show."""
-    files = sorted(STRANGERS.rglob("*.jpg"))
-    return _reduced(work, "strangers", files[::2][:count], long_side) or small(
-        work, count, long_side, 1
-    )
+    files = _spread(sorted(STRANGERS.rglob("*.jpg")), count)
+    return _reduced(work, "strangers", files, long_side) or small(work, count, long_side, 1)
+
+
+def _spread(files: Sequence[Path], count: int) -> list[Path]:
+    """Return at most `count` files, from all folders alike."""
+    numbers = np.linspace(0, len(files) - 1, min(count, len(files)), dtype=int)
+    return [files[number] for number in numbers]
 
 
 def _reduced(work: Path, name: str, files: Sequence[Path], long_side: int) -> Path | None:
