@@ -111,7 +111,9 @@ class IndexedPhotos:
                 if end < 0:
                     continue
                 first, second = of_photo[min(start, end)], of_photo[max(start, end)]
-                (result,) = self.verifications.many(first, [second], gallery.matching, parallel=False)
+                (result,) = self.verifications.many(
+                    first, [second], gallery.matching, parallel=False
+                )
                 links.consistent_matches[start, column] = result.consistent_matches
         return index_graph._weighted_graph(
             snapshot, photos, links, gallery.calibration, verified=True

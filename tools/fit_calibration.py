@@ -321,12 +321,12 @@ class VerificationMemory:
         self.known: dict[tuple[bytes, bytes], Verification] = {}
 
     def verify_many(
-        self, query: Keypoints, others: Sequence[Keypoints], matching: Matching
+        self, query: Keypoints, others: Sequence[Keypoints], matching: Matching, **options: Any
     ) -> list[Verification]:
         """Verify one query against many photos, see `veduta.keypoints.verify_many`."""
         names = [(digest(query), digest(other)) for other in others]
         missing = [at for at, name in enumerate(names) if name not in self.known]
-        found = verify_many(query, [others[at] for at in missing], matching)
+        found = verify_many(query, [others[at] for at in missing], matching, **options)
         self.known.update(zip((names[at] for at in missing), found, strict=True))
         return [self.known[name] for name in names]
 

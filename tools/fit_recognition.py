@@ -28,6 +28,7 @@ from veduta.recognize.confidence import LabelledExample, fit
 from veduta.recognize.held_out import held_out_examples
 from veduta.recognize.linear import train
 from veduta.recognize.recognizer import WITHOUT_BACKGROUND
+from veduta.recognize.unknown import PRECISIONS
 from veduta.search.reranking import open_gallery
 
 DATASETS = ("objects20", "same_place")
@@ -64,7 +65,8 @@ def main() -> None:
             own = held_out_examples(method, labelled, training)
             total = sum(example.weight for example in own)
             examples += [replace(example, weight=example.weight / total) for example in own]
-        fitted[method] = rounded(fit(examples))
+        # As in `fit_small_collections`: thresholds of these examples named nearly all strangers.
+        fitted[method] = rounded(replace(fit(examples), thresholds=PRECISIONS))
         print(method, fitted[method]["weights"], fitted[method]["questions"], flush=True)
     write_part(WITHOUT_BACKGROUND, fitted)
 
