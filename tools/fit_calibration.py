@@ -98,8 +98,12 @@ class LabelledSet:
 
 
 def index_set(data: Path, name: str, encoder_name: str, kind: str, work: Path) -> LabelledSet:
-    """Index one set as `veduta index` does it and read its queries."""
-    dataset = open_dataset(data / name)
+    """Index one set as `veduta index` does it and read its queries.
+
+    Raises:
+        ValueError: the index has photos of another folder.
+    """
+    dataset = open_dataset((data / name).resolve())
     protocol = retrieval_protocol(dataset)
     paths = dataset.table["path"].to_pylist()
     encoder, extractor = load_encoder(encoder_name, threads=1), load_extractor(kind)
@@ -110,6 +114,8 @@ def index_set(data: Path, name: str, encoder_name: str, kind: str, work: Path) -
             create_index(indexes[part], encoder, extractor)
         files = [dataset.root / paths[i] for i in numbers]
         update_index(indexes[part], files, encoder, extractor, graph=part == "gallery")
+        if open_snapshot(indexes[part]).photos != len(files):
+            raise ValueError(f"{indexes[part]} has photos of another folder: remove it")
     gallery, query_photos = (open_snapshot(indexes[part]) for part in ("gallery", "queries"))
     stored = StoredKeypoints(indexes["queries"], query_photos)
     gallery_row = {path: row for row, path in enumerate(gallery.rows["path"].to_pylist())}
