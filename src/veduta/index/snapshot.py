@@ -113,9 +113,16 @@ class Snapshot:
         return as_float32(stored)
 
     def rows_at(self, rows: NDArray[np.intp], names: Sequence[str]) -> pa.Table:
-        """Return some columns of `rows` (m,).
+        """Return some columns of some rows.
 
         `pyarrow.Table.take` looks at every part of the table, which has one for 256 photos.
+
+        Args:
+            rows: (m,) of the snapshot.
+            names: of the columns.
+
+        Returns:
+            A table of m rows.
         """
         import pyarrow as pa
 
