@@ -144,7 +144,7 @@ def _spread(files: Sequence[Path], count: int) -> list[Path]:
 
 def _reduced(work: Path, name: str, files: Sequence[Path], long_side: int) -> Path | None:
     """Return a folder of reduced photos; None if there are no files."""
-    folder = work / f"{long_side}-pixel-{name}-{len(files)}"
+    folder = work / f"{long_side}-pixel-{len(files)}-{name}"
     if not files or _complete(folder, len(files)):
         return folder if files else None
     for position, file in enumerate(files):

@@ -76,7 +76,7 @@ def test_benchmark_writes_its_section_and_cleans_up(script: str, tmp_path: Path)
         assert "nan" not in section
     # Only the photos are kept.
     kept = {path.name for path in (tmp_path / "work").glob("*")}
-    assert all(re.fullmatch(r"\d+-(pixel|megapixel)-\d+(-\d+)?", name) for name in kept)
+    assert all(re.fullmatch(r"\d+-(pixel|megapixel)-\d+(-\w+)?", name) for name in kept)
 
 
 @pytest.mark.slow
