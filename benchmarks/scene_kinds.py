@@ -97,15 +97,14 @@ def asked(photos: PhotoSet, gallery: Gallery) -> list[Asked]:
             BOTH: ranked(gallery, descriptor, keypoints, rows, similarities),
         }
         relevant = photos.protocol.relevant(number)
-        results = {}
+        scores = {}
         for name, (order, values) in rankings.items():
-            scores = np.zeros(snapshot.photos)
-            scores[order] = values
-            results[name] = judge("", None, scores[photos.rows], relevant, keep=0)
-        by_descriptor = np.zeros(snapshot.photos)
-        by_descriptor[rows] = similarities
-        near = by_descriptor[photos.rows]
-        margin = float(near[relevant].max() - near[~relevant].max())
+            of_rows = np.zeros(snapshot.photos)
+            of_rows[order] = values
+            scores[name] = of_rows[photos.rows]
+        results = {name: judge("", None, one, relevant, keep=0) for name, one in scores.items()}
+        alone = scores[ALONE]
+        margin = float(alone[relevant].max() - alone[~relevant].max())
         scene = str(labels[int(photos.protocol.queries[number])])
         found.append(Asked(scene, margin, results))
     return found

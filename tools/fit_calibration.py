@@ -392,7 +392,7 @@ def main() -> None:
         # A new encoder begins with the weights of the generic one, so that the file reads.
         generic = content["calibrations"][content["generic"]]
         entry = content["calibrations"].setdefault(identity, copy.deepcopy(generic))
-        # Weights that the package does not get are for searches with the default keypoints.
+        # Only the default keypoints are measured with weights that stay out of the package.
         for kind in options.keypoints or (KINDS[:1] if options.into else KINDS):
             extractor = load_extractor(kind)
             if extractor.calibration is None:

@@ -40,7 +40,7 @@ def _end(*_: object) -> NoReturn:
 class _NoPandas:
     """Lets the import of pandas fail, as where it is not installed.
 
-    pyarrow imports it with the first array that it makes. That takes a third of the time of a short
+    pyarrow imports it with the first array that it makes. That takes a fifth of the time of a short
     command, and no command uses it.
     """
 
