@@ -253,6 +253,17 @@ class TestInAnIndex:
         assert extractor.extracted == 12
         assert list(index.check_index(made)) == []
 
+    def test_those_of_few_photos_are_kept_in_memory(
+        self, made: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keypoint_files, "_KEPT_PHOTOS", 2)
+        stored = StoredKeypoints(made, index.open_snapshot(made))
+        first = stored.read(0)
+        assert stored.read(0) is first
+        assert stored.read(1).pack() != first.pack()
+        stored.read(2)
+        assert stored.read(0) is not first and stored.read(0).pack() == first.pack()
+
     def test_many_commits_of_one_run_share_a_file(
         self,
         tmp_path: Path,

@@ -10,6 +10,7 @@ keypoints of the photo (`veduta.index.region_codes`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 FOLDER = "keypoints"
 COLUMNS = ("keypoints_file", "keypoints_at", "keypoints_size")
 """The columns of a row with its place."""
+
+_KEPT_PHOTOS = 128
+"""The keypoints of so many photos are kept in memory, about 75 kB each. A search whose query is
+turned verifies the same photos again."""
 
 
 class Place(NamedTuple):
@@ -173,6 +178,7 @@ class StoredKeypoints:
         columns = (*COLUMNS, "width", "height")
         rows = snapshot.rows.slice(0, snapshot.photos)
         self._places = np.stack([rows[name].to_numpy() for name in columns], axis=1)
+        self._read_at = lru_cache(_KEPT_PHOTOS)(self._reader.read)
 
     def read(self, row: int) -> Keypoints:
         """Return the keypoints of one photo.
@@ -184,7 +190,7 @@ class StoredKeypoints:
             IndexDamaged: they cannot be read.
         """
         file, offset, size, width, height = self._places[row].tolist()
-        return self._reader.read(Place(file, offset, size), width, height)
+        return self._read_at(Place(file, offset, size), width, height)
 
 
 def extractor_of_index(manifest: Manifest) -> type[Extractor] | None:

@@ -47,7 +47,7 @@ def locally_consistent_matches(a: NDArray[np.float64], b: NDArray[np.float64]) -
     steps = before[neighbours] - before[:, None]
     steps[steps == 0] = _COINCIDENT_STEP
     change = (after[neighbours] - after[:, None]) / steps
-    common = np.median(change.real, axis=1) + 1j * np.median(change.imag, axis=1)
+    common = _medians(change.real) + 1j * _medians(change.imag)
     growth = np.abs(common)
     close = np.abs(change - common[:, None]) < (
         _MAX_DEVIATION * np.maximum(growth, 1 / _MAX_GROWTH)[:, None]
@@ -55,6 +55,14 @@ def locally_consistent_matches(a: NDArray[np.float64], b: NDArray[np.float64]) -
     plausible = (growth > 1 / _MAX_GROWTH) & (growth < _MAX_GROWTH)
     consistent = close.sum(axis=1) >= _MIN_CONSISTENT_NEIGHBOURS
     return int(np.count_nonzero(consistent & plausible))
+
+
+def _medians(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each row (m, k). `np.median` takes ten times as long for few numbers."""
+    ascending = np.sort(rows, axis=1)
+    middle = ascending.shape[1] // 2
+    medians: NDArray[np.float64] = (ascending[:, ~middle] + ascending[:, middle]) / 2
+    return medians
 
 
 def _nearest_points(points: NDArray[np.float64], k: int) -> NDArray[np.intp]:

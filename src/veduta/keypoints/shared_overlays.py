@@ -163,23 +163,22 @@ def _keep_their_places(
     sizes = [np.array([photo.width, photo.height], float) for photo in (query, other)]
     a = query.xy[matches[:, 0]].astype(float)
     b = other.xy[matches[:, 1]].astype(float)
-    growths = {
+    distinct = {
         1.0,
         *(sizes[1] / sizes[0]).tolist(),
         sizes[1].max() / sizes[0].max(),
         sizes[1].min() / sizes[0].min(),
     }
-    best = np.zeros(len(matches), bool)
-    for growth in growths:
-        moved = b - growth * a
-        added = sizes[1] - 1 - growth * (sizes[0] - 1)
-        # The left or upper edge, the middle, the other edge, or a place at this share of the photo.
-        shares = (0.0, 0.5, 1.0, a / sizes[0])
-        errors = np.min([np.abs(moved - share * added) for share in shares], axis=0)
-        pixel = max(sizes[1].max(), growth * sizes[0].max())
-        kept = _lengths(errors) <= _MAX_STAMP_ERROR * pixel
-        if kept.sum() > best.sum():
-            best = kept
+    growths = np.array(sorted(distinct))[:, None, None]
+    moved = b - growths * a
+    added = sizes[1] - 1 - growths * (sizes[0] - 1)
+    # The left or upper edge, the middle, the other edge, or a place at this share of the photo.
+    errors = np.abs(moved)
+    for share in (0.5, 1.0, a / sizes[0]):
+        np.minimum(errors, np.abs(moved - share * added), out=errors)
+    pixels = np.maximum(sizes[1].max(), growths[:, :, 0] * sizes[0].max())
+    kept: NDArray[np.bool_] = np.hypot(*np.moveaxis(errors, 2, 0)) <= _MAX_STAMP_ERROR * pixels
+    best: NDArray[np.bool_] = kept[kept.sum(axis=1).argmax()]
     return best
 
 

@@ -29,15 +29,13 @@ def best_first(
         (m,) positions in `rows`.
     """
     order: NDArray[np.intp] = np.lexsort([-value for value in reversed(values)])
-    differs = np.zeros(max(len(rows) - 1, 0), np.bool_)
+    equal = np.ones(max(len(rows) - 1, 0), np.bool_)  # To the next one in the order.
     for value in values:
-        differs |= np.diff(value[order]) != 0
-    # Equal photos are rare, and to read paths takes longer than to sort numbers.
-    borders = np.flatnonzero(np.concatenate([[True], differs, [True]]))
-    for start, length in zip(borders[:-1], np.diff(borders), strict=True):
-        if length > 1:
-            equal = order[start : start + length]
-            paths = snapshot.rows_at(rows[equal], ["path"])["path"].to_pylist()
-            by_path = sorted(range(length), key=paths.__getitem__)
-            order[start : start + length] = equal[by_path]
+        equal &= np.diff(value[order]) == 0
+    tied = np.flatnonzero(np.concatenate([[False], equal]) | np.concatenate([equal, [False]]))
+    if len(tied):  # Equal photos are rare, and to read paths takes longer than to sort numbers.
+        paths = snapshot.rows_at(rows[order[tied]], ["path"])["path"].to_pylist()
+        group = np.cumsum(np.concatenate([[True], ~equal]))[tied].tolist()
+        by_path = sorted(range(len(tied)), key=list(zip(group, paths, strict=True)).__getitem__)
+        order[tied] = order[tied[by_path]]
     return order
