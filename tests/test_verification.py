@@ -13,11 +13,14 @@ from veduta.keypoints import (
     MIN_FUNDAMENTAL_GAIN,
     MIN_INLIERS,
     Keypoints,
+    Matching,
     Verification,
+    agrees_with_any,
     overlap,
     verify,
     verify_many,
 )
+from veduta.keypoints.verification import MIN_CONSISTENT_MATCHES
 from veduta.keypoints.xfeat import XFeat
 
 WIDTH, HEIGHT = 1200, 900
@@ -219,7 +222,7 @@ def test_many_points_onto_one_do_not_count() -> None:
 
 
 def test_points_at_one_place_count_once() -> None:
-    a = np.repeat(anywhere(1, 12), 5, axis=0)
+    a = np.repeat(anywhere(1, 12), 2, axis=0)
     found = check(a, a + np.array((20, 10)))
     assert len(found.inliers) == 12
     assert found.model is None
@@ -308,6 +311,82 @@ def test_many_is_one_by_one_on_any_number_of_threads() -> None:
             assert (f.matrix is None) == (e.matrix is None)
             assert f.matrix is None or np.array_equal(f.matrix, e.matrix)
     assert verify_many(query, [], MATCHING) == []
+
+
+def test_hardly_any_agreement_ends_the_work() -> None:
+    """Seven matches move alike among many that do not: no model, whoever looks for it."""
+    a = anywhere(1, 60)
+    b = anywhere(2, 60)
+    b[:7] = a[:7] + np.array((20, 10))
+    matches = np.repeat(np.arange(60)[:, None], 2, axis=1)
+    quick = check(a, b)
+    full = verify(keypoints(a), keypoints(b), matches, min_consistent=0)
+    assert quick.consistent_matches == full.consistent_matches < MIN_CONSISTENT_MATCHES
+    assert quick.model is full.model is None and quick.matches == full.matches == 60
+    assert len(quick.inliers) == 0 < len(full.inliers)
+    assert quick.inlier_coverage == 0
+
+
+def test_without_a_model_the_counts_are_the_same() -> None:
+    query = keypoints(anywhere(1, 200), seed=1)
+    moved = through(TILTED, query.xy.astype(float)).astype(np.float32)
+    stamped = query.xy * 0 + anywhere(4, 200).astype(np.float32)
+    stamped[:40] = query.xy[:40]
+    for xy in (moved, stamped, anywhere(5, 200).astype(np.float32)):
+        other = Keypoints(xy, query.descriptors, WIDTH, HEIGHT)
+        whole = verify_many(query, [other], MATCHING)[0]
+        counted = verify_many(query, [other], MATCHING, with_model=False)[0]
+        assert counted.consistent_matches == whole.consistent_matches
+        assert counted.matches == whole.matches == 200
+        assert counted.model is None and not len(counted.inliers)
+
+
+class Counted:
+    """A matching that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def pairs(self, query: Keypoints, other: Keypoints) -> NDArray[np.intp]:
+        self.asked += 1
+        return MATCHING.pairs(query, other)
+
+
+def test_one_photo_that_agrees_is_enough() -> None:
+    query = keypoints(anywhere(1, 200), seed=1)
+    same = Keypoints(
+        through(TILTED, query.xy.astype(float)).astype(np.float32),
+        query.descriptors,
+        WIDTH,
+        HEIGHT,
+    )
+    others = [keypoints(anywhere(seed, 200), seed=seed) for seed in range(2, 6)]
+    consistent = verify(query, same, MATCHING.pairs(query, same)).consistent_matches
+    assert consistent > 100
+
+    def agrees(photos: list[Keypoints], least: float, matching: Matching = MATCHING) -> bool:
+        return agrees_with_any(query, photos, matching, min_consistent=least)
+
+    assert agrees([*others, same], 100)
+    assert agrees([*others, same], consistent)
+    assert not agrees([*others, same], consistent + 1)
+    assert not agrees(others, 8)
+    assert not agrees([], 8)
+    counted = Counted()
+    assert agrees([same] * 500, 100, counted)
+    assert counted.asked < 100, "the first photo answers"
+
+
+def test_a_stamp_is_no_agreement() -> None:
+    stamp = np.array((600.0, 450.0)) + np.random.default_rng(5).uniform(-30, 30, (40, 2))
+    codes = keypoints(stamp, seed=3).descriptors
+    photos = []
+    for seed in (1, 2):
+        alone = keypoints(anywhere(seed, 500), seed=seed)
+        xy = np.concatenate([alone.xy, stamp.astype(np.float32)])
+        photos.append(Keypoints(xy, np.concatenate([alone.descriptors, codes]), WIDTH, HEIGHT))
+    assert len(MATCHING.pairs(*photos)) >= 40
+    assert not agrees_with_any(photos[0], [photos[1]], MATCHING, min_consistent=8)
 
 
 def test_overlap_is_the_grown_hull_of_the_inliers() -> None:

@@ -26,6 +26,7 @@ from veduta.keypoints.verification import (
     MIN_FUNDAMENTAL_GAIN,
     MIN_INLIERS,
     Verification,
+    agrees_with_any,
     verify,
     verify_many,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "MutualMatching",
     "RatioMatching",
     "Verification",
+    "agrees_with_any",
     "draw_keypoints",
     "draw_matches",
     "extract_reduced",

@@ -15,7 +15,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from veduta.keypoints.shared_overlays import covered_area, only_an_overlay, stam
 from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 
     Points = NDArray[np.float64]
 
-__all__ = ["MIN_FUNDAMENTAL_GAIN", "MIN_INLIERS", "Verification", "verify", "verify_many"]
+__all__ = [
+    "MIN_FUNDAMENTAL_GAIN",
+    "MIN_INLIERS",
+    "Verification",
+    "agrees_with_any",
+    "verify",
+    "verify_many",
+]
+
+Result = TypeVar("Result")
 
 MIN_INLIERS = 20
 """The number of inliers of a homography that verifies two photos of `_FEW_KEYPOINTS` keypoints or
@@ -58,6 +67,10 @@ _MAX_LINE_ERROR = _SCALED_SIDE / 256
 
 _MIN_RANSAC_MATCHES = 8
 """Any two photos have fewer matches than this that agree on some homography."""
+
+MIN_CONSISTENT_MATCHES = 8
+"""With fewer consistent matches than this no model is looked for, which would take most of the
+time, and hardly ever find one (`python -m benchmarks.shortcuts`)."""
 
 _MAX_SCALE_CHANGE = 10.0
 """The largest change of lengths by a homography at an inlier."""
@@ -91,7 +104,7 @@ class Verification:
             x_otherᵀ F x_query = 0. None without a model.
         inliers: (k, 2) index pairs into the two Keypoints: the matches that agree on the model. If
             the photos are not verified: those that agree on the best homography, which are too few
-            to mean much.
+            to mean much, or none if hardly any match is consistent.
         matches: the number of matches.
         consistent_matches: how many matches move as the matches around them do, see
             `keypoints.local_consistency`. This counts things that keep their shape locally, even
@@ -117,22 +130,36 @@ class Verification:
         return len(self.inliers) - (MIN_FUNDAMENTAL_GAIN if self.model == "fundamental" else 0)
 
 
-def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Verification:
+def verify(
+    query: Keypoints,
+    other: Keypoints,
+    matches: NDArray[np.intp],
+    *,
+    with_model: bool = True,
+    min_consistent: int = MIN_CONSISTENT_MATCHES,
+) -> Verification:
     """Look for the model on which most of `matches` agree.
 
-    Matches of a stamp that both photos carry (`keypoints.shared_overlays`) are left out. Inliers on
-    one line, or within one detail, support no model. Nor do inliers of another overlay that both
-    photos carry, or inliers within a small part of both photos at the same place of both, such as a
-    watermark or a caption. In this case a second homography is estimated from the other matches.
+    Matches of a stamp that both photos carry (`keypoints.shared_overlays`) are left out. If hardly
+    any match is consistent, no model is looked for. Inliers on one line, or within one detail,
+    support no model. Nor do inliers of another overlay that both photos carry, or inliers within a
+    small part of both photos at the same place of both, such as a watermark or a caption. In this
+    case a second homography is estimated from the other matches.
 
     Args:
         query: the keypoints of one photo.
         other: the keypoints of the other photo.
         matches: (m, 2) index pairs, from `Matching.pairs`.
+        with_model: False counts the matches and the consistent ones, and returns no model, which is
+            faster.
+        min_consistent: with fewer consistent matches no model is looked for.
     """
     a = _scaled_positions(query)[matches[:, 0]]
     b = _scaled_positions(other)[matches[:, 1]]
     not_overlay = ~stamped_matches(query, other, matches)
+    consistent = locally_consistent_matches(a[not_overlay], b[not_overlay])
+    if consistent < min_consistent:
+        return Verification(None, None, matches[:0], len(matches), consistent, 0.0)
     left = inliers = np.flatnonzero(not_overlay)
     homography = None
     for _ in range(2):
@@ -142,10 +169,13 @@ def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Ver
             break
         if only_an_overlay(query, other, matches[left], matches[inliers]):
             not_overlay[left[agree]] = False
+            consistent = locally_consistent_matches(a[not_overlay], b[not_overlay])
         elif _is_trustworthy(query, other, a[inliers], b[inliers]):
             break
         left = left[~agree]
         inliers = inliers[:0]
+    if not with_model:
+        return Verification(None, None, matches[:0], len(matches), consistent, 0.0)
 
     model: str | None = None
     matrix = None
@@ -170,7 +200,6 @@ def verify(query: Keypoints, other: Keypoints, matches: NDArray[np.intp]) -> Ver
         _coverage(query, matches[inliers, 0]),
         _coverage(other, matches[inliers, 1]),
     )
-    consistent = locally_consistent_matches(a[not_overlay], b[not_overlay])
     return Verification(model, matrix, matches[inliers], len(matches), consistent, coverage)
 
 
@@ -180,6 +209,7 @@ def verify_many(
     matching: Matching,
     *,
     parallel: bool = True,
+    with_model: bool = True,
     on_verified: Callable[[int], None] | None = None,
 ) -> list[Verification]:
     """Match and verify one query against many photos.
@@ -189,6 +219,7 @@ def verify_many(
         others: the keypoints of the photos, of the same kind.
         matching: how keypoints of this kind are matched, see `Extractor.matching`.
         parallel: verify several photos at the same time, as many as there are processor cores.
+        with_model: as in `verify`.
         on_verified: called with the number of photos that are verified, after each of them. If it
             raises an error, no further photo is verified.
 
@@ -197,7 +228,7 @@ def verify_many(
     """
 
     def verify_one(other: Keypoints) -> Verification:
-        return verify(query, other, matching.pairs(query, other))
+        return verify(query, other, matching.pairs(query, other), with_model=with_model)
 
     def counted(verifications: Iterable[Verification]) -> list[Verification]:
         done = []
@@ -209,10 +240,42 @@ def verify_many(
 
     if not parallel or len(others) < 2:
         return counted(map(verify_one, others))
-    futures = [_threads().submit(verify_one, other) for other in others]
+    return counted(_in_threads(verify_one, others))
+
+
+def agrees_with_any(
+    query: Keypoints, others: Sequence[Keypoints], matching: Matching, *, min_consistent: float
+) -> bool:
+    """Return whether a photo has so many consistent matches with one of several photos.
+
+    No model is estimated, and the first photo that has as many ends the work.
+
+    Args:
+        query: the keypoints of the photo.
+        others: the keypoints of the other photos, of the same kind.
+        matching: as in `verify_many`.
+        min_consistent: the smallest number of `Verification.consistent_matches`, with those of
+            overlays other than stamps.
+    """
+
+    def agrees(other: Keypoints) -> bool:
+        matches = matching.pairs(query, other)
+        kept = matches[~stamped_matches(query, other, matches)]
+        a, b = _scaled_positions(query)[kept[:, 0]], _scaled_positions(other)[kept[:, 1]]
+        return locally_consistent_matches(a, b) >= min_consistent
+
+    return any(_in_threads(agrees, others))
+
+
+def _in_threads(
+    function: Callable[[Keypoints], Result], others: Sequence[Keypoints]
+) -> Iterator[Result]:
+    """Yield the result for each photo, in their order. If no more are asked for, no more begin."""
+    futures = [_threads().submit(function, other) for other in others]
     try:
-        return counted(future.result() for future in futures)
-    finally:  # After an error, what has not begun is not begun any more.
+        for future in futures:
+            yield future.result()
+    finally:
         for future in futures:
             future.cancel()
 
@@ -292,7 +355,9 @@ def _is_trustworthy(query: Keypoints, other: Keypoints, a: Points, b: Points) ->
     """Return whether inliers at `a` and `b` are more than a line, a single detail or a stamp."""
     areas, middles = [], []
     for keypoints, points in ((query, a), (other, b)):
-        if np.linalg.eigvalsh(np.cov(points.T))[0] < _MAX_HOMOGRAPHY_ERROR**2:
+        centred = points - points.mean(axis=0)
+        covariance = centred.T @ centred / (len(points) - 1)
+        if np.linalg.eigvalsh(covariance)[0] < _MAX_HOMOGRAPHY_ERROR**2:
             return False
         size = np.array([keypoints.width, keypoints.height])
         shares = np.sort(points / (size * (_SCALED_SIDE / size.max())), axis=0)
