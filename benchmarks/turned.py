@@ -25,7 +25,7 @@ from veduta.evaluation.metrics import judge
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
 from veduta.photos.orientation import ALL_ORIENTATIONS, UPRIGHT, Orientation, orientation_named
-from veduta.search import Engine, SearchOptions, exact, hits_of, search_photos
+from veduta.search import VERIFIED_PHOTOS, Engine, SearchOptions, exact, hits_of, search_photos
 from veduta.search.best_orientation import MIN_GAIN, TURNS, Attempt, best_attempt
 from veduta.search.query import read_photo
 from veduta.search.query_views import QueryViews
@@ -105,6 +105,7 @@ class Views:
         self.queries: dict[int, QueryViews] = {}
         self.similarities: dict[Key, float] = {}
         self.views: dict[Key, View] = {}
+        self.promising: dict[Key, bool] = {}
 
     def similarity(self, number: int, orientation: Orientation) -> float:
         """Return the first similarity of a query."""
@@ -114,6 +115,14 @@ class Views:
             similarities = exact.nearest(self.gallery.snapshot, descriptor, 1)[1]
             self.similarities[key] = float(similarities[0])
         return self.similarities[key]
+
+    def is_promising(self, number: int, orientation: Orientation) -> bool:
+        """Return whether a search takes its time for the query in this orientation."""
+        key = number, orientation
+        if key not in self.promising:
+            query = self._query(number)
+            self.promising[key] = query.is_promising(self.gallery, VERIFIED_PHOTOS, orientation)
+        return self.promising[key]
 
     def of(self, number: int, orientation: Orientation) -> View:
         """Return the view of a query."""
@@ -177,7 +186,10 @@ def in_best_orientation(views: Views, query: int, given: Orientation) -> tuple[O
     def similarity(orientation: Orientation) -> float:
         return views.similarity(query, combined(given, orientation))
 
-    return best_attempt("auto", attempt, similarity, verified=True)
+    def is_promising(orientation: Orientation) -> bool:
+        return views.is_promising(query, combined(given, orientation))
+
+    return best_attempt("auto", attempt, similarity, verified=True, is_promising=is_promising)
 
 
 def combined(first: Orientation, second: Orientation) -> Orientation:

@@ -27,12 +27,15 @@ class Trials:
         similarity: list[float],
         convincing: set[Orientation],
         unlikely: Collection[Orientation] = (),
+        unpromising: Collection[Orientation] = (),
     ) -> None:
         self.unlikely = unlikely
+        self.unpromising = unpromising
         self.similarity = dict(zip(TURNS, similarity, strict=True))
         self.convincing = convincing
         self.tried: list[Orientation] = []
         self.compared: list[Orientation] = []
+        self.asked: list[Orientation] = []
 
     def attempt(self, orientation: Orientation) -> Attempt[Orientation]:
         self.tried.append(orientation)
@@ -43,9 +46,18 @@ class Trials:
         self.compared.append(orientation)
         return self.similarity[orientation]
 
+    def is_promising(self, orientation: Orientation) -> bool:
+        self.asked.append(orientation)
+        return orientation not in self.unpromising
+
     def best(self, name: str = "auto", *, verified: bool = True, gain: float = MIN_GAIN) -> str:
         return best_attempt(
-            name, self.attempt, self.first_similarity, verified=verified, min_gain=gain
+            name,
+            self.attempt,
+            self.first_similarity,
+            verified=verified,
+            min_gain=gain,
+            is_promising=self.is_promising,
         ).name
 
 
@@ -88,6 +100,30 @@ def test_mirror_images_need_geometry() -> None:
     trials = Trials([0.5, 0.2, 0.1, 0.1], {Orientation(mirrored=True)})
     assert trials.best(verified=False) == "upright"
     assert trials.best(verified=True) == "mirrored"
+
+
+def test_what_promises_nothing_is_not_tried() -> None:
+    half, mirrored = Orientation(180), Orientation(180, mirrored=True)
+    nearly = [0.5, 0.2, 0.51, 0.1]
+    trials = Trials(nearly, {half, mirrored}, unpromising={half, mirrored})
+    assert trials.best() == "upright"
+    assert trials.tried == [UPRIGHT] and trials.asked == [half, mirrored]
+    trials = Trials(nearly, {half, mirrored}, unpromising={half})
+    assert trials.best() == "180-mirrored" and trials.tried == [UPRIGHT, mirrored]
+
+
+def test_a_clearly_nearer_turn_is_tried_without_a_promise() -> None:
+    half, mirrored = Orientation(180), Orientation(180, mirrored=True)
+    clearly = [0.5, 0.2, 0.5 + 2 * MIN_GAIN, 0.1]
+    trials = Trials(clearly, set(), unpromising={half, mirrored})
+    assert trials.best() == "180"
+    assert trials.tried == [UPRIGHT, half] and trials.asked == [mirrored]
+
+
+def test_without_geometry_nothing_is_promised() -> None:
+    half = Orientation(180)
+    trials = Trials([0.5, 0.2, 0.51, 0.1], {half}, unpromising={half})
+    assert trials.best(verified=False) == "180" and not trials.asked
 
 
 some_orientations = st.sets(st.sampled_from(ALL_ORIENTATIONS))

@@ -116,6 +116,23 @@ def assert_same_regions(
     assert box(back) == pytest.approx(box(upright.query_region), abs=0.11)
 
 
+@every_orientation
+def test_only_the_right_orientation_is_promising(
+    index: veduta.Index, orientation: Orientation
+) -> None:
+    engine = Engine(index.path)
+    views = engine.query_views([given(orientation)])
+    options = SearchOptions(labels=("place1",))
+    promising = {
+        one for one in ALL_ORIENTATIONS if engine.is_promising(views.encoded(one), options)
+    }
+    assert orientation in promising
+    # The palace is symmetric, so its mirror image promises something as well.
+    assert {one.degrees for one in promising} == {orientation.degrees}
+    elsewhere = SearchOptions(labels=("place2", "place3"))
+    assert not engine.is_promising(views.encoded(orientation), elsewhere)
+
+
 def test_several_photos_are_turned_alike(index: veduta.Index) -> None:
     pair = [given(QUARTER), QUARTER.inverse.apply(place(1)[20:, 20:])]
     (hits,) = index.search_many([pair])

@@ -250,6 +250,7 @@ class _QueryByQuery:
             attempt,
             partial(views.first_similarity, snapshot, keep=keep),
             verified=views.verified,
+            is_promising=partial(views.is_promising, self.gallery, self.options.verify, keep=keep),
         )
 
     def _scores(

@@ -208,6 +208,7 @@ def _ranking_function(
             attempt,
             partial(views.first_similarity, gallery.snapshot),
             verified=views.verified,
+            is_promising=partial(views.is_promising, gallery, verify),
         )
 
     return rank

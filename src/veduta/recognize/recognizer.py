@@ -19,7 +19,7 @@ from veduta.recognize.labelled_gallery import LabelledGallery
 from veduta.recognize.linear import LinearClassifier, train
 from veduta.recognize.methods import GEOMETRIC, METHODS, RecognitionQuery, check_method
 from veduta.recognize.unknown import Answer
-from veduta.search import EncodedQuery, hits_of
+from veduta.search import VERIFIED_PHOTOS, EncodedQuery, hits_of
 from veduta.search.best_orientation import Attempt, best_attempt
 from veduta.search.options import AUTO
 from veduta.search.query_views import QueryViews
@@ -149,6 +149,7 @@ class Recognizer:
             partial(views.first_similarity, snapshot),
             verified=views.verified,
             min_gain=math.inf,
+            is_promising=partial(views.is_promising, self.labelled.gallery, VERIFIED_PHOTOS),
         )
 
 

@@ -83,6 +83,7 @@ def best_attempt(
     *,
     verified: bool,
     min_gain: float = MIN_GAIN,
+    is_promising: Callable[[Orientation], bool] = lambda _: True,
 ) -> Answer:
     """Return the answer to a query in the orientation that has the best evidence.
 
@@ -98,6 +99,9 @@ def best_attempt(
         verified: whether answers are verified by geometry. If not, mirror images are not tried.
         min_gain: by how much the similarity of a turn must be higher than that of the query as it
             is, if its answer is not convincing. Infinity: only a convincing answer is enough.
+        is_promising: returns whether the answer in an orientation may be convincing. An orientation
+            that only a convincing answer makes believed is not tried if this says no. It is not
+            asked if answers are not verified.
 
     Raises:
         QueryError: the orientation is unknown.
@@ -110,12 +114,15 @@ def best_attempt(
         return upright.answer
     similarities = {turn: similarity(turn) for turn in TURNS}
     turn = max(TURNS, key=similarities.__getitem__)  # Of equal ones the first: upright.
-    turned = attempt(turn) if turn.is_turned else upright
+    is_nearer = similarities[turn] - similarities[UPRIGHT] >= min_gain
+    turned = upright
+    if turn.is_turned and (is_nearer or not verified or is_promising(turn)):
+        turned = attempt(turn)
     if turned.convincing:
         return turned.answer
-    if verified:
-        mirrored = attempt(Orientation(turn.degrees, mirrored=True))
+    mirror_image = Orientation(turn.degrees, mirrored=True)
+    if verified and is_promising(mirror_image):
+        mirrored = attempt(mirror_image)
         if mirrored.convincing:
             return mirrored.answer
-    is_nearer = similarities[turn] - similarities[UPRIGHT] >= min_gain
     return turned.answer if is_nearer and turned.likely else upright.answer

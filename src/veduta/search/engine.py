@@ -44,6 +44,7 @@ from veduta.search.filters import allowed_rows
 from veduta.search.folding import fold_copies, mark_copies
 from veduta.search.hit import Evidence, Hit, ScoreKind
 from veduta.search.options import VERIFIED_PHOTOS, SearchOptions, check_numbers
+from veduta.search.promising import is_promising
 from veduta.search.query import (
     Box,
     EncodedQuery,
@@ -407,6 +408,21 @@ class Engine:
         if not options.mark_copies:
             return hits
         return mark_copies(hits, _pictures(state, hits), pictures, self._thumbnails)
+
+    def is_promising(self, query: EncodedQuery, options: SearchOptions) -> bool:
+        """Return whether a search may have a convincing answer, see `veduta.search.promising`.
+
+        Args:
+            query: from `encode_query`, with keypoints.
+            options: of the search.
+        """
+        state = self.state
+        self.require_space(query, state.space)
+        allowed = allowed_rows(state.snapshot, options)
+        rows, _ = _nearest(
+            state, query.descriptor, options.verify, allowed, exact_only=options.exact
+        )
+        return is_promising(state.gallery, query, rows.tolist())
 
     def _thumbnails(self, ids: Sequence[int]) -> list[bytes]:
         return read_thumbnails(self.index, ids)

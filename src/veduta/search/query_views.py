@@ -14,7 +14,9 @@ from veduta.index import Snapshot
 from veduta.keypoints import Extractor, Keypoints, extract_reduced
 from veduta.photos.orientation import Orientation
 from veduta.search import exact
+from veduta.search.promising import is_promising
 from veduta.search.query import EncodedQuery, QueryPhoto, RegionQuery, mean_descriptor
+from veduta.search.reranking import Gallery
 from veduta.search.timings import timed
 
 __all__ = ["QueryViews"]
@@ -117,6 +119,28 @@ class QueryViews:
         """
         nearest = exact.nearest(snapshot, self.descriptor(orientation), 1, keep)
         return float(nearest[1].max(initial=-1.0))
+
+    def is_promising(
+        self,
+        gallery: Gallery,
+        verify: int,
+        orientation: Orientation,
+        keep: NDArray[np.bool_] | None = None,
+    ) -> bool:
+        """Return whether the query in an orientation may have a convincing answer.
+
+        Args:
+            gallery: the collection.
+            verify: how many photos would be verified.
+            orientation: how the photos are turned.
+            keep: (n,) bool, the rows that count. None: all.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+        """
+        query = self.encoded(orientation)
+        rows, _ = exact.nearest(gallery.snapshot, query.descriptor, verify, keep)
+        return is_promising(gallery, query, rows.tolist())
 
     def encoded(self, orientation: Orientation) -> EncodedQuery:
         """Return the query in an orientation, with its keypoints.

@@ -82,7 +82,13 @@ def search_photos(
         query = EncodedQuery(views.descriptor(orientation), space=views.space)
         return max((hit.similarity for hit in engine.search(query, best_only)), default=-1.0)
 
-    return best_attempt(options.orientation, attempt, similarity, verified=views.verified)
+    return best_attempt(
+        options.orientation,
+        attempt,
+        similarity,
+        verified=views.verified,
+        is_promising=lambda turn: engine.is_promising(views.encoded(turn), options),
+    )
 
 
 def without_reranking(options: SearchOptions) -> SearchOptions:
