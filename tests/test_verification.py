@@ -377,6 +377,20 @@ def test_one_photo_that_agrees_is_enough() -> None:
     assert counted.asked < 100, "the first photo answers"
 
 
+def test_after_an_error_no_photo_begins() -> None:
+    query = keypoints(anywhere(1, 200), seed=1)
+    counted = Counted()
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        verify_many(query, [query] * 500, counted, on_verified=stop)
+    # The threads take photos in their order. So what had not been cancelled would come first.
+    verify_many(query, [query] * 2, counted)
+    assert counted.asked < 100 and caught.value.__traceback__ is not None
+
+
 def test_a_stamp_is_no_agreement() -> None:
     stamp = np.array((600.0, 450.0)) + np.random.default_rng(5).uniform(-30, 30, (40, 2))
     codes = keypoints(stamp, seed=3).descriptors

@@ -13,6 +13,7 @@ the same result.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +25,7 @@ from veduta.keypoints.shared_overlays import covered_area, only_an_overlay, stam
 from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -240,7 +241,8 @@ def verify_many(
 
     if not parallel or len(others) < 2:
         return counted(map(verify_one, others))
-    return counted(_in_threads(verify_one, others))
+    with closing(_in_threads(verify_one, others)) as verifications:
+        return counted(verifications)
 
 
 def agrees_with_any(
@@ -269,8 +271,8 @@ def agrees_with_any(
 
 def _in_threads(
     function: Callable[[Keypoints], Result], others: Sequence[Keypoints]
-) -> Iterator[Result]:
-    """Yield the result for each photo, in their order. If no more are asked for, no more begin."""
+) -> Generator[Result, None, None]:
+    """Yield the result for each photo, in their order. When it is closed, no other photo begins."""
     futures = [_threads().submit(function, other) for other in others]
     try:
         for future in futures:

@@ -99,9 +99,9 @@ def best_attempt(
         verified: whether answers are verified by geometry. If not, mirror images are not tried.
         min_gain: by how much the similarity of a turn must be higher than that of the query as it
             is, if its answer is not convincing. Infinity: only a convincing answer is enough.
-        is_promising: returns whether the answer in an orientation may be convincing. An orientation
-            that only a convincing answer makes believed is not tried if this says no. It is not
-            asked if answers are not verified.
+        is_promising: returns whether the answer in an orientation may be convincing. If not, the
+            orientation is not tried where only a convincing answer would count. It is not asked if
+            answers are not verified.
 
     Raises:
         QueryError: the orientation is unknown.

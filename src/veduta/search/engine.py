@@ -415,6 +415,9 @@ class Engine:
         Args:
             query: from `encode_query`, with keypoints.
             options: of the search.
+
+        Raises:
+            EncoderMismatch: the index was replaced by another one after the query was encoded.
         """
         state = self.state
         self.require_space(query, state.space)

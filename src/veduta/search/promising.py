@@ -14,9 +14,9 @@ __all__ = ["is_promising"]
 def is_promising(gallery: Gallery, query: EncodedQuery, rows: Sequence[int]) -> bool:
     """Return whether a query may have a convincing answer among its nearest photos.
 
-    It takes a photo with which the better half of the keypoints has as many consistent matches as
-    all keypoints may have with any photo. `python -m benchmarks.shortcuts` counts the queries that
-    this leaves out.
+    Only the better half of the keypoints is matched. It must have as many consistent matches with
+    one photo as all keypoints may have by chance. `python -m benchmarks.shortcuts` counts the
+    queries that are left out.
 
     Args:
         gallery: the collection.
@@ -24,7 +24,8 @@ def is_promising(gallery: Gallery, query: EncodedQuery, rows: Sequence[int]) -> 
         rows: of the photos that would be verified.
 
     Returns:
-        True too if the query is compared with regions, which may find other photos.
+        Whether it may. A query that is compared with regions always may, because they find other
+        photos than `rows`.
     """
     if query.in_regions is not None:
         return True
