@@ -17,8 +17,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --constraint constraints.txt
 # Tests compare with this package. Its other dependencies are there already.
 YARDSTICKS := grad-cam==1.5.7 ttach==0.0.3
-# Three processes on two cores: many tests wait, for a server or for a command that they interrupt.
-TESTS := pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Four processes on two cores: many tests wait, for a server or for a command that they interrupt.
+TESTS := pytest -n 4 --dist loadfile --no-loadscope-reorder
 INPUTS := pyproject.toml constraints.txt src/veduta/_version.py
 
 MADE  := $(VENV)/.made
