@@ -18,6 +18,7 @@ from PIL import Image
 
 from veduta.datasets import google_landmarks as gld
 from veduta.datasets import open_revisited, retrieval_protocol
+from veduta.datasets.revisited import protocol_file
 from veduta.errors import DatasetError
 
 in_one_folder = settings(max_examples=100)
@@ -170,7 +171,11 @@ class TestRevisited:
     def test_missing_photos_leave_all_lists_and_are_told(self, tmp_path: Path) -> None:
         file = written(tmp_path, revisited())
         (tmp_path / "jpg" / f"{NAMES[1]}.jpg").unlink()
-        opened = open_revisited(file)
+        with pytest.raises(
+            DatasetError, match=r"1 of 4 gallery photos are missing .*\(all_souls_000001\.jpg\)"
+        ):
+            open_revisited(file)
+        opened = open_revisited(file, allow_missing=True)
         assert [name.split("_")[-1] for name in opened.gallery] == [
             "000000.jpg",
             "000002.jpg",
@@ -186,12 +191,53 @@ class TestRevisited:
     def test_a_missing_query_takes_its_box_and_lists_along(self, tmp_path: Path) -> None:
         file = written(tmp_path, revisited())
         (tmp_path / "jpg" / f"{QUERIES[0]}.jpg").unlink()
-        opened = open_revisited(file)
+        opened = open_revisited(file, allow_missing=True)
         assert opened.queries == (f"{QUERIES[1]}.jpg",)
         assert opened.boxes == ((0, 0, 64, 48),)
         assert [rows.tolist() for rows in opened.hard] == [[2]]
         (tmp_path / "jpg" / f"{QUERIES[1]}.jpg").unlink()
         with pytest.raises(DatasetError, match="none of its 2 query photos is in"):
+            open_revisited(file, allow_missing=True)
+
+    @pytest.mark.parametrize("beside", ["file", "folder"])
+    def test_the_million_distractors_come_last_and_are_in_no_list(
+        self, tmp_path: Path, beside: str
+    ) -> None:
+        folder = tmp_path / "datasets" / "roxford5k"
+        folder.mkdir(parents=True)
+        file = written(folder, revisited())
+        distractors = (folder if beside == "file" else folder.parent) / "revisitop1m"
+        photo(distractors / "jpg" / "3" / "a.jpg")
+        photo(distractors / "jpg" / "b.jpg")
+        (distractors / "revisitop1m.txt").write_text("3/a.jpg\nb.jpg\n", "utf-8")
+        assert protocol_file(folder) == file
+        opened = open_revisited(folder)
+        assert opened.distractors == 2
+        assert len(opened.gallery) == 6
+        files = [opened.dataset.root / path for path in opened.gallery[4:]]
+        assert [file.resolve() for file in files] == [
+            (distractors / "jpg" / name).resolve() for name in ("3/a.jpg", "b.jpg")
+        ]
+        assert max(rows.max(initial=0) for rows in (*opened.easy, *opened.hard)) < 4
+        assert open_revisited(folder, without_distractors=True).gallery == opened.gallery[:4]
+        less = opened.without({opened.gallery[4]: "it is broken"})
+        assert (less.distractors, len(less.gallery)) == (1, 5)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            (b"", "lists no photo; leave it out with --without-distractors"),
+            (b"a.jpg\na.jpg\n", r"names .*a\.jpg twice"),
+            (b"../a.jpg\n", "leads out of the folder of photos"),
+            (b"\xff\xfe", "cannot be read"),
+            (b"a.jpg\n", "1 of 5 gallery photos are missing"),
+        ],
+    )
+    def test_a_wrong_list_of_distractors(self, tmp_path: Path, text: bytes, words: str) -> None:
+        file = written(tmp_path, revisited())
+        (tmp_path / "revisitop1m").mkdir()
+        (tmp_path / "revisitop1m" / "revisitop1m.txt").write_bytes(text)
+        with pytest.raises(DatasetError, match=words):
             open_revisited(file)
 
     @given(

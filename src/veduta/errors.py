@@ -19,7 +19,8 @@ VedutaError
 │   └── StorageError        its disk does not read or write now
 │       └── StorageFull     the disk is full
 ├── DatasetError            a labelled dataset does not have the expected form
-│   └── NoLabels            it has no label at all
+│   ├── NoLabels            it has no label at all
+│   └── WrongLayout         it lacks files that its published protocol has
 ├── LearnError              a network cannot be trained, or a run cannot be used
 │   ├── RecipeError         its recipe does not read, or asks for something unknown
 │   └── WeightsUnavailable  the first weights are not on this machine and cannot be fetched
@@ -36,6 +37,7 @@ something, 2 a wrong call, 70 a fault of Veduta itself, 130 an interrupt).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import ClassVar
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "UnsupportedFormat",
     "VedutaError",
     "WeightsUnavailable",
+    "WrongLayout",
     "native_path",
     "path_bytes",
     "readable",
@@ -200,6 +203,20 @@ class DatasetError(VedutaError):
 
 class NoLabels(DatasetError):
     """A dataset has no label at all."""
+
+
+class WrongLayout(DatasetError):
+    """A folder does not have the files that its protocol expects.
+
+    Attributes:
+        message: what is missing.
+        further_lines: the files that were expected, and those that were found.
+    """
+
+    def __init__(self, message: str, further_lines: Sequence[str]) -> None:
+        super().__init__("\n".join((message, *further_lines)))
+        self.message = message
+        self.further_lines = tuple(further_lines)
 
 
 class LearnError(VedutaError):

@@ -14,7 +14,7 @@ from veduta.cli.interrupts import Interrupts
 from veduta.cli.printing import Invocation, say, without_folders
 from veduta.cli.streams import discard_output, prepare_streams
 from veduta.cli.unexpected import explanation
-from veduta.errors import CannotWrite, VedutaError
+from veduta.errors import CannotWrite, VedutaError, WrongLayout
 from veduta.text import printable, veduta_command
 
 # Name → summary in `veduta --help`. The module of a command is loaded only when it runs.
@@ -139,6 +139,7 @@ def run(arguments: list[str]) -> int:
 
 def _explained(error: Exception, arguments: list[str]) -> int:
     """Print an error as a user needs it, and return the exit code."""
+    further_lines: tuple[str, ...] = ()
     match error:
         case click.exceptions.Exit():
             return error.exit_code
@@ -147,13 +148,16 @@ def _explained(error: Exception, arguments: list[str]) -> int:
         case click.ClickException():
             _show(error)
             return error.exit_code
+        case WrongLayout():
+            message, code = error.message, error.exit_code
+            further_lines = error.further_lines
         case VedutaError():
             message, code = str(error), error.exit_code
         case _:
             message, code = explanation(error, arguments)
             discard_output()  # click itself prints the help, maybe onto a full disk
     try:
-        say(f"veduta: {message}", err=True)
+        say(f"veduta: {message}", *further_lines, err=True)
     except CannotWrite:
         return code  # Standard error cannot be written, so the exit code is all that is left.
     return code

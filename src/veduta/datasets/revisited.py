@@ -4,6 +4,10 @@ Philbin, Chum, Isard, Sivic, Zisserman, "Object Retrieval with Large Vocabularie
 Matching", CVPR 2007, and "Lost in Quantization", CVPR 2008; Radenović, Iscen, Tolias, Avrithis,
 Chum, "Revisiting Oxford and Paris", CVPR 2018.
 
+The million distractors of the revisited sets (`revisitop1m/revisitop1m.txt` and `revisitop1m/jpg/`)
+are read too, if the folder is beside the file or beside the folder of the file. They come after the
+gallery and are never right.
+
 The file is a dictionary. `imlist` and `qimlist` are photo names without `.jpg`. `gnd` has one
 dictionary a query: the box `bbx` (x1, y1, x2, y2), and lists of positions in `imlist`, counted from
 0. The lists are `easy`, `hard` and `junk`; in a classic file `ok` (and `good`) and `junk`.
@@ -24,8 +28,9 @@ from numpy.typing import NDArray
 from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.safe_pickle import read_pickle
 from veduta.errors import DatasetError, PhotoError, readable
+from veduta.files import open_regular
 
-__all__ = ["Box", "RevisitedDataset", "open_revisited"]
+__all__ = ["Box", "RevisitedDataset", "open_revisited", "protocol_file"]
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
@@ -36,6 +41,8 @@ KEYS_OF_LIST = {"easy": ("easy", "ok", "good"), "hard": ("hard",), "junk": ("jun
 """The keys of the file for each list. The right answers of a classic file count as easy."""
 
 EXTENSION = ".jpg"
+
+DISTRACTOR_FOLDER = "revisitop1m"
 
 MAX_CUT_PIXELS = 1
 """A box may leave its photo by so much without a problem: rounding does that."""
@@ -56,6 +63,7 @@ class RevisitedDataset:
         junk: (Q,) lists like `easy` of photos that are neither right nor wrong.
         classic: whether it is the protocol of 2007 and 2008, which has one setup and whose query
             photos may be in the gallery.
+        distractors: how many of the gallery photos, the last ones, are distractors.
     """
 
     dataset: Dataset
@@ -64,6 +72,7 @@ class RevisitedDataset:
     hard: _PositionLists
     junk: _PositionLists
     classic: bool
+    distractors: int = 0
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -74,6 +83,14 @@ class RevisitedDataset:
     def gallery(self) -> tuple[str, ...]:
         """(G,) paths of the gallery photos, relative to `dataset.root`."""
         return self.dataset.paths[len(self.boxes) :]
+
+    @property
+    def gallery_ids(self) -> tuple[str, ...]:
+        """(G,) names of the gallery photos: distractors as their list has them."""
+        regular = len(self.gallery) - self.distractors
+        before = f"{DISTRACTOR_FOLDER}/jpg/"
+        distractors = (path.partition(before)[2] for path in self.gallery[regular:])
+        return (*self.gallery[:regular], *distractors)
 
     def truth(self, query: int) -> dict[str, NDArray[np.int64]]:
         """Return the lists `easy`, `hard` and `junk` of one query by name."""
@@ -98,8 +115,10 @@ class RevisitedDataset:
                 if stays
             )
 
+        regular = len(self.gallery) - self.distractors
         return replace(
             self,
+            distractors=int(gallery_stays[regular:].sum()),
             dataset=self.dataset.without(dropped),
             boxes=tuple(box for box, stays in zip(self.boxes, query_stays, strict=True) if stays),
             easy=moved(self.easy),
@@ -108,29 +127,51 @@ class RevisitedDataset:
         )
 
 
+def protocol_file(path: str | os.PathLike[str]) -> Path | None:
+    """Return the file of a protocol of Oxford or Paris; None if there is none.
+
+    Args:
+        path: the file, or the folder that it is in.
+    """
+    file = Path(path)
+    if file.suffix == ".pkl":
+        return file
+    found = sorted(file.glob("gnd_*.pkl")) if file.is_dir() else []
+    return found[0] if len(found) == 1 else None
+
+
 def open_revisited(
-    file: str | os.PathLike[str], photos: str | os.PathLike[str] | None = None
+    file: str | os.PathLike[str],
+    photos: str | os.PathLike[str] | None = None,
+    *,
+    allow_missing: bool = False,
+    without_distractors: bool = False,
+    need_photos: bool = True,
 ) -> RevisitedDataset:
     """Open a `gnd_*.pkl` file. Nothing in it is executed.
 
     Boxes are rounded to whole pixels as the published code does (Pillow's `crop`: to the nearest,
     halves to the even one, the right and lower edge left out), and cut to the photo. A box that
-    leaves its photo by more than a pixel is listed in the problems of the dataset. Photos that do
-    not exist are left out and listed there too.
+    leaves its photo by more than a pixel is listed in the problems of the dataset.
 
     Args:
         file: the file.
         photos: the folder of photos; None: the folder `jpg` beside the file.
+        allow_missing: leave out photos that do not exist, and list them in the problems of the
+            dataset. If not, they are refused: the figures would not compare with published ones.
+        without_distractors: leave out the million distractors.
+        need_photos: whether photos are looked at at all. If not, boxes are not cut to them.
 
     Raises:
         DatasetError: the file is not such a protocol, a position is not in the gallery, a photo is
-            in two lists of a query, a box is empty or outside its photo, or no query or no gallery
-            photo exists. The message names the file, the query and what was wanted.
+            in two lists of a query, a box is empty or outside its photo, a photo does not exist, or
+            no query or no gallery photo exists. The message names the file, the query and what was
+            wanted.
     """
-    path = Path(file)
+    path = protocol_file(file) or Path(file)
     names, query_names, truths = _content(path)
     root = Path(photos) if photos is not None else path.parent / "jpg"
-    if not root.is_dir():
+    if need_photos and not root.is_dir():
         raise DatasetError(
             f"{readable(root)}: not a folder; the photos of {readable(path)} belong into a folder "
             "jpg beside it, or name the folder that they are in"
@@ -146,7 +187,10 @@ def open_revisited(
     for number, (query, truth) in enumerate(zip(query_names, truths, strict=True)):
         where = f"{readable(path)}, query {number} ({readable(query)})"
         _add_lists(where, truth, len(gallery), lists, problems)
-        boxes.append(_box(where, truth.get("bbx"), root / queries[number], problems))
+        photo = root / queries[number] if need_photos else None
+        boxes.append(_box(where, truth.get("bbx"), photo, problems))
+    distractors = [] if without_distractors else _distractors(path, root)
+    gallery += distractors
     splits = ["query"] * len(queries) + ["gallery"] * len(gallery)
     table = as_table([*queries, *gallery], [None] * len(splits), splits)
     protocol = RevisitedDataset(
@@ -156,8 +200,33 @@ def open_revisited(
         tuple(lists["hard"]),
         tuple(lists["junk"]),
         classic=any("ok" in truth or "good" in truth for truth in truths),
+        distractors=len(distractors),
     )
-    return _without_missing(path, protocol)
+    return _without_missing(path, protocol, allow_missing) if need_photos else protocol
+
+
+def _distractors(file: Path, root: Path) -> list[str]:
+    """Return the paths of the distractors, relative to `root`; none if they are not there."""
+    places = (file.parent, file.parent.resolve().parent)
+    lists = [place / DISTRACTOR_FOLDER / f"{DISTRACTOR_FOLDER}.txt" for place in places]
+    found = next((each for each in lists if each.is_file()), None)
+    if found is None:
+        return []
+    folder = os.path.relpath(found.parent / "jpg", root).replace(os.sep, "/")
+    try:
+        with open_regular(found) as lines:
+            names = [line.strip() for line in lines.read().decode("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{readable(found)}: cannot be read: {error}") from None
+    paths = [f"{folder}/{_photo_path(found, 'the list', name)}" for name in names if name]
+    if not paths:
+        raise DatasetError(
+            f"{readable(found)}: lists no photo; leave it out with --without-distractors"
+        )
+    if len(set(paths)) < len(paths):
+        twice = sorted(name for name, times in Counter(paths).items() if times > 1)
+        raise DatasetError(f"{readable(found)}: names {some_of(twice)} twice")
+    return paths
 
 
 def _content(file: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]:
@@ -279,13 +348,14 @@ def _not_positions(where: str, key: str) -> NoReturn:
     raise DatasetError(f"{where}: {key} is not a list of whole numbers, positions in imlist")
 
 
-def _box(where: str, written: Any, photo: Path, problems: list[str]) -> Box | None:
-    """Return the box in whole pixels, cut to the photo if that can be read."""
+def _box(where: str, written: Any, photo: Path | None, problems: list[str]) -> Box | None:
+    """Return the box in whole pixels, cut to the photo if there is one and it can be read."""
     if written is None:
         return None
     corners = _corners(where, written)
     left, top, right, bottom = (round(value) for value in corners)
-    width, height = _size(photo) or (max(right, 1), max(bottom, 1))
+    size = None if photo is None else _size(photo)
+    width, height = size or (max(right, 1), max(bottom, 1))
     cut = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if cut[0] >= cut[2] or cut[1] >= cut[3]:
         raise DatasetError(
@@ -330,7 +400,9 @@ def _size(photo: Path) -> tuple[int, int] | None:
     return loaded.width, loaded.height
 
 
-def _without_missing(file: Path, protocol: RevisitedDataset) -> RevisitedDataset:
+def _without_missing(
+    file: Path, protocol: RevisitedDataset, allow_missing: bool
+) -> RevisitedDataset:
     root = protocol.dataset.root
     paths_of_split = {"query": set(protocol.queries), "gallery": set(protocol.gallery)}
     gone: set[str] = set()
@@ -341,6 +413,13 @@ def _without_missing(file: Path, protocol: RevisitedDataset) -> RevisitedDataset
             raise DatasetError(
                 f"{readable(file)}: none of its {len(paths)} {split} photos is in {readable(root)} "
                 f"({some_of(missing)}); name the folder that they are in"
+            )
+        if missing and not allow_missing:
+            raise DatasetError(
+                f"{readable(file)}: {len(missing):,} of {len(paths):,} {split} photos are missing "
+                f"in {readable(root)} ({some_of(missing)}). Without them the figures do not "
+                "compare with published ones; name the folder of the photos with --photos, or "
+                "measure on the others with --allow-missing"
             )
         if missing:
             gone.update(missing)

@@ -1,0 +1,234 @@
+"""Mapillary Street-Level Sequences: photos of 30 cities over nine years.
+
+Paper: Warburg, Hauberg, López-Antequera, Gargallo, Kuang, Civera, "Mapillary Street-Level
+Sequences: A Dataset for Lifelong Place Recognition", CVPR 2020. The rules are those of
+`evaluate.py` of github.com/mapillary/mapillary_sls for single photos (`im2im`, subtask `all`):
+
+- the photos that `subtask_index.csv` marks as `all` take part, panoramas of `raw.csv` do not;
+- a gallery photo is right if it is in the city of the query and at most 25 m away;
+- the galleries of all cities of the split are one gallery;
+- a query without a right photo is in no mean.
+
+`control_panel`, `night` and `view_direction` play no part. The id of a photo is its key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veduta.datasets.csv_records import read_records, refuse
+from veduta.datasets.judged_set import JudgedSet, Judgements, unique_ids
+from veduta.datasets.protocols.nearby import RADIUS_METRES, checked_place, judged_by_distance
+from veduta.datasets.protocols.protocol import (
+    Protocol,
+    ReadOptions,
+    layout_error,
+    safe_path,
+)
+from veduta.errors import DatasetError, readable
+from veduta.text import count
+
+__all__ = ["MAPILLARY"]
+
+_CITIES = {
+    "val": ("cph", "sf"),
+    "train": (
+        *("trondheim", "london", "boston", "melbourne", "amsterdam", "helsinki", "tokyo"),
+        *("toronto", "saopaulo", "moscow", "zurich", "paris", "bangkok", "budapest", "austin"),
+        *("berlin", "ottawa", "phoenix", "goa", "amman", "nairobi", "manila"),
+    ),
+    "test": ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala"),
+}
+_FOLDERS = {"val": "train_val", "train": "train_val", "test": "test"}
+_USUAL_SPLIT = "val"
+_QUERY = "query"
+_DATABASE = "database"
+_PLACES = "postprocessed.csv"
+_RAW = "raw.csv"
+_SUBTASKS = "subtask_index.csv"
+
+_LAYOUT = """
+mapillary_sls/                 or train_val/ itself
+  train_val/
+    cph/                       one folder for each city; val is cph and sf
+      query/
+        postprocessed.csv      key, easting, northing, …
+        raw.csv                key, …, pano
+        subtask_index.csv      key, all, …
+        images/KEY.jpg
+      database/                the same files
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The queries or the gallery of one city.
+
+    Attributes:
+        keys: of the photos that take part.
+        places: (N, 2) east and north in metres, in the zone of the city.
+        panoramas: how many photos do not take part because they are panoramas.
+        others: how many do not because they are not of the subtask `all`.
+    """
+
+    keys: list[str]
+    places: NDArray[np.float64]
+    panoramas: int
+    others: int
+
+
+def _base(path: Path, split: str) -> str:
+    """Return the folder of the cities, relative to the path: "train_val/", "test/" or ""."""
+    folder = _FOLDERS[split]
+    return "" if _has_city(path, split) and not (path / folder).is_dir() else f"{folder}/"
+
+
+def _has_city(path: Path, split: str) -> bool:
+    return any(
+        (path / city / _DATABASE / name).is_file()
+        for city in _CITIES[split]
+        for name in (_PLACES, _SUBTASKS)
+    )
+
+
+def _recognises(path: Path) -> bool:
+    try:
+        return any(
+            _has_city(folder, split)
+            for split in _CITIES
+            for folder in (path, path / _FOLDERS[split])
+        )
+    except OSError:
+        return False
+
+
+def _read(path: Path, options: ReadOptions) -> JudgedSet:
+    split = options.variant or _USUAL_SPLIT
+    base = _base(path, split)
+    cities = _CITIES[split]
+    missing = [city for city in cities if not (path / base / city).is_dir()]
+    if missing:
+        raise layout_error(
+            path, "mapillary", _LAYOUT, f"{split} lacks {base}{f'/, {base}'.join(missing)}/"
+        )
+    queries: list[tuple[str, str]] = []
+    gallery: list[tuple[str, str]] = []
+    judged = []
+    panoramas = others = alone = 0
+    for city in cities:
+        query = _side(path, f"{base}{city}/{_QUERY}", split)
+        database = _side(path, f"{base}{city}/{_DATABASE}", split)
+        positives = judged_by_distance(query.places, database.places)
+        judged.append((positives, len(gallery)))
+        queries += [(city, key) for key in query.keys]
+        gallery += [(city, key) for key in database.keys]
+        panoramas += query.panoramas + database.panoramas
+        others += query.others + database.others
+        alone += int((np.diff(positives.starts) == 0).sum())
+    if alone == len(queries):
+        raise DatasetError(
+            f"{readable(path)}: no query of {split} has a gallery photo within {RADIUS_METRES:g} m;"
+            " are all files of the same version of the set?"
+        )
+    return JudgedSet(
+        protocol="mapillary",
+        name=f"Mapillary SLS {split}",
+        root=path if options.photos is None else options.photos,
+        queries=unique_ids(path, "queries", [key for _, key in queries]),
+        gallery=unique_ids(path, "gallery", [key for _, key in gallery]),
+        query_paths=_paths(base, _QUERY, queries),
+        gallery_paths=_paths(base, _DATABASE, gallery),
+        positives=_joined(judged),
+        notes=(
+            f"A photo is right if it is in the city of the query ({', '.join(cities)}) and at most "
+            f"{RADIUS_METRES:g} m away.",
+            "As in evaluate.py of the authors, these take no part: "
+            f"{count(panoramas, 'panorama')} and {count(others, 'photo')} outside the subtask all. "
+            f"{count(alone, 'query', 'queries')} without a right photo are in no mean.",
+        ),
+    )
+
+
+def _side(path: Path, folder: str, split: str) -> _Side:
+    """Read the queries or the gallery of a city. Each row of the three files is the same photo."""
+    files = [path / folder / name for name in (_PLACES, _RAW, _SUBTASKS)]
+    for file in files:
+        if not file.is_file():
+            if split == "test":
+                raise DatasetError(
+                    f"{readable(file)}: no such file. The coordinates of the test cities are not "
+                    "public: only the server of the authors computes figures of them. Use the "
+                    "variant val"
+                )
+            raise layout_error(path, "mapillary", _LAYOUT, f"no {folder}/{file.name}")
+    places_file, raw_file, subtasks_file = files
+    keys: list[str] = []
+    places: list[tuple[float, float]] = []
+    panoramas = others = 0
+    rows = zip_longest(
+        read_records(places_file, ("key", "easting", "northing")),
+        read_records(raw_file, ("pano",), ("key",)),
+        read_records(subtasks_file, ("all",), ("key",)),
+    )
+    for records in rows:
+        if None in records:
+            lengths = ", ".join(
+                f"{file.name} ends{' earlier' if record is None else ' later'}"
+                for file, record in zip(files, records, strict=True)
+            )
+            raise DatasetError(
+                f"{readable(path / folder)}: the files have different numbers of rows ({lengths}); "
+                "are all of the same version of the set?"
+            )
+        (line, (key, east, north)), raw, subtask = records
+        for file, (number, (_, other)) in ((raw_file, raw), (subtasks_file, subtask)):
+            if other not in ("", key):
+                refuse(file, number, f"the key {other!r}, but {places_file.name} has {key!r} there")
+        is_panorama = _flag(raw_file, raw[0], "pano", raw[1][0])
+        takes_part = _flag(subtasks_file, subtask[0], "all", subtask[1][0])
+        others += not takes_part
+        panoramas += takes_part and is_panorama
+        if takes_part and not is_panorama:
+            where = f"{readable(places_file)}, line {line}"
+            keys.append(safe_path(where, key))
+            places.append(checked_place(where, east, north))
+    return _Side(keys, np.array(places, np.float64).reshape(-1, 2), panoramas, others)
+
+
+def _flag(file: Path, line: int, column: str, value: str) -> bool:
+    if (lower := value.strip().lower()) not in ("true", "false"):
+        refuse(file, line, f"{column} is {value!r}; wanted True or False")
+    return lower == "true"
+
+
+def _joined(judged: list[tuple[Judgements, int]]) -> Judgements:
+    """Return the judgements of all cities.
+
+    Args:
+        judged: of each city, and how many gallery photos are before those of the city.
+    """
+    sizes = np.concatenate([np.diff(each.starts) for each, _ in judged])
+    return Judgements(
+        np.append(0, np.cumsum(sizes)).astype(np.int64),
+        np.concatenate([each.positions + before for each, before in judged]),
+        np.concatenate([each.grades for each, _ in judged]),
+    )
+
+
+def _paths(base: str, side: str, photos: list[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(f"{base}{city}/{side}/images/{key}.jpg" for city, key in photos)
+
+
+MAPILLARY = Protocol(
+    "mapillary",
+    "Mapillary Street-Level Sequences (Warburg et al., CVPR 2020)",
+    _LAYOUT,
+    _recognises,
+    _read,
+    tuple(_CITIES),
+)
