@@ -1,0 +1,1 @@
+"""Files of other programs: descriptors and rankings that Veduta judges, and the same written."""
