@@ -598,6 +598,7 @@ def test_a_published_protocol_has_a_page_and_values_of_each_query(tmp_path: Path
         name="gnd_<b>",
         queries=("a.jpg", "b.jpg"),
         gallery=4,
+        distractors=1,
         setups=revisited_figures([[0, 2, 1, 3], [0, 1, 2, 3]], truths),
         settings={"encoder": "fast", "rerank": "none"},
         problems=("c.jpg: does not decode",),

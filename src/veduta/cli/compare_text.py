@@ -29,6 +29,7 @@ _PATH_WIDTH = 36
 _ANSWER_WIDTH = 16
 _MAX_SYSTEMS_WITH_CHANGES = 3
 _MISSING = "–"
+_TASKS = {"retrieve": "retrieval", "recognize": "recognition"}
 _BY = (("named", "named_by"), ("ranked", "ranked_by"))
 
 # Title, short title, and key of `veduta.evaluation.compared_systems.COLUMNS`.
@@ -164,7 +165,7 @@ def _in_markdown(text: str) -> str:
 
 def _comparison_lines(compared: QueryComparison, letters: Mapping[str, str]) -> Iterator[str]:
     comparison = compared.comparison
-    task = "retrieval" if comparison.task == "retrieve" else "recognition"
+    task = _TASKS.get(comparison.task, printable(comparison.task))
     first, *others = (letters[name] for name in comparison.systems)
     which = ", ".join([first, *others]) if len(others) < 10 else f"{first} and {len(others)} more"
     yield f"{task}: {which} on {count(comparison.queries, 'query', 'queries')} that all have"
@@ -218,7 +219,7 @@ def _change_lines(changes: Changes, letter: str, first: str, task: str) -> Itera
 
 
 def _before_and_after(change: Change, task: str) -> str:
-    if task == "retrieve":
+    if task != "recognize":
         return f"{change.before:.3f} → {change.after:.3f}"
     return " → ".join(
         "unknown" if answer is None else _cut_start(str(answer), _ANSWER_WIDTH)

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from veduta.cli.evaluate_kinds import (
+    METHODS,
+    OXFORD_OR_PARIS,
+    PUBLISHED_PROTOCOL,
+    RECOGNITION_METHODS,
+    check_options,
+    kind_of,
+)
 from veduta.cli.evaluation_text import print_evaluation
 from veduta.cli.options import (
     FiniteFloat,
@@ -30,88 +38,37 @@ from veduta.errors import VedutaError
 from veduta.search.options import DISTANCES
 
 if TYPE_CHECKING:
-    from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
+    from veduta.evaluation import (
+        Evaluation,
+        ProtocolEvaluation,
+        RecognitionEvaluation,
+        RevisitedEvaluation,
+    )
     from veduta.evaluation.report_parts import DrawMap
 
-# These are copies from veduta.evaluation, veduta.recognize and veduta.datasets, which are too slow
-# to load for `--help`. Tests keep them equal.
-METHODS = ("sift", "orb", "surf", "xfeat", "vlad-xfeat")
-RECOGNITION_METHODS = ("evidence", "knn", "inliers", "prototypes", "linear")
 MAX_SCORED_PHOTOS = 100  # of a query in a submission
 
-# The options that do not go with each kind of evaluation.
-_GALLERY_OPTIONS = (
-    "distance",
-    "project",
-    "rerank",
-    "verify",
-    "effort",
-    "keypoints",
-    "photos",
-    "as_dict",
-    "matrix",
-    "html",
-    "png",
-    "rows",
-    "show",
+# A copy from veduta.datasets.protocols, which is too slow to load for `--help`. A test keeps them
+# equal.
+PROTOCOL_NAMES = (
+    "copydays",
+    "holidays",
+    "ukbench",
+    "gpr1200",
+    "places",
+    "mapillary",
+    "nordland",
+    "sop",
+    "cub",
+    "cars",
+    "inshop",
+    "google-landmarks",
+    "met",
+    "instre",
+    "ilias",
+    "disc21",
+    "qrels",
 )
-_UNUSED_OPTIONS = {
-    "retrieve": ("precision", "photos", "solution"),
-    "retrieve with a keypoint method": (
-        "maps",
-        "encoder",
-        "runtime",
-        "distance",
-        "project",
-        "rerank",
-        "verify",
-        "effort",
-        "keypoints",
-        "orientation",
-        "precision",
-        "photos",
-        "solution",
-    ),
-    "recognize": _GALLERY_OPTIONS,
-    "recognize with --model": (
-        *_GALLERY_OPTIONS,
-        "maps",
-        "queries",
-        "gallery",
-        "distractors",
-        "encoder",
-        "runtime",
-        "method",
-        "orientation",
-        "k",
-    ),
-    "a published protocol": (
-        "task",
-        "labels",
-        "queries",
-        "gallery",
-        "distractors",
-        "unknown",
-        "exclude",
-        "column",
-        "distance",
-        "project",
-        "keypoints",
-        "method",
-        "precision",
-        "as_dict",
-        "matrix",
-        "k",
-        "html",
-        "maps",
-        "png",
-        "rows",
-        "show",
-        "submission",
-        "solution",
-        "model",
-    ),
-}
 
 Advance = Callable[[str, int, int], None]
 
@@ -154,7 +111,41 @@ class MatrixFile(OutputFile):
     "--photos",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Photos of a gnd_*.pkl DATASET; the folder jpg beside it otherwise.",
+    help="Photos of a published protocol, if they are not where its files have them.",
+)
+@click.option(
+    "--protocol",
+    metavar="NAME",
+    help="Read DATASET by this published protocol, which is otherwise recognised: "
+    f"{', '.join(PROTOCOL_NAMES)}.",
+)
+@click.option(
+    "--variant", metavar="NAME", help="Variant of the published protocol, such as a split."
+)
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Measure a published protocol without photos that are missing. The figures then do not "
+    "compare with published ones.",
+)
+@click.option(
+    "--without-distractors",
+    is_flag=True,
+    help="Leave out the million distractors (revisitop1m) beside a gnd_*.pkl.",
+)
+@click.option(
+    "--descriptors",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Rank by descriptors of another program: .npz, .npy, .h5 (as hloc writes) or .parquet "
+    "(repeatable).",
+)
+@click.option(
+    "--ranking",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Measure the ranking of another program: a TREC run, JSON, or CSV.",
 )
 @click.option(
     "--task",
@@ -298,8 +289,12 @@ def command(
     if dataset is None and (options["queries"] is None or options["gallery"] is None):
         both = "" if model else ", or both --queries and --gallery"
         raise click.UsageError(f"Name a DATASET{both}.")
-    kind = _kind(dataset, task, method, model)
-    _check(kind, method)
+    options |= {"task": task, "method": method, "model": model}
+    given = bool(options["descriptors"] or options["ranking"])
+    if options["descriptors"] and options["ranking"]:
+        raise click.UsageError("Name either --descriptors or --ranking.")
+    kind = kind_of(dataset, options)
+    check_options(kind, method, given_answers=given)
     draw_map = _map_drawer(options, report) if options["maps"] else None
     hits = options["k"]
     if submission is not None and kind.startswith("retrieve"):
@@ -307,10 +302,11 @@ def command(
     run = {
         "recognize": _recognition,
         "recognize with --model": _model,
-        "a published protocol": _revisited,
+        OXFORD_OR_PARIS: _revisited,
+        PUBLISHED_PROTOCOL: _protocol,
     }.get(kind, _retrieval)
     need_labels = not (as_dict or submission or options["matrix"])
-    options |= {"method": method, "model": model, "need_labels": need_labels}
+    options |= {"need_labels": need_labels}
     with stages(quiet=as_json or as_dict) as advance:
         evaluation: Any = run(dataset or Path(), options, advance)
     written = _write_pages(evaluation, options["html"], options["png"], options["rows"], draw_map)
@@ -336,37 +332,6 @@ def command(
             print_queries(evaluation, show, hits)
     for file in written:
         say(f"wrote {shown(file)}", err=as_json or as_dict)
-
-
-def _kind(dataset: Path | None, task: str, method: str | None, model: Path | None) -> str:
-    if dataset is not None and dataset.suffix == ".pkl":
-        return "a published protocol"
-    if model is not None:
-        source = click.get_current_context().get_parameter_source("task")
-        if task == "retrieve" and source is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                "--model names what photos show. To rank photos by the descriptors of a run, name "
-                "it as --encoder."
-            )
-        return "recognize with --model"
-    if task == "recognize":
-        return task
-    return "retrieve with a keypoint method" if method in METHODS else "retrieve"
-
-
-def _check(kind: str, method: str | None) -> None:
-    """Refuse options that do not go with this kind of evaluation, even at their defaults."""
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and name in _UNUSED_OPTIONS[kind]:
-            raise click.UsageError(f"{parameter.opts[0]} does not go with: {kind}.")
-    fitting = RECOGNITION_METHODS if kind.startswith("recognize") else METHODS
-    if method is not None and method not in fitting:
-        raise click.UsageError(
-            f"--method {method} does not go with: {kind}. Choose one of {', '.join(fitting)}."
-        )
 
 
 def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -399,6 +364,8 @@ def _retrieval(dataset: Path, options: dict[str, Any], advance: Advance) -> Eval
             "method",
             "matrix",
             "need_labels",
+            "descriptors",
+            "ranking",
         ),
         keep=options["k"],
         on_progress=advance,
@@ -448,7 +415,51 @@ def _revisited(dataset: Path, options: dict[str, Any], advance: Advance) -> Revi
 
     return evaluate_revisited(
         dataset,
-        **_given(options, "photos", "encoder", "runtime", "rerank", "verify", "orientation"),
+        **_given(
+            options,
+            "photos",
+            "encoder",
+            "runtime",
+            "rerank",
+            "verify",
+            "orientation",
+            "allow_missing",
+            "without_distractors",
+            "descriptors",
+            "ranking",
+        ),
+        on_progress=advance,
+    )
+
+
+def _protocol(dataset: Path, options: dict[str, Any], advance: Advance) -> ProtocolEvaluation:
+    from veduta.datasets.protocols import open_protocol
+    from veduta.evaluation import evaluate_given_answers, evaluate_protocol
+
+    judged = open_protocol(
+        dataset, options["protocol"], photos=options["photos"], variant=options["variant"]
+    )
+    if options["descriptors"] or options["ranking"]:
+        return evaluate_given_answers(
+            judged,
+            **_given(options, "descriptors", "ranking", "distance"),
+            keep=options["k"],
+            on_progress=advance,
+        )
+    return evaluate_protocol(
+        judged,
+        **_given(
+            options,
+            "encoder",
+            "runtime",
+            "distance",
+            "rerank",
+            "verify",
+            "keypoints",
+            "orientation",
+            "allow_missing",
+        ),
+        keep=options["k"],
         on_progress=advance,
     )
 

@@ -12,7 +12,12 @@ from veduta.errors import readable
 from veduta.text import count, printable
 
 if TYPE_CHECKING:
-    from veduta.evaluation import Evaluation, RecognitionEvaluation, RevisitedEvaluation
+    from veduta.evaluation import (
+        Evaluation,
+        ProtocolEvaluation,
+        RecognitionEvaluation,
+        RevisitedEvaluation,
+    )
     from veduta.evaluation.figures import Figures
     from veduta.evaluation.report_recognition import Classified
 
@@ -26,14 +31,14 @@ _FIGURE_WIDTH = 28
 
 
 def print_evaluation(
-    evaluation: Evaluation | RecognitionEvaluation | RevisitedEvaluation,
+    evaluation: Evaluation | RecognitionEvaluation | RevisitedEvaluation | ProtocolEvaluation,
 ) -> None:
     """Print the figures on standard output, and what was left out on standard error.
 
     Args:
         evaluation: of any task.
     """
-    from veduta.evaluation import Evaluation, RecognitionEvaluation
+    from veduta.evaluation import Evaluation, ProtocolEvaluation, RecognitionEvaluation
 
     notes: tuple[str, ...] = ()
     if isinstance(evaluation, Evaluation):
@@ -41,6 +46,9 @@ def print_evaluation(
         notes = evaluation.notes
     elif isinstance(evaluation, RecognitionEvaluation):
         _print_recognition(evaluation)
+        notes = evaluation.notes
+    elif isinstance(evaluation, ProtocolEvaluation):
+        _print_protocol(evaluation)
         notes = evaluation.notes
     else:
         _print_revisited(evaluation)
@@ -157,6 +165,38 @@ def _print_revisited(evaluation: RevisitedEvaluation) -> None:
             if setup.queries:
                 values = "  ".join(f"{figure.value:.3f}" for figure in setup.figures.values())
                 say(f"  {name:7}  {values}  {setup.queries:8,}")
+
+
+def _print_protocol(evaluation: ProtocolEvaluation) -> None:
+    from veduta.evaluation.protocol_metrics import PROTOCOL_METRICS, shown_metrics
+
+    judged, figures = evaluation.judged, evaluation.figures
+    regular = len(judged.gallery) - judged.distractors
+    distractors = f" + {judged.distractors:,} distractors" if judged.distractors else ""
+    say(f"{judged.name}: {figures.queries:,} queries, {regular:,} gallery photos{distractors}")
+    if without := figures.queries_without_positives:
+        say(f"{count(without, 'query', 'queries')} without a right answer left out")
+    _print_answered_by("ranked by", evaluation.answered_by, evaluation.settings.get("encoder"))
+    keys = [metric.key for metric in shown_metrics(judged.protocol)]
+    _print_figures(figures, keys, evaluation.answered_by, evaluation.descriptor_alone)
+    if figures.with_all_queries and without:
+        say("  queries without a right answer counted as wrong:")
+        for key, value in figures.with_all_queries.items():
+            say(f"  {key:{max(map(len, keys))}} {value:.3f}")
+    of_each_query = [metric.key for metric in PROTOCOL_METRICS[judged.protocol]]
+    for name, rows in figures.tables.items():
+        columns = ["first answer"] if name == "distance" else of_each_query
+        title = "within" if name == "distance" else name
+        say("", f"  {title:{_MAX_LABEL_LENGTH}}  queries  {'  '.join(columns)}")
+        ordered = sorted(rows, key=lambda row: row[2]) if name == "class" else rows
+        for group, queries, values in ordered[:_MAX_LISTED_CLASSES]:
+            cells = "  ".join(
+                f"{value:{len(column)}.3f}" for column, value in zip(columns, values, strict=False)
+            )
+            say(f"  {_class_name(group):{_MAX_LABEL_LENGTH}}  {queries:7,}  {cells}")
+        if len(rows) > _MAX_LISTED_CLASSES:
+            more = len(rows) - _MAX_LISTED_CLASSES
+            say(f"  … and {more:,} more: --json or --report list all.")
 
 
 def _class_name(label: str) -> str:

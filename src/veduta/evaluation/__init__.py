@@ -3,6 +3,11 @@
 from veduta.evaluation.keypoint_methods import METHODS
 from veduta.evaluation.metrics import QueryResult
 from veduta.evaluation.model_run import evaluate_model
+from veduta.evaluation.protocol_run import (
+    ProtocolEvaluation,
+    evaluate_given_answers,
+    evaluate_protocol,
+)
 from veduta.evaluation.recognition_run import (
     RecognitionEvaluation,
     RecognitionResult,
@@ -15,13 +20,16 @@ from veduta.evaluation.summary import Summary
 __all__ = [
     "METHODS",
     "Evaluation",
+    "ProtocolEvaluation",
     "QueryResult",
     "RecognitionEvaluation",
     "RecognitionResult",
     "RevisitedEvaluation",
     "Summary",
     "evaluate",
+    "evaluate_given_answers",
     "evaluate_model",
+    "evaluate_protocol",
     "evaluate_recognition",
     "evaluate_revisited",
 ]

@@ -30,8 +30,11 @@ def retrieved_by(settings: Mapping[str, Any]) -> str:
     """Return what the ranking of a retrieval comes from.
 
     Args:
-        settings: of the evaluation: `rerank`, or the `method` of a ranking by keypoints.
+        settings: of the evaluation: `rerank`, the `method` of a ranking by keypoints, or `answers`
+            that are those of another program.
     """
+    if "answers" in settings:
+        return str(settings["answers"])
     mode = settings.get("rerank")
     return KEYPOINTS_ALONE if mode is None else _OF_RERANK_MODE.get(mode, f"descriptor, {mode}")
 

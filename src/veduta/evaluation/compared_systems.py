@@ -105,6 +105,9 @@ _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
+_LABELLED_TASKS = {"recognize", "retrieve"}
+
+
 class _Settings(msgspec.Struct):
     encoder: str | None = None
     method: str | None = None
@@ -224,11 +227,11 @@ def systems_of_report(report: Mapping[str, Any], name: str, file: str) -> list[C
         facts = convert(report, _ReportFacts)
     except InvalidValue as error:
         raise DatasetError(f"{readable(file)}: no report: {error}") from None
-    ranks = task == "retrieve"
+    ranks = task != "recognize"
     labels = {
         row["path"]: row.get("label")
         for row in report["queries"]
-        if not ranks or row.get("ap") is not None
+        if task != "retrieve" or row.get("ap") is not None
     }
     answered_by = facts.answered_by or "not said"
 
@@ -297,8 +300,9 @@ def compare_systems(
     notes = notes_by_name((system.name, note) for system in ordered for note in system.notes)
     notes += _different_photos(ordered)
     comparisons = []
-    for task in ("recognize", "retrieve"):
-        of_task = [s for s in ordered if s.report is not None and s.report["task"] == task]
+    tasks = {s.name: report_task(s.report, s.name) for s in ordered if s.report is not None}
+    for task in ("recognize", "retrieve", *sorted(set(tasks.values()) - _LABELLED_TASKS)):
+        of_task = [system for system in ordered if tasks.get(system.name) == task]
         comparable, why_not = _with_shared_queries(of_task)
         notes += notes_by_name(why_not)
         if len(comparable) < 2:

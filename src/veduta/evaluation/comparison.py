@@ -31,6 +31,8 @@ from veduta.evaluation.bootstrap import (
 )
 from veduta.evaluation.figures import Interval, json_value
 from veduta.evaluation.open_set import OPEN_SET_METRICS, open_set_statistic
+from veduta.evaluation.protocol_comparison import compared_protocol
+from veduta.evaluation.protocol_metrics import PROTOCOL_METRICS
 from veduta.text import count
 from veduta.validation import InvalidValue, convert, read_json
 
@@ -60,6 +62,8 @@ class _ReportFile(msgspec.Struct):
 
     task: str
     queries: list[_Query]
+    protocol: str | None = None
+    set: str | None = None
 
 
 class _RecognizedQuery(msgspec.Struct):
@@ -103,7 +107,7 @@ class Comparison:
     """Two or more systems on the same queries.
 
     Attributes:
-        task: `retrieve` or `recognize`.
+        task: `retrieve` or `recognize`, or the set of a published protocol.
         systems: their names; the others are compared with the first one.
         queries: how many are compared.
         figures: one for each metric and system, metric by metric.
@@ -167,9 +171,10 @@ def compare(
         reports: as `veduta evaluate --report` writes them: `task`, and `queries`, a list of
             objects. Each has a `path` and a `label` (null for none). For `retrieve` each also has
             the `query_key` of all `veduta.evaluation.metrics.METRICS`, null if the gallery has no
-            right answer. For `recognize` each has `guess` (null for none), the `confidence` in it,
-            and `named`, whether it was given as the answer; `label` is null if the gallery does
-            not have it.
+            right answer. For `protocol` and `revisited` each has what
+            `veduta.evaluation.report_protocol` and `report_revisited` write. For `recognize` each
+            has `guess` (null for none), the `confidence` in it, and `named`, whether it was given
+            as the answer; `label` is null if the gallery does not have it.
         names: one a report, such as its file; messages use them.
         only: the keys of the figures that are compared; None: all that the reports have.
         resamples: draws of the bootstrap.
@@ -199,6 +204,8 @@ def compare(
     table = [[by_path[path] for path in paths] for by_path in rows]
     if task == "retrieve":
         keys, statistic, queries = _retrieval(table, names, notes)
+    elif task != "recognize":
+        keys, statistic, queries = compared_protocol(reports[0], table, names)
     else:
         keys, statistic, queries = _recognition(table, names, only)
     shape = (-1, len(names), len(keys))
@@ -278,7 +285,9 @@ def _figures(
 
 
 def report_task(report: object, name: str) -> str:
-    """Return the task of a report: "retrieve" or "recognize".
+    """Return the task of a report: "retrieve", "recognize", or the set of a published protocol.
+
+    Reports of the same task can be compared.
 
     Args:
         report: the content of a `report.json`.
@@ -288,12 +297,17 @@ def report_task(report: object, name: str) -> str:
         DatasetError: it is no report, or one of another task.
     """
     try:
-        task = convert(report, _ReportFile).task
+        facts = convert(report, _ReportFile)
     except InvalidValue as error:
         raise DatasetError(f"{name}: no report: {error}; {_REMEDY}") from None
-    if task not in ("retrieve", "recognize"):
-        raise DatasetError(f"{name}: the task is {task!r}; wanted 'retrieve' or 'recognize'")
-    return task
+    if facts.task in ("retrieve", "recognize"):
+        return facts.task
+    if facts.task == "revisited":
+        return f"{facts.set}, easy, medium and hard"
+    if facts.task == "protocol" and facts.protocol in PROTOCOL_METRICS:
+        return f"{facts.set} by the protocol {facts.protocol}"
+    known = "'retrieve', 'recognize', 'protocol' or 'revisited'"
+    raise DatasetError(f"{name}: the task is {facts.task!r}; wanted {known}")
 
 
 def _shared_task(tasks: Sequence[str], names: Sequence[str]) -> str:

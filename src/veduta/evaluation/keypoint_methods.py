@@ -30,6 +30,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from veduta.evaluation.keypoint_cache import (
     CachedKeypoints,
     cached_keypoints,
 )
+from veduta.evaluation.photo_ranking import RankedQuery
 from veduta.keypoints import Keypoints, load_extractor, mutual, verify
 from veduta.keypoints.vlad import aggregate, fit_centroids
 from veduta.keypoints.xfeat import MIN_SIMILARITY
@@ -87,7 +89,7 @@ def check_method(name: str) -> None:
 
 def rank_by_keypoints(
     dataset: Dataset, method: str, cache: Path, on_progress: OnProgress | None = None
-) -> tuple[Dataset, dict[str, Any], Iterator[tuple[int, int, NDArray[np.floating[Any]]]]]:
+) -> tuple[Dataset, dict[str, Any], Iterator[RankedQuery]]:
     """Extract the keypoints of a dataset, and rank its gallery for each query.
 
     Args:
@@ -98,8 +100,8 @@ def rank_by_keypoints(
 
     Returns:
         The dataset without the photos that do not decode; the settings for a report; and an
-        iterator over (number, row in the dataset, (G,) scores) of each query of that dataset's
-        protocol. Matching happens while the iterator is read, and nothing holds queries × gallery.
+        iterator over the queries of that dataset's protocol. Matching happens while the iterator is
+        read, and nothing holds queries × gallery.
 
     Raises:
         QueryError: no method has that name.
@@ -148,18 +150,11 @@ def rank_by_keypoints(
     else:
         settings |= {"ratio": RATIO}
         scores = _match_scores(queries, gallery, good_matches, on_progress)
-    return dataset, settings, _numbered(protocol.queries.tolist(), scores)
+    return dataset, settings, starmap(RankedQuery, enumerate(scores))
 
 
 def _files(dataset: Dataset) -> list[str]:
     return [os.path.abspath(dataset.root / path) for path in dataset.table["path"].to_pylist()]
-
-
-def _numbered(
-    rows: Sequence[int], scores: Iterator[NDArray[np.floating[Any]]]
-) -> Iterator[tuple[int, int, NDArray[np.floating[Any]]]]:
-    for number, (row, values) in enumerate(zip(rows, scores, strict=True)):
-        yield number, row, values
 
 
 def good_matches(query: Keypoints, other: Keypoints) -> float:

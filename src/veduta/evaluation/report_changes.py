@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ class Change:
     Attributes:
         path: the query.
         label: of the query, or None.
-        before: its average precision in the first report, or its answer: a name, or None for
-            "unknown".
+        before: its average precision in the first report; of a published protocol one divided by
+            the rank of the first right answer; or its answer: a name, or None for "unknown".
         after: the same in the other report.
         gain: in average precision; of a recognition 1 (wrong, now right), -1 (right, now wrong) or
             0 (wrong in another way).
@@ -80,7 +80,7 @@ def changed_queries(
         One entry for each report but the first.
     """
     first_rows = {row["path"]: row for row in reports[0]["queries"]}
-    change_of = _change_of_ranking if reports[0]["task"] == "retrieve" else _change_of_answer
+    change_of = _CHANGE_OF[reports[0]["task"]]
     result = []
     for report, name in zip(reports[1:], names[1:], strict=True):
         rows = {row["path"]: row for row in report["queries"]}
@@ -107,8 +107,32 @@ def _change_of_ranking(before: Mapping[str, Any], after: Mapping[str, Any]) -> C
     return Change(before["path"], before.get("label"), before["ap"], after["ap"], gain)
 
 
+def _change_of_first_right(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
+    """Compare one divided by the rank of the first right answer; nothing right counts as 0."""
+    if not before["positives"] or not after["positives"]:
+        return None
+    ranks = before["first_correct_rank"], after["first_correct_rank"]
+    first, second = (1 / rank if rank else 0.0 for rank in ranks)
+    return Change(before["path"], before.get("label"), first, second, second - first)
+
+
+def _change_of_medium(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
+    if before["ap_medium"] is None or after["ap_medium"] is None:
+        return None
+    gain = after["ap_medium"] - before["ap_medium"]
+    return Change(before["path"], None, before["ap_medium"], after["ap_medium"], gain)
+
+
 def _change_of_answer(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
     label = before["label"]
     answers = [row["guess"] if row["named"] else None for row in (before, after)]
     gain = float((answers[1] == label) - (answers[0] == label))
     return Change(before["path"], label, answers[0], answers[1], gain)
+
+
+_CHANGE_OF: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Change | None]] = {
+    "retrieve": _change_of_ranking,
+    "recognize": _change_of_answer,
+    "protocol": _change_of_first_right,
+    "revisited": _change_of_medium,
+}

@@ -7,11 +7,17 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from veduta.errors import VedutaError, readable
-from veduta.evaluation import report_recognition, report_retrieval, report_revisited
+from veduta.evaluation import (
+    report_protocol,
+    report_recognition,
+    report_retrieval,
+    report_revisited,
+)
 from veduta.evaluation.figures import json_value
+from veduta.evaluation.protocol_run import ProtocolEvaluation
 from veduta.evaluation.report_environment import provenance_of
 from veduta.evaluation.retrieval_run import Evaluation
 from veduta.evaluation.revisited_run import RevisitedEvaluation
@@ -29,6 +35,10 @@ __all__ = [
     "make_report_folder",
     "write_report",
 ]
+
+AnyEvaluation: TypeAlias = (
+    "Evaluation | RecognitionEvaluation | RevisitedEvaluation | ProtocolEvaluation"
+)
 
 PAGE_FILE, JSON_FILE = "report.html", "report.json"
 
@@ -58,7 +68,7 @@ def make_report_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def classification_json(
-    evaluation: Evaluation | RecognitionEvaluation | RevisitedEvaluation,
+    evaluation: AnyEvaluation,
 ) -> dict[str, Any]:
     """Return accuracy, F1, the classes and the confusions of a recognition, as JSON types.
 
@@ -69,14 +79,14 @@ def classification_json(
         The keys of the JSON file that the evaluation itself does not have. None for another task,
         or if no query shows a class and none got a name.
     """
-    if isinstance(evaluation, (Evaluation, RevisitedEvaluation)):
+    if isinstance(evaluation, (Evaluation, RevisitedEvaluation, ProtocolEvaluation)):
         return {}
     classes = report_recognition.classified(evaluation)
     return dict(json_value(classes.as_json())) if classes else {}
 
 
 def write_report(
-    evaluation: Evaluation | RecognitionEvaluation | RevisitedEvaluation,
+    evaluation: AnyEvaluation,
     folder: str | os.PathLike[str],
     *,
     command: str,
@@ -115,6 +125,9 @@ def write_report(
     elif isinstance(evaluation, RevisitedEvaluation):
         task, queries = "revisited", report_revisited.query_values(evaluation)
         page = report_revisited.revisited_page(evaluation, provenance=provenance)
+    elif isinstance(evaluation, ProtocolEvaluation):
+        task, queries = "protocol", report_protocol.query_values(evaluation)
+        page = report_protocol.protocol_page(evaluation, rows=rows, provenance=provenance)
     else:
         task, queries = "recognize", report_recognition.query_values(evaluation)
         classes = report_recognition.classified(evaluation)

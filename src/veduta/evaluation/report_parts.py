@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from veduta.evaluation.figures import Figures
     from veduta.evaluation.metrics import Metric
     from veduta.evaluation.open_set import OpenSetMetric
+    from veduta.evaluation.protocol_metrics import FigureText
+    from veduta.evaluation.protocol_run import ProtocolEvaluation
     from veduta.evaluation.recognition_run import RecognitionEvaluation
     from veduta.evaluation.retrieval_run import Evaluation
 
@@ -47,7 +49,9 @@ DrawMap = Callable[[Path, Path], bytes | None]
 
 
 def page_figures(
-    metrics: Iterable[Metric | OpenSetMetric], summary: Figures, alone: Figures | None = None
+    metrics: Iterable[Metric | OpenSetMetric | FigureText],
+    summary: Figures,
+    alone: Figures | None = None,
 ) -> list[Figure]:
     """Return the figures of a page, in the order of the metrics.
 
@@ -79,7 +83,7 @@ def method_line(settings: Mapping[str, object], names: Iterable[str]) -> str:
 
 
 def result_row(
-    evaluation: Evaluation | RecognitionEvaluation,
+    evaluation: Evaluation | RecognitionEvaluation | ProtocolEvaluation,
     path: str,
     nearest: Sequence[NearestPhoto],
     *,

@@ -45,7 +45,8 @@ def revisited_page(
     return ReportPage(
         title=f"{evaluation.name}: retrieval by its published protocol",
         counts=f"{count(len(evaluation.queries), 'query', 'queries')} against "
-        f"{count(evaluation.gallery, 'gallery photo')}",
+        f"{count(evaluation.gallery, 'gallery photo')}"
+        + (f" and {count(evaluation.distractors, 'distractor')}" if evaluation.distractors else ""),
         method=f"{method_line(evaluation.settings, ('encoder', 'rerank'))}; ranked by: "
         f"{evaluation.answered_by}",
         figures=[

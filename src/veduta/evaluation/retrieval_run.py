@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -11,6 +12,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from veduta.datasets import Dataset, class_coverage, open_dataset, retrieval_protocol
 from veduta.datasets.google_landmarks import photo_ids, write_retrieval_submission
 from veduta.encoders import DEFAULT, load_encoder
@@ -18,14 +22,15 @@ from veduta.errors import DatasetError, NoLabels, QueryError
 from veduta.evaluation.answered_by import retrieved_by
 from veduta.evaluation.dataset_index import OnProgress, cache_folder
 from veduta.evaluation.descriptor_ranking import (
-    DescriptorOptions,
-    RankedQuery,
     check_verification,
     rank_by_descriptors,
     resolved_rerank,
 )
+from veduta.evaluation.given_answers import open_given_answers
 from veduta.evaluation.keypoint_methods import check_method, rank_by_keypoints
-from veduta.evaluation.metrics import QueryResult, judge
+from veduta.evaluation.metrics import NearestPhoto, QueryResult, judge, judge_ranked
+from veduta.evaluation.photo_ranking import DescriptorOptions, RankedQuery
+from veduta.evaluation.protocol_judge import GivenOrder
 from veduta.evaluation.score_matrix import open_score_matrix
 from veduta.evaluation.summary import Summary, class_table, summarise
 from veduta.evaluation.turned_queries import turned_note
@@ -184,6 +189,8 @@ def evaluate(
     keypoints: str = DEFAULT_KEYPOINTS,
     orientation: str = UPRIGHT.name,
     method: str | None = None,
+    descriptors: Sequence[str | os.PathLike[str]] = (),
+    ranking: str | os.PathLike[str] | None = None,
     keep: int = 10,
     matrix: str | os.PathLike[str] | None = None,
     need_labels: bool = True,
@@ -222,6 +229,11 @@ def evaluate(
             does by default.
         method: one of `veduta.evaluation.METHODS`, which rank by keypoints alone, or None for the
             global descriptor. The options from `encoder` to `orientation` do not go with a method.
+        descriptors: files of descriptors of another program, by which the gallery is ranked, see
+            `veduta.interchange.descriptor_files`. Photos are named by their paths in the dataset.
+            Of the options from `encoder` to `method` only `distance` goes with it.
+        ranking: a file of rankings of another program, see `veduta.interchange.ranking_files`. None
+            of these options goes with it. A right photo that it lacks counts as never found.
         keep: how many of the first answers each result holds.
         matrix: a file for the scores of all queries and gallery photos, see
             `veduta.evaluation.score_matrix`; None: no file.
@@ -264,10 +276,11 @@ def evaluate(
             raise DatasetError(
                 f"{error}. To rank photos without labels, add --dict or --matrix FILE"
             ) from None
-    ranked: Iterator[RankedQuery]
-    if method is not None:
-        dataset, settings, scored = rank_by_keypoints(dataset, method, cache_folder(), on_progress)
-        ranked = (RankedQuery(*query) for query in scored)
+    ranked: Iterator[RankedQuery | GivenOrder]
+    if descriptors or ranking is not None:
+        dataset, settings, ranked = _given(dataset, descriptors, ranking, distance)
+    elif method is not None:
+        dataset, settings, ranked = rank_by_keypoints(dataset, method, cache_folder(), on_progress)
     else:
         network = load_encoder(encoder or DEFAULT, runtime=runtime)
         extractor = load_extractor(keypoints) if options.verifies else None
@@ -288,9 +301,12 @@ def evaluate(
         if matrix is None
         else open_score_matrix(matrix, query_paths, gallery_paths, retrieved_by(settings))
     ) as rows:
-        for query in ranked:
-            number, row, itself = query.number, query.row, protocol.own_position(query.number)
+        for number, query in enumerate(ranked):
+            itself, row = protocol.own_position(number), int(protocol.queries[number])
             relevant = protocol.relevant(number)
+            if isinstance(query, GivenOrder):
+                results.append(_judged_order(query, paths[row], names[row], relevant, itself, keep))
+                continue
             turned[query.orientation] += 1
             if rows is not None:
                 rows.add(query.scores, itself)
@@ -319,6 +335,52 @@ def evaluate(
         seconds=seconds,
         descriptor_alone=(summarise(alone, **sizes, need_positives=need_labels) if alone else None),
         descriptor_alone_results=tuple(alone),
+    )
+
+
+def _given(
+    dataset: Dataset,
+    descriptors: Sequence[str | os.PathLike[str]],
+    ranking: str | os.PathLike[str] | None,
+    distance: str,
+) -> tuple[Dataset, dict[str, Any], Iterator[RankedQuery | GivenOrder]]:
+    """Return the dataset, the settings and the answers of another program."""
+    protocol = retrieval_protocol(dataset)
+    paths = dataset.table["path"].to_pylist()
+    answers = open_given_answers(
+        [paths[row] for row in protocol.queries],
+        [paths[row] for row in protocol.gallery],
+        descriptors=[Path(file) for file in descriptors],
+        ranking=None if ranking is None else Path(ranking),
+        distance=distance,
+    )
+    ranked = (
+        answer if isinstance(answer, GivenOrder) else RankedQuery(number, answer)
+        for number, answer in enumerate(answers)
+    )
+    problems = (*dataset.problems, *answers.problems)
+    return replace(dataset, problems=problems), answers.settings, ranked
+
+
+def _judged_order(
+    query: GivenOrder,
+    path: str,
+    label: str | None,
+    relevant: NDArray[np.bool_],
+    itself: int | None,
+    keep: int,
+) -> QueryResult:
+    """Judge a ranking that may lack some of the gallery."""
+    stays = np.ones(len(query.rows), np.bool_) if itself is None else query.rows != itself
+    rows = query.rows[stays]
+    scores = np.full(len(rows), math.nan) if query.scores is None else query.scores[stays]
+    nearest = zip(rows[:keep].tolist(), scores[:keep].tolist(), strict=True)
+    return judge_ranked(
+        path,
+        label,
+        relevant[rows],
+        positives=int(relevant.sum()),
+        nearest=tuple(NearestPhoto(row, score, bool(relevant[row])) for row, score in nearest),
     )
 
 

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from veduta.datasets import Dataset, RetrievalProtocol, open_revisited
-from veduta.encoders import DEFAULT, Encoder, load_encoder, name_without_folders
+from veduta.datasets import RevisitedDataset, open_revisited
+from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
 from veduta.evaluation.answered_by import retrieved_by
-from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
-from veduta.evaluation.descriptor_ranking import check_verification, resolved_rerank
+from veduta.evaluation.cropped_queries import cropped_queries, gallery_only
+from veduta.evaluation.dataset_index import OnProgress, index_dataset
+from veduta.evaluation.descriptor_ranking import (
+    check_verification,
+    resolved_rerank,
+    settings_of,
+)
+from veduta.evaluation.given_answers import open_given_answers
+from veduta.evaluation.metrics import ranking as ranked_rows
+from veduta.evaluation.photo_ranking import DescriptorOptions
+from veduta.evaluation.protocol_judge import GivenOrder
 from veduta.evaluation.revisited import RevisitedSetup, judge_revisited, summarise_revisited
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
-from veduta.photos.orientation import UPRIGHT, Orientation
-from veduta.search import VERIFIED_PHOTOS, Box, Engine, exact, hits_of
-from veduta.search.best_orientation import Attempt, best_attempt
+from veduta.photos.orientation import UPRIGHT
+from veduta.search import VERIFIED_PHOTOS
 from veduta.search.options import check_orientation
-from veduta.search.reranking import rerank as rerank_hits
 
 __all__ = ["RevisitedEvaluation", "evaluate_revisited"]
 
@@ -38,7 +41,8 @@ class RevisitedEvaluation:
     Attributes:
         name: of the protocol's file, without its ending.
         queries: paths of the queries that could be read, in the order of `RevisitedSetup.ap`.
-        gallery: how many photos are ranked.
+        gallery: how many photos are ranked, without the distractors.
+        distractors: how many distractors are ranked with them.
         setups: the figures of "easy", "medium" and "hard".
         settings: the encoder and the re-ranking.
         problems: what was left out and why.
@@ -50,6 +54,7 @@ class RevisitedEvaluation:
     name: str
     queries: tuple[str, ...]
     gallery: int
+    distractors: int
     setups: dict[str, RevisitedSetup]
     settings: dict[str, Any]
     problems: tuple[str, ...]
@@ -66,6 +71,9 @@ class RevisitedEvaluation:
         alone = self.descriptor_alone
         return {
             "task": "revisited",
+            "set": self.name,
+            "gallery": self.gallery,
+            "distractors": self.distractors,
             "answered_by": self.answered_by,
             **{name: setup.as_json() for name, setup in self.setups.items()},
             "descriptor_alone": (
@@ -85,6 +93,10 @@ def evaluate_revisited(
     rerank: str | None = None,
     verify: int = VERIFIED_PHOTOS,
     orientation: str = UPRIGHT.name,
+    allow_missing: bool = False,
+    without_distractors: bool = False,
+    descriptors: Sequence[str | os.PathLike[str]] = (),
+    ranking: str | os.PathLike[str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> RevisitedEvaluation:
     """Measure retrieval on Oxford or Paris, each query cropped to the box of its building.
@@ -99,6 +111,12 @@ def evaluate_revisited(
         verify: how many of the nearest photos are verified by geometry.
         orientation: one of `veduta.search.ORIENTATIONS`: how the queries are turned. By default
             they are taken as they are, as published figures are measured.
+        allow_missing: as in `veduta.datasets.open_revisited`.
+        without_distractors: as in `veduta.datasets.open_revisited`.
+        descriptors: files of descriptors of another program, see
+            `veduta.interchange.descriptor_files`. Photos are named as in `imlist` and `qimlist`. No
+            photo is read, and the options of the search do not go with it.
+        ranking: a file of rankings of another program, see `veduta.interchange.ranking_files`.
         on_progress: called with (stage, done, total).
 
     Returns:
@@ -109,15 +127,26 @@ def evaluate_revisited(
         EncoderError: the encoder is unknown or not available.
         QueryError: `verify` would have no effect.
     """
+    if descriptors or ranking is not None:
+        revisited = open_revisited(
+            file, photos, without_distractors=without_distractors, need_photos=False
+        )
+        return _judge_given(Path(file).stem, revisited, descriptors, ranking, on_progress)
     mode = resolved_rerank(rerank, "cosine", encoder_is_named=encoder is not None)
     check_verification(mode, verify=verify)
     check_orientation(orientation)
-    revisited = open_revisited(file, photos)
+    options = DescriptorOptions(
+        encoder, runtime, rerank=mode, verify=verify, orientation=orientation
+    )
+    revisited = open_revisited(
+        file, photos, allow_missing=allow_missing, without_distractors=without_distractors
+    )
+    root = revisited.dataset.root
     network = load_encoder(encoder or DEFAULT, runtime=runtime)
     extractor = load_extractor() if mode == "geometry" else None
     indexed = index_dataset(
         revisited.dataset,
-        _gallery_protocol,
+        gallery_only,
         network,
         extractor,
         on_progress,
@@ -127,88 +156,65 @@ def evaluate_revisited(
     undecodable = {path: "does not decode" for path in revisited.gallery if path not in decoded}
     revisited = revisited.without(undecodable) if undecodable else revisited
     set_projection(indexed.gallery_index, None)
+    queries_of = cropped_queries(
+        indexed, options, network, [root / path for path in revisited.queries], revisited.boxes
+    )
     started = time.monotonic()
-    rank = _ranking_function(indexed, network, mode, verify, orientation)
     judged, alone, queries, problems = [], [], [], []
-    for number, (path, box) in enumerate(zip(revisited.queries, revisited.boxes, strict=True)):
+    for number, path in enumerate(revisited.queries):
         if on_progress is not None:
             on_progress("Ranking", number, len(revisited.boxes))
         try:
-            ranking, by_descriptor = rank(Path(revisited.dataset.root) / path, box)
+            ranked = queries_of.ranked(number)
         except PhotoError as error:
             problems.append(str(error))
             continue
-        judged.append(judge_revisited(ranking, revisited.truth(number)))
-        if mode != "none":
-            alone.append(judge_revisited(by_descriptor, revisited.truth(number)))
+        truth = revisited.truth(number)
+        judged.append(judge_revisited(ranked_rows(ranked.scores), truth))
+        if ranked.descriptor_scores is not None:
+            alone.append(judge_revisited(ranked_rows(ranked.descriptor_scores), truth))
         queries.append(path)
     return RevisitedEvaluation(
         name=Path(file).stem,
         queries=tuple(queries),
-        gallery=len(revisited.gallery),
+        gallery=len(revisited.gallery) - revisited.distractors,
+        distractors=revisited.distractors,
         setups=summarise_revisited(judged),
-        settings={
-            "encoder": name_without_folders(network.name),
-            "identity": network.identity,
-            "runtime": network.describe()["runtime"],
-            "rerank": mode,
-            "verify": verify if mode == "geometry" else None,
-            **({"orientation": orientation} if orientation != UPRIGHT.name else {}),
-        },
+        settings=settings_of(options, network, indexed.gallery_index),
         problems=(*revisited.dataset.problems, *problems),
         seconds=time.monotonic() - started,
         descriptor_alone=summarise_revisited(alone) if alone else None,
     )
 
 
-def _gallery_protocol(dataset: Dataset) -> RetrievalProtocol:
-    """Return a protocol of the gallery alone: queries are crops and are encoded one by one."""
-    rows = np.flatnonzero(dataset.table["split"].to_numpy() == "gallery")
-    no_labels = np.full(len(rows), -1, np.int32)
-    return RetrievalProtocol(rows, rows, 0, True, no_labels, no_labels)
-
-
-def _ranking_function(
-    indexed: IndexedDataset, encoder: Encoder, mode: str, verify: int, orientation: str
-) -> Callable[[Path, Box | None], tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return a function from a photo and a box in it to the whole gallery, nearest first.
-
-    It returns the ranking of the mode, and that of the descriptor alone.
-    """
-    engine = Engine(indexed.gallery_index, encoder=encoder)
-    gallery = engine.state.gallery
-    rows = indexed.gallery_rows(gallery.snapshot)
-    position_of_row = np.empty(gallery.snapshot.photos, np.int64)
-    position_of_row[rows] = np.arange(len(rows))
-
-    def rank(photo: Path, box: Box | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        views = engine.query_views([photo], crop=box, rerank=mode)
-
-        def attempt(turn: Orientation) -> Attempt[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-            query = views.encoded(turn)
-            nearest, similarities = exact.nearest(
-                gallery.snapshot, query.descriptor, gallery.snapshot.photos
-            )
-            ranked, hits = nearest, None
-            if mode != "none":
-                ranking = rerank_hits(
-                    gallery, query.descriptor, query.keypoints, nearest, similarities, verify=verify
-                )
-                ranked, hits = ranking.rows, hits_of(gallery.snapshot, ranking, 1, query)
-            rows = position_of_row[ranked], position_of_row[nearest]
-            return Attempt.of(
-                rows,
-                hits,
-                verified=views.verified,
-                stands_out=gallery.stands_out(query.descriptor, similarities[:1]),
-            )
-
-        return best_attempt(
-            orientation,
-            attempt,
-            partial(views.first_similarity, gallery.snapshot),
-            verified=views.verified,
-            is_promising=partial(views.is_promising, gallery, verify),
-        )
-
-    return rank
+def _judge_given(
+    name: str,
+    revisited: RevisitedDataset,
+    descriptors: Sequence[str | os.PathLike[str]],
+    ranking: str | os.PathLike[str] | None,
+    on_progress: OnProgress | None,
+) -> RevisitedEvaluation:
+    """Judge the answers of another program. No photo is read."""
+    answers = open_given_answers(
+        revisited.queries,
+        revisited.gallery_ids,
+        descriptors=[Path(file) for file in descriptors],
+        ranking=None if ranking is None else Path(ranking),
+    )
+    started = time.monotonic()
+    judged = []
+    for number, answer in enumerate(answers):
+        order = answer.rows if isinstance(answer, GivenOrder) else ranked_rows(answer)
+        judged.append(judge_revisited(order, revisited.truth(number)))
+        if on_progress is not None:
+            on_progress("Ranking", number + 1, len(revisited.queries))
+    return RevisitedEvaluation(
+        name=name,
+        queries=revisited.queries,
+        gallery=len(revisited.gallery) - revisited.distractors,
+        distractors=revisited.distractors,
+        setups=summarise_revisited(judged),
+        settings=answers.settings,
+        problems=(*revisited.dataset.problems, *answers.problems),
+        seconds=time.monotonic() - started,
+    )
