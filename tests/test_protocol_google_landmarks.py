@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from veduta.datasets.protocols import find_protocol, open_protocol
+from veduta.datasets.protocols.google_landmarks import recognition_dataset
 from veduta.errors import DatasetError
 
 INDEX = "id\n0002b0\n0013a1\nfff999\n"
@@ -146,3 +148,32 @@ def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
 def test_a_variant_without_queries(tmp_path: Path) -> None:
     root = written(tmp_path, solution="id,images,Usage\n00aa11,fff999,Public\n")
     assert "no query with the usage Private" in refusal(root, variant="private")
+
+
+def test_the_photos_to_recognise(tmp_path: Path) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "train.csv").write_text("id,url,landmark_id\nabc1,u,7\nabc2,u,8\n")
+    solution = tmp_path / "recognition_solution_v2.1.csv"
+    solution.write_text("id,landmarks,Usage\nqqq1,7,Public\nqqq2,,Private\nqqq3,9 8,Private\n")
+    read = recognition_dataset(tmp_path)
+    assert read is not None
+    assert read.paths == (
+        "train/a/b/c/abc1.jpg",
+        "train/a/b/c/abc2.jpg",
+        "test/q/q/q/qqq1.jpg",
+        "test/q/q/q/qqq2.jpg",
+        "test/q/q/q/qqq3.jpg",
+    )
+    assert read.labels == ("7", "8", "7", None, "8")
+    assert read.splits == ("gallery", "gallery", "query", "unknown", "query")
+    assert read.problems == (
+        "1 query with several landmarks: only one that the gallery has counts as right",
+    )
+    shutil.copy(solution, tmp_path / "recognition_solution_v2.0.csv")
+    with pytest.raises(DatasetError, match="2 solutions"):
+        recognition_dataset(tmp_path)
+
+
+def test_a_folder_without_these_lists_is_not_recognised(tmp_path: Path) -> None:
+    assert recognition_dataset(tmp_path) is None
+    assert recognition_dataset(tmp_path / "nothing") is None

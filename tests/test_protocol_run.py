@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from tiny import save_view
 
 from veduta.datasets.judged_set import JudgedSet, Judgements
 from veduta.datasets.protocols import PROTOCOLS, open_protocol
+from veduta.errors import DatasetError
 from veduta.evaluation import evaluate_protocol
 from veduta.evaluation.protocol_judge import GivenOrder, ProtocolJudge
 from veduta.evaluation.protocol_metrics import PROTOCOL_METRICS, shown_metrics
+from veduta.evaluation.protocol_photos import with_boxes_inside
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,31 @@ def test_the_layout_that_was_expected_is_shown(tmp_path: Path) -> None:
     assert "The protocol holidays expects:" in done.stderr
     assert "100000.jpg" in done.stderr
     assert "Found: photo.jpg" in done.stderr
+
+
+def with_boxes(holidays: Path, *boxes: tuple[int, int, int, int] | None) -> JudgedSet:
+    """Return the set with its first query alone, and that query once with each box."""
+    opened = open_protocol(holidays)
+    chosen = opened.without(set(opened.queries[len(boxes) :]), set())
+    return replace(chosen, protocol="instre", own=None, boxes=boxes)
+
+
+@pytest.mark.slow
+def test_a_query_is_cropped_to_its_box(holidays: Path) -> None:
+    whole = evaluate_protocol(open_protocol(holidays), encoder="fast")
+    boxed = evaluate_protocol(with_boxes(holidays, None, (4, 4, 20, 16)), encoder="fast")
+    scores = [result.nearest[0].score for result in boxed.results]
+    assert scores[0] == pytest.approx(1, abs=0.01)  # the photo itself, which is not left out here
+    assert scores[1] < 0.99
+    assert len(whole.results) == 4
+
+
+def test_a_box_is_cut_to_its_photo_or_refused(holidays: Path) -> None:
+    cut = with_boxes_inside(with_boxes(holidays, (-5, 0, 25, 30), None))
+    assert cut.boxes == ((0, 0, 20, 30), None)
+    assert "100000.jpg: the box (-5, 0, 20, 30) leaves the photo" in cut.problems[0]
+    with pytest.raises(DatasetError, match=r"100100.jpg: the box .* is empty or outside the photo"):
+        with_boxes_inside(with_boxes(holidays, None, (9000, 0, 10, 10)))
 
 
 def test_every_protocol_has_figures_and_every_figure_a_reader() -> None:

@@ -25,15 +25,14 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.datasets.boxes import fitted_box, photo_size
 from veduta.datasets.dataset import Dataset, as_table, some_of
+from veduta.datasets.judged_set import Box
 from veduta.datasets.safe_pickle import read_pickle
-from veduta.errors import DatasetError, PhotoError, readable
+from veduta.errors import DatasetError, readable
 from veduta.files import open_regular
 
-__all__ = ["Box", "RevisitedDataset", "open_revisited", "protocol_file"]
-
-Box = tuple[int, int, int, int]
-"""x, y, width, height in pixels."""
+__all__ = ["RevisitedDataset", "open_revisited", "protocol_file"]
 
 _PositionLists = tuple[NDArray[np.int64], ...]
 
@@ -43,9 +42,6 @@ KEYS_OF_LIST = {"easy": ("easy", "ok", "good"), "hard": ("hard",), "junk": ("jun
 EXTENSION = ".jpg"
 
 DISTRACTOR_FOLDER = "revisitop1m"
-
-MAX_CUT_PIXELS = 1
-"""A box may leave its photo by so much without a problem: rounding does that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,22 +349,8 @@ def _box(where: str, written: Any, photo: Path | None, problems: list[str]) -> B
     if written is None:
         return None
     corners = _corners(where, written)
-    left, top, right, bottom = (round(value) for value in corners)
-    size = None if photo is None else _size(photo)
-    width, height = size or (max(right, 1), max(bottom, 1))
-    cut = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-    if cut[0] >= cut[2] or cut[1] >= cut[3]:
-        raise DatasetError(
-            f"{where}: the box {_listed(corners)} is empty or outside the photo of "
-            f"{width} × {height} pixels; wanted x1, y1, x2, y2 in pixels"
-        )
-    wanted = left, top, right, bottom
-    if max(abs(one - other) for one, other in zip(cut, wanted, strict=True)) > MAX_CUT_PIXELS:
-        problems.append(
-            f"{where}: the box {_listed(corners)} leaves the photo of {width} × {height} pixels, "
-            "cut to it"
-        )
-    return cut[0], cut[1], cut[2] - cut[0], cut[3] - cut[1]
+    size = None if photo is None else photo_size(photo)
+    return fitted_box(where, corners, size, problems)
 
 
 def _corners(where: str, written: Any) -> list[float]:
@@ -380,24 +362,6 @@ def _corners(where: str, written: Any) -> list[float]:
     ):
         raise DatasetError(f"{where}: bbx is not four numbers x1, y1, x2, y2")
     return [float(value) for value in values]
-
-
-def _listed(corners: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in corners) + ")"
-
-
-def _size(photo: Path) -> tuple[int, int] | None:
-    """Return the width and height of a photo; None if it does not exist or does not decode.
-
-    The encoder reports a photo that does not decode, and leaves it out.
-    """
-    from veduta.photos import load
-
-    try:
-        loaded = load(photo, at_least=1)
-    except PhotoError:
-        return None
-    return loaded.width, loaded.height
 
 
 def _without_missing(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from veduta.datasets import Dataset, RetrievalProtocol
+from veduta.datasets.boxes import fitted_box, photo_size
 from veduta.datasets.dataset import as_table, some_of
-from veduta.datasets.judged_set import JudgedSet
+from veduta.datasets.judged_set import Box, JudgedSet
 from veduta.encoders import Encoder
 from veduta.errors import DatasetError, PhotoError, readable
 from veduta.evaluation.cropped_queries import cropped_queries, gallery_only
@@ -23,7 +25,7 @@ from veduta.photos.orientation import UPRIGHT
 from veduta.search.reranking import open_gallery
 from veduta.text import count
 
-__all__ = ["rank_photos", "with_photos_that_exist"]
+__all__ = ["rank_photos", "with_boxes_inside", "with_photos_that_exist"]
 
 
 def with_photos_that_exist(judged: JudgedSet, *, allow_missing: bool) -> JudgedSet:
@@ -64,6 +66,30 @@ def with_photos_that_exist(judged: JudgedSet, *, allow_missing: bool) -> JudgedS
     return judged.without(set(queries), set(gallery)).with_problems(
         f"{what}; they are left out, and the figures do not compare with published ones"
     )
+
+
+def with_boxes_inside(judged: JudgedSet) -> JudgedSet:
+    """Return a set whose boxes lie in their photos; a box that leaves its photo is cut to it.
+
+    Args:
+        judged: the set. All its photos exist.
+
+    Raises:
+        DatasetError: a box is empty or outside its photo. The message names the photo.
+    """
+    if not judged.boxes:
+        return judged
+    problems: list[str] = []
+    boxes: list[Box | None] = []
+    for path, box in zip(judged.query_paths, judged.boxes, strict=True):
+        if box is None:
+            boxes.append(None)
+            continue
+        x, y, width, height = box
+        photo = judged.root / path
+        corners = (x, y, x + width, y + height)
+        boxes.append(fitted_box(readable(photo), corners, photo_size(photo), problems))
+    return replace(judged, boxes=tuple(boxes)).with_problems(*problems)
 
 
 def rank_photos(

@@ -27,7 +27,11 @@ from veduta.evaluation.protocol_judge import (
     ProtocolJudge,
     ProtocolQuery,
 )
-from veduta.evaluation.protocol_photos import rank_photos, with_photos_that_exist
+from veduta.evaluation.protocol_photos import (
+    rank_photos,
+    with_boxes_inside,
+    with_photos_that_exist,
+)
 from veduta.evaluation.turned_queries import turned_note
 from veduta.keypoints import DEFAULT_KEYPOINTS, load_extractor
 from veduta.photos.orientation import UPRIGHT, Orientation
@@ -169,7 +173,7 @@ def evaluate_protocol(
     )
     if judged.unpack is not None:
         judged.unpack(on_progress)
-    judged = with_photos_that_exist(judged, allow_missing=allow_missing)
+    judged = with_boxes_inside(with_photos_that_exist(judged, allow_missing=allow_missing))
     network = load_encoder(encoder or DEFAULT, runtime=runtime)
     extractor = load_extractor(keypoints) if options.verifies else None
     judged, settings, ranked = rank_photos(judged, options, network, extractor, on_progress)

@@ -20,6 +20,7 @@ from veduta.datasets.google_landmarks import (
     write_recognition_submission,
 )
 from veduta.datasets.protocol import recognition_protocol
+from veduta.datasets.protocols.google_landmarks import recognition_dataset
 from veduta.encoders import DEFAULT, load_encoder, name_without_folders
 from veduta.evaluation.answered_by import recognised_by
 from veduta.evaluation.calibration_error import expected_calibration_error
@@ -256,6 +257,8 @@ def evaluate_recognition(
     check_method(method)
     check_precision(precision)
     check_orientation(orientation)
+    if not isinstance(dataset, Dataset) and labels is None and queries is None:
+        dataset = recognition_dataset(Path(dataset)) or dataset
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(
             dataset,

@@ -1,10 +1,13 @@
-"""Retrieval of the Google Landmarks Dataset v2, with its photos on disk.
+"""The Google Landmarks Dataset v2, with its photos on disk: retrieval, and the photos to recognise.
 
 Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2", CVPR 2020. `index.csv` lists the gallery.
 The retrieval solution has the queries and their right photos. Queries that it marks `Ignored` are
 left out. A query without a right photo stays in the set and has no average precision. The photo
 with the id `abcd` is `index/a/b/c/abcd.jpg` or `test/a/b/c/abcd.jpg`. The figure is mAP@100 divided
 by min(100, right photos), as in the paper.
+
+`recognition_dataset` reads the other task: `train.csv` lists the gallery with its landmarks, the
+recognition solution the queries. The figure is GAP.
 """
 
 from __future__ import annotations
@@ -15,8 +18,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from veduta.datasets.dataset import some_of
-from veduta.datasets.google_landmarks import read_photo_list, read_retrieval_solution
+from veduta.datasets.dataset import Dataset, as_table, some_of
+from veduta.datasets.google_landmarks import (
+    read_photo_list,
+    read_recognition_solution,
+    read_retrieval_solution,
+    read_train,
+)
 from veduta.datasets.judged_set import JudgedSet, Judgements
 from veduta.datasets.protocols.protocol import (
     Protocol,
@@ -25,8 +33,9 @@ from veduta.datasets.protocols.protocol import (
     positions_of,
 )
 from veduta.errors import DatasetError, readable
+from veduta.text import count
 
-__all__ = ["GOOGLE_LANDMARKS"]
+__all__ = ["GOOGLE_LANDMARKS", "recognition_dataset"]
 
 _LAYOUT = """
 google-landmarks/
@@ -42,20 +51,21 @@ _USAGE_OF_VARIANT = {"all": "all", "public": "Public", "private": "Private"}
 _LIST_FOLDERS = ("", "metadata", "ground_truth")
 
 _SOLUTION = re.compile(r"retrieval_solution.*\.csv")
+_RECOGNITION_SOLUTION = re.compile(r"recognition_solution.*\.csv")
 
 # The first three characters of an id are the names of folders.
 _ID = re.compile(r"[0-9A-Za-z_-]{3,}")
 
 
-def _solutions(folder: Path) -> list[Path]:
-    """Return the retrieval solutions of a folder."""
+def _solutions(folder: Path, pattern: re.Pattern[str] = _SOLUTION) -> list[Path]:
+    """Return the solutions of a folder."""
     found = []
     for name in _LIST_FOLDERS:
         try:
             names = os.listdir(folder / name)
         except (OSError, ValueError):
             continue
-        found += [folder / name / each for each in sorted(names) if _SOLUTION.fullmatch(each)]
+        found += [folder / name / each for each in sorted(names) if pattern.fullmatch(each)]
     return found
 
 
@@ -134,6 +144,54 @@ def _paths(file: Path, folder: str, ids: tuple[str, ...]) -> tuple[str, ...]:
             "least three letters or digits, since the first three are the names of its folders"
         )
     return tuple(f"{folder}/{each[0]}/{each[1]}/{each[2]}/{each}.jpg" for each in ids)
+
+
+def recognition_dataset(path: Path) -> Dataset | None:
+    """Return the photos of the task of recognition; None if the folder does not have its files.
+
+    A query with several landmarks has the label of the first one that `train.csv` has. A query
+    without a landmark is of the split `unknown`.
+
+    Args:
+        path: the folder of the set.
+
+    Raises:
+        DatasetError: a list cannot be read or is wrong, or there are several solutions.
+    """
+    folder = _folder_of(path)
+    solutions = _solutions(folder, _RECOGNITION_SOLUTION)
+    train = _list_file(folder, "train.csv")
+    if train is None or not solutions or not os.path.isdir(folder / "train"):
+        return None
+    if len(solutions) > 1:
+        raise DatasetError(
+            f"{readable(path)}: {len(solutions)} solutions "
+            f"({some_of(file.name for file in solutions)}); leave one of them in the folder"
+        )
+    photos = [(photo.id, photo.landmark) for photo in read_train(train)]
+    answers = read_recognition_solution(solutions[0]).answers
+    known = {landmark for _, landmark in photos}
+    labels: list[str | None] = [landmark for _, landmark in photos]
+    splits = ["gallery"] * len(photos)
+    several = 0
+    for landmarks in answers.values():
+        several += len(landmarks) > 1
+        listed = sorted(landmarks)
+        labels.append(
+            next((each for each in listed if each in known), listed[0]) if listed else None
+        )
+        splits.append("query" if listed else "unknown")
+    paths = (
+        *_paths(train, "train", tuple(photo for photo, _ in photos)),
+        *_paths(solutions[0], "test", tuple(answers)),
+    )
+    problems = []
+    if several:
+        problems.append(
+            f"{count(several, 'query', 'queries')} with several landmarks: only one that the "
+            "gallery has counts as right"
+        )
+    return Dataset(folder, as_table(list(paths), labels, splits), tuple(problems))
 
 
 GOOGLE_LANDMARKS = Protocol(
