@@ -145,7 +145,7 @@ def test_parquet_has_lists_of_any_kind(tmp_path: Path, kind: Any) -> None:
     assert np.array_equal(all_rows(opened), ROWS)
 
 
-def test_hdf5_groups_without_a_global_descriptor_are_told(tmp_path: Path) -> None:
+def test_hdf5_may_hold_more(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     hdf5(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "a") as target:
@@ -154,7 +154,6 @@ def test_hdf5_groups_without_a_global_descriptor_are_told(tmp_path: Path) -> Non
         target["outside"] = h5py.ExternalLink("/etc/passwd", "/")
     table = open_descriptors([tmp_path / "a.h5"])
     assert sorted(table.ids) == IDS
-    assert table.problems == ("a.h5: 1 photo without global_descriptor left out (db/local.jpg).",)
 
 
 # How photos are found
@@ -330,6 +329,18 @@ def test_another_number_of_ids(tmp_path: Path, name: str) -> None:
 def test_an_empty_id(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, ["a", "", "c"])
     assert "id 2 ('') is empty" in refusal(tmp_path / name)
+
+
+def test_an_id_that_is_no_text(tmp_path: Path) -> None:
+    npy(tmp_path / "a.npy", ["a", "\ud800", "c"])
+    assert "id 2 ('\\ud800') is empty, or is no text" in refusal(tmp_path / "a.npy")
+
+
+def test_a_header_that_is_no_python(tmp_path: Path) -> None:
+    npy(tmp_path / "a.npy")
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data.replace(b"}", b"("))
+    assert "damaged" in refusal(tmp_path / "a.npy")
 
 
 class Bomb:

@@ -184,6 +184,9 @@ def test_scores_that_are_no_finite_numbers(tmp_path: Path, score: str) -> None:
         ('{"q1": []}', "has no answers"),
         ('{"q1": ' + "[" * 10**5 + "}", "not valid JSON"),
         (b'{"q1": ["\xff"]}', "not UTF-8"),
+        ('{"q1": ["\\ud800"]}', "'\\ud800' is no text in UTF-8"),
+        ('{"\\ud800": ["a"]}', "'\\ud800' is no text in UTF-8"),
+        ('{"q1": {"\\ud800": 5}}', "'\\ud800' is no text in UTF-8"),
     ],
 )
 def test_json_that_is_no_ranking(tmp_path: Path, text: str | bytes, fault: str) -> None:

@@ -47,15 +47,14 @@ class DescriptorTable:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What was left out or guessed, one sentence each."""
-        problems = [problem for part in self._parts for problem in part.problems]
-        if guessed := self._by_last_part:
-            row, wanted = next(iter(guessed.items()))
-            problems.append(
-                f"{count(len(guessed), 'photo')} found by the last part of the path only, such as "
-                f"{readable(wanted)} as {readable(self.ids[row])}."
-            )
-        return tuple(problems)
+        """What was guessed, one sentence each."""
+        if not self._by_last_part:
+            return ()
+        row, wanted = next(iter(self._by_last_part.items()))
+        return (
+            f"{count(len(self._by_last_part), 'photo')} found by the last part of the path only, "
+            f"such as {readable(wanted)} as {readable(self.ids[row])}.",
+        )
 
     def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each photo.

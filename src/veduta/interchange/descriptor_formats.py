@@ -17,6 +17,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
@@ -37,7 +38,6 @@ from veduta.interchange.descriptor_parts import (
     one_of,
     refuse_dtype,
 )
-from veduta.text import count
 from veduta.validation import InvalidValue, convert, parse_json, read_whole
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ _DAMAGED = (
     OverflowError,
     RuntimeError,
     SyntaxError,
+    TokenError,
     TypeError,
     ValueError,
     zlib.error,
@@ -219,56 +220,47 @@ def require_h5py() -> Any:
 
 def _read_hdf5(file: Path) -> DescriptorPart:
     h5 = require_h5py()
-    ids: list[str] = []
-    with_others: dict[str, None] = {}
+    ending = f"/{HDF5_DATASET}"
+    names: list[str] = []
     with h5.File(file, "r") as source, GrowingRows() as copy:
 
-        def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
-            photo, _, name = path.rpartition("/")
-            if not photo or not isinstance(item, h5.Dataset):
-                return
-            if name != HDF5_DATASET:
-                with_others[photo] = None
-                return
-            copy.add(file, [photo], _descriptor(file, photo, item))
-            ids.append(photo)
+        def visit(name: str) -> None:
+            if name.endswith(ending):
+                names.append(name)
 
         # It visits each object once, and follows no link to another file.
-        source.visititems(visit)
-        if not ids:
+        source.visit(visit)
+        if not names:
             raise DatasetError(
                 f"{readable(file)}: no dataset {HDF5_DATASET!r} in any group; found "
                 f"{some_of(source) or 'nothing'}; wanted a group a photo, as hloc writes global "
                 "descriptors"
             )
-        known = set(ids)
-        others = [each for each in with_others if each not in known]
-        return DescriptorPart(file, ids, copy.mapped(), _without(file, others))
+        ids = [name.removesuffix(ending) for name in names]
+        for each, name in zip(ids, names, strict=True):
+            copy.add(file, [each], _descriptor(file, each, h5, source, name))
+        return DescriptorPart(file, ids, copy.mapped())
 
 
-def _descriptor(file: Path, path: str, dataset: h5py.Dataset) -> NDArray[Any]:
+def _descriptor(file: Path, photo: str, h5: Any, source: h5py.File, name: str) -> NDArray[Any]:
     """Return (1, d): the descriptor of a photo."""
-    if dataset.is_virtual or dataset.external:
+    # `source[name]` and `[:]` take about twice as long, which matters for a million photos.
+    dataset = h5.h5d.open(source.id, name.encode("utf-8", "surrogateescape"))
+    properties = dataset.get_create_plist()
+    if properties.get_layout() == h5.h5d.VIRTUAL or properties.get_external_count():
         raise DatasetError(
-            f"{readable(file)}: the descriptor of {readable(path)} is in another file; copy it "
+            f"{readable(file)}: the descriptor of {readable(photo)} is in another file; copy it "
             "into this one"
         )
-    if dataset.ndim != 1 or not dataset.size:
+    if dataset.rank != 1 or not dataset.shape[0]:
         raise DatasetError(
-            f"{readable(file)}: the descriptor of {readable(path)} has the shape {dataset.shape}; "
-            "wanted (d,)"
+            f"{readable(file)}: the descriptor of {readable(photo)} has the shape "
+            f"{dataset.shape}; wanted (d,)"
         )
-    refuse_dtype(file, dataset.dtype, path)
-    return np.asarray(dataset[:])[None]
-
-
-def _without(file: Path, groups: list[str]) -> tuple[str, ...]:
-    if not groups:
-        return ()
-    return (
-        f"{readable(file.name)}: {count(len(groups), 'photo')} without {HDF5_DATASET} left out "
-        f"({some_of(groups)}).",
-    )
+    refuse_dtype(file, dataset.dtype, photo)
+    row = np.empty((1, *dataset.shape), dataset.dtype)
+    dataset.read(h5.h5s.ALL, h5.h5s.ALL, row)
+    return row
 
 
 def _read_parquet(file: Path) -> DescriptorPart:

@@ -57,13 +57,11 @@ class DescriptorPart:
         file: where they are from.
         ids: (N,) of the photos.
         rows: (N, d) float16, float32 or float64, in a memory-mapped file.
-        problems: what was left out of the file, one sentence each.
     """
 
     file: Path
     ids: Sequence[str]
     rows: NDArray[Any]
-    problems: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Check all descriptors.
@@ -148,7 +146,7 @@ def check_ids(file: Path, ids: Sequence[str]) -> None:
     for number, each in enumerate(ids):
         if not each or "\0" in each or not is_utf8(each):
             raise DatasetError(
-                f"{readable(file)}: id {number + 1} ({readable(each)!r}) is empty, or is no text "
+                f"{readable(file)}: id {number + 1} ({each!r}) is empty, or is no text "
                 "in UTF-8; wanted the name of a photo"
             )
         if each in seen:

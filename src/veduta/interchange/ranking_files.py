@@ -108,7 +108,7 @@ def _run_lines(file: Path, rows: Iterable[tuple[str, str, float]], tag: str) -> 
         for word in (query, photo, tag):
             if not word or not _BLANKS.isdisjoint(word) or not is_utf8(word):
                 raise DatasetError(
-                    f"{readable(file)}: a TREC run cannot hold {readable(word)!r}, which is empty, "
+                    f"{readable(file)}: a TREC run cannot hold {word!r}, which is empty, "
                     "has a blank, or is not UTF-8"
                 )
         if not math.isfinite(score):
@@ -216,7 +216,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise InvalidValue(f"the key {readable(twice)!r} comes twice")
+        raise InvalidValue(f"the key {twice!r} comes twice")
+    if wrong := [key for key in values if not is_utf8(key)]:
+        raise InvalidValue(f"the key {wrong[0]!r} is no text in UTF-8")
     return values
 
 

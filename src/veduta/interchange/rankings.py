@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from veduta.datasets.dataset import some_of
 from veduta.errors import DatasetError, readable
-from veduta.interchange.photo_ids import PhotoIds
+from veduta.interchange.photo_ids import NOT_FOUND, PhotoIds, is_utf8
 from veduta.text import count
 
 __all__ = ["RankedPairs", "Rankings"]
@@ -135,8 +135,15 @@ class RankedPairs:
     ) -> NDArray[np.int64]:
         """Return the position of each id of the file."""
         ids = list(found)
+        if wrong := [each for each in ids if not is_utf8(each)]:
+            raise DatasetError(
+                f"{readable(self._file)}: {wrong[0]!r} is no text in UTF-8; wanted the id of a "
+                f"{what}"
+            )
         positions = PhotoIds(known).find(ids)
-        unknown = [each for each, at in zip(ids, positions.tolist(), strict=True) if at < 0]
+        unknown = [
+            each for each, at in zip(ids, positions.tolist(), strict=True) if at == NOT_FOUND
+        ]
         if unknown:
             other = "gallery" if plural is None else "set"
             raise DatasetError(
