@@ -313,3 +313,14 @@ def test_given_rankings_are_the_answers(tmp_path: Path) -> None:
     given = open_given_answers(QUERIES, GALLERY, ranking=tmp_path / "run.txt")
     assert given.problems == ("1 of 3 queries without an answer in run.txt (q3).",)
     assert [each.rows.tolist() for each in given] == [[2, 0], [3, 1], []]
+
+
+def test_queries_that_the_set_leaves_out_are_left_out_and_counted(tmp_path: Path) -> None:
+    file = tmp_path / "submission.csv"
+    file.write_text("id,images\nignored,g1 g2\nq1,g2 g1\nalso,g1\n")
+    rankings = read_ranking(file, ["q1"], ["g1", "g2"])
+    assert rankings.of_query(0)[0].tolist() == [1, 0]
+    assert rankings.problems == ("2 queries of submission.csv not in the set, left out.",)
+    file.write_text("id,images\nignored,g1\nq1,g2 g2\n")
+    with pytest.raises(DatasetError, match=r"line 3: g2 comes twice for the query q1"):
+        read_ranking(file, ["q1"], ["g1", "g2"])

@@ -95,7 +95,11 @@ def path_bytes(path: str | bytes | os.PathLike[str]) -> bytes:
     try:
         return os.fsencode(path)
     except UnicodeEncodeError:  # The names of files of this system cannot hold that character.
+        pass
+    try:
         return str(path).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # A surrogate that stands for no byte, as a JSON file may hold it.
+        return str(path).encode("utf-8", "backslashreplace")
 
 
 def native_path(text: str) -> str:

@@ -104,17 +104,20 @@ class RankedPairs:
                 the larger one first. Otherwise equal scores keep the order of the file.
 
         Raises:
-            DatasetError: ids are unknown, or a pair comes twice.
+            DatasetError: no query or not every gallery photo is of the set, or a pair comes twice.
         """
         if not self._queries:
             raise DatasetError(f"{readable(self._file)}: has no answers; wanted a ranking a query")
         query_rows = self._positions(self._query_numbers, queries, "query", "queries")
+        left_out = int(np.count_nonzero(query_rows == NOT_FOUND))
         gallery_rows = self._positions(self._gallery_numbers, gallery, "gallery photo")
         query_of = query_rows[np.frombuffer(self._queries, np.int32)]
-        numbers = np.frombuffer(self._gallery, np.int32)
+        known = np.flatnonzero(query_of != NOT_FOUND)
+        query_of = query_of[known]
+        numbers = np.frombuffer(self._gallery, np.int32)[known]
         rows = gallery_rows[numbers]
-        self._refuse_twice(query_of, rows, queries, gallery)
-        scores = np.frombuffer(self._scores, np.float64) if self._scored else None
+        self._refuse_twice(known, query_of, rows, queries, gallery)
+        scores = np.frombuffer(self._scores, np.float64)[known] if self._scored else None
         keys: list[NDArray[np.generic]] = [query_of]
         if scores is not None and not as_trec_eval:
             keys = [-scores, query_of]
@@ -127,7 +130,7 @@ class RankedPairs:
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             rows[order].astype(np.int32),
             None if scores is None else scores[order],
-            self._problems(queries, counts),
+            self._problems(queries, counts, left_out),
         )
 
     def _positions(
@@ -144,7 +147,7 @@ class RankedPairs:
         unknown = [
             each for each, at in zip(ids, positions.tolist(), strict=True) if at == NOT_FOUND
         ]
-        if unknown:
+        if unknown and (plural is None or len(unknown) == len(ids)):
             other = "gallery" if plural is None else "set"
             raise DatasetError(
                 f"{readable(self._file)}: {len(unknown):,} of "
@@ -162,6 +165,7 @@ class RankedPairs:
 
     def _refuse_twice(
         self,
+        pairs: NDArray[np.int64],
         query_of: NDArray[np.int64],
         rows: NDArray[np.int64],
         queries: Sequence[str],
@@ -172,18 +176,25 @@ class RankedPairs:
         again = order[1:][np.diff(keys[order]) == 0]
         if len(again):
             first = int(again.min())
-            line = self._lines[first]
+            line = self._lines[int(pairs[first])]
             raise DatasetError(
                 f"{readable(self._file)}{f', line {line}' if line else ''}: "
                 f"{readable(gallery[rows[first]])} comes twice for the query "
                 f"{readable(queries[query_of[first]])}; wanted each photo once"
             )
 
-    def _problems(self, queries: Sequence[str], counts: NDArray[np.int64]) -> tuple[str, ...]:
-        without = [queries[number] for number in np.flatnonzero(counts == 0).tolist()]
-        if not without:
-            return ()
-        return (
-            f"{len(without):,} of {count(len(queries), 'query', 'queries')} without an answer in "
-            f"{readable(self._file.name)} ({some_of(without)}).",
-        )
+    def _problems(
+        self, queries: Sequence[str], counts: NDArray[np.int64], left_out: int
+    ) -> tuple[str, ...]:
+        problems = []
+        if without := [queries[number] for number in np.flatnonzero(counts == 0).tolist()]:
+            problems.append(
+                f"{len(without):,} of {count(len(queries), 'query', 'queries')} without an answer "
+                f"in {readable(self._file.name)} ({some_of(without)})."
+            )
+        if left_out:
+            problems.append(
+                f"{count(left_out, 'query', 'queries')} of {readable(self._file.name)} not in the "
+                "set, left out."
+            )
+        return tuple(problems)

@@ -177,9 +177,8 @@ def recognition_dataset(path: Path) -> Dataset | None:
     for landmarks in answers.values():
         several += len(landmarks) > 1
         listed = sorted(landmarks)
-        labels.append(
-            next((each for each in listed if each in known), listed[0]) if listed else None
-        )
+        first = listed[0] if listed else None
+        labels.append(next((each for each in listed if each in known), first))
         splits.append("query" if listed else "unknown")
     paths = (
         *_paths(train, "train", tuple(photo for photo, _ in photos)),
