@@ -43,6 +43,7 @@ COMMANDS = {
     "keys": "Make, list and revoke the keys of `veduta serve`.",
     "models": "List the encoders: size, dimension, licence, availability.",
     "status": "Show the contents and the state of an index.",
+    "export": "Write an index in the forms of hloc, COLMAP and evaluation tools.",
     "check": "Compare every row of an index with its photo and its checksum.",
     "repair": "Repair a damaged index from its readable parts.",
     "demo": "Try Veduta on sample photos with a known answer, or on a folder of yours.",
