@@ -39,6 +39,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "clean": ("photos", "--only", "corrupt"),
     "collect": ("list.txt", "--out", "collected"),
     "evaluate": ("photos", "--encoder", "fast", "--rerank", "none"),
+    "export": ("--run", "all.run"),
     "recognize": ("photos/a/0.png", "--method", "knn"),
     "search": ("photos/a/0.png",),
     "serve": ("absent",),  # With an index it would begin to serve, and never end.

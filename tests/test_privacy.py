@@ -58,6 +58,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("match", "photos/a/0.png", "photos/a/1.png", "--picture", "match.png"),
     ("explain", "photos/a/0.png", "--against", "photos/a/1.png", "--png", "explain.png"),
     ("group", "--html", "groups.html", "--labels", "groups.csv"),
+    ("export", "--descriptors", "descriptors.npz", "--colmap", "database.db", "--run", "all.run"),
     ("recognize", "photos/a/0.png"),
     ("repair",),
     ("forget", "photos/b"),
