@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import ROOT
-from benchmarks.report import replace_section
+from benchmarks.report import write_section
 
 from attack.case import NAMES, Attack, load
 from attack.report import table_of
@@ -88,8 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         encoding="utf-8",
     )
     if chosen.docs is not None:
-        page = chosen.docs.read_text("utf-8")
-        chosen.docs.write_text(replace_section(page, "attack", body), "utf-8")
+        write_section(chosen.docs, "attack", body)
     return 1 if any(result.failures for result in results) else 0
 
 

@@ -66,7 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
     elif chosen.data:
         publish("cleaning", accuracy(chosen.data), chosen.docs)
     else:
-        publish("cleaning", cost_table(chosen.work, chosen.photos), chosen.docs)
+        cost = cost_table(chosen.work, chosen.photos)
+        publish("cleaning", cost, chosen.docs, section="cleaning_cost")
 
 
 @dataclass(frozen=True, slots=True)

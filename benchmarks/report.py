@@ -1,6 +1,7 @@
 """Write the results of a benchmark: figures, targets, tables, and the section of a page.
 
-A page keeps each section between `<!-- name:begin -->` and `<!-- name:end -->`.
+A page keeps each section between `<!-- name:begin -->` and `<!-- name:end -->`. Its tables come
+from `results/NAME.csv` (`benchmarks/results.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.results import (
+    cells_of,
+    csv_of,
+    measured_version,
+    read_cells,
+    rendered,
+    results_file,
+)
 from veduta.processor_cores import processor_cores
 
 REPORTED_PACKAGES = (
@@ -151,7 +160,45 @@ def publish(name: str, body: str, docs: Path | None, *, section: str | None = No
     text = f"{body.strip()}\n\n{today}. {machine_description()}\n\n    {_command(name)}"
     print(text)
     if docs is not None:
-        docs.write_text(replace_section(docs.read_text("utf-8"), section or name, text), "utf-8")
+        write_section(docs, section or name, text)
+
+
+def write_section(page: Path, name: str, text: str) -> None:
+    """Write the tables of a section to its CSV file, and the section from this file to its page.
+
+    Args:
+        page: a Markdown file.
+        name: of the section.
+        text: of the section: prose, tables, date, machine and command.
+
+    Raises:
+        ValueError: the page does not have exactly one section of this name, or a table has no date,
+            machine and command.
+    """
+    whole = page.read_text("utf-8")
+    replace_section(whole, name, text)
+    cells = cells_of(text, name, measured_version())
+    if cells:
+        file = results_file(page, name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(csv_of(cells), "utf-8")
+        text = rendered(text, read_cells(file))
+    page.write_text(replace_section(whole, name, text), "utf-8")
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """Return the text of each section of a page, by name.
+
+    Raises:
+        ValueError: a section has no end.
+    """
+    sections = {}
+    for begin in re.finditer(r"<!-- ([\w-]+):begin -->\n", page):
+        end = page.find(f"<!-- {begin[1]}:end -->", begin.end())
+        if end < 0:
+            raise ValueError(f"the section {begin[1]!r} has no end")
+        sections[begin[1]] = page[begin.end() : end].strip("\n")
+    return sections
 
 
 def replace_section(page: str, name: str, text: str) -> str:

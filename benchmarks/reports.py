@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.labelled_sets import add_data_option, require_sets
-from benchmarks.report import machine_description, parser, replace_section
+from benchmarks.report import machine_description, parser, write_section
 from benchmarks.report_figures import FIGURES
 from benchmarks.report_pages import PAGES, read_commands, run_command, with_outputs
 from benchmarks.report_photos import CLASSES, OTHER, START, Photos, serving
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         minutes = (time.monotonic() - started) / 60
         parts = [FIGURES[name](folder), *charts(name, folder, chosen.docs.parent / "images")]
         body = "\n\n".join([*parts, provenance(name, minutes)])
-        page.write_text(replace_section(with_outputs(text, outputs), name, body), "utf-8")
+        page.write_text(with_outputs(text, outputs), "utf-8")
+        write_section(page, name, body)
 
 
 def charts(name: str, folder: Path, images: Path) -> list[str]:
