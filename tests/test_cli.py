@@ -303,7 +303,9 @@ def test_evaluate_two_folders(home: Path, tmp_path: Path) -> None:
 def test_models(home: Path) -> None:
     listed = json.loads(run_veduta(home, "models", "--json").stdout)
     assert {"fast", "accurate"} <= {encoder["name"] for encoder in listed}
+    assert all({"origin", "paper", "input", "measured"} <= set(encoder) for encoder in listed)
     text = run_veduta(home, "models").stdout
+    assert "  Top-1 / mAP by the descriptor alone: landmarks30 0." in text
     assert "fast" in text and max(len(line) for line in text.splitlines()) <= 80
 
 

@@ -13,6 +13,7 @@ from tiny_onnx import (
     write,
 )
 
+from veduta.cli.main import run
 from veduta.encoders import hub as hub_module
 from veduta.encoders import (
     list_encoders,
@@ -175,22 +176,50 @@ def test_the_list():
     assert {"fast", "accurate", *embedded_models()} <= set(names)
     assert any("dinov2" in str(name) for name in names)
     for entry in entries:
-        assert set(entry) == {"name", "size", "dimension", "licence", "source", "available"}
+        facts = {"name", "size", "dimension", "licence", "source", "available"}
+        assert set(entry) == facts | {"origin", "paper", "input", "measured"}
         assert isinstance(entry["size"], int)
-        assert entry["licence"]
+        assert entry["licence"] and entry["origin"] and entry["paper"]
         if not str(entry["name"]).startswith("hub:"):
             assert entry["available"] is True
     fast_entry = entries[names.index("fast")]
     assert fast_entry["size"] == resolve("fast").path.stat().st_size
     assert fast_entry["dimension"] == 1280
+    assert fast_entry["input"] == {
+        "sizes": [320],
+        "fit": "aspect",
+        "stride": 32,
+        "keep": 1.0,
+        "scale": 1.0,
+        "mean": (127.0,) * 3,
+        "std": (128.0,) * 3,
+    }
+    assert {figures["set"] for figures in fast_entry["measured"]} >= {"landmarks30", "objects20"}
+    assert all(0 < figures["map"] < figures["top1"] for figures in fast_entry["measured"][:1])
+    assert entries[-1]["measured"] == []
 
 
-def test_the_list_knows_what_is_cached(hub, monkeypatch):
+def test_the_list_knows_what_is_cached(hub, monkeypatch, capsys):
     from veduta.encoders import listing
 
-    monkeypatch.setattr(listing, "HUB_MODELS", (("hub:owner/model", 5, 3, "MIT", "test"),))
+    model = listing.HubModel("hub:owner/model", 5, 3, "MIT", "test", "a test", "none")
+    monkeypatch.setattr(listing, "HUB_MODELS", (model,))
     assert list_encoders()[-1]["available"] is False
+    assert list_encoders()[-1]["input"] is None
     load_encoder("hub:owner/model")
     entry = list_encoders()[-1]
     assert entry["available"] is True
     assert entry["size"] == len(channel_means())
+    assert entry["input"] == {
+        "sizes": [384],
+        "fit": "squash",
+        "stride": 32,
+        "keep": 1.0,
+        "scale": pytest.approx(1 / 255),
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    assert run(["models"]) == 0
+    assert "  Input: made square, 384 pixels; (RGB / 255 - 0.5) / 0.5.\n" in capsys.readouterr().out
+    (hub.cache / "owner" / "model" / "preprocessor_config.json").write_text("[", "utf-8")
+    assert list_encoders()[-1]["input"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
@@ -17,7 +19,7 @@ from veduta.cli.printing import print_json, say
 )
 @json_option
 def command(fetch: str | None, as_json: bool) -> None:
-    """List the encoders: size, dimension, licence, and what is on this machine.
+    """List the encoders: size, licence, origin, input, figures, and what is on this machine.
 
     Besides these, an encoder is any .onnx file, the folder of a run of `veduta train`,
     hub:owner/name or timm:name.
@@ -50,5 +52,43 @@ def _print(encoder: dict[str, Any], *, default: bool) -> None:
     suffix = "  (default)" if default else ""
     say(suffix, bold=encoder["name"])
     facts = f"{encoder['dimension']} dimensions, {encoder['size'] / 1e6:.0f} MB"
-    for line in (f"{facts}, {encoder['licence']}, {where}", str(encoder["source"])):
-        say(*wrap(line, 78, initial_indent="  ", subsequent_indent="  "))
+    lines = [
+        f"{facts}, {encoder['licence']}, {where}",
+        str(encoder["source"]),
+        f"Weights: {encoder['origin']}.",
+        f"Paper: {encoder['paper']}.",
+        f"Input: {_input(encoder['input'])}.",
+        *_measured(encoder["measured"]),
+    ]
+    for line in lines:
+        say(*wrap(line, 78, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
+
+
+def _input(rule: dict[str, Any] | None) -> str:
+    """Return in words what a photo becomes before the network."""
+    if rule is None:
+        return "as its preprocessor_config.json says, which could not be read here"
+    sides = " and ".join(map(str, rule["sizes"]))
+    if rule["fit"] == "aspect":
+        shape = f"long side {sides} pixels, shape kept, both sides multiples of {rule['stride']}"
+    elif rule["fit"] == "crop":
+        shape = f"the middle square, {rule['keep']:.3g} of the short side, at {sides} pixels"
+    else:
+        shape = f"made square, {sides} pixels"
+    scale = "RGB" if rule["scale"] == 1 else f"RGB / {1 / rule['scale']:.3g}"
+    return f"{shape}; ({scale} - {_channels(rule['mean'])}) / {_channels(rule['std'])}"
+
+
+def _channels(values: Sequence[float]) -> str:
+    """Return one number if all channels have it."""
+    texts = [f"{value:.3g}" for value in values]
+    return texts[0] if len(set(texts)) == 1 else f"({', '.join(texts)})"
+
+
+def _measured(figures: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for each way to rank: top-1 and mAP on each set."""
+    lines = []
+    for by, rows in groupby(figures, lambda figure: str(figure["by"])):
+        sets = ", ".join(f"{row['set']} {row['top1']:.3f} / {row['map']:.3f}" for row in rows)
+        lines.append(f"Top-1 / mAP by {by}: {sets}.")
+    return lines

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from veduta.encoders.settings import Settings, Source
+from veduta.encoders.spec import Triple
 from veduta.errors import EncoderUnavailable, readable
 from veduta.npz_file import read_arrays
 from veduta.validation import read_json
@@ -68,6 +69,9 @@ class EmbeddedModel:
         stride: multiple of pixels that both sides of a photo get.
         licence: of the weights.
         source: package and version that the weights come from.
+        trained_on: the photos that the weights were trained on.
+        mean: of each channel, in bytes. The graph subtracts it.
+        std: of each channel, in bytes. The graph divides by it.
         networks: names of the networks whose channels it joins.
         pooling: the generalised mean of the output "descriptor".
         root: the output "centred" has this root of the mean power of a channel, not the p-th.
@@ -81,6 +85,9 @@ class EmbeddedModel:
     stride: int
     licence: str
     source: str
+    trained_on: str
+    mean: Triple
+    std: Triple
     networks: tuple[str, ...]
     pooling: GeneralisedMean
     root: float
@@ -88,6 +95,11 @@ class EmbeddedModel:
 
 class _Centring(msgspec.Struct):
     root: float
+
+
+class _Input(msgspec.Struct):
+    mean: Triple
+    std: Triple
 
 
 class _Entry(msgspec.Struct):
@@ -101,6 +113,8 @@ class _Entry(msgspec.Struct):
     license: str
     source_package: str
     source_version: str
+    trained_on: str
+    input: _Input
     networks: tuple[str, ...]
     outputs: dict[str, Any]
     pooling: GeneralisedMean
@@ -136,6 +150,9 @@ def embedded_models() -> dict[str, EmbeddedModel]:
             stride=entry.stride,
             licence=entry.license,
             source=f"{entry.source_package} {entry.source_version}",
+            trained_on=entry.trained_on,
+            mean=entry.input.mean,
+            std=entry.input.std,
             networks=entry.networks,
             pooling=entry.pooling,
             root=entry.centring.root,
