@@ -241,8 +241,102 @@ class TestSplits:
         packed(tmp_path / "query" / "train-00000-of-00001.parquet", {"t": b"photo"})
         check(open_protocol(tmp_path))
 
+    def test_a_list_of_other_splits(self, tmp_path: Path) -> None:
+        mteb(tmp_path)
+        for file in (tmp_path / "query").iterdir():
+            file.rename(file.with_name(file.name.replace("test", "train")))
+        check(open_protocol(tmp_path))  # The only split there, as in MTEB.
+        packed(tmp_path / "query" / "dev-00000-of-00001.parquet", {"t": b"photo"})
+        said = refusal(tmp_path)
+        assert f"{tmp_path / 'query'}: no file of the split test; found dev, train; which" in said
+
+
+class TestHubLayouts:
+    """The folders that Hugging Face makes of configurations and splits."""
+
+    @pytest.mark.parametrize("holder", ["", "data"])
+    def test_shards_that_begin_with_the_name_of_the_list(self, tmp_path: Path, holder: str) -> None:
+        mteb(tmp_path / "mteb")
+        folder = tmp_path / "set"
+        (folder / holder).mkdir(parents=True)
+        for name, shards in (("corpus", 2), ("query", 1), ("qrels", 1)):
+            files = sorted((tmp_path / "mteb" / name).iterdir())
+            assert len(files) == shards
+            for number, file in enumerate(files):
+                file.rename(folder / holder / f"{name}-{number:05}-of-{shards:05}.parquet")
+        write(folder / holder / "corpus-notes.tsv", "no shard\n")
+        assert name_of(folder) == "qrels"
+        judged = open_protocol(folder)
+        check(judged)
+        assert judged.name == "set"
+        assert judged.unpack is not None
+        judged.unpack(None)
+        assert judged.missing_photos() == ([], [])
+
+    @pytest.mark.parametrize("holder", ["data", "default"])
+    def test_qrels_in_the_default_configuration(self, tmp_path: Path, holder: str) -> None:
+        mteb(tmp_path)
+        (tmp_path / "qrels").rename(tmp_path / holder)
+        assert name_of(tmp_path) == "qrels"
+        check(open_protocol(tmp_path))
+
+    def test_data_without_a_split_is_no_qrels(self, tmp_path: Path) -> None:
+        mteb(tmp_path)
+        (tmp_path / "qrels").rename(tmp_path / "data")
+        file = tmp_path / "data" / "test-00000-of-00001.parquet"
+        file.rename(file.with_name("photos.parquet"))
+        assert name_of(tmp_path) is None
+        assert "no qrels. The protocol qrels expects:" in refusal(tmp_path)
+
+    def test_the_same_list_at_two_places(self, tmp_path: Path) -> None:
+        folder = mteb(tmp_path)
+        packed(folder / "data" / "corpus-00000-of-00001.parquet", {"x": b"1"})
+        assert "2 lists of the corpus (corpus/corpus-00000-of-00002.parquet, " in refusal(folder)
+
 
 class TestPhotosInParquet:
+    @pytest.mark.parametrize("empty", ["corpus-00000-of-00003", "corpus-00002-of-00003"])
+    @pytest.mark.parametrize("photos_are_bytes", [True, False])
+    def test_a_shard_without_rows(self, tmp_path: Path, empty: str, photos_are_bytes: bool) -> None:
+        mteb(tmp_path)
+        packed(tmp_path / "corpus" / f"{empty}.parquet", {})
+        if not photos_are_bytes:
+            shutil.rmtree(tmp_path / "query")
+            write(tmp_path / "queries.jsonl", jsonl([{"id": k, "path": "q"} for k in QUERIES]))
+            for number, ids in enumerate((list(CORPUS)[:3], list(CORPUS)[3:])):
+                file = tmp_path / "corpus" / f"corpus-{number:05}-of-00002.parquet"
+                packed(file, dict.fromkeys(ids))
+        judged = open_protocol(tmp_path)
+        check(judged)
+        if photos_are_bytes:
+            assert judged.unpack is not None
+            judged.unpack(None)
+            assert judged.missing_photos() == ([], [])
+
+    def test_only_shards_without_rows(self, tmp_path: Path) -> None:
+        mteb(tmp_path)
+        for file in (tmp_path / "corpus").iterdir():
+            packed(file, {})
+        assert "no row; is the file complete?" in refusal(tmp_path)
+
+    def test_a_group_of_rows_is_not_read_as_a_whole(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened: list[dict[str, Any]] = []
+        parquet_file = pq.ParquetFile
+
+        def recorded(source: Any, **options: Any) -> Any:
+            opened.append(options)
+            return parquet_file(source, **options)
+
+        folder = mteb(tmp_path)
+        monkeypatch.setattr(pq, "ParquetFile", recorded)
+        judged = open_protocol(folder)
+        assert judged.unpack is not None
+        judged.unpack(None)
+        assert opened
+        assert all(each["buffer_size"] > 0 and not each["pre_buffer"] for each in opened)
+
     def test_photos_are_written_once(self, tmp_path: Path, cache: Path) -> None:
         folder = mteb(tmp_path / "set")
         assert name_of(folder) == "qrels"

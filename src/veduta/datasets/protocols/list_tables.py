@@ -28,6 +28,7 @@ __all__ = [
     "read_rows",
     "reading_parquet",
     "refuse_table",
+    "row_count",
     "text_id",
 ]
 
@@ -37,6 +38,7 @@ MAX_LINE_BYTES = 16 * 2**20
 """The limit for a line of JSON."""
 
 _BATCH_ROWS = 16_384
+_BUFFER_BYTES = 2**20
 _PARQUET_MARK = b"PAR1"
 
 
@@ -92,6 +94,20 @@ def read_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[An
             yield line, [values.get(name) for name in columns]
     else:
         yield from read_records(file, columns)
+
+
+def row_count(file: Path) -> int:
+    """Return how many rows a parquet file has.
+
+    Args:
+        file: the file.
+
+    Raises:
+        DatasetError: it cannot be read, or is no parquet file.
+    """
+    with open_parquet(file) as table:
+        rows: int = table.metadata.num_rows
+    return rows
 
 
 def place(file: Path, number: int) -> str:
@@ -177,7 +193,8 @@ def open_parquet(file: Path) -> Iterator[pq.ParquetFile]:
         if source.read(len(_PARQUET_MARK)) != _PARQUET_MARK:
             raise DatasetError(f"{readable(file)}: no parquet file; is it complete?")
         source.seek(0, os.SEEK_SET)
-        with pq.ParquetFile(source) as table:
+        # Without a buffer, a group of rows is read as a whole, and photos may fill gigabytes.
+        with pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False) as table:
             yield table
 
 

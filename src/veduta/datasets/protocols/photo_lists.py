@@ -15,6 +15,7 @@ from veduta.datasets.protocols.list_tables import (
     place,
     read_rows,
     refuse_table,
+    row_count,
     text_id,
 )
 from veduta.datasets.protocols.photos_in_parquet import (
@@ -74,7 +75,9 @@ def read_photo_list(files: Sequence[Path], side: str, id_names: Sequence[str]) -
     paths: list[str] = []
     packed: list[PhotoColumn] = []
     with_text = 0
-    for file in files:
+    # A shard without rows says nothing about where the photos are.
+    filled = [file for file in files if file.suffix != ".parquet" or row_count(file)]
+    for file in filled:
         names = column_names(file)
         id_column, photo_column = find_column(names, id_names), find_column(names, _PATHS)
         if id_column is None:
@@ -97,7 +100,7 @@ def read_photo_list(files: Sequence[Path], side: str, id_names: Sequence[str]) -
             with_text += kind is not None and "text" in str(modality)
     if not ids:
         raise DatasetError(f"{readable(files[0])}: no row; is the file complete?")
-    if packed and len(packed) < len(files):
+    if packed and len(packed) < len(filled):
         raise DatasetError(
             f"{readable(files[0].parent)}: some of its files hold photos and others paths; put all "
             "photos into files"

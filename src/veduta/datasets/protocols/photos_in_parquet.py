@@ -26,7 +26,7 @@ from veduta.text import count
 __all__ = ["PhotoColumn", "find_bytes", "unpack_folder", "unpack_photos", "unpacked_name"]
 
 _BATCH_ROWS = 64
-"""Rows of photos that are held at a time."""
+"""Rows that are handed over at a time. Arrow holds the page that they stand in as a whole."""
 
 _BYTE_COLUMNS = ("image.bytes", "img.bytes", "photo.bytes", "image", "img", "photo", "bytes")
 
@@ -162,7 +162,7 @@ def _unpack_group(
     on_progress: OnProgress | None,
     progress: tuple[int, int],
 ) -> None:
-    """Write the photos of one group of rows, a few in memory at a time."""
+    """Write the photos of one group of rows, which is not held as a whole."""
     row = 0
     part = column.photos.partition(".")[2]
     with open_parquet(column.file) as table:

@@ -45,6 +45,7 @@ from veduta.datasets.protocols.split_files import (
     SPLITS,
     chosen_split,
     files_of_split,
+    find_default,
     find_lists,
     only_list,
     split_of,
@@ -59,8 +60,10 @@ __all__ = ["QRELS"]
 _LAYOUT = """
 set/
   corpus.jsonl         or corpus.tsv, corpus.parquet, corpus/*.parquet: id, image or path
+                       or corpus-00000-of-00003.parquet, also in data/
   queries.jsonl        or the like, also query/: id, image or path
   qrels/test.tsv       or qrels.tsv, qrels/test-*.parquet: query-id, corpus-id, score
+                       or data/test-*.parquet
 """
 _QREL_ENDINGS = (*TABLE_ENDINGS, ".txt", ".qrels", ".trec")
 _HEAD_BYTES = 4096
@@ -89,12 +92,23 @@ _LISTS = (
 )
 
 
+def _found(
+    folder: Path, what: str, stems: Sequence[str], endings: Sequence[str]
+) -> list[list[Path]]:
+    """Return the lists of a name. MTEB may keep the qrels in the configuration "default"."""
+    found = find_lists(folder, stems, endings)
+    if not found and what == "qrels":
+        default = find_default(folder, endings)
+        return [default] if default else []
+    return found
+
+
 def _recognises(path: Path) -> bool:
     try:
         if path.is_file() and "qrels" not in {path.stem, path.parent.name}:
             return False
         folder, _ = _parts_of(path)
-        return all(find_lists(folder, stems, endings) for _, stems, endings in _LISTS)
+        return all(_found(folder, *names) for names in _LISTS)
     except (OSError, ValueError):
         return False
 
@@ -104,7 +118,7 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
     files = {}
     for what, stems, endings in _LISTS:
         try:
-            lists = find_lists(folder, stems, endings)
+            lists = _found(folder, what, stems, endings)
         except OSError as error:
             raise DatasetError(f"{readable(folder)}: cannot be read: {error.strerror}") from error
         if not lists:
