@@ -154,12 +154,13 @@ def trec_eval() -> Callable[[dict, dict], dict[str, dict[str, float]]]:
 class TestTrecEval:
     def test_random_cases(self, trec_eval: Any) -> None:
         random = np.random.default_rng(4)
-        tied = compared = 0
+        tied = compared = beyond_1000 = 0
         while compared < 1000:
-            gallery = int(random.integers(1, 40))
+            # The large ones are for the figures of the first 100 and of the first 1000.
+            largest = int(random.choice([40, 400, 3000], p=[0.9, 0.07, 0.03]))
+            gallery = int(random.integers(1, largest))
             names = sorted({f"d{number}" for number in range(gallery)}, reverse=True)
             scores = random.integers(0, 8, gallery).astype(float)
-            tied += len(np.unique(scores)) < gallery
             judged_rows = random.permutation(gallery)[: random.integers(1, gallery + 1)]
             grades = {int(row): int(random.integers(-1, 4)) for row in judged_rows}
             # A ranking may lack photos, as one of the first hundred of a large gallery does.
@@ -168,10 +169,12 @@ class TestTrecEval:
             if not positive or not len(listed):
                 continue
             compared += 1
+            tied += len(np.unique(scores[listed])) < len(listed)
             order = listed[np.argsort(-scores[listed], kind="stable")]
             right = np.array([*positive], np.int64)
             values = np.array([*positive.values()], np.float64)
             judged = judge_order(order, right, values)
+            beyond_1000 += bool((judged.positions >= 1000).any())
             if len(listed) == gallery:
                 again = judge_scores(scores, right, values)
                 np.testing.assert_array_equal(again.positions, judged.positions)
@@ -185,6 +188,7 @@ class TestTrecEval:
                 found = metric.of_query(judged)
                 assert found == pytest.approx(wanted[metric.key], abs=EXACT), metric.key
         assert tied > 700
+        assert beyond_1000 >= 5
 
     def test_the_gallery_that_is_read_has_the_order_of_trec_eval(
         self, tmp_path: Path, trec_eval: Any
