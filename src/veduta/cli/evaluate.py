@@ -433,23 +433,15 @@ def _revisited(dataset: Path, options: dict[str, Any], advance: Advance) -> Revi
 
 
 def _protocol(dataset: Path, options: dict[str, Any], advance: Advance) -> ProtocolEvaluation:
-    from veduta.datasets.protocols import open_protocol
-    from veduta.evaluation import evaluate_given_answers, evaluate_protocol
+    from veduta.evaluation import evaluate_protocol
 
-    judged = open_protocol(
-        dataset, options["protocol"], photos=options["photos"], variant=options["variant"]
-    )
-    if options["descriptors"] or options["ranking"]:
-        return evaluate_given_answers(
-            judged,
-            **_given(options, "descriptors", "ranking", "distance"),
-            keep=options["k"],
-            on_progress=advance,
-        )
     return evaluate_protocol(
-        judged,
+        dataset,
         **_given(
             options,
+            "protocol",
+            "variant",
+            "photos",
             "encoder",
             "runtime",
             "distance",
@@ -457,6 +449,8 @@ def _protocol(dataset: Path, options: dict[str, Any], advance: Advance) -> Proto
             "verify",
             "keypoints",
             "orientation",
+            "descriptors",
+            "ranking",
             "allow_missing",
         ),
         keep=options["k"],

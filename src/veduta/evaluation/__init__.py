@@ -5,7 +5,6 @@ from veduta.evaluation.metrics import QueryResult
 from veduta.evaluation.model_run import evaluate_model
 from veduta.evaluation.protocol_run import (
     ProtocolEvaluation,
-    evaluate_given_answers,
     evaluate_protocol,
 )
 from veduta.evaluation.recognition_run import (
@@ -27,7 +26,6 @@ __all__ = [
     "RevisitedEvaluation",
     "Summary",
     "evaluate",
-    "evaluate_given_answers",
     "evaluate_model",
     "evaluate_protocol",
     "evaluate_recognition",

@@ -48,9 +48,14 @@ class PairPool:
             query: the number of the query.
             scores: (n,) of the pairs; a higher one is nearer.
             right: (n,) bool: which pairs are right.
+
+        Raises:
+            ValueError: a score is NaN.
         """
         values = np.asarray(scores, np.float64)
         judged = np.asarray(right, np.bool_)
+        if np.isnan(values).any():
+            raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} scores are NaN")
         counts = values >= self._least
         values, judged = values[counts], judged[counts]
         self._parts.append((values, judged, np.full(len(values), query, np.int64)))

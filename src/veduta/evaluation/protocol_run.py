@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.datasets.judged_set import JudgedSet
+from veduta.datasets.protocols import open_protocol
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
 from veduta.evaluation.answered_by import retrieved_by
@@ -38,7 +39,7 @@ from veduta.photos.orientation import UPRIGHT, Orientation
 from veduta.search import VERIFIED_PHOTOS
 from veduta.search.options import check_orientation
 
-__all__ = ["ProtocolEvaluation", "evaluate_given_answers", "evaluate_protocol"]
+__all__ = ["ProtocolEvaluation", "evaluate_protocol"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,11 @@ class ProtocolEvaluation:
 
 
 def evaluate_protocol(
-    judged: JudgedSet,
+    dataset: str | os.PathLike[str] | JudgedSet,
     *,
+    protocol: str | None = None,
+    variant: str | None = None,
+    photos: str | os.PathLike[str] | None = None,
     encoder: str | None = None,
     runtime: str | None = None,
     distance: str = "cosine",
@@ -138,14 +142,20 @@ def evaluate_protocol(
     verify: int = VERIFIED_PHOTOS,
     keypoints: str = DEFAULT_KEYPOINTS,
     orientation: str = UPRIGHT.name,
+    descriptors: Sequence[str | os.PathLike[str]] = (),
+    ranking: str | os.PathLike[str] | None = None,
     keep: int = 10,
     allow_missing: bool = False,
     on_progress: OnProgress | None = None,
 ) -> ProtocolEvaluation:
-    """Measure the search on a set of a published protocol, from its photos.
+    """Measure the search, or another program, on a set of a published protocol.
 
     Args:
-        judged: the set, see `veduta.datasets.protocols.open_protocol`.
+        dataset: the folder of the set, or a file of it, see `veduta.datasets.protocols`; or a set
+            that was read.
+        protocol: the name of the protocol; None: it is recognised.
+        variant: one of the variants of the protocol; None: the usual one.
+        photos: the folder of the photos; None: where the published files have it.
         encoder: as in `veduta.evaluation.evaluate`, as are the next options.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
         distance: one of `veduta.search.DISTANCES`.
@@ -153,6 +163,11 @@ def evaluate_protocol(
         verify: how many of the nearest photos are verified by geometry.
         keypoints: by which photos are verified.
         orientation: how the queries are turned.
+        descriptors: files of descriptors of another program, by which the gallery is ranked, see
+            `veduta.interchange.descriptor_files`. Then no photo is read, and of the options of the
+            search only `distance` has an effect.
+        ranking: a file of rankings of another program, see `veduta.interchange.ranking_files`; not
+            with `descriptors`.
         keep: how many of the first answers each result holds.
         allow_missing: leave out photos that are missing, instead of refusing the set.
         on_progress: called with (stage, done, total).
@@ -161,10 +176,24 @@ def evaluate_protocol(
         The figures and the result of each query.
 
     Raises:
-        DatasetError: photos are missing, or no query has a right answer.
+        DatasetError: the set is not as its protocol expects, photos are missing, no query has a
+            right answer, or a file of answers is of another set or lacks scores that are needed.
         EncoderError: the encoder is unknown or not available.
         QueryError: options do not go with each other.
     """
+    judged = dataset
+    if not isinstance(judged, JudgedSet):
+        judged = open_protocol(judged, protocol, photos=photos, variant=variant)
+    if descriptors or ranking is not None:
+        answers = open_given_answers(
+            judged.queries,
+            judged.gallery,
+            descriptors=[Path(file) for file in descriptors],
+            ranking=None if ranking is None else Path(ranking),
+            distance=distance,
+        )
+        judged = judged.with_problems(*answers.problems)
+        return _judge(judged, answers.settings, answers, keep=keep, on_progress=on_progress)
     mode = resolved_rerank(rerank, distance, encoder_is_named=encoder is not None)
     check_verification(mode, verify=verify, keypoints=keypoints)
     check_orientation(orientation)
@@ -178,43 +207,6 @@ def evaluate_protocol(
     extractor = load_extractor(keypoints) if options.verifies else None
     judged, settings, ranked = rank_photos(judged, options, network, extractor, on_progress)
     return _judge(judged, settings, ranked, keep=keep, on_progress=on_progress)
-
-
-def evaluate_given_answers(
-    judged: JudgedSet,
-    *,
-    descriptors: Sequence[str | os.PathLike[str]] = (),
-    ranking: str | os.PathLike[str] | None = None,
-    distance: str = "cosine",
-    keep: int = 10,
-    on_progress: OnProgress | None = None,
-) -> ProtocolEvaluation:
-    """Measure the answers of another program. No photo is read.
-
-    Args:
-        judged: the set.
-        descriptors: files of descriptors, by which the gallery is ranked.
-        ranking: a file of rankings; not with `descriptors`.
-        distance: how descriptors are compared, one of `veduta.search.DISTANCES`.
-        keep: how many of the first answers each result holds.
-        on_progress: called with (stage, done, total).
-
-    Returns:
-        The figures and the result of each query.
-
-    Raises:
-        DatasetError: a file cannot be read or is of another set, no query has a right answer, or
-            scores are needed and missing.
-    """
-    answers = open_given_answers(
-        judged.queries,
-        judged.gallery,
-        descriptors=[Path(file) for file in descriptors],
-        ranking=None if ranking is None else Path(ranking),
-        distance=distance,
-    )
-    judged = judged.with_problems(*answers.problems)
-    return _judge(judged, answers.settings, answers, keep=keep, on_progress=on_progress)
 
 
 def _judge(

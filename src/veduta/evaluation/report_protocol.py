@@ -71,6 +71,8 @@ def protocol_page(
         left_out=[*_convention(evaluation), *evaluation.notes, *evaluation.problems],
         settings={**evaluation.settings, "time for ranking": f"{evaluation.seconds:.1f} s"},
         provenance=provenance or Provenance(),
+        right_words="right by the protocol",
+        wrong_words="not right",
     )
 
 

@@ -108,6 +108,8 @@ class ReportPage:
         left_out: sentences.
         settings: name → value; None, False and "" are not shown.
         provenance: how and when the report was made.
+        right_words: what the mark of a right photo means.
+        wrong_words: what the mark of a wrong photo means.
     """
 
     title: str
@@ -122,6 +124,8 @@ class ReportPage:
     left_out: Sequence[str]
     settings: Mapping[str, object] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
+    right_words: str = "same label as the query"
+    wrong_words: str = "another label, or none"
 
 
 def classes_title(classes: int) -> str:
