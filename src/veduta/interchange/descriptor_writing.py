@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from veduta.errors import DatasetError, readable
 from veduta.files import atomic_file, write_text
-from veduta.interchange.descriptor_formats import HDF5_DATASET, require_h5py
+from veduta.interchange.descriptor_formats import HDF5_DATASET
 from veduta.interchange.descriptor_parts import as_float32, check_ids, check_rows
+from veduta.interchange.hdf5_writing import hdf5_writer
 
 __all__ = ["write_descriptors"]
 
@@ -122,11 +123,11 @@ def _hdf5(draft: Path, ids: Sequence[str], dimension: int) -> Iterator[Take]:
                 f"{readable(each)}: HDF5 cannot hold this id; wanted a path without empty parts, "
                 f"'.', '..' and {HDF5_DATASET!r}"
             )
-    with require_h5py().File(draft, "w") as target:
+    with hdf5_writer(draft) as target:
 
         def take(some: Sequence[str], rows: NDArray[np.float32]) -> None:
             for each, row in zip(some, rows, strict=True):
-                target.require_group(each).create_dataset(HDF5_DATASET, data=row)
+                target.add(each, {HDF5_DATASET: row})
 
         yield take
 

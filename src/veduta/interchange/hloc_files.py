@@ -26,13 +26,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from veduta.errors import DatasetError, readable
 from veduta.files import atomic_file
-from veduta.interchange.descriptor_formats import require_h5py
+from veduta.interchange.hdf5_writing import hdf5_writer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,18 +90,19 @@ def write_features(
         CannotWrite: the file cannot be written.
     """
     counts = np.zeros(len(photos), np.int64)
-    h5 = require_h5py()
-    with atomic_file(file) as draft, h5.File(draft, "w") as target:
+    with atomic_file(file) as draft, hdf5_writer(draft) as target:
         for done, row in enumerate(photos.by_name.tolist(), start=1):
             found = keypoints.read(row)
             counts[row] = n = len(found)
-            group = target.create_group(photos.names[row])
-            positions = group.create_dataset("keypoints", data=found.xy.astype(np.float32))
+            arrays: dict[str, NDArray[Any]] = {
+                "keypoints": found.xy.astype(np.float32),
+                "descriptors": np.ascontiguousarray(unit_rows(found).T, np.float16),
+                "scores": (np.arange(n, 0, -1) / max(n, 1)).astype(np.float32),
+                "image_size": photos.sizes[row],
+            }
             scale = max(found.width, found.height) / working_side
-            positions.attrs["uncertainty"] = max(1.0, scale)
-            group["descriptors"] = np.ascontiguousarray(unit_rows(found).T, np.float16)
-            group["scores"] = (np.arange(n, 0, -1) / max(n, 1)).astype(np.float32)
-            group["image_size"] = photos.sizes[row]
+            uncertainty = {"keypoints": {"uncertainty": max(1.0, scale)}}
+            target.add(photos.names[row], arrays, uncertainty)
             if on_progress:
                 on_progress(done, len(photos))
     return counts
@@ -125,21 +126,19 @@ def hloc_matches(
         DatasetError: h5py is not installed, or two pairs have the same name of a group.
         CannotWrite: the file cannot be written.
     """
-    h5 = require_h5py()
     _check_names(file, [photos.names[row] for row in np.unique(pairs.rows).tolist()])
-    with atomic_file(file) as draft, h5.File(draft, "w") as target:
+    with atomic_file(file) as draft, hdf5_writer(draft) as target:
 
         def take(pair: MatchedPair) -> None:
-            parent = target.require_group(_group_name(photos.names[pair.first]))
-            group = parent.create_group(_group_name(photos.names[pair.second]))
+            names = (photos.names[pair.first], photos.names[pair.second])
             first, second = pair.inliers.T
             matches = np.full(len(pair.keypoints[0]), -1, np.int32)
             matches[first] = second
             scores = np.zeros(len(matches), np.float16)
             one, other = (unit_rows(keypoints) for keypoints in pair.keypoints)
             scores[first] = np.einsum("nd,nd->n", one[first], other[second])
-            group["matches0"] = matches
-            group["matching_scores0"] = scores
+            arrays: dict[str, NDArray[Any]] = {"matches0": matches, "matching_scores0": scores}
+            target.add("/".join(map(_group_name, names)), arrays)
 
         yield take
 
