@@ -29,6 +29,7 @@ from veduta.interchange.colmap_database import MAX_IMAGE_ID, ColmapDatabase, col
 from veduta.interchange.exported_pairs import MatchedPair
 from veduta.interchange.exported_photos import ExportedPhotos
 from veduta.interchange.hloc_files import hloc_matches, unit_rows
+from veduta.interchange.ranking_files import read_ranking
 from veduta.keypoints import Keypoints, Verification, verify
 from veduta.keypoints.features import quantised
 from veduta.keypoints.xfeat import XFeat
@@ -415,7 +416,7 @@ def test_each_photo_against_all_others(monkeypatch: pytest.MonkeyPatch, k: int) 
     place = {row: at for at, row in enumerate(order.tolist())}
     products = rows.astype(np.float64) @ rows.T.astype(np.float64)
     for query, others, similarities in found:
-        expected = sorted(set(range(23)) - {query}, key=lambda o: (-products[query, o], place[o]))
+        expected = sorted(set(range(23)) - {query}, key=lambda o: (-products[query, o], -place[o]))
         assert others.tolist() == expected[:k]
         assert similarities.tolist() == products[query, expected[:k]].tolist()
 
@@ -476,7 +477,7 @@ def test_a_database_that_another_program_writes_stays(
 ) -> None:
     (tmp_path / "c.db").write_bytes(b"theirs")
     (tmp_path / "c.db-wal").write_bytes(b"theirs")
-    code, message = refused("--colmap", tmp_path / "c.db")
+    code, message = refused("--colmap", tmp_path / "c.db", "--overwrite")
     assert code == 3 and "c.db-wal is there: another program" in message
     assert (tmp_path / "c.db").read_bytes() == b"theirs"
 
@@ -542,3 +543,24 @@ def test_an_index_without_photos(tmp_path: Path, refused: Callable[..., tuple[in
     veduta.create(tmp_path / "index", encoder="fast").close()
     code, message = refused("--run", tmp_path / "file", index=tmp_path / "index")
     assert code == 4 and "has no photos" in message
+
+
+def test_a_database_that_is_there_is_replaced_only_if_asked(home: Path, tmp_path: Path) -> None:
+    database = tmp_path / "database.db"
+    database.write_bytes(b"work of hours")
+    done = run_veduta(home, "export", "--colmap", database)
+    assert done.returncode == 2
+    assert "replace it with --overwrite" in " ".join(done.stderr.split())
+    assert database.read_bytes() == b"work of hours"
+    assert run_veduta(home, "export", "--colmap", database, "--overwrite").returncode == 0
+    assert database.read_bytes().startswith(b"SQLite format 3")
+
+
+def test_a_run_is_read_back_in_its_order(home: Path, tmp_path: Path) -> None:
+    assert run_veduta(home, "export", "--run", tmp_path / "all.run").returncode == 0
+    lines = [line.split() for line in (tmp_path / "all.run").read_text("utf-8").splitlines()]
+    names = sorted({line[0] for line in lines} | {line[2] for line in lines})
+    rankings = read_ranking(tmp_path / "all.run", names, names)
+    for number, name in enumerate(names):
+        written = [line[2] for line in lines if line[0] == name]
+        assert [names[row] for row in rankings.of_query(number)[0]] == written

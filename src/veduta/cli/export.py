@@ -59,8 +59,10 @@ _BLOCK_ROWS = 4096
     "--colmap",
     type=OutputFile(),
     metavar="FILE.db",
-    help="A database of COLMAP: photos, cameras, keypoints and verified matches.",
+    help="A database of COLMAP: photos, cameras, keypoints and verified matches. One that is there "
+    "is replaced only with --overwrite.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a database of COLMAP that is there.")
 @click.option(
     "--run",
     "run_file",
@@ -86,6 +88,7 @@ def command(
     index_path: Path,
     most: int | None,
     photos_root: Path | None,
+    overwrite: bool,
     as_json: bool,
     **outputs: Path | None,
 ) -> None:
@@ -104,7 +107,7 @@ def command(
     the middle of the first pixel; in the database of COLMAP it is (0.5, 0.5).
     """
     files = {name: file for name, file in outputs.items() if file}
-    _check_call(files, most)
+    _check_call(files, most, overwrite=overwrite)
     from veduta.index import Manifest, open_snapshot
     from veduta.interchange.exported_photos import exported_photos
 
@@ -129,7 +132,7 @@ def command(
         say(*export.lines())
 
 
-def _check_call(files: Mapping[str, Path], most: int | None) -> None:
+def _check_call(files: Mapping[str, Path], most: int | None, *, overwrite: bool) -> None:
     """Refuse a wrong call before any work."""
     if not files:
         raise click.UsageError(
@@ -140,6 +143,14 @@ def _check_call(files: Mapping[str, Path], most: int | None) -> None:
         raise click.UsageError("-k goes with --run.")
     if len({file.absolute() for file in files.values()}) < len(files):
         raise click.UsageError("Two options name the same file. Name one for each.")
+    database = files.get("colmap")
+    if overwrite and database is None:
+        raise click.UsageError("--overwrite goes with --colmap.")
+    if database is not None and database.exists() and not overwrite:
+        raise click.UsageError(
+            f"{shown(database)} is there already, and COLMAP may have written to it. Name another "
+            "file, or replace it with --overwrite."
+        )
 
 
 @dataclass(slots=True)

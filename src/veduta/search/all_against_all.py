@@ -37,7 +37,8 @@ def nearest_of_all(
     Args:
         snapshot: of n photos.
         k: how many photos of a ranking, at least 1. There are fewer if the index has fewer others.
-        order: (n,) the rows in the order in which queries come, and equally near photos.
+        order: (n,) the rows in the order in which queries come. Of equally near photos the last
+            one comes first, as in trec_eval.
         on_progress: called with (queries done, queries).
 
     Yields:
@@ -71,7 +72,7 @@ def _largest(numbers: NDArray[np.int64], k: int) -> NDArray[np.int64]:
 
 
 def _sortable(similarities: NDArray[np.float32], places: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Return numbers that are larger for a larger similarity, or a smaller place if it is equal.
+    """Return numbers that are larger for a larger similarity, or a larger place if it is equal.
 
     Args:
         similarities: (q, p).
@@ -79,12 +80,12 @@ def _sortable(similarities: NDArray[np.float32], places: NDArray[np.intp]) -> ND
     """
     bits = (similarities + np.float32(0)).view(np.int32)  # One zero, not two.
     high = np.where(bits < 0, bits ^ np.int32(2**31 - 1), bits).astype(np.int64)
-    numbers: NDArray[np.int64] = np.left_shift(high, 32) | (_LOW_HALF - places)
+    numbers: NDArray[np.int64] = np.left_shift(high, 32) | places
     return numbers
 
 
 def _from_sortable(numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    places = (_LOW_HALF - (numbers & _LOW_HALF)).astype(np.intp)
+    places = (numbers & _LOW_HALF).astype(np.intp)
     high = np.right_shift(numbers, 32).astype(np.int32)
     bits = np.where(high < 0, high ^ np.int32(2**31 - 1), high).astype(np.int32)
     return places, bits.view(np.float32)
