@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_evaluation"]
 
+_WIDTH = 80
 _MAX_LISTED_CLASSES = 40
 _MAX_LABEL_LENGTH = 30
 
@@ -52,6 +53,7 @@ def print_evaluation(
         notes = evaluation.notes
     else:
         _print_revisited(evaluation)
+        notes = evaluation.notes
     for note in (*notes, *evaluation.problems):
         say(f"note: {note}", err=True)
 
@@ -155,6 +157,10 @@ def _print_classes(classified: Classified) -> None:
 def _print_revisited(evaluation: RevisitedEvaluation) -> None:
     from veduta.evaluation.revisited import REVISITED_METRICS
 
+    distractors = f" + {evaluation.distractors:,} distractors" if evaluation.distractors else ""
+    queries = count(len(evaluation.queries), "query", "queries")
+    name = printable(evaluation.name)
+    say(f"{name}: {queries}, {evaluation.gallery:,} gallery photos{distractors}")
     _print_answered_by("ranked by", evaluation.answered_by, evaluation.settings.get("encoder"))
     titles = "  ".join(f"{metric.title:5}" for metric in REVISITED_METRICS)
     say(f"           {titles}  {'queries':>8}")
@@ -185,7 +191,7 @@ def _print_protocol(evaluation: ProtocolEvaluation) -> None:
             say(f"  {key:{max(map(len, keys))}} {value:.3f}")
     of_each_query = [metric.key for metric in PROTOCOL_METRICS[judged.protocol]]
     for name, rows in figures.tables.items():
-        columns = ["first answer"] if name == "distance" else of_each_query
+        columns = ["first answer"] if name == "distance" else _fitting(of_each_query)
         title = "within" if name == "distance" else name
         say("", f"  {title:{_MAX_LABEL_LENGTH}}  queries  {'  '.join(columns)}")
         ordered = sorted(rows, key=lambda row: row[2]) if name == "class" else rows
@@ -197,6 +203,18 @@ def _print_protocol(evaluation: ProtocolEvaluation) -> None:
         if len(rows) > _MAX_LISTED_CLASSES:
             more = len(rows) - _MAX_LISTED_CLASSES
             say(f"  … and {more:,} more: --json or --report list all.")
+
+
+def _fitting(columns: Sequence[str]) -> list[str]:
+    """Return the first columns that fit beside the names of groups and the number of queries."""
+    left = _WIDTH - _MAX_LABEL_LENGTH - len("    queries")
+    fitting: list[str] = []
+    for column in columns:
+        left -= len(column) + 2
+        if left < 0:
+            break
+        fitting.append(column)
+    return fitting
 
 
 def _class_name(label: str) -> str:

@@ -74,7 +74,7 @@ def revisited_page(
         ],
         groups=[],
         answers="",
-        left_out=evaluation.problems,
+        left_out=[*evaluation.notes, *evaluation.problems],
         settings={**evaluation.settings, "time for ranking": f"{evaluation.seconds:.1f} s"},
         provenance=provenance or Provenance(),
     )

@@ -27,6 +27,7 @@ from veduta.evaluation.protocol_judge import GivenOrder
 from veduta.evaluation.revisited import RevisitedSetup, judge_revisited, summarise_revisited
 from veduta.index import set_projection
 from veduta.keypoints import load_extractor
+from veduta.photos import content_hash
 from veduta.photos.orientation import UPRIGHT
 from veduta.search import VERIFIED_PHOTOS
 from veduta.search.options import check_orientation
@@ -46,6 +47,7 @@ class RevisitedEvaluation:
         setups: the figures of "easy", "medium" and "hard".
         settings: the encoder and the re-ranking.
         problems: what was left out and why.
+        notes: facts that a reader of the figures must know.
         seconds: time for describing the queries and ranking.
         descriptor_alone: the figures of the setups by the descriptor alone, if the ranking was
             re-ranked; None otherwise.
@@ -60,6 +62,7 @@ class RevisitedEvaluation:
     problems: tuple[str, ...]
     seconds: float
     descriptor_alone: dict[str, RevisitedSetup] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def answered_by(self) -> str:
@@ -80,6 +83,7 @@ class RevisitedEvaluation:
                 {name: setup.as_json() for name, setup in alone.items()} if alone else None
             ),
             "problems": list(self.problems),
+            "notes": list(self.notes),
             "settings": self.settings,
         }
 
@@ -184,6 +188,16 @@ def evaluate_revisited(
         problems=(*revisited.dataset.problems, *problems),
         seconds=time.monotonic() - started,
         descriptor_alone=summarise_revisited(alone) if alone else None,
+        notes=_notes([root / path for path in queries]),
+    )
+
+
+def _notes(photos: Sequence[Path]) -> tuple[str, ...]:
+    """Return a note that tells copies of a set apart by the bytes of the queries."""
+    together = b"".join(content_hash(photo.read_bytes()) for photo in photos)
+    return (
+        f"query photos {content_hash(together).hex()[:12]}: compare only with figures on photos of "
+        "the same mark. The official photos have had blurred faces since 2022",
     )
 
 
