@@ -93,6 +93,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.strangers --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.turned --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.copies --data $(DATA) --docs docs/results.md
+	$(BIN)/python -m benchmarks.copy_detection --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.groups --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.cleaning --data $(DATA) --docs docs/results.md
 	$(BIN)/python -m benchmarks.piles --data $(DATA) --docs docs/results.md
