@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 
 from veduta.datasets.protocols import open_protocol
-from veduta.evaluation.judged_ranking import JudgedRanking, judge_order, judge_scores
+from veduta.evaluation.judged_ranking import (
+    JudgedRanking,
+    judge_order,
+    judge_scores,
+    ranked_down_to,
+)
 from veduta.evaluation.pooled_metrics import (
     PairPool,
     micro_average_precision,
@@ -467,3 +472,16 @@ class TestPairStatistic:
                 wanted = naive_pooled(repeated, total, precision)
                 assert found[row] == pytest.approx(wanted, abs=EXACT)
         assert drawn_again > 200
+
+
+def test_a_ranking_down_to_some_photos_is_the_beginning_of_the_whole_ranking() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        scores = rng.integers(0, 12, 40).astype(np.float32)
+        wanted = rng.choice(40, 3, replace=False)
+        whole = np.argsort(-scores, kind="stable")
+        last = int(np.flatnonzero(scores[whole] >= scores[wanted].min())[-1])
+        assert ranked_down_to(scores, wanted).tolist() == whole[: last + 1].tolist()
+    assert not len(ranked_down_to(np.ones(3), np.empty(0, np.int64)))
+    with pytest.raises(ValueError, match="1 of 2 scores are NaN"):
+        ranked_down_to([np.nan, 1], np.array([1]))

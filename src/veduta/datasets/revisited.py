@@ -19,7 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -277,7 +277,7 @@ def _names(file: Path, key: str, written: Any) -> list[str]:
 
 
 def _photo_path(file: Path, key: str, name: str) -> str:
-    parts = PurePosixPath(name).parts
+    parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise DatasetError(
             f"{readable(file)}: {key} names {name!r}, which leads out of the folder of photos"

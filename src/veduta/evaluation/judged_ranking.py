@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["JudgedRanking", "judge_order", "judge_scores"]
+__all__ = ["JudgedRanking", "judge_order", "judge_scores", "ranked_down_to"]
 
 _NO_ROWS = np.empty(0, np.int64)
 
@@ -60,20 +60,48 @@ def judge_scores(
     Raises:
         ValueError: a score is NaN.
     """
-    values = np.asarray(scores)
-    if np.isnan(values).any():
-        raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} scores are NaN")
+    values = _without_nan(scores)
     stays = ~np.isin(right, left_out)
     right, grades = right[stays], grades[stays]
     if not len(right):
         return JudgedRanking(_NO_ROWS, grades, grades)
-    is_candidate = values >= values[right].min()
+    return judge_order(ranked_down_to(values, right, left_out), right, grades)
+
+
+def ranked_down_to(
+    scores: ArrayLike, wanted: NDArray[np.int64], left_out: NDArray[np.int64] = _NO_ROWS
+) -> NDArray[np.int64]:
+    """Return the ranking of a gallery down to the last of some photos.
+
+    Equal scores rank in the order of the gallery; all photos with the lowest score are there.
+
+    Args:
+        scores: (G,) of every gallery photo; higher is nearer.
+        wanted: (N,) int64 positions; without any the ranking is empty.
+        left_out: (M,) int64 positions that are not ranked.
+
+    Returns:
+        (R,) int64 positions, best first.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    values = _without_nan(scores)
+    if not len(wanted):
+        return _NO_ROWS
+    is_candidate = values >= values[wanted].min()
     is_candidate[left_out] = False
     candidates = np.flatnonzero(is_candidate)
     # Twice reversed, because the negative of a whole number may be none of its type.
     ascending = np.argsort(values[candidates][::-1], kind="stable")
-    order = candidates[::-1][ascending][::-1]
-    return judge_order(order, right, grades)
+    return candidates[::-1][ascending][::-1]
+
+
+def _without_nan(scores: ArrayLike) -> NDArray[np.generic]:
+    values = np.asarray(scores)
+    if np.isnan(values).any():
+        raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} scores are NaN")
+    return values
 
 
 def judge_order(

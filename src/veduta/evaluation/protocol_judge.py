@@ -311,7 +311,7 @@ def _first(
         stays = np.flatnonzero(~np.isin(answer.rows, left_out))[:keep]
         scores = np.full(len(stays), math.nan) if answer.scores is None else answer.scores[stays]
         return answer.rows[stays], scores
-    values = np.asarray(answer, np.float64).copy()
+    values = np.array(answer)
     allowed = len(values) - len(np.unique(left_out))
     values[left_out] = -np.inf
     keep = min(keep, allowed)
@@ -321,7 +321,7 @@ def _first(
     candidates = np.flatnonzero(values >= least)
     candidates = candidates[~np.isin(candidates, left_out)]
     order = candidates[np.argsort(-values[candidates], kind="stable")][:keep]
-    return order, values[order]
+    return order, values[order].astype(np.float64)
 
 
 def _pairs(
@@ -332,10 +332,12 @@ def _pairs(
     """Return the score of each pair of a query, and whether it is right."""
     if isinstance(answer, GivenOrder):
         rows, scores = answer.rows, np.asarray(answer.scores, np.float64)
-    else:
-        rows, scores = np.arange(len(answer)), np.asarray(answer, np.float64)
-    stays = ~np.isin(rows, left_out)
-    return scores[stays], np.isin(rows[stays], right)
+        stays = ~np.isin(rows, left_out)
+        return scores[stays], np.isin(rows[stays], right)
+    stays, is_right = np.ones(len(answer), np.bool_), np.zeros(len(answer), np.bool_)
+    stays[left_out] = False
+    is_right[right] = True
+    return answer[stays], is_right[stays]
 
 
 def _distance(judged: JudgedSet, number: int, rows: NDArray[np.int64]) -> float:

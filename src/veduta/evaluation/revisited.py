@@ -152,7 +152,8 @@ def judge_revisited(
         ValueError: a photo is ranked twice or is of two kinds, or a kind is missing.
     """
     order = np.asarray(ranking, dtype=np.int64)
-    if order.ndim != 1 or len(np.unique(order)) < len(order):
+    # Not `np.unique`, which takes a second for a million rows (numpy 2.4).
+    if order.ndim != 1 or not np.diff(np.sort(order)).all():
         raise ValueError("the ranking is not a list of different row numbers")
     if missing := [kind for kind in _KINDS if kind not in truth]:
         raise ValueError(f"the truth has no {' and no '.join(missing)}")

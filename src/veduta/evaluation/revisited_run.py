@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from veduta.datasets import RevisitedDataset, open_revisited
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.errors import PhotoError
@@ -21,6 +23,7 @@ from veduta.evaluation.descriptor_ranking import (
     settings_of,
 )
 from veduta.evaluation.given_answers import open_given_answers
+from veduta.evaluation.judged_ranking import ranked_down_to
 from veduta.evaluation.metrics import ranking as ranked_rows
 from veduta.evaluation.photo_ranking import DescriptorOptions
 from veduta.evaluation.protocol_judge import GivenOrder
@@ -218,8 +221,12 @@ def _judge_given(
     started = time.monotonic()
     judged = []
     for number, answer in enumerate(answers):
-        order = answer.rows if isinstance(answer, GivenOrder) else ranked_rows(answer)
-        judged.append(judge_revisited(order, revisited.truth(number)))
+        truth = revisited.truth(number)
+        if isinstance(answer, GivenOrder):
+            order = answer.rows
+        else:
+            order = ranked_down_to(answer, np.concatenate(list(truth.values())))
+        judged.append(judge_revisited(order, truth))
         if on_progress is not None:
             on_progress("Ranking", number + 1, len(revisited.queries))
     return RevisitedEvaluation(

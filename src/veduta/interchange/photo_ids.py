@@ -58,13 +58,14 @@ class PhotoIds:
             if key not in self._loose:
                 self._loose[key] = _unique_positions(map(key, self.ids))
             positions = self._loose[key]
-            claims: dict[int, set[str]] = {}
-            for number in np.flatnonzero(found != NOT_FOUND).tolist():
-                claims.setdefault(int(found[number]), set()).add(wanted[number])
             loose = {n: positions.get(key(wanted[n]), NOT_FOUND) for n in unknown.tolist()}
+            claims: dict[int, set[str]] = {}
             for number, position in loose.items():
                 if position >= 0:
                     claims.setdefault(position, set()).add(wanted[number])
+            for number, position in enumerate(found.tolist()):
+                if position in claims:
+                    claims[position].add(wanted[number])
             for number, position in loose.items():
                 if position >= 0 and len(claims[position]) == 1:
                     found[number] = position
@@ -77,7 +78,8 @@ class PhotoIds:
             wanted: the id.
             position: its position, from `find`.
         """
-        return without_ending(wanted) != without_ending(self.ids[position])
+        exact = self.ids[position]
+        return wanted != exact and without_ending(wanted) != without_ending(exact)
 
 
 def without_ending(photo: str) -> str:
