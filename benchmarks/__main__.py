@@ -16,6 +16,7 @@ SCRIPTS = (
     "query",
     "verification",
     "metrics",
+    "protocol_memory",
     "explore",
     "collect",
     "cleaning",

@@ -50,7 +50,7 @@ class Sizes:
     distractors: int = 1_001_001
     queries: int = 100_000
     gallery: int = 1_000_000
-    described_queries: int = 1_000
+    described_queries: int = 2_000
 
 
 SMALL = Sizes(5, 200, 2_000, 300, 3_000, 20)

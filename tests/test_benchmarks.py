@@ -23,6 +23,7 @@ TINY = {
     "explore": ("--rows", "2000", "4000", "--rounds", "1"),
     "collect": ("--files", "60", "--rounds", "1", "--connections", "8", "--rows", "200", "400"),
     "metrics": ("--queries", "20", "--gallery", "500", "--classes", "20", "--rounds", "2"),
+    "protocol_memory": ("--small",),
     "serving": ("--photos", "40", "--searched-photos", "60", "--rounds", "1", "--searches", "3"),
 }
 NEEDED = {
@@ -34,8 +35,11 @@ NEEDED = {
     "explore": (),
     "collect": ("aiohttp",),
     "metrics": ("sklearn",),
+    "protocol_memory": (),
     "serving": ("fastapi", "uvicorn"),
 }
+
+PDQ_OF_PATTERN = "1c2013fa0baf11681145b32e1fe51f38137a3d22b9c5462eb167b636e29f66b7"
 
 
 def run(script: str, page: Path, work: Path) -> str:
@@ -74,6 +78,9 @@ def test_benchmark_writes_its_section_and_cleans_up(script: str, tmp_path: Path)
         assert "| 500 | 1.0000 |" in section  # recall
     if script == "indexing":
         assert "nan" not in section
+    if script == "protocol_memory":
+        assert "| descriptors of 64 float16 | 20 | 3,000 | 0.24 |" in section
+        assert "| nDCG@10 1.000 |" in section
     # Only the photos are kept.
     kept = {path.name for path in (tmp_path / "work").glob("*")}
     assert all(re.fullmatch(r"\d+-(pixel|megapixel)-\d+(-\w+)?", name) for name in kept)
@@ -150,6 +157,92 @@ def test_strongest_links_first_by_hand() -> None:
 
     assert parts([(0, 1), (1, 2), (2, 3)], [9, 5, 9]) == [[0, 1], [2, 3]]
     assert parts([(0, 1), (0, 2), (1, 2), (2, 3)], [9, 4, 5, 9]) == [[0, 1, 2, 3]]
+
+
+@pytest.fixture(scope="module")
+def photos_to_copy(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    from benchmarks.photo_sets import synthetic_photo
+
+    files = [tmp_path_factory.mktemp("to-copy") / f"{number}.jpg" for number in range(3)]
+    for number, file in enumerate(files):
+        synthetic_photo(number).resize((160, 120)).save(file)
+    return files
+
+
+def test_the_set_of_copies_is_read_as_copydays(photos_to_copy: list[Path], tmp_path: Path) -> None:
+    from benchmarks.copy_set import kind_of, write_set
+
+    from veduta.datasets.protocols import find_protocol, open_protocol
+
+    write_set(photos_to_copy[:2], photos_to_copy[2:], tmp_path / "set")
+    assert find_protocol(tmp_path / "set").name == "copydays"
+    judged = open_protocol(tmp_path / "set", variant="all")
+    assert judged.gallery == (
+        "original/200000.jpg",
+        "original/200100.jpg",
+        "distractors/000000.jpg",
+    )
+    assert len(judged.queries) == 2 * (9 + 9 + 14)
+    for number, query in enumerate(judged.queries):
+        own = int(query.rpartition("/")[2][2:4])
+        assert judged.positives.of_query(number).tolist() == [own], query
+    contents = {(tmp_path / "set" / path).read_bytes() for path in judged.query_paths}
+    assert len(contents) == len(judged.queries)  # Veduta compares files with the same bytes once.
+    kinds = [kind_of(query) for query in judged.queries]
+    assert kinds.count("mirrored and turned") == 2 * 3
+    assert kinds.count("60–80 % cut away") == 2 * 3
+
+
+def test_a_copy_detector_that_finds_all_or_nothing(
+    photos_to_copy: list[Path], tmp_path: Path
+) -> None:
+    import numpy as np
+    from benchmarks.copy_detection import ALL, figures_by_kind
+    from benchmarks.copy_set import kind_of, write_set
+
+    from veduta.datasets.protocols import open_protocol
+
+    write_set(photos_to_copy[:2], photos_to_copy[2:], tmp_path / "set")
+    judged = open_protocol(tmp_path / "set", variant="all")
+    scores = np.full((len(judged.queries), 3), np.nan)
+    for number, query in enumerate(judged.queries):
+        if kind_of(query) != "blur":
+            scores[number, judged.positives.of_query(number)] = 1 + number
+    figures = figures_by_kind(judged, scores, tmp_path / "answers.csv")
+    assert figures["blur"]["micro_ap"].value == 0
+    assert figures["logo"]["recall_at_precision90"].value == 1
+    assert figures[ALL]["micro_ap"].value == pytest.approx(62 / 64)
+
+
+def test_pdq_as_its_publisher_computes_it() -> None:
+    """The hash is that of pdqhash 0.2.8 for the same pixels."""
+    import numpy as np
+    from benchmarks.pdq import pdq
+    from PIL import Image
+
+    rows, columns = np.mgrid[:90, :130]
+    pixels = np.stack(
+        [(rows * columns) % 251, (rows**2 + 3 * columns) % 241, (7 * rows + columns**2) % 239], -1
+    )
+    hashes = pdq(Image.fromarray(pixels.astype(np.uint8)))
+    assert np.packbits(hashes[0]).tobytes().hex() == PDQ_OF_PATTERN
+
+
+def test_pdq_in_eight_orientations() -> None:
+    import numpy as np
+    from benchmarks.pdq import pdq
+    from benchmarks.photo_sets import synthetic_photo
+    from PIL import ImageOps
+
+    photo = synthetic_photo(0).resize((512, 384))
+    hashes = pdq(photo)
+    assert hashes.shape == (8, 256)
+    for way in (photo, ImageOps.mirror(photo)):
+        for quarters in range(4):
+            turned = pdq(way.rotate(90 * quarters, expand=True))[0]
+            bits = np.sort((turned != hashes).sum(axis=1))
+            assert bits[0] <= 31  # The limit that the publisher recommends for a match.
+            assert bits[1] > 60
 
 
 def commands() -> list[str]:
