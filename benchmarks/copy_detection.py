@@ -29,7 +29,7 @@ from veduta.curate.described_photos import DescribedPhotos, describe_photos
 from veduta.datasets import open_dataset
 from veduta.datasets.judged_set import JudgedSet
 from veduta.datasets.protocols import open_protocol
-from veduta.evaluation import evaluate_given_answers
+from veduta.evaluation import evaluate_protocol
 from veduta.evaluation.figures import Measured
 from veduta.photos import load
 
@@ -145,7 +145,7 @@ def figures_by_kind(judged: JudgedSet, scores: Scores, file: Path) -> dict[str, 
         figures[kind] = NOTHING_FOUND
         if not np.isnan(scores[chosen]).all():  # A file without a pair is refused.
             write_predictions(file, part, scores[chosen])
-            figures[kind] = evaluate_given_answers(part, ranking=file).figures.figures
+            figures[kind] = evaluate_protocol(part, ranking=file).figures.figures
     file.unlink(missing_ok=True)
     return figures
 

@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
 def judge_here(name: str, folder: Path) -> dict[str, Any]:
     """Judge a set in this process; return its memory in bytes and its processor time."""
     from veduta.datasets.protocols import open_protocol
-    from veduta.evaluation import evaluate_given_answers, evaluate_revisited
+    from veduta.evaluation import evaluate_protocol, evaluate_revisited
 
     start = process_memory("RssAnon")
     started = time.process_time()
@@ -118,7 +118,7 @@ def judge_here(name: str, folder: Path) -> dict[str, Any]:
                 if name == DESCRIPTORS
                 else {"ranking": folder / f"ranking.{name}"}
             )
-            result = evaluate_given_answers(judged, on_progress=note, **answers)
+            result = evaluate_protocol(judged, on_progress=note, **answers)
             queries, gallery = len(judged.queries), len(judged.gallery)
             figure = f"nDCG@10 {result.figures.figures['ndcg10'].value:.3f}"
     # From the end of a block of queries, because a block begins with reading the gallery.
