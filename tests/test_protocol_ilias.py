@@ -150,7 +150,7 @@ def test_missing_distractors(tmp_path: Path) -> None:
         (QUERIES + QUERIES, POSITIVES, "2 ids of the queries twice"),
         (QUERIES + "hat/query/Q2.jpg,1\n", POSITIVES, "the object of hat/query/Q2.jpg has no"),
         (QUERIES, POSITIVES + "cup/../../x.jpg,0.1,2\n", "leads out of the folder"),
-        (QUERIES + "x" * 5000, POSITIVES, "line 3: longer than 4096 bytes"),
+        (QUERIES + "x" * 5000, POSITIVES, "line 3: longer than 4,096 bytes"),
     ],
 )
 def test_bad_lists(tmp_path: Path, queries: str, positives: str, message: str) -> None:

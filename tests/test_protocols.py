@@ -229,7 +229,7 @@ class TestRevisited:
             (b"", "lists no photo; leave it out with --without-distractors"),
             (b"a.jpg\na.jpg\n", r"names .*a\.jpg twice"),
             (b"../a.jpg\n", "leads out of the folder of photos"),
-            (b"\xff\xfe", "cannot be read"),
+            (b"\xff\xfe", "line 1: not UTF-8"),
             (b"a.jpg\n", "1 of 5 gallery photos are missing"),
         ],
     )

@@ -29,8 +29,8 @@ from veduta.datasets.boxes import fitted_box, photo_size
 from veduta.datasets.dataset import Dataset, as_table, some_of
 from veduta.datasets.judged_set import Box
 from veduta.datasets.safe_pickle import read_pickle
+from veduta.datasets.text_lines import read_lines
 from veduta.errors import DatasetError, readable
-from veduta.files import open_regular
 
 __all__ = ["RevisitedDataset", "open_revisited", "protocol_file"]
 
@@ -209,12 +209,8 @@ def _distractors(file: Path, root: Path) -> list[str]:
     if found is None:
         return []
     folder = os.path.relpath(found.parent / "jpg", root).replace(os.sep, "/")
-    try:
-        with open_regular(found) as lines:
-            names = [line.strip() for line in lines.read().decode("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{readable(found)}: cannot be read: {error}") from None
-    paths = [f"{folder}/{_photo_path(found, 'the list', name)}" for name in names if name]
+    names = [text for _, text in read_lines(found)]
+    paths = [f"{folder}/{_photo_path(found, 'the list', name)}" for name in names]
     if not paths:
         raise DatasetError(
             f"{readable(found)}: lists no photo; leave it out with --without-distractors"

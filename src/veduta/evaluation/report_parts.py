@@ -31,12 +31,15 @@ __all__ = [
     "DrawMap",
     "beside",
     "calibration_plot",
+    "first_right_plot",
     "method_line",
     "page_figures",
     "result_row",
 ]
 
 _QUERY_SIDE_PIXELS, _TILE_SIDE_PIXELS = 480, 224
+
+_MAX_RANKS = 100
 
 _MAP_PICTURES = 3
 """How many photos of a query have a picture of the map of their similarity, if these are drawn."""
@@ -159,6 +162,32 @@ def calibration_plot(
         "stands for more answers. On the dotted line a confidence of 0.8 is right eight times in "
         f"ten. Expected calibration error {bins.expected_error:.3f}.",
     )
+
+
+def first_right_plot(ranks_of_first: Sequence[int | None], gallery: int, caption: str) -> Plot:
+    """Return the share of the queries with a right answer within the first k, for each k.
+
+    Args:
+        ranks_of_first: (Q,) the rank of the first right answer of each query, from 1; None if no
+            answer is right. There is at least one query.
+        gallery: how many photos are ranked.
+        caption: of the chart.
+
+    Returns:
+        The chart with its caption.
+    """
+    ranks = np.arange(1, min(_MAX_RANKS, max(gallery, 1)) + 1)
+    first = np.sort([rank or np.inf for rank in ranks_of_first])
+    chart = charts.lines(
+        "A right answer within the first k",
+        {"queries": (ranks, np.searchsorted(first, ranks, side="right") / len(first))},
+        x_label="k",
+        y_label="share of the queries",
+        y_range=(0, 1.02),
+        log_x=True,
+        steps=True,
+    )
+    return Plot(chart, caption)
 
 
 def _file_name(path: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from veduta.evaluation.figures import json_value
 from veduta.evaluation.protocol_metrics import PROTOCOL_METRICS, FigureText, shown_metrics
-from veduta.evaluation.report_parts import method_line, page_figures, result_row
+from veduta.evaluation.report_parts import first_right_plot, method_line, page_figures, result_row
 from veduta.pages import charts
 from veduta.pages.report_page import (
     MAX_TABLE_CLASSES,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["protocol_page", "query_values"]
 
-_MAX_RANKS = 100
 _CURVE_POINTS = 400
 
 _TABLE_TITLES = {
@@ -133,18 +132,9 @@ def _convention(evaluation: ProtocolEvaluation) -> Iterator[str]:
 
 def _plots(evaluation: ProtocolEvaluation) -> Iterator[Plot]:
     judged = [result for result in evaluation.results if result.positives]
-    ranks = np.arange(1, min(_MAX_RANKS, len(evaluation.judged.gallery)) + 1)
-    first = np.sort([result.first_correct_rank or math.inf for result in judged])
-    yield Plot(
-        charts.lines(
-            "A right answer within the first k",
-            {"queries": (ranks, np.searchsorted(first, ranks, side="right") / len(judged))},
-            x_label="k",
-            y_label="share of the queries",
-            y_range=(0, 1.02),
-            log_x=True,
-            steps=True,
-        ),
+    yield first_right_plot(
+        [result.first_correct_rank for result in judged],
+        len(evaluation.judged.gallery),
         "The share of the queries that have a right answer by rank k.",
     )
     if evaluation.pairs is not None and len(evaluation.pairs[0]):

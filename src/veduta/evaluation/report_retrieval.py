@@ -15,6 +15,7 @@ from veduta.evaluation.metrics import RECALL_LEVELS, QueryResult
 from veduta.evaluation.report_environment import provenance_of
 from veduta.evaluation.report_parts import (
     calibration_plot,
+    first_right_plot,
     method_line,
     page_figures,
     result_row,
@@ -54,7 +55,6 @@ _CALIBRATED_RERANK_MODES = ("global", "geometry")
 
 _SETTINGS_AT_THE_TOP = ("encoder", "method", "distance", "project", "rerank")
 
-_MAX_RANKS = 100
 _AP_BINS = 20
 
 _SHEET_FIGURES = ("top1", "top3", "top5", "top10", "map")
@@ -275,19 +275,9 @@ def _plots(evaluation: Evaluation, judged: Sequence[QueryResult]) -> Iterator[Pl
     if not judged:
         return
     yield _precision_recall(judged)
-    gallery = evaluation.summary.gallery + evaluation.summary.distractors
-    ranks = np.arange(1, min(_MAX_RANKS, max(gallery, 1)) + 1)
-    first = np.sort([r.first_correct_rank or np.inf for r in judged])
-    yield Plot(
-        charts.lines(
-            "A right answer within the first k",
-            {"queries": (ranks, np.searchsorted(first, ranks, side="right") / len(judged))},
-            x_label="k",
-            y_label="share of the queries",
-            y_range=(0, 1.02),
-            log_x=True,
-            steps=True,
-        ),
+    yield first_right_plot(
+        [result.first_correct_rank for result in judged],
+        evaluation.summary.gallery + evaluation.summary.distractors,
         "Top-k accuracy for every k: the share of the queries that have a right answer by rank k.",
     )
     heights, edges = np.histogram([r.ap for r in judged], _AP_BINS, (0.0, 1.0))

@@ -24,7 +24,7 @@ from veduta.datasets.protocols.protocol import (
     positions_of,
     safe_path,
 )
-from veduta.datasets.protocols.text_lines import read_words
+from veduta.datasets.text_lines import read_words
 from veduta.errors import DatasetError, readable
 
 __all__ = ["DISC21"]

@@ -16,15 +16,11 @@ path, and eight bytes a distractor to find an id that comes twice.
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -37,8 +33,8 @@ from veduta.datasets.protocols.protocol import (
     layout_error,
     safe_path,
 )
+from veduta.datasets.text_lines import read_lines
 from veduta.errors import DatasetError, readable
-from veduta.files import open_regular
 
 __all__ = ["ILIAS"]
 
@@ -210,30 +206,11 @@ def _distractor_ids(file: Path, positives: set[str]) -> list[str]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line that is not blank; a name with .gz is decompressed."""
+    """Yield the lines of a list, which has at least one."""
     number = 0
-    try:
-        with open_regular(file) as raw:
-            packed = file.suffix == ".gz"
-            source = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
-            empty = True
-            for number, line in enumerate(iter(partial(source.readline, _MAX_LINE_BYTES), b""), 1):
-                if len(line) == _MAX_LINE_BYTES:
-                    refuse(file, number, f"longer than {_MAX_LINE_BYTES} bytes; wanted an id")
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                except UnicodeDecodeError as error:
-                    refuse(file, number, f"not UTF-8 ({error.reason})", error)
-                if text:
-                    empty = False
-                    yield number, text
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DatasetError(
-            f"{readable(file)}, after line {number}: not decompressed ({error}); fetch it again"
-        ) from error
-    except OSError as error:
-        raise DatasetError(f"{readable(file)}: cannot be read: {error.strerror}") from error
-    if empty:
+    for number, text in read_lines(file, _MAX_LINE_BYTES):
+        yield number, text
+    if not number:
         raise DatasetError(f"{readable(file)}: no id; fetch the file again")
 
 

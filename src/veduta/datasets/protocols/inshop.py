@@ -13,7 +13,7 @@ from pathlib import Path
 from veduta.datasets.csv_records import refuse
 from veduta.datasets.judged_set import JudgedSet, Judgements, unique_ids
 from veduta.datasets.protocols.protocol import Protocol, ReadOptions, layout_error, safe_path
-from veduta.datasets.protocols.text_lines import list_file, read_words, whole_number
+from veduta.datasets.text_lines import list_file, read_words, whole_number
 from veduta.errors import DatasetError, readable
 from veduta.text import count
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.datasets.csv_records import normalised, read_header, read_records, refuse
+from veduta.datasets.text_lines import read_lines
 from veduta.errors import DatasetError, readable
 from veduta.files import open_regular
 from veduta.validation import InvalidValue, parse_json
@@ -222,23 +223,11 @@ def _parts(batch: Any, name: str) -> list[Any]:
 
 def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each line that is not blank as a dictionary."""
-    try:
-        with open_regular(file) as source:
-            number = 0
-            while line := source.readline(MAX_LINE_BYTES):
-                number += 1
-                if len(line) == MAX_LINE_BYTES:
-                    refuse(file, number, f"longer than {MAX_LINE_BYTES:,} bytes")
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                    values = parse_json(text) if text else None
-                except UnicodeDecodeError as error:
-                    refuse(file, number, f"not UTF-8 ({error.reason}); save it as UTF-8", error)
-                except InvalidValue as error:
-                    refuse(file, number, f"{error}; wanted one JSON object a line", error)
-                if text and not isinstance(values, dict):
-                    refuse(file, number, "no JSON object; wanted one a line, as in JSON Lines")
-                if isinstance(values, dict):
-                    yield number, values
-    except OSError as error:
-        raise DatasetError(f"{readable(file)}: cannot be read: {error.strerror}") from error
+    for number, text in read_lines(file, MAX_LINE_BYTES):
+        try:
+            values = parse_json(text)
+        except InvalidValue as error:
+            refuse(file, number, f"{error}; wanted one JSON object a line", error)
+        if not isinstance(values, dict):
+            refuse(file, number, "no JSON object; wanted one a line, as in JSON Lines")
+        yield number, values

@@ -29,7 +29,7 @@ from veduta.datasets.protocols.protocol import (
     positions_of,
     safe_path,
 )
-from veduta.datasets.protocols.text_lines import list_file, read_words, whole_number
+from veduta.datasets.text_lines import list_file, read_words, whole_number
 from veduta.errors import DatasetError, readable
 from veduta.text import count
 

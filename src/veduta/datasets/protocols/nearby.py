@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 from veduta.datasets.judged_set import Judgements
 from veduta.datasets.protocols.protocol import PHOTO_ENDINGS, safe_path
+from veduta.datasets.text_lines import read_lines
 from veduta.errors import DatasetError, readable
-from veduta.files import open_regular
 from veduta.photos.file_names import why_ignored
 
 __all__ = [
@@ -187,21 +188,8 @@ def read_paths(file: Path, most: int | None = None) -> Sequence[str]:
         DatasetError: the file cannot be read, is not UTF-8 or has no path, or a path leads out of
             the folder of the photos.
     """
-    paths: list[str] = []
-    line = 0
-    try:
-        with open_regular(file) as source:
-            for line, data in enumerate(source, start=1):
-                if most is not None and len(paths) == most:
-                    break
-                if text := data.decode("utf-8-sig" if line == 1 else "utf-8").strip():
-                    paths.append(safe_path(f"{readable(file)}, line {line}", text))
-    except OSError as error:
-        raise DatasetError(f"{readable(file)}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{readable(file)}, line {line}: not UTF-8 ({error.reason}); save the file as UTF-8"
-        ) from error
+    lines = islice(read_lines(file), most)
+    paths = [safe_path(f"{readable(file)}, line {line}", text) for line, text in lines]
     if not paths:
         raise DatasetError(f"{readable(file)}: empty; wanted the path of one photo a line")
     return paths

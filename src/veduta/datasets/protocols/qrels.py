@@ -50,7 +50,7 @@ from veduta.datasets.protocols.split_files import (
     only_list,
     split_of,
 )
-from veduta.datasets.protocols.text_lines import read_words
+from veduta.datasets.text_lines import read_words
 from veduta.errors import DatasetError, readable
 from veduta.files import open_regular
 from veduta.text import count
