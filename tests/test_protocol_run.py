@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tiny import save_view
 
+from veduta.cli.evaluate import PROTOCOL_NAMES
 from veduta.datasets.judged_set import JudgedSet, Judgements
 from veduta.datasets.protocols import PROTOCOLS, open_protocol
 from veduta.errors import DatasetError
@@ -161,6 +162,17 @@ def test_a_box_is_cut_to_its_photo_or_refused(holidays: Path) -> None:
 def test_every_protocol_has_figures_and_every_figure_a_reader() -> None:
     assert PROTOCOLS.keys() == PROTOCOL_METRICS.keys()
     assert all(shown_metrics(name) for name in PROTOCOLS)
+
+
+def test_the_command_line_and_the_documents_name_every_protocol() -> None:
+    assert set(PROTOCOL_NAMES) == set(PROTOCOLS)
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    tables = (docs / "evaluation.md").read_text("utf-8")
+    pages = (docs / "protocols.md").read_text("utf-8")
+    for name, protocol in PROTOCOLS.items():
+        assert f"`{name}`" in tables, name
+        folder = protocol.layout.strip().splitlines()[0].split("/")[0].split()[0]
+        assert folder in pages, (name, folder)
 
 
 def tiny(protocol: str, **more: Any) -> JudgedSet:
