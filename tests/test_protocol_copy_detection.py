@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from veduta.datasets.protocols import find_protocol, open_protocol
+from veduta.datasets.protocols import PROTOCOLS, find_protocol, open_protocol
 from veduta.errors import DatasetError
+from veduta.evaluation import evaluate_protocol
 
 TRUTH = "query_id,reference_id\nQ00001,R000002\nQ00000,\nQ00002,R000000\n"
 
@@ -187,13 +188,29 @@ class TestDisc21:
         root = disc21(tmp_path)
         (root / "dev_ground_truth.csv").write_bytes(TRUTH.encode() + b"\xff\xfe,\n")
         assert "line 5: not UTF-8" in refusal(root, "disc21")
+        (root / "dev_ground_truth.csv").write_text(TRUTH)
         photos(root, "references/R000000.png")
         assert "1 id of the references twice (R000000)" in refusal(root, "disc21")
         for file in (root / "references").iterdir():
             file.unlink()
         assert "no photo in references/" in refusal(root, "disc21")
         (root / "references").rmdir()
+        (root / "dev_ground_truth.csv").write_text("Q00000,other\n")
         assert "no references/" in refusal(root, "disc21")
+
+    def test_a_submission_needs_no_photo(self, tmp_path: Path) -> None:
+        truth = tmp_path / "dev_ground_truth.csv"
+        truth.write_text("query_id,reference_id\nQ00000,R999999\nQ00001,\nQ00002,R000007\n")
+        assert find_protocol(tmp_path) is PROTOCOLS["disc21"]
+        submission = tmp_path / "submission.csv"
+        submission.write_text(
+            "query_id,reference_id,score\nQ00000,R999999,0.9\nQ00001,R000001,0.8\n"
+            "Q00002,R000007,0.7\n"
+        )
+        result = evaluate_protocol(tmp_path, ranking=submission)
+        assert len(result.judged.gallery) == 1_000_000
+        assert result.figures.micro_ap == pytest.approx((1 + 2 / 3) / 2)
+        assert result.figures.recall_at_precision90 == 0.5
 
 
 class TestCopydays:

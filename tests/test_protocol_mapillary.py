@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -115,11 +116,24 @@ def test_the_coordinates_of_the_test_cities_are_not_public(msls: Path) -> None:
 
 def test_a_missing_city_or_file_is_named(msls: Path) -> None:
     (msls / "train_val/sf/query/raw.csv").unlink()
-    with pytest.raises(DatasetError, match=r"no train_val/sf/query/raw.csv. The protocol mapillar"):
+    assert any(
+        "no train_val/sf/query/raw.csv; photos that it would leave out take part" in problem
+        for problem in open_protocol(msls).problems
+    )
+    (msls / "train_val/sf/database/postprocessed.csv").unlink()
+    with pytest.raises(DatasetError, match=r"no train_val/sf/database/postprocessed.csv. The prot"):
         open_protocol(msls)
     (msls / "train_val/sf").rename(msls / "train_val/zurich")
-    with pytest.raises(DatasetError, match=r"val lacks train_val/sf/\."):
-        open_protocol(msls)
+    (problem,) = open_protocol(msls).problems
+    assert "no sf; the figures do not compare with those of all cities of val" in problem
+    with pytest.raises(DatasetError, match=r"test lacks test/miami/, test/athens/"):
+        open_protocol(msls, variant="test")
+
+
+def test_another_split_is_read_if_it_is_the_only_one(msls: Path) -> None:
+    (msls / "train_val/sf").rename(msls / "train_val/zurich")
+    shutil.rmtree(msls / "train_val/cph")
+    assert open_protocol(msls).name == "Mapillary SLS train"
 
 
 def edit(file: Path, old: str, new: str) -> None:

@@ -3,13 +3,15 @@
 Douze et al., "The 2021 Image Similarity Dataset and Challenge", 2021. A ground truth lists queries
 with the reference photo that they are copies of. A query without one stays in the set: its pairs
 count in µAP, always as wrong. The authors' code has lists of ids in `list_files/`. A list of
-references is the gallery. A list of queries adds those that the ground truth lacks.
+references is the gallery. A list of queries adds those that the ground truth lacks. Without photos
+and lists of references, the published million is the gallery, so that a submission can be judged.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
 from pathlib import Path
 
 from veduta.datasets.csv_records import normalised, read_table, refuse
@@ -48,6 +50,9 @@ _PARTS_OF_DEV = ("public", "subset_1")
 
 _LIST_OF_QUERIES = {"public": "dev_queries_25k"}
 """Variant → the list of its queries, where it has another name than the variant."""
+
+_PUBLISHED_REFERENCES = 1_000_000
+_PUBLISHED_ID = re.compile(r"R\d{6}")
 
 _COLUMNS = ("query_id", "reference_id")
 _NO_WRONG_QUERY = (
@@ -98,15 +103,18 @@ def _recognises(path: Path) -> bool:
     else:
         variants = list(_ground_truths(folder))
     has_photos = os.path.isdir(_photos_folder(folder) / "references")
-    return any(has_photos or _references_list(folder, each) is not None for each in variants)
+    return any(
+        has_photos or each or _references_list(folder, each) is not None for each in variants
+    )
 
 
 def _read(path: Path, options: ReadOptions) -> JudgedSet:
     folder = _folder_of(path)
     variant, file = _ground_truth(path, options.variant)
     root = _photos_folder(folder if options.photos is None else options.photos)
-    gallery, gallery_paths = _gallery(root, _references_list(folder, variant))
     references = _references(file)
+    named = {reference for right in references.values() for reference in right}
+    gallery, gallery_paths = _gallery(root, _references_list(folder, variant), named)
     queries = folder / _LISTS / _LIST_OF_QUERIES.get(variant, f"{variant}_queries")
     if os.path.isfile(queries):
         references = references | {query: {} for query in _ids(queries) if query not in references}
@@ -133,12 +141,23 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
     )
 
 
-def _gallery(root: Path, listed: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids and the paths of the references: those of the list, or all photos."""
+def _gallery(
+    root: Path, listed: Path | None, named: Set[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ids and the paths of the references: those of the list, or all photos.
+
+    Args:
+        root: the folder of the photos.
+        listed: the list of references, if there is one.
+        named: the references of the ground truth.
+    """
     if listed is not None:
         ids = _ids(listed)
         return ids, tuple(f"references/{each}.jpg" for each in ids)
     if not os.path.isdir(root / "references"):
+        if named and all(_PUBLISHED_ID.fullmatch(each) for each in named):
+            ids = tuple(f"R{number:06}" for number in range(_PUBLISHED_REFERENCES))
+            return ids, tuple(f"references/{each}.jpg" for each in ids)
         raise layout_error(root, "disc21", _LAYOUT, "no references/")
     names = photo_names(root / "references")
     if not names:

@@ -52,6 +52,13 @@ _PLACES = "postprocessed.csv"
 _RAW = "raw.csv"
 _SUBTASKS = "subtask_index.csv"
 
+_COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    _PLACES: (("key", "easting", "northing"), ()),
+    _RAW: (("pano",), ("key",)),
+    _SUBTASKS: (("all",), ("key",)),
+}
+"""File → the columns that are read, and one that it may lack."""
+
 _LAYOUT = """
 mapillary_sls/                 or train_val/ itself
   train_val/
@@ -74,12 +81,25 @@ class _Side:
         places: (N, 2) east and north in metres, in the zone of the city.
         panoramas: how many photos do not take part because they are panoramas.
         others: how many do not because they are not of the subtask `all`.
+        absent: the files that are not there, which would say so.
     """
 
     keys: list[str]
     places: NDArray[np.float64]
     panoramas: int
     others: int
+    absent: tuple[str, ...]
+
+
+def _split_of(path: Path) -> str:
+    """Return the first split of which there are cities; the usual one if there are none."""
+    found = (
+        split
+        for split in _CITIES
+        for folder in (path / _FOLDERS[split], path)
+        if any((folder / city).is_dir() for city in _CITIES[split])
+    )
+    return next(found, _USUAL_SPLIT)
 
 
 def _base(path: Path, split: str) -> str:
@@ -108,13 +128,19 @@ def _recognises(path: Path) -> bool:
 
 
 def _read(path: Path, options: ReadOptions) -> JudgedSet:
-    split = options.variant or _USUAL_SPLIT
+    split = options.variant or _split_of(path)
     base = _base(path, split)
-    cities = _CITIES[split]
-    missing = [city for city in cities if not (path / base / city).is_dir()]
-    if missing:
+    cities = [city for city in _CITIES[split] if (path / base / city).is_dir()]
+    absent = [city for city in _CITIES[split] if city not in cities]
+    if not cities:
         raise layout_error(
-            path, "mapillary", _LAYOUT, f"{split} lacks {base}{f'/, {base}'.join(missing)}/"
+            path, "mapillary", _LAYOUT, f"{split} lacks {base}{f'/, {base}'.join(absent)}/"
+        )
+    problems = []
+    if absent:
+        problems.append(
+            f"{readable(path)}: no {', '.join(absent)}; the figures do not compare with those of "
+            f"all cities of {split}"
         )
     queries: list[tuple[str, str]] = []
     gallery: list[tuple[str, str]] = []
@@ -129,6 +155,11 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
         gallery += [(city, key) for key in database.keys]
         panoramas += query.panoramas + database.panoramas
         others += query.others + database.others
+        problems += [
+            f"{readable(path)}: no {name}; photos that it would leave out take part, and the "
+            "figures do not compare with published ones"
+            for name in (*query.absent, *database.absent)
+        ]
         alone += int((np.diff(positives.starts) == 0).sum())
     if alone == len(queries):
         raise DatasetError(
@@ -144,6 +175,7 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
         query_paths=_paths(base, _QUERY, queries),
         gallery_paths=_paths(base, _DATABASE, gallery),
         positives=_joined(judged),
+        problems=tuple(problems),
         notes=(
             f"A photo is right if it is in the city of the query ({', '.join(cities)}) and at most "
             f"{RADIUS_METRES:g} m away.",
@@ -156,48 +188,45 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
 
 def _side(path: Path, folder: str, split: str) -> _Side:
     """Read the queries or the gallery of a city. Each row of the three files is the same photo."""
-    files = [path / folder / name for name in (_PLACES, _RAW, _SUBTASKS)]
-    for file in files:
-        if not file.is_file():
-            if split == "test":
-                raise DatasetError(
-                    f"{readable(file)}: no such file. The coordinates of the test cities are not "
-                    "public: only the server of the authors computes figures of them. Use the "
-                    "variant val"
-                )
-            raise layout_error(path, "mapillary", _LAYOUT, f"no {folder}/{file.name}")
-    places_file, raw_file, subtasks_file = files
+    files = [path / folder / name for name in _COLUMNS]
+    present = [file for file in files if file.is_file()]
+    places_file = files[0]
+    if places_file not in present:
+        if split == "test":
+            raise DatasetError(
+                f"{readable(places_file)}: no such file. The coordinates of the test cities are "
+                "not public: only the server of the authors computes figures of them. Use the "
+                "variant val"
+            )
+        raise layout_error(path, "mapillary", _LAYOUT, f"no {folder}/{places_file.name}")
     keys: list[str] = []
     places: list[tuple[float, float]] = []
     panoramas = others = 0
-    rows = zip_longest(
-        read_records(places_file, ("key", "easting", "northing")),
-        read_records(raw_file, ("pano",), ("key",)),
-        read_records(subtasks_file, ("all",), ("key",)),
-    )
-    for records in rows:
+    for records in zip_longest(*(read_records(file, *_COLUMNS[file.name]) for file in present)):
         if None in records:
             lengths = ", ".join(
                 f"{file.name} ends{' earlier' if record is None else ' later'}"
-                for file, record in zip(files, records, strict=True)
+                for file, record in zip(present, records, strict=True)
             )
             raise DatasetError(
                 f"{readable(path / folder)}: the files have different numbers of rows ({lengths}); "
                 "are all of the same version of the set?"
             )
-        (line, (key, east, north)), raw, subtask = records
-        for file, (number, (_, other)) in ((raw_file, raw), (subtasks_file, subtask)):
+        (line, (key, east, north)), *further = records
+        flags = {_RAW: False, _SUBTASKS: True}
+        for file, (number, (value, other)) in zip(present[1:], further, strict=True):
             if other not in ("", key):
                 refuse(file, number, f"the key {other!r}, but {places_file.name} has {key!r} there")
-        is_panorama = _flag(raw_file, raw[0], "pano", raw[1][0])
-        takes_part = _flag(subtasks_file, subtask[0], "all", subtask[1][0])
-        others += not takes_part
-        panoramas += takes_part and is_panorama
-        if takes_part and not is_panorama:
+            flags[file.name] = _flag(file, number, _COLUMNS[file.name][0][0], value)
+        others += not flags[_SUBTASKS]
+        panoramas += flags[_SUBTASKS] and flags[_RAW]
+        if flags[_SUBTASKS] and not flags[_RAW]:
             where = f"{readable(places_file)}, line {line}"
             keys.append(safe_path(where, key))
             places.append(checked_place(where, east, north))
-    return _Side(keys, np.array(places, np.float64).reshape(-1, 2), panoramas, others)
+    absent = tuple(f"{folder}/{file.name}" for file in files if file not in present)
+    array = np.array(places, np.float64).reshape(-1, 2)
+    return _Side(keys, array, panoramas, others, absent)
 
 
 def _flag(file: Path, line: int, column: str, value: str) -> bool:
