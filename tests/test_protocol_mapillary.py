@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from veduta.datasets.judged_set import JudgedSet
@@ -128,6 +129,26 @@ def test_a_missing_city_or_file_is_named(msls: Path) -> None:
     assert "no sf; the figures do not compare with those of all cities of val" in problem
     with pytest.raises(DatasetError, match=r"test lacks test/miami/, test/athens/"):
         open_protocol(msls, variant="test")
+
+
+def test_right_photos_are_grouped_by_the_years_between(msls: Path) -> None:
+    edit(
+        msls / "train_val/cph/database/raw.csv",
+        "d1,12.5,55.6,90.0,2019-01-01",
+        "d1,1,1,1,2016-06-01",
+    )
+    edit(msls / "train_val/cph/database/raw.csv", "d2,12.5,55.6,90.0,2019-01-01", "d2,1,1,1,never")
+    edit(
+        msls / "train_val/sf/database/raw.csv", "2019-01-01", "1577836800000"
+    )  # 2020-01-01 in milliseconds
+    read = open_protocol(msls)
+    assert read.groups == {"years apart": ("2", "unknown", "0")}
+    assert str(read.gallery_dates[0]) == "2016-06-01"
+    assert np.isnat(read.gallery_dates[2])
+    assert str(read.gallery_dates[3]) == "2020-01-01"
+    less = read.without({"q1"}, {"d1"})
+    assert less.groups == {"years apart": ("0",)}
+    assert [str(day) for day in less.gallery_dates] == ["2019-01-01", "NaT", "2020-01-01"]
 
 
 def test_another_split_is_read_if_it_is_the_only_one(msls: Path) -> None:

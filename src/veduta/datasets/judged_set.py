@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,10 @@ Box = tuple[int, int, int, int]
 
 OnProgress = Callable[[str, int, int], None]
 """Takes (stage, done, total)."""
+
+_Number = TypeVar("_Number", np.float64, np.datetime64)
+
+_NO_DATES = np.empty(0, "datetime64[D]")
 
 NO_POSITION = -1
 """Stands for "not in the gallery" where a position in the gallery is wanted."""
@@ -164,6 +169,9 @@ class JudgedSet:
         query_places: (Q, 2) float64 east and north in metres, or (Q, 1) frame numbers; empty if the
             protocol has none.
         gallery_places: (G, 2) or (G, 1), like `query_places`.
+        query_dates: (Q,) datetime64[D] when each photo was taken, NaT if that is not known; empty
+            if the protocol has no dates.
+        gallery_dates: (G,) datetime64[D], like `query_dates`.
         groups: name of a grouping, such as "scale" → (N,) the name of the group of each positive,
             in the order of `positives.positions`.
         problems: what was left out and why, one sentence each.
@@ -188,6 +196,8 @@ class JudgedSet:
     gallery_labels: tuple[str | None, ...] = ()
     query_places: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
     gallery_places: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    query_dates: NDArray[np.datetime64] = field(default_factory=lambda: _NO_DATES)
+    gallery_dates: NDArray[np.datetime64] = field(default_factory=lambda: _NO_DATES)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -241,6 +251,8 @@ class JudgedSet:
             gallery_labels=_some(self.gallery_labels, gallery_stays),
             query_places=_rows(self.query_places, query_stays),
             gallery_places=_rows(self.gallery_places, gallery_stays),
+            query_dates=_rows(self.query_dates, query_stays),
+            gallery_dates=_rows(self.gallery_dates, gallery_stays),
             groups={name: _some(values, stays) for name, values in self.groups.items()},
         )
 
@@ -291,5 +303,5 @@ def _some(values: tuple, stays: NDArray[np.bool_]) -> tuple:  # type: ignore[typ
     return tuple(value for value, stay in zip(values, stays, strict=True) if stay) if values else ()
 
 
-def _rows(places: NDArray[np.float64], stays: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return places[stays] if len(places) else places
+def _rows(values: NDArray[_Number], stays: NDArray[np.bool_]) -> NDArray[_Number]:
+    return values[stays] if len(values) else values

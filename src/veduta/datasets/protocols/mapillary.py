@@ -9,6 +9,7 @@ Sequences: A Dataset for Lifelong Place Recognition", CVPR 2020. The rules are t
 - the galleries of all cities of the split are one gallery;
 - a query without a right photo is in no mean.
 
+A table has the figures by the years between a query and its right photos, from `captured_at`.
 `control_panel`, `night` and `view_direction` play no part. The id of a photo is its key.
 """
 
@@ -46,6 +47,8 @@ _CITIES = {
 }
 _FOLDERS = {"val": "train_val", "train": "train_val", "test": "test"}
 _USUAL_SPLIT = "val"
+_DAYS_A_YEAR = 365.25
+_MILLISECONDS_A_DAY = 86_400_000
 _QUERY = "query"
 _DATABASE = "database"
 _PLACES = "postprocessed.csv"
@@ -54,7 +57,7 @@ _SUBTASKS = "subtask_index.csv"
 
 _COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     _PLACES: (("key", "easting", "northing"), ()),
-    _RAW: (("pano",), ("key",)),
+    _RAW: (("pano",), ("key", "captured_at")),
     _SUBTASKS: (("all",), ("key",)),
 }
 """File → the columns that are read, and one that it may lack."""
@@ -65,7 +68,7 @@ mapillary_sls/                 or train_val/ itself
     cph/                       one folder for each city; val is cph and sf
       query/
         postprocessed.csv      key, easting, northing, …
-        raw.csv                key, …, pano
+        raw.csv                key, …, captured_at, pano
         subtask_index.csv      key, all, …
         images/KEY.jpg
       database/                the same files
@@ -79,6 +82,7 @@ class _Side:
     Attributes:
         keys: of the photos that take part.
         places: (N, 2) east and north in metres, in the zone of the city.
+        dates: (N,) datetime64[D], NaT where `raw.csv` has none.
         panoramas: how many photos do not take part because they are panoramas.
         others: how many do not because they are not of the subtask `all`.
         absent: the files that are not there, which would say so.
@@ -86,6 +90,7 @@ class _Side:
 
     keys: list[str]
     places: NDArray[np.float64]
+    dates: NDArray[np.datetime64]
     panoramas: int
     others: int
     absent: tuple[str, ...]
@@ -145,12 +150,16 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
     queries: list[tuple[str, str]] = []
     gallery: list[tuple[str, str]] = []
     judged = []
+    query_dates: list[NDArray[np.datetime64]] = []
+    gallery_dates: list[NDArray[np.datetime64]] = []
     panoramas = others = alone = 0
     for city in cities:
         query = _side(path, f"{base}{city}/{_QUERY}", split)
         database = _side(path, f"{base}{city}/{_DATABASE}", split)
         positives = judged_by_distance(query.places, database.places)
         judged.append((positives, len(gallery)))
+        query_dates.append(query.dates)
+        gallery_dates.append(database.dates)
         queries += [(city, key) for key in query.keys]
         gallery += [(city, key) for key in database.keys]
         panoramas += query.panoramas + database.panoramas
@@ -166,6 +175,7 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
             f"{readable(path)}: no query of {split} has a gallery photo within {RADIUS_METRES:g} m;"
             " are all files of the same version of the set?"
         )
+    right, dates = _joined(judged), (np.concatenate(query_dates), np.concatenate(gallery_dates))
     return JudgedSet(
         protocol="mapillary",
         name=f"Mapillary SLS {split}",
@@ -174,7 +184,10 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
         gallery=unique_ids(path, "gallery", [key for _, key in gallery]),
         query_paths=_paths(base, _QUERY, queries),
         gallery_paths=_paths(base, _DATABASE, gallery),
-        positives=_joined(judged),
+        positives=right,
+        query_dates=dates[0],
+        gallery_dates=dates[1],
+        groups=_years_apart(right, *dates),
         problems=tuple(problems),
         notes=(
             f"A photo is right if it is in the city of the query ({', '.join(cities)}) and at most "
@@ -201,6 +214,7 @@ def _side(path: Path, folder: str, split: str) -> _Side:
         raise layout_error(path, "mapillary", _LAYOUT, f"no {folder}/{places_file.name}")
     keys: list[str] = []
     places: list[tuple[float, float]] = []
+    dates: list[np.datetime64] = []
     panoramas = others = 0
     for records in zip_longest(*(read_records(file, *_COLUMNS[file.name]) for file in present)):
         if None in records:
@@ -214,7 +228,9 @@ def _side(path: Path, folder: str, split: str) -> _Side:
             )
         (line, (key, east, north)), *further = records
         flags = {_RAW: False, _SUBTASKS: True}
-        for file, (number, (value, other)) in zip(present[1:], further, strict=True):
+        date = ""
+        for file, (number, (value, other, *taken)) in zip(present[1:], further, strict=True):
+            date = taken[0] if taken else date
             if other not in ("", key):
                 refuse(file, number, f"the key {other!r}, but {places_file.name} has {key!r} there")
             flags[file.name] = _flag(file, number, _COLUMNS[file.name][0][0], value)
@@ -224,9 +240,36 @@ def _side(path: Path, folder: str, split: str) -> _Side:
             where = f"{readable(places_file)}, line {line}"
             keys.append(safe_path(where, key))
             places.append(checked_place(where, east, north))
+            dates.append(_date(date))
     absent = tuple(f"{folder}/{file.name}" for file in files if file not in present)
     array = np.array(places, np.float64).reshape(-1, 2)
-    return _Side(keys, array, panoramas, others, absent)
+    return _Side(keys, array, np.array(dates, "datetime64[D]"), panoramas, others, absent)
+
+
+def _date(text: str) -> np.datetime64:
+    """Return the day of a date, or of milliseconds since 1970; NaT for anything else."""
+    try:
+        if text.isdigit():
+            return np.datetime64(int(text) // _MILLISECONDS_A_DAY, "D")
+        return np.datetime64(text[:10] or "NaT", "D")
+    except (ValueError, OverflowError):
+        return np.datetime64("NaT", "D")
+
+
+def _years_apart(
+    judged: Judgements, queries: NDArray[np.datetime64], gallery: NDArray[np.datetime64]
+) -> dict[str, tuple[str, ...]]:
+    """Return the years between each right photo and its query, as a grouping."""
+    if np.isnat(queries).all() or np.isnat(gallery).all():
+        return {}
+    query_of = np.repeat(np.arange(len(judged)), np.diff(judged.starts))
+    between = np.abs(queries[query_of] - gallery[judged.positions])
+    days = between.astype(np.int64)
+    years = [
+        "unknown" if unknown else str(int(day / _DAYS_A_YEAR))
+        for day, unknown in zip(days.tolist(), np.isnat(between).tolist(), strict=True)
+    ]
+    return {"years apart": tuple(years)}
 
 
 def _flag(file: Path, line: int, column: str, value: str) -> bool:
