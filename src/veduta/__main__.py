@@ -25,9 +25,12 @@ def main() -> None:
         signal.signal(signal.SIGINT, _end)
     from veduta.cli.main import run
 
-    if is_caught:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = run(sys.argv[1:])
+    try:
+        if is_caught:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # Just before the command begins, or just after it ends.
+        code = 130
     if is_caught:
         signal.signal(signal.SIGINT, _end)
     sys.exit(code)
