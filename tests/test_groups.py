@@ -336,9 +336,13 @@ def test_photos_that_are_gone(home: Path, tmp_path: Path, call: Callable[..., An
     assert page.count('src="data:image/jpeg') == 7, "copies are not shown"
 
 
+def times_of_files(folder: Path) -> dict[Path, int]:
+    return {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
 def test_an_interrupt_leaves_nothing_behind(home: Path, tmp_path: Path) -> None:
     """Stopped at once or during the work, the index is as before and no file is half written."""
-    before = sorted((file, file.stat().st_mtime_ns) for file in (home / "index").rglob("*"))
+    before = times_of_files(home / "index")
     # Python itself leaves a file open where it is interrupted while it loads a module.
     process = subprocess.Popen(
         [sys.executable, "-m", "veduta", "group", "--labels", str(tmp_path / "groups.csv")],
@@ -355,7 +359,7 @@ def test_an_interrupt_leaves_nothing_behind(home: Path, tmp_path: Path) -> None:
     began = process.returncode != -signal.SIGINT
     assert not began or (process.returncode in (0, 130) and "Traceback" not in stderr)
     assert process.returncode == 0 or list(tmp_path.iterdir()) == []
-    after = sorted((file, file.stat().st_mtime_ns) for file in (home / "index").rglob("*"))
+    after = times_of_files(home / "index")
     assert after == before
 
 
