@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -23,16 +24,19 @@ def main() -> None:
     is_caught = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_caught:
         signal.signal(signal.SIGINT, _end)
+        # Registered first, called last: after that Python drops its handlers, and Ctrl-C would end
+        # by the signal a command whose work is done.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     from veduta.cli.main import run
 
-    try:
-        if is_caught:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # Just before the command begins, or just after it ends.
-        code = 130
+    if is_caught:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = run(sys.argv[1:])
     if is_caught:
         signal.signal(signal.SIGINT, _end)
+    # Python remembers an interrupt of code in a text, such as that of a dataclass, even if it was
+    # caught, and then ends by the signal and not with the code. Other code in a text resets that.
+    exec("")  # noqa: S102
     sys.exit(code)
 
 
