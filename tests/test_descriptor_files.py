@@ -548,6 +548,6 @@ def test_given_descriptors_give_the_scores_of_the_gallery(tmp_path: Path) -> Non
     npz(tmp_path / "a.npz")
     (scores,) = open_given_answers(
         ["query/c.jpg"], ["db/b", "db/a"], descriptors=[tmp_path / "a.npz"]
-    )
+    ).answers
     lengths = np.linalg.norm(ROWS, axis=1)
     assert scores == pytest.approx(ROWS[[1, 0]] @ ROWS[2] / lengths[[1, 0]] / lengths[2])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from command_line import run_veduta
 from PIL import Image
-from walls import scene
+from walls import wall_view
 
 import veduta
 from veduta.cli.main import run
@@ -43,15 +43,6 @@ VERIFIED = {("a/0.jpg", "a/1.jpg"), ("a/1.jpg", "a/2.jpg"), ("b/0.jpg", "b/1.jpg
 Answer = Callable[..., dict[str, Any]]
 
 
-def view(wall: int, number: int) -> Image.Image:
-    """A wall as seen from another place each time."""
-    slant, shear, shift = 1 + 0.08 * number, 0.06 * number, -30 * number
-    coefficients = (slant, shear, shift, 0.02 * number, slant, shift, 6e-5 * number, 0)
-    return Image.fromarray(scene(wall)).transform(
-        (640, 480), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC
-    )
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two walls, a copy, and a photo on which there is nothing; indexed."""
@@ -61,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (photos / name).mkdir(parents=True)
     for wall, folder, views in ((1, "a", 3), (2, "b", 2)):
         for number in range(views):
-            view(wall, number).save(photos / folder / f"{number}.jpg", quality=92)
+            wall_view(wall, number).save(photos / folder / f"{number}.jpg", quality=92)
     shutil.copy(photos / "a/1.jpg", photos / "a/copy.jpg")
     Image.new("RGB", (64, 48), "navy").save(photos / "b/flat.png")
     done = run_veduta(home, "index", "photos", "--encoder", "fast")
@@ -508,7 +499,7 @@ def without_keypoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("without")
     (home / "photos").mkdir()
     for number, name in enumerate(("one photo.png", "other.png")):
-        view(1, number).resize((64, 48)).save(home / "photos" / name)
+        wall_view(1, number).resize((64, 48)).save(home / "photos" / name)
     done = run_veduta(home, "index", "photos", "--encoder", "fast", "--keypoints", "none")
     assert done.returncode == 0, done.stderr
     assert Manifest.read(home / "index").keypoints is None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run_veduta
 
 from veduta.evaluation import evaluate, evaluate_revisited
 from veduta.evaluation.metrics import average_precision
@@ -18,17 +17,8 @@ from veduta.evaluation.metrics import average_precision
 PLACES = ("arch", "gate", "tower")
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "veduta", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-
-
-def evaluated(*arguments: object) -> dict[str, Any]:
-    done = run("evaluate", *arguments, "--json")
+def evaluated(dataset: Path, *arguments: str | Path) -> dict[str, Any]:
+    done = run_veduta(dataset.parent, "evaluate", dataset, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -97,7 +87,9 @@ def test_a_photo_that_a_ranking_lacks_is_never_found(labelled: Path) -> None:
 def test_what_veduta_prints_is_judged_as_veduta_judges_it(labelled: Path, tmp_path: Path) -> None:
     file = descriptors(labelled)
     direct = evaluated(labelled, "--descriptors", file)
-    printed = run("evaluate", labelled, "--descriptors", file, "--dict", "-k", "100")
+    printed = run_veduta(
+        labelled.parent, "evaluate", labelled, "--descriptors", file, "--dict", "-k", "100"
+    )
     again = tmp_path / "again.json"
     again.write_text(printed.stdout)
     judged = evaluated(labelled, "--ranking", again)
@@ -167,14 +159,16 @@ def test_revisited_sets_with_distractors(revisited: Path, tmp_path: Path) -> Non
 def test_options_of_a_search_do_not_go_with_it(
     labelled: Path, arguments: list[str], words: str
 ) -> None:
-    done = run("evaluate", labelled, "--descriptors", descriptors(labelled), *arguments)
+    done = run_veduta(
+        labelled.parent, "evaluate", labelled, "--descriptors", descriptors(labelled), *arguments
+    )
     assert done.returncode == 2
     assert words in " ".join(done.stderr.split())
 
 
 def test_descriptors_of_another_set_are_refused(labelled: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "o.npz", names=np.array(["x.jpg"]), descriptors=np.ones((1, 3)))
-    done = run("evaluate", labelled, "--descriptors", tmp_path / "o.npz")
+    done = run_veduta(labelled.parent, "evaluate", labelled, "--descriptors", tmp_path / "o.npz")
     assert done.returncode == 3
     assert "3 of 3" in done.stderr
     assert "arch0.jpg" in done.stderr
@@ -185,8 +179,16 @@ def test_reports_of_given_answers_are_compared_with_significance(
 ) -> None:
     for name, noise in (("good", 0.1), ("bad", 3.0)):
         file = descriptors(labelled, noise)
-        run("evaluate", labelled, "--descriptors", file, "--report", tmp_path / name)
-    done = run("compare", tmp_path / "good", tmp_path / "bad", "--json")
+        run_veduta(
+            labelled.parent,
+            "evaluate",
+            labelled,
+            "--descriptors",
+            file,
+            "--report",
+            tmp_path / name,
+        )
+    done = run_veduta(labelled.parent, "compare", tmp_path / "good", tmp_path / "bad", "--json")
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
     first = {f["metric"]: f for f in table["comparisons"][0]["figures"] if f["system"] == "bad"}

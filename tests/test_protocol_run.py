@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run_veduta
 from tiny import save_view
 
 from veduta.cli.evaluate import PROTOCOL_NAMES
@@ -36,17 +35,8 @@ def holidays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "veduta", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-
-
-def evaluated(*arguments: object) -> dict[str, Any]:
-    done = run("evaluate", *arguments, "--json")
+def evaluated(dataset: Path, *arguments: str | Path) -> dict[str, Any]:
+    done = run_veduta(dataset.parent, "evaluate", dataset, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -65,14 +55,16 @@ def test_a_folder_is_recognised_and_measured(holidays: Path, tmp_path: Path) -> 
     ]
     assert all(query["first_correct_rank"] == 1 for query in written["queries"])
     assert "Holidays: retrieval by its published protocol" in (report / "report.html").read_text()
-    text = run("evaluate", holidays, "--encoder", "fast")
+    text = run_veduta(holidays.parent, "evaluate", holidays, "--encoder", "fast")
     assert "Holidays: 4 queries, 12 gallery photos" in text.stdout
     assert max(map(len, text.stdout.splitlines())) <= 80
 
 
 @pytest.mark.slow
 def test_a_search_leaves_the_own_photo_of_a_query_out(holidays: Path) -> None:
-    ranked = run("evaluate", holidays, "--dict", "-k", "20", "--protocol", "holidays")
+    ranked = run_veduta(
+        holidays.parent, "evaluate", holidays, "--dict", "-k", "20", "--protocol", "holidays"
+    )
     assert ranked.returncode == 0, ranked.stderr
     lists = json.loads(ranked.stdout)
     assert {len(photos) for photos in lists.values()} == {11}
@@ -120,14 +112,14 @@ def test_a_photo_that_does_not_decode_shifts_no_other(holidays: Path, tmp_path: 
     ],
 )
 def test_wrong_calls(holidays: Path, arguments: list[str], words: str) -> None:
-    done = run("evaluate", holidays, *arguments)
+    done = run_veduta(holidays.parent, "evaluate", holidays, *arguments)
     assert done.returncode in (2, 3)
     assert words in " ".join(done.stderr.split())
 
 
 def test_the_layout_that_was_expected_is_shown(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"")
-    done = run("evaluate", tmp_path, "--protocol", "holidays")
+    done = run_veduta(tmp_path, "evaluate", tmp_path, "--protocol", "holidays")
     assert done.returncode == 3
     assert "The protocol holidays expects:" in done.stderr
     assert "100000.jpg" in done.stderr

@@ -312,7 +312,7 @@ def test_given_rankings_are_the_answers(tmp_path: Path) -> None:
     (tmp_path / "run.txt").write_text(RUN)
     given = open_given_answers(QUERIES, GALLERY, ranking=tmp_path / "run.txt")
     assert given.problems == ("1 of 3 queries without an answer in run.txt (q3).",)
-    assert [each.rows.tolist() for each in given] == [[2, 0], [3, 1], []]
+    assert [each.rows.tolist() for each in given.answers] == [[2, 0], [3, 1], []]
 
 
 def test_queries_that_the_set_leaves_out_are_left_out_and_counted(tmp_path: Path) -> None:

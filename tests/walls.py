@@ -33,3 +33,12 @@ def seen_aside(pixels: Pixels) -> Pixels:
         image.size, Image.Transform.PERSPECTIVE, ASIDE, Image.Resampling.BICUBIC, fillcolor="grey"
     )
     return np.asarray(turned.point(lambda value: round(value * 0.8 + 20)))
+
+
+def wall_view(wall: int, number: int) -> Image.Image:
+    """A wall as seen from another place each time."""
+    slant, shear, shift = 1 + 0.08 * number, 0.06 * number, -30 * number
+    coefficients = (slant, shear, shift, 0.02 * number, slant, shift, 6e-5 * number, 0)
+    return Image.fromarray(scene(wall)).transform(
+        (640, 480), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC
+    )

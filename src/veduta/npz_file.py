@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from veduta.files import open_regular
 
-__all__ = ["read_all_arrays", "read_arrays"]
+__all__ = ["DAMAGED", "read_all_arrays", "read_arrays"]
 
-# numpy and zipfile raise these for a file that is damaged, cut off or of another kind.
-_DAMAGED = (
+DAMAGED = (
     AttributeError,
     BadZipFile,
     EOFError,
@@ -31,6 +30,7 @@ _DAMAGED = (
     ValueError,
     zlib.error,
 )
+"""What numpy and zipfile raise for a file that is damaged, cut off or of another kind."""
 
 
 def read_all_arrays(file: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -56,7 +56,7 @@ def read_all_arrays(file: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as arrays:
                 return {name: np.asarray(arrays[name]) for name in arrays.files}
-        except _DAMAGED as error:
+        except DAMAGED as error:
             # The messages of numpy advise to load Python objects, which could run code.
             raise ValueError(
                 f"{os.path.basename(os.fspath(file))} is damaged, or no file of arrays"

@@ -277,8 +277,10 @@ def command(
     """Measure retrieval or recognition on DATASET, with 95 % intervals.
 
     DATASET is a folder with a labels.csv (path,label,split), a folder with one folder for each
-    class, where each photo is a query against all others, or a gnd_*.pkl of (revisited) Oxford or
-    Paris. Or name --queries and --gallery.
+    class, where each photo is a query against all others, a gnd_*.pkl of (revisited) Oxford or
+    Paris, or a set of another published protocol. Or name --queries and --gallery.
+
+    --descriptors and --ranking judge the answers of another program; no photo is read.
 
     Without --encoder this measures the search and the recognition that Veduta offers; with it, that
     encoder. Where keypoints or the graph take part, the figures of the descriptor alone stand

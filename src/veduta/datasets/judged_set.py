@@ -121,6 +121,19 @@ class Judgements:
         """Return (n,) float64: the grades of these photos."""
         return self.grades[self.starts[query] : self.starts[query + 1]]
 
+    def query_of(self) -> NDArray[np.int64]:
+        """Return (N,) int64: the query of each position."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def stays(self, queries: NDArray[np.bool_], gallery: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell which of the N judgements are of queries and gallery photos that stay.
+
+        Args:
+            queries: (Q,) bool: which queries stay.
+            gallery: (G,) bool: which gallery photos stay.
+        """
+        return np.asarray(queries[self.query_of()] & gallery[self.positions])
+
     def some(self, queries: NDArray[np.bool_], gallery: NDArray[np.bool_]) -> Judgements:
         """Return the judgements of some queries and gallery photos, which move up.
 
@@ -129,9 +142,8 @@ class Judgements:
             gallery: (G,) bool: which gallery photos stay.
         """
         new_positions = np.cumsum(gallery) - 1
-        query_of = np.repeat(np.arange(len(self)), np.diff(self.starts))
-        stays = queries[query_of] & gallery[self.positions]
-        counts = np.bincount(query_of[stays], minlength=len(self))[queries]
+        stays = self.stays(queries, gallery)
+        counts = np.bincount(self.query_of()[stays], minlength=len(self))[queries]
         return Judgements(
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             new_positions[self.positions[stays]],
@@ -228,9 +240,7 @@ class JudgedSet:
         query_stays = np.array([each not in queries for each in self.queries], np.bool_)
         gallery_stays = np.array([each not in gallery for each in self.gallery], np.bool_)
         new_positions = np.where(gallery_stays, np.cumsum(gallery_stays) - 1, NO_POSITION)
-        lists = self.positives
-        query_of = np.repeat(np.arange(len(lists)), np.diff(lists.starts))
-        stays = query_stays[query_of] & gallery_stays[lists.positions]
+        stays = self.positives.stays(query_stays, gallery_stays)
         own = self.own
         if own is not None:
             moved = np.where(own == NO_POSITION, NO_POSITION, new_positions[own])
@@ -242,7 +252,7 @@ class JudgedSet:
             gallery=_some(self.gallery, gallery_stays),
             query_paths=_some(self.query_paths, query_stays),
             gallery_paths=_some(self.gallery_paths, gallery_stays),
-            positives=lists.some(query_stays, gallery_stays),
+            positives=self.positives.some(query_stays, gallery_stays),
             junk=None if self.junk is None else self.junk.some(query_stays, gallery_stays),
             own=own,
             distractors=int(gallery_stays[regular:].sum()),

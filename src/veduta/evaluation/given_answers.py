@@ -7,6 +7,7 @@ queries: never queries × gallery.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta.errors import readable
-from veduta.evaluation.protocol_judge import GivenOrder
+from veduta.evaluation.protocol_judge import Answer, GivenOrder
 from veduta.interchange.descriptor_files import DescriptorTable, open_descriptors
 from veduta.interchange.ranking_files import read_ranking
 from veduta.search.distances import distances
@@ -24,27 +25,20 @@ __all__ = ["GivenAnswers", "open_given_answers"]
 _BLOCK_QUERIES = 64
 _BLOCK_ROWS = 8192
 
-Answer = NDArray[np.floating[Any]] | GivenOrder
-"""(G,) scores of the whole gallery, or a ranking that may lack some of it."""
 
-
+@dataclass(frozen=True, slots=True)
 class GivenAnswers:
-    """The answers to Q queries, one at a time, and where they are from.
+    """The answers to Q queries, and where they are from.
 
     Attributes:
+        answers: one for each query, in their order; read one at a time.
         settings: for reports: `answers` in words, `file` the names of the files.
         problems: what was left out of the files, one sentence each.
     """
 
-    def __init__(
-        self, answers: Iterator[Answer], settings: dict[str, Any], problems: tuple[str, ...] = ()
-    ) -> None:
-        self._answers = answers
-        self.settings = settings
-        self.problems = problems
-
-    def __iter__(self) -> Iterator[Answer]:
-        return self._answers
+    answers: Iterator[Answer]
+    settings: dict[str, Any]
+    problems: tuple[str, ...]
 
 
 def open_given_answers(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,7 +39,7 @@ from veduta.evaluation.protocol_metrics import (
     PROTOCOL_METRICS,
 )
 
-__all__ = ["GivenOrder", "ProtocolFigures", "ProtocolJudge", "ProtocolQuery"]
+__all__ = ["Answer", "GivenOrder", "ProtocolFigures", "ProtocolJudge", "ProtocolQuery"]
 
 
 _PLACE_PROTOCOLS = frozenset({"places", "mapillary", "nordland"})
@@ -60,6 +60,10 @@ class GivenOrder:
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64] | None = None
+
+
+Answer: TypeAlias = NDArray[np.floating[Any]] | GivenOrder
+"""(G,) scores of the whole gallery, or a ranking that may lack some of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class ProtocolJudge:
         self._distances: list[float] = []
         self._group_values: dict[str, dict[str, list[tuple[float, ...]]]] = {}
 
-    def add(self, number: int, answer: NDArray[np.floating[Any]] | GivenOrder) -> None:
+    def add(self, number: int, answer: Answer) -> None:
         """Judge the answer to a query.
 
         Args:
@@ -230,7 +234,7 @@ class ProtocolJudge:
         """Return the pairs that count, as `PairPool.sorted`; none if pairs are not pooled."""
         return (self._pool or PairPool()).sorted()
 
-    def _need_scores(self, answer: NDArray[np.floating[Any]] | GivenOrder) -> None:
+    def _need_scores(self, answer: Answer) -> None:
         if isinstance(answer, GivenOrder) and answer.scores is None:
             raise DatasetError(
                 f"the protocol {self.judged.protocol} compares the answers of different queries by "
@@ -253,7 +257,7 @@ class ProtocolJudge:
     def _add_groups(
         self,
         number: int,
-        answer: NDArray[np.floating[Any]] | GivenOrder,
+        answer: Answer,
         left_out: NDArray[np.int64],
     ) -> None:
         """Judge a query by the positives of each group alone; the others are taken out."""
@@ -293,7 +297,7 @@ class ProtocolJudge:
 
 
 def _judged(
-    answer: NDArray[np.floating[Any]] | GivenOrder,
+    answer: Answer,
     right: NDArray[np.int64],
     grades: NDArray[np.float64],
     left_out: NDArray[np.int64],
@@ -304,7 +308,7 @@ def _judged(
 
 
 def _first(
-    answer: NDArray[np.floating[Any]] | GivenOrder, keep: int, left_out: NDArray[np.int64]
+    answer: Answer, keep: int, left_out: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the first answers and their scores, best first."""
     if isinstance(answer, GivenOrder):
@@ -325,7 +329,7 @@ def _first(
 
 
 def _pairs(
-    answer: NDArray[np.floating[Any]] | GivenOrder,
+    answer: Answer,
     right: NDArray[np.int64],
     left_out: NDArray[np.int64],
 ) -> tuple[ArrayLike, NDArray[np.bool_]]:

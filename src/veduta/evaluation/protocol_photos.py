@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -164,7 +163,7 @@ def _decoded(judged: JudgedSet, indexed: IndexedDataset) -> JudgedSet:
     """Return the set without the photos that do not decode, which become problems."""
     decoded = set(indexed.dataset.paths)
     broken_queries, broken_gallery = (
-        {each for each, path in zip(ids, paths, strict=True) if os.fspath(path) not in decoded}
+        {each for each, path in zip(ids, paths, strict=True) if path not in decoded}
         for ids, paths in (
             (judged.queries, judged.query_paths),
             (judged.gallery, judged.gallery_paths),

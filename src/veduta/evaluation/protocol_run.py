@@ -21,9 +21,10 @@ from veduta.evaluation.answered_by import retrieved_by
 from veduta.evaluation.dataset_index import OnProgress
 from veduta.evaluation.descriptor_ranking import check_verification, resolved_rerank
 from veduta.evaluation.figures import json_value
-from veduta.evaluation.given_answers import Answer, open_given_answers
+from veduta.evaluation.given_answers import open_given_answers
 from veduta.evaluation.photo_ranking import DescriptorOptions, RankedQuery
 from veduta.evaluation.protocol_judge import (
+    Answer,
     ProtocolFigures,
     ProtocolJudge,
     ProtocolQuery,
@@ -185,15 +186,15 @@ def evaluate_protocol(
     if not isinstance(judged, JudgedSet):
         judged = open_protocol(judged, protocol, photos=photos, variant=variant)
     if descriptors or ranking is not None:
-        answers = open_given_answers(
+        given = open_given_answers(
             judged.queries,
             judged.gallery,
             descriptors=[Path(file) for file in descriptors],
             ranking=None if ranking is None else Path(ranking),
             distance=distance,
         )
-        judged = judged.with_problems(*answers.problems)
-        return _judge(judged, answers.settings, answers, keep=keep, on_progress=on_progress)
+        judged = judged.with_problems(*given.problems)
+        return _judge(judged, given.settings, given.answers, keep=keep, on_progress=on_progress)
     mode = resolved_rerank(rerank, distance, encoder_is_named=encoder is not None)
     check_verification(mode, verify=verify, keypoints=keypoints)
     check_orientation(orientation)

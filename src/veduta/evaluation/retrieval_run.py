@@ -347,7 +347,7 @@ def _given(
     """Return the dataset, the settings and the answers of another program."""
     protocol = retrieval_protocol(dataset)
     paths = dataset.table["path"].to_pylist()
-    answers = open_given_answers(
+    given = open_given_answers(
         [paths[row] for row in protocol.queries],
         [paths[row] for row in protocol.gallery],
         descriptors=[Path(file) for file in descriptors],
@@ -356,10 +356,10 @@ def _given(
     )
     ranked = (
         answer if isinstance(answer, GivenOrder) else RankedQuery(number, answer)
-        for number, answer in enumerate(answers)
+        for number, answer in enumerate(given.answers)
     )
-    problems = (*dataset.problems, *answers.problems)
-    return replace(dataset, problems=problems), answers.settings, ranked
+    problems = (*dataset.problems, *given.problems)
+    return replace(dataset, problems=problems), given.settings, ranked
 
 
 def _judged_order(

@@ -212,7 +212,7 @@ def _judge_given(
     on_progress: OnProgress | None,
 ) -> RevisitedEvaluation:
     """Judge the answers of another program. No photo is read."""
-    answers = open_given_answers(
+    given = open_given_answers(
         revisited.queries,
         revisited.gallery_ids,
         descriptors=[Path(file) for file in descriptors],
@@ -220,7 +220,7 @@ def _judge_given(
     )
     started = time.monotonic()
     judged = []
-    for number, answer in enumerate(answers):
+    for number, answer in enumerate(given.answers):
         truth = revisited.truth(number)
         if isinstance(answer, GivenOrder):
             order = answer.rows
@@ -235,7 +235,7 @@ def _judge_given(
         gallery=len(revisited.gallery) - revisited.distractors,
         distractors=revisited.distractors,
         setups=summarise_revisited(judged),
-        settings=answers.settings,
-        problems=(*revisited.dataset.problems, *answers.problems),
+        settings=given.settings,
+        problems=(*revisited.dataset.problems, *given.problems),
         seconds=time.monotonic() - started,
     )

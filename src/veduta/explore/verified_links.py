@@ -23,11 +23,16 @@ from veduta.explore.verification_cache import (
     write_geometries,
 )
 from veduta.index import Manifest
-from veduta.index.graph import MAX_PHOTOS, calibration_of_links, can_be_linked, linked_pairs
+from veduta.index.graph import (
+    MAX_PHOTOS,
+    calibration_of_links,
+    can_be_linked,
+    linked_pairs,
+    why_not_linked,
+)
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.index.pair_verification import verify_pairs
 from veduta.search.verdict import DIFFERENT_PLACES, verdict_on
-from veduta.text import veduta_command
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +94,7 @@ def verified_links(
         return VerifiedLinks(one_photo, np.empty((0, 2), np.int64), np.empty(0, np.int64))
     linked = linked_pairs(index, manifest, snapshot)
     if linked is None:
-        raise CollectionError(_not_linked(index, snapshot))
+        raise CollectionError(why_not_linked(index, snapshot))
     candidates = np.arange(len(linked.first))
     if linked.consistent_matches is not None:
         by_chance = calibration_of_links(manifest).chance_matches
@@ -146,14 +151,3 @@ def _hold(
         model, coverage = str(geometries.models[pair]), float(geometries.coverages[pair])
         holds[pair] = verdict_on(probability, model, coverage) != DIFFERENT_PLACES
     return holds
-
-
-def _not_linked(index: Path, snapshot: Snapshot) -> str:
-    """Return why the photos of an index are not linked, and the remedy."""
-    if snapshot.photos > MAX_PHOTOS:
-        return (
-            f"{readable(index)} has {snapshot.photos:,} photos. Photos are linked up to "
-            f"{MAX_PHOTOS:,}. Index parts of the collection into folders of their own."
-        )
-    command = veduta_command("index", "--index", index)
-    return f"The photos of {readable(index)} are not all linked yet. Link them with: {command}"

@@ -281,6 +281,22 @@ def linked_pairs(index: Path, manifest: Manifest, snapshot: Snapshot) -> LinkedP
     )
 
 
+def why_not_linked(index: Path, snapshot: Snapshot) -> str:
+    """Return why `linked_pairs` returns None for a version, and the remedy.
+
+    Args:
+        index: its folder.
+        snapshot: of the version.
+    """
+    if snapshot.photos > MAX_PHOTOS:
+        return (
+            f"{readable(index)} has {snapshot.photos:,} photos. Photos are linked up to "
+            f"{MAX_PHOTOS:,}. Index parts of the collection into folders of their own."
+        )
+    command = veduta_command("index", "--index", index)
+    return f"The photos of {readable(index)} are not all linked yet. Link them with: {command}"
+
+
 GraphState = Literal["none", "damaged", "unfinished", "whole"]
 
 

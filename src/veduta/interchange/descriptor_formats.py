@@ -14,12 +14,10 @@ fit in memory.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -38,6 +36,7 @@ from veduta.interchange.descriptor_parts import (
     one_of,
     refuse_dtype,
 )
+from veduta.npz_file import DAMAGED
 from veduta.validation import InvalidValue, convert, parse_json, read_whole
 
 if TYPE_CHECKING:
@@ -51,24 +50,8 @@ HDF5_DATASET = "global_descriptor"
 
 _BATCH_ROWS = 4096
 
-# numpy, zipfile, h5py and pyarrow raise these for a file that is damaged, cut off or of another
-# kind. Errors of the operating system are told apart.
-_DAMAGED = (
-    AttributeError,
-    BadZipFile,
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TokenError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
+# h5py and pyarrow raise OSError too. Errors of the operating system are told apart.
+_DAMAGED = (*DAMAGED, OSError)
 
 
 def read_part(file: Path) -> DescriptorPart:

@@ -12,12 +12,17 @@ import numpy as np
 
 from veduta.errors import CollectionError, QueryError, readable
 from veduta.files import write_text
-from veduta.index.graph import MAX_PHOTOS, calibration_of_links, can_be_linked, linked_pairs
+from veduta.index.graph import (
+    MAX_PHOTOS,
+    calibration_of_links,
+    can_be_linked,
+    linked_pairs,
+    why_not_linked,
+)
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.interchange.exported_photos import refuse_blanks
 from veduta.keypoints import verify
 from veduta.processor_cores import processor_cores
-from veduta.text import veduta_command
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +130,7 @@ def linked_photos(
         return PhotoPairs(none, np.empty(0, np.bool_), snapshot.photos - 1)
     linked = linked_pairs(index, manifest, snapshot)
     if linked is None:
-        raise CollectionError(_not_linked(index, snapshot))
+        raise CollectionError(why_not_linked(index, snapshot))
     row_of_photo = np.empty(len(linked.photos.contents), np.intp)
     # Of several values for one place the last one stays.
     last_first = photos.by_name[::-1]
@@ -138,17 +143,6 @@ def linked_photos(
     order = np.lexsort((ranks[:, 1], ranks[:, 0]))
     rows = photos.by_name[ranks[order]]
     return PhotoPairs(rows, plausible[order], snapshot.photos - len(row_of_photo))
-
-
-def _not_linked(index: Path, snapshot: Snapshot) -> str:
-    """Return why the photos of an index are not linked, and the remedy."""
-    if snapshot.photos > MAX_PHOTOS:
-        return (
-            f"{readable(index)} has {snapshot.photos:,} photos. Photos are linked up to "
-            f"{MAX_PHOTOS:,}. Index parts of the collection into folders of their own."
-        )
-    command = veduta_command("index", "--index", index)
-    return f"The photos of {readable(index)} are not all linked yet. Link them with: {command}"
 
 
 def write_pairs(file: Path, photos: ExportedPhotos, pairs: PhotoPairs) -> None:

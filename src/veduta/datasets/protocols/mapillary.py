@@ -262,8 +262,7 @@ def _years_apart(
     """Return the years between each right photo and its query, as a grouping."""
     if np.isnat(queries).all() or np.isnat(gallery).all():
         return {}
-    query_of = np.repeat(np.arange(len(judged)), np.diff(judged.starts))
-    between = np.abs(queries[query_of] - gallery[judged.positions])
+    between = np.abs(queries[judged.query_of()] - gallery[judged.positions])
     days = between.astype(np.int64)
     years = [
         "unknown" if unknown else str(int(day / _DAYS_A_YEAR))

@@ -119,13 +119,14 @@ def safe_path(where: str, name: str) -> str:
     return "/".join(parts)
 
 
-def checked_box(where: str, box: Sequence[float], size: tuple[int, int] | None = None) -> Box:
-    """Return a box in whole pixels, and refuse one that is empty or outside its photo.
+def checked_box(where: str, box: Sequence[float]) -> Box:
+    """Return a box in whole pixels, and refuse one that is empty or left of or above its photo.
+
+    `veduta.datasets.boxes` compares it with the photo.
 
     Args:
         where: the file and the query, for the message.
         box: x, y, width, height in pixels.
-        size: the width and height of the photo, if they are known.
 
     Raises:
         DatasetError: a value is no finite number, or the box is empty or outside the photo.
@@ -136,11 +137,9 @@ def checked_box(where: str, box: Sequence[float], size: tuple[int, int] | None =
         raise DatasetError(
             f"{where}: the box {tuple(box)!r} is not four numbers; wanted x, y, width, height"
         ) from None
-    inside = size is None or (x < size[0] and y < size[1])
-    if width < 1 or height < 1 or x + width <= 0 or y + height <= 0 or not inside:
-        of = "" if size is None else f" of {size[0]} × {size[1]} pixels"
+    if width < 1 or height < 1 or x + width <= 0 or y + height <= 0:
         raise DatasetError(
-            f"{where}: the box ({x}, {y}, {width}, {height}) is empty or outside its photo{of}; "
+            f"{where}: the box ({x}, {y}, {width}, {height}) is empty or outside its photo; "
             "wanted x, y, width, height in pixels"
         )
     return x, y, width, height
