@@ -36,6 +36,7 @@ from veduta.index import (
     update_index,
 )
 from veduta.index.places import has_places
+from veduta.index.shards import Shard
 from veduta.keypoints import Extractor, load_extractor
 from veduta.recognize import (
     METHOD,
@@ -218,6 +219,7 @@ class Index:
         reread: bool = False,
         accept_truncated: bool = False,
         all_photos: bool = False,
+        shard: tuple[int, int] | None = None,
         runtime: str | None = None,
     ) -> UpdateReport:
         """Bring the index up to date with folders (or single photos).
@@ -238,6 +240,9 @@ class Index:
             reread: read all files, also those whose size and time did not change.
             accept_truncated: use photos that are cut short if most of them is there.
             all_photos: add photos again that were removed.
+            shard: (number, count): add only the photos of this shard of the collection, so that
+                several machines index it. The index remembers it. `veduta.merge` makes one index of
+                all shards.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
         self._manifest = Manifest.read(self.path)
@@ -261,6 +266,7 @@ class Index:
             reread=reread,
             accept_truncated=accept_truncated,
             all_photos=all_photos,
+            shard=None if shard is None else _shard_of(shard),
         )
 
     def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:
@@ -932,6 +938,13 @@ def find_keypoints(photo: PhotoSource, *, keypoints: str = "xfeat") -> PhotoKeyp
         QueryError: no keypoints have that name, or an array is no photo.
     """
     return photo_keypoints(photo, load_extractor(keypoints, threads=os.cpu_count() or 1))
+
+
+def _shard_of(shard: object) -> Shard:
+    """Return the shard that a pair of numbers names; raises QueryError if it names none."""
+    if isinstance(shard, (tuple, list)) and len(shard) == 2:
+        return Shard.of(*shard)
+    raise QueryError(f"A shard is its number and the count of shards, (3, 16), not {shard!r}.")
 
 
 def _with_changes(options: SearchOptions | None, **changes: Any) -> SearchOptions:

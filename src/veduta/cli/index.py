@@ -16,8 +16,20 @@ from veduta.text import count
 if TYPE_CHECKING:
     from veduta.api import Index
     from veduta.index import UpdateReport
+    from veduta.index.shards import Shard
 
 MAX_LISTED_FILES = 20
+
+
+def _shard(_context: click.Context, _option: click.Parameter, text: str | None) -> Shard | None:
+    """Return the shard that the option names."""
+    from veduta.errors import QueryError
+    from veduta.index.shards import Shard
+
+    try:
+        return None if text is None else Shard.parse(text)
+    except QueryError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command("index")
@@ -43,6 +55,13 @@ MAX_LISTED_FILES = 20
     "'none' takes all labels away.",
 )
 @exclude_option
+@click.option(
+    "--shard",
+    metavar="NUMBER/COUNT",
+    callback=_shard,
+    help="Index only the photos of one shard, such as 3/16, so that several machines index a "
+    "collection. `veduta merge` makes one index of the shards.",
+)
 @click.option("--no-gps", is_flag=True, help="A new index: do not store where photos were taken.")
 @click.option("--no-exclude", is_flag=True, help="Forget the patterns of earlier runs.")
 @click.option(
@@ -86,6 +105,7 @@ def command(
     regions: bool,
     labels: str | None,
     exclude: tuple[str, ...],
+    shard: Shard | None,
     no_gps: bool,
     no_exclude: bool,
     project: str | None,
@@ -122,12 +142,13 @@ def command(
             reread=reread,
             accept_truncated=accept_truncated,
             all_photos=all_photos,
+            shard=(shard.number, shard.count) if shard else None,
             runtime=runtime,
         )
     if not report.interrupted:
         if project:
             _project(index, project)
-        if approximate or outgrows_exact_search(index_path):
+        if approximate or (report.shard is None and outgrows_exact_search(index_path)):
             index.build_approximate()
     if as_json:
         print_json({"index": str(index_path), **report.as_json()})

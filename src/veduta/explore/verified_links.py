@@ -94,7 +94,7 @@ def verified_links(
         return VerifiedLinks(one_photo, np.empty((0, 2), np.int64), np.empty(0, np.int64))
     linked = linked_pairs(index, manifest, snapshot)
     if linked is None:
-        raise CollectionError(why_not_linked(index, snapshot))
+        raise CollectionError(why_not_linked(index, manifest, snapshot))
     candidates = np.arange(len(linked.first))
     if linked.consistent_matches is not None:
         by_chance = calibration_of_links(manifest).chance_matches

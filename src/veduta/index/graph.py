@@ -281,13 +281,20 @@ def linked_pairs(index: Path, manifest: Manifest, snapshot: Snapshot) -> LinkedP
     )
 
 
-def why_not_linked(index: Path, snapshot: Snapshot) -> str:
+def why_not_linked(index: Path, manifest: Manifest, snapshot: Snapshot) -> str:
     """Return why `linked_pairs` returns None for a version, and the remedy.
 
     Args:
         index: its folder.
+        manifest: of the index.
         snapshot: of the version.
     """
+    if manifest.shard is not None:
+        command = veduta_command("merge", "PART…", "--index", "WHOLE")
+        return (
+            f"{readable(index)} is shard {manifest.shard} of a collection. Photos are linked when "
+            f"all shards are one index: {command}"
+        )
     if snapshot.photos > MAX_PHOTOS:
         return (
             f"{readable(index)} has {snapshot.photos:,} photos. Photos are linked up to "
@@ -388,7 +395,7 @@ def build_graph(
     *,
     verified: bool = True,
 ) -> None:
-    """Bring the graph of `index` to the version of `snapshot`.
+    """Bring the graph of `index` to the version of `snapshot`. A shard of a collection has none.
 
     If it is interrupted, it keeps the links that are verified and raises. The next call continues.
 
@@ -403,7 +410,7 @@ def build_graph(
         StorageFull: the disk has no room for the graph.
         IndexDamaged: keypoints of the index cannot be read.
     """
-    if not can_be_linked(snapshot):
+    if manifest.shard is not None or not can_be_linked(snapshot):
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
     photos = distinct_photos(snapshot)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Self
 
 import msgspec
 
+from veduta._version import __version__
 from veduta.encoders import Encoder
 from veduta.encoders.region_descriptors import RegionEncoder
 from veduta.errors import (
@@ -29,6 +31,7 @@ from veduta.errors import (
 )
 from veduta.files import system_failure, write_bytes
 from veduta.index.columns import FORMAT_VERSION
+from veduta.index.shards import SHARD_FEATURE, Shard
 from veduta.index.storage_errors import (
     index_errors,
     not_an_index,
@@ -46,6 +49,14 @@ MANIFEST_COPY = "index-copy.json"
 DAMAGED_FOLDER = "damaged"
 """Where a repair moves files that do not read."""
 
+KNOWN_FEATURES = frozenset({SHARD_FEATURE})
+"""What this version of Veduta can use of `Manifest.needs`."""
+
+_FORMAT_WITH_NEEDS = FORMAT_VERSION + 1
+"""The layout that `index.json` names if the index needs a feature. The files are as without. A
+Veduta that does not look at `needs` refuses this number."""
+
+_VERSION = re.compile(r"[0-9A-Za-z.+!-]{1,40}")
 _CHECKSUM = "checksum"
 _CHECKSUM_LETTERS = 16
 _MAX_DIMENSION = 65_536
@@ -77,6 +88,13 @@ class _Regions(msgspec.Struct):
     bytes: Annotated[int, msgspec.Meta(ge=1, le=_MAX_DIMENSION)]
 
 
+class _Needs(msgspec.Struct):
+    """What decides whether this version of Veduta can use an index."""
+
+    needs: Annotated[list[_Text], msgspec.Meta(max_length=1000)] = []
+    written_by: str = ""
+
+
 class _Required(msgspec.Struct):
     encoder: _Encoder
     folders: list[_Text]
@@ -104,6 +122,11 @@ class Manifest:
         decoders: of the last update that was not interrupted, see `veduta.photos.decoders`. An
             update with others tries the photos again that were refused.
         created: when the index was created, ISO 8601, UTC.
+        shard: which part of a collection the index is; None if it is the whole.
+        unfinished: whether the last run of a shard was cut off, or is at work.
+        needs: the features that a Veduta must know to use the index, see `KNOWN_FEATURES`. An
+            ordinary index needs none.
+        written_by: the version of Veduta that wrote the manifest.
         format: version of the layout on disk.
     """
 
@@ -117,6 +140,10 @@ class Manifest:
     approximate: bool = False
     decoders: str = ""
     created: str = ""
+    shard: Shard | None = None
+    unfinished: bool = False
+    needs: tuple[str, ...] = ()
+    written_by: str = ""
     format: int = FORMAT_VERSION
 
     @property
@@ -160,7 +187,13 @@ class Manifest:
             keypoints=keypoints,
             regions=RegionEncoder(encoder).facts if regions else None,
             created=created,
+            written_by=__version__,
         )
+
+    def of_shard(self, shard: Shard) -> Self:
+        """Return the manifest of the same index as a shard whose run is not at its end yet."""
+        needs = tuple(sorted({*self.needs, SHARD_FEATURE}))
+        return dataclasses.replace(self, shard=shard, needs=needs, unfinished=True)
 
     @classmethod
     def read(cls, index: Path) -> Self:
@@ -194,13 +227,21 @@ class Manifest:
         checksum = values.pop(_CHECKSUM, None)
         unchanged = checksum is None or checksum == _checksum(values)
         version = values.get("format", FORMAT_VERSION)
-        if unchanged and isinstance(version, int) and version != FORMAT_VERSION:
+        if unchanged and isinstance(version, int) and not _is_read(values):
             raise _other_version(index, version)
-        convert(values, _Required)
-        manifest = convert(values, cls)
+        needs = convert(values, _Needs)
+        if unchanged and (unknown := sorted(set(needs.needs) - KNOWN_FEATURES)):
+            raise _unknown_feature(index, unknown, needs.written_by)
+        manifest = cls._converted(values)
         if not unchanged:
             raise InvalidValue("it was changed after Veduta wrote it: its checksum does not match")
         return manifest
+
+    @classmethod
+    def _converted(cls, values: dict[str, Any]) -> Self:
+        """Return the manifest with these values, of a layout that is read; raises InvalidValue."""
+        convert(values, _Required)
+        return dataclasses.replace(convert(values, cls), format=FORMAT_VERSION)
 
     def write(self, index: Path) -> None:
         """Write the manifest of the index in the folder `index`, and its copy, if they changed.
@@ -217,6 +258,8 @@ class Manifest:
             StorageError: the disk does not accept the files.
         """
         values = dataclasses.asdict(self)
+        values["written_by"] = __version__
+        values["format"] = _FORMAT_WITH_NEEDS if self.needs else self.format
         values[_CHECKSUM] = _checksum(values)
         data = json.dumps(values, indent=2).encode()
         with index_errors(index, "write"):
@@ -351,11 +394,11 @@ def _restorable(index: Path) -> Manifest | None:
         # The copy is of no use. A manifest that was changed by hand is, if its values are possible.
         try:
             values = read_json(index / MANIFEST_FILE, dict[str, Any])
-            convert(values, _Required)
-            manifest = convert(values, Manifest)
+            manifest = Manifest._converted(values)
         except (OSError, InvalidValue):
             return None
-        return manifest if manifest.format == FORMAT_VERSION else None
+        known = _is_read(values) and KNOWN_FEATURES.issuperset(manifest.needs)
+        return manifest if known else None
 
 
 def move_to_damaged(index: Path, path: Path) -> None:
@@ -380,6 +423,12 @@ def move_to_damaged(index: Path, path: Path) -> None:
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         path.replace(target)
+
+
+def _is_read(values: dict[str, Any]) -> bool:
+    """Tell whether this version of Veduta reads the layout that a manifest names."""
+    wanted = _FORMAT_WITH_NEEDS if values.get("needs") else FORMAT_VERSION
+    return bool(values.get("format", FORMAT_VERSION) == wanted)
 
 
 def _checksum(values: dict[str, Any]) -> str:
@@ -427,4 +476,17 @@ def _other_version(index: Path, version: int) -> _OtherVersion:
     return _OtherVersion(
         f"{readable(index)} was written by {'a newer' if newer else 'an older'} Veduta (layout "
         f"{version}, this one reads {FORMAT_VERSION}). {remedy} {_again(index)}"
+    )
+
+
+def _unknown_feature(index: Path, unknown: list[str], version: str) -> _OtherVersion:
+    features = " and ".join(f"'{readable(one)}'" for one in unknown)
+    writer, wanted = "a newer Veduta", "veduta"
+    if _VERSION.fullmatch(version):
+        writer, wanted = f"Veduta {version}", f"veduta>={version}"
+    return _OtherVersion(
+        f"{readable(index)} was written by {writer} and needs the "
+        f"{'feature' if len(unknown) == 1 else 'features'} {features}, which this Veduta "
+        f"({__version__}) does not know. Install a Veduta that does: pip install --upgrade "
+        f"'{wanted}'. Or index {_again(index)}"
     )

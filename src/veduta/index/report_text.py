@@ -44,6 +44,11 @@ def note_lines(report: UpdateReport) -> Iterator[str]:
     """
     yield from passed_over_lines(report.passed_over)
     yield from report.notes
+    if report.other_shards:
+        yield (
+            f"{count(report.other_shards, 'file')} left to other shards: this is shard "
+            f"{report.shard}."
+        )
     if report.left_out:
         photos = count(report.left_out, "photo")
         yield (

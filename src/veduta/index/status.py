@@ -52,6 +52,8 @@ def read_status(index: Path) -> dict[str, Any]:
         "regions": manifest.regions,
         "graph": state,
         "linked": state == "whole",
+        "shard": str(manifest.shard) if manifest.shard else None,
+        "unfinished": manifest.unfinished,
         "labels": manifest.labels,
         "classes": len(labels),
         "folders": list(manifest.folders),
@@ -82,7 +84,11 @@ def status_lines(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "dimensions", f"{encoder['dimension']}{projected}"
     yield "keypoints", f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
     yield "regions", f"{state['regions']['count']} a photo" if state["regions"] else "none"
-    yield "links", "made and verified" if state["linked"] else "none, or not all verified"
+    if state["shard"]:
+        rest = ", and its last run was cut off" if state["unfinished"] else ""
+        yield "shard", f"{state['shard']} of a collection{rest}"
+    else:
+        yield "links", "made and verified" if state["linked"] else "none, or not all verified"
     yield (
         "labels",
         f"{state['labels'] or 'none'} ({count(state['classes'], 'label')}, "

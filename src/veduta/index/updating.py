@@ -40,6 +40,7 @@ from veduta.index.labels import FOLDERS, NO_LABELS, Labeller, LabelSource, check
 from veduta.index.manifest import Manifest, region_encoder_of
 from veduta.index.projection_file import read_projection
 from veduta.index.removed_photos import RemovedPhotos
+from veduta.index.shards import Shard, ShardedFolders, require_same_shard
 from veduta.index.snapshot import Snapshot, build_snapshot, open_snapshot
 from veduta.index.sources import (
     away,
@@ -92,6 +93,8 @@ class UpdateReport:
             no photo of the index lies in them.
         seconds: duration of the update.
         left_out: photos that are there and stay out, because a person removed them from the index.
+        shard: the shard of the collection that the index is, such as "3/16"; None: the whole.
+        other_shards: files that are left to other shards.
         total: photos in the index after the update.
         interrupted: whether the user interrupted the update.
         runtime: what ran the network, and its precision.
@@ -114,6 +117,8 @@ class UpdateReport:
     not_read: list[tuple[str, str]] = field(default_factory=list)
     dropped_folders: list[str] = field(default_factory=list)
     left_out: int = 0
+    shard: str | None = None
+    other_shards: int = 0
     seconds: float = 0.0
     total: int = 0
     interrupted: bool = False
@@ -158,6 +163,7 @@ def update_index(
     reread: bool = False,
     accept_truncated: bool = False,
     all_photos: bool = False,
+    shard: Shard | None = None,
     graph: bool = True,
 ) -> UpdateReport:
     """Add, change, move and remove rows of an index until they match the photos in folders.
@@ -185,6 +191,8 @@ def update_index(
             an earlier update refused. This is not remembered: they stay until they change.
         all_photos: add photos again that a person removed from the index, see
             `veduta.index.removed_photos`. A single photo that is named is added again anyway.
+        shard: add only the files of this shard of the collection. The index remembers it. A shard
+            has no neighbour graph.
         graph: bring the neighbour graph up to date as well.
 
     Returns:
@@ -195,7 +203,7 @@ def update_index(
         IndexLocked: another process is writing to it.
         IndexDamaged: the index does not open, or only at an older version.
         StorageFull: the disk is full.
-        CollectionError: no folder is known or named.
+        CollectionError: no folder is known or named, or the index is another shard.
         DatasetError: the CSV is refused, or none of its rows names a photo, or photos would lose
             their label. Nothing is changed then.
         EncoderError: there were photos to encode, and the encoder or the extractor failed on all.
@@ -218,6 +226,7 @@ def update_index(
         manifest.require_extractor(extractor, index)
         read_projection(index, manifest)  # A damaged one is told before the work begins.
         table = open_table_to_write(index)
+        manifest = _with_shard(manifest, shard, table)
         describe = partial(
             describe_file,
             encoder=encoder,
@@ -227,6 +236,7 @@ def update_index(
             reread=reread,
         )
         update = _Update(table, open_snapshot(index), describe, report, on_progress)
+        update.take_shard(manifest)
         sources = named or update.known_sources(manifest)
         update.take_back(named, all_photos=all_photos)
         update.require_there(sources)
@@ -239,6 +249,8 @@ def update_index(
                 source, files, allow_loss=allow_label_loss, keep_edits=labels != NO_LABELS
             )
         update.removed.save()  # Not before: the update might have been refused.
+        if manifest.unfinished:  # A merge must know that this run is not at its end.
+            manifest.write(index)
         try:
             update.read(files, workers or processor_cores())
             update.remove_missing()
@@ -246,22 +258,35 @@ def update_index(
         except KeyboardInterrupt:
             report.interrupted = True
         else:
-            report.dropped_folders = update.dropped_folders(manifest)
-            kept = set(manifest.folders) - set(report.dropped_folders)
-            manifest = replace(manifest, folders=tuple(sorted(kept)), decoders=photos.decoders())
-            manifest.write(index)
-            snapshot = update.snapshot
-            if table.version != snapshot.version:
-                table.tidy()
-                table.extend_indices()
-                snapshot = build_snapshot(index, manifest, table)
-                keypoint_files.remove_unused(index, snapshot.keypoint_files)
-            if graph:
-                report.interrupted = not _link(index, manifest, snapshot, on_linking)
+            report.interrupted = not _finish(update, manifest, on_linking, graph=graph)
         report.total = table.count("problem IS NULL")
-        update.raise_encoder_error()
+        if error := update.encoder_error():
+            raise error
     report.seconds = time.monotonic() - started
     return report
+
+
+def _finish(
+    update: _Update, manifest: Manifest, on_linking: OnProgress | None, *, graph: bool
+) -> bool:
+    """Write what follows from the rows, at the end of a run; return False if it was interrupted."""
+    table, index, report = update.table, update.table.index, update.report
+    report.dropped_folders = update.dropped_folders(manifest)
+    kept = set(manifest.folders) - set(report.dropped_folders)
+    manifest = replace(
+        manifest,
+        folders=tuple(sorted(kept)),
+        decoders=photos.decoders(),
+        unfinished=manifest.shard is not None and update.encoder_error() is not None,
+    )
+    manifest.write(index)
+    snapshot = update.snapshot
+    if table.version != snapshot.version:
+        table.tidy()
+        table.extend_indices()
+        snapshot = build_snapshot(index, manifest, table)
+        keypoint_files.remove_unused(index, snapshot.keypoint_files)
+    return not graph or _link(index, manifest, snapshot, on_linking)
 
 
 def _link(
@@ -296,6 +321,8 @@ class _Update:
         self.edits = LabelEdits(table.index)  # Labels that a person gave.
         self.edits_moved = False
         self.removed = RemovedPhotos(table.index)
+        self.shard: ShardedFolders | None = None  # None: the index is the whole collection.
+        self.others: list[bytes] = []  # The files that are left to other shards.
         self.report = report
         self.on_progress = on_progress
         rows = snapshot.rows
@@ -311,6 +338,12 @@ class _Update:
         self.waiting: list[Outcome] = []
         self.committed = 0
         self.last_commit = time.monotonic()
+
+    def take_shard(self, manifest: Manifest) -> None:
+        """Leave the files of other shards to them, if the index is a shard."""
+        if manifest.shard is not None:
+            self.report.shard = str(manifest.shard)
+            self.shard = ShardedFolders(manifest.shard, manifest.folders)
 
     def known_sources(self, manifest: Manifest) -> list[Path]:
         """Return everything that the index knows and that is there: folders and single photos.
@@ -392,6 +425,10 @@ class _Update:
             if candidate.path in self.removed.paths:
                 self.report.left_out += 1
                 continue
+            if row is None and self._is_of_another_shard(candidate):
+                self.others.append(candidate.path)
+                self.report.other_shards += 1
+                continue
             if row is None:
                 files[candidate.path] = candidate
                 continue
@@ -408,8 +445,14 @@ class _Update:
                 self.report.unchanged += 1
         for folder in folders:
             if folder.is_dir():
-                self._find_missing(folder, files, manifest.folders, allow_empty)
+                self._find_missing(folder, [*files, *self.others], manifest.folders, allow_empty)
         return list(files.values())
+
+    def _is_of_another_shard(self, candidate: photos.Candidate) -> bool:
+        # What cannot be listed concerns all shards.
+        return (
+            self.shard is not None and candidate.size >= 0 and not self.shard.holds(candidate.path)
+        )
 
     def _find_missing(
         self, folder: Path, files: Iterable[bytes], known: Sequence[str], allow_empty: bool
@@ -443,7 +486,9 @@ class _Update:
             self.edits.label_of.clear()
         ids_and_paths = zip(self.ids, self.paths, strict=True)
         there = [path for row_id, path in ids_and_paths if row_id not in self.missing_ids]
-        by_source, notes = source.labeller([*there, *(file.path for file in files)])
+        # Which row of a CSV names a photo depends on all photos of the collection.
+        listed = [*there, *(file.path for file in files), *self.others]
+        by_source, notes = source.labeller(listed)
         edited = self.edits.label_of
         self.label_of = lambda path: edited[path] if path in edited else by_source(path)
         self.report.notes += notes
@@ -521,11 +566,13 @@ class _Update:
         self._report_progress(total, paths)
         self.table.tidy()
 
-    def raise_encoder_error(self) -> None:
-        """Raise the error of the encoder if the encoder is at fault, and not a single odd photo."""
+    def encoder_error(self) -> EncoderError | None:
+        """Return the error of the encoder if it is at fault, and not a single odd photo."""
         errors = self.encoder_errors
-        if errors and not self.report.encoded and (len(errors) > 1 or not self.report.total):
-            raise errors[0]
+        at_fault = errors and not self.report.encoded
+        if at_fault and (len(errors) > 1 or not self.table.count("problem IS NULL")):
+            return errors[0]
+        return None
 
     def _note_not_read(self, outcome: NotRead) -> None:
         path = os.fsdecode(outcome.candidate.path)
@@ -706,6 +753,15 @@ def _with_sources(
         labels=rule,
         exclude=patterns,
     )
+
+
+def _with_shard(manifest: Manifest, shard: Shard | None, table: Table) -> Manifest:
+    """Return the manifest of an index during a run, as a shard of the collection if it is one."""
+    if shard is not None:
+        is_new = not manifest.decoders and not table.count()
+        require_same_shard(manifest.shard, shard, table.index, is_new=is_new)
+    shard = shard or manifest.shard
+    return manifest.of_shard(shard) if shard else manifest
 
 
 def _notes_on_roots(folders: Sequence[Path], roots: Sequence[Path]) -> Iterator[str]:

@@ -130,7 +130,7 @@ def linked_photos(
         return PhotoPairs(none, np.empty(0, np.bool_), snapshot.photos - 1)
     linked = linked_pairs(index, manifest, snapshot)
     if linked is None:
-        raise CollectionError(why_not_linked(index, snapshot))
+        raise CollectionError(why_not_linked(index, manifest, snapshot))
     row_of_photo = np.empty(len(linked.photos.contents), np.intp)
     # Of several values for one place the last one stays.
     last_first = photos.by_name[::-1]

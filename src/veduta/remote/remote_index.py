@@ -348,6 +348,7 @@ class RemoteIndex(Index):
         reread: bool = False,
         accept_truncated: bool = False,
         all_photos: bool = False,
+        shard: tuple[int, int] | None = None,
         runtime: str | None = None,
     ) -> UpdateReport:
         """Let the service index folders of its machine, and wait for the end, as `Index.add`.
@@ -365,15 +366,18 @@ class RemoteIndex(Index):
             reread: as in `Index.add`.
             accept_truncated: as in `Index.add`.
             all_photos: as in `Index.add`.
+            shard: None: a service keeps whole collections, and updates a shard as such.
             runtime: None: the service chooses it.
 
         Raises:
             CollectionError: the run failed, or somebody else cancelled it.
-            QueryError: a runtime is named.
+            QueryError: a runtime or a shard is named.
             ServiceError: the service refuses, or cannot be reached.
         """
         if runtime is not None:
             raise QueryError("A service chooses the runtime itself.")
+        if shard is not None:
+            raise QueryError("A service makes no shards: use `veduta index --shard`.")
         fields = {
             "index": self.name,
             "folders": [readable(folder) for folder in folders],
