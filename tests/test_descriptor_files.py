@@ -41,6 +41,14 @@ def hdf5(file: Path, ids: Sequence[str] = IDS, rows: Any = ROWS) -> None:
             target.require_group(each).create_dataset("global_descriptor", data=row)
 
 
+def hdf5_table(file: Path, ids: Sequence[str] = IDS, rows: Any = ROWS, **options: Any) -> None:
+    """Write descriptors as the authors of ILIAS do."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(file, "w") as target:
+        target["index"] = np.array([each.encode() for each in ids], options.pop("texts", None))
+        target.create_dataset("features", data=rows, **options)
+
+
 def parquet_file(file: Path, ids: Sequence[str] = IDS, rows: Any = ROWS) -> None:
     parquet.write_table(pa.table({"path": list(ids), "embedding": list(rows)}), file)
 
@@ -49,6 +57,7 @@ WRITERS: dict[str, Callable[..., None]] = {
     "a.npz": npz,
     "a.npy": npy,
     "a.h5": hdf5,
+    "a.hdf5": hdf5_table,
     "a.parquet": parquet_file,
 }
 every_format = pytest.mark.parametrize("name", WRITERS)
@@ -265,7 +274,7 @@ def test_numbers_that_are_no_floats(tmp_path: Path, name: str, dtype: Any) -> No
     assert "float" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.npy"])
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.hdf5"])
 @pytest.mark.parametrize("shape", [(9,), (3, 3, 1), ()])
 def test_wrong_shapes(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
     WRITERS[name](tmp_path / name, rows=np.ones(shape, np.float32))
@@ -305,7 +314,7 @@ def test_different_dimensions_of_two_files(tmp_path: Path) -> None:
     assert message.startswith(f"{tmp_path}/b.npz: 2 dimensions, but {tmp_path}/a.npz has 3")
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.hdf5", "a.parquet"])
 def test_duplicate_ids(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, ["a", "b", "a"])
     assert "the id a comes twice" in refusal(tmp_path / name)
@@ -319,13 +328,13 @@ def test_duplicate_ids_of_two_files(tmp_path: Path) -> None:
     assert "is in" in refusal(tmp_path / "a.npz", tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.npy"])
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.hdf5"])
 def test_another_number_of_ids(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, IDS[:2])
     assert "3 descriptors, but 2 ids" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.hdf5", "a.parquet"])
 def test_an_empty_id(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, ["a", "", "c"])
     assert "id 2 ('') is empty" in refusal(tmp_path / name)
@@ -358,7 +367,7 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     assert "the descriptors are an array of Python objects" in refusal(tmp_path / "a.npy")
     for name in WRITERS:
         (tmp_path / name).write_bytes(pickle.dumps({"a": Bomb()}))
-        if name != "a.h5" or "h5py" in sys.modules:
+        if name not in ("a.h5", "a.hdf5") or "h5py" in sys.modules:
             assert "damaged, cut off, or no" in refusal(tmp_path / name)
 
 
@@ -452,6 +461,77 @@ def test_hdf5_that_holds_something_else(tmp_path: Path) -> None:
             "global_descriptor", (3,), "f4", external=[(str(tmp_path / "raw"), 0, 12)]
         )
     assert "the descriptor of a is in another file" in refusal(tmp_path / "b.h5")
+
+
+@pytest.mark.parametrize("texts", ["vlen", "S40"])
+def test_hdf5_of_ilias_may_be_compressed(tmp_path: Path, texts: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    kind = h5py.string_dtype() if texts == "vlen" else texts
+    # The last of them stands for "ä": it stays as it is.
+    ids = ["cup_001/pos/P001_00.jpg", "yfcc100m_00000.tar/0af", "b_#U00e4/query/Q2.jpg"]
+    hdf5_table(
+        tmp_path / "a.hdf5",
+        ids,
+        ROWS.astype(np.float16),
+        texts=kind,
+        compression="gzip",
+        chunks=(1, 3),
+    )
+    table = open_descriptors([tmp_path / "a.hdf5"])
+    assert list(table.ids) == ids
+    assert np.array_equal(all_rows(table), ROWS)
+
+
+def test_hdf5_of_ilias_is_copied_in_several_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("veduta.interchange.descriptor_formats.CHECKED_BYTES", 30)
+    hdf5_table(tmp_path / "a.hdf5")
+    assert np.array_equal(all_rows(open_descriptors([tmp_path / "a.hdf5"])), ROWS)
+
+
+def test_hdf5_of_ilias_that_holds_something_else(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    file = tmp_path / "a.h5"
+
+    def write(**datasets: Any) -> None:
+        with h5py.File(file, "w") as target:
+            for name, value in datasets.items():
+                target[name] = value
+
+    texts = np.array([b"a", b"b", b"c"])
+    write(index=np.arange(3), features=ROWS)
+    assert "the ids are a dataset of shape (3,) and type int64; wanted texts" in refusal(file)
+    write(index=texts[:, None], features=ROWS)
+    assert "the ids are a dataset of shape (3, 1)" in refusal(file)
+    write(index=np.array([b"a", b"\xff", b"c"]), features=ROWS)
+    assert "an id is not UTF-8" in refusal(file)
+    write(index=texts)
+    assert "found index; wanted a group a photo" in refusal(file)
+    assert "or the datasets 'index' and 'features'" in refusal(file)
+    write(features=ROWS, index=h5py.Empty("S3"))
+    assert "wanted texts, (N,)" in refusal(file)
+    write(index=texts, features=h5py.Empty("f4"))
+    assert "the shape (); wanted one row a photo" in refusal(file)
+    hdf5_table(tmp_path / "other.h5")
+    write(index=texts, features=h5py.ExternalLink("other.h5", "features"))
+    assert "no dataset 'global_descriptor' in any group" in refusal(file)
+    ROWS.tofile(tmp_path / "raw")
+    with h5py.File(file, "w") as target:
+        target["index"] = texts
+        target.create_dataset("features", (3, 3), "f4", external=[(str(tmp_path / "raw"), 0, 36)])
+    assert "the dataset 'features' is in another file" in refusal(file)
+    layout = h5py.VirtualLayout((3, 3), "f4")
+    layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "features", (3, 3))
+    with h5py.File(file, "w") as target:
+        target["index"] = texts
+        target.create_virtual_dataset("features", layout)
+    assert "the dataset 'features' is in another file" in refusal(file)
+
+
+def test_photos_of_hloc_may_be_named_like_the_datasets_of_ilias(tmp_path: Path) -> None:
+    hdf5(tmp_path / "a.h5", ["features", "index", "x"])
+    assert list(open_descriptors([tmp_path / "a.h5"]).ids) == ["features", "index", "x"]
 
 
 def test_without_h5py_a_message_names_the_extra(

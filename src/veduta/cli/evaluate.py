@@ -138,8 +138,8 @@ class MatrixFile(OutputFile):
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Rank by descriptors of another program: .npz, .npy, .h5 (as hloc writes) or .parquet "
-    "(repeatable).",
+    help="Rank by descriptors of another program: .npz, .npy, .h5 (as hloc or ILIAS writes) or "
+    ".parquet (repeatable).",
 )
 @click.option(
     "--ranking",

@@ -4,7 +4,9 @@
 - `.npy`: the descriptors, (N, d). The ids are beside it: `FILE.npy.json` has a list, or an object
   with `paths`; `FILE.npy.txt` or `FILE.txt` has one a line.
 - HDF5, as hloc writes it (Sarlin et al., 2019): a group a photo, whose path is the id, with the
-  dataset `global_descriptor`, (d,). Links to other files are not followed.
+  dataset `global_descriptor`, (d,). Or, as the authors of ILIAS write it (Kordopatis-Zilos et al.,
+  2025): the dataset `index`, (N,) texts, and the dataset `features`, (N, d). Links to other files
+  are not followed.
 - Parquet: a column of ids, and a column of lists of floats.
 
 A `.npy` file is memory-mapped as it is. The others are copied once into a temporary file that is
@@ -32,6 +34,7 @@ from veduta.interchange.descriptor_parts import (
     ID_NAMES,
     DescriptorPart,
     GrowingRows,
+    check_form,
     ids_of,
     one_of,
     refuse_dtype,
@@ -47,6 +50,9 @@ __all__ = ["HDF5_DATASET", "read_part", "require_h5py"]
 
 HDF5_DATASET = "global_descriptor"
 """What hloc calls the descriptor of a whole photo."""
+
+_HDF5_IDS, _HDF5_ROWS = "index", "features"
+"""What the authors of ILIAS call the ids and the descriptors."""
 
 _BATCH_ROWS = 4096
 
@@ -206,6 +212,8 @@ def _read_hdf5(file: Path) -> DescriptorPart:
     ending = f"/{HDF5_DATASET}"
     names: list[str] = []
     with h5.File(file, "r") as source, GrowingRows() as copy:
+        if all(_has_dataset(h5, source, name) for name in (_HDF5_IDS, _HDF5_ROWS)):
+            return _read_hdf5_table(file, h5, source, copy)
 
         def visit(name: str) -> None:
             if name.endswith(ending):
@@ -217,12 +225,44 @@ def _read_hdf5(file: Path) -> DescriptorPart:
             raise DatasetError(
                 f"{readable(file)}: no dataset {HDF5_DATASET!r} in any group; found "
                 f"{some_of(source) or 'nothing'}; wanted a group a photo, as hloc writes global "
-                "descriptors"
+                f"descriptors, or the datasets {_HDF5_IDS!r} and {_HDF5_ROWS!r}"
             )
         ids = [name.removesuffix(ending) for name in names]
         for each, name in zip(ids, names, strict=True):
             copy.add(file, [each], _descriptor(file, each, h5, source, name))
         return DescriptorPart(file, ids, copy.mapped())
+
+
+def _has_dataset(h5: Any, source: h5py.File, name: str) -> bool:
+    """Tell whether a file itself holds a dataset of that name."""
+    return (
+        source.get(name, getclass=True, getlink=True) is h5.HardLink
+        and source.get(name, getclass=True) is h5.Dataset
+    )
+
+
+def _read_hdf5_table(file: Path, h5: Any, source: h5py.File, copy: GrowingRows) -> DescriptorPart:
+    names, rows = source[_HDF5_IDS], source[_HDF5_ROWS]
+    for name, dataset in ((_HDF5_IDS, names), (_HDF5_ROWS, rows)):
+        if dataset.is_virtual or dataset.external:
+            raise DatasetError(
+                f"{readable(file)}: the dataset {name!r} is in another file; copy it into this one"
+            )
+    kind = h5.check_string_dtype(names.dtype)
+    if kind is None or len(names.shape or ()) != 1:
+        raise DatasetError(
+            f"{readable(file)}: the ids are a dataset of shape {names.shape} and type "
+            f"{names.dtype}; wanted texts, (N,)"
+        )
+    check_form(file, len(names), rows.shape or (), rows.dtype)
+    # Texts of any length are read as Python objects, here bytes.
+    values = names[:]
+    ids = ids_of(file, np.array(values.tolist()) if kind.length is None else values)
+    step = max(1, CHECKED_BYTES // (rows.dtype.itemsize * rows.shape[1]))
+    for start in range(0, len(ids), step):
+        part = slice(start, start + step)
+        copy.add(file, ids[part], rows[part])
+    return DescriptorPart(file, ids, copy.mapped())
 
 
 def _descriptor(file: Path, photo: str, h5: Any, source: h5py.File, name: str) -> NDArray[Any]:

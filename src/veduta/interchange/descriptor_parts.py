@@ -23,6 +23,7 @@ __all__ = [
     "DescriptorPart",
     "GrowingRows",
     "as_float32",
+    "check_form",
     "check_ids",
     "check_rows",
     "ids_of",
@@ -70,23 +71,38 @@ class DescriptorPart:
             DatasetError: there are none, not as many as ids, or one of them cannot be compared.
         """
         shape = self.rows.shape
-        if len(shape) != 2:
-            raise DatasetError(
-                f"{readable(self.file)}: the descriptors have the shape {shape}; wanted one row a "
-                "photo, (N, d)"
-            )
-        refuse_dtype(self.file, self.rows.dtype)
-        if shape[0] != len(self.ids):
-            raise DatasetError(
-                f"{readable(self.file)}: {count(shape[0], 'descriptor')}, but "
-                f"{count(len(self.ids), 'id')}; wanted one id for each, in the same order"
-            )
-        if 0 in shape:
-            raise DatasetError(f"{readable(self.file)}: no descriptors, its array is {shape}")
+        check_form(self.file, len(self.ids), shape, self.rows.dtype)
         step = max(1, CHECKED_BYTES // (4 * shape[1]))
         for start in range(0, shape[0], step):
             rows = as_float32(self.rows[start : start + step])
             check_rows(self.file, self.ids[start : start + step], rows)
+
+
+def check_form(file: Path, ids: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse an array that is no table of descriptors, before its numbers are read.
+
+    Args:
+        file: for the message.
+        ids: how many there are.
+        shape: of the array.
+        dtype: of the array.
+
+    Raises:
+        DatasetError: it is not (N, d) with N ids, is empty, or has no floats.
+    """
+    if len(shape) != 2:
+        raise DatasetError(
+            f"{readable(file)}: the descriptors have the shape {shape}; wanted one row a photo, "
+            "(N, d)"
+        )
+    refuse_dtype(file, dtype)
+    if shape[0] != ids:
+        raise DatasetError(
+            f"{readable(file)}: {count(shape[0], 'descriptor')}, but {count(ids, 'id')}; wanted "
+            "one id for each, in the same order"
+        )
+    if 0 in shape:
+        raise DatasetError(f"{readable(file)}: no descriptors, its array is {shape}")
 
 
 def as_float32(rows: NDArray[Any]) -> NDArray[np.float32]:
