@@ -10,22 +10,31 @@ positives).
 Each positive has a scale and a clutter. A table for each divides the positives into four groups,
 with the limits of the authors. The positives of the other groups are then taken out.
 
-The list of distractors is read line by line. Memory holds one text a distractor if its id is its
-path, and eight bytes a distractor to find an id that comes twice.
+The queries are whole photos, as in the published figures. The variants that end in "-boxes" cut
+them to their boxes, see `veduta.datasets.protocols.ilias_boxes`.
+
+The distractors may be in tar files, as the authors publish them, see
+`veduta.datasets.protocols.photos_in_tar`. Memory holds one text a distractor if its id is its path,
+and two otherwise.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from veduta.datasets.csv_records import refuse
-from veduta.datasets.judged_set import JudgedSet, Judgements, unique_ids
+from veduta.datasets.judged_set import JudgedSet, Judgements, OnProgress, unique_ids
+from veduta.datasets.protocols.ilias_boxes import read_boxes
+from veduta.datasets.protocols.ilias_lists import (
+    distractor_ids,
+    object_of,
+    positive_ids,
+    query_ids,
+)
+from veduta.datasets.protocols.photos_in_tar import tar_files, unpack_tars, unpacked_in_tar
 from veduta.datasets.protocols.protocol import (
     PHOTO_ENDINGS,
     Protocol,
@@ -33,31 +42,36 @@ from veduta.datasets.protocols.protocol import (
     layout_error,
     safe_path,
 )
-from veduta.datasets.text_lines import read_lines
+from veduta.datasets.protocols.unpacked_photos import unpack_folder
 from veduta.errors import DatasetError, readable
 
 __all__ = ["ILIAS"]
 
 _LAYOUT = """
 ilias/
-  image_ids/                    the lists of the authors' evaluation code
-    image_query_ids.txt         one line a query: its id, a comma, anything
-    positive_ids.txt            one line a positive: its id, scale, clutter
-    distractor_ids.txt.gz       one id a line, for the variant full; also without .gz
-    mini_distractor_ids.txt.gz  any name with "mini", for the variant mini; also without .gz
-  ilias_core/                   photos of queries and positives; or beside image_ids/
-  yfcc100m/                     photos of distractors; or beside image_ids/
+  image_ids/                         the lists of the authors' evaluation code
+    image_query_ids.txt              one line a query: its id, a comma, anything
+    positive_ids.txt                 one line a positive: its id, scale, clutter
+    distractor_ids.txt.gz            one id a line, for full; also without .gz
+    mini_ilias_yfcc100m_ids.txt      for mini; any name with "mini"; also .txt.gz
+  ilias_core/                        photos of queries and positives; or beside image_ids/
+    NAME_000/query/Q000_00.jpg
+    NAME_000/query/Q000_00_bbox.txt  its boxes, for the variants -boxes
+    NAME_000/pos/P000_00.jpg
+  yfcc100m/                          photos of distractors; or beside image_ids/
+    *.tar                            as they are published, or unpacked
 """
 
-VARIANTS = ("core", "mini", "full")
+_BOXES = "-boxes"
+
+VARIANTS = ("core", "mini", "full", *(f"{each}{_BOXES}" for each in ("core", "mini", "full")))
 
 _LISTS = "image_ids"
 _QUERIES, _POSITIVES = "image_query_ids.txt", "positive_ids.txt"
 _DISTRACTORS = ("distractor_ids.txt.gz", "distractor_ids.txt")
 _CORE_FOLDERS = ("ilias_core",)
 _DISTRACTOR_FOLDERS = ("yfcc100m", "distractors")
-
-_MAX_LINE_BYTES = 4096
+_CORE_TARS = ("ilias_core.tar",)
 
 _SCALES = (0.06880213760855043, 0.13526567164179104, 0.2729876723163842)
 _SCALE_GROUPS = ("0 to 0.069", "0.069 to 0.135", "0.135 to 0.273", "0.273 and more")
@@ -82,32 +96,35 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
     for name in (_QUERIES, _POSITIVES):
         if not os.path.isfile(lists / name):
             raise layout_error(path, "ilias", _LAYOUT, f"no {_LISTS}/{name}")
-    variant = options.variant or "core"
+    variant = (options.variant or "core").removesuffix(_BOXES)
+    with_boxes = (options.variant or "").endswith(_BOXES)
     root = folder if options.photos is None else options.photos
     query_file, positive_file = lists / _QUERIES, lists / _POSITIVES
-    queries = sorted(_query_ids(query_file))
-    graded = _positives(positive_file)
+    queries = sorted(query_ids(query_file))
+    graded = positive_ids(positive_file)
     positives = sorted(graded)
     of_object: dict[str, list[int]] = {}
     for row, photo in enumerate(positives):
-        of_object.setdefault(_object(photo), []).append(row)
+        of_object.setdefault(object_of(photo), []).append(row)
     for query in queries:
-        if _object(query) not in of_object:
+        if object_of(query) not in of_object:
             raise DatasetError(
                 f"{readable(query_file)}: the object of {readable(query)} has no photo in "
                 f"{_POSITIVES}; are both files of the same version of the set?"
             )
-    judgements = Judgements.of(of_object[_object(query)] for query in queries)
+    judgements = Judgements.of(of_object[object_of(query)] for query in queries)
     query_paths = _paths(query_file, root, _CORE_FOLDERS, queries)
     gallery, paths = positives, _paths(positive_file, root, _CORE_FOLDERS, positives)
+    unpack = None
     if variant != "core":
         file = _distractor_file(path, lists, variant)
-        gallery = positives + _distractor_ids(file, set(positives))
-        paths += _paths(file, root, _DISTRACTOR_FOLDERS, gallery[len(positives) :])
+        distractors = distractor_ids(file, set(positives))
+        more_paths, unpack = _distractor_paths(file, root, distractors)
+        gallery, paths = positives + distractors, paths + more_paths
     right = [graded[positives[row]] for row in judgements.positions.tolist()]
     return JudgedSet(
         protocol="ilias",
-        name=f"ILIAS ({variant})",
+        name=f"ILIAS ({variant}{', queries cut to their boxes' if with_boxes else ''})",
         root=root,
         queries=unique_ids(query_file, "queries", queries),
         gallery=tuple(gallery),
@@ -115,6 +132,7 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
         gallery_paths=tuple(paths),
         positives=judgements,
         distractors=len(gallery) - len(positives),
+        boxes=read_boxes(root, query_paths) if with_boxes else (),
         groups={
             "scale": tuple(_SCALE_GROUPS[bisect_right(_SCALES, scale)] for scale, _ in right),
             "clutter": tuple(_CLUTTER_GROUPS[bisect_right(_CLUTTERS, each)] for _, each in right),
@@ -124,47 +142,8 @@ def _read(path: Path, options: ReadOptions) -> JudgedSet:
             if variant == "core"
             else ()
         ),
+        unpack=unpack,
     )
-
-
-def _object(photo: str) -> str:
-    return photo.partition("/")[0]
-
-
-def _query_ids(file: Path) -> Iterator[str]:
-    for line, text in _lines(file):
-        yield _core_id(file, line, text.split(",")[0].strip())
-
-
-def _positives(file: Path) -> dict[str, tuple[float, int]]:
-    """Return the scale and the clutter of each positive."""
-    found: dict[str, tuple[float, int]] = {}
-    for line, text in _lines(file):
-        fields = [field.strip() for field in text.split(",")]
-        if len(fields) != 3:
-            refuse(file, line, f"{len(fields)} fields; wanted an id, a scale and a clutter")
-        photo = _core_id(file, line, fields[0])
-        if photo in found:
-            refuse(file, line, f"{readable(photo)} is already on an earlier line; keep one")
-        try:
-            scale, clutter = float(fields[1]), int(fields[2])
-        except ValueError:
-            scale, clutter = math.nan, 0
-        if not math.isfinite(scale) or scale < 0 or clutter < 0:
-            refuse(
-                file,
-                line,
-                f"the scale {fields[1]!r} and the clutter {fields[2]!r}; wanted a finite number "
-                "and a whole number, neither below 0",
-            )
-        found[photo] = scale, clutter
-    return found
-
-
-def _core_id(file: Path, line: int, photo: str) -> str:
-    if not _object(photo) or "/" not in photo:
-        refuse(file, line, f"the id {photo!r}; wanted the object, a slash and the photo")
-    return photo
 
 
 def _distractor_file(path: Path, lists: Path, variant: str) -> Path:
@@ -189,34 +168,47 @@ def _distractor_file(path: Path, lists: Path, variant: str) -> Path:
     return files[0]
 
 
-def _distractor_ids(file: Path, positives: set[str]) -> list[str]:
-    """Return the ids of the distractors; one that comes twice or is a positive is refused."""
-    ids = []
-    for line, text in _lines(file):
-        if text in positives:
-            refuse(file, line, f"{readable(text)} is a positive too; it cannot be a distractor")
-        ids.append(text)
-    hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
-    hashes.sort()
-    # Ids that share a hash are rare. Only these are compared.
-    suspects = frozenset(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-    if suspects:
-        unique_ids(file, "distractors", [each for each in ids if hash(each) in suspects])
-    return ids
+def _distractor_paths(
+    file: Path, root: Path, ids: list[str]
+) -> tuple[list[str], Callable[[OnProgress | None], None] | None]:
+    """Return the paths of distractors, and what unpacks them if they are in tar files.
+
+    The files themselves are not opened. If the first photo is there, all are taken to be unpacked.
+    Unpacked by Veduta they are in the cache, so these paths are absolute.
+    """
+
+    def paths_of(photos: Iterable[str]) -> list[str]:
+        return _paths(file, root, _DISTRACTOR_FOLDERS, photos)
+
+    if os.path.isfile(root / paths_of(ids[:1])[0]):
+        return paths_of(ids), None
+    if os.path.isfile(root / paths_of(map(_in_folder, ids[:1]))[0]):
+        return paths_of(map(_in_folder, ids)), None
+    tars = tar_files(root / _folder_among(root, _DISTRACTOR_FOLDERS), _CORE_TARS)
+    if not tars:
+        return paths_of(ids), None
+    cache = unpack_folder(tars)
+    prefix = cache.absolute().as_posix()
+    paths = [f"{prefix}/{unpacked_in_tar(photo)}" for photo in ids]
+    return paths, partial(unpack_tars, tars, ids, cache)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a list, which has at least one."""
-    number = 0
-    for number, text in read_lines(file, _MAX_LINE_BYTES):
-        yield number, text
-    if not number:
-        raise DatasetError(f"{readable(file)}: no id; fetch the file again")
+def _in_folder(photo: str) -> str:
+    """Return the id of a photo whose tar file was unpacked into a folder without its ending.
+
+    A folder cannot have the name of the tar file beside it.
+    """
+    return photo.replace(".tar/", "/", 1)
 
 
-def _paths(file: Path, root: Path, folders: Sequence[str], ids: Sequence[str]) -> list[str]:
+def _folder_among(root: Path, folders: Sequence[str]) -> str:
+    """Return the first of some folders that is there; "" if none is."""
+    return next((name for name in folders if os.path.isdir(root / name)), "")
+
+
+def _paths(file: Path, root: Path, folders: Sequence[str], ids: Iterable[str]) -> list[str]:
     """Return the paths of photos. Where an id is its path, it is the same text in memory."""
-    prefix = next((f"{name}/" for name in folders if os.path.isdir(root / name)), "")
+    folder = _folder_among(root, folders)
     paths = []
     for photo in ids:
         path = photo
@@ -224,7 +216,7 @@ def _paths(file: Path, root: Path, folders: Sequence[str], ids: Sequence[str]) -
             path = safe_path(readable(file), path)
         if not path.lower().endswith(PHOTO_ENDINGS):
             path += ".jpg"
-        paths.append(prefix + path if prefix else path)
+        paths.append(f"{folder}/{path}" if folder else path)
     return paths
 
 

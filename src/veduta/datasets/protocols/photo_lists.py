@@ -18,12 +18,9 @@ from veduta.datasets.protocols.list_tables import (
     row_count,
     text_id,
 )
-from veduta.datasets.protocols.photos_in_parquet import (
-    PhotoColumn,
-    find_bytes,
-    unpacked_name,
-)
+from veduta.datasets.protocols.photos_in_parquet import PhotoColumn, find_bytes
 from veduta.datasets.protocols.protocol import safe_path
+from veduta.datasets.protocols.unpacked_photos import unpacked_name
 from veduta.errors import DatasetError, readable
 
 __all__ = ["PhotoList", "read_photo_list"]

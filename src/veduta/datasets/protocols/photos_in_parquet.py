@@ -1,7 +1,6 @@
 """Photos that parquet files hold as bytes: written once to the user's cache, a file a photo.
 
-The name of a file is a hash of the id, so that an id can be any text. A photo that is there already
-is not written again, and rows are only read where a photo is missing.
+A photo that is there already is not written again, and rows are only read where one is missing.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 from veduta.datasets.judged_set import OnProgress
@@ -19,11 +17,11 @@ from veduta.datasets.protocols.list_tables import (
     refuse_table,
     text_id,
 )
+from veduta.datasets.protocols.unpacked_photos import unpacked_name, write_photo
 from veduta.errors import DatasetError, readable
-from veduta.files import write_bytes
 from veduta.text import count
 
-__all__ = ["PhotoColumn", "find_bytes", "unpack_folder", "unpack_photos", "unpacked_name"]
+__all__ = ["PhotoColumn", "find_bytes", "unpack_photos"]
 
 _BATCH_ROWS = 64
 """Rows that are handed over at a time. Arrow holds the page that they stand in as a whole."""
@@ -81,39 +79,6 @@ def find_bytes(file: Path) -> str | None:
                 )
             return name
     return None
-
-
-def unpack_folder(files: Sequence[Path]) -> Path:
-    """Return the folder of the cache for the photos of some files.
-
-    It is another one as soon as a file has another path, size or time of change.
-
-    Args:
-        files: the parquet files.
-
-    Raises:
-        OSError: a file is missing.
-    """
-    from platformdirs import user_cache_path
-
-    state = blake2b(digest_size=16)
-    for file in sorted(map(os.path.abspath, files)):
-        status = os.stat(file)
-        state.update(os.fsencode(file) + b"\0")
-        state.update(f"{status.st_size} {status.st_mtime_ns}\0".encode())
-    folder: Path = user_cache_path("veduta", appauthor=False)
-    return folder / "evaluate" / "unpacked" / state.hexdigest()
-
-
-def unpacked_name(side: str, photo: str) -> str:
-    """Return the path of a photo below the folder of the cache.
-
-    Args:
-        side: as in `PhotoColumn`.
-        photo: the id.
-    """
-    name = blake2b(f"{side}\0{photo}".encode(), digest_size=16).hexdigest()
-    return f"{name[:2]}/{name[2:]}"
 
 
 def unpack_photos(
@@ -177,8 +142,7 @@ def _unpack_group(
                 if not data:
                     raise refuse_table(column.file, first + row, "no photo; only photos are ranked")
                 if not os.path.isfile(files[row]):
-                    files[row].parent.mkdir(parents=True, exist_ok=True)
-                    write_bytes(files[row], data)
+                    write_photo(files[row], data)
                 row += 1
             if on_progress is not None:
                 on_progress("Unpacking photos", progress[0] + row, progress[1])

@@ -34,7 +34,7 @@ from veduta.datasets.protocols.list_tables import (
     text_id,
 )
 from veduta.datasets.protocols.photo_lists import PhotoList, read_photo_list
-from veduta.datasets.protocols.photos_in_parquet import unpack_folder, unpack_photos
+from veduta.datasets.protocols.photos_in_parquet import unpack_photos
 from veduta.datasets.protocols.protocol import (
     Protocol,
     ReadOptions,
@@ -50,6 +50,7 @@ from veduta.datasets.protocols.split_files import (
     only_list,
     split_of,
 )
+from veduta.datasets.protocols.unpacked_photos import unpack_folder
 from veduta.datasets.text_lines import read_words
 from veduta.errors import DatasetError, readable
 from veduta.files import open_regular
