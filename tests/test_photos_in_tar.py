@@ -129,6 +129,7 @@ def test_another_state_of_a_tar_file_has_another_folder(tars: list[Path]) -> Non
 def test_tar_files_of_a_folder(tmp_path: Path, tars: list[Path]) -> None:
     tar(tmp_path / "ilias_core.tar", [])
     (tmp_path / "gone.tar").symlink_to("nothing")
+    (tmp_path / "folder.tar").mkdir()
     (tmp_path / "a.tar.gz").write_bytes(b"")
     assert tar_files(tmp_path, ["ilias_core.tar"]) == tars
     assert tar_files(tmp_path / "none") == []

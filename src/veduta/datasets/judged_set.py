@@ -166,7 +166,8 @@ class JudgedSet:
         queries: (Q,) ids, all different.
         gallery: (G,) ids, all different. A query and a gallery photo may have the same id.
         query_paths: (Q,) paths of the photos.
-        gallery_paths: (G,) paths of the photos.
+        gallery_paths: (G,) paths of the photos. Of distractors that are unpacked elsewhere they are
+            absolute.
         positives: the photos that are right for each query. A distractor is never right.
         junk: the photos that are taken out before ranking: neither right nor wrong. The own photo
             of a query that is in the gallery is not listed; `own` has it.
@@ -188,8 +189,8 @@ class JudgedSet:
             in the order of `positives.positions`.
         problems: what was left out and why, one sentence each.
         notes: facts that a reader of the figures must know, one sentence each.
-        unpack: writes the photos below `root`, where the published files hold them as bytes. It is
-            called with what takes (stage, done, total). None: the photos are files already.
+        unpack: writes the photos to their paths, where the published files hold them as bytes. It
+            is called with what takes (stage, done, total). None: the photos are files already.
     """
 
     protocol: str

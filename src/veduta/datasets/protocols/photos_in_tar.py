@@ -73,7 +73,8 @@ def tar_files(folder: Path, but: Sequence[str] = ()) -> list[Path]:
             names = [each.name for each in entries if each.name.endswith(_ENDING)]
     except OSError:
         return []
-    return [folder / name for name in sorted(names) if name not in but and (folder / name).exists()]
+    files = [folder / name for name in sorted(names) if name not in but]
+    return [file for file in files if os.path.isfile(file)]
 
 
 def unpacked_in_tar(photo: str) -> str:
