@@ -31,7 +31,8 @@ from veduta.index import set_projection
 from veduta.index.calibration import KEYPOINTS_PER_CHANCE_MATCH, probability
 from veduta.index.diffusion import DAMPING
 from veduta.index.distinct_photos import sample_rows
-from veduta.index.graph import LINK_KEYPOINTS, NEIGHBOURS
+from veduta.index.graph import LINK_KEYPOINTS
+from veduta.index.neighbours import NEIGHBOURS
 from veduta.keypoints import Keypoints, load_extractor, verify_many
 from veduta.search import Evidence, exact
 from veduta.search.expansion import expanded_query

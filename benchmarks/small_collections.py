@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from veduta.encoders import Projection
 from veduta.index import graph as index_graph
+from veduta.index import neighbours
 from veduta.index.distinct_photos import distinct_photos
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import Keypoints, Matching, Verification, verify_many
@@ -101,9 +102,9 @@ class IndexedPhotos:
         if not index_graph.can_be_linked(snapshot):
             return None
         photos = distinct_photos(snapshot)
-        links = index_graph._empty_links(photos)
+        links = neighbours.empty_links(photos)
         every = np.ones((2, len(photos.contents)), np.bool_)
-        index_graph._find_neighbours(snapshot, photos, links, *every)
+        neighbours.find_neighbours(snapshot, photos, links, *every)
         assert gallery.keypoints is not None and gallery.matching is not None
         of_photo = [gallery.keypoints.read(row) for row in photos.row_of_photo.tolist()]
         for start, ends in enumerate(links.ends.tolist()):

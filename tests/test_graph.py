@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tiny import CentredEncoder, TinyEncoder, TinyExtractor, save, save_view, scene_keypoints
 
 from veduta import errors, index
-from veduta.index import graph, pair_verification
+from veduta.index import graph, neighbours, pair_verification
 from veduta.index.calibration import calibration_of_index, probability
 from veduta.index.distinct_photos import SAMPLE_PHOTOS, distinct_photos
 from veduta.index.graph import Graph, build_graph, graph_is_whole, open_graph
@@ -127,7 +127,7 @@ def by_hand(collection: Collection, *, verified: bool = False) -> Any:
     for i in range(n):
         others = [j for j in range(n) if j != i]
         # Python's sort is stable: of equally near ones the one with the smaller hash comes first.
-        for j in sorted(others, key=lambda j: -np.float32(similar[i, j]))[: graph.NEIGHBOURS]:
+        for j in sorted(others, key=lambda j: -np.float32(similar[i, j]))[: neighbours.NEIGHBOURS]:
             middle = np.array([(deviations[i, j] + deviations[j, i]) / 2])
             if verified:
                 matches = agreeing(seen[min(i, j)], seen[max(i, j)])
@@ -240,8 +240,8 @@ class TestLinks:
     def test_the_size_of_the_blocks_does_not_matter(
         self, empty: Collection, rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_BLOCK_ROWS", rows)
-        monkeypatch.setattr(graph, "_BLOCK_COLUMNS", columns)
+        monkeypatch.setattr(neighbours, "_BLOCK_ROWS", rows)
+        monkeypatch.setattr(neighbours, "_BLOCK_COLUMNS", columns)
         empty.add(31)
         same(dense(empty.link()), by_hand(empty))
         empty.add(5)
@@ -251,15 +251,15 @@ class TestLinks:
     def test_never_all_against_all(
         self, empty: Collection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(graph, "_BLOCK_ROWS", 16)
-        monkeypatch.setattr(graph, "_BLOCK_COLUMNS", 32)
-        real, shapes = graph._merge, []
+        monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 16)
+        monkeypatch.setattr(neighbours, "_BLOCK_COLUMNS", 32)
+        real, shapes = neighbours._merge, []
 
         def note(links: Any, rows: Any, ends: Any, near: Any) -> None:
             shapes.append(near.shape)
             real(links, rows, ends, near)
 
-        monkeypatch.setattr(graph, "_merge", note)
+        monkeypatch.setattr(neighbours, "_merge", note)
         empty.add(200)
         empty.link()
         empty.add(40)
@@ -271,14 +271,14 @@ class TestLinks:
     ) -> None:
         import tracemalloc
 
-        monkeypatch.setattr(graph, "_BLOCK_ROWS", 64)
-        monkeypatch.setattr(graph, "_BLOCK_COLUMNS", 256)
+        monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 64)
+        monkeypatch.setattr(neighbours, "_BLOCK_COLUMNS", 256)
         empty.add(3000)
         snapshot = empty.snapshot()
         photos = distinct_photos(snapshot)
-        links = graph._empty_links(photos)
+        links = neighbours.empty_links(photos)
         tracemalloc.start()
-        graph._find_neighbours(snapshot, photos, links, *np.ones((2, 3000), np.bool_))
+        neighbours.find_neighbours(snapshot, photos, links, *np.ones((2, 3000), np.bool_))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 3000 * 3000 * 4 / 8, "an eighth of all against all"
@@ -359,13 +359,13 @@ class TestUpdates:
     ) -> None:
         empty.add(100)
         empty.link()
-        real, asked = graph._find_neighbours, []
+        real, asked = graph.find_neighbours, []
 
         def note(snapshot: Any, photos: Any, links: Any, *fresh: Any) -> None:
             asked.append(int(fresh[0].sum()))
             real(snapshot, photos, links, *fresh)
 
-        monkeypatch.setattr(graph, "_find_neighbours", note)
+        monkeypatch.setattr(graph, "find_neighbours", note)
         empty.add(3)
         empty.link()
         assert asked == [3]
@@ -567,15 +567,6 @@ class TestSizes:
         build_graph(empty.folder, empty.manifest, empty.snapshot())
         assert open_graph(empty.folder, empty.manifest) is None
         assert not (empty.folder / "graph").exists(), "that of before is gone"
-
-    def test_too_many(self, empty: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(graph, "MAX_PHOTOS", 20)
-        empty.add(20)
-        empty.link()
-        empty.add(1)
-        build_graph(empty.folder, empty.manifest, empty.snapshot())
-        assert open_graph(empty.folder, empty.manifest) is None
-        assert not (empty.folder / "graph").exists()
 
     def test_a_full_disk(self, empty: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
         empty.add(10)

@@ -36,7 +36,7 @@ from veduta.explore.verification_cache import (
     read_geometries,
     write_geometries,
 )
-from veduta.index import graph, open_snapshot, pair_verification
+from veduta.index import open_snapshot, pair_verification
 from veduta.index.graph import linked_pairs
 from veduta.index.manifest import Manifest
 
@@ -301,16 +301,6 @@ class TestIndexesWithoutGroups:
         assert f"not all linked yet. Link them with: {command}" in done.stderr
         assert call(tmp_path, "index").returncode == 0, "the remedy works"
         assert call(tmp_path, "group").stdout.startswith("2 groups")
-
-    def test_too_many_photos(
-        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        shutil.copytree(home / "index", tmp_path / "index")
-        shutil.rmtree(tmp_path / "index/graph")
-        for module in (verified_links, graph):
-            monkeypatch.setattr(module, "MAX_PHOTOS", 10)
-        with pytest.raises(errors.CollectionError, match=r"has 11 photos.*linked up to 10"):
-            find_groups(tmp_path / "index")
 
 
 def test_photos_that_are_gone(home: Path, tmp_path: Path, call: Callable[..., Any]) -> None:

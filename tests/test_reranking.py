@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from tiny import CentredEncoder, TinyExtractor, save_view, scene_keypoints, view
 
 from veduta import errors, index
-from veduta.index import graph as graphs
 from veduta.index.calibration import Calibration, Models, calibration_of
 from veduta.index.graph import Graph, build_graph, open_graph
 from veduta.index.manifest import Manifest
@@ -615,16 +614,6 @@ class TestEngine:
         index.update_index(engine.index, [photos], encoder, TinyExtractor())
         monkeypatch.setattr("veduta.search.reranking.open_snapshot", lambda path: old)
         assert open_gallery(engine.index).graph is None
-
-    def test_a_collection_too_large_for_a_graph(
-        self, engine: Engine, photos: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(graphs, "MAX_PHOTOS", 10)
-        save_view(photos / "late.png", 900)
-        encoder: Any = CentredEncoder()
-        index.update_index(engine.index, [photos], encoder, TinyExtractor())
-        assert engine.state.gallery.graph is None
-        assert {hit.label for hit in find(engine, 3, 9)} == {"class3"}
 
     def test_through_a_projection(self, engine: Engine) -> None:
         index.set_projection(engine.index, 24)

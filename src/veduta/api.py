@@ -331,10 +331,12 @@ class Index:
         return edit_labels(self.path, labels)
 
     def build_approximate(self) -> None:
-        """Search through an approximate index from now on; for many millions of photos.
+        """Search through the cells of near photos from now on, whatever the size of the index.
+
+        A search of a large collection does so by itself.
 
         Raises:
-            CollectionError: too few photos for one.
+            CollectionError: too few photos for cells, or they find too few of the nearest photos.
         """
         build_approximate(self.path)
 
@@ -374,7 +376,7 @@ class Index:
             before: only photos taken earlier than this.
             min_score: only hits with at least this score, see `Hit.score`.
             distance: `"cosine"` by default, or one of `veduta.search.DISTANCES`.
-            exact: do not use the approximate index, even if there is one.
+            exact: look at all photos, also where a large collection is searched by its cells.
             rerank: `"none"` ranks by the descriptors alone, `"global"` by the neighbour graph too,
                 `"geometry"` also verifies the nearest photos, and `"auto"`, the default, is the
                 most thorough one that the index has the data for.
@@ -603,7 +605,7 @@ class Index:
 
         Raises:
             QueryError: `min_size` is no such number, or the index has no keypoints.
-            CollectionError: the photos are not all linked yet (call `add`), or too many for that.
+            CollectionError: the photos are not all linked yet (call `add`).
             IndexDamaged: the index cannot be read.
         """
         from veduta.explore.photo_groups import find_groups

@@ -23,6 +23,7 @@ REMEDIES = {
     "keypoints damaged": _REPAIR_ROWS,
     "table damaged": "to drop what is lost: {repair} and then, to read its photos again: {index}",
     "snapshot damaged": "the next search builds it again from the table; to build it now: {repair}",
+    "cells damaged": "to make them again: {index}",
     "graph damaged": "to make it again: {index}",
     "projection damaged": "to restore it from its copy, or drop it if there is none: {repair}",
     "recogniser damaged": "the next recognition learns it again; to remove it now: {repair}",

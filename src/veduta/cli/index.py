@@ -73,7 +73,7 @@ def _shard(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option(
     "--approximate",
     is_flag=True,
-    help="Build an approximate index, too, for many millions of photos.",
+    help="Search by cells of near photos, as large collections are searched without this option.",
 )
 @runtime_option
 @click.option("--allow-empty", is_flag=True, help="Accept that a folder has no photos any more.")
@@ -127,7 +127,6 @@ def command(
     are never changed. An interrupted run continues where it stopped.
     """
     from veduta import api
-    from veduta.index import outgrows_exact_search
 
     index = api.open_or_create(index_path, encoder, keypoints, places=not no_gps, regions=regions)
     with stages(quiet=as_json) as advance:
@@ -148,7 +147,7 @@ def command(
     if not report.interrupted:
         if project:
             _project(index, project)
-        if approximate or (report.shard is None and outgrows_exact_search(index_path)):
+        if approximate:
             index.build_approximate()
     if as_json:
         print_json({"index": str(index_path), **report.as_json()})

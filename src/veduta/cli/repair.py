@@ -13,8 +13,9 @@ from veduta.text import count, veduta_command
 
 REBUILT = {
     "checksums": "The checksums of the table were damaged. They were made again from its files.",
-    "approximate index": "The approximate index was damaged. It was made again.",
+    "approximate index": "The approximate index of an older Veduta was damaged. It was removed.",
     "snapshot": "The snapshot was damaged. It was made again.",
+    "cells": "The cells of near photos were damaged. They were made again.",
     "graph": "The neighbour graph was damaged. It was made again.",
     "recogniser": "A recogniser was damaged. It is learned again when it is needed.",
 }

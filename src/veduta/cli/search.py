@@ -101,7 +101,7 @@ class Answer:
     show_default=True,
     help="How descriptors are compared; scores of the others are minus the distance.",
 )
-@click.option("--exact", is_flag=True, help="Do not use the approximate index, if there is one.")
+@click.option("--exact", is_flag=True, help="Look at all photos, also in a large collection.")
 @click.option(
     "--fold-copies",
     is_flag=True,

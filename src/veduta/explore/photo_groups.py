@@ -120,7 +120,7 @@ def find_groups(
     Raises:
         QueryError: `min_size` is no such number, or the index has no keypoints.
         NotAnIndex: there is no index in the folder.
-        CollectionError: the photos of the index are not linked yet, or too many for that.
+        CollectionError: the photos of the index are not linked yet.
         IndexDamaged: the index cannot be read.
     """
     if not is_whole_number(min_size) or min_size < MIN_SIZE:

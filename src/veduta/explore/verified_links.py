@@ -24,7 +24,6 @@ from veduta.explore.verification_cache import (
 )
 from veduta.index import Manifest
 from veduta.index.graph import (
-    MAX_PHOTOS,
     calibration_of_links,
     can_be_linked,
     linked_pairs,
@@ -77,7 +76,7 @@ def verified_links(
 
     Raises:
         QueryError: the index has no keypoints that this version of Veduta knows.
-        CollectionError: its photos are not linked yet, or too many for that.
+        CollectionError: its photos are not linked yet.
         IndexDamaged: keypoints cannot be read.
         StorageError: the disk does not read.
     """
@@ -89,7 +88,7 @@ def verified_links(
             "photos that look alike. Index the photos again into another folder, without "
             "--keypoints none."
         )
-    if not can_be_linked(snapshot) and snapshot.photos <= MAX_PHOTOS:
+    if not can_be_linked(snapshot):
         one_photo = np.zeros(snapshot.photos, np.int32)  # Or none at all.
         return VerifiedLinks(one_photo, np.empty((0, 2), np.int64), np.empty(0, np.int64))
     linked = linked_pairs(index, manifest, snapshot)

@@ -1,6 +1,6 @@
 """The index on disk: its table of photos, its snapshot for searches, and its updates."""
 
-from veduta.index.approximate import build_approximate, outgrows_exact_search
+from veduta.index.approximate import build_approximate
 from veduta.index.cached_index import update_cached_index
 from veduta.index.checking import RepairReport, check_index, repair_index
 from veduta.index.contents import (
@@ -49,7 +49,6 @@ __all__ = [
     "open_or_create_index",
     "open_snapshot",
     "open_table",
-    "outgrows_exact_search",
     "photos_of",
     "read_status",
     "read_thumbnails",

@@ -14,7 +14,7 @@ import numpy as np
 from veduta import photos
 from veduta.errors import IndexDamaged, PhotoError, PhotoUnreadable
 from veduta.index import keypoint_files
-from veduta.index.approximate import rebuild_approximate
+from veduta.index.cell_files import FOLDER as CELLS_FOLDER
 from veduta.index.columns import descriptor_is_sound
 from veduta.index.creating import holds_index
 from veduta.index.damage import (
@@ -53,7 +53,14 @@ _CHECKED_COLUMNS = (
     "height",
     *keypoint_files.COLUMNS,
 )
-_FOLDERS = (TABLE_FOLDER, SNAPSHOT_FOLDER, GRAPH_FOLDER, keypoint_files.FOLDER, RECOGNISERS_FOLDER)
+_FOLDERS = (
+    TABLE_FOLDER,
+    SNAPSHOT_FOLDER,
+    CELLS_FOLDER,
+    GRAPH_FOLDER,
+    keypoint_files.FOLDER,
+    RECOGNISERS_FOLDER,
+)
 """What must be a folder if it is there."""
 _MAX_LENGTH_ERROR = 0.01
 
@@ -171,7 +178,7 @@ class RepairReport:
     photos: int
 
 
-REBUILT = ("checksums", "approximate index", "snapshot", "graph", "recogniser")
+REBUILT = ("checksums", "approximate index", "snapshot", "cells", "graph", "recogniser")
 """Parts of an index that can be made again. A recogniser is learned when it is needed."""
 
 
@@ -225,7 +232,7 @@ def repair_index(index: Path) -> RepairReport:
         table.delete(damaged_ids)
         if any(map(is_index_file, table.damaged)):
             rebuilt.append("approximate index")
-            manifest = rebuild_approximate(index, manifest, table)
+            table.drop_indices()
         table.seal()
         snapshot = build_snapshot(index, manifest, table)
         build_graph(index, manifest, snapshot)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from veduta.errors import IndexDamaged
+from veduta.index.cell_files import FOLDER as CELLS_FOLDER
+from veduta.index.cell_files import cells_are_damaged
 from veduta.index.findings import CheckFinding, FileKind
 from veduta.index.graph import FOLDER as GRAPH_FOLDER
 from veduta.index.graph import graph_state
@@ -45,6 +47,9 @@ def damaged_parts(index: Path, manifest: Manifest) -> Iterator[CheckFinding]:
         if snapshot_is_damaged(index, manifest):
             detail = "a file of it does not match its checksum"
             yield _finding(index / SNAPSHOT_FOLDER, "snapshot damaged", detail)
+    if cells_are_damaged(index, manifest):
+        detail = "a file of them does not match its checksum"
+        yield _finding(index / CELLS_FOLDER, "cells damaged", detail)
     if graph_state(index, manifest, anew=True) == "damaged":
         detail = "a file of it does not match its checksum"
         yield _finding(index / GRAPH_FOLDER, "graph damaged", detail)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from veduta.index.snapshot import Snapshot
 
-__all__ = ["SAMPLE_PHOTOS", "DistinctPhotos", "content_hashes", "distinct_photos", "sample_rows"]
+__all__ = [
+    "SAMPLE_PHOTOS",
+    "DistinctPhotos",
+    "content_hashes",
+    "distinct_photos",
+    "sample_rows",
+    "smallest_hashes",
+]
 
 SAMPLE_PHOTOS = 1024
 """How many photos of a collection tell which similarity is usual."""
@@ -79,11 +86,24 @@ def sample_rows(snapshot: Snapshot) -> NDArray[np.intp]:
     Returns:
         One row for each of at most `SAMPLE_PHOTOS` different photos, in the order of their hashes.
     """
+    return smallest_hashes(snapshot, SAMPLE_PHOTOS)
+
+
+def smallest_hashes(snapshot: Snapshot, number: int) -> NDArray[np.intp]:
+    """Return the photos of a collection with the smallest content hashes.
+
+    Args:
+        snapshot: of the collection.
+        number: of photos.
+
+    Returns:
+        One row for each of at most `number` different photos, in the order of their hashes.
+    """
     if not snapshot.photos:
         return np.empty(0, np.intp)
     # The first eight bytes as a number sort as the hash does, and much faster.
     numbers = content_hashes(snapshot).view(">u8")[:: _HASH_BYTES // 8].astype(np.uint64)
-    smallest = np.unique(numbers)[:SAMPLE_PHOTOS]
+    smallest = np.unique(numbers)[:number]
     rows = np.flatnonzero(numbers <= smallest[-1])
     _, first = np.unique(numbers[rows], return_index=True)
     return rows[first]

@@ -17,6 +17,7 @@ RowKind = Literal[
 FileKind = Literal[
     "table damaged",
     "snapshot damaged",
+    "cells damaged",
     "graph damaged",
     "projection damaged",
     "recogniser damaged",

@@ -14,8 +14,8 @@ photos came do not change it:
 - Similarities are exact, so they do not depend on the order of a sum.
 - A link is verified from the photo with the smaller hash to the other one.
 
-Photos are compared block by block, so the similarities of all pairs are never in memory at once. An
-update compares the photos that it adds with all photos, and the other photos only with those.
+From `CELLS_FROM_PHOTOS` photos on (`veduta.index.cell_files`), a few of the nearest photos may be
+missed, and which ones depends on the order in which photos came.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from veduta.index.calibration import (
     calibration_of_index,
     probability,
 )
+from veduta.index.cell_files import CELLS_FROM_PHOTOS, update_cells
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
 from veduta.index.distinct_photos import (
     SAMPLE_PHOTOS,
@@ -47,6 +48,16 @@ from veduta.index.distinct_photos import (
     distinct_photos,
 )
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
+from veduta.index.neighbours import (
+    UNVERIFIED,
+    Links,
+    empty_links,
+    exact_descriptors,
+    find_near_neighbours,
+    find_neighbours,
+    keep_neighbours,
+    photos_now,
+)
 from veduta.index.own_calibration import VerifiedPairs, ask_itself
 from veduta.index.pair_verification import verify_pairs
 from veduta.index.snapshot import Snapshot, snapshot_name
@@ -61,26 +72,12 @@ if TYPE_CHECKING:
 FOLDER = "graph"
 _FACTS_FILE = "graph.json"
 
-NEIGHBOURS = 8
-"""How many links a photo has to its nearest photos."""
-
 LINK_KEYPOINTS = 512
 """How many of the best keypoints of a photo verify its links. With twice as many, a pair takes two
 to three times as long."""
 
-MAX_PHOTOS = 200_000
-"""A collection of more photos has no graph, because the time for the first graph grows with the
-square of their number. It is searched without one."""
-
-_BLOCK_ROWS = 1024
-_BLOCK_COLUMNS = 4096
-"""So many photos are compared with so many others at a time."""
-
-_NO_SIMILARITY = -2.0
-"""Less than any similarity, for a link that does not exist."""
-
-_UNVERIFIED = 65535
-"""The number of consistent matches of a link that was not verified."""
+_BLOCK_PHOTOS = 4096
+"""So many descriptors are in memory at a time."""
 
 _VERSION = 2
 """Of the way in which links are found and verified. Graphs of another version are not used."""
@@ -164,24 +161,6 @@ class LinkedPairs:
     probabilities: NDArray[np.floating[Any]] | None
 
 
-@dataclass(slots=True)
-class _Links:
-    """The links of m photos to their k nearest, nearest first, as the next update needs them.
-
-    Attributes:
-        contents: (m,) S32, the content hashes of the photos, ascending.
-        ends: (m, k): the other photo, -1 without a link. Of equally near ones the first counts.
-        similarities: (m, k) of the descriptors.
-        consistent_matches: (m, k) of the keypoints, `_UNVERIFIED` for a link not yet verified. The
-            first of the two photos is the query.
-    """
-
-    contents: NDArray[np.bytes_]
-    ends: NDArray[np.int32]
-    similarities: NDArray[np.float32]
-    consistent_matches: NDArray[np.uint16]
-
-
 _LINK_FILES = {
     "contents": "contents",
     "ends": "ends",
@@ -260,7 +239,7 @@ def linked_pairs(index: Path, manifest: Manifest, snapshot: Snapshot) -> LinkedP
         return None
     with index_errors(index, "read"):
         try:
-            links = _Links(**_arrays(index / FOLDER / snapshot.name, _LINK_FILES))
+            links = Links(**_arrays(index / FOLDER / snapshot.name, _LINK_FILES))
         except FileNotFoundError:
             return None  # A writer removed it meanwhile.
     photos = distinct_photos(snapshot)
@@ -294,11 +273,6 @@ def why_not_linked(index: Path, manifest: Manifest, snapshot: Snapshot) -> str:
         return (
             f"{readable(index)} is shard {manifest.shard} of a collection. Photos are linked when "
             f"all shards are one index: {command}"
-        )
-    if snapshot.photos > MAX_PHOTOS:
-        return (
-            f"{readable(index)} has {snapshot.photos:,} photos. Photos are linked up to "
-            f"{MAX_PHOTOS:,}. Index parts of the collection into folders of their own."
         )
     command = veduta_command("index", "--index", index)
     return f"The photos of {readable(index)} are not all linked yet. Link them with: {command}"
@@ -376,12 +350,12 @@ def _arrays(folder: Path, files: Mapping[str, str], *, mapped: bool = False) -> 
 
 
 def can_be_linked(snapshot: Snapshot) -> bool:
-    """Return whether a collection can have a graph: its photos differ, and are not too many.
+    """Return whether a collection can have a graph: some of its photos differ.
 
     Args:
         snapshot: of the collection.
     """
-    if not 1 < snapshot.photos <= MAX_PHOTOS:
+    if snapshot.photos < 2:
         return False
     contents = content_hashes(snapshot)
     return bool((contents != contents[0]).any())
@@ -410,15 +384,22 @@ def build_graph(
         StorageFull: the disk has no room for the graph.
         IndexDamaged: keypoints of the index cannot be read.
     """
-    if manifest.shard is not None or not can_be_linked(snapshot):
+    if manifest.shard is not None:
+        shutil.rmtree(index / FOLDER, ignore_errors=True)
+        return
+    stored_cells = update_cells(index, manifest, snapshot)
+    if not can_be_linked(snapshot):
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
     photos = distinct_photos(snapshot)
     extractor, calibration = extractor_of_index(manifest), calibration_of_links(manifest)
     old, same_descriptors = _read_old_links(index, manifest)
-    links = _empty_links(photos)
-    searching, added = _keep_neighbours(old if same_descriptors else None, links)
-    _find_neighbours(snapshot, photos, links, searching, added)
+    links = empty_links(photos)
+    searching, added = keep_neighbours(old if same_descriptors else None, links)
+    if snapshot.photos < CELLS_FROM_PHOTOS or stored_cells is None:
+        find_neighbours(snapshot, photos, links, searching, added)
+    else:
+        find_near_neighbours(snapshot, photos, stored_cells.cells, links, searching, on_progress)
     verified = verified and calibration.geometry_is_calibrated
     whole = False
     try:
@@ -438,7 +419,7 @@ def _asked(
     facts: _Facts,
     snapshot: Snapshot,
     photos: DistinctPhotos,
-    links: _Links,
+    links: Links,
     graph: Graph,
     calibration: Calibration,
     *,
@@ -449,7 +430,7 @@ def _asked(
     if not verified:
         return replace(facts, by_similarity=by_similarity, by_geometry=by_similarity)
     numbers, first = np.unique(_pair_numbers(links), return_index=True)
-    is_known = (numbers >= 0) & (links.consistent_matches.ravel()[first] != _UNVERIFIED)
+    is_known = (numbers >= 0) & (links.consistent_matches.ravel()[first] != UNVERIFIED)
     pairs = VerifiedPairs(
         numbers[is_known],
         links.consistent_matches.ravel()[first[is_known]].astype(np.float64),
@@ -491,137 +472,21 @@ def _verified_alike(facts: _Facts, manifest: Manifest) -> bool:
     return wanted is None or facts.keypoints == wanted
 
 
-def _read_old_links(index: Path, manifest: Manifest) -> tuple[_Links | None, bool]:
+def _read_old_links(index: Path, manifest: Manifest) -> tuple[Links | None, bool]:
     """Return the links of the last graph, and whether it was over the same descriptors."""
     for folder in sorted((index / FOLDER).glob("[!.]*")):
         with index_errors(index, "read"):
             facts = _sound_facts(folder, _LINK_FILES.values())
             if facts is None or facts.version != _VERSION:
                 continue
-            links = _Links(**_arrays(folder, _LINK_FILES))
+            links = Links(**_arrays(folder, _LINK_FILES))
         if not _verified_alike(facts, manifest):
-            links.consistent_matches[:] = _UNVERIFIED
+            links.consistent_matches[:] = UNVERIFIED
         return links, facts.projection == manifest.projection
     return None, False
 
 
-def _empty_links(photos: DistinctPhotos) -> _Links:
-    m = len(photos.contents)
-    shape = (m, min(NEIGHBOURS, m - 1))
-    return _Links(
-        contents=photos.contents,
-        ends=np.full(shape, -1, np.int32),
-        similarities=np.full(shape, _NO_SIMILARITY, np.float32),
-        consistent_matches=np.full(shape, _UNVERIFIED, np.uint16),
-    )
-
-
-def _photos_now(links: _Links, old: _Links) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which photos of `links` the photos of old links are, (m,), and their ends, (m, k).
-
-    -1 stands for a photo that is gone.
-    """
-    places = np.searchsorted(links.contents, old.contents).clip(max=len(links.contents) - 1)
-    photos = np.where(links.contents[places] == old.contents, places, -1)
-    return photos, np.where(old.ends >= 0, photos[old.ends], -1)
-
-
-def _keep_neighbours(
-    old: _Links | None, links: _Links
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Take over the neighbours that are still right.
-
-    Returns:
-        (m,) bool, the photos that need new neighbours, and (m,) bool, the photos that were added.
-    """
-    searching, added = np.ones((2, len(links.contents)), np.bool_)
-    if old is None or old.ends.shape[1] != links.ends.shape[1]:
-        return searching, added
-    photos, ends = _photos_now(links, old)
-    # A photo that lost a neighbour needs the photo that was the next nearest, which is not stored.
-    complete = (photos >= 0) & (ends >= 0).all(axis=1)
-    kept = photos[complete]
-    links.ends[kept] = ends[complete]
-    links.similarities[kept] = old.similarities[complete]
-    searching[kept] = False
-    added[photos[photos >= 0]] = False
-    return searching, added
-
-
-def _find_neighbours(
-    snapshot: Snapshot,
-    photos: DistinctPhotos,
-    links: _Links,
-    searching: NDArray[np.bool_],
-    added: NDArray[np.bool_],
-) -> None:
-    """Fill in the neighbours of `searching` photos, and the `added` ones as neighbours of others.
-
-    The other photos know their neighbours among the photos that were in the index before.
-    """
-    wanted = np.flatnonzero(searching)
-    for start in range(0, len(wanted), _BLOCK_ROWS):
-        block = wanted[start : start + _BLOCK_ROWS]
-        block_added = added[block]
-        descriptors = _exact_descriptors(snapshot, photos, block)
-        for first in range(0, len(searching), _BLOCK_COLUMNS):
-            others = np.arange(first, min(first + _BLOCK_COLUMNS, len(searching)))
-            to_others = descriptors @ _exact_descriptors(snapshot, photos, others).T
-            similarities = to_others.astype(np.float32)
-            similarities[block[:, None] == others] = _NO_SIMILARITY
-            settled = ~searching[others]
-            if settled.any() and block_added.any():
-                to_added = similarities[np.ix_(block_added, settled)].T
-                _merge(links, others[settled], block[block_added], to_added)
-            _merge(links, block, others, similarities)
-
-
-def _exact_descriptors(
-    snapshot: Snapshot, photos: DistinctPhotos, some: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """Return the descriptors of some photos in a type in which their products are exact.
-
-    A float16 is a multiple of 2^-24, and a product of two is one of 2^-48. Sums of them below 32
-    are exact in float64, which has 53 bits. So a similarity does not depend on the order in which a
-    matrix product adds up.
-    """
-    return snapshot.descriptors[photos.row_of_photo[some]].astype(np.float64)
-
-
-def _merge(
-    links: _Links,
-    photos: NDArray[np.intp],
-    ends: NDArray[np.intp],
-    similarities: NDArray[np.float32],
-) -> None:
-    """Keep for each of `photos` the k nearest of its links and of `ends`, the first of equal ones.
-
-    Args:
-        links: that are changed.
-        photos: (p,), each once.
-        ends: (e,), ascending, none of them among the links of `photos`.
-        similarities: (p, e) of the photos and the ends.
-    """
-    k = links.ends.shape[1]
-    # The last link of a photo is the weakest.
-    better = np.flatnonzero(similarities.max(axis=1) >= links.similarities[photos, -1])
-    photos, similarities = photos[better], np.ascontiguousarray(similarities[better])
-    rows = np.arange(len(photos))
-    candidate_ends, candidate_similarities = [links.ends[photos]], [links.similarities[photos]]
-    for _ in range(min(k, len(ends))):
-        nearest = similarities.argmax(axis=1)  # The first of equal ones.
-        candidate_ends.append(ends[nearest, None].astype(np.int32))
-        candidate_similarities.append(similarities[rows, nearest, None])
-        similarities[rows, nearest] = _NO_SIMILARITY
-    all_ends = np.concatenate(candidate_ends, axis=1)
-    all_similarities = np.concatenate(candidate_similarities, axis=1)
-    all_ends[all_similarities == _NO_SIMILARITY] = -1
-    order = np.lexsort((all_ends, -all_similarities), axis=1)[:, :k]
-    links.ends[photos] = np.take_along_axis(all_ends, order, axis=1)
-    links.similarities[photos] = np.take_along_axis(all_similarities, order, axis=1)
-
-
-def _pair_numbers(links: _Links) -> NDArray[np.int64]:
+def _pair_numbers(links: Links) -> NDArray[np.int64]:
     """Return one number for the two photos of each link, (m, k); -1 without a link."""
     return _numbers(np.arange(len(links.ends))[:, None], links.ends, len(links.ends))
 
@@ -633,13 +498,13 @@ def _numbers(
     return np.where(low >= 0, low * np.int64(m) + high, -1)
 
 
-def _reuse_verifications(old: _Links | None, links: _Links) -> None:
+def _reuse_verifications(old: Links | None, links: Links) -> None:
     """Take over the verifications of the same pairs of photos."""
     if old is None:
         return
-    starts, ends = _photos_now(links, old)
+    starts, ends = photos_now(links, old)
     numbers = _numbers(starts[:, None], ends, len(links.ends))
-    usable = (numbers >= 0) & (old.consistent_matches != _UNVERIFIED)
+    usable = (numbers >= 0) & (old.consistent_matches != UNVERIFIED)
     old_pairs, first = np.unique(numbers[usable], return_index=True)
     if not len(old_pairs):
         return
@@ -654,19 +519,19 @@ def _verify_links(
     index: Path,
     snapshot: Snapshot,
     photos: DistinctPhotos,
-    links: _Links,
+    links: Links,
     matching: Matching,
     on_progress: OnProgress | None,
 ) -> None:
     """Verify the links that are not verified yet, each pair of photos once."""
     pairs = _pair_numbers(links)
-    todo = np.unique(pairs[(links.consistent_matches == _UNVERIFIED) & (pairs >= 0)])
+    todo = np.unique(pairs[(links.consistent_matches == UNVERIFIED) & (pairs >= 0)])
     if not len(todo):
         return
     stored = StoredKeypoints(index, snapshot)
     lows, highs = np.divmod(todo, np.int64(len(links.ends)))
     rows = photos.row_of_photo
-    consistent = np.full(len(todo), _UNVERIFIED, np.uint16)
+    consistent = np.full(len(todo), UNVERIFIED, np.uint16)
 
     def note(part: slice, verifications: Sequence[Verification]) -> None:
         consistent[part] = [verification.consistent_matches for verification in verifications]
@@ -693,10 +558,10 @@ def _backgrounds(
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """Return mean and standard deviation (m,) of each photo's similarity to the collection."""
     every = np.arange(len(photos.contents))
-    sample = _exact_descriptors(snapshot, photos, every[:SAMPLE_PHOTOS])
+    sample = exact_descriptors(snapshot, photos, every[:SAMPLE_PHOTOS])
     means, stds = [], []
-    for start in range(0, len(every), _BLOCK_COLUMNS):
-        block = _exact_descriptors(snapshot, photos, every[start : start + _BLOCK_COLUMNS])
+    for start in range(0, len(every), _BLOCK_PHOTOS):
+        block = exact_descriptors(snapshot, photos, every[start : start + _BLOCK_PHOTOS])
         mean, std = prior.estimate(block @ sample.T)
         means.append(mean)
         stds.append(std)
@@ -706,7 +571,7 @@ def _backgrounds(
 def _weighted_graph(
     snapshot: Snapshot,
     photos: DistinctPhotos,
-    links: _Links,
+    links: Links,
     calibration: Calibration,
     *,
     verified: bool,
@@ -724,7 +589,7 @@ def _weighted_graph(
 def _weighed_links(
     snapshot: Snapshot,
     photos: DistinctPhotos,
-    links: _Links,
+    links: Links,
     calibration: Calibration,
     *,
     verified: bool,
@@ -743,7 +608,7 @@ def _weighed_links(
         (similarities - mean[starts]) / std[starts] + (similarities - mean[ends]) / std[ends]
     ) / 2
     consistent = links.consistent_matches.ravel()[exists].astype(np.float64)
-    consistent[consistent == _UNVERIFIED] = 0
+    consistent[consistent == UNVERIFIED] = 0
     weights = probability(calibration.pair_logit(deviations, consistent if verified else None))
     return starts, ends, consistent, weights
 
@@ -764,7 +629,7 @@ def _normalised_links(
 
 
 def _write_graph(
-    index: Path, manifest: Manifest, links: _Links, graph: Graph, facts: _Facts
+    index: Path, manifest: Manifest, links: Links, graph: Graph, facts: _Facts
 ) -> None:
     """Write and seal the graph of the newest version, and remove those of other versions."""
     target = index / FOLDER / snapshot_name(index, manifest)

@@ -146,7 +146,7 @@ def edit_labels(index: Path, labels: Mapping[int, str | None]) -> list[LabelEdit
             }
             table.update(pa.table(columns))
             table.tidy()
-            table.extend_indices()
+            table.drop_indices()
             build_graph(index, manifest, build_snapshot(index, manifest, table))
     return [LabelEdit(row_id, one, known[row_id]["label"]) for row_id, one in wanted.items()]
 

@@ -58,7 +58,7 @@ def remove_photos(index: Path, paths: Iterable[str | os.PathLike[str]]) -> int:
         if ids:
             table.delete(ids)
             table.tidy()
-            table.extend_indices()
+            table.drop_indices()
             snapshot = build_snapshot(index, manifest, table)
             keypoint_files.remove_unused(index, snapshot.keypoint_files)
             build_graph(index, manifest, snapshot)

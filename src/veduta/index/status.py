@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from veduta.index.cell_files import open_cells
 from veduta.index.graph import graph_notice, graph_state
 from veduta.index.manifest import Manifest
 from veduta.index.places import places_of
@@ -34,6 +35,7 @@ def read_status(index: Path) -> dict[str, Any]:
     manifest = Manifest.read(index)
     snapshot = open_snapshot(index)
     state = graph_state(index, manifest)
+    cells = open_cells(index, manifest, snapshot.name)
     notices = [snapshot.notice] if snapshot.notice else []
     if state == "damaged":
         notices.append(graph_notice(index))
@@ -50,6 +52,13 @@ def read_status(index: Path) -> dict[str, Any]:
         "projection": manifest.projection,
         "keypoints": manifest.keypoints,
         "regions": manifest.regions,
+        "cells": None
+        if cells is None
+        else {
+            "count": len(cells.cells.centres),
+            "compared": min(cells.compared, snapshot.photos),
+            "recall": cells.recall,
+        },
         "graph": state,
         "linked": state == "whole",
         "shard": str(manifest.shard) if manifest.shard else None,
@@ -84,6 +93,12 @@ def status_lines(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "dimensions", f"{encoder['dimension']}{projected}"
     yield "keypoints", f"{keypoints['name']}, {keypoints['count']} a photo" if keypoints else "none"
     yield "regions", f"{state['regions']['count']} a photo" if state["regions"] else "none"
+    if cells := state["cells"]:
+        yield (
+            "cells",
+            f"{cells['count']:,}; they find {cells['recall']:.3f} of the nearest photos "
+            f"by {cells['compared']:,} codes",
+        )
     if state["shard"]:
         rest = ", and its last run was cut off" if state["unfinished"] else ""
         yield "shard", f"{state['shard']} of a collection{rest}"

@@ -43,7 +43,6 @@ from veduta.validation import InvalidValue, read_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
 TABLE_FOLDER = "photos.lance"
 LOCK_FILE = "writer.lock"
@@ -214,64 +213,14 @@ class Table:
         rows = self.batches(["id", *columns], where=_id_in(ids))
         return [row for batch in rows for row in batch.to_pylist()]
 
-    def nearest(
-        self, query: NDArray[Any], k: int, columns: Sequence[str], *, cells: int, refine: int
-    ) -> list[dict[str, Any]]:
-        """Return about the k nearest rows by the approximate index.
-
-        Args:
-            query: (D,) a descriptor.
-            k: number of rows.
-            columns: names of the columns. `_distance`, the cosine distance, comes in addition.
-            cells: number of k-means cells to search.
-            refine: rank `refine * k` candidates by their full descriptors.
-        """
-        import numpy as np
-
-        nearest = {
-            "column": "descriptor",
-            "q": np.asarray(query, np.float16),
-            "k": k,
-            "nprobes": cells,
-            "refine_factor": refine,
-            "metric": "cosine",
-        }
-        with index_errors(self.index, "read"):
-            result = self.dataset.to_table(columns=[*columns, "_distance"], nearest=nearest)
-        rows: list[dict[str, Any]] = result.to_pylist()
-        return rows
-
-    def index_descriptors(self, *, partitions: int, bytes_per_descriptor: int) -> None:
-        """Build the approximate index.
-
-        Args:
-            partitions: number of k-means cells.
-            bytes_per_descriptor: bytes of a quantised descriptor.
-        """
-        with index_errors(self.index, "write"):
-            self.dataset.create_index(
-                "descriptor",
-                "IVF_PQ",
-                metric="cosine",
-                replace=True,
-                num_partitions=partitions,
-                num_sub_vectors=bytes_per_descriptor,
-            )
-        self.seal()
-
     def drop_indices(self) -> None:
-        """Remove the approximate index, if there is one."""
+        """Remove the approximate index of an older Veduta, if there is one."""
         with index_errors(self.index, "write"):
-            for index in self.dataset.describe_indices():
+            indices = self.dataset.describe_indices()
+            for index in indices:
                 self.dataset.drop_index(index.name)
-        self.seal()
-
-    def extend_indices(self) -> None:
-        """Add the rows that are new to the approximate index, if there is one."""
-        with index_errors(self.index, "write"):
-            if self.dataset.describe_indices():
-                self.dataset.optimize.optimize_indices()
-        self.seal()
+        if indices:
+            self.seal()
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, in one commit."""

@@ -283,7 +283,7 @@ def _finish(
     snapshot = update.snapshot
     if table.version != snapshot.version:
         table.tidy()
-        table.extend_indices()
+        table.drop_indices()
         snapshot = build_snapshot(index, manifest, table)
         keypoint_files.remove_unused(index, snapshot.keypoint_files)
     return not graph or _link(index, manifest, snapshot, on_linking)

@@ -13,7 +13,6 @@ import numpy as np
 from veduta.errors import CollectionError, QueryError, readable
 from veduta.files import write_text
 from veduta.index.graph import (
-    MAX_PHOTOS,
     calibration_of_links,
     can_be_linked,
     linked_pairs,
@@ -122,10 +121,10 @@ def linked_photos(
         photos: its photos by name.
 
     Raises:
-        CollectionError: the photos are not linked yet, or too many for that.
+        CollectionError: the photos are not linked yet.
         StorageError: the disk does not read.
     """
-    if not can_be_linked(snapshot) and snapshot.photos <= MAX_PHOTOS:
+    if not can_be_linked(snapshot):
         none = np.empty((0, 2), np.intp)
         return PhotoPairs(none, np.empty(0, np.bool_), snapshot.photos - 1)
     linked = linked_pairs(index, manifest, snapshot)

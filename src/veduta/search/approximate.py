@@ -1,43 +1,42 @@
-"""The nearest descriptors by Lance's approximate index."""
+"""The nearest descriptors among the photos of the nearest cells (`veduta.index.cells`)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veduta.index import Snapshot, Table
+from veduta.index import Snapshot
+from veduta.index.cell_files import StoredCells
 from veduta.search.best_first import best_first
+from veduta.search.exact import score
 
-__all__ = ["nearest"]
+__all__ = ["SEARCHED_FROM_PHOTOS", "nearest"]
 
-_SEARCHED_CELLS = 20
-"""How many of the k-means cells of the index are searched."""
+SEARCHED_FROM_PHOTOS = 200_000
+"""From so many photos on, a search uses the cells. docs/scale.md compares the times."""
 
-_REFINE_FACTOR = 10
-"""So many candidates for each hit are scored again from the stored descriptors."""
+_SCORED_PER_HIT = 4
+_LEAST_SCORED_PHOTOS = 256
+"""So many photos, those with the nearest codes, are scored from the stored descriptors."""
 
 
 def nearest(
-    table: Table, snapshot: Snapshot, query: NDArray[np.float32], k: int
+    snapshot: Snapshot, stored: StoredCells, query: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return about the k rows with the highest cosine similarity, and the similarities.
 
     Args:
-        table: an open table with an approximate index.
-        snapshot: of the same version.
+        snapshot: n rows of length one and dimension d.
+        stored: its cells.
         query: (d,) float32, of length one.
         k: how many rows.
 
     Returns:
-        Rows of the snapshot (m,) and similarities (m,) float32, best first. The similarities are
-        those of the stored descriptors. Only the choice of rows is approximate.
+        Rows of the snapshot (m,) and similarities (m,) float32, best first. Each similarity is
+        that of the exact search. Only the choice of rows is approximate.
     """
-    results = table.nearest(query, k, ["id"], cells=_SEARCHED_CELLS, refine=_REFINE_FACTOR)
-    similarities = np.array([1 - row["_distance"] for row in results], np.float32)
-    ids = np.array([row["id"] for row in results], np.int64)
-    # Rows that were added after the snapshot are left out.
-    rows = np.flatnonzero(np.isin(snapshot.ids, ids))
-    by_id = np.argsort(ids)
-    similarities = similarities[by_id[np.searchsorted(ids, snapshot.ids[rows], sorter=by_id)]]
-    order = best_first(snapshot, rows, similarities)
+    scored = max(_SCORED_PER_HIT * k, _LEAST_SCORED_PHOTOS)
+    rows = stored.cells.candidates(query, scored, stored.compared).astype(np.intp)
+    similarities = score(snapshot, query, rows)
+    order = best_first(snapshot, rows, similarities)[:k]
     return rows[order], similarities[order]

@@ -20,13 +20,13 @@ from veduta.index import (
     MANIFEST_FILE,
     Manifest,
     Snapshot,
-    Table,
     ids_of_copies,
-    open_table,
     read_thumbnails,
     row_of_photo,
     rows_of_photos,
 )
+from veduta.index.cell_files import FOLDER as CELLS
+from veduta.index.cell_files import StoredCells, open_cells
 from veduta.index.checksums import stamp_of, stamps_in
 from veduta.index.graph import FOLDER as GRAPH
 from veduta.index.graph import can_be_linked, graph_notice, graph_state
@@ -76,7 +76,7 @@ class _OpenIndex:
         manifest: of the index.
         gallery: its photos.
         projection: applied to descriptors of queries; None: there is none.
-        table: open if there is an approximate index.
+        cells: None: searches are exact.
         notice: what the user must know about the state of the index, or None.
     """
 
@@ -85,7 +85,7 @@ class _OpenIndex:
     manifest: Manifest
     gallery: Gallery
     projection: Projection | None
-    table: Table | None
+    cells: StoredCells | None
     notice: str | None
 
     @property
@@ -159,15 +159,16 @@ class Engine:
                 "thing yet, so the ranking is less good than it can be. Link them with: "
                 + veduta_command("index", "--index", self.index)
             )
-        # The approximate index is over the stored descriptors, not the projected ones.
-        usable = manifest.approximate and projection is None
+        large = gallery.snapshot.photos >= approximate.SEARCHED_FROM_PHOTOS
         return _OpenIndex(
             version=version,
             files=self._files(gallery.snapshot.name),
             manifest=manifest,
             gallery=gallery,
             projection=projection,
-            table=open_table(self.index) if usable else None,
+            cells=open_cells(self.index, manifest, gallery.snapshot.name)
+            if large or manifest.approximate
+            else None,
             notice=" ".join(filter(None, notices)) or None,
         )
 
@@ -187,7 +188,7 @@ class Engine:
 
     def _files(self, name: str) -> tuple[Any, ...]:
         """Return the stamps of the files that are mapped. To read a cut one ends the process."""
-        folders = (self.index / SNAPSHOT_FOLDER / name, self.index / GRAPH / name)
+        folders = [self.index / part / name for part in (SNAPSHOT_FOLDER, GRAPH, CELLS)]
         with index_errors(self.index, "read"):
             return tuple(map(stamps_in, folders))
 
@@ -542,8 +543,8 @@ def _nearest(
     exact_only: bool,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     with timed("scan"):
-        if state.table is not None and allowed is None and not exact_only:
-            return approximate.nearest(state.table, state.snapshot, descriptor, k)
+        if state.cells is not None and allowed is None and not exact_only:
+            return approximate.nearest(state.snapshot, state.cells, descriptor, k)
         return exact.nearest(state.snapshot, descriptor, k, allowed)
 
 

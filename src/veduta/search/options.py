@@ -80,8 +80,8 @@ class SearchOptions:
         before: only photos taken earlier than this.
         min_score: only hits with at least this score, see `veduta.search.Hit.score`.
         distance: one of `DISTANCES`. Only hits by cosine are re-ranked.
-        exact: do not use the approximate index, even if there is one. A search with conditions, or
-            with another distance than cosine, is always exact.
+        exact: look at all photos, also where a large collection is searched by its cells. A search
+            with conditions, or with another distance than cosine, is always exact.
         rerank: `"none"` ranks by the descriptors alone, `"global"` by the neighbour graph too,
             `"geometry"` also verifies the nearest photos, and `"auto"` is the most thorough one
             that the index has the data for.
