@@ -709,5 +709,5 @@ def test_every_kind_of_finding_has_a_remedy() -> None:
     from veduta.index.findings import KINDS
 
     assert set(REMEDIES) == set(KINDS)
-    assert len(REMEDIES) == 10
+    assert len(REMEDIES) == 11
     assert set(SENTENCES) == set(REBUILT)

@@ -51,7 +51,7 @@ _BLOCK_ROWS = 1024
 _BLOCK_COLUMNS = 4096
 """So many photos are compared with so many others at a time."""
 
-_COMPARED_PHOTOS = 65_536
+_COMPARED_PHOTOS = 32_768
 """In a collection with cells, a photo is compared with the codes of so many others at least."""
 
 _SCORED_PHOTOS = 24
@@ -104,6 +104,10 @@ def photos_now(links: Links, old: Links) -> tuple[NDArray[np.int64], NDArray[np.
     """Return which photos of `links` the photos of old links are, (m,), and their ends, (m, k).
 
     -1 stands for a photo that is gone.
+
+    Args:
+        links: of the m photos of now.
+        old: of earlier photos.
     """
     places = np.searchsorted(links.contents, old.contents).clip(max=len(links.contents) - 1)
     photos = np.where(links.contents[places] == old.contents, places, -1)
@@ -142,6 +146,14 @@ def exact_descriptors(
     A float16 is a multiple of 2^-24, and a product of two is one of 2^-48. Sums of them below 32
     are exact in float64, which has 53 bits. So a similarity does not depend on the order in which a
     matrix product adds up.
+
+    Args:
+        snapshot: that has them.
+        photos: of the snapshot.
+        some: (p,) photos.
+
+    Returns:
+        (p, d).
     """
     return np.asarray(snapshot.descriptors[photos.row_of_photo[some]], np.float64)
 
