@@ -108,6 +108,7 @@ results: $(TEST)  ## measure accuracy on the labelled sets in DATA=../shared/dat
 	$(BIN)/python -m benchmarks.scene_kinds --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.probabilities --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.keypoint_counts --data $(DATA) --docs docs/reranking.md
+	$(BIN)/python -m benchmarks.keypoint_bytes --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.shortcuts --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.verification_variants --data $(DATA) --docs docs/reranking.md
 	$(BIN)/python -m benchmarks.shared_overlays --data $(DATA) --docs docs/reranking.md

@@ -93,6 +93,12 @@ class LabelledPhotos:
     keypoints: dict[int, list[Keypoints]]
     milliseconds: dict[int, float]
 
+    @property
+    def similarities(self) -> NDArray[np.float32]:
+        """The cosines (Q, G) of queries and gallery."""
+        queries = len(self.right)
+        return self.descriptors[:queries] @ self.descriptors[queries:].T
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and publish."""
@@ -114,13 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     parts = []
     for name in chosen.sets:
-        labelled = read_set(chosen.data / name)
+        labelled = read_set(chosen.data / name, {choice.long_side for choice in CHOICES})
         parts.append(f"{name}:\n\n{table(columns, list(rows_of(labelled)))}")
     publish("keypoint_counts", "\n\n".join(parts), chosen.docs)
 
 
-def read_set(folder: Path) -> LabelledPhotos:
-    """Describe the photos of a set, and find their keypoints."""
+def read_set(folder: Path, sides: set[int]) -> LabelledPhotos:
+    """Describe the photos of a set, and find their keypoints at sizes that include the usual."""
     dataset = open_dataset(folder)
     protocol = retrieval_protocol(dataset)
     numbers = [*protocol.queries.tolist(), *protocol.gallery.tolist()]
@@ -128,7 +134,7 @@ def read_set(folder: Path) -> LabelledPhotos:
     keypoints: dict[int, list[Keypoints]] = {}
     milliseconds = {}
     descriptors = []
-    for side in sorted({choice.long_side for choice in CHOICES}):
+    for side in sorted(sides):
         keypoints[side] = []
         seconds = []
         with patch.object(xfeat, "LONG_SIDE", side):
@@ -154,10 +160,8 @@ def read_set(folder: Path) -> LabelledPhotos:
 def rows_of(labelled: LabelledPhotos) -> Iterator[list[object]]:
     """Yield a row for each choice."""
     queries = len(labelled.right)
-    similarities = labelled.descriptors[:queries] @ labelled.descriptors[queries:].T
-    deviations = (similarities - similarities.mean(axis=1, keepdims=True)) / similarities.std(
-        axis=1, keepdims=True
-    )
+    similarities = labelled.similarities
+    deviations = in_deviations(similarities)
     nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :VERIFIED_PHOTOS]
     for choice in CHOICES:
         found = [choice.of(one) for one in labelled.keypoints[choice.long_side]]
@@ -189,13 +193,26 @@ def rows_of(labelled: LabelledPhotos) -> Iterator[list[object]]:
         ]
 
 
+def in_deviations(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how many standard deviations of its query each similarity (Q, G) is above the mean."""
+    centred = similarities - similarities.mean(axis=1, keepdims=True)
+    return centred / similarities.std(axis=1, keepdims=True)
+
+
 def ranked(scores: NDArray[np.floating], right: NDArray[np.bool_]) -> str:
     """Return top-1 and mAP of scores (Q, G)."""
+    first, precisions = first_hits_and_precisions(scores, right)
+    return f"{first.mean():.3f} / {precisions.mean():.3f}"
+
+
+def first_hits_and_precisions(
+    scores: NDArray[np.floating], right: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return whether the first hit of each query is right, and its average precision, (Q,) each."""
     order = np.argsort(-scores, axis=1, kind="stable")
     hits = np.take_along_axis(right, order, axis=1)
     precisions = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    mean_average = (precisions * hits).sum(axis=1) / np.maximum(hits.sum(axis=1), 1)
-    return f"{hits[:, 0].mean():.3f} / {mean_average.mean():.3f}"
+    return hits[:, 0], (precisions * hits).sum(axis=1) / np.maximum(hits.sum(axis=1), 1)
 
 
 def recall(said: NDArray[np.bool_], right: NDArray[np.bool_]) -> float:

@@ -362,7 +362,7 @@ class TestLoading:
             assert keypoints_option(load_extractor(name)) == name
         assert keypoints_option(load_extractor("xfeat:1024")) == "xfeat"
 
-    @pytest.mark.parametrize("number", ["", "many", "-1", "1.5", "٣", "1024:2"])
+    @pytest.mark.parametrize("number", ["", "many", "-1", "1.5", "٣", ":16bytes"])
     def test_a_name_with_something_else(self, number):
         with pytest.raises(QueryError, match="write the number of keypoints as in 'xfeat:1024'"):
             load_extractor(f"xfeat:{number}")
@@ -379,6 +379,14 @@ class TestLoading:
         assert [extractor.name for extractor in extractors[::2]] == list(KINDS)
         assert load_extractor(threads=2).identity == load_extractor(threads=1).identity
 
+    def test_an_index_gets_the_form_that_it_was_made_with(self):
+        usual, small = load_extractor(count=64), load_extractor("xfeat:64:16bytes")
+        assert small.name == "xfeat" and small.count == 64 and small.identity != usual.identity
+        assert keypoints_option(small) == "xfeat:64:16bytes"
+        assert load_extractor(count=64, identity=small.identity) is small
+        assert load_extractor("xfeat:64", identity=small.identity) is small
+        assert load_extractor("xfeat:64:16bytes", identity=usual.identity) is small
+
     def test_an_index_of_an_older_version_gets_the_extractor_that_made_it(self):
         newest, older = load_extractor(count=64), XFeatIn32Bits.load(64, 1)
         assert newest.name == older.name == "xfeat"
@@ -392,6 +400,8 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
+            ("xfeat:9:9bytes", "known for 'xfeat': 'xfeat:9:16bytes'"),
+            ("sift:9:16bytes", "known for 'sift': none"),
             ("xfet", "did you mean 'xfeat'"),
             ("SIFT", "did you mean 'sift'"),
             ("superpoint", "known are xfeat, sift, orb, surf"),
@@ -484,12 +494,14 @@ class TestPacking:
 
     def test_bits_that_cannot_be_stored(self):
         odd = Keypoints(np.zeros((1, 2), np.float32), np.ones((1, 3), np.int8), 9, 9)
-        with pytest.raises(ValueError, match="4 or 8 bits a number, not 2"):
+        with pytest.raises(ValueError, match="2, 4 or 8 bits a number, not 3"):
+            odd.pack(3)
+        with pytest.raises(ValueError, match="codebook is for rows of 64 numbers, not 3"):
             odd.pack(2)
         with pytest.raises(ValueError, match="rows of 3 numbers do not fill whole bytes"):
             odd.pack(4)
         binary = Keypoints(np.zeros((1, 2), np.float32), np.ones((1, 3), np.uint8), 9, 9)
-        assert binary.pack(4) == binary.pack()
+        assert binary.pack(2) == binary.pack(4) == binary.pack()
 
     def test_a_kind_that_does_not_go_with_its_version(self):
         rows = np.ones((3, 8), np.int8)
@@ -507,7 +519,7 @@ class TestPacking:
         [
             (lambda data: b"", "0 bytes, fewer than the 12"),
             (lambda data: data[:11], "11 bytes, fewer than the 12"),
-            (lambda data: b"\4" + data[1:], "format 4.*reads formats up to 3"),
+            (lambda data: b"\5" + data[1:], "format 5.*reads formats up to 4"),
             (lambda data: b"\1" + data[1:], "checksum"),
             (lambda data: data[:1] + b"\1" + data[2:], "checksum"),
             (lambda data: data[:1] + b"\7" + data[2:], "7 is no kind of descriptor"),

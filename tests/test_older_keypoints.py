@@ -91,3 +91,30 @@ def test_a_new_index_has_the_newest_version(tmp_path: Path) -> None:
         load_extractor().identity,
     )
     assert stored_by(tmp_path / "index", 0, load_extractor())
+
+
+def test_an_index_with_16_bytes_a_descriptor_stays_so(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save(tmp_path, number)
+    name = "xfeat:1024:16bytes"
+    small = load_extractor(name)
+    made = run_veduta(tmp_path, "index", "photos", "--encoder", "fast", "--keypoints", name)
+    assert made.returncode == 0, made.stderr
+    save(tmp_path, 3)
+    assert run_veduta(tmp_path, "index", "photos", "--keypoints", "xfeat").returncode == 0
+    (index,) = (file.parent for file in tmp_path.rglob("index.json"))
+    known = Manifest.read(index).keypoints
+    assert known is not None and known["identity"] == small.identity
+    assert all(stored_by(index, row, small) for row in range(3))
+    size = sum(file.stat().st_size for file in (index / "keypoints").iterdir())
+    assert size <= 3 * 19_468
+    hits = veduta.open(index).search(seen_aside(scene(3)))
+    assert Path(hits[0].path).name == "3.png"
+    assert hits[0].evidence is not None and hits[0].evidence.verdict == "same place"
+
+
+def test_an_index_of_another_form_is_refused_with_a_remedy(old_index: Path) -> None:
+    home = old_index.parent
+    refused = run_veduta(home, "index", "photos", "--keypoints", "xfeat:512:16bytes")
+    assert refused.returncode == 4
+    assert "--keypoints xfeat:512:16bytes" in refused.stderr

@@ -73,6 +73,7 @@ class TinyExtractor:
     calibration = "xfeat"
     default_count = 60
     stored_bits = 8
+    form = ""
 
     @classmethod
     def load(cls, count: int, threads: int) -> TinyExtractor:

@@ -723,7 +723,8 @@ def create(
         encoder: see `veduta models`.
         keypoints: kept of each photo for geometric verification: one of `veduta.keypoints.KINDS`,
             with their number if it is not the usual one, as in "xfeat:512", or None to keep none.
-            The usual 1024 of XFeat take 37 kB.
+            The usual 1024 of XFeat take 37 kB. "xfeat:1024:16bytes" take 20 kB, with 16 bytes a
+            descriptor instead of 32, and verify fewer photos.
         places: store where photos were taken, if their Exif says so.
         regions: describe nine regions of each photo too, for things that fill a small part of one.
             They take about 3 kB a photo.

@@ -38,9 +38,10 @@ def _shard(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--encoder", metavar="NAME", help="Encoder of a new index: see `veduta models`.")
 @click.option(
     "--keypoints",
-    metavar="NAME[:NUMBER]|none",
+    metavar="NAME[:NUMBER[:FORM]]|none",
     help="Keypoints of a new index, for geometric verification: xfeat (the default), sift, orb, "
-    "surf, or none; xfeat:512 for another number of them. 1024 of xfeat take 37 kB a photo.",
+    "surf, or none; xfeat:512 for another number of them. 1024 of xfeat take 37 kB a photo; "
+    "xfeat:1024:16bytes take 20 kB and verify fewer photos.",
 )
 @click.option(
     "--regions",

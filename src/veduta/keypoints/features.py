@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veduta.keypoints.codebook import CODE_BYTES, COLUMNS, codes_of, rows_of_codes
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,9 +22,18 @@ _HEADER = struct.Struct("<BBHII")
 _CHECKED_HEADER_BYTES = 8
 _VERSION = 2
 _VERSION_OF_FOUR_BITS = 3
+_VERSION_OF_CODES = 4
 _VERSION_OF_0_1_0 = 1
 """Its CRC-32 does not cover the header."""
-_INT8, _BITS, _FOUR_BITS = 0, 1, 2
+_INT8, _BITS, _FOUR_BITS, _CODES = 0, 1, 2, 3
+_KINDS = {
+    _VERSION_OF_0_1_0: (_INT8, _BITS),
+    _VERSION: (_INT8, _BITS),
+    _VERSION_OF_FOUR_BITS: (_FOUR_BITS,),
+    _VERSION_OF_CODES: (_CODES,),
+}
+"""The kinds of descriptors that each version has."""
+
 _SMALLEST_CODE, _LARGEST_CODE = -8, 7
 """The whole numbers that four bits hold. They are stored with 8 added."""
 
@@ -36,6 +47,10 @@ _STEP_DEVIATIONS = 0.4
 """The step between two codes, as a share of the standard deviation of the numbers of a row. Rows of
 XFeat have a mean cosine of 0.993 with what is read."""
 _POSITION_STEPS = 65535
+_COARSE_POSITION_STEPS = 4095
+"""Of the positions beside codes. XFeat finds keypoints on a grid of 640 steps."""
+
+_POSITION_BYTES, _COARSE_POSITION_BYTES = 4, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,29 +97,35 @@ class Keypoints:
         return bool(self.descriptors.dtype == np.uint8)
 
     def pack(self, bits: int = 8) -> bytes:
-        """Return the compact form: 12 bytes, then 4 + d for each keypoint, or 4 + d / 2.
+        """Return the compact form: 12 bytes, then 4 + d for each keypoint, or 4 + d / 2, or 19.
 
-        Positions are rounded to steps of max(width, height) / 65535 pixels.
+        Positions are rounded to steps of max(width, height) / 65535 pixels, or 4095 with 2 bits.
 
         Args:
             bits: of each number of an int8 descriptor. With 8 descriptors lose nothing. With 4
                 each row is rounded to sixteen steps first, and scaled to its length when it is
-                read. Binary descriptors are stored as they are.
+                read. With 2, rows of 64 numbers of XFeat are stored as 16 bytes of a codebook
+                (`veduta.keypoints.codebook`). Binary descriptors are stored as they are.
 
         Raises:
-            ValueError: `bits` is neither 4 nor 8, or rows of odd width are to take 4.
+            ValueError: `bits` is none of 2, 4 and 8, or the rows have a width that does not go
+                with it.
+            EncoderUnavailable: the package came without the codebook, or it is damaged.
         """
-        if bits not in (4, 8):
-            raise ValueError(f"descriptors are stored with 4 or 8 bits a number, not {bits}")
+        if bits not in (2, 4, 8):
+            raise ValueError(f"descriptors are stored with 2, 4 or 8 bits a number, not {bits}")
         columns = self.descriptors.shape[1]
         version, kind, stored = _VERSION, _INT8, self.descriptors
         if self.binary:
             kind = _BITS
         elif bits == 4:
             version, kind, stored = _VERSION_OF_FOUR_BITS, _FOUR_BITS, _four_bit_codes(stored)
-        steps = np.rint(self.xy / _step_pixels(self.width, self.height))
-        positions = np.clip(steps, 0, _POSITION_STEPS).astype("<u2")
-        body: bytes = positions.tobytes() + stored.tobytes()
+        elif bits == 2:
+            version, kind, stored = _VERSION_OF_CODES, _CODES, codes_of(stored)
+        largest = _COARSE_POSITION_STEPS if kind == _CODES else _POSITION_STEPS
+        steps = np.rint(self.xy / (max(self.width, self.height) / largest))
+        positions = np.clip(steps, 0, largest).astype("<u2")
+        body: bytes = _packed_positions(positions, kind) + stored.tobytes()
         facts = (version, kind, columns, len(self))
         start = _HEADER.pack(*facts, 0)[:_CHECKED_HEADER_BYTES]
         return _HEADER.pack(*facts, zlib.crc32(body, zlib.crc32(start))) + body
@@ -128,16 +149,16 @@ class Keypoints:
                 f"stored keypoints: {len(data)} bytes, fewer than the {_HEADER.size} of the header"
             )
         version, kind, columns, count, checksum = _HEADER.unpack_from(data)
-        if version not in (_VERSION, _VERSION_OF_FOUR_BITS, _VERSION_OF_0_1_0):
+        if version not in _KINDS:
             raise ValueError(
                 f"stored keypoints: written in format {version}, this version of veduta reads "
-                f"formats up to {_VERSION_OF_FOUR_BITS}"
+                f"formats up to {max(_KINDS)}"
             )
-        four_bits = version == _VERSION_OF_FOUR_BITS
-        if kind not in ((_FOUR_BITS,) if four_bits else (_INT8, _BITS)):
+        if kind not in _KINDS[version] or (kind == _CODES and columns != COLUMNS):
             raise ValueError(f"stored keypoints: damaged, {kind} is no kind of descriptor")
-        width_bytes = columns // 2 if four_bits else columns
-        expected = _HEADER.size + count * (4 + width_bytes)
+        width_bytes = {_FOUR_BITS: columns // 2, _CODES: CODE_BYTES}.get(kind, columns)
+        position_bytes = _COARSE_POSITION_BYTES if kind == _CODES else _POSITION_BYTES
+        expected = _HEADER.size + count * (position_bytes + width_bytes)
         if len(data) != expected:
             raise ValueError(
                 f"stored keypoints: {len(data)} bytes, but {count} keypoints with {width_bytes} "
@@ -146,15 +167,36 @@ class Keypoints:
         start = b"" if version == _VERSION_OF_0_1_0 else data[:_CHECKED_HEADER_BYTES]
         if zlib.crc32(memoryview(data)[_HEADER.size :], zlib.crc32(start)) != checksum:
             raise ValueError("stored keypoints: damaged, the checksum differs")
-        steps = np.frombuffer(data, "<u2", 2 * count, _HEADER.size).reshape(count, 2)
         dtype = np.int8 if kind == _INT8 else np.uint8
-        stored = np.frombuffer(data, dtype, count * width_bytes, _HEADER.size + 4 * count)
+        rows_at = _HEADER.size + position_bytes * count
+        stored = np.frombuffer(data, dtype, count * width_bytes, rows_at)
         stored = stored.reshape(count, width_bytes)
         descriptors: NDArray[Any] = stored
-        if four_bits:
+        if kind == _FOUR_BITS:
             descriptors = _from_four_bit_codes(stored.view(np.uint8))
-        xy = steps * np.float32(_step_pixels(width, height))
+        elif kind == _CODES:
+            descriptors = _scaled_whole(rows_of_codes(stored.view(np.uint8)).astype(np.float32))
+        largest = _COARSE_POSITION_STEPS if kind == _CODES else _POSITION_STEPS
+        steps = _unpacked_positions(data[_HEADER.size : rows_at], kind)
+        xy = steps * np.float32(max(width, height) / largest)
         return Keypoints(xy, descriptors, width, height)
+
+
+def _packed_positions(steps: NDArray[np.uint16], kind: int) -> bytes:
+    """Return positions (n, 2) as bytes. Those beside codes take 12 bits a number."""
+    if kind != _CODES:
+        return steps.tobytes()
+    x, y = steps.T
+    packed = np.stack([x & 255, x >> 8 | (y & 15) << 4, y >> 4], axis=1)
+    return packed.astype(np.uint8).tobytes()
+
+
+def _unpacked_positions(data: bytes, kind: int) -> NDArray[np.uint16]:
+    """Return the positions (n, 2) that `_packed_positions` packed."""
+    if kind != _CODES:
+        return np.frombuffer(data, "<u2").reshape(-1, 2)
+    low, middle, high = np.frombuffer(data, np.uint8).reshape(-1, 3).T.astype(np.uint16)
+    return np.stack([low | (middle & 15) << 8, middle >> 4 | high << 4], axis=1)
 
 
 def _four_bit_codes(descriptors: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -169,14 +211,17 @@ def _four_bit_codes(descriptors: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 def _from_four_bit_codes(pairs: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Return rows of length one times 127, (n, d), from those that `_four_bit_codes` returned."""
-    codes = _CODES_OF_BYTE.take(pairs).view(np.float32)
-    # Of whole numbers, so this is exact, and faster than `np.linalg.norm`.
-    return _scaled(codes, np.sqrt(np.einsum("nd,nd->n", codes, codes)))
+    return _scaled_whole(_CODES_OF_BYTE.take(pairs).view(np.float32))
 
 
 def quantised(rows: NDArray[np.floating[Any]]) -> NDArray[np.int8]:
     """Return rows (n, d), scaled to length one, as int8: times 127, rounded. Zero rows stay."""
     return _scaled(rows, np.linalg.norm(rows, axis=1))
+
+
+def _scaled_whole(rows: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Return `quantised` of rows of whole numbers, faster and the same on every processor."""
+    return _scaled(rows, np.sqrt(np.einsum("nd,nd->n", rows, rows)))
 
 
 def _scaled(
@@ -185,7 +230,3 @@ def _scaled(
     lengths[lengths == 0] = 1
     rounded: NDArray[np.int8] = np.rint(rows * (127 / lengths[:, None])).astype(np.int8)
     return rounded
-
-
-def _step_pixels(width: int, height: int) -> float:
-    return max(width, height) / _POSITION_STEPS

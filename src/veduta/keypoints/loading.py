@@ -9,7 +9,7 @@ from veduta.errors import QueryError
 from veduta.keypoints.orb import Orb
 from veduta.keypoints.sift import Sift
 from veduta.keypoints.surf import Surf
-from veduta.keypoints.xfeat import XFeat, XFeatIn32Bits
+from veduta.keypoints.xfeat import XFeat, XFeatIn16Bytes, XFeatIn32Bits
 from veduta.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Extractor(Protocol):
             with these keypoints have no probability.
         default_count: how many keypoints of a photo are kept unless a number is given.
         stored_bits: of each number of a descriptor in an index, see `Keypoints.pack`.
+        form: what tells it from the usual extractor of that name, as in "xfeat:1024:16bytes".
+            Empty: it is the usual one, or an older version.
     """
 
     name: ClassVar[str]
@@ -51,6 +53,7 @@ class Extractor(Protocol):
     calibration: ClassVar[str | None]
     default_count: ClassVar[int]
     stored_bits: ClassVar[int]
+    form: ClassVar[str]
 
     @classmethod
     def load(cls, count: int, threads: int) -> Self:
@@ -96,6 +99,9 @@ _EXTRACTORS: dict[str, type[Extractor]] = {
 _OLDER_VERSIONS: dict[str, tuple[type[Extractor], ...]] = {XFeat.name: (XFeatIn32Bits,)}
 """Of kinds of keypoints, by name. They are for indexes that were made with them."""
 
+_FORMS: dict[str, tuple[type[Extractor], ...]] = {XFeat.name: (XFeatIn16Bytes,)}
+"""Extractors that store the keypoints of a kind in another form, by name."""
+
 KINDS = tuple(_EXTRACTORS)
 """The names of all kinds of keypoints."""
 
@@ -121,12 +127,12 @@ def load_extractor(
 
     Args:
         name: one of `KINDS`, or one with the largest number of keypoints of a photo, as in
-            "xfeat:2048".
+            "xfeat:2048". "xfeat:1024:16bytes" are stored with 16 bytes a descriptor.
         count: this number, if `name` has none. None: the default of the kind.
         threads: processor threads for one call of `extract`, at least 1. Only "xfeat" uses it:
             "surf" uses one thread, "sift" and "orb" use as many as OpenCV is set to.
-        identity: of the extractor that made the keypoints of an index. If an older version has
-            it, that one is returned.
+        identity: of the extractor that made the keypoints of an index. If an older version or
+            another form has it, that one is returned, unless `name` says which form.
 
     Raises:
         QueryError: no kind of keypoints has that name, or an argument is out of range.
@@ -136,25 +142,36 @@ def load_extractor(
     if kind not in _EXTRACTORS:
         advice = did_you_mean(kind, KINDS) or f"known are {', '.join(KINDS)}"
         raise QueryError(f"no keypoints are called {kind!r}; {advice}")
+    number, has_form, form = number.partition(":")
     if separator:
         if not number.isascii() or not number.isdecimal():
             raise QueryError(f"write the number of keypoints as in '{kind}:1024', not {name!r}")
         count = int(number)
+    chosen = _EXTRACTORS[kind]
+    if has_form:
+        forms = {other.form: other for other in _FORMS.get(kind, ())}
+        if form not in forms:
+            known = ", ".join(f"'{kind}:{number}:{other}'" for other in forms) or "none"
+            raise QueryError(f"{name!r} is no form of keypoints; known for {kind!r}: {known}")
+        chosen = forms[form]
     if count is None:
         count = _EXTRACTORS[kind].default_count
     if not 1 <= count <= MAX_COUNT:
         raise QueryError(f"a photo has 1 to {MAX_COUNT:,} keypoints, not {count:,}")
     if threads < 1:
         raise QueryError(f"threads must be 1 or more, not {threads}")
-    newest = _load(_EXTRACTORS[kind], count, threads)
-    if identity in (None, newest.identity):
-        return newest
-    older = (_load(version, count, threads) for version in _OLDER_VERSIONS.get(kind, ()))
-    return next((version for version in older if version.identity == identity), newest)
+    wanted = _load(chosen, count, threads)
+    if has_form or identity in (None, wanted.identity):
+        return wanted
+    versions = (*_FORMS.get(kind, ()), *_OLDER_VERSIONS.get(kind, ()))
+    others = (_load(version, count, threads) for version in versions)
+    return next((version for version in others if version.identity == identity), wanted)
 
 
 def keypoints_option(extractor: Extractor) -> str:
-    """Return by what `load_extractor` finds an extractor: its name, with its number if needed."""
+    """Return by what `load_extractor` finds an extractor: its name, and what else it needs."""
+    if extractor.form:
+        return f"{extractor.name}:{extractor.count}:{extractor.form}"
     is_usual = extractor.count == extractor.default_count
     return extractor.name if is_usual else f"{extractor.name}:{extractor.count}"
 

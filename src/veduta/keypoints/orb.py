@@ -37,6 +37,7 @@ class Orb:
     calibration: ClassVar[str | None] = "orb"
     default_count: ClassVar[int] = 512
     stored_bits: ClassVar[int] = 8
+    form: ClassVar[str] = ""
 
     identity: str
     count: int

@@ -36,6 +36,7 @@ class Sift:
     calibration: ClassVar[str | None] = "sift"
     default_count: ClassVar[int] = 512
     stored_bits: ClassVar[int] = 8
+    form: ClassVar[str] = ""
 
     identity: str
     count: int

@@ -48,6 +48,7 @@ class Surf:
     calibration: ClassVar[str | None] = None
     default_count: ClassVar[int] = 512
     stored_bits: ClassVar[int] = 8
+    form: ClassVar[str] = ""
 
     identity: str
     count: int

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from veduta.errors import EncoderUnavailable, readable
+from veduta.keypoints.codebook import codebook_digest
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
 from veduta.keypoints.matching import Matching, MutualMatching
@@ -26,7 +27,7 @@ from veduta.validation import InvalidValue, read_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LONG_SIDE", "MIN_SIMILARITY", "XFeat", "XFeatIn32Bits"]
+__all__ = ["LONG_SIDE", "MIN_SIMILARITY", "XFeat", "XFeatIn16Bytes", "XFeatIn32Bits"]
 
 _FOLDER = Path(__file__).parent / "models"
 
@@ -88,6 +89,7 @@ class XFeat:
     calibration: ClassVar[str | None] = "xfeat"
     default_count: ClassVar[int] = 1024
     stored_bits: ClassVar[int] = 4
+    form: ClassVar[str] = ""
     model: ClassVar[str] = "xfeat-int8"
     version: ClassVar[int] = 2
 
@@ -127,8 +129,14 @@ class XFeat:
             "largest_factor": _MAX_ENLARGEMENT,
             "threshold": _MIN_HEAT,
             "weights": sha256,
+            **cls.further_settings(),
         }
         return cls(identity("xfeat", **settings), count, session)
+
+    @classmethod
+    def further_settings(cls) -> dict[str, str]:
+        """Return what else tells the keypoints from those of other settings."""
+        return {}
 
     def extract(self, pixels: NDArray[np.uint8], width: int, height: int) -> Keypoints:
         """Return the keypoints of one photo, most reliable first.
@@ -179,6 +187,21 @@ class XFeatIn32Bits(XFeat):
         outputs = self._session.run(["features", "reliability", "heatmap"], {"photos": photo[None]})
         features, reliability, heat = (output[0] for output in outputs)
         return _Maps(features, reliability, heat, np.flatnonzero(heat > _MIN_HEAT))
+
+
+class XFeatIn16Bytes(XFeat):
+    """The same keypoints. An index stores their descriptors in 16 bytes instead of 32.
+
+    The descriptors of a query are as exact as ever.
+    """
+
+    form: ClassVar[str] = "16bytes"
+    stored_bits: ClassVar[int] = 2
+
+    @classmethod
+    def further_settings(cls) -> dict[str, str]:
+        """Return the digest of the codebook."""
+        return {"codebook": codebook_digest()}
 
 
 def network_size(width: int, height: int) -> tuple[int, int]:
