@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.fake_encoder import FakeEncoder
 from veduta.index import Manifest, columns, create_index, snapshot
+from veduta.photos import content_hash
 
 BLOCK_ROWS = 8192
 PHOTOS_OF_A_SCENE = 20
@@ -64,6 +65,18 @@ def write_index(index: Path, count: int, dimension: int) -> Scenes:
     facts = {"version": 1, "notice": None, "photos": count, "dimension": dimension}
     (folder / "snapshot.json").write_text(json.dumps(facts), "utf-8")
     return scenes
+
+
+def snapshot_of(rows: NDArray[np.float16]) -> snapshot.Snapshot:
+    """Return a snapshot of descriptors (n, d) in memory, without files."""
+    table = pa.table(
+        {
+            "id": pa.array(np.arange(len(rows))),
+            "path": pa.array([b"photos/%09d.jpg" % i for i in range(len(rows))], pa.binary()),
+            "content": pa.array([content_hash(b"%d" % i) for i in range(len(rows))], pa.binary()),
+        }
+    )
+    return snapshot.Snapshot(1, None, table, rows, *snapshot.quantise(rows))
 
 
 def _write_rows(file: Path, count: int) -> None:

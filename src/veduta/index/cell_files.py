@@ -58,7 +58,7 @@ _ASKED_PHOTOS = 100
 _ASKED_NEIGHBOURS = 10
 _SCORED_PHOTOS = 256
 """So many photos, those with the nearest codes, are scored for the ten nearest."""
-_WANTED_RECALL = 0.98
+_WANTED_RECALL = 0.985
 _LEAST_RECALL = 0.95
 _LEAST_COMPARED_PHOTOS = 16_384
 _BLOCK_ROWS = 8192
