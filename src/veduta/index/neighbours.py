@@ -51,7 +51,7 @@ _BLOCK_ROWS = 1024
 _BLOCK_COLUMNS = 4096
 """So many photos are compared with so many others at a time."""
 
-_COMPARED_PHOTOS = 32_768
+_COMPARED_PHOTOS = 65_536
 """In a collection with cells, a photo is compared with the codes of so many others at least."""
 
 _SCORED_PHOTOS = 24
