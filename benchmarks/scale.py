@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser("scale", __doc__)
     add_data_option(options)
     options.add_argument("--rows", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
-    options.add_argument("--real", nargs="*", type=int, default=[300, 3000])
+    options.add_argument("--real", nargs="*", type=int, default=[250, 2500])
     options.add_argument("--child", type=int, help=argparse.SUPPRESS)
     chosen = options.parse_args(arguments)
     folders = [chosen.data / name for name in present_sets(options, chosen.data, SETS)]
@@ -63,6 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
     real = real_descriptors(chosen.work, folders)
     np.save(real_file, real)
     photos = sorted(each for folder in folders for each in folder.rglob("*.jpg"))
+    if max(chosen.real, default=0) > len(photos):
+        options.error(f"the sets have {len(photos):,} photos")
     indexed = {n: seconds_to_index(chosen.work, photos, n) for n in chosen.real}
     sizes = [
         run_child("scale", "--child", n, "--work", chosen.work, "--data", chosen.data)

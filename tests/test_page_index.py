@@ -18,13 +18,16 @@ pytest.importorskip("python_multipart", reason="the extra veduta[web] is not ins
 
 HTML = {"Accept": "text/html"}
 
+PHOTOS_TO_ADD = 160
+"""So many that no machine has read them before the run is cancelled."""
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index with photos to add, and a file that is no photo."""
     home = tmp_path_factory.mktemp("index")
     made_index(home, scenes=1, views=2)
-    for view in range(40):
+    for view in range(PHOTOS_TO_ADD):
         save_view(home / f"more/<b>x/{view}.png", 50 + view, 1, noise=0.3)
     (home / "photos/place0/<i>broken.jpg").write_text("no photo")
     return home
@@ -78,9 +81,9 @@ def test_a_run_is_started_watched_found_again_and_cancelled(
     page.get_by_label("Labels").select_option("the names of the class folders")
     page.get_by_role("button", name="Start").click()
     page.get_by_role("heading", name="Indexing now").wait_for()
-    page.get_by_text("of 40 photos").wait_for()
+    page.get_by_text(f"of {PHOTOS_TO_ADD} photos").wait_for()
     page.reload()
-    page.get_by_text("of 40 photos").wait_for()
+    page.get_by_text(f"of {PHOTOS_TO_ADD} photos").wait_for()
     visitor.check()
     page.get_by_role("button", name="Start").click()
     page.get_by_role("alert").get_by_text("another process is writing to this index").wait_for()
