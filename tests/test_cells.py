@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
-from tiny import TinyEncoder
+from tiny import TinyEncoder, photo_folder
 
 from veduta import errors, index
 from veduta.index import cell_files, cells, graph, neighbours
@@ -354,3 +355,26 @@ class TestSearch:
         assert Engine(made, encoder=TinyEncoder()).state.cells is None
         monkeypatch.setattr(approximate, "SEARCHED_FROM_PHOTOS", 300)
         assert Engine(made, encoder=TinyEncoder()).state.cells is not None
+
+    def test_an_update_makes_them_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cell_files, "CELLS_FROM_PHOTOS", 30)
+        made, encoder = tmp_path / "index", TinyEncoder()
+        index.create_index(made, encoder)
+        photo_folder(tmp_path / "photos", 40)
+        index.update_index(made, [tmp_path / "photos"], encoder)
+        before = open_cells(made, Manifest.read(made))
+        assert before is not None and len(before.cells.rows) == 40
+        for lost in ("codes.npy", "cells.json", "checksums.json"):
+            (folder,) = (made / "cells").iterdir()
+            (folder / lost).unlink()
+            assert open_cells(made, Manifest.read(made)) is None
+            report = index.update_index(made, [], encoder)
+            assert report.unchanged == 40
+            again = open_cells(made, Manifest.read(made))
+            assert again is not None and (again.cells.codes == before.cells.codes).all()
+        shutil.rmtree(tmp_path / "photos/class0")
+        index.update_index(made, [], encoder)
+        fewer = open_cells(made, Manifest.read(made))
+        assert fewer is None, "too few are left"

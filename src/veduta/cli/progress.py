@@ -112,18 +112,22 @@ def _lines(stage: str, unit: str, rate: _Rate) -> OnProgress:
 
 
 class _Rate:
-    """Units per second since the first call, and the time left at that rate."""
+    """Units per second since the first call, and the time left at that rate.
+
+    If the count falls, another part of the work has begun, and the rate begins anew.
+    """
 
     def __init__(self, unit: str, detail: Callable[[], str] | None = None) -> None:
         self.unit = unit
         self.detail = detail
         self.started: float | None = None
-        self.done_at_start = 0
+        self.done_at_start = self.done = 0
 
     def note(self, done: int, total: int) -> str:
         now = time.monotonic()
-        if self.started is None:
+        if self.started is None or done < self.done:
             self.started, self.done_at_start = now, done
+        self.done = done
         seconds = now - self.started
         if seconds < _MIN_SECONDS or done <= self.done_at_start:
             return ""

@@ -377,7 +377,8 @@ def build_graph(
         index: the folder of the index. The caller holds the writer's lock.
         manifest: of the newest version.
         snapshot: of the newest version.
-        on_progress: called with (links verified, links to verify).
+        on_progress: called with (done, total) of photos that are put into cells, photos that are
+            compared, and links that are verified, one after the other.
         verified: verify the links, if the index has keypoints with a calibration.
 
     Raises:
@@ -387,7 +388,7 @@ def build_graph(
     if manifest.shard is not None:
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return
-    stored_cells = update_cells(index, manifest, snapshot)
+    stored_cells = update_cells(index, manifest, snapshot, on_progress)
     if not can_be_linked(snapshot):
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         return

@@ -23,6 +23,7 @@ from veduta import photos
 from veduta.encoders import Encoder
 from veduta.errors import CollectionError, EncoderError, readable
 from veduta.index import keypoint_files
+from veduta.index.cell_files import update_cells
 from veduta.index.columns import file_values, photo_columns
 from veduta.index.describing import (
     Described,
@@ -182,7 +183,7 @@ def update_index(
             them. None takes those of the last update. Rows of photos that they match are removed.
         on_progress: called after the listing, after each photo and after each commit. A commit
             passes the paths that are now safe.
-        on_linking: called with (done, total) while the links of the neighbour graph are verified.
+        on_linking: as `on_progress` of `veduta.index.graph.build_graph`.
         workers: photos read and encoded at the same time. The default is the number of cores.
         allow_empty: accept that a folder that had photos has none now.
         allow_label_loss: accept that photos that have a label and are still there lose it.
@@ -293,10 +294,11 @@ def _link(
     index: Path, manifest: Manifest, snapshot: Snapshot, on_linking: OnProgress | None
 ) -> bool:
     """Bring the neighbour graph up to date; return False if the user interrupted it."""
-    if graph_is_whole(index, manifest):
-        return True
     try:
-        build_graph(index, manifest, snapshot, on_linking)
+        if graph_is_whole(index, manifest):
+            update_cells(index, manifest, snapshot, on_linking)  # They may be damaged or gone.
+        else:
+            build_graph(index, manifest, snapshot, on_linking)
     except KeyboardInterrupt:
         return False
     return True
