@@ -16,7 +16,7 @@ from veduta import errors, no_telemetry
 from veduta._version import __version__
 
 if TYPE_CHECKING:
-    from veduta.api import Index, create, explain, find_keypoints, match
+    from veduta.api import Index, create, explain, find_keypoints, match, merge
     from veduta.encoders import Encoder, Projection, load_encoder
     from veduta.evaluation import (
         Evaluation,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         CheckFinding,
         Descriptors,
         IndexedPhoto,
+        MergeReport,
         UpdateProgress,
         UpdateReport,
     )
@@ -59,6 +60,7 @@ _MODULES = {
     "IndexedPhoto": "veduta.index",
     "Keypoints": "veduta.keypoints",
     "Match": "veduta.search.pair",
+    "MergeReport": "veduta.index",
     "PhotoGroup": "veduta.explore.photo_groups",
     "PhotoKeypoints": "veduta.search.photo_keypoints",
     "Projection": "veduta.encoders",
@@ -82,6 +84,7 @@ _MODULES = {
     "load_encoder": "veduta.encoders",
     "load_extractor": "veduta.keypoints",
     "match": "veduta.api",
+    "merge": "veduta.api",
     "open": "veduta.remote",
 }
 
@@ -99,6 +102,7 @@ __all__ = [
     "IndexedPhoto",
     "Keypoints",
     "Match",
+    "MergeReport",
     "PhotoGroup",
     "PhotoKeypoints",
     "Projection",
@@ -124,6 +128,7 @@ __all__ = [
     "load_encoder",
     "load_extractor",
     "match",
+    "merge",
     "open",
 ]
 

@@ -17,6 +17,7 @@ from veduta.index import (
     IndexedPhoto,
     LabelEdit,
     Manifest,
+    MergeReport,
     UpdateProgress,
     UpdateReport,
     build_approximate,
@@ -26,6 +27,7 @@ from veduta.index import (
     edit_labels,
     holds_index,
     holds_path,
+    merge_indexes,
     open_or_create_index,
     open_snapshot,
     photos_of,
@@ -800,6 +802,36 @@ def open_or_create(
     if regions:
         index._manifest.require_regions(index.path)
     return index
+
+
+def merge(
+    *parts: PathLike,
+    index: PathLike,
+    allow_missing: bool = False,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> MergeReport:
+    """Make one index of several, such as the shards of a collection, or add them to an index.
+
+    Nothing is read or encoded again, and the parts stay as they are. The index is as it was before
+    until all rows are merged, also if the process is killed.
+
+    Args:
+        parts: the folders of the indexes.
+        index: the folder of the index that they become, new or an index already.
+        allow_missing: accept that not all shards are among the parts.
+        on_progress: called with (stage, done, total), in photos.
+
+    Raises:
+        QueryError: no part is named, one is named twice, or `index` is among them.
+        CollectionError: a part or the index cannot be used, or the parts do not fit together.
+            `veduta.index.merge_indexes` names the kinds.
+    """
+    return merge_indexes(
+        [Path(part) for part in parts],
+        Path(index),
+        allow_missing=allow_missing,
+        on_progress=on_progress,
+    )
 
 
 def match(

@@ -17,6 +17,7 @@ from veduta.index.creating import create_index, holds_index, open_or_create_inde
 from veduta.index.findings import CheckFinding
 from veduta.index.label_edits import LabelEdit, edit_labels
 from veduta.index.manifest import MANIFEST_FILE, Manifest
+from veduta.index.merging import MergeReport, merge_indexes
 from veduta.index.projecting import set_projection
 from veduta.index.removing import ForgetReport, forget_folders, remove_photos
 from veduta.index.snapshot import Snapshot, open_snapshot
@@ -32,6 +33,7 @@ __all__ = [
     "IndexedPhoto",
     "LabelEdit",
     "Manifest",
+    "MergeReport",
     "RepairReport",
     "Snapshot",
     "Table",
@@ -46,6 +48,7 @@ __all__ = [
     "holds_index",
     "holds_path",
     "ids_of_copies",
+    "merge_indexes",
     "open_or_create_index",
     "open_snapshot",
     "open_table",

@@ -91,12 +91,15 @@ class Checksums:
             raise InvalidValue(f"{readable(folder / CHECKSUMS_FILE)}: {error}") from error
         return cls(folder, record.files)
 
-    def damaged(self, names: Iterable[str] | None = None, *, anew: bool = False) -> list[str]:
+    def damaged(
+        self, names: Iterable[str] | None = None, *, anew: bool = False, remember: bool = True
+    ) -> list[str]:
         """Return the files that are missing or do not have their digest.
 
         Args:
             names: of files. Those without a digest are passed over. None: all files that have one.
             anew: read all of them, whatever their stamps are.
+            remember: write the stamps of those that were read.
 
         Raises:
             OSError: a file is there and cannot be read.
@@ -109,7 +112,7 @@ class Checksums:
             for name in wanted
             if _digest(self.folder, name, stamps, anew=anew) != self.digests[name]
         ]
-        if stamps != before:
+        if remember and stamps != before:
             _write_stamps(self.folder, {n: s for n, s in stamps.items() if n in self.digests})
         return wrong
 

@@ -25,7 +25,13 @@ from veduta.index.table import (
 )
 from veduta.keypoints import Extractor
 
-__all__ = ["create_index", "holds_index", "open_or_create_index"]
+__all__ = [
+    "create_index",
+    "holds_index",
+    "open_or_create_index",
+    "remove_leftovers",
+    "require_empty",
+]
 
 _LEFT_BY_A_CREATION = frozenset({TABLE_FOLDER, LOCK_FILE})
 
@@ -130,7 +136,7 @@ def _create(
                 "index."
             ) from error
         if not holds_index(index):
-            _require_empty(index)
+            require_empty(index)
     with writer_lock(index):
         if holds_index(index):  # Another process may have created it meanwhile.
             existing = Manifest.read(index)
@@ -141,12 +147,12 @@ def _create(
                 "folder."
             )
         with index_errors(index, "write"):
-            _remove_leftovers(index)
+            remove_leftovers(index)
             try:
                 create_table(index, encoder.dimension, places=places)
                 manifest.write(index)  # This comes last: a folder with a manifest has a table.
             except (OSError, VedutaError):
-                _remove_leftovers(index)
+                remove_leftovers(index)
                 raise
     return manifest
 
@@ -155,7 +161,8 @@ def _has_lost_its_manifest(index: Path) -> bool:
     return (index / MANIFEST_COPY).is_file() or has_rows(index)
 
 
-def _require_empty(index: Path) -> None:
+def require_empty(index: Path) -> None:
+    """Refuse a folder for a new index that holds something else; raises CollectionError."""
     others = [
         name
         for name in sorted(os.listdir(index))
@@ -168,7 +175,7 @@ def _require_empty(index: Path) -> None:
         )
 
 
-def _remove_leftovers(index: Path) -> None:
+def remove_leftovers(index: Path) -> None:
     """Remove what a creation leaves that was cut off or that fails."""
     for name in (MANIFEST_FILE, MANIFEST_COPY):
         (index / name).unlink(missing_ok=True)

@@ -88,7 +88,7 @@ class KeypointWriter:
             return []
         regions = regions or [b""] * len(packed)
         entries = [keypoints + codes for keypoints, codes in zip(packed, regions, strict=True)]
-        path = _file_path(self._index, self._number)
+        path = file_path(self._index, self._number)
         try:
             is_new = not path.exists()
             path.parent.mkdir(exist_ok=True)
@@ -155,7 +155,7 @@ class KeypointReader:
 
     def _bytes(self, number: int, offset: int, size: int, what: str) -> bytes:
         try:
-            with open_regular(_file_path(self._index, number)) as file:
+            with open_regular(file_path(self._index, number)) as file:
                 file.seek(offset)
                 return file.read(size)
         except (OSError, ValueError) as error:
@@ -165,7 +165,7 @@ class KeypointReader:
 
     def _damaged(self, number: int, offset: int, what: str, error: Exception) -> IndexDamaged:
         return IndexDamaged(
-            f"{readable(_file_path(self._index, number))}: the {what} at {offset:,} cannot be read "
+            f"{readable(file_path(self._index, number))}: the {what} at {offset:,} cannot be read "
             f"({error}). Repair it with: {repair_command(self._index)}"
         )
 
@@ -217,7 +217,7 @@ def remove_unused(index: Path, used: set[int]) -> None:
     """
     with index_errors(index, "write"):
         for number in set(_file_numbers(index)) - used:
-            remove_path(_file_path(index, number))
+            remove_path(file_path(index, number))
 
 
 def _file_numbers(index: Path) -> list[int]:
@@ -227,5 +227,11 @@ def _file_numbers(index: Path) -> list[int]:
     return [int(file.stem) for file in folder.glob("*.bin") if file.stem.isdecimal()]
 
 
-def _file_path(index: Path, number: int) -> Path:
+def file_path(index: Path, number: int) -> Path:
+    """Return the path of a file of keypoints.
+
+    Args:
+        index: the folder of the index.
+        number: of the file.
+    """
     return index / FOLDER / f"{number:08}.bin"

@@ -195,6 +195,11 @@ class Manifest:
         needs = tuple(sorted({*self.needs, SHARD_FEATURE}))
         return dataclasses.replace(self, shard=shard, needs=needs, unfinished=True)
 
+    def of_no_shard(self) -> Self:
+        """Return the manifest of the same index as a whole collection."""
+        needs = tuple(one for one in self.needs if one != SHARD_FEATURE)
+        return dataclasses.replace(self, shard=None, needs=needs, unfinished=False)
+
     @classmethod
     def read(cls, index: Path) -> Self:
         """Read the manifest of the index in the folder `index`.

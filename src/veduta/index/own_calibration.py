@@ -9,7 +9,8 @@ not have. The answers say how the log-odds of first hits and of further hits mus
 little.
 
 Labels are not always places. A hit with another label that agrees with the query in very many
-keypoints is no wrong hit, and hits without a label say nothing.
+keypoints is no wrong hit, and hits without a label say nothing. A photo whose copies have different
+labels counts as one without.
 
 Only the links of the graph have been verified. So in an answer all other photos count as photos
 with no consistent match.
@@ -325,11 +326,25 @@ def _collection(
     calibration: Calibration,
 ) -> _Collection:
     rows = photos.row_of_photo
-    names = snapshot.rows["label"].slice(0, snapshot.photos).take(rows).to_pylist()
-    number_of_label = {name: number for number, name in enumerate(sorted({*names} - {None}))}
-    labels = np.array([number_of_label.get(name, -1) for name in names], np.intp)
+    labels = _labels_of_photos(snapshot, photos)
     sample = np.arange(min(len(rows), SAMPLE_PHOTOS))
     sample_descriptors = as_float32(snapshot.descriptors[rows[sample]])
     return _Collection(
         snapshot, photos, graph, verified, calibration, labels, sample, sample_descriptors
     )
+
+
+def _labels_of_photos(snapshot: Snapshot, photos: DistinctPhotos) -> NDArray[np.intp]:
+    """Return the number of the label of each photo, -1 for none, or if its copies disagree.
+
+    The order of the rows must not decide which copy counts.
+    """
+    names = snapshot.rows["label"].slice(0, snapshot.photos).to_pylist()
+    number_of_label = {name: number for number, name in enumerate(sorted({*names} - {None}))}
+    of_rows = np.array([number_of_label.get(name, -1) for name in names], np.intp)
+    labelled = of_rows >= 0
+    shape = len(photos.contents)
+    lowest, highest = np.full(shape, len(number_of_label), np.intp), np.full(shape, -1, np.intp)
+    np.minimum.at(lowest, photos.photo_of_row[labelled], of_rows[labelled])
+    np.maximum.at(highest, photos.photo_of_row[labelled], of_rows[labelled])
+    return np.where(lowest == highest, highest, -1)

@@ -12,7 +12,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from veduta.errors import CollectionError, IndexDamaged, IndexLocked, readable
 from veduta.files import remove_drafts, remove_path, system_failure
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums
 from veduta.index.columns import schema
+from veduta.index.pending import settle
 from veduta.index.storage_errors import (
     index_errors,
     not_an_index,
@@ -42,12 +43,14 @@ from veduta.photos import content_hash
 from veduta.validation import InvalidValue, read_whole
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 TABLE_FOLDER = "photos.lance"
 LOCK_FILE = "writer.lock"
 
-_MERGED_FRAGMENT_ROWS = 16_384
+MERGED_FRAGMENT_ROWS = 16_384
 _MAX_FRAGMENTS = 64
 _VERSIONS_KEPT = 8
 _READ_AHEAD_BYTES = 32 * 2**20
@@ -213,6 +216,20 @@ class Table:
         rows = self.batches(["id", *columns], where=_id_in(ids))
         return [row for batch in rows for row in batch.to_pylist()]
 
+    def rows_at(self, places: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Return rows by their places in the order of `batches`.
+
+        Args:
+            places: (n,).
+            columns: their names.
+
+        Raises:
+            IndexDamaged: the data do not read.
+        """
+        with index_errors(self.index, "read"):
+            rows: pa.Table = self.dataset.take(places.tolist(), columns=list(columns))
+        return rows
+
     def drop_indices(self) -> None:
         """Remove the approximate index of an older Veduta, if there is one."""
         with index_errors(self.index, "write"):
@@ -226,6 +243,57 @@ class Table:
         """Add rows, in one commit."""
         with index_errors(self.index, "write"):
             self.dataset.insert(rows)
+        self.seal()
+
+    def write_rows(self, rows: pa.Table) -> list[Any]:
+        """Write new rows into files that belong to no version yet, see `commit`.
+
+        Args:
+            rows: with all columns of the table.
+
+        Returns:
+            What `commit` takes.
+        """
+        from lance.fragment import write_fragments
+
+        with index_errors(self.index, "write"):
+            return list(write_fragments(rows, self.dataset, schema=self.dataset.schema))
+
+    def commit(self, fragments: Sequence[Any], gone: Sequence[int]) -> None:
+        """Remove rows and add others in one commit.
+
+        Args:
+            fragments: of the new rows, from `write_rows`.
+            gone: ids of the rows that are removed.
+        """
+        import lance
+
+        removed, updated = [], []
+        with index_errors(self.index, "write"):
+            for fragment in self.dataset.get_fragments() if gone else ():
+                rest = fragment.delete(_id_in(gone))
+                if rest is None:
+                    removed.append(fragment.fragment_id)
+                elif rest != fragment.metadata:
+                    updated.append(rest)
+            operation = lance.LanceOperation.Update(
+                removed_fragment_ids=removed,
+                updated_fragments=updated,
+                new_fragments=list(fragments),
+            )
+            self.dataset = lance.LanceDataset.commit(
+                self.dataset, operation, read_version=self.dataset.version
+            )
+
+    def forget_unused_files(self) -> None:
+        """Remove files that belong to no version, which a killed process left, and old versions.
+
+        The caller holds the writer's lock, so nobody is about to commit them.
+        """
+        with index_errors(self.index, "write"):
+            self.dataset.cleanup_old_versions(
+                older_than=timedelta(0), retain_versions=_VERSIONS_KEPT, delete_unverified=True
+            )
         self.seal()
 
     def update(self, rows: pa.Table) -> None:
@@ -265,7 +333,7 @@ class Table:
         if len(self.dataset.get_fragments()) < _MAX_FRAGMENTS:
             return
         with index_errors(self.index, "write"):
-            self.dataset.optimize.compact_files(target_rows_per_fragment=_MERGED_FRAGMENT_ROWS)
+            self.dataset.optimize.compact_files(target_rows_per_fragment=MERGED_FRAGMENT_ROWS)
             self.dataset.cleanup_old_versions(
                 older_than=timedelta(0), retain_versions=_VERSIONS_KEPT
             )
@@ -325,17 +393,18 @@ def create_table(index: Path, dimension: int, *, places: bool = True) -> Table:
     return table
 
 
-def open_table(index: Path) -> Table:
+def open_table(index: Path, *, remember: bool = True) -> Table:
     """Open the newest version that opens. If it is not the newest, `Table.notice` says so.
 
     Args:
         index: the folder of the index.
+        remember: note in the index which of its files were hashed now.
 
     Raises:
         IndexDamaged: no version opens, or a file of the version is damaged.
         StorageError: the disk does not read.
     """
-    table = _open(index, anew=False)
+    table = _open(index, anew=False, remember=remember)
     if table.damaged:
         raise IndexDamaged(
             f"{readable(index / TABLE_FOLDER / table.damaged[0])} is damaged: it does not match "
@@ -394,7 +463,7 @@ def forget_checksums(index: Path) -> bool:
     return False
 
 
-def _open(index: Path, *, anew: bool) -> Table:
+def _open(index: Path, *, anew: bool, remember: bool = True) -> Table:
     import lance
 
     with index_errors(index, "read"):
@@ -407,7 +476,7 @@ def _open(index: Path, *, anew: bool) -> Table:
     failure: str | None = None
     for number, manifest in manifests:
         with index_errors(index, "read"):
-            if sealed.damaged([manifest], anew=anew):
+            if sealed.damaged([manifest], anew=anew, remember=remember):
                 failure = failure or f"{manifest} does not match its checksum"
                 continue
         try:
@@ -425,7 +494,8 @@ def _open(index: Path, *, anew: bool) -> Table:
                 f"last good version, {number}. Repair it with: {repair_command(index)}"
             )
         with index_errors(index, "read"):
-            damaged = sealed.damaged(files_of_version(dataset, sealed), anew=anew)
+            names = files_of_version(dataset, sealed)
+            damaged = sealed.damaged(names, anew=anew, remember=remember)
         return Table(index, dataset, notice, tuple(damaged))
     raise IndexDamaged(
         f"{readable(index)}: no version of its table opens"
@@ -480,7 +550,8 @@ def remove_versions_after(index: Path, last_good: int) -> None:
 def writer_lock(index: Path) -> Iterator[None]:
     """Hold the lock of the one writer of an index. It is released however the process ends.
 
-    An error of the operating system in the block, such as a full disk, becomes a `StorageError`.
+    What a killed merge left is brought to its end first (`veduta.index.pending`). An error of the
+    operating system in the block, such as a full disk, becomes a `StorageError`.
 
     Args:
         index: the folder of the index.
@@ -499,14 +570,12 @@ def writer_lock(index: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise IndexLocked(
-            f"{readable(index)}: another process is writing to this index. "
-            "Wait until it ends. Searches go on meanwhile."
-        ) from None
+        raise _locked(index) from None
     except OSError as error:
         raise storage_error(error, index, "write") from error
     try:
         with system_errors(index, "write"):
+            settle(index, lambda: max(_version_manifests(index), default=(0, ""))[0])
             yield
     finally:
         lock.release()
@@ -548,24 +617,46 @@ def is_locked(index: Path) -> bool:
     Raises:
         StorageError: the disk does not read.
     """
+    try:
+        with no_writer(index):
+            return False
+    except IndexLocked:
+        return True
+
+
+@contextmanager
+def no_writer(index: Path) -> Iterator[None]:
+    """Keep writers out of an index while it is read. This needs no permission to write.
+
+    Args:
+        index: the folder of the index.
+
+    Raises:
+        IndexLocked: a process is writing to it.
+        StorageError: the disk does not read.
+    """
     if sys.platform == "win32":
-        try:
-            with writer_lock(index):
-                return False
-        except IndexLocked:
-            return True
+        with writer_lock(index):
+            yield
+        return
     import fcntl
 
-    with index_errors(index, "read"):
-        try:
-            descriptor = os.open(index / LOCK_FILE, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            # A shared lock needs no permission to write, and conflicts with that of a writer.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-    return False
+    with ExitStack() as held:
+        with index_errors(index, "read"):
+            try:
+                descriptor = os.open(index / LOCK_FILE, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                # A shared lock needs no permission to write, and conflicts with that of a writer.
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except FileNotFoundError:
+                pass
+            except BlockingIOError:
+                raise _locked(index) from None
+        yield
+
+
+def _locked(index: Path) -> IndexLocked:
+    return IndexLocked(
+        f"{readable(index)}: another process is writing to this index. "
+        "Wait until it ends. Searches go on meanwhile."
+    )

@@ -287,13 +287,27 @@ def _finish(
         table.drop_indices()
         snapshot = build_snapshot(index, manifest, table)
         keypoint_files.remove_unused(index, snapshot.keypoint_files)
-    return not graph or _link(index, manifest, snapshot, on_linking)
+    return not graph or link_photos(index, manifest, snapshot, on_linking)
 
 
-def _link(
+def link_photos(
     index: Path, manifest: Manifest, snapshot: Snapshot, on_linking: OnProgress | None
 ) -> bool:
-    """Bring the neighbour graph up to date; return False if the user interrupted it."""
+    """Bring the neighbour graph of an index up to date.
+
+    Args:
+        index: the folder of the index. The caller holds the writer's lock.
+        manifest: of the newest version.
+        snapshot: of the newest version.
+        on_linking: called with (done, total).
+
+    Returns:
+        Whether it came to its end. If the user interrupts it, the next call continues.
+
+    Raises:
+        StorageFull: the disk has no room for the graph.
+        IndexDamaged: keypoints of the index cannot be read.
+    """
     try:
         if graph_is_whole(index, manifest):
             update_cells(index, manifest, snapshot, on_linking)  # They may be damaged or gone.
