@@ -44,6 +44,11 @@ class Part:
     def of(cls, index: Path, manifest: Manifest, table: Table) -> Part:
         """Return an index with what a person decided about its photos.
 
+        Args:
+            index: its folder.
+            manifest: of the index.
+            table: its rows.
+
         Raises:
             IndexDamaged: a file of these decisions is damaged.
         """
