@@ -58,9 +58,8 @@ def rows_of(index: Path) -> dict[bytes, dict[str, Any]]:
     stored = StoredKeypoints(index, snapshot) if Manifest.read(index).keypoints else None
     for number, path in enumerate(snapshot.rows["path"].to_pylist()[: snapshot.photos]):
         if stored:
-            rows[path]["stored keypoints"] = stored.read(number).pack()
-        rows[path]["searched with"] = snapshot.take(snapshot.ids[:0].astype("intp") + number)
-        rows[path]["searched with"] = snapshot.descriptors[number].tobytes()
+            rows[path]["keypoints"] = stored.read(number).pack().hex()
+        rows[path]["searched with"] = snapshot.descriptors[number].tobytes().hex()
     ids = table.dataset.to_table(columns=["id"])["id"].to_pylist()
     assert len(set(ids)) == len(ids) == len(rows)
     return rows

@@ -20,9 +20,11 @@ from tiny import CentredEncoder, TinyEncoder, TinyExtractor, save_view
 import veduta
 from veduta import errors
 from veduta.cli.main import run
+from veduta.encoders import Projection
 from veduta.index import (
     Manifest,
     check_index,
+    create_index,
     edit_labels,
     merge_indexes,
     open_snapshot,
@@ -63,7 +65,8 @@ def parts(home: Path, tmp_path: Path) -> list[Path]:
 
 
 def sound(index: Path) -> bool:
-    return list(check_index(index)) == [] or [one.kind for one in check_index(index)] == []
+    """Tell whether nothing is damaged, and every photo is what was indexed."""
+    return list(check_index(index)) == []
 
 
 def test_merged_shards_answer_as_one_run(home: Path, parts: list[Path], tmp_path: Path) -> None:
@@ -114,14 +117,14 @@ def test_ordinary_indexes_become_one(home: Path, tmp_path: Path) -> None:
     assert state_of(tmp_path / "whole") == state_of(tmp_path / "one")
 
 
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_any_split_gives_the_same(
     data: st.DataObject, home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Photos are in one part or in several, copies anywhere, the parts in any order."""
     place = tmp_path_factory.mktemp("split")
-    files = sorted(path for path in (home / "photos").rglob("*.*"))
+    files = sorted((home / "photos").glob("scene[012]/*.*"))
     chosen = [
         data.draw(st.sets(st.integers(0, 2), min_size=1, max_size=2), label=path.name)
         for path in files
@@ -216,14 +219,12 @@ def test_settings_of_all_parts_count(home: Path, tmp_path: Path) -> None:
     assert rows_of(tmp_path / "whole")[os.fsencode(photos / "scene5/0.png")]["label"] == "null"
 
 
-def test_a_projection_and_regions_stay(home: Path, tmp_path: Path) -> None:
+def test_a_projection_stays(home: Path, tmp_path: Path) -> None:
     photos = sorted((home / "photos").rglob("*.png"))
     whole = indexed(tmp_path / "one", photos)
     a, b = indexed(tmp_path / "a", photos[:20]), indexed(tmp_path / "b", photos[20:])
     set_projection(whole, 8)
     for part in (a, b):
-        from veduta.encoders import Projection
-
         projection = Projection.load(whole / str(Manifest.read(whole).projection))
         set_projection(part, projection)
     merge_indexes([a, b], tmp_path / "whole")
@@ -371,9 +372,7 @@ def test_what_cannot_be_merged_is_refused(parts: list[Path], tmp_path: Path) -> 
 
 def test_a_damaged_part_that_is_repaired_is_merged(parts: list[Path], tmp_path: Path) -> None:
     one_bit(parts[2], "keypoints")
-    repair_index(parts[2])
-    lost = 9 - len(rows_of(parts[2])) if len(rows_of(parts[2])) < 9 else 1
-    assert lost
+    assert repair_index(parts[2]).removed_rows == 1
     report = merge_indexes(parts, tmp_path / "whole")
     assert report.total == 34
     update_index(tmp_path / "whole", [], CentredEncoder(), TinyExtractor())
@@ -407,8 +406,6 @@ def test_interrupts_leave_the_index_as_it_was_or_whole(
 
 
 def test_parts_without_keypoints_and_with_other_columns(tmp_path: Path) -> None:
-    from veduta.index import create_index
-
     a, b = save_view(tmp_path / "photos/a.png", 1), save_view(tmp_path / "photos/b.png", 2)
     shutil.copy(a, tmp_path / "photos/c.png")
     create_index(tmp_path / "a", TinyEncoder(), None, places=False)
