@@ -34,6 +34,7 @@ __all__ = [
     "FOLDER",
     "MIN_PHOTOS",
     "StoredCells",
+    "ask",
     "cells_are_damaged",
     "open_cells",
     "update_cells",
@@ -194,7 +195,7 @@ def _extended(
             continue
         known = _known_places(np.load(folder / _CONTENTS_FILE, mmap_mode="r"), snapshot)
         cells = assign(snapshot, cells, known, on_progress)
-        return cells, _asked(cells, manifest, snapshot, trained=facts.trained)
+        return cells, ask(cells, manifest, snapshot, trained=facts.trained)
     return _trained(manifest, snapshot, on_progress)
 
 
@@ -202,7 +203,7 @@ def _trained(
     manifest: Manifest, snapshot: Snapshot, on_progress: OnProgress | None
 ) -> tuple[Cells, _Facts]:
     cells = assign(snapshot, train(snapshot), None, on_progress)
-    return cells, _asked(cells, manifest, snapshot, trained=snapshot.photos)
+    return cells, ask(cells, manifest, snapshot, trained=snapshot.photos)
 
 
 def _known_places(contents: NDArray[np.bytes_], snapshot: Snapshot) -> NDArray[np.intp]:
@@ -214,8 +215,15 @@ def _known_places(contents: NDArray[np.bytes_], snapshot: Snapshot) -> NDArray[n
     return np.where(contents[places] == wanted, places, -1)
 
 
-def _asked(cells: Cells, manifest: Manifest, snapshot: Snapshot, *, trained: int) -> _Facts:
-    """Ask the photos with the smallest hashes, and note how many codes have to be compared."""
+def ask(cells: Cells, manifest: Manifest, snapshot: Snapshot, *, trained: int) -> _Facts:
+    """Ask the photos with the smallest hashes, and note how many codes have to be compared.
+
+    Args:
+        cells: with all photos of the snapshot.
+        manifest: of the index.
+        snapshot: of the index.
+        trained: with how many photos in the collection the cells were trained.
+    """
     rows = smallest_hashes(snapshot, _ASKED_PHOTOS)
     queries = as_float32(snapshot.descriptors[rows])
     number = min(_ASKED_NEIGHBOURS + 1, snapshot.photos)  # A photo is among its own nearest.
