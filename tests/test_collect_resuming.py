@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -126,6 +128,33 @@ class TestResuming:
         done = collect([file], out, Settings(**QUICK))
         assert (done.collected, done.already) == (300 - kept, kept)
         assert sum(server.requests.values()) - asked == 300 - kept
+
+    def test_an_interrupt_between_keeping_and_counting(
+        self, server: PhotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "place.txt"
+        file.write_text("\n".join(server.url(f"photo/{number}") for number in range(300)))
+        append = Journal.append
+        times = iter(range(100))
+
+        def interrupted(journal: Journal, done: Any) -> None:
+            append(journal, done)
+            if next(times) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)
+
+        def as_the_command_does(number: int, frame: Any) -> None:
+            signal.default_int_handler(number, frame)
+
+        monkeypatch.setattr(Journal, "append", interrupted)
+        before = signal.signal(signal.SIGINT, as_the_command_does)
+        try:
+            done = collect([file], tmp_path / "out", Settings(**QUICK))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert done.interrupted
+        assert 4 <= done.collected < 300
+        assert done.collected == len(list(tmp_path.glob("out/place/*")))
 
     def test_one_process_at_a_time(self, gather, tmp_path: Path) -> None:
         from filelock import FileLock

@@ -156,12 +156,11 @@ def collect(
 
 
 def _run_to_end(run: _Run) -> None:
-    """Run on an event loop, also where one is running already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(run.fetch_all())
-        return
+    """Run on an event loop of another thread.
+
+    There an interrupt does not fall between the writing of a photo and its counting. It works also
+    where this thread has a running event loop, as in a notebook.
+    """
     with ThreadPoolExecutor(1, "veduta-collect") as threads:
         done = threads.submit(lambda: asyncio.run(run.fetch_all()))
         try:
@@ -242,6 +241,7 @@ class _Run:
         self._settings = saver.settings
         self._on_progress = on_progress
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self._skipped_rows = 0
         self.already = 0
         self.bytes = 0
@@ -251,6 +251,8 @@ class _Run:
         """Fetch every row that needs it."""
         loop = self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        if self._stopped:
+            return
         loop.set_default_executor(ThreadPoolExecutor(_NAME_LOOKUP_THREADS, "veduta-names"))
         self._saving_error: asyncio.Future[None] = loop.create_future()
         self._unsaved_photos = asyncio.Semaphore(_MAX_UNSAVED_PHOTOS)
@@ -277,9 +279,11 @@ class _Run:
             self._record([(job, result) for job, result in last if isinstance(result, Result)])
 
     def stop(self) -> None:
-        """End the run from another thread, as SIGINT ends it in the main thread."""
+        """End the run from another thread, also before it has begun and after it has ended."""
+        self._stopped = True
         if self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            with suppress(RuntimeError):  # The event loop is closed.
+                self._loop.call_soon_threadsafe(self._task.cancel)
 
     async def _raise_saving_error(self) -> None:
         await self._saving_error
