@@ -53,7 +53,11 @@ class Generator:
 
     def draw(self, rng: np.random.Generator, number: int) -> NDArray[np.float32]:
         """Return (number, d) float32 of length one."""
-        seeds = rng.integers(0, len(self.real), number)
+        return self._around(rng, rng.integers(0, len(self.real), number))
+
+    def _around(self, rng: np.random.Generator, seeds: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return one generated descriptor for each of some real ones."""
+        number = len(seeds)
         shares = rng.normal(0, _SHARE, (number, _DIRECTIONS)).astype(np.float32)
         rows = self.real[seeds] * (1 - shares.sum(axis=1, keepdims=True))
         for direction in range(_DIRECTIONS):
@@ -63,9 +67,17 @@ class Generator:
 
     def blocks(self, seed: int, number: int) -> Iterator[NDArray[np.float16]]:
         """Yield `number` rows in blocks, as an index stores them."""
+        for rows, _ in self.blocks_with_seeds(seed, number):
+            yield rows
+
+    def blocks_with_seeds(
+        self, seed: int, number: int
+    ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.int64]]]:
+        """Yield the same blocks, each with the real descriptors (n,) that its rows are made of."""
         rng = np.random.default_rng(seed)
         for start in range(0, number, BLOCK_ROWS):
-            yield self.draw(rng, min(BLOCK_ROWS, number - start)).astype(np.float16)
+            seeds = rng.integers(0, len(self.real), min(BLOCK_ROWS, number - start))
+            yield self._around(rng, seeds).astype(np.float16), seeds
 
 
 def intrinsic_dimension(rows: NDArray[np.float32], asked: int = 500, neighbours: int = 20) -> float:

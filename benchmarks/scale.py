@@ -13,7 +13,7 @@ import shutil
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def _add(folder: Path, generator: Generator, seed: int, number: int, watch: Stop
     first = table_of_index.count()
     for rows in generator.blocks(seed, number):
         with watch.timed("rows"):
-            table_of_index.append(_table(rows, first, table_of_index.dataset.schema))
+            table_of_index.append(generated_rows(rows, first, table_of_index.dataset.schema))
         first += len(rows)
     manifest = Manifest.read(folder)
     with watch.timed("rows"):
@@ -166,7 +166,20 @@ def _add(folder: Path, generator: Generator, seed: int, number: int, watch: Stop
         build_graph(folder, manifest, snapshot)
 
 
-def _table(rows: NDArray[np.float16], first: int, schema: pa.Schema) -> pa.Table:
+def generated_rows(
+    rows: NDArray[np.float16],
+    first: int,
+    schema: pa.Schema,
+    others: Mapping[str, pa.Array] | None = None,
+) -> pa.Table:
+    """Return rows of an index for generated descriptors (n, d).
+
+    Args:
+        rows: the descriptors.
+        first: number of the first row.
+        schema: of the index.
+        others: further columns, or others in place of the usual ones.
+    """
     n, d = rows.shape
     ids = range(first, first + n)
     columns = {
@@ -177,6 +190,7 @@ def _table(rows: NDArray[np.float16], first: int, schema: pa.Schema) -> pa.Table
         "height": pa.array([480] * n, pa.int32()),
         "descriptor": pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), d),
         "checksum": pa.array([descriptor_checksum(row) for row in rows], pa.uint32()),
+        **(others or {}),
     }
     arrays = [columns.get(field.name, pa.nulls(n, field.type)) for field in schema]
     return pa.Table.from_arrays(

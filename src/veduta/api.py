@@ -40,6 +40,7 @@ from veduta.index import (
 from veduta.index.places import has_places
 from veduta.index.shards import Shard
 from veduta.keypoints import Extractor, load_extractor
+from veduta.processor_cores import processor_cores
 from veduta.recognize import (
     METHOD,
     PRECISION,
@@ -863,7 +864,7 @@ def match(
         QueryError: no keypoints have that name, an array is no photo, or the region is not within
             the photo.
     """
-    threads = os.cpu_count() or 1
+    threads = processor_cores()
     extractor = load_extractor(keypoints, threads=threads)
     network = load_encoder(encoder, threads=threads)
     return compare(a, b, network, extractor, crop=crop, orientation=orientation)
@@ -913,7 +914,7 @@ def explain(
         from veduta.explanation.pairs import explain_pair
 
         if encoder is None or isinstance(encoder, str):
-            encoder = load_encoder(encoder or DEFAULT, threads=os.cpu_count() or 1)
+            encoder = load_encoder(encoder or DEFAULT, threads=processor_cores())
         return explain_pair(encoder, photo, against, method=method, region=region)
     if encoder is not None:
         raise QueryError("A model has its own encoder: name either the model or the encoder.")
@@ -972,7 +973,7 @@ def find_keypoints(photo: PhotoSource, *, keypoints: str = "xfeat") -> PhotoKeyp
         EncoderUnavailable: something that the keypoints need is not on this machine.
         QueryError: no keypoints have that name, or an array is no photo.
     """
-    return photo_keypoints(photo, load_extractor(keypoints, threads=os.cpu_count() or 1))
+    return photo_keypoints(photo, load_extractor(keypoints, threads=processor_cores()))
 
 
 def _shard_of(shard: object) -> Shard:

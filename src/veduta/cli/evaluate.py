@@ -35,6 +35,7 @@ from veduta.cli.printing import command_line, print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.cli.shown_queries import print_queries, queries_as_json
 from veduta.errors import VedutaError
+from veduta.processor_cores import processor_cores
 from veduta.search.options import DISTANCES
 
 if TYPE_CHECKING:
@@ -469,7 +470,7 @@ def _map_drawer(options: dict[str, Any], report: Path | None) -> DrawMap:
         raise click.UsageError("--maps goes with --html or --report: the maps stand on the page.")
     if options["project"] is not None:
         raise click.UsageError("--maps is about whole descriptors and does not go with --project.")
-    threads = os.cpu_count() or 1
+    threads = processor_cores()
     encoder = load_encoder(options["encoder"] or DEFAULT, threads=threads)
     return map_drawer(encoder)
 

@@ -20,6 +20,7 @@ from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import print_json, print_notice, say, shown
 from veduta.cli.progress import progress
 from veduta.errors import EncoderError, LearnError, PhotoError, QueryError, VedutaError
+from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     from veduta.api import Index
@@ -330,7 +331,7 @@ def _explainer(wanted: _Wanted) -> Callable[[Path], list[Explain]]:
     if wanted.model is None:
         from veduta.encoders import DEFAULT, load_encoder
 
-        encoder = load_encoder(wanted.encoder or DEFAULT, threads=os.cpu_count() or 1)
+        encoder = load_encoder(wanted.encoder or DEFAULT, threads=processor_cores())
 
     def explain(photo: Path) -> list[Explain]:
         return [

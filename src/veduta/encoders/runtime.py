@@ -15,6 +15,7 @@ import numpy as np
 
 from veduta.errors import EncoderError, readable
 from veduta.onnx_session import errors_of_onnxruntime, open_session, run_options
+from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +151,7 @@ def open_openvino(path: Path, threads: int) -> Model:
     import openvino
 
     # One call uses one stream. If all streams are in use, a caller waits for a free one.
-    streams = max(1, (os.cpu_count() or 1) // threads)
+    streams = max(1, processor_cores() // threads)
     settings: dict[str, object] = {
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams * threads,

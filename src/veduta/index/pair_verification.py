@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.keypoints import Matching, Verification, verify_many
+from veduta.processor_cores import processor_cores
 
 __all__ = ["verify_pairs"]
 
@@ -56,7 +56,7 @@ def verify_pairs(
         return len(others)
 
     done = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="veduta-link") as pool:
+    with ThreadPoolExecutor(processor_cores(), thread_name_prefix="veduta-link") as pool:
         for parts in _with_one_first_photo(first_rows):
             done += sum(pool.map(verify_part, parts))
             if on_progress:

@@ -24,6 +24,7 @@ from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import CollectionError, EncoderMismatch, NotAnIndex, QueryError, readable
 from veduta.files import atomic_folder
 from veduta.npz_file import read_arrays
+from veduta.processor_cores import processor_cores
 from veduta.recognize.confidence import Confidence, StoredConfidence
 from veduta.recognize.linear import LinearClassifier, comparable
 from veduta.recognize.network_scores import MAX_CANDIDATES, log_odds
@@ -241,7 +242,7 @@ def open_model(folder: Path) -> Model:
     if linear is None:
         name = os.path.abspath(folder / name)
     try:
-        encoder = load_named_in_file(name, facts.encoder.sha256, threads=os.cpu_count() or 1)
+        encoder = load_named_in_file(name, facts.encoder.sha256, threads=processor_cores())
     except OtherModel as error:
         raise EncoderMismatch(f"{readable(folder)}: {error}. Export the model again.") from error
     if encoder.identity != identity:

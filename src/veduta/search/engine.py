@@ -37,6 +37,7 @@ from veduta.index.storage_errors import index_errors
 from veduta.index.table import newest_version
 from veduta.keypoints import Extractor, load_extractor
 from veduta.photos.orientation import UPRIGHT, Orientation
+from veduta.processor_cores import processor_cores
 from veduta.search import approximate, exact
 from veduta.search.best_first import best_first
 from veduta.search.distances import distances
@@ -129,7 +130,7 @@ class Engine:
         self.index = index
         self._given = encoder
         self._loaded: Encoder | None = None
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or processor_cores()
         self._wrap_encoder = wrap_encoder
         self._loading = threading.Lock()
         self._state = self._open()

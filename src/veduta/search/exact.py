@@ -9,7 +9,6 @@ best lower bound. Only those rows are scored again from the stored float16 rows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from veduta.index import Snapshot
 from veduta.index.snapshot import as_float32
+from veduta.processor_cores import processor_cores
 from veduta.search.best_first import best_first
 
 __all__ = ["nearest", "score", "similarities"]
@@ -130,7 +130,7 @@ def _scan(
 @cache
 def _threads() -> ThreadPoolExecutor:
     """Return the threads of all scans. They start with the first scan that needs them."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="veduta-scan")
+    return ThreadPoolExecutor(processor_cores(), thread_name_prefix="veduta-scan")
 
 
 def similarities(

@@ -6,7 +6,6 @@ becomes a path.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -21,6 +20,7 @@ from veduta.curate.review_files import count_decisions
 from veduta.curate.review_journal import Change
 from veduta.curate.review_set import ReviewClass, ReviewPhoto
 from veduta.errors import PhotoError, readable
+from veduta.processor_cores import processor_cores
 from veduta.text import printable
 from veduta.web.open_review import OpenReview
 from veduta.web.problems import Problem
@@ -95,7 +95,7 @@ def review_routes(review: OpenReview, stop: Callable[[], None] | None = None) ->
 
 
 def _add_photos(router: APIRouter, review: OpenReview) -> None:
-    decoders = BoundedSemaphore(min(_MAX_DECODERS, os.cpu_count() or 1))
+    decoders = BoundedSemaphore(min(_MAX_DECODERS, processor_cores()))
 
     @router.get("/photo/{size}/{number}")
     def read_photo(size: Literal["small", "large"], number: int) -> Response:

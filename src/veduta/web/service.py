@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fastapi import Request
 
 from veduta.errors import VedutaError
+from veduta.processor_cores import processor_cores
 from veduta.web.admission import Admission
 from veduta.web.decoding import DecodingProcesses
 from veduta.web.index_jobs import IndexJobs
@@ -66,7 +66,7 @@ class Service:
         self.indexes = {name: ServedIndex(name, path) for name, path in settings.indexes.items()}
         self.keys = KeyFile(settings.key_file) if settings.key_file else None
         self.decoders = DecodingProcesses(
-            min(_MAX_DECODERS, os.cpu_count() or 1), max_pixels=settings.max_upload_pixels
+            min(_MAX_DECODERS, processor_cores()), max_pixels=settings.max_upload_pixels
         )
         self.admission = Admission(settings.queued_requests, SEARCH_THREADS)
         self.jobs = IndexJobs(settings.indexes)

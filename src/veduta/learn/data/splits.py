@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from veduta.datasets.dataset import ORIGINAL_PHOTO_COLUMN, some_of
 from veduta.errors import DatasetError, LearnError, PhotoError, readable
+from veduta.processor_cores import processor_cores
 from veduta.text import count
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def content_hashes(root: Path, paths: Sequence[str]) -> tuple[dict[str, bytes], 
 
     hashes: dict[str, bytes] = {}
     unreadable = []
-    threads = min(MAX_HASHING_THREADS, os.cpu_count() or 1)
+    threads = min(MAX_HASHING_THREADS, processor_cores())
     with ThreadPoolExecutor(threads, "veduta-hash") as pool:
         for path, result in zip(paths, pool.map(hash_or_reason, paths), strict=True):
             if isinstance(result, bytes):

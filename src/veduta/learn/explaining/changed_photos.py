@@ -13,6 +13,7 @@ from veduta.explanation.model_maps import explain_model
 from veduta.explanation.pairs import explain_pair
 from veduta.keypoints.xfeat import LONG_SIDE
 from veduta.learn.runs.card import read_card
+from veduta.processor_cores import processor_cores
 from veduta.recognize.model import open_model
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def explain_embedding_by_changes(
         EncoderError: the exported model is damaged.
     """
     read_card(run)
-    encoder = load_encoder(os.fspath(run / RUN_MODEL), threads=os.cpu_count() or 1)
+    encoder = load_encoder(os.fspath(run / RUN_MODEL), threads=processor_cores())
     return explain_pair(
         encoder,
         photo,

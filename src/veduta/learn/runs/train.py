@@ -13,6 +13,7 @@ from veduta.errors import LearnError, readable
 from veduta.files import write_text
 from veduta.learn.recipe import names_file
 from veduta.learn.runs.card import CARD_FILE, RECIPE_FILE
+from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
     from veduta.learn.data.splits import DatasetSplits
@@ -171,7 +172,7 @@ def _train_network(
     photos, splits = cache_images(
         splits,
         recipe.input,
-        workers=os.cpu_count() or 1,
+        workers=processor_cores(),
         max_bytes=MAX_PHOTO_CACHE_BYTES,
         on_progress=on_progress,
     )
