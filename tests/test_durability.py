@@ -55,7 +55,7 @@ def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     acknowledged: set[bytes] = set()
     rng = random.Random(0)
     kills = finished = 0
-    while kills < 20:
+    while kills < 10:
         if finished:  # all is indexed: give it something to do again
             finished = 0
             for path in rng.sample(sorted(photos.rglob("*.png")), 60):

@@ -105,7 +105,7 @@ def test_what_it_says_and_leaves(
 @pytest.mark.slow
 def test_killed_and_given_again_it_ends_the_same(recipe: str, photos: Path, tmp_path: Path) -> None:
     def call(out: Path) -> list[str]:
-        sets = ("training.epochs=40", "training.validation=0.25")
+        sets = ("training.epochs=12", "training.validation=0.25")
         return [
             sys.executable,
             "-m",
