@@ -12,7 +12,7 @@ from veduta.search.exact import score
 
 __all__ = ["SEARCHED_FROM_PHOTOS", "nearest"]
 
-SEARCHED_FROM_PHOTOS = 200_000
+SEARCHED_FROM_PHOTOS = 100_000
 """From so many photos on, a search uses the cells. docs/scale.md compares the times."""
 
 _SCORED_PER_HIT = 4
