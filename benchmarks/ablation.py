@@ -37,11 +37,11 @@ from benchmarks.labelled_sets import SETS, add_data_option
 from benchmarks.processes import ROOT
 from benchmarks.report import parser, publish
 from veduta import photos as veduta_photos
+from veduta.devices import open_session
 from veduta.encoders.embedded import embedded_models
 from veduta.encoders.loading import open_encoder
 from veduta.encoders.settings import Settings, Source
 from veduta.evaluation.metrics import average_precision
-from veduta.onnx_session import open_session
 
 MODELS = ROOT / "src" / "veduta" / "encoders" / "models"
 STRIDE = 32

@@ -226,7 +226,7 @@ def test_one_module_imports_onnxruntime() -> None:
     folders = ("src", "tools", "benchmarks")
     files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
     importers = [file for file in files if "onnxruntime" in _imported(file)]
-    assert importers == [ROOT / "src/veduta/onnx_session.py"]
+    assert importers == [ROOT / "src/veduta/devices/sessions.py"]
 
 
 def _imported(file: Path) -> set[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from veduta.devices import device_named
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import CollectionError, PhotoError, QueryError, readable
@@ -98,7 +99,11 @@ class Index:
     """
 
     def __init__(
-        self, path: Path, *, wrap_encoder: Callable[[Encoder], Encoder] | None = None
+        self,
+        path: Path,
+        *,
+        wrap_encoder: Callable[[Encoder], Encoder] | None = None,
+        device: str | None = None,
     ) -> None:
         """Open the index in the folder `path`; raises as `veduta.open` does.
 
@@ -106,7 +111,11 @@ class Index:
             path: the folder.
             wrap_encoder: called with the encoder when it is loaded for searches; returns the one
                 that is used.
+            device: where networks run, as for `load_encoder`.
         """
+        if device is not None:
+            device_named(device)
+        self._device = device
         self.path = path
         self._wrap_encoder = wrap_encoder
         self._manifest = Manifest.read(path)
@@ -121,7 +130,10 @@ class Index:
     def _engine_with_threads(self, threads: int) -> Engine:
         if threads not in self._engines:
             self._engines[threads] = Engine(
-                self.path, threads=threads, wrap_encoder=self._wrap_encoder
+                self.path,
+                threads=threads,
+                wrap_encoder=self._wrap_encoder,
+                device=self._device,
             )
         return self._engines[threads]
 
@@ -252,9 +264,12 @@ class Index:
         writer = self._writers.get(runtime)
         if writer is None or writer.identity != self._manifest.encoder["identity"]:
             # One worker a core, each with one thread: see docs/decisions/one-worker-one-photo.md.
-            self._writers[runtime] = encoder_of(self._manifest, threads=1, runtime=runtime)
-        known = self._manifest.keypoints
-        extractor: Extractor | None = extractor_of(known, threads=1) if known else None
+            self._writers[runtime] = encoder_of(
+                self._manifest, threads=1, runtime=runtime, device=self._device
+            )
+        extractor: Extractor | None = None
+        if known := self._manifest.keypoints:
+            extractor = extractor_of(known, threads=1, device=self._device)
         return update_index(
             self.path,
             [Path(folder) for folder in folders],
@@ -718,6 +733,7 @@ def create(
     *,
     places: bool = True,
     regions: bool = False,
+    device: str | None = None,
 ) -> Index:
     """Create an empty index in the folder `path` for the descriptors of `encoder`.
 
@@ -731,30 +747,37 @@ def create(
         places: store where photos were taken, if their Exif says so.
         regions: describe nine regions of each photo too, for things that fill a small part of one.
             They take about 3 kB a photo.
+        device: where networks run, as for `open`.
 
     Raises:
+        DeviceError: the device is not usable here.
         EncoderError: the encoder has no descriptors of regions.
         CollectionError: the folder holds something else.
         UnknownEncoder: no encoder has that name.
         EncoderUnavailable: the encoder is not on this machine and cannot be fetched.
         QueryError: no keypoints have that name, or regions are asked for without keypoints.
     """
-    extractor = load_extractor(keypoints) if keypoints else None
-    create_index(Path(path), load_encoder(encoder), extractor, places=places, regions=regions)
-    return Index(Path(path))
+    extractor = load_extractor(keypoints, device=device) if keypoints else None
+    network = load_encoder(encoder, device=device)
+    create_index(Path(path), network, extractor, places=places, regions=regions)
+    return Index(Path(path), device=device)
 
 
-def open(path: PathLike) -> Index:  # noqa: A001 - `veduta.open`, as the standard library does it
+def open(path: PathLike, *, device: str | None = None) -> Index:  # noqa: A001 - `veduta.open`, as the standard library does it
     """Open an index.
 
     Args:
         path: its folder.
+        device: where networks run: "cpu", "cuda", "coreml", "directml" or "openvino". None:
+            `$VEDUTA_DEVICE`, or "cpu". A photo that is described there raises DeviceError if the
+            device is not usable.
 
     Raises:
         NotAnIndex: there is no index in the folder.
         IndexDamaged: its manifest does not read.
+        QueryError: no device has that name.
     """
-    return Index(Path(path))
+    return Index(Path(path), device=device)
 
 
 def open_or_create(
@@ -764,6 +787,7 @@ def open_or_create(
     *,
     places: bool = True,
     regions: bool = False,
+    device: str | None = None,
 ) -> Index:
     """Open the index at `path`, or create it; an existing one must be as asked for.
 
@@ -773,8 +797,10 @@ def open_or_create(
         keypoints: its keypoints, or `"none"`; None: any, or the default for a new one.
         places: False: it must not store where photos were taken.
         regions: with regions, as in `create`; False: either, or none for a new one.
+        device: where networks run, as for `open`.
 
     Raises:
+        DeviceError: the device is not usable here.
         EncoderMismatch: the index there holds another encoder's descriptors or other keypoints, or
             no regions.
         CollectionError: the index there stores places.
@@ -783,22 +809,25 @@ def open_or_create(
     """
     kind = None if keypoints == "none" else keypoints or "xfeat"
     if not holds_index(Path(path)):
-        extractor = load_extractor(kind) if kind else None
-        network = load_encoder(encoder or DEFAULT)
+        extractor = load_extractor(kind, device=device) if kind else None
+        network = load_encoder(encoder or DEFAULT, device=device)
         open_or_create_index(Path(path), network, extractor, places=places, regions=regions)
-    index = Index(Path(path))
+    index = Index(Path(path), device=device)
     if not places and has_places(open_snapshot(index.path)):
         raise CollectionError(
             f"{readable(index.path)} stores where its photos were taken. Index them again into "
             "another folder, without places."
         )
     if encoder is not None:
-        index._manifest.require_encoder(load_encoder(encoder), index.path)
+        index._manifest.require_encoder(load_encoder(encoder, device=device), index.path)
     if keypoints is not None:
         known = index._manifest.keypoints or {}
         # A kind without a number means any number: that of the index.
         count = known.get("count") if known.get("name") == kind else None
-        wanted = load_extractor(kind, count=count, identity=known.get("identity")) if kind else None
+        wanted = None
+        if kind:
+            identity = known.get("identity")
+            wanted = load_extractor(kind, count=count, identity=identity, device=device)
         index._manifest.require_extractor(wanted, index.path)
     if regions:
         index._manifest.require_regions(index.path)
@@ -843,6 +872,7 @@ def match(
     keypoints: str = RICHEST_KEYPOINTS,
     crop: Box | None = None,
     orientation: str = "auto",
+    device: str | None = None,
 ) -> Match:
     """Compare two photos: do they show the same place or object?
 
@@ -856,17 +886,19 @@ def match(
         orientation: `"auto"` also tries the first photo turned and mirrored if the verdict on it as
             it is is not "same place". `"upright"` takes it as it is. Others of
             `veduta.search.ORIENTATIONS` turn it.
+        device: where networks run, as for `open`.
 
     Raises:
         PhotoError: a photo cannot be read.
+        DeviceError: the device is not usable here.
         UnknownEncoder: no encoder has that name.
         EncoderUnavailable: the encoder is not on this machine and cannot be fetched.
         QueryError: no keypoints have that name, an array is no photo, or the region is not within
             the photo.
     """
     threads = processor_cores()
-    extractor = load_extractor(keypoints, threads=threads)
-    network = load_encoder(encoder, threads=threads)
+    extractor = load_extractor(keypoints, threads=threads, device=device)
+    network = load_encoder(encoder, threads=threads, device=device)
     return compare(a, b, network, extractor, crop=crop, orientation=orientation)
 
 
@@ -879,6 +911,7 @@ def explain(
     method: str | None = None,
     region: Box | None = None,
     encoder: str | Encoder | None = None,
+    device: str | None = None,
 ) -> Explanation:
     """Say which regions of a photo decide its similarity to another photo, or the score of a class.
 
@@ -894,6 +927,8 @@ def explain(
             answers to this region. Only for a similarity by the method "shares".
         encoder: for a similarity: a name, see `veduta models`, or an encoder of `load_encoder`.
             None: the default encoder.
+        device: where the encoder of a similarity runs, as for `open`. A model, and an encoder that
+            is given, run where they were opened.
 
     Returns:
         The map over the photo. For a similarity its `against` is the map over the other photo.
@@ -914,7 +949,8 @@ def explain(
         from veduta.explanation.pairs import explain_pair
 
         if encoder is None or isinstance(encoder, str):
-            encoder = load_encoder(encoder or DEFAULT, threads=processor_cores())
+            threads = processor_cores()
+            encoder = load_encoder(encoder or DEFAULT, threads=threads, device=device)
         return explain_pair(encoder, photo, against, method=method, region=region)
     if encoder is not None:
         raise QueryError("A model has its own encoder: name either the model or the encoder.")
@@ -961,19 +997,24 @@ def _explain_run(
     return explain_embedding(run, photo, against, chosen)
 
 
-def find_keypoints(photo: PhotoSource, *, keypoints: str = "xfeat") -> PhotoKeypoints:
+def find_keypoints(
+    photo: PhotoSource, *, keypoints: str = "xfeat", device: str | None = None
+) -> PhotoKeypoints:
     """Return the keypoints of a photo, to look at them.
 
     Args:
         photo: a path, or an (H, W, 3) uint8 RGB array, upright.
         keypoints: one of `veduta.keypoints.KINDS`.
+        device: where their network runs, as for `open`.
 
     Raises:
         PhotoError: the photo cannot be read.
+        DeviceError: the device is not usable here.
         EncoderUnavailable: something that the keypoints need is not on this machine.
         QueryError: no keypoints have that name, or an array is no photo.
     """
-    return photo_keypoints(photo, load_extractor(keypoints, threads=processor_cores()))
+    threads = processor_cores()
+    return photo_keypoints(photo, load_extractor(keypoints, threads=threads, device=device))
 
 
 def _shard_of(shard: object) -> Shard:

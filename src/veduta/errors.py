@@ -10,7 +10,8 @@ VedutaError
 │   └── PhotoUnreadable     the operating system does not read it now
 ├── EncoderError            a descriptor cannot be computed
 │   ├── UnknownEncoder      no encoder has that name
-│   └── EncoderUnavailable  the encoder is not on this machine and cannot be fetched
+│   ├── EncoderUnavailable  the encoder is not on this machine and cannot be fetched
+│   └── DeviceError         a device cannot run it, or computes something else
 ├── CollectionError         an index cannot be used
 │   ├── NotAnIndex          there is no index in that folder
 │   ├── IndexDamaged        its files do not read back
@@ -45,6 +46,7 @@ __all__ = [
     "CannotWrite",
     "CollectionError",
     "DatasetError",
+    "DeviceError",
     "EncoderError",
     "EncoderMismatch",
     "EncoderUnavailable",
@@ -169,6 +171,10 @@ class UnknownEncoder(EncoderError):
 
 class EncoderUnavailable(EncoderError):
     """The encoder is known, but its model is not on this machine and cannot be fetched."""
+
+
+class DeviceError(EncoderError):
+    """A device cannot run a network, or computes something else than the processor."""
 
 
 class CollectionError(VedutaError):

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, exclude_option, html_option, json_option, labels_option
+from veduta.cli.options import (
+    OutputFile,
+    device_option,
+    exclude_option,
+    html_option,
+    json_option,
+    labels_option,
+)
 from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import progress, stages
 from veduta.text import count, duration
@@ -152,6 +159,7 @@ class _Options:
     help="Then decide on a page in the browser, the most doubtful photos first, as with "
     "`veduta review`.",
 )
+@device_option
 @json_option
 def command(**options: Any) -> int:
     """Find broken, blurred, duplicate, off-topic and mislabelled photos in DATASET.

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFolder, exclude_option, html_option, json_option, labels_option
+from veduta.cli.options import (
+    OutputFolder,
+    device_option,
+    exclude_option,
+    html_option,
+    json_option,
+    labels_option,
+)
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -42,6 +49,7 @@ BAR_WIDTH = 24
     show_default=True,
     help="Read the photos, or count the classes alone.",
 )
+@device_option
 @json_option
 @html_option
 @click.option("--png", type=OutputFolder(), metavar="DIR", help="Write each chart as a picture.")

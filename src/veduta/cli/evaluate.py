@@ -23,6 +23,7 @@ from veduta.cli.options import (
     FiniteFloat,
     OutputFile,
     OutputFolder,
+    device_option,
     exclude_option,
     html_option,
     json_option,
@@ -176,6 +177,7 @@ class MatrixFile(OutputFile):
     "recognize --export` wrote.",
 )
 @runtime_option
+@device_option
 @click.option(
     "--distance",
     type=click.Choice(DISTANCES),

@@ -15,7 +15,14 @@ import click
 
 from veduta.cli.explain_files import write_files
 from veduta.cli.explain_text import print_explanations
-from veduta.cli.options import CropType, OutputFile, default_index, html_option, json_option
+from veduta.cli.options import (
+    CropType,
+    OutputFile,
+    default_index,
+    device_option,
+    html_option,
+    json_option,
+)
 from veduta.cli.photo_arguments import named_photos
 from veduta.cli.printing import print_json, print_notice, say, shown
 from veduta.cli.progress import progress
@@ -98,6 +105,7 @@ Explain = Callable[[str | None], "Explanation"]
 @click.option(
     "--class-sheet", is_flag=True, help="Put up to 24 photos side by side, by one method."
 )
+@device_option
 @json_option
 @click.option(
     "--png", type=OutputFile(), metavar="FILE", help="Write the photos with their maps, for print."

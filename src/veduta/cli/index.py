@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import exclude_option, index_option, json_option, runtime_option
+from veduta.cli.options import (
+    device_option,
+    exclude_option,
+    index_option,
+    json_option,
+    runtime_option,
+)
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -77,6 +83,7 @@ def _shard(_context: click.Context, _option: click.Parameter, text: str | None) 
     help="Search by cells of near photos, as large collections are searched without this option.",
 )
 @runtime_option
+@device_option
 @click.option("--allow-empty", is_flag=True, help="Accept that a folder has no photos any more.")
 @click.option(
     "--allow-label-loss", is_flag=True, help="Accept that photos that are there lose their label."

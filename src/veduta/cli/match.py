@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import CropType, OutputFile, json_option, orientation_option
+from veduta.cli.options import CropType, OutputFile, device_option, json_option, orientation_option
 from veduta.cli.printing import bounds, file_url, print_json, say, shown
 from veduta.files import atomic_file
 from veduta.search.options import RICHEST_KEYPOINTS
@@ -46,6 +46,7 @@ class _PictureFile(OutputFile):
 @click.command("match")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", required=False, type=click.Path(path_type=Path))
+@device_option
 @json_option
 @click.option(
     "--picture",

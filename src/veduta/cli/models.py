@@ -21,9 +21,12 @@ from veduta.cli.printing import print_json, say
 def command(fetch: str | None, as_json: bool) -> None:
     """List the encoders: size, licence, origin, input, figures, and what is on this machine.
 
+    The last line names the devices on which the installed ONNX Runtime can run them.
+
     Besides these, an encoder is any .onnx file, the folder of a run of `veduta train`,
     hub:owner/name or timm:name.
     """
+    from veduta.devices import available_devices, device_named
     from veduta.encoders import DEFAULT, list_encoders, load_encoder
 
     if fetch is not None:
@@ -44,6 +47,9 @@ def command(fetch: str | None, as_json: bool) -> None:
         "",
         "Also: the path of an .onnx file, the folder of a run of `veduta train`,",
         "hub:owner/name, timm:name.",
+        "",
+        f"They run on the device {device_named().name}. Devices that the installed ONNX Runtime "
+        f"knows: {', '.join(available_devices())}.",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from veduta.devices import DEVICES, VARIABLE, device_named, device_of_process, require_provider
 from veduta.files import check_writable, check_writable_folder
 from veduta.search.options import EFFORTS, ORIENTATIONS, RERANK_MODES
 
@@ -98,6 +99,26 @@ def runtime_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--runtime",
         type=click.Choice(("onnxruntime", "openvino")),
         help="The library that runs the network. openvino uses bfloat16 if the processor has it.",
+    )(function)
+
+
+def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--device NAME`. It holds for the whole command, and is not passed to it."""
+
+    def choose(ctx: click.Context, _option: click.Parameter, name: str | None) -> None:
+        if name is None:
+            return
+        ctx.with_resource(device_of_process(name))
+        device = device_named(name)
+        if not device.is_processor:
+            require_provider(device)  # Before any work.
+
+    return click.option(
+        "--device",
+        type=click.Choice(tuple(DEVICES)),
+        callback=choose,
+        expose_value=False,
+        help=f"What runs the networks, see docs/devices.md.  [default: ${VARIABLE}, or cpu]",
     )(function)
 
 

@@ -16,6 +16,7 @@ from veduta.cli.options import (
     FiniteFloat,
     OutputFile,
     OutputFolder,
+    device_option,
     index_option,
     json_option,
     orientation_option,
@@ -100,6 +101,7 @@ class PhotoResult:
     help="Write the linear recogniser of the index as a folder for --model.",
 )
 @partial(orientation_option, photo="the photo")
+@device_option
 @json_option
 def command(
     photos: tuple[Path, ...],

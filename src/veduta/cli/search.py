@@ -15,6 +15,7 @@ import click
 from veduta.cli.options import (
     CropType,
     FiniteFloat,
+    device_option,
     html_option,
     index_option,
     json_option,
@@ -117,6 +118,7 @@ class Answer:
 )
 @click.option("--shows", metavar="LABEL", help="The label of the queries, for --mark.")
 @click.option("--regions", is_flag=True, help="Print which region of a hit matches: x,y,w,h.")
+@device_option
 @json_option
 @click.option("--dict", "as_dict", is_flag=True, help='Print {"query": ["gallery", …], …} as JSON.')
 @html_option

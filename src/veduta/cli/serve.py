@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, default_index
+from veduta.cli.options import OutputFile, default_index, device_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.review import print_outcome
 from veduta.text import veduta_command
@@ -132,6 +132,7 @@ class _Address(click.ParamType[str]):
     metavar="FILE",
     help="CSV of the decisions of --review.  [default: DATASET-decisions.csv]",
 )
+@device_option
 @click.option("--open/--no-open", "browse", default=False, help="Open a browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
 def command(

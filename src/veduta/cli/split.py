@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, OutputFolder, exclude_option, json_option, labels_option
+from veduta.cli.options import (
+    OutputFile,
+    OutputFolder,
+    device_option,
+    exclude_option,
+    json_option,
+    labels_option,
+)
 from veduta.cli.printing import print_json, quoted, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count
@@ -149,6 +156,7 @@ class _Related:
     metavar="DIR",
     help="Keep descriptors and keypoints of the photos there.  [default: the user's cache folder]",
 )
+@device_option
 @json_option
 def command(**options: Any) -> int:
     """Split DATASET into parts that share no photo, nor copies of one, or check the split it has.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from veduta.devices import VARIABLE, Device, device_named
+from veduta.encoders.device_probe import require_same_descriptors
 from veduta.encoders.model_spec import complete_spec, weights_digest
 from veduta.encoders.onnx_encoder import OnnxEncoder
 from veduta.encoders.presets import DEFAULT
@@ -37,7 +39,11 @@ class OtherModel(EncoderError):
 
 
 def load_encoder(
-    name: str = DEFAULT, *, threads: int = 1, runtime: str | None = None
+    name: str = DEFAULT,
+    *,
+    threads: int = 1,
+    runtime: str | None = None,
+    device: str | None = None,
 ) -> OnnxEncoder:
     """Load an encoder by name.
 
@@ -52,17 +58,27 @@ def load_encoder(
             bfloat16, and loses precision for it. If OpenVINO does not open the model, or if its
             descriptor of a probe has a cosine below `MIN_RUNTIME_COSINE` to that of ONNX Runtime,
             then ONNX Runtime is used, and the encoder's `notice` says so.
+        device: where ONNX Runtime runs it, one of `veduta.devices.DEVICES`. None: `$VEDUTA_DEVICE`,
+            or the processor. A device that is not there, or that gives other descriptors than the
+            processor, is refused.
 
     Raises:
         UnknownEncoder: no encoder has that name.
         EncoderUnavailable: the model or the runtime is not on this machine and cannot be fetched.
+        DeviceError: the device is not usable here.
         EncoderError: the file is no model for photos, is damaged, or an argument is out of range.
+        QueryError: no device has that name.
     """
-    return _open_own(resolve(name), threads, runtime)
+    return _open_own(resolve(name), threads, runtime, device)
 
 
 def load_named_in_file(
-    name: str, sha256: str | None, *, threads: int = 1, runtime: str | None = None
+    name: str,
+    sha256: str | None,
+    *,
+    threads: int = 1,
+    runtime: str | None = None,
+    device: str | None = None,
 ) -> OnnxEncoder:
     """Load the encoder that a file names, such as the manifest of an index.
 
@@ -74,37 +90,48 @@ def load_named_in_file(
         sha256: the digest of the model in that file, hex; None if the file has none.
         threads: as for `load_encoder`.
         runtime: as for `load_encoder`.
+        device: as for `load_encoder`.
 
     Raises:
         OtherModel: the model of that name has another digest.
         UnknownEncoder: no encoder has that name.
         EncoderUnavailable: the model or the runtime is not on this machine.
+        DeviceError: the device is not usable here.
         EncoderError: the file is no model for photos, is damaged, or an argument is out of range.
     """
     source = resolve(name, fetch=False)
     if source.sha256 is not None:
-        return _open_own(source, threads, runtime)
-    return open_encoder(replace(source, sha256=sha256), threads=threads, runtime=runtime)
+        return _open_own(source, threads, runtime, device)
+    source = replace(source, sha256=sha256)
+    return open_encoder(source, threads=threads, runtime=runtime, device=device)
 
 
-def _open_own(source: Source, threads: int, runtime: str | None) -> OnnxEncoder:
+def _open_own(source: Source, threads: int, runtime: str | None, device: str | None) -> OnnxEncoder:
     """Open a model; if it has to have a digest, it is one of the package."""
     try:
-        return open_encoder(source, threads=threads, runtime=runtime)
+        return open_encoder(source, threads=threads, runtime=runtime, device=device)
     except OtherModel as error:
         raise EncoderError(f"{error}; install veduta again") from error
 
 
-def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None) -> OnnxEncoder:
+def open_encoder(
+    source: Source,
+    *,
+    threads: int = 1,
+    runtime: str | None = None,
+    device: str | None = None,
+) -> OnnxEncoder:
     """Open a model file as an encoder, with settings of the caller.
 
     Args:
         source: the model file and its settings.
         threads: as for `load_encoder`.
         runtime: as for `load_encoder`.
+        device: as for `load_encoder`.
 
     Raises:
         EncoderUnavailable: the runtime is not installed.
+        DeviceError: the device is not usable here.
         OtherModel: the file does not have the digest of the source.
         EncoderError: the file is no model for photos, is damaged, or an argument is out of range.
     """
@@ -116,6 +143,12 @@ def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None
         raise EncoderUnavailable(
             "the runtime openvino is not installed: pip install 'veduta[openvino]', "
             "or choose the runtime onnxruntime"
+        )
+    chosen = device_named(device)
+    if runtime == "openvino" and not chosen.is_processor:
+        raise EncoderError(
+            f"the runtime openvino runs on the processor only, not on the device {chosen.name} "
+            f"(--device or {VARIABLE}): choose one of the two"
         )
     digest = weights_digest(source.path)
     if source.sha256 is not None and source.sha256.lower() != digest:
@@ -129,7 +162,24 @@ def open_encoder(source: Source, *, threads: int = 1, runtime: str | None = None
         encoder = tried_encoder(spec, model, _probe())
     else:
         encoder = OnnxEncoder(spec, model)
-    return _on_openvino(encoder, threads) if runtime == "openvino" else encoder
+    if runtime == "openvino":
+        return _on_openvino(encoder, threads)
+    return encoder if chosen.is_processor else _on_device(encoder, chosen, threads)
+
+
+def _on_device(reference: OnnxEncoder, device: Device, threads: int) -> OnnxEncoder:
+    """Return the encoder on a device whose descriptors agree; raises DeviceError if they do not."""
+    model = open_onnxruntime(reference.spec.model, threads, device)
+    notice = None
+    if model.nodes is not None and model.nodes[0] < model.nodes[1]:
+        there, total = model.nodes
+        notice = (
+            f"The device {device.name} runs {there:,} of the {total:,} nodes of the network, and "
+            "the processor the others"
+        )
+    encoder = OnnxEncoder(reference.spec, model, notice=notice)
+    require_same_descriptors(encoder, reference, device, model.precision)
+    return encoder
 
 
 def _on_openvino(reference: OnnxEncoder, threads: int) -> OnnxEncoder:

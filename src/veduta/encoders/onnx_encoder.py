@@ -44,7 +44,8 @@ class OnnxEncoder:
         dimension: length D of a descriptor.
         long_side: pixels. A photo that is decoded with at least this long side loses nothing.
         spec: the full description.
-        notice: what the user should know about the choice of the runtime; None if nothing.
+        notice: what the user should know about the choice of the runtime or the device; None if
+            nothing.
     """
 
     def __init__(self, spec: EncoderSpec, model: Model, *, notice: str | None = None) -> None:
@@ -183,6 +184,7 @@ class OnnxEncoder:
             "pooling": f"gem p={spec.gem_p:g}" if spec.pooling == "gem" else spec.pooling,
             "runtime": self._model.runtime,
             "precision": self._model.precision,
+            "device": self._model.device,
             "notice": self.notice,
         }
 

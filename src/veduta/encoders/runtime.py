@@ -1,4 +1,4 @@
-"""Run an ONNX file with ONNX Runtime, or with OpenVINO if it is installed.
+"""Run an ONNX file with ONNX Runtime on a device, or with OpenVINO if it is installed.
 
 The two libraries are imported when a model is opened, not before.
 """
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from veduta.devices import PROCESSOR, Device, open_session
+from veduta.devices.sessions import errors_of_onnxruntime, nodes_on_device, run_options
 from veduta.errors import EncoderError, readable
-from veduta.onnx_session import errors_of_onnxruntime, open_session, run_options
 from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
@@ -53,12 +54,16 @@ class Model(Protocol):
 
     Attributes:
         runtime: one of `RUNTIMES`.
+        device: where it runs, one of `veduta.devices.DEVICES`.
+        nodes: how many nodes of the graph run there, and how many there are; None if unknown.
         precision: of the arithmetic, such as "float32". It is "int8" if some of it is in bytes.
         inputs: of the graph.
         outputs: of the graph.
     """
 
     runtime: str
+    device: str
+    nodes: tuple[int, int] | None
     precision: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -85,18 +90,21 @@ def openvino_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def open_onnxruntime(path: Path, threads: int) -> Model:
-    """Open an ONNX file with ONNX Runtime on the processor.
+def open_onnxruntime(path: Path, threads: int, device: Device = PROCESSOR) -> Model:
+    """Open an ONNX file with ONNX Runtime.
 
     Args:
         path: the file.
-        threads: number that one call of `run` uses, >= 1.
+        threads: of the processor that one call of `run` uses, >= 1.
+        device: that runs the model.
 
     Raises:
+        DeviceError: the device is not usable here.
         EncoderError: the file is no ONNX model, or has operators that ONNX Runtime does not know.
     """
     try:
-        return _OnnxRuntimeModel(path, open_session(path, threads=threads))
+        session = open_session(path, threads=threads, device=device)
+        return _OnnxRuntimeModel(path, session, device)
     except errors_of_onnxruntime() as error:  # ValueError: the name of a port is not UTF-8.
         raise _cannot_open(path, "ONNX Runtime", error) from error
 
@@ -104,8 +112,10 @@ def open_onnxruntime(path: Path, threads: int) -> Model:
 class _OnnxRuntimeModel:
     runtime = "onnxruntime"
 
-    def __init__(self, path: Path, session: Any) -> None:
+    def __init__(self, path: Path, session: Any, device: Device) -> None:
         self._path = path
+        self.device = device.name
+        self.nodes = None if device.is_processor else nodes_on_device(session, device)
         # The operators that make bytes of numbers are named in the file.
         self.precision = "int8" if b"QuantizeLinear" in path.read_bytes() else "float32"
         self._session = session
@@ -166,6 +176,8 @@ def open_openvino(path: Path, threads: int) -> Model:
 
 class _OpenvinoModel:
     runtime = "openvino"
+    device = PROCESSOR.name
+    nodes: tuple[int, int] | None = None
 
     def __init__(self, path: Path, compiled: Any) -> None:
         self._path = path

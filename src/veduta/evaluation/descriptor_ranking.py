@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from veduta.datasets import Dataset, retrieval_protocol
+from veduta.devices import PROCESSOR
 from veduta.encoders import Encoder, name_without_folders
 from veduta.errors import QueryError
 from veduta.evaluation.dataset_index import IndexedDataset, OnProgress, index_dataset
@@ -147,6 +148,8 @@ def settings_of(options: DescriptorOptions, encoder: Encoder, index: Path) -> di
         "rerank": options.rerank,
         "verify": options.verify if options.verifies else None,
     }
+    if (device := facts.get("device", PROCESSOR.name)) != PROCESSOR.name:
+        settings |= {"device": device}
     if options.orientation != UPRIGHT.name:
         settings |= {"orientation": options.orientation}
     if options.verifies and options.keypoints != DEFAULT_KEYPOINTS:

@@ -182,8 +182,10 @@ class Manifest:
                 "count": extractor.count,
             }
         created = datetime.now(UTC).isoformat(timespec="seconds")
+        # The descriptors of all devices are compared with each other: see docs/devices.md.
+        facts = encoder.describe()
         return cls(
-            encoder=encoder.describe(),
+            encoder={name: fact for name, fact in facts.items() if name != "device"},
             keypoints=keypoints,
             regions=RegionEncoder(encoder).facts if regions else None,
             created=created,

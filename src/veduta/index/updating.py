@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veduta import photos
+from veduta.devices import PROCESSOR
 from veduta.encoders import Encoder
 from veduta.errors import CollectionError, EncoderError, readable
 from veduta.index import keypoint_files
@@ -98,7 +99,7 @@ class UpdateReport:
         other_shards: files that are left to other shards.
         total: photos in the index after the update.
         interrupted: whether the user interrupted the update.
-        runtime: what ran the network, and its precision.
+        runtime: what ran the network, on which device, and its precision.
     """
 
     added: int = 0
@@ -213,7 +214,7 @@ def update_index(
     """
     started = time.monotonic()
     facts = encoder.describe()
-    report = UpdateReport(runtime=f"{facts.get('runtime')}, {facts.get('precision')}")
+    report = UpdateReport(runtime=_runtime_of(facts))
     with writer_lock(index):
         remove_old_drafts(index)
         manifest = _with_sources(Manifest.read(index), folders, labels, exclude)
@@ -265,6 +266,13 @@ def update_index(
             raise error
     report.seconds = time.monotonic() - started
     return report
+
+
+def _runtime_of(facts: Mapping[str, object]) -> str:
+    """Return what runs a network, in words: "onnxruntime, int8", "onnxruntime on cuda, int8"."""
+    device = facts.get("device", PROCESSOR.name)
+    where = "" if device == PROCESSOR.name else f" on {device}"
+    return f"{facts.get('runtime')}{where}, {facts.get('precision')}"
 
 
 def _finish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
+from veduta.devices import device_named
 from veduta.errors import QueryError
 from veduta.keypoints.orb import Orb
 from veduta.keypoints.sift import Sift
@@ -122,6 +123,7 @@ def load_extractor(
     count: int | None = None,
     threads: int = 1,
     identity: str | None = None,
+    device: str | None = None,
 ) -> Extractor:
     """Return the extractor `name`. Equal arguments return the same object.
 
@@ -133,9 +135,12 @@ def load_extractor(
             "surf" uses one thread, "sift" and "orb" use as many as OpenCV is set to.
         identity: of the extractor that made the keypoints of an index. If an older version or
             another form has it, that one is returned, unless `name` says which form.
+        device: where the network of "xfeat" runs, as for `veduta.load_encoder`. The others always
+            run on the processor.
 
     Raises:
-        QueryError: no kind of keypoints has that name, or an argument is out of range.
+        QueryError: no kind of keypoints or no device has that name, or an argument is out of range.
+        DeviceError: the device is not usable here, or gives other keypoints than the processor.
         EncoderUnavailable: something that the extractor needs is not on this machine.
     """
     kind, separator, number = name.partition(":")
@@ -160,11 +165,12 @@ def load_extractor(
         raise QueryError(f"a photo has 1 to {MAX_COUNT:,} keypoints, not {count:,}")
     if threads < 1:
         raise QueryError(f"threads must be 1 or more, not {threads}")
-    wanted = _load(chosen, count, threads)
+    where = device_named(device)
+    wanted = _load(chosen, count, threads, where.name)
     if has_form or identity in (None, wanted.identity):
         return wanted
     versions = (*_FORMS.get(kind, ()), *_OLDER_VERSIONS.get(kind, ()))
-    others = (_load(version, count, threads) for version in versions)
+    others = (_load(version, count, threads, where.name) for version in versions)
     return next((version for version in others if version.identity == identity), wanted)
 
 
@@ -177,5 +183,7 @@ def keypoints_option(extractor: Extractor) -> str:
 
 
 @cache
-def _load(extractor: type[Extractor], count: int, threads: int) -> Extractor:
+def _load(extractor: type[Extractor], count: int, threads: int, device: str) -> Extractor:
+    if issubclass(extractor, XFeat):
+        return extractor.load(count, threads, device)
     return extractor.load(count, threads)

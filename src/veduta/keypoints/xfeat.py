@@ -8,19 +8,20 @@ is part of the package, in eight bits and in 32. `tools/export_xfeat_eight_bits.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from veduta.devices import PROCESSOR, device_named, open_session
 from veduta.errors import EncoderUnavailable, readable
 from veduta.keypoints.codebook import codebook_digest
+from veduta.keypoints.device_probe import require_same_keypoints
 from veduta.keypoints.features import Keypoints, quantised
 from veduta.keypoints.identity import identity
 from veduta.keypoints.matching import Matching, MutualMatching
 from veduta.keypoints.working_size import to_full_size
-from veduta.onnx_session import open_session
 from veduta.photos import resize
 from veduta.validation import InvalidValue, read_json
 
@@ -98,14 +99,17 @@ class XFeat:
     _session: Any = field(repr=False)
 
     @classmethod
-    def load(cls, count: int, threads: int) -> Self:
+    def load(cls, count: int, threads: int, device: str | None = None) -> Self:
         """Open the network.
 
         Args:
             count: the largest number of keypoints of a photo.
             threads: processor threads for one call of `extract`.
+            device: where the network runs, as for `veduta.load_encoder`.
 
         Raises:
+            DeviceError: the device is not usable here, or gives other keypoints than the processor.
+            QueryError: no device has that name.
             EncoderUnavailable: the package came without the model, or the model is damaged.
         """
         path = _FOLDER / f"{cls.model}.onnx"
@@ -121,7 +125,8 @@ class XFeat:
             raise EncoderUnavailable(
                 f"{readable(path)}: the file is not the one that belongs here; install veduta again"
             )
-        session = open_session(model, threads=threads)
+        where = device_named(device)
+        session = open_session(model, threads=threads, device=where)
         settings = {
             "version": cls.version,
             "count": count,
@@ -131,7 +136,15 @@ class XFeat:
             "weights": sha256,
             **cls.further_settings(),
         }
-        return cls(identity("xfeat", **settings), count, session)
+        extractor = cls(identity("xfeat", **settings), count, session)
+        if not where.is_processor:
+            require_same_keypoints(
+                replace(extractor, count=cls.default_count),
+                lambda: cls.load(cls.default_count, threads, PROCESSOR.name),
+                where,
+                in_bytes=cls.model.endswith("int8"),
+            )
+        return extractor
 
     @classmethod
     def further_settings(cls) -> dict[str, str]:

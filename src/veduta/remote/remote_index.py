@@ -420,7 +420,11 @@ class RemoteIndex(Index):
 
 
 def open(  # noqa: A001 - `veduta.open`, as the standard library does it
-    path: api.PathLike, *, key: str | None = None, name: str | None = None
+    path: api.PathLike,
+    *,
+    key: str | None = None,
+    name: str | None = None,
+    device: str | None = None,
 ) -> Index:
     """Open an index: a folder, or an index of a service (`veduta serve`).
 
@@ -428,16 +432,20 @@ def open(  # noqa: A001 - `veduta.open`, as the standard library does it
         path: its folder, or the address of a service, such as "http://host:8642".
         key: of the service; None: `$VEDUTA_KEY`, or no key.
         name: of the index in the service; None: the first one. A folder has no name.
+        device: where networks run, as for `veduta.api.open`. A service chooses its device itself.
 
     Raises:
         NotAnIndex: there is no index in the folder.
         IndexDamaged: its manifest does not read.
         ServiceError: the service refuses, or cannot be reached.
-        QueryError: the service has no such index.
+        QueryError: the service has no such index, a device is named for a service, or no device
+            has that name.
     """
     if isinstance(path, str) and path.startswith(("http://", "https://")):
+        if device is not None:
+            raise QueryError("A service chooses the device itself: start it with --device.")
         return RemoteIndex(path, key=key or os.environ.get("VEDUTA_KEY") or None, name=name)
-    return api.open(path)
+    return api.open(path, device=device)
 
 
 def _search_fields(options: SearchOptions) -> dict[str, Any]:

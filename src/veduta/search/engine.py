@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from veduta.encoders import Encoder, OtherModel, load_named_in_file
 from veduta.encoders.projection import Projection
 from veduta.encoders.region_descriptors import region_box
-from veduta.errors import EncoderError, EncoderMismatch, IndexDamaged, QueryError, readable
+from veduta.errors import (
+    DeviceError,
+    EncoderError,
+    EncoderMismatch,
+    IndexDamaged,
+    QueryError,
+    readable,
+)
 from veduta.index import (
     MANIFEST_FILE,
     Manifest,
@@ -112,6 +119,7 @@ class Engine:
         encoder: Encoder | None = None,
         threads: int = 0,
         wrap_encoder: Callable[[Encoder], Encoder] | None = None,
+        device: str | None = None,
     ) -> None:
         """Open an index.
 
@@ -122,6 +130,7 @@ class Engine:
             threads: processor threads for the encoder and the extractor; 0: one for each core.
             wrap_encoder: called with the encoder of the index when it is loaded; returns the one
                 that is used.
+            device: where networks run, as for `veduta.load_encoder`.
 
         Raises:
             NotAnIndex: there is no index in the folder.
@@ -132,6 +141,7 @@ class Engine:
         self._loaded: Encoder | None = None
         self._threads = threads or processor_cores()
         self._wrap_encoder = wrap_encoder
+        self._device = device
         self._loading = threading.Lock()
         self._state = self._open()
 
@@ -218,7 +228,7 @@ class Engine:
         with self._loading:  # Several threads may ask for it at once.
             loaded = self._loaded
             if loaded is None or loaded.identity != state.manifest.encoder["identity"]:
-                loaded = encoder_of(state.manifest, threads=self._threads)
+                loaded = encoder_of(state.manifest, threads=self._threads, device=self._device)
                 if self._wrap_encoder is not None:
                     loaded = self._wrap_encoder(loaded)
                 self._loaded = loaded
@@ -236,7 +246,9 @@ class Engine:
 
     def _extractor_of(self, state: _OpenIndex) -> Extractor | None:
         keypoints = state.manifest.keypoints
-        return extractor_of(keypoints, threads=self._threads) if keypoints else None
+        if not keypoints:
+            return None
+        return extractor_of(keypoints, threads=self._threads, device=self._device)
 
     def encode_query(
         self,
@@ -549,15 +561,23 @@ def _nearest(
         return exact.nearest(state.snapshot, descriptor, k, allowed)
 
 
-def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) -> Encoder:
+def encoder_of(
+    manifest: Manifest,
+    *,
+    threads: int,
+    runtime: str | None = None,
+    device: str | None = None,
+) -> Encoder:
     """Load the encoder that made the descriptors of an index.
 
     Args:
         manifest: of the index.
         threads: processor threads for one call of `encode`.
         runtime: `"onnxruntime"` (the default) or `"openvino"`.
+        device: where ONNX Runtime runs it, as for `veduta.load_encoder`.
 
     Raises:
+        DeviceError: the device is not usable here.
         EncoderMismatch: the encoder of that name is not the one that built the index.
         EncoderUnavailable: the encoder is not on this machine. It is not fetched, because a
             stranger may have written the index.
@@ -570,7 +590,10 @@ def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) 
             sha256 if isinstance(sha256, str) else None,
             threads=threads,
             runtime=runtime,
+            device=device,
         )
+    except DeviceError:
+        raise
     except OtherModel as error:
         raise EncoderMismatch(
             f"The index was built with another model than the encoder '{name}' of this machine: "
@@ -587,14 +610,18 @@ def encoder_of(manifest: Manifest, *, threads: int, runtime: str | None = None) 
     return encoder
 
 
-def extractor_of(keypoints: dict[str, Any], *, threads: int) -> Extractor:
+def extractor_of(
+    keypoints: dict[str, Any], *, threads: int, device: str | None = None
+) -> Extractor:
     """Load the extractor that made the keypoints of an index.
 
     Args:
         keypoints: `Manifest.keypoints` of the index.
         threads: processor threads for one call of `extract`.
+        device: where its network runs, as for `veduta.load_extractor`.
 
     Raises:
+        DeviceError: the device is not usable here.
         EncoderMismatch: the extractor of that name is not the one that built the index.
         EncoderUnavailable: the extractor is not on this machine.
         QueryError: this version of Veduta has no extractor of that name.
@@ -604,6 +631,7 @@ def extractor_of(keypoints: dict[str, Any], *, threads: int) -> Extractor:
         count=keypoints["count"],
         threads=threads,
         identity=keypoints["identity"],
+        device=device,
     )
     if extractor.identity != keypoints["identity"]:
         raise EncoderMismatch(

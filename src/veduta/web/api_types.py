@@ -446,6 +446,7 @@ class ServiceFacts(BaseModel):
     originals: bool
     max_upload_bytes: int
     max_upload_pixels: int
+    device: str
 
 
 class Health(BaseModel):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from veduta._version import __version__
+from veduta.devices import device_named
 from veduta.web.access import forget_key, keep_key, needs, scope_of, service_of
 from veduta.web.api_types import (
     Health,
@@ -44,7 +45,7 @@ async def read_ready(request: Request) -> Response:
 
 @router.get("/version", response_model=ServiceFacts)
 async def read_version(request: Request) -> Response:
-    """Say which version this is, and what the key of this request allows."""
+    """Say which version this is, on which device it runs, and what the key of a request allows."""
     settings = service_of(request).settings
     return JSONResponse(
         {
@@ -55,6 +56,7 @@ async def read_version(request: Request) -> Response:
             "originals": settings.originals,
             "max_upload_bytes": settings.max_upload_bytes,
             "max_upload_pixels": settings.max_upload_pixels,
+            "device": device_named().name,
         }
     )
 

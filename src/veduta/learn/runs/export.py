@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from veduta.devices import open_session
 from veduta.encoders.sources import RUN_MODEL
 from veduta.errors import LearnError, readable
 from veduta.files import atomic_file, atomic_files, write_text
 from veduta.learn.models.networks import without_activation
 from veduta.learn.training.scoring import to_logits
-from veduta.onnx_session import open_session
 from veduta.recognize.model import LOGITS
 
 if TYPE_CHECKING:
