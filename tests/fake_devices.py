@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,16 +25,8 @@ class FakeSession:
         shapes: of the input of each run.
     """
 
-    def __init__(
-        self,
-        real: Any,
-        providers: list[str],
-        alter: Alter | None,
-        nodes: tuple[int, int] | None,
-        fails_from: int | None,
-    ) -> None:
-        self.real, self.providers, self.alter, self.nodes = real, providers, alter, nodes
-        self.fails_from = fails_from
+    def __init__(self, real: Any, providers: list[str], cuda: FakeCuda) -> None:
+        self.real, self.providers, self.cuda = real, providers, cuda
         self.shapes: list[tuple[int, ...]] = []
 
     def get_providers(self) -> list[str]:
@@ -46,20 +39,21 @@ class FakeSession:
         return self.real.get_outputs()
 
     def get_provider_graph_assignment_info(self) -> list[Any]:
-        if self.nodes is None:
+        if self.cuda.nodes is None:
             return []
-        there, total = self.nodes
+        there, total = self.cuda.nodes
         return [Part(CUDA.provider, there), Part("CPUExecutionProvider", total - there)]
 
     def run(self, names: list[str], feed: dict[str, Any], options: Any = None) -> list[Any]:
         (batch,) = feed.values()
         self.shapes.append(batch.shape)
-        if self.fails_from is not None and len(batch) >= self.fails_from:
+        time.sleep(self.cuda.seconds)
+        if self.cuda.fails_from is not None and len(batch) >= self.cuda.fails_from:
             raise RuntimeError("out of memory on the device")
         # One photo after the other: a result must not depend on the others of its batch.
         rows = [self.real.run(names, dict.fromkeys(feed, row[None]), options) for row in batch]
         found = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-        return found if self.alter is None else self.alter(found)
+        return found if self.cuda.alter is None else self.cuda.alter(found)
 
 
 class Part:
@@ -80,6 +74,7 @@ class FakeCuda:
         alter: changes the results of the device.
         nodes: how many nodes of a model the device runs, and how many there are.
         fails_from: number of photos of a batch that is too large for the device.
+        seconds: of each run, besides those that the processor needs.
     """
 
     def __init__(self) -> None:
@@ -89,6 +84,7 @@ class FakeCuda:
         self.alter: Alter | None = None
         self.nodes: tuple[int, int] | None = None
         self.fails_from: int | None = None
+        self.seconds = 0.0
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         real = onnxruntime.InferenceSession
@@ -102,7 +98,7 @@ class FakeCuda:
             if self.starts is None:
                 raise RuntimeError("CUDA failure 35: the driver is too old\nmore")
             there = known if self.starts else known[1:]
-            fake = FakeSession(on_processor, there, self.alter, self.nodes, self.fails_from)
+            fake = FakeSession(on_processor, there, self)
             self.sessions.append(fake)
             return fake
 

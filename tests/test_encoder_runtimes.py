@@ -60,7 +60,7 @@ def test_openvino_that_disagrees_is_not_used(fast, monkeypatch):
     from veduta.encoders import loading
 
     class Stranger:
-        runtime, precision = "openvino", "float32"
+        runtime, precision, shared_photos = "openvino", "float32", 1
         inputs, outputs = fast._model.inputs, fast._model.outputs
 
         def run(self, batch, *outputs):

@@ -30,6 +30,7 @@ class Device:
         libraries: what must be on the machine besides the package.
         options: of the provider.
         keeps_memory_patterns: whether the provider works with ONNX Runtime's plans of memory.
+        most_photos: of one run that several threads share; 1: each call runs by itself.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Device:
     libraries: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     keeps_memory_patterns: bool = True
+    most_photos: int = 16
 
     @property
     def is_processor(self) -> bool:
@@ -45,7 +47,7 @@ class Device:
         return self.name == PROCESSOR.name
 
 
-PROCESSOR = Device("cpu", "CPUExecutionProvider")
+PROCESSOR = Device("cpu", "CPUExecutionProvider", most_photos=1)
 
 DEVICES: dict[str, Device] = {
     device.name: device

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from veduta.devices.names import DEVICES, PROCESSOR, Device
+from veduta.devices.shared_runs import SharedRuns
 from veduta.errors import DeviceError
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "open_session",
     "require_provider",
     "run_options",
+    "shared_photos",
 ]
 
 _RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
@@ -33,7 +35,7 @@ _loading_libraries = threading.Lock()
 
 
 def open_session(model: bytes | Path, *, threads: int, device: Device = PROCESSOR) -> Any:
-    """Return an `onnxruntime.InferenceSession` on a device.
+    """Return an `onnxruntime.InferenceSession` on the processor, or `SharedRuns` of one elsewhere.
 
     Args:
         model: the content of an ONNX file, or its path. A path also finds weights in other files.
@@ -81,7 +83,7 @@ def open_session(model: bytes | Path, *, threads: int, device: Device = PROCESSO
         raise DeviceError(
             f"The device {device.name} runs no part of this model. {_the_processor_works()}"
         )
-    return session
+    return SharedRuns(session, device.most_photos)
 
 
 def require_provider(device: Device) -> None:
@@ -140,6 +142,15 @@ def nodes_on_device(session: Any, device: Device) -> tuple[int, int] | None:
     if not total:
         return None
     return sum(number for name, number in counts if name == device.provider), total
+
+
+def shared_photos(session: Any) -> int:
+    """Return how many photos of several threads share a run of a session; 1 if none do.
+
+    Args:
+        session: from `open_session`.
+    """
+    return session.most_photos if isinstance(session, SharedRuns) else 1
 
 
 def run_options() -> Any:

@@ -43,6 +43,7 @@ class OnnxEncoder:
             runtime and machine. Descriptors of two identities must not be compared.
         dimension: length D of a descriptor.
         long_side: pixels. A photo that is decoded with at least this long side loses nothing.
+        shared_photos: how many photos of several threads share a run of the network; 1: none do.
         spec: the full description.
         notice: what the user should know about the choice of the runtime or the device; None if
             nothing.
@@ -57,7 +58,8 @@ class OnnxEncoder:
         self.notice = notice
         port = model.inputs[0]
         self._input_type = np.dtype(port.kind)
-        self._batch = port.shape[0] or MAX_BATCH_PHOTOS
+        self.shared_photos = model.shared_photos
+        self._batch = port.shape[0] or max(MAX_BATCH_PHOTOS, self.shared_photos)
         self._fixed_batch = port.shape[0] is not None
         if self._batch > MAX_FIXED_BATCH_PHOTOS:
             raise EncoderError(

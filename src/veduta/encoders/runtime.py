@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from veduta.devices import PROCESSOR, Device, open_session
-from veduta.devices.sessions import errors_of_onnxruntime, nodes_on_device, run_options
+from veduta.devices.sessions import (
+    errors_of_onnxruntime,
+    nodes_on_device,
+    run_options,
+    shared_photos,
+)
 from veduta.errors import EncoderError, readable
 from veduta.processor_cores import processor_cores
 
@@ -56,6 +61,7 @@ class Model(Protocol):
         runtime: one of `RUNTIMES`.
         device: where it runs, one of `veduta.devices.DEVICES`.
         nodes: how many nodes of the graph run there, and how many there are; None if unknown.
+        shared_photos: how many photos of several threads share a run; 1: none do.
         precision: of the arithmetic, such as "float32". It is "int8" if some of it is in bytes.
         inputs: of the graph.
         outputs: of the graph.
@@ -64,6 +70,7 @@ class Model(Protocol):
     runtime: str
     device: str
     nodes: tuple[int, int] | None
+    shared_photos: int
     precision: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -116,6 +123,7 @@ class _OnnxRuntimeModel:
         self._path = path
         self.device = device.name
         self.nodes = None if device.is_processor else nodes_on_device(session, device)
+        self.shared_photos = shared_photos(session)
         # The operators that make bytes of numbers are named in the file.
         self.precision = "int8" if b"QuantizeLinear" in path.read_bytes() else "float32"
         self._session = session
@@ -178,6 +186,7 @@ class _OpenvinoModel:
     runtime = "openvino"
     device = PROCESSOR.name
     nodes: tuple[int, int] | None = None
+    shared_photos = 1
 
     def __init__(self, path: Path, compiled: Any) -> None:
         self._path = path

@@ -15,6 +15,7 @@ from veduta.encoders.region_descriptors import RegionEncoder
 from veduta.errors import EncoderError, PhotoError, PhotoUnreadable
 from veduta.index import region_codes
 from veduta.index.columns import EncodedPhoto, exif_values, photo_values
+from veduta.index.decoding_turns import Turn, Turns
 from veduta.keypoints import Extractor
 
 
@@ -100,6 +101,7 @@ def describe_file(
     region_encoder: RegionEncoder | None = None,
     accept_truncated: bool = False,
     reread: bool = False,
+    decoding: Turns | None = None,
 ) -> Outcome:
     """Read one file and compute its descriptor and keypoints. Worker threads run this.
 
@@ -111,42 +113,47 @@ def describe_file(
         region_encoder: describes the regions of the photo too; None for none.
         accept_truncated: use a photo that is cut short if most of it is there.
         reread: read the Exif data of known content again.
+        decoding: the turns of the threads that decode; None: all threads may decode at once.
 
     Returns:
         The outcome.
     """
-    try:
-        data = photos.read_bytes(candidate.path)
-        content = photos.content_hash(data)
-        if (row_id := id_of_content.get(content)) is not None:
-            exif = _exif_again(data, candidate) if reread else {}
-            return KnownContent(candidate, content, row_id, exif)
-        long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
-        photo = photos.decode(
-            data, path=candidate.path, at_least=long_side, accept_truncated=accept_truncated
-        )
-        del data
-        prepared = encoder.prepare(photo.pixels)
-        regions = None
-        if region_encoder is None:
-            descriptor = encoder.encode([prepared])[0].astype(np.float16)
-        else:
-            of_photo, of_regions = region_encoder.describe(prepared)
-            descriptor = of_photo.astype(np.float16)
-            regions = region_codes.pack(codes_of(of_regions))
-        if not np.isfinite(descriptor).all():
-            raise EncoderError("the encoder gave a descriptor with infinite or undefined numbers")
-        keypoints = None
-        if extractor is not None:
-            keypoints = extractor.extract(photo.pixels, photo.width, photo.height).pack(
-                extractor.stored_bits
+    with Turn(decoding) as turn:
+        try:
+            data = photos.read_bytes(candidate.path)
+            content = photos.content_hash(data)
+            if (row_id := id_of_content.get(content)) is not None:
+                exif = _exif_again(data, candidate) if reread else {}
+                return KnownContent(candidate, content, row_id, exif)
+            long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
+            photo = photos.decode(
+                data, path=candidate.path, at_least=long_side, accept_truncated=accept_truncated
             )
-    except (PhotoUnreadable, EncoderError, MemoryError) as error:
-        return NotRead(candidate, error)
-    except PhotoError as error:
-        return Unreadable(candidate, error.reason)
-    row = photo_values(EncodedPhoto(content, photo, descriptor))
-    return Described(candidate, row, keypoints, regions)
+            del data
+            prepared = encoder.prepare(photo.pixels)
+            turn.end_if_small(photo.pixels.nbytes)
+            regions = None
+            if region_encoder is None:
+                descriptor = encoder.encode([prepared])[0].astype(np.float16)
+            else:
+                of_photo, of_regions = region_encoder.describe(prepared)
+                descriptor = of_photo.astype(np.float16)
+                regions = region_codes.pack(codes_of(of_regions))
+            if not np.isfinite(descriptor).all():
+                raise EncoderError(
+                    "the encoder gave a descriptor with infinite or undefined numbers"
+                )
+            keypoints = None
+            if extractor is not None:
+                keypoints = extractor.extract(photo.pixels, photo.width, photo.height).pack(
+                    extractor.stored_bits
+                )
+        except (PhotoUnreadable, EncoderError, MemoryError) as error:
+            return NotRead(candidate, error)
+        except PhotoError as error:
+            return Unreadable(candidate, error.reason)
+        row = photo_values(EncodedPhoto(content, photo, descriptor))
+        return Described(candidate, row, keypoints, regions)
 
 
 def _exif_again(data: bytes, candidate: photos.Candidate) -> dict[str, Any]:

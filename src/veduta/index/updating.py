@@ -2,8 +2,9 @@
 
 One pass, in one direction: list the files, compare them with the rows, take each new or changed
 file from its bytes to its descriptor in a worker thread, and commit in batches. A worker does all
-steps of one photo on one core. So reading, decoding and the network overlap without queues between
-them, and a bounded number of photos is in memory, however many there are.
+steps of one photo. So reading, decoding and the network overlap without queues between them, and a
+bounded number of photos is in memory, however many there are. `veduta.index.decoding_turns` says
+what is different with a device.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from veduta.errors import CollectionError, EncoderError, readable
 from veduta.index import keypoint_files
 from veduta.index.cell_files import update_cells
 from veduta.index.columns import file_values, photo_columns
+from veduta.index.decoding_turns import turns_of, workers_of
 from veduta.index.describing import (
     Described,
     KnownContent,
@@ -63,8 +65,9 @@ COMMIT_ROWS = 512
 COMMIT_SECONDS = 10.0
 _COMPARED_COLUMNS = ("size", "mtime_ns", "content", "label", "problem")
 
-# Files of a worker that wait or are done. So workers stay busy during a commit.
-_FILES_AHEAD_PER_WORKER = 32
+# Files of a core that wait or are done. So workers stay busy during a commit.
+_FILES_AHEAD_PER_CORE = 32
+_LEAST_FILES_AHEAD_PER_WORKER = 4
 
 
 @dataclass(slots=True)
@@ -185,7 +188,8 @@ def update_index(
         on_progress: called after the listing, after each photo and after each commit. A commit
             passes the paths that are now safe.
         on_linking: as `on_progress` of `veduta.index.graph.build_graph`.
-        workers: photos read and encoded at the same time. The default is the number of cores.
+        workers: photos read and encoded at the same time. The default is the number of cores, and
+            more if networks run on a device, see `veduta.index.decoding_turns`.
         allow_empty: accept that a folder that had photos has none now.
         allow_label_loss: accept that photos that have a label and are still there lose it.
         reread: read all files, also those whose size and time did not change.
@@ -236,6 +240,7 @@ def update_index(
             region_encoder=region_encoder_of(manifest, encoder),
             accept_truncated=accept_truncated,
             reread=reread,
+            decoding=None if workers else turns_of(encoder, extractor),
         )
         update = _Update(table, open_snapshot(index), describe, report, on_progress)
         update.take_shard(manifest)
@@ -254,7 +259,7 @@ def update_index(
         if manifest.unfinished:  # A merge must know that this run is not at its end.
             manifest.write(index)
         try:
-            update.read(files, workers or processor_cores())
+            update.read(files, workers or workers_of(encoder, extractor))
             update.remove_missing()
             update.relabel()
         except KeyboardInterrupt:
@@ -324,6 +329,12 @@ def link_photos(
     except KeyboardInterrupt:
         return False
     return True
+
+
+def _files_ahead(workers: int) -> int:
+    """Return how many files of a worker wait or are done. A device has many workers for a core."""
+    per_worker = _FILES_AHEAD_PER_CORE * processor_cores() // workers
+    return min(max(per_worker, _LEAST_FILES_AHEAD_PER_WORKER), _FILES_AHEAD_PER_CORE)
 
 
 class _Update:
@@ -544,7 +555,7 @@ class _Update:
         work = partial(self.describe, id_of_content=dict(zip(hashes, self.ids, strict=False)))
         try:
             for outcome in map_in_order(
-                files, work, workers, items_per_worker=_FILES_AHEAD_PER_WORKER
+                files, work, workers, items_per_worker=_files_ahead(workers)
             ):
                 self.waiting.append(outcome)
                 full = len(self.waiting) >= COMMIT_ROWS

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from veduta.devices import PROCESSOR, device_named, open_session
-from veduta.errors import EncoderUnavailable, readable
+from veduta.devices.sessions import errors_of_onnxruntime, shared_photos
+from veduta.errors import EncoderError, EncoderUnavailable, readable
 from veduta.keypoints.codebook import codebook_digest
 from veduta.keypoints.device_probe import require_same_keypoints
 from veduta.keypoints.features import Keypoints, quantised
@@ -146,6 +147,11 @@ class XFeat:
             )
         return extractor
 
+    @property
+    def shared_photos(self) -> int:
+        """How many photos of several threads share a run of the network; 1: none do."""
+        return shared_photos(self._session)
+
     @classmethod
     def further_settings(cls) -> dict[str, str]:
         """Return what else tells the keypoints from those of other settings."""
@@ -158,6 +164,9 @@ class XFeat:
             pixels: (H, W, 3) uint8 RGB, upright. It may have been decoded at a reduced size.
             width: of the upright photo at its full size, in pixels.
             height: of the upright photo at its full size, in pixels.
+
+        Raises:
+            EncoderError: the network fails.
         """
         maps = self._maps(pixels, *network_size(width, height))
         rows, columns = maps.heat.shape
@@ -179,12 +188,22 @@ class XFeat:
     def _maps(self, pixels: NDArray[np.uint8], width: int, height: int) -> _Maps:
         """Run the network on a photo (H, W, 3), resized to width and height in pixels."""
         photo = resize(_grey(pixels), width, height)
-        outputs = self._session.run(
-            ["features", "reliability", "pixels", "highest"], {"photos": photo[None]}
+        features, reliability, (heat,), (highest,) = self._run(
+            photo, "features", "reliability", "pixels", "highest"
         )
-        features, reliability, (heat,), (highest,) = (output[0] for output in outputs)
         peaks = np.flatnonzero((heat > _MIN_HEAT) & (heat == highest))
         return _Maps(features, reliability, heat, peaks)
+
+    def _run(self, photo: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
+        """Return outputs of the network for a photo; raises EncoderError if it fails."""
+        try:
+            results = self._session.run(list(outputs), {"photos": photo[None]})
+        except errors_of_onnxruntime() as error:
+            raise EncoderError(
+                f"the network of the keypoints {self.name!r} fails on a photo of shape "
+                f"{photo.shape} ({' '.join(str(error).split())})"
+            ) from error
+        return [result[0] for result in results]
 
 
 class XFeatIn32Bits(XFeat):
@@ -197,8 +216,7 @@ class XFeatIn32Bits(XFeat):
 
     def _maps(self, pixels: NDArray[np.uint8], width: int, height: int) -> _Maps:
         photo = np.ascontiguousarray(resize(pixels, width, height))
-        outputs = self._session.run(["features", "reliability", "heatmap"], {"photos": photo[None]})
-        features, reliability, heat = (output[0] for output in outputs)
+        features, reliability, heat = self._run(photo, "features", "reliability", "heatmap")
         return _Maps(features, reliability, heat, np.flatnonzero(heat > _MIN_HEAT))
 
 
