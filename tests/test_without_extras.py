@@ -19,9 +19,9 @@ from veduta.learn.runs.prediction_files import PhotoAnswer, write_answers
 from veduta.learn.training.figures import ClassificationFigures
 
 EXTRAS = (
-    "captum", "fastapi", "h5py", "huggingface_hub", "onnx", "onnxscript", "openvino", "optuna",
-    "pandas", "pytorch_grad_cam", "pytorch_lightning", "pytorch_metric_learning", "safetensors",
-    "skimage", "sklearn", "timm", "tomli_w", "torch", "torchvision", "uvicorn",
+    "captum", "fastapi", "h5py", "huggingface_hub", "obstore", "onnx", "onnxscript", "openvino",
+    "optuna", "pandas", "pytorch_grad_cam", "pytorch_lightning", "pytorch_metric_learning",
+    "safetensors", "skimage", "sklearn", "timm", "tomli_w", "torch", "torchvision", "uvicorn",
 )  # fmt: skip
 
 # A finder of modules would be seen by the libraries, so the folder of packages is another one.

@@ -17,8 +17,10 @@ VedutaError
 │   ├── IndexDamaged        its files do not read back
 │   ├── IndexLocked         another process is writing to it
 │   ├── EncoderMismatch     it holds descriptors of another encoder
+│   ├── IndexChanged        another process has published a newer version in the object store
 │   └── StorageError        its disk does not read or write now
-│       └── StorageFull     the disk is full
+│       ├── StorageFull     the disk is full
+│       └── StoreError      its object store refuses, or does not answer
 ├── DatasetError            a labelled dataset does not have the expected form
 │   ├── NoLabels            it has no label at all
 │   └── WrongLayout         it lacks files that its published protocol has
@@ -50,6 +52,7 @@ __all__ = [
     "EncoderError",
     "EncoderMismatch",
     "EncoderUnavailable",
+    "IndexChanged",
     "IndexDamaged",
     "IndexLocked",
     "LearnError",
@@ -64,6 +67,7 @@ __all__ = [
     "ServiceError",
     "StorageError",
     "StorageFull",
+    "StoreError",
     "UnknownEncoder",
     "UnsupportedFormat",
     "VedutaError",
@@ -199,12 +203,20 @@ class EncoderMismatch(CollectionError):
     """The index holds descriptors or keypoints of another kind."""
 
 
+class IndexChanged(CollectionError):
+    """Another process has published a newer version of an index in an object store meanwhile."""
+
+
 class StorageError(CollectionError):
     """The disk, or the operating system, does not read or write now. Nothing is damaged by that."""
 
 
 class StorageFull(StorageError):
     """The disk is full."""
+
+
+class StoreError(StorageError):
+    """An object store refuses, does not answer, or lacks what an index in it needs."""
 
 
 class DatasetError(VedutaError):

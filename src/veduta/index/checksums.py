@@ -30,10 +30,10 @@ from veduta.errors import readable
 from veduta.files import open_regular, remove_path, sync, system_failure, write_text
 from veduta.validation import InvalidValue, read_json
 
-__all__ = ["CHECKSUMS_FILE", "Checksums", "seal", "stamp_of", "stamps_in"]
+__all__ = ["CHECKSUMS_FILE", "STAMPS_FILE", "Checksums", "seal", "stamp_of", "stamps_in"]
 
 CHECKSUMS_FILE = "checksums.json"
-_STAMPS_FILE = "stamps.json"
+STAMPS_FILE = "stamps.json"
 
 _CLOCK_STEP_NS = 50_000_000
 """More than the step of the clock by which file systems note changes. A file that changed so
@@ -136,7 +136,7 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
     stamps = _read_stamps(folder) if known else {}
     digests: dict[str, str] = {}
     if names is None:
-        names = {path.name for path in folder.iterdir()} - {CHECKSUMS_FILE, _STAMPS_FILE}
+        names = {path.name for path in folder.iterdir()} - {CHECKSUMS_FILE, STAMPS_FILE}
     names = sorted(names)
     new = [folder / name for name in names if name not in old]
     for path in (*new, *{path.parent for path in new}):
@@ -175,7 +175,7 @@ def stamps_in(folder: Path) -> tuple[tuple[str, _Stamp | None], ...]:
     """
     try:
         with os.scandir(folder) as entries:
-            files = [entry for entry in entries if entry.name != _STAMPS_FILE]
+            files = [entry for entry in entries if entry.name != STAMPS_FILE]
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(sorted((entry.name, stamp_of(entry.path)) for entry in files))
@@ -215,7 +215,7 @@ def _digest_of(files: dict[str, str]) -> str:
 def _read_stamps(folder: Path) -> dict[str, _Stamped]:
     """Return the stamps of a folder; none if they cannot be used: then all files are hashed."""
     try:
-        return read_json(folder / _STAMPS_FILE, dict[str, _Stamped])
+        return read_json(folder / STAMPS_FILE, dict[str, _Stamped])
     except (OSError, InvalidValue):
         return {}
 
@@ -223,6 +223,6 @@ def _read_stamps(folder: Path) -> dict[str, _Stamped]:
 def _write_stamps(folder: Path, stamps: dict[str, _Stamped]) -> None:
     # They only save time. Where they cannot be written, each process hashes the files once.
     with contextlib.suppress(OSError):
-        if not (folder / _STAMPS_FILE).is_file():
-            remove_path(folder / _STAMPS_FILE)
-        write_text(folder / _STAMPS_FILE, json.dumps(stamps, indent=1))
+        if not (folder / STAMPS_FILE).is_file():
+            remove_path(folder / STAMPS_FILE)
+        write_text(folder / STAMPS_FILE, json.dumps(stamps, indent=1))
