@@ -23,7 +23,12 @@ from veduta.index.removing import ForgetReport, forget_folders, remove_photos
 from veduta.index.snapshot import Snapshot, open_snapshot
 from veduta.index.status import read_status
 from veduta.index.table import Table, open_table, read_thumbnails
-from veduta.index.updating import UpdateProgress, UpdateReport, update_index
+from veduta.index.updating import (
+    UpdateProgress,
+    UpdateReport,
+    files_to_update,
+    update_index,
+)
 
 __all__ = [
     "MANIFEST_FILE",
@@ -44,6 +49,7 @@ __all__ = [
     "create_index",
     "descriptors_of",
     "edit_labels",
+    "files_to_update",
     "forget_folders",
     "holds_index",
     "holds_path",

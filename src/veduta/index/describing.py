@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,8 +88,19 @@ class NotRead:
         return str(self.error) or "there is not enough memory now"
 
 
+@dataclass(frozen=True, slots=True)
+class KnownElsewhere:
+    """A file with the content of a photo that another index has. Nothing is stored.
+
+    Attributes:
+        candidate: the file.
+    """
+
+    candidate: photos.Candidate
+
+
 StoredOutcome = Described | KnownContent | Unreadable
-Outcome = StoredOutcome | NotRead
+Outcome = StoredOutcome | NotRead | KnownElsewhere
 
 
 def describe_file(
@@ -102,6 +113,7 @@ def describe_file(
     accept_truncated: bool = False,
     reread: bool = False,
     decoding: Turns | None = None,
+    known_elsewhere: Container[bytes] = (),
 ) -> Outcome:
     """Read one file and compute its descriptor and keypoints. Worker threads run this.
 
@@ -114,6 +126,7 @@ def describe_file(
         accept_truncated: use a photo that is cut short if most of it is there.
         reread: read the Exif data of known content again.
         decoding: the turns of the threads that decode; None: all threads may decode at once.
+        known_elsewhere: content hashes of photos that another index has.
 
     Returns:
         The outcome.
@@ -125,6 +138,8 @@ def describe_file(
             if (row_id := id_of_content.get(content)) is not None:
                 exif = _exif_again(data, candidate) if reread else {}
                 return KnownContent(candidate, content, row_id, exif)
+            if content in known_elsewhere:
+                return KnownElsewhere(candidate)
             long_side = max(encoder.long_side, extractor.long_side if extractor else 0)
             photo = photos.decode(
                 data, path=candidate.path, at_least=long_side, accept_truncated=accept_truncated

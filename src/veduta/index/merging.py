@@ -114,6 +114,7 @@ def merge_indexes(
     whole: Path,
     *,
     allow_missing: bool = False,
+    graph: bool = True,
     on_progress: OnStage | None = None,
 ) -> MergeReport:
     """Make one index of several, or add them to an index.
@@ -122,6 +123,7 @@ def merge_indexes(
         parts: the folders of the indexes, such as shards of a collection. Nothing in them changes.
         whole: the folder of the index that they become. It is made, or an index is there already.
         allow_missing: accept that not all shards are among the parts.
+        graph: bring the neighbour graph up to date as well. Otherwise the next update does.
         on_progress: called with (stage, done, total).
 
     Returns:
@@ -151,7 +153,7 @@ def merge_indexes(
         else:
             held.enter_context(writer_lock(whole))
             _add(opened, whole, report, on_progress)
-        _derive(whole, report, on_progress)
+        _derive(whole, report, on_progress, graph=graph)
     report.seconds = time.monotonic() - started
     return report
 
@@ -376,7 +378,10 @@ def _united(manifest: Manifest, sources: Sequence[Part], report: MergeReport) ->
         )
     folders = [folder for each in all_manifests for folder in each.folders]
     tops = outermost_folders(folders, patterns).values()
-    decoders = {each.decoders for each in all_manifests}
+    # An index without rows and without a run has no files that could be tried again.
+    decoders = {
+        each.manifest.decoders for each in sources if each.manifest.decoders or each.table.count()
+    }
     return replace(
         manifest,
         folders=tuple(sorted(map(os.fsdecode, set(tops)))),
@@ -387,7 +392,7 @@ def _united(manifest: Manifest, sources: Sequence[Part], report: MergeReport) ->
     )
 
 
-def _derive(whole: Path, report: MergeReport, on_progress: OnStage | None) -> None:
+def _derive(whole: Path, report: MergeReport, on_progress: OnStage | None, *, graph: bool) -> None:
     """Make the snapshot and the graph of the merged rows."""
     manifest = Manifest.read(whole)
     table = open_table_to_write(whole)
@@ -399,7 +404,8 @@ def _derive(whole: Path, report: MergeReport, on_progress: OnStage | None) -> No
             snapshot = build_snapshot(whole, manifest, table)
         keypoint_files.remove_unused(whole, snapshot.keypoint_files)
         on_linking = partial(on_progress, "Linking") if on_progress else None
-        report.interrupted = not link_photos(whole, manifest, snapshot, on_linking)
+        if graph:
+            report.interrupted = not link_photos(whole, manifest, snapshot, on_linking)
     except KeyboardInterrupt:
         report.interrupted = True
 

@@ -19,7 +19,15 @@ from veduta.errors import CollectionError, QueryError, readable
 from veduta.photos import content_hash
 from veduta.text import veduta_command
 
-__all__ = ["MAX_SHARDS", "SHARD_FEATURE", "Shard", "ShardedFolders", "require_same_shard"]
+__all__ = [
+    "MAX_SHARDS",
+    "SHARD_FEATURE",
+    "RelativePaths",
+    "Shard",
+    "ShardedFolders",
+    "require_same_shard",
+    "shard_number",
+]
 
 MAX_SHARDS = 100_000
 
@@ -27,6 +35,16 @@ SHARD_FEATURE = "shard"
 """Name of the feature in `Manifest.needs`. Without it, an update would add all photos."""
 
 _Number = Annotated[int, msgspec.Meta(ge=1, le=MAX_SHARDS)]
+
+
+def shard_number(relative: bytes, count: int) -> int:
+    """Return the number of the shard that a file belongs to, from 1.
+
+    Args:
+        relative: its path in the indexed folder, with slashes.
+        count: number of shards.
+    """
+    return int.from_bytes(content_hash(relative), "big") % count + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +109,31 @@ class Shard:
         Args:
             relative: its path in the indexed folder, with slashes.
         """
-        digest = int.from_bytes(content_hash(relative), "big")
-        return digest % self.count == self.number - 1
+        return shard_number(relative, self.count) == self.number
+
+
+class RelativePaths:
+    """The paths of files in the outermost of some folders, by which shards are chosen."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        """Prepare for the folders of an index.
+
+        Args:
+            folders: absolute paths.
+        """
+        # The outermost folder comes first.
+        self._prefixes = [os.path.join(os.fsencode(one), b"") for one in sorted(folders, key=len)]
+
+    def of(self, path: bytes) -> bytes:
+        """Return the path of a file in its folder, with slashes.
+
+        Args:
+            path: absolute. Only the name of a file counts if it lies in none of the folders.
+        """
+        for prefix in self._prefixes:
+            if path.startswith(prefix):
+                return path[len(prefix) :].replace(os.fsencode(os.sep), b"/")
+        return os.path.basename(path)
 
 
 class ShardedFolders:
@@ -106,8 +147,7 @@ class ShardedFolders:
             folders: absolute paths.
         """
         self._shard = shard
-        # The outermost folder comes first.
-        self._prefixes = [os.path.join(os.fsencode(one), b"") for one in sorted(folders, key=len)]
+        self._paths = RelativePaths(folders)
 
     def holds(self, path: bytes) -> bool:
         """Tell whether a file belongs to the shard.
@@ -115,10 +155,7 @@ class ShardedFolders:
         Args:
             path: absolute. The name of a file counts if it lies in none of the folders.
         """
-        for prefix in self._prefixes:
-            if path.startswith(prefix):
-                return self._shard.holds(path[len(prefix) :].replace(os.fsencode(os.sep), b"/"))
-        return self._shard.holds(os.path.basename(path))
+        return self._shard.holds(self._paths.of(path))
 
 
 def require_same_shard(known: Shard | None, wanted: Shard, index: Path, *, is_new: bool) -> None:

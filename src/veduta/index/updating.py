@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from veduta.index.decoding_turns import turns_of, workers_of
 from veduta.index.describing import (
     Described,
     KnownContent,
+    KnownElsewhere,
     NotRead,
     Outcome,
     StoredOutcome,
@@ -170,6 +171,9 @@ def update_index(
     all_photos: bool = False,
     shard: Shard | None = None,
     graph: bool = True,
+    listed: Iterable[photos.Candidate] | None = None,
+    known_elsewhere: Container[bytes] = (),
+    later: Container[bytes] = (),
 ) -> UpdateReport:
     """Add, change, move and remove rows of an index until they match the photos in folders.
 
@@ -200,6 +204,11 @@ def update_index(
         shard: add only the files of this shard of the collection. The index remembers it. A shard
             has no neighbour graph.
         graph: bring the neighbour graph up to date as well.
+        listed: the files in the folders, if they were listed before. They are read whatever shard
+            they belong to. None: the folders are listed now.
+        known_elsewhere: content hashes of photos that another index has. New files with one of them
+            are not added.
+        later: paths of files that this run does not read.
 
     Returns:
         What was done.
@@ -222,12 +231,6 @@ def update_index(
     with writer_lock(index):
         remove_old_drafts(index)
         manifest = _with_sources(Manifest.read(index), folders, labels, exclude)
-        named = [Path(os.path.abspath(folder)) for folder in folders]
-        roots = [Path(root) for root in manifest.folders if not is_away(Path(root))]
-        rule = NO_LABELS if labels == NO_LABELS else manifest.labels
-        source = LabelSource.of(rule, roots, manifest.exclude) if rule else None
-        if labels == FOLDERS:
-            report.notes += _notes_on_roots(named or roots, roots)
         manifest.require_encoder(encoder, index)
         manifest.require_extractor(extractor, index)
         read_projection(index, manifest)  # A damaged one is told before the work begins.
@@ -241,20 +244,24 @@ def update_index(
             accept_truncated=accept_truncated,
             reread=reread,
             decoding=None if workers else turns_of(encoder, extractor),
+            known_elsewhere=known_elsewhere,
         )
         update = _Update(table, open_snapshot(index), describe, report, on_progress)
         update.take_shard(manifest)
-        sources = named or update.known_sources(manifest)
-        update.take_back(named, all_photos=all_photos)
-        update.require_there(sources)
-        reread_problems = reread or accept_truncated or manifest.decoders != photos.decoders()
-        files = update.files_to_read(
-            sources, manifest, allow_empty, reread=reread, reread_problems=reread_problems
+        update.later = later
+        files = _listed(
+            update,
+            manifest,
+            folders,
+            labels,
+            listed,
+            allow_empty=allow_empty,
+            allow_label_loss=allow_label_loss,
+            all_photos=all_photos,
+            reread=reread,
+            reread_problems=reread or accept_truncated,
+            keep_edits=labels != NO_LABELS,
         )
-        if source is not None:
-            update.take_labels(
-                source, files, allow_loss=allow_label_loss, keep_edits=labels != NO_LABELS
-            )
         update.removed.save()  # Not before: the update might have been refused.
         if manifest.unfinished:  # A merge must know that this run is not at its end.
             manifest.write(index)
@@ -278,6 +285,109 @@ def _runtime_of(facts: Mapping[str, object]) -> str:
     device = facts.get("device", PROCESSOR.name)
     where = "" if device == PROCESSOR.name else f" on {device}"
     return f"{facts.get('runtime')}{where}, {facts.get('precision')}"
+
+
+def files_to_update(
+    index: Path,
+    folders: Sequence[Path],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    allow_empty: bool = False,
+    allow_label_loss: bool = False,
+    accept_truncated: bool = False,
+    all_photos: bool = False,
+) -> tuple[list[photos.Candidate], tuple[str, ...]]:
+    """Return what an update would read, and change nothing.
+
+    Args:
+        index: an existing index.
+        folders: as in `update_index`.
+        labels: as in `update_index`.
+        exclude: as in `update_index`.
+        allow_empty: as in `update_index`.
+        allow_label_loss: as in `update_index`.
+        accept_truncated: as in `update_index`.
+        all_photos: as in `update_index`.
+
+    Returns:
+        The files that are new or changed, or that the update would try again; and the folders of
+        the index after it.
+
+    Raises:
+        IndexLocked: another process is writing to the index.
+        IndexDamaged: the index does not open, or only at an older version.
+        CollectionError: no folder is known or named.
+        DatasetError: as in `update_index`.
+        PhotoUnreadable: as in `update_index`.
+    """
+    with writer_lock(index):
+        manifest = _with_sources(Manifest.read(index), folders, labels, exclude)
+        update = _Update(
+            open_table_to_write(index), open_snapshot(index), _not_described, UpdateReport(), None
+        )
+        files = _listed(
+            update,
+            manifest,
+            folders,
+            labels,
+            allow_empty=allow_empty,
+            allow_label_loss=allow_label_loss,
+            all_photos=all_photos,
+            reread_problems=accept_truncated,
+        )
+    return files, manifest.folders
+
+
+def _not_described(*_: object, **__: object) -> Outcome:
+    raise AssertionError("nothing is read")
+
+
+def _listed(
+    update: _Update,
+    manifest: Manifest,
+    folders: Sequence[Path],
+    labels: str | os.PathLike[str] | None,
+    listed: Iterable[photos.Candidate] | None = None,
+    *,
+    allow_empty: bool,
+    allow_label_loss: bool,
+    all_photos: bool,
+    reread: bool = False,
+    reread_problems: bool = False,
+    keep_edits: bool = True,
+) -> list[photos.Candidate]:
+    """Return the files to read, and decide the labels. Nothing is written but `keep_edits` off."""
+    named = [Path(os.path.abspath(folder)) for folder in folders]
+    roots = [Path(root) for root in manifest.folders if not is_away(Path(root))]
+    rule = NO_LABELS if labels == NO_LABELS else manifest.labels
+    source = LabelSource.of(rule, roots, manifest.exclude) if rule else None
+    if labels == FOLDERS:
+        update.report.notes += _notes_on_roots(named or roots, roots)
+    sources = named or update.known_sources(manifest)
+    update.take_back(named, all_photos=all_photos)
+    update.require_there(sources)
+    if listed is None:
+        listed = photos.find_photos(
+            sources,
+            exclude=manifest.exclude,
+            roots=manifest.folders,
+            passed_over=update.report.passed_over,
+        )
+    else:
+        update.shard = None  # Whoever listed them has chosen those of the shard.
+    reread_problems = reread_problems or manifest.decoders != photos.decoders()
+    files = update.files_to_read(
+        sources,
+        manifest,
+        listed,
+        allow_empty=allow_empty,
+        reread=reread,
+        reread_problems=reread_problems,
+    )
+    if source is not None:
+        update.take_labels(source, files, allow_loss=allow_label_loss, keep_edits=keep_edits)
+    return files
 
 
 def _finish(
@@ -357,7 +467,8 @@ class _Update:
         self.edits_moved = False
         self.removed = RemovedPhotos(table.index)
         self.shard: ShardedFolders | None = None  # None: the index is the whole collection.
-        self.others: list[bytes] = []  # The files that are left to other shards.
+        self.later: Container[bytes] = ()  # Paths of files that this run does not read.
+        self.others: list[bytes] = []  # Files left to other shards or to a later run.
         self.report = report
         self.on_progress = on_progress
         rows = snapshot.rows
@@ -436,33 +547,28 @@ class _Update:
         self,
         folders: Sequence[Path],
         manifest: Manifest,
-        allow_empty: bool,
+        listed: Iterable[photos.Candidate],
         *,
+        allow_empty: bool,
         reread: bool,
         reread_problems: bool,
     ) -> list[photos.Candidate]:
-        """List the files and return those that are new or have changed, or are to be read again."""
+        """Return the listed files that are new or have changed, or are to be read again."""
         rows = self.snapshot.rows
         sizes = rows["size"].to_numpy()
         times = rows["mtime_ns"].to_numpy()
         problems = rows["problem"]
         seen = self.seen
         files: dict[bytes, photos.Candidate] = {}
-        for candidate in photos.find_photos(
-            folders,
-            exclude=manifest.exclude,
-            roots=manifest.folders,
-            passed_over=self.report.passed_over,
-        ):
+        for candidate in listed:
             if candidate.size < 0:  # A folder that cannot be listed now keeps its rows.
                 seen[self._rows_under(candidate.path)] = True
             row = self.row_of_path.get(candidate.path)
             if candidate.path in self.removed.paths:
                 self.report.left_out += 1
                 continue
-            if row is None and self._is_of_another_shard(candidate):
+            if row is None and self._is_left_to_others(candidate):
                 self.others.append(candidate.path)
-                self.report.other_shards += 1
                 continue
             if row is None:
                 files[candidate.path] = candidate
@@ -472,7 +578,8 @@ class _Update:
             seen[row] = True
             changed = (sizes[row], times[row]) != (candidate.size, candidate.mtime_ns)
             reason = problems[row].as_py()
-            if changed or reread or (reason and reread_problems):
+            to_read = changed or reread or (reason and reread_problems)
+            if to_read and candidate.path not in self.later:
                 files[candidate.path] = candidate
             elif reason:
                 self.report.unreadable.append((os.fsdecode(candidate.path), reason))
@@ -483,11 +590,16 @@ class _Update:
                 self._find_missing(folder, [*files, *self.others], manifest.folders, allow_empty)
         return list(files.values())
 
-    def _is_of_another_shard(self, candidate: photos.Candidate) -> bool:
+    def _is_left_to_others(self, candidate: photos.Candidate) -> bool:
+        """Tell whether a new file belongs to another shard or to a later run, and count it."""
+        if candidate.path in self.later:
+            return True
         # What cannot be listed concerns all shards.
-        return (
+        other = (
             self.shard is not None and candidate.size >= 0 and not self.shard.holds(candidate.path)
         )
+        self.report.other_shards += other
+        return other
 
     def _find_missing(
         self, folder: Path, files: Iterable[bytes], known: Sequence[str], allow_empty: bool
@@ -576,6 +688,8 @@ class _Update:
         for outcome in current:
             if isinstance(outcome, NotRead):
                 self._note_not_read(outcome)
+            elif isinstance(outcome, KnownElsewhere):
+                continue
             elif not self._changes_nothing(outcome):
                 outcomes.append(outcome)
         self._write_keypoints(outcomes)
