@@ -71,7 +71,7 @@ def test_labels_that_would_be_refused_are_refused_before_anything_is_read(
     index = new_index(tmp_path / "index")
     table = tmp_path / "labels.csv"
     table.write_text("path,label\nelsewhere.png,cat\n")
-    with pytest.raises(errors.DatasetError, match="labels.csv"):
+    with pytest.raises(errors.DatasetError, match=r"labels\.csv"):
         files_to_update(index, [folder], labels=table)
     update(index, folder, labels="folders")
     before = contents_of(index)
