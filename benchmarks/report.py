@@ -229,14 +229,19 @@ def _command(name: str) -> str:
     return shlex.join(["python", "-m", f"benchmarks.{name}", *kept])
 
 
+def busy_share() -> float:
+    """Return how much of the processor other processes use now, in percent."""
+    import psutil
+
+    return float(psutil.cpu_percent(interval=2))
+
+
 def busy_warning() -> str | None:
     """Return a warning if other processes use the processor now.
 
     Threads of PyTorch then wait for each other.
     """
-    import psutil
-
-    busy_percent = psutil.cpu_percent(interval=2)
+    busy_percent = busy_share()
     if busy_percent < MAX_BUSY_PERCENT:
         return None
     return (
