@@ -125,6 +125,9 @@ class _SharedStorage:
         return self.at + max(0.0, end - self.served) / self._rate(), machine
 
 
+_MOST_MEANS = 20
+"""A longer block, in mean times to a failure, is begun hundreds of millions of times."""
+
 _READY, _COMPUTED, _FAILED = range(3)
 
 
@@ -140,7 +143,7 @@ def simulate(
         seed: of all random numbers. The same seed gives the same run.
 
     Raises:
-        ValueError: there is no block or no machine.
+        ValueError: there is no block or no machine, or machines fail too often for a block.
     """
     if blocks < 1 or machines.number < 1:
         raise ValueError(f"{blocks} blocks and {machines.number} machines: wanted 1 of each")
@@ -212,6 +215,11 @@ class _Simulation:
             self.idle.append(machine)
             return
         needs = self.draw(self.of_blocks)
+        if needs.compute > _MOST_MEANS * self.machines.mean_seconds_to_failure:
+            raise ValueError(
+                f"a block of {needs.compute:,.0f} s never ends on machines that fail after "
+                f"{self.machines.mean_seconds_to_failure:,.0f} s on average"
+            )
         self.block_of[machine], self.needs[machine], self.started[machine] = block, needs, now
         self.uploads[machine] = False
         if self.waits_for_none:

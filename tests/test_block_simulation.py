@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 
 import pytest
 from benchmarks.block_simulation import (
@@ -135,3 +134,8 @@ def test_a_step_that_never_ends_takes_for_ever() -> None:
 def test_nothing_to_do_is_refused() -> None:
     with pytest.raises(ValueError, match="0 blocks and 1 machines"):
         run(0, Block(0, 0, 0), Machines(1))
+
+
+def test_a_block_that_never_ends_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a block of 300 s never ends .* after 10 s"):
+        run(1, Block(0, 300, 0), Machines(1, mean_seconds_to_failure=10))
