@@ -109,6 +109,20 @@ def test_parts_come_one_after_the_other(home: Path, parts: list[Path], tmp_path:
     assert state_of(whole) == state_of(home / "one") and sound(whole)
 
 
+def test_a_part_that_was_updated_has_several_keypoint_files(home: Path, tmp_path: Path) -> None:
+    """Also if numbers of its files are those that the copies get."""
+    photos = sorted((home / "photos").rglob("*.png"))
+    for number, some in enumerate((photos[:6], photos[6:20])):
+        part = indexed(tmp_path / "part", some)
+        assert (part / f"keypoints/{number:08}.bin").exists()
+    other = indexed(tmp_path / "other", photos[20:])
+    one = indexed(tmp_path / "one", photos)
+    merge_indexes([other, part], tmp_path / "whole")
+    assert rows_of(tmp_path / "whole") == rows_of(one) and sound(tmp_path / "whole")
+    merge_indexes([part], other)
+    assert rows_of(other) == rows_of(one) and sound(other)
+
+
 def test_ordinary_indexes_become_one(home: Path, tmp_path: Path) -> None:
     folders = sorted((home / "photos").iterdir())
     made = [indexed(tmp_path / f"{n}", [folder]) for n, folder in enumerate(folders)]

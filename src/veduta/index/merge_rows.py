@@ -64,9 +64,10 @@ def copy_keypoints(
         rows = plan.rows_of(table)
         rows = rows[(plan.sources[rows] == rows) & (plan.files[rows] >= 0)]
         rows = rows[np.lexsort((plan.offsets[rows], plan.files[rows]))]
-        for number in np.unique(plan.files[rows]).tolist():
+        files = plan.files[rows]  # A copy: the new places have numbers of their own.
+        for number in np.unique(files).tolist():
             writer = KeypointWriter(into)
-            in_file = rows[plan.files[rows] == number]
+            in_file = rows[files == number]
             places: list[tuple[int, int]] = []
             for start in range(0, len(in_file), _KEYPOINT_PHOTOS_AT_A_TIME):
                 some = in_file[start : start + _KEYPOINT_PHOTOS_AT_A_TIME]
