@@ -32,14 +32,18 @@ def map_in_order(
     Yields:
         The results.
     """
+    from threadpoolctl import threadpool_limits
+
     pool = ThreadPoolExecutor(workers, thread_name_prefix="veduta")
     waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= workers * items_per_worker:
+    # OpenBLAS divides a product among threads of its own, which get in the way of these.
+    with threadpool_limits(1, user_api="blas"):
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= workers * items_per_worker:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
