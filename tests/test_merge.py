@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,22 @@ def test_contents_of_several_parts_are_stored_once(parts: list[Path], tmp_path: 
     sizes = {row["content"]: row["keypoints_size"] for row in rows}
     files = (tmp_path / "whole/keypoints").iterdir()
     assert sum(file.stat().st_size for file in files) == sum(sizes.values())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_more_parts_than_files_that_may_be_open(parts: list[Path], tmp_path: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = set(map(int, os.listdir("/dev/fd")))
+    free = (number for number in count() if number not in taken)
+    few = next(islice(free, len(parts), None))  # Each part has its lock open, and more.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        merge_indexes(parts, tmp_path / "whole")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (few, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_parts_come_one_after_the_other(home: Path, parts: list[Path], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import time
 import zlib
@@ -46,6 +47,7 @@ __all__ = [
     "remove_drafts",
     "remove_path",
     "replace_file",
+    "room_for_open_files",
     "sync",
     "system_failure",
     "write_by_draft",
@@ -56,6 +58,8 @@ __all__ = [
 _DRAFT_PREFIX = ".draft-"
 _TRIAL_MARK = "trial-"
 _MAX_RENAMES = 100
+_OTHER_OPEN_FILES = 256
+"""So many files the rest of a process may have open."""
 _NAME_IS_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _PARTIAL_WRITE = re.compile(r"\d+ requested and \d+ written")
 _ERROR_NUMBER = re.compile(r"(?:os error |\[?errno:? )(\d+)", re.IGNORECASE)
@@ -401,6 +405,34 @@ def replace_file(
         os.replace(draft, file)
     if durable:
         sync(os.path.dirname(file) or ".")
+
+
+@contextmanager
+def room_for_open_files(count: int) -> Iterator[None]:
+    """Let this process have so many more files open, as far as the system allows it.
+
+    Systems often allow 1,024, and many more to a process that asks.
+
+    Args:
+        count: how many files the block opens at most.
+    """
+    if sys.platform == "win32":  # It has no such limit.
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_OPEN_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def open_regular(file: str | os.PathLike[str]) -> BinaryIO:

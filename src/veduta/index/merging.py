@@ -3,8 +3,7 @@
 A new index is made in a draft folder beside it, which takes its name at the end. An index that is
 there gets the keypoints first, to which no row points yet. Then one commit of its table adds and
 replaces the rows, and the small files follow (`veduta.index.pending`). The snapshot and the graph
-are made from the rows after that, as in an update. docs/decisions/merge-as-a-transaction.md says
-why.
+are made from the rows after that, as in an update. docs/decisions/merge-in-one-commit.md says why.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import CollectionError, IndexLocked, readable
-from veduta.files import remove_path, sync
+from veduta.files import remove_path, room_for_open_files, sync
 from veduta.index import keypoint_files
 from veduta.index.columns import COLUMNS
 from veduta.index.creating import holds_index, remove_leftovers, require_empty
@@ -56,6 +55,9 @@ from veduta.index.updating import link_photos
 from veduta.photos.finding import outermost_folders
 
 __all__ = ["MergeReport", "merge_indexes"]
+
+_FILES_A_PART = 4
+"""The lock of a part, and what its table has open."""
 
 OnStage = Callable[[str, int, int], None]
 """Called with (stage, done, total), in photos. The stages are "Copying" and "Linking"."""
@@ -144,6 +146,7 @@ def merge_indexes(
     report = MergeReport(parts=len(parts))
     require_other_folders(parts, whole)
     with ExitStack() as held:
+        held.enter_context(room_for_open_files(_FILES_A_PART * len(parts)))
         opened = list(open_parts(held, parts))
         _require_fitting(opened)
         shards = [(one.index, one.manifest) for one in opened]
