@@ -34,6 +34,9 @@ from veduta.processor_cores import processor_cores
 REPORTED_PACKAGES = (
     "numpy",
     "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
     "pillow",
     "simplejpeg",
     "numkong",

@@ -234,3 +234,30 @@ def test_workers_and_turns():
         free = [turns.acquire(blocking=False) for _ in range(cores)]
         assert free.count(True) == cores - 1
     assert turns.acquire(blocking=False) and not turns.acquire(blocking=False)
+
+
+def test_a_simulated_device_takes_its_time_and_answers_by_shape():
+    from benchmarks.device_share import Simulated, page
+
+    real = Sums()
+    real.may_end.set()
+    simulated = Simulated(real, 0.01, threading.Lock())
+    started = time.perf_counter()
+    for photos in (photos_of(1, 1, 1), photos_of(1, 1), photos_of(1, size=(1, 3))):
+        (answer,) = simulated.run(["sums"], {"photos": np.stack(photos)})
+        assert answer.tolist() == [photos[0].size] * len(photos)
+    assert time.perf_counter() - started >= 0.06
+    assert real.shapes == [(1, 2, 2), (1, 1, 3)]
+    facts = {"workers": 2, "photos_a_run": 1.0}
+    text = page(
+        [
+            {"name": "cpu", "alone": 20.0, "index": 15.0, **facts},
+            {"name": "50", "alone": 50.0, "index": 48.0, **facts},
+            {"name": "100", "alone": 100.0, "index": 80.0, **facts},
+            {"name": "inf", "alone": 1000.0, "index": 90.0, **facts},
+        ],
+        600,
+        16,
+    )
+    assert "| cpu | 20.0 | 15.0 | 0.75 |" in text and "| 90.0 |" not in text
+    assert "the processor indexes 90.0 photos/s. From 100 photos/s on" in text

@@ -150,7 +150,7 @@ def shared_photos(session: Any) -> int:
     Args:
         session: from `open_session`.
     """
-    return session.most_photos if isinstance(session, SharedRuns) else 1
+    return getattr(session, "most_photos", 1)
 
 
 def run_options() -> Any:

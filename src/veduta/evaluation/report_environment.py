@@ -17,6 +17,9 @@ __all__ = ["environment", "provenance_of"]
 _PACKAGES = (
     "numpy",
     "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
     "openvino",
     "opencv-python-headless",
     "pillow",
