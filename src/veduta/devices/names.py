@@ -85,7 +85,7 @@ DEVICES: dict[str, Device] = {
             "OpenVINOExecutionProvider",
             "onnxruntime-openvino",
             "a processor of Intel, or another device that the package was built for",
-            # It is the processor: larger batches are not faster, and take a gigabyte or two.
+            # It runs on the processor: larger batches are not faster, and take more memory.
             most_photos=2,
         ),
     )
