@@ -21,7 +21,8 @@ from veduta.learn.training.figures import ClassificationFigures
 EXTRAS = (
     "captum", "fastapi", "h5py", "huggingface_hub", "obstore", "onnx", "onnxscript", "openvino",
     "optuna", "pandas", "pytorch_grad_cam", "pytorch_lightning", "pytorch_metric_learning",
-    "safetensors", "skimage", "sklearn", "timm", "tomli_w", "torch", "torchvision", "uvicorn",
+    "ray", "safetensors", "skimage", "sklearn", "timm", "tomli_w", "torch", "torchvision",
+    "uvicorn",
 )  # fmt: skip
 
 # A finder of modules would be seen by the libraries, so the folder of packages is another one.
@@ -82,6 +83,7 @@ def run_without(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         (("clean", "photos", "--only", "corrupt", "--review"), 3, "web"),
         (("index", "photos", "--index", "other", "--encoder", "hub:owner/name"), 5, "hub"),
         (("index", "photos", "--index", "other", "--encoder", "timm:resnet18"), 5, "timm"),
+        (("index", "photos", "--index", "other", "--ray", "local"), 3, "ray"),
         (("evaluate", "photos", "--encoder", "fast", "--runtime", "openvino"), 5, "openvino"),
     ],
 )

@@ -48,6 +48,7 @@ __all__ = [
     "remove_path",
     "replace_file",
     "room_for_open_files",
+    "scratch_folder",
     "sync",
     "system_failure",
     "write_by_draft",
@@ -57,6 +58,8 @@ __all__ = [
 
 _DRAFT_PREFIX = ".draft-"
 _TRIAL_MARK = "trial-"
+_SCRATCH_SECONDS = 60.0
+"""A temporary folder that is younger may not be locked yet by the process that makes it."""
 _MAX_RENAMES = 100
 _OTHER_OPEN_FILES = 256
 """So many files the rest of a process may have open."""
@@ -192,6 +195,44 @@ def atomic_folder(folder: str | os.PathLike[str], *, durable: bool = False) -> I
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(name: str, above: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder for temporary files, which is removed at the end of the block.
+
+    Those of the same name that killed processes of this user left are removed first.
+
+    Args:
+        name: how the names of the folders begin.
+        above: where they lie; None: in the system's folder for temporary files.
+
+    Raises:
+        CannotWrite: the folder cannot be made.
+    """
+    above = above or Path(tempfile.gettempdir())
+    before = time.time() - _SCRATCH_SECONDS
+    _remove_abandoned(
+        other
+        for other in above.glob(f"{name}-*")
+        if not other.is_symlink() and _is_own(other, before)
+    )
+    with _naming(above), ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=above))
+        stack.enter_context(_locked(folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own(folder: Path, made_before: float) -> bool:
+    """Tell whether a folder belongs to this user and was made before a time."""
+    with suppress(OSError):
+        status = folder.lstat()
+        is_own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+        return is_own and status.st_mtime < made_before
+    return False
 
 
 @contextmanager

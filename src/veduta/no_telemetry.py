@@ -17,6 +17,9 @@ _VARIABLES = {
     "ORT_DISABLE_TELEMETRY": "1",
     # The client of the model hub adds the versions of the installed libraries to its requests.
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # The head of a Ray cluster reports each hour, and once that it does not report.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9",
 }
 
 

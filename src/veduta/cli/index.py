@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from veduta.api import Index
     from veduta.index import UpdateReport
     from veduta.index.shards import Shard
+    from veduta.ray_indexing import RayAddress
 
 MAX_LISTED_FILES = 20
 
@@ -34,6 +35,22 @@ def _shard(_context: click.Context, _option: click.Parameter, text: str | None) 
 
     try:
         return None if text is None else Shard.parse(text)
+    except QueryError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _ray_address(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> RayAddress | None:
+    """Return the Ray cluster that the option names."""
+    from veduta.errors import QueryError
+
+    if text is None:
+        return None
+    from veduta.ray_indexing.address import RayAddress
+
+    try:
+        return RayAddress.parse(text)
     except QueryError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -68,6 +85,14 @@ def _shard(_context: click.Context, _option: click.Parameter, text: str | None) 
     callback=_shard,
     help="Index only the photos of one shard, such as 3/16, so that several machines index a "
     "collection. `veduta merge` makes one index of the shards.",
+)
+@click.option(
+    "--ray",
+    metavar="auto|local|HOST:PORT",
+    callback=_ray_address,
+    help="Read and encode on all machines of a Ray cluster: the one that this machine belongs to "
+    "(auto), one of this machine alone (local), or the one with this head. FOLDERS and the index "
+    "are on a disk that all machines share.",
 )
 @click.option("--no-gps", is_flag=True, help="A new index: do not store where photos were taken.")
 @click.option("--no-exclude", is_flag=True, help="Forget the patterns of earlier runs.")
@@ -114,6 +139,7 @@ def command(
     labels: str | None,
     exclude: tuple[str, ...],
     shard: Shard | None,
+    ray: RayAddress | None,
     no_gps: bool,
     no_exclude: bool,
     project: str | None,
@@ -136,22 +162,46 @@ def command(
     """
     from veduta import api
 
+    if ray is not None and (reread or shard is not None):
+        raise click.UsageError("--ray goes with neither --reread nor --shard.")
+    if ray is not None:
+        from veduta.ray_indexing.ray_cluster import require_ray
+
+        require_ray()  # Before a new index is made.
     index = api.open_or_create(index_path, encoder, keypoints, places=not no_gps, regions=regions)
+    options: dict[str, Any] = {
+        "labels": labels,
+        "exclude": _patterns(index, exclude, no_exclude),
+        "allow_empty": allow_empty,
+        "allow_label_loss": allow_label_loss,
+        "accept_truncated": accept_truncated,
+        "all_photos": all_photos,
+        "runtime": runtime,
+    }
     with stages(quiet=as_json) as advance:
-        report = index.add(
-            *folders,
-            labels=labels,
-            exclude=_patterns(index, exclude, no_exclude),
-            on_progress=lambda state: advance("Indexing", state.done, state.total),
-            on_linking=partial(advance, "Linking"),
-            allow_empty=allow_empty,
-            allow_label_loss=allow_label_loss,
-            reread=reread,
-            accept_truncated=accept_truncated,
-            all_photos=all_photos,
-            shard=(shard.number, shard.count) if shard else None,
-            runtime=runtime,
-        )
+        if ray is not None:
+            from veduta.ray_indexing import RunOptions, index_with_ray
+
+            # Of an index in an object store, the command gets the folder of a copy.
+            named = click.get_current_context().params["index_path"]
+            report: UpdateReport = index_with_ray(
+                index_path,
+                folders,
+                ray,
+                RunOptions(**options),
+                url=named if isinstance(named, str) else None,
+                on_stage=advance,
+                say=_say_aside,
+            )
+        else:
+            report = index.add(
+                *folders,
+                on_progress=lambda state: advance("Indexing", state.done, state.total),
+                on_linking=partial(advance, "Linking"),
+                reread=reread,
+                shard=(shard.number, shard.count) if shard else None,
+                **options,
+            )
     if not report.interrupted:
         if project:
             _project(index, project)
@@ -163,7 +213,30 @@ def command(
         _print(report, index_path)
     if report.interrupted:
         return 130
-    return 1 if strict and report.unreadable else 0
+    return 1 if (strict and report.unreadable) or _has_gaps(report, quiet=as_json) else 0
+
+
+def _say_aside(sentence: str) -> None:
+    say(sentence, err=True)
+
+
+def _blocks_line(report: UpdateReport) -> str:
+    """Return how far a run with Ray came that was interrupted before the parts were merged."""
+    blocks = getattr(report, "blocks", 0)
+    if not (blocks and report.interrupted):
+        return ""
+    return f"{getattr(report, 'finished_blocks', 0):,} of {count(blocks, 'block')} finished."
+
+
+def _has_gaps(report: UpdateReport, *, quiet: bool) -> bool:
+    """Tell whether a run with Ray has given up blocks, and say which."""
+    from veduta.ray_indexing.report import RayReport, failed_lines
+
+    if not isinstance(report, RayReport) or not report.failed_blocks:
+        return False
+    if not quiet:
+        say(*failed_lines(report), err=True)
+    return True
 
 
 def _patterns(index: Index, given: tuple[str, ...], forget: bool) -> list[str] | None:
@@ -197,7 +270,7 @@ def _project(index: Index, project: str) -> None:
 def _print(report: UpdateReport, index_path: Path) -> None:
     from veduta.index.report_text import changes_line, note_lines
 
-    say(changes_line(report), *note_lines(report))
+    say(_blocks_line(report) or changes_line(report), *note_lines(report))
     if report.unreadable:
         say(f"{count(len(report.unreadable), 'file')} could not be read:")
         for path, reason in report.unreadable[:MAX_LISTED_FILES]:
