@@ -48,6 +48,7 @@ REPORTED_PACKAGES = (
     "faiss-cpu",
     "usearch",
     "scikit-learn",
+    "ray",
 )
 MAX_BUSY_PERCENT = 10
 
