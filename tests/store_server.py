@@ -35,6 +35,7 @@ class Request:
 
     method: str
     key: str
+    body: bytes = b""
     query: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -49,7 +50,7 @@ class StoreServer:
         trouble: called before a request is answered; returns the status of an error, and the code
             in its body, or None.
         change: called with key and content before an object is sent; returns what is sent.
-        conditions: whether If-Match and If-None-Match count.
+        ignored: headers with conditions that do not count.
         listed: called with the keys before they are listed; returns what is listed.
     """
 
@@ -58,7 +59,7 @@ class StoreServer:
     requests: list[Request] = field(default_factory=list)
     trouble: Callable[[Request], tuple[int, str] | None] = lambda _: None
     change: Callable[[str, bytes], bytes] = lambda _, data: data
-    conditions: bool = True
+    ignored: tuple[str, ...] = ()
     listed: Callable[[list[str]], list[str]] = lambda keys: keys
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -95,10 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # The client has lost its patience.
             super().handle()
 
-    def _request(self) -> Request:
+    def _request(self, body: bytes = b"") -> Request:
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
-        request = Request(self.command, key, parse_qs(parts.query))
+        request = Request(self.command, key, body, parse_qs(parts.query))
         with self.server_state.lock:
             self.server_state.requests.append(request)
         if bucket != BUCKET:
@@ -161,17 +162,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, ETag=_tag(data), Content_Length=size, Last_Modified=_LONG_AGO)
 
     def do_PUT(self) -> None:
-        state, request = self.server_state, self._request()
         data = self.rfile.read(int(self.headers["Content-Length"]))
+        state, request = self.server_state, self._request(data)
         if self._refused(request):
             return
         with state.lock:
             known = state.objects.get(request.key)
-            absent, match = self.headers["If-None-Match"], self.headers["If-Match"]
-            met = not (absent and known is not None) and not (
-                match and (known is None or _tag(known) != match)
+            absent, match = (
+                None if name in state.ignored else self.headers[name]
+                for name in ("If-None-Match", "If-Match")
             )
-            if state.conditions and not met:
+            wrong = match and (known is None or _tag(known) != match)
+            if wrong or (absent and known is not None):
                 self._error(412, "PreconditionFailed")
                 return
             state.objects[request.key] = data

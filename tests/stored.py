@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,15 @@ import veduta
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an index of six photos, `index`, which no test may change."""
-    home = tmp_path_factory.mktemp("made")
+    if not _made:  # All modules that a process tests share one.
+        _made.append(_new_index(tmp_path_factory.mktemp("made")))
+    return _made[0]
+
+
+_made: list[Path] = []
+
+
+def _new_index(home: Path) -> Path:
     for scene in range(2):
         for view in range(3):
             save_view(home / f"photos/place{scene}/{view}.png", scene, view)
@@ -59,6 +68,29 @@ def forget_what_is_held() -> None:
         cache.release(Path(path))
 
 
+def in_another_process(work: Callable[[], object]) -> int:
+    """Start a copy of this process that does some work, and return its number.
+
+    A new interpreter would take a second to load what this one has loaded.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Neither other threads nor Lance are needed in it.
+        number = os.fork()
+    if number:
+        return number
+    try:
+        forget_what_is_held()
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def end_of(process: int) -> int:
+    """Wait for a process, and return its exit code; a negative one is the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     """Return path → content of all files below a folder."""
     return {
@@ -68,8 +100,20 @@ def files_in(folder: Path) -> dict[str, bytes]:
     }
 
 
-def answers(index: Path, photo: Path) -> str:
-    """Return all that a search answers, as text."""
+def change(index: Path, content: str) -> None:
+    """Change two files of an index that searches do not need, which takes no time."""
+    (index / "recognition").mkdir(exist_ok=True)
+    (index / "recognition/changed.txt").write_text(content)
+    (index / "recognition/changed too.txt").write_text(f"{content}, too")
+
+
+def content_of_change(index: Path) -> str:
+    """Return the content that `change` has given last."""
+    return (index / "recognition/changed.txt").read_text()
+
+
+def answers(index: Path | str, photos: Path) -> str:
+    """Return all that a search with each photo of a folder answers, as text."""
     with veduta.open(index) as opened:
-        hits = opened.search(photo, k=6)
-        return json.dumps(hits.as_json(), default=os.fspath)
+        hits = [opened.search(photo, k=6).as_json() for photo in sorted(photos.rglob("*.png"))]
+        return json.dumps(hits, default=os.fspath)

@@ -366,6 +366,7 @@ class TestLife:
             "project",
             "recognize",
             "recognizer",
+            "refresh",
             "remove",
             "search",
             "search_like",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from photo_server import PhotoServer
+from store_server import BUCKET, store_server
 from tiny import save_view
 
 from veduta.cli.main import COMMANDS
@@ -81,7 +82,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("keys", "create", "search"),
     ("keys", "list"),
 )
-NOT_CALLED_HERE = {"collect", "review", "serve"}  # They have tests of their own below.
+NOT_CALLED_HERE = {"collect", "publish", "review", "serve"}  # They have tests of their own below.
 
 # What docs/privacy.md names, below the home folder of the user.
 KNOWN_FILES = re.compile(r"\.(cache|local/share|config)/(veduta|matplotlib)/")
@@ -100,13 +101,15 @@ def _tracing(record: Path) -> list[str]:
     return ["strace", "-f", "--seccomp-bpf", "-o", str(record), "-e", calls]
 
 
-def _traced(home: Path, *command: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def _traced(
+    home: Path, *command: str, **variables: str
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Run a command, and return it with the addresses that it connected or sent to."""
     record = home / "calls.txt"
     done = subprocess.run(
         [*_tracing(record), *command],
         cwd=home,
-        env=_environment(home),
+        env={**_environment(home), **variables},
         capture_output=True,
         text=True,
         timeout=300,
@@ -157,6 +160,33 @@ def test_collect_looks_up_the_hosts_of_the_list_alone(home: Path, server: PhotoS
     assert done.returncode == 0, done.stderr
     assert addresses and all(f"htons({server.port})" in address for address in addresses)
     assert _unknown_files(home / "user") == []
+
+
+@needs_strace
+@pytest.mark.slow
+def test_an_object_store_is_the_only_address_and_keeps_no_secret(home: Path) -> None:
+    pytest.importorskip("obstore", reason="the extra veduta[cloud] is not installed")
+    make = ["index", "photos/a", "--index", "stored.veduta", "--encoder", "fast"]
+    assert _traced(home, sys.executable, "-m", "veduta", *make)[0].returncode == 0
+    with store_server() as store:
+        variables = {
+            "AWS_ENDPOINT_URL": store.url,
+            "AWS_ACCESS_KEY_ID": "name",
+            "AWS_SECRET_ACCESS_KEY": "never-written",
+            "NO_PROXY": "127.0.0.1",
+        }
+        address = f"s3://{BUCKET}/stored"
+        for call in (
+            ("publish", address, "--index", "stored.veduta"),
+            ("search", "photos/a/0.png", "--index", address),
+        ):
+            done, addresses = _traced(home, sys.executable, "-m", "veduta", *call, **variables)
+            assert done.returncode == 0, done.stderr
+            port = store.url.rpartition(":")[2]
+            assert addresses and all(f"htons({port})" in one for one in addresses), call
+            assert _unknown_files(home / "user") == [], call
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert not any(b"never-written" in path.read_bytes() for path in files)
 
 
 @needs_strace

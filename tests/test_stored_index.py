@@ -6,13 +6,23 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stored import answers, cache, files_in, forget_what_is_held, index, made, url
+from stored import (
+    answers,
+    cache,
+    change,
+    content_of_change,
+    end_of,
+    files_in,
+    forget_what_is_held,
+    in_another_process,
+    index,
+    made,
+    url,
+)
 
 import veduta
 from veduta.errors import (
@@ -25,15 +35,11 @@ from veduta.errors import (
 )
 from veduta.index.table import writer_lock
 from veduta.stored_index import fetching, listing, local_copy, open_store, publish, publishing
+from veduta.stored_index.folder_store import FolderStore
 from veduta.stored_index.index_files import files_of_index, is_index_file
 from veduta.stored_index.listing import content_of, encoded, read_listing, read_pointer
 
 __all__ = ["cache", "index", "made", "url"]
-
-
-def relabel(index: Path, label: str) -> None:
-    with veduta.open(index) as opened:
-        opened.edit_labels({1: label})
 
 
 def names_in(url: str, folder: str) -> set[str]:
@@ -56,8 +62,7 @@ def test_a_copy_has_the_same_files_and_gives_the_same_answers(
     wanted = {name: (index / name).read_bytes() for name in files_of_index(index)}
     assert {name: files_in(copy)[name] for name in wanted} == wanted
     assert set(files_in(copy)) - set(wanted) == {"published.json"}
-    for photo in (made / "photos").rglob("*.png"):
-        assert answers(copy, photo) == answers(index, photo)
+    assert answers(copy, made / "photos") == answers(index, made / "photos")
     assert list(veduta.open(copy).check()) == []
 
 
@@ -78,17 +83,16 @@ def test_all_files_of_an_index_are_published(made: Path, index: Path, url: str) 
     with veduta.open(index) as opened:
         opened.edit_labels({1: "other"})
         opened.remove(made / "photos/place0/1.png")
-        opened.project(4)
-        opened.recognizer()
     ours = {"writer.lock"}
     left = {name for name in files_in(index) if not is_index_file(name)}
     assert {name for name in left if not name.endswith("stamps.json")} == ours
+    assert is_index_file(f"projection-{'0a' * 8}.npz") and is_index_file("cells/0a/cells.npz")
 
 
 def test_what_the_version_before_has_is_not_sent_or_fetched_again(index: Path, url: str) -> None:
     first = publish(index, url)
     before = local_copy(url)
-    relabel(index, "other")
+    change(index, "other")
     second = publish(index, url)
     assert second.version == 2
     assert 0 < second.sent_bytes < first.sent_bytes
@@ -143,15 +147,16 @@ def test_the_same_index_is_not_published_twice(index: Path, url: str) -> None:
 def test_the_second_of_two_writers_is_refused(index: Path, url: str, tmp_path: Path) -> None:
     publish(index, url)
     other = shutil.copytree(index, tmp_path / "other")
-    relabel(index, "mine")
-    relabel(other, "theirs")
+    change(index, "mine")
+    change(other, "theirs")
     publish(other, url)
     with pytest.raises(IndexChanged, match=r"version 2.*comes from version 1") as caught:
         publish(index, url)
     assert f"veduta merge {index} --index {url}" in str(caught.value)
     assert "--replace" in str(caught.value)
-    assert veduta.open(local_copy(url)).status()["classes"] == 3
+    assert content_of_change(local_copy(url)) == "theirs"
     assert publish(index, url, replace=True).version == 3
+    assert content_of_change(local_copy(url)) == "mine"
 
 
 def test_two_that_publish_at_the_same_moment(
@@ -159,8 +164,8 @@ def test_two_that_publish_at_the_same_moment(
 ) -> None:
     publish(index, url)
     other = shutil.copytree(index, tmp_path / "other")
-    relabel(index, "mine")
-    relabel(other, "theirs")
+    change(index, "mine")
+    change(other, "theirs")
     send = publishing._send
 
     def send_while_another_publishes(*values: Any) -> int:
@@ -171,15 +176,13 @@ def test_two_that_publish_at_the_same_moment(
     monkeypatch.setattr(publishing, "_send", send_while_another_publishes)
     with pytest.raises(IndexChanged, match="while this index was published"):
         publish(index, url)
-    assert files_in(other)["label-edits.json"] == files_in(local_copy(url))["label-edits.json"]
-    assert veduta.open(index).status()["photos"] == 6
+    assert content_of_change(local_copy(url)) == "theirs"
+    assert content_of_change(index) == "mine"
 
 
 def test_an_answer_that_is_lost_is_looked_up(
     index: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from veduta.stored_index.folder_store import FolderStore
-
     put = FolderStore.put_if_absent
 
     def put_without_answer(store: Any, name: str, data: bytes) -> bool:
@@ -192,53 +195,57 @@ def test_an_answer_that_is_lost_is_looked_up(
     assert publish(index, url).version == 1
 
 
+def publish_and_die(index: Path, url: str, moment: str) -> None:
+    """Publish, and end like a process that is killed."""
+    calls: list[str] = []
+    real = getattr(publishing, moment)
+    put = FolderStore.put
+
+    def die(*values: Any) -> Any:
+        calls.append(moment)
+        # The first record is written before anything is sent, the second one at the end.
+        if moment != "_remember" or len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*values)
+
+    def put_one(store: FolderStore, name: str, data: bytes) -> None:
+        put(store, name, data)
+        if name.startswith("objects/2/"):
+            die()
+
+    publishing.TRANSFERS = 1
+    if moment == "_send":
+        FolderStore.put = put_one  # type: ignore[method-assign]
+    else:
+        setattr(publishing, moment, die)
+    publish(index, url)
+
+
 @pytest.mark.parametrize("moment", ["_send", "_make_current", "_remember"])
 def test_a_publication_that_is_killed_is_completed_by_the_next(
     index: Path, url: str, moment: str
 ) -> None:
     publish(index, url)
-    relabel(index, "other")
+    change(index, "other")
     before = files_in(local_copy(url))
-    code = f"""
-import os, signal, sys
-from pathlib import Path
-from veduta.stored_index import publishing
-real, calls = publishing.{moment}, []
-def die(*values):
-    calls.append(1)
-    # The first record is written before anything is sent, the second one at the end.
-    if {moment != "_remember"} or len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*values)
-publishing.{moment} = die
-if {moment == "_send"}:
-    from veduta.stored_index.folder_store import FolderStore
-    publishing._send = real
-    put = FolderStore.put
-    def put_one(store, name, data):
-        put(store, name, data)
-        if name.startswith("objects/2/"):
-            os.kill(os.getpid(), signal.SIGKILL)
-    FolderStore.put = put_one
-publishing.publish(Path(sys.argv[1]), sys.argv[2])
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(index), url], check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert (
+        end_of(in_another_process(lambda: publish_and_die(index, url, moment))) == -signal.SIGKILL
+    )
     is_there = moment == "_remember"
     assert (files_in(local_copy(url)) == before) is not is_there
     report = publish(index, url)
     assert (report.version, report.is_new) == (2, not is_there)
-    assert veduta.open(local_copy(url)).status()["classes"] == 3
+    assert content_of_change(local_copy(url)) == "other"
     if moment == "_send":  # What was there already was not sent again.
         sent = sum(size for size in map(open_store(url).size, names_in(url, "objects/2")) if size)
         assert 0 < report.sent_bytes < sent
-    relabel(index, "third")
+    change(index, "third")
     assert publish(index, url).version == 3
 
 
 def test_old_versions_are_removed_from_the_store(index: Path, url: str) -> None:
     for number in range(5):
-        relabel(index, f"label {number}")
+        change(index, f"label {number}")
         publish(index, url)
     assert {listing.version_of(name) for name in names_in(url, "versions")} == {3, 4, 5}
     store = open_store(url)
@@ -254,7 +261,7 @@ def test_what_killed_publications_left_is_removed_and_no_newer_piece(index: Path
     left, newer = f"objects/2/{'0' * 64}", f"objects/3/{'0' * 64}"
     for name in (left, newer, "versions/9-0123456789abcdef.json", "objects/mine.txt"):
         store.put(name, b"x")
-    relabel(index, "other")
+    change(index, "other")
     publish(index, url)
     assert store.size(left) is None
     assert store.size(newer) == 1  # Somebody may be publishing version 3 now.
@@ -267,40 +274,40 @@ def test_a_version_that_is_removed_while_it_is_fetched_gives_way_to_a_newer_one(
     publish(index, url)
     fetch = fetching._fetch
 
-    def fetch_while_others_publish(*values: Any) -> None:
+    def fetch_while_others_publish(*values: Any, **options: Any) -> None:
         monkeypatch.setattr(fetching, "_fetch", fetch)
         for number in range(4):
-            relabel(index, f"label {number}")
+            change(index, f"label {number}")
             publish(index, url)
-        fetch(*values)
+        fetch(*values, **options)
 
     monkeypatch.setattr(fetching, "_fetch", fetch_while_others_publish)
     assert local_copy(url).name.startswith("5-")
 
 
 def test_a_version_that_is_read_stays_and_others_go(index: Path, url: str) -> None:
-    code = """
-import sys
-from veduta.stored_index import local_copy
-print(local_copy(sys.argv[1]), flush=True)
-sys.stdin.read()
-"""
     publish(index, url)
-    with subprocess.Popen(
-        [sys.executable, "-c", code, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as reader:
-        assert reader.stdout is not None and reader.stdin is not None
-        read = Path(reader.stdout.readline().strip())
-        copies = [read]
-        for number in range(2):
-            relabel(index, f"label {number}")
-            publish(index, url)
-            copies.append(local_copy(url))
-            forget_what_is_held()
-        assert [path.is_dir() for path in copies] == [True, False, True]
-        assert veduta.open(read).status()["photos"] == 6
-        reader.stdin.close()
-    relabel(index, "last")
+    (has_read, tell_read), (may_end, tell_end) = os.pipe(), os.pipe()
+
+    def read_until_told() -> None:
+        os.write(tell_read, os.fsencode(local_copy(url)))
+        os.read(may_end, 1)
+
+    reader = in_another_process(read_until_told)
+    read = Path(os.fsdecode(os.read(has_read, 1000)))
+    copies = [read]
+    for number in range(2):
+        change(index, f"label {number}")
+        publish(index, url)
+        copies.append(local_copy(url))
+        forget_what_is_held()
+    assert [path.is_dir() for path in copies] == [True, False, True]
+    assert list(veduta.open(read).check()) == []
+    os.write(tell_end, b"x")
+    assert end_of(reader) == 0
+    for end in (has_read, tell_read, may_end, tell_end):
+        os.close(end)
+    change(index, "last")
     publish(index, url)
     last = local_copy(url)
     assert [path.name for path in last.parent.iterdir()] == [last.name]
@@ -308,13 +315,10 @@ sys.stdin.read()
 
 def test_processes_that_fetch_at_the_same_time_share_one_copy(index: Path, url: str) -> None:
     publish(index, url)
-    code = "import sys; from veduta.stored_index import local_copy; print(local_copy(sys.argv[1]))"
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    paths = {process.communicate(timeout=60)[0].strip() for process in running}
-    assert paths == {str(local_copy(url))}
+    running = [in_another_process(lambda: local_copy(url)) for _ in range(4)]
+    assert [end_of(process) for process in running] == [0, 0, 0, 0]
+    copy = local_copy(url)
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
 
 def test_a_fetch_that_is_killed_continues(
@@ -374,7 +378,7 @@ def test_file_systems_without_links_and_locks(
     monkeypatch.setattr(cache, "fcntl", None)
     publish(index, url)
     local_copy(url)
-    relabel(index, "other")
+    change(index, "other")
     publish(index, url)
     copy = local_copy(url)
     assert list(veduta.open(copy).check()) == []
@@ -428,7 +432,7 @@ def test_an_index_on_a_disk_that_is_read_only_is_published(
     report = publish(index, url)
     assert report.note is not None and "--replace" in report.note
     with pytest.raises(IndexChanged):
-        relabel(index, "other")
+        change(index, "other")
         publish(index, url)
 
 
@@ -524,7 +528,7 @@ def test_no_clock_decides_anything(index: Path, url: str, monkeypatch: pytest.Mo
     now = time.time()
     for jump in (0.0, -1e8, 1e8, -1e9):
         monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
-        relabel(index, f"label {jump}")
+        change(index, f"label {jump}")
         version = publish(index, url).version
         copy = local_copy(url)
         assert copy.name.startswith(f"{version}-")

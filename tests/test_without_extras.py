@@ -74,6 +74,7 @@ def run_without(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     ("arguments", "code", "extra"),
     [
         (("augment", "photos/a/0.png", "--preview", "sheet.png"), 3, "train"),
+        (("status", "--index", "s3://bucket/path"), 4, "cloud"),
         (("augment", "photos", "--all", "--out", "augmented"), 3, "train"),
         (("train", "cnn-1", "photos", "--out", "run"), 3, "train"),
         (("train", "cnn-1", "--summary"), 3, "train"),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from veduta.search import Evidence, Hit, Hits, SearchOptions
     from veduta.search.pair import Match
     from veduta.search.photo_keypoints import PhotoKeypoints
+    from veduta.stored_index import Published, publish
 
 _MODULES = {
     "CheckFinding": "veduta.index",
@@ -65,6 +66,7 @@ _MODULES = {
     "PhotoKeypoints": "veduta.search.photo_keypoints",
     "Projection": "veduta.encoders",
     "ProtocolEvaluation": "veduta.evaluation",
+    "Published": "veduta.stored_index",
     "Recognition": "veduta.recognize",
     "RecognitionEvaluation": "veduta.evaluation",
     "RevisitedEvaluation": "veduta.evaluation",
@@ -86,6 +88,7 @@ _MODULES = {
     "match": "veduta.api",
     "merge": "veduta.api",
     "open": "veduta.remote",
+    "publish": "veduta.stored_index",
 }
 
 __all__ = [
@@ -107,6 +110,7 @@ __all__ = [
     "PhotoKeypoints",
     "Projection",
     "ProtocolEvaluation",
+    "Published",
     "Recognition",
     "RecognitionEvaluation",
     "Recognizer",
@@ -130,6 +134,7 @@ __all__ = [
     "match",
     "merge",
     "open",
+    "publish",
 ]
 
 

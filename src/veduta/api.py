@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from veduta.devices import device_named
 from veduta.encoders import DEFAULT, Encoder, Projection, load_encoder
 from veduta.encoders.sources import RUN_MODEL
-from veduta.errors import CollectionError, PhotoError, QueryError, readable
+from veduta.errors import CollectionError, NotAnIndex, PhotoError, QueryError, readable
 from veduta.index import (
     CheckFinding,
     Descriptors,
@@ -76,6 +77,7 @@ from veduta.search.photo_keypoints import PhotoKeypoints
 from veduta.search.photo_keypoints import find_keypoints as photo_keypoints
 from veduta.search.turned_search import without_reranking
 from veduta.search.watching import watcher
+from veduta.stored_index import Change, changing, is_store_url, local_copy, local_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,19 +91,20 @@ PathLike = str | os.PathLike[str]
 
 
 class Index:
-    """A collection of photos with their descriptors, in one folder on disk.
+    """A collection of photos with their descriptors, in one folder on disk or in an object store.
 
     Get one from `veduta.create` or `veduta.open`. As a context manager it closes itself. `len`,
     `in` and a loop over it read the photos that can be searched.
 
     Attributes:
-        path: the folder of the index.
+        path: the folder of the index; of one in an object store, the copy on this machine.
     """
 
     def __init__(
         self,
         path: Path,
         *,
+        url: str | None = None,
         wrap_encoder: Callable[[Encoder], Encoder] | None = None,
         device: str | None = None,
     ) -> None:
@@ -109,6 +112,7 @@ class Index:
 
         Args:
             path: the folder.
+            url: of the store that the folder is a copy of; None: it is an index of its own.
             wrap_encoder: called with the encoder when it is loaded for searches; returns the one
                 that is used.
             device: where networks run, as for `load_encoder`.
@@ -117,6 +121,7 @@ class Index:
             device_named(device)
         self._device = device
         self.path = path
+        self._url = url
         self._wrap_encoder = wrap_encoder
         self._manifest = Manifest.read(path)
         self._engines: dict[int, Engine] = {}
@@ -158,7 +163,38 @@ class Index:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<veduta.Index {str(self.path)!r}, encoder {self._manifest.encoder['name']!r}>"
+        place = self._url or str(self.path)
+        return f"<veduta.Index {place!r}, encoder {self._manifest.encoder['name']!r}>"
+
+    def refresh(self) -> bool:
+        """Look for a newer version of an index in an object store, and use it from now on.
+
+        An index in a folder needs no such call: each search sees what was committed.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            StoreError: the store refuses, does not answer, or what it has is damaged.
+        """
+        if self._url is None:
+            return False
+        path = local_copy(self._url)
+        if path == self.path:
+            return False
+        manifest = Manifest.read(path)
+        # They are open before they are used, so that no search waits.
+        engines = {threads: engine.at(path) for threads, engine in self._engines.items()}
+        self.path, self._manifest, self._engines = path, manifest, engines
+        return True
+
+    @contextmanager
+    def _changing(self) -> Iterator[Change]:
+        """Give the folder that may be changed. What is in a store is published at the end."""
+        with changing(self._url or self.path) as change:
+            yield change
+        if change.published is not None:
+            self.refresh()
 
     def close(self) -> None:
         """Give back the memory of networks and mapped files. A later call loads them again."""
@@ -260,32 +296,37 @@ class Index:
                 all shards.
             runtime: of the encoder: `"onnxruntime"` (the default) or `"openvino"`.
         """
-        self._manifest = Manifest.read(self.path)
-        writer = self._writers.get(runtime)
-        if writer is None or writer.identity != self._manifest.encoder["identity"]:
-            # One worker a core, each with one thread: see docs/decisions/one-worker-one-photo.md.
-            self._writers[runtime] = encoder_of(
-                self._manifest, threads=1, runtime=runtime, device=self._device
+        with self._changing() as change:
+            self._manifest = Manifest.read(change.path)
+            writer = self._writers.get(runtime)
+            if writer is None or writer.identity != self._manifest.encoder["identity"]:
+                # One worker a core, each with one thread:
+                # see docs/decisions/one-worker-one-photo.md.
+                self._writers[runtime] = encoder_of(
+                    self._manifest, threads=1, runtime=runtime, device=self._device
+                )
+            extractor: Extractor | None = None
+            if known := self._manifest.keypoints:
+                extractor = extractor_of(known, threads=1, device=self._device)
+            report = update_index(
+                change.path,
+                [Path(folder) for folder in folders],
+                self._writers[runtime],
+                extractor,
+                labels=labels,
+                exclude=exclude,
+                on_progress=on_progress,
+                on_linking=on_linking,
+                allow_empty=allow_empty,
+                allow_label_loss=allow_label_loss,
+                reread=reread,
+                accept_truncated=accept_truncated,
+                all_photos=all_photos,
+                shard=None if shard is None else _shard_of(shard),
             )
-        extractor: Extractor | None = None
-        if known := self._manifest.keypoints:
-            extractor = extractor_of(known, threads=1, device=self._device)
-        return update_index(
-            self.path,
-            [Path(folder) for folder in folders],
-            self._writers[runtime],
-            extractor,
-            labels=labels,
-            exclude=exclude,
-            on_progress=on_progress,
-            on_linking=on_linking,
-            allow_empty=allow_empty,
-            allow_label_loss=allow_label_loss,
-            reread=reread,
-            accept_truncated=accept_truncated,
-            all_photos=all_photos,
-            shard=None if shard is None else _shard_of(shard),
-        )
+            if report.interrupted:
+                change.keep()
+        return report
 
     def project(self, projection: Projection | int | None, *, power: float = 0.0) -> None:
         """Search through a projection from now on.
@@ -311,7 +352,8 @@ class Index:
             )
         if not isinstance(power, (int, float)) or not 0 <= power <= 1:
             raise QueryError(f"The power is a number from 0 to 1, not {power!r}.")
-        set_projection(self.path, projection, power)
+        with self._changing() as change:
+            set_projection(change.path, projection, power)
 
     def remove(self, *paths: PathLike) -> int:
         """Remove photos from the index. The files themselves stay as they are.
@@ -328,7 +370,8 @@ class Index:
         Raises:
             IndexLocked: another process is writing to the index.
         """
-        removed = remove_photos(self.path, paths)
+        with self._changing() as change:
+            removed = remove_photos(change.path, paths)
         self._manifest = Manifest.read(self.path)
         return removed
 
@@ -346,7 +389,8 @@ class Index:
             QueryError: the index has no such photo, or a label is empty. Nothing is changed then.
             IndexLocked: another process is writing to the index.
         """
-        return edit_labels(self.path, labels)
+        with self._changing() as change:
+            return edit_labels(change.path, labels)
 
     def build_approximate(self) -> None:
         """Search through the cells of near photos from now on, whatever the size of the index.
@@ -356,7 +400,8 @@ class Index:
         Raises:
             CollectionError: too few photos for cells, or they find too few of the nearest photos.
         """
-        build_approximate(self.path)
+        with self._changing() as change:
+            build_approximate(change.path)
 
     def search(
         self,
@@ -738,7 +783,7 @@ def create(
     """Create an empty index in the folder `path` for the descriptors of `encoder`.
 
     Args:
-        path: a folder that is empty or does not exist.
+        path: a folder that is empty or does not exist, or an address in an object store.
         encoder: see `veduta models`.
         keypoints: kept of each photo for geometric verification: one of `veduta.keypoints.KINDS`,
             with their number if it is not the usual one, as in "xfeat:512", or None to keep none.
@@ -759,15 +804,18 @@ def create(
     """
     extractor = load_extractor(keypoints, device=device) if keypoints else None
     network = load_encoder(encoder, device=device)
-    create_index(Path(path), network, extractor, places=places, regions=regions)
-    return Index(Path(path), device=device)
+    with changing(path) as change:
+        create_index(change.path, network, extractor, places=places, regions=regions)
+    return open(path, device=device)
 
 
 def open(path: PathLike, *, device: str | None = None) -> Index:  # noqa: A001 - `veduta.open`, as the standard library does it
     """Open an index.
 
     Args:
-        path: its folder.
+        path: its folder, or its address in an object store, such as "s3://bucket/path". Then the
+            copy on this machine is brought up to date and opened, and what changes the index
+            publishes it. `Index.refresh` looks for a newer version.
         device: where networks run: "cpu", "cuda", "coreml", "directml" or "openvino". None:
             `$VEDUTA_DEVICE`, or "cpu". A photo that is described there raises DeviceError if the
             device is not usable.
@@ -775,9 +823,11 @@ def open(path: PathLike, *, device: str | None = None) -> Index:  # noqa: A001 -
     Raises:
         NotAnIndex: there is no index in the folder.
         IndexDamaged: its manifest does not read.
+        StoreError: the store refuses, does not answer, or what it has is damaged.
         QueryError: no device has that name.
     """
-    return Index(Path(path), device=device)
+    url = path if is_store_url(path) else None
+    return Index(local_index(path), url=url, device=device)
 
 
 def open_or_create(
@@ -792,7 +842,7 @@ def open_or_create(
     """Open the index at `path`, or create it; an existing one must be as asked for.
 
     Args:
-        path: the index.
+        path: its folder, or its address in an object store.
         encoder: its encoder; None: any, or the default for a new one.
         keypoints: its keypoints, or `"none"`; None: any, or the default for a new one.
         places: False: it must not store where photos were taken.
@@ -808,11 +858,12 @@ def open_or_create(
         QueryError: regions are asked for without keypoints.
     """
     kind = None if keypoints == "none" else keypoints or "xfeat"
-    if not holds_index(Path(path)):
+    if not _is_there(path):
         extractor = load_extractor(kind, device=device) if kind else None
         network = load_encoder(encoder or DEFAULT, device=device)
-        open_or_create_index(Path(path), network, extractor, places=places, regions=regions)
-    index = Index(Path(path), device=device)
+        with changing(path) as change:
+            open_or_create_index(change.path, network, extractor, places=places, regions=regions)
+    index = open(path, device=device)
     if not places and has_places(open_snapshot(index.path)):
         raise CollectionError(
             f"{readable(index.path)} stores where its photos were taken. Index them again into "
@@ -846,8 +897,8 @@ def merge(
     until all rows are merged, also if the process is killed.
 
     Args:
-        parts: the folders of the indexes.
-        index: the folder of the index that they become, new or an index already.
+        parts: the folders of the indexes, or their addresses in object stores.
+        index: the folder of the index that they become, new or an index already, or its address.
         allow_missing: accept that not all shards are among the parts.
         on_progress: called with (stage, done, total), in photos.
 
@@ -856,12 +907,16 @@ def merge(
         CollectionError: a part or the index cannot be used, or the parts do not fit together.
             `veduta.index.merge_indexes` names the kinds.
     """
-    return merge_indexes(
-        [Path(part) for part in parts],
-        Path(index),
-        allow_missing=allow_missing,
-        on_progress=on_progress,
-    )
+    with changing(index) as change:
+        report = merge_indexes(
+            [local_index(part) for part in parts],
+            change.path,
+            allow_missing=allow_missing,
+            on_progress=on_progress,
+        )
+        if report.interrupted:
+            change.keep()
+    return report
 
 
 def match(
@@ -1022,6 +1077,17 @@ def _shard_of(shard: object) -> Shard:
     if isinstance(shard, (tuple, list)) and len(shard) == 2:
         return Shard.of(*shard)
     raise QueryError(f"A shard is its number and the count of shards, (3, 16), not {shard!r}.")
+
+
+def _is_there(path: PathLike) -> bool:
+    """Tell whether there is an index in a folder or at an address."""
+    if not is_store_url(path):
+        return holds_index(Path(path))
+    try:
+        local_copy(path)
+    except NotAnIndex:
+        return False
+    return True
 
 
 def _with_changes(options: SearchOptions | None, **changes: Any) -> SearchOptions:

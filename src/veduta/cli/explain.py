@@ -15,10 +15,10 @@ import click
 
 from veduta.cli.explain_files import write_files
 from veduta.cli.explain_text import print_explanations
+from veduta.cli.index_argument import IndexPath, default_index, local_index
 from veduta.cli.options import (
     CropType,
     OutputFile,
-    default_index,
     device_option,
     html_option,
     json_option,
@@ -62,7 +62,7 @@ Explain = Callable[[str | None], "Explanation"]
 @click.option(
     "--index",
     "index_path",
-    type=click.Path(path_type=Path),
+    type=IndexPath(),
     metavar="PATH",
     help="Explain the similarity of each PHOTO to its best hit in this index.  [default: "
     "$VEDUTA_INDEX, or the user's data folder]",
@@ -117,7 +117,7 @@ Explain = Callable[[str | None], "Explanation"]
 def command(
     photos: tuple[Path, ...],
     against: Path | None,
-    index_path: Path | None,
+    index_path: Path | str | None,
     hits: int,
     model: Path | None,
     class_name: str | None,
@@ -245,7 +245,7 @@ class _Wanted:
     """What a map shall explain, as the options say it."""
 
     against: Path | None
-    index_path: Path | None
+    index_path: Path | str | None
     hits: int
     model: Path | None
     class_name: str | None
@@ -264,8 +264,6 @@ class _Wanted:
 
 def _check_options(wanted: _Wanted, *, class_sheet: bool, methods: Sequence[str]) -> None:
     """Refuse options that do not go together."""
-    from veduta.index import holds_index
-
     if wanted.index_path is not None and not wanted.searches:
         raise click.UsageError("--index does not go with --against or --model.")
     if wanted.hits != 1 and not wanted.searches:
@@ -278,11 +276,18 @@ def _check_options(wanted: _Wanted, *, class_sheet: bool, methods: Sequence[str]
         raise click.UsageError("--region goes with two photos: --against or --index.")
     if class_sheet and (wanted.subject != "class" or len(methods) > 1 or ALL_METHODS in methods):
         raise click.UsageError("--class-sheet goes with --model and one --method.")
-    if wanted.searches and wanted.index_path is None and not holds_index(default_index()):
+    if wanted.searches and wanted.index_path is None and not _has_default_index():
         raise click.UsageError(
             "Say what to explain: --against PHOTO, --index PATH or --model RUN. (There is no "
             "default index.)"
         )
+
+
+def _has_default_index() -> bool:
+    from veduta.index import holds_index
+
+    default = default_index()
+    return not isinstance(default, Path) or holds_index(default)
 
 
 def _chosen_methods(names: Sequence[str], wanted: _Wanted) -> list[str | None]:
@@ -332,7 +337,7 @@ def _explainer(wanted: _Wanted) -> Callable[[Path], list[Explain]]:
     from veduta import api
 
     if wanted.searches:
-        index = api.open(wanted.index_path or default_index())
+        index = api.open(local_index(wanted.index_path or default_index()))
         print_notice(index)
         return partial(_explain_hits, index, wanted)
     encoder: Encoder | None = None

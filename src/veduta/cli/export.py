@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, default_index, json_option
+from veduta.cli.index_argument import IndexPath, default_index, reads_index
+from veduta.cli.options import OutputFile, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import OnProgress, progress
 from veduta.text import count
@@ -28,9 +29,7 @@ _BLOCK_ROWS = 4096
 
 
 @click.command("export")
-@click.argument(
-    "index_path", metavar="[INDEX]", default=default_index, type=click.Path(path_type=Path)
-)
+@click.argument("index_path", metavar="[INDEX]", default=default_index, type=IndexPath())
 @click.option(
     "--descriptors",
     type=OutputFile(),
@@ -84,6 +83,7 @@ _BLOCK_ROWS = 4096
     help="Name photos by their paths below this folder.  [default: the deepest that holds all]",
 )
 @json_option
+@reads_index
 def command(
     index_path: Path,
     most: int | None,

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from veduta.cli.options import index_option, json_option
+from veduta.cli.options import changed_index_option, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.text import count
 
 
 @click.command("forget")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@index_option
+@changed_index_option
 @json_option
 def command(folders: tuple[Path, ...], index_path: Path, as_json: bool) -> None:
     """Take FOLDERS, with all photos below them, out of an index.

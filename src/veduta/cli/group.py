@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import (
-    OutputFile,
-    default_index,
-    html_option,
-    index_option,
-    json_option,
-)
+from veduta.cli.index_argument import default_index
+from veduta.cli.options import OutputFile, html_option, index_option, json_option
 from veduta.cli.printing import print_json, print_notice, say, shown
 from veduta.cli.progress import progress
 from veduta.errors import DatasetError

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from veduta.cli.options import (
+    changed_index_option,
     device_option,
     exclude_option,
-    index_option,
     json_option,
     runtime_option,
 )
@@ -57,7 +57,7 @@ def _ray_address(
 
 @click.command("index")
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
-@index_option
+@changed_index_option
 @click.option("--encoder", metavar="NAME", help="Encoder of a new index: see `veduta models`.")
 @click.option(
     "--keypoints",

@@ -30,6 +30,7 @@ COMMANDS = {
     "tune": "Search for the best settings of a recipe.",
     "index": "Build an index of folders of photos, or update it.",
     "merge": "Make one index of several, such as the shards of a collection.",
+    "publish": "Put an index into an object store, where other machines search it.",
     "forget": "Take folders and their photos out of an index.",
     "search": "Rank the photos of an index by their similarity to a query photo.",
     "match": "Say whether two photos show the same place, and why.",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from veduta.cli.options import index_option, json_option
+from veduta.cli.index_argument import IndexPath, local_index
+from veduta.cli.options import changed_index_option, json_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.progress import stages
 from veduta.text import count, duration, veduta_command
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 
 
 @click.command("merge")
-@click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PART…")
-@index_option
+@click.argument("parts", nargs=-1, required=True, type=IndexPath(), metavar="PART…")
+@changed_index_option
 @click.option(
     "--allow-missing", is_flag=True, help="Merge the shards that are there if some are missing."
 )
 @json_option
-def command(parts: tuple[Path, ...], index_path: Path, allow_missing: bool, as_json: bool) -> int:
+def command(
+    parts: tuple[Path | str, ...], index_path: Path, allow_missing: bool, as_json: bool
+) -> int:
     """Make one index of several PARTS, such as shards, or add them to an index.
 
     Nothing is read or encoded again. The parts are not changed. The index is as it was before until
@@ -33,9 +36,10 @@ def command(parts: tuple[Path, ...], index_path: Path, allow_missing: bool, as_j
     """
     from veduta import api
 
+    folders = [local_index(part, quiet=as_json) for part in parts]
     with stages(quiet=as_json) as advance:
         report = api.merge(
-            *parts, index=index_path, allow_missing=allow_missing, on_progress=advance
+            *folders, index=index_path, allow_missing=allow_missing, on_progress=advance
         )
     if as_json:
         print_json({"index": str(index_path), **report.as_json()})

@@ -11,30 +11,36 @@ from typing import Any
 
 import click
 
+from veduta.cli.index_argument import IndexPath, changes_index, default_index, reads_index
 from veduta.devices import DEVICES, VARIABLE, device_named, device_of_process, require_provider
 from veduta.files import check_writable, check_writable_folder
 from veduta.search.options import EFFORTS, ORIENTATIONS, RERANK_MODES
 
 
-def default_index() -> Path:
-    """Return the folder of the default index: `$VEDUTA_INDEX`, or in the user's data folder."""
-    if named := os.environ.get("VEDUTA_INDEX"):
-        return Path(named)
-    from platformdirs import user_data_path
-
-    return user_data_path("veduta", appauthor=False) / "index"
-
-
 def index_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--index PATH`, passed as a Path."""
+    """Add `--index PATH` of an index that is read, passed as a Path. See `reads_index`."""
+    return _index_option(reads_index(function))
+
+
+def changed_index_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--index PATH` of an index that is changed, passed as a Path. See `changes_index`."""
+    return _index_option(changes_index(function))
+
+
+def verified_index_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--index PATH` of an index that is changed, whose copy is looked at for damage first."""
+    return _index_option(changes_index(function, verify=True))
+
+
+def _index_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--index",
         "index_path",
-        type=click.Path(path_type=Path),
+        type=IndexPath(),
         default=default_index,
         show_default="$VEDUTA_INDEX, or the user's data folder",
         metavar="PATH",
-        help="Folder of the index.",
+        help="Folder of the index, or its address in an object store, such as s3://bucket/path.",
     )(function)
 
 

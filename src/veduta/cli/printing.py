@@ -45,7 +45,7 @@ def say(*lines: str, err: bool = False, bold: str = "") -> None:
         err: print on standard error.
         bold: text before the first line, in bold on a terminal.
     """
-    first, *others = map(printable, lines or ("",))
+    first, *others = map(printable, map(_with_addresses, lines or ("",)))
     if bold:
         first = click.style(printable(bold), bold=True) + first
     _echo("\n".join([first, *others]), err=err)
@@ -80,11 +80,18 @@ def print_json(value: Any) -> None:
         value: of types that JSON has.
     """
     text = json.dumps(value, indent=2, ensure_ascii=not _is_printable_as_it_is(value))
+    text = _with_addresses(text)
     _echo(_UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 # All but the line break, which JSON has only between its values.
 _UNSAFE_IN_JSON = re.compile(f"(?!\n)[{UNSAFE_CHARACTERS}]")
+
+
+def _with_addresses(text: str) -> str:
+    """Name the copy of an index in an object store by the address that the user knows."""
+    names = sys.modules.get("veduta.stored_index.names")  # Nothing was copied if it is not loaded.
+    return text if names is None else str(names.with_addresses(text))
 
 
 def _is_printable_as_it_is(value: Any) -> bool:
@@ -145,6 +152,8 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
 
 def _shorter(path: str | bytes | os.PathLike[str]) -> str:
     full = os.fsdecode(path)
+    if (address := _with_addresses(full)) != full:
+        return address
     try:
         relative = os.path.relpath(full)
     except ValueError:  # The path is on another drive.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from veduta.cli.options import index_option, json_option
+from veduta.cli.options import json_option, verified_index_option
 from veduta.cli.printing import print_json, say
 from veduta.text import count, veduta_command
 
@@ -27,7 +27,7 @@ PROJECTION = {
 
 
 @click.command("repair")
-@index_option
+@verified_index_option
 @json_option
 def command(index_path: Path, as_json: bool) -> None:
     """Make a damaged index sound again from what is readable in it.

@@ -19,6 +19,7 @@ from veduta.index import Manifest
 from veduta.index.graph import keypoint_facts
 from veduta.npz_file import read_arrays
 from veduta.photos import content_hash
+from veduta.stored_index.names import source_of
 
 __all__ = ["PairGeometries", "cache_file", "pair_names", "read_geometries", "write_geometries"]
 
@@ -56,7 +57,8 @@ def cache_file(index: Path, manifest: Manifest) -> Path:
     """
     from platformdirs import user_cache_path
 
-    key = (os.path.abspath(index), manifest.keypoints, keypoint_facts(manifest), __version__)
+    # All versions of an index in an object store share what was verified.
+    key = (source_of(index), manifest.keypoints, keypoint_facts(manifest), __version__)
     name = content_hash(os.fsencode(repr(key))).hex()[:_NAME_LETTERS]
     return user_cache_path("veduta", appauthor=False) / "groups" / f"{name}.npz"
 

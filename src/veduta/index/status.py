@@ -72,7 +72,7 @@ def read_status(index: Path) -> dict[str, Any]:
         "removed": len(RemovedPhotos(index).paths),
         "undated": photos["taken"].null_count,
         "created": manifest.created,
-        "changed": _last_commit(index),
+        "changed": _last_change(index),
         "locked": is_locked(index),
         "bytes": _bytes_in(index),
         "unreadable": [
@@ -133,14 +133,26 @@ def moment_words(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _last_commit(index: Path) -> str | None:
-    """Return when the newest version of the table was written, as ISO text; None without one."""
+def last_commit(index: Path) -> float | None:
+    """Return when the newest version of the table was written.
+
+    Args:
+        index: the folder of the index.
+
+    Returns:
+        Seconds since 1970; None if there is no version.
+    """
     newest = 0.0
     with suppress(FileNotFoundError):  # A damaged index may have no table.
         for entry in os.scandir(index / TABLE_FOLDER / VERSIONS):
             with suppress(FileNotFoundError):  # A writer has removed it meanwhile.
                 newest = max(newest, entry.stat().st_mtime)
-    return datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds") if newest else None
+    return newest or None
+
+
+def _last_change(index: Path) -> str | None:
+    time = last_commit(index)
+    return None if time is None else datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")
 
 
 def _bytes_in(folder: Path) -> int:

@@ -41,7 +41,7 @@ __all__ = ["RemoteIndex", "open"]
 _PAGE = 200
 _WORKERS = 4
 _JSON = "application/json"
-_LOCAL_ONLY = frozenset({"path", "_engines", "_manifest", "_writers", "_recognizers"})
+_LOCAL_ONLY = frozenset({"path", "_url", "_engines", "_manifest", "_writers", "_recognizers"})
 
 
 class RemoteIndex(Index):
@@ -107,6 +107,10 @@ class RemoteIndex(Index):
             return False
         wanted = readable(path)
         return any(photo.path == wanted for photo in self._photos(os.path.dirname(wanted)))
+
+    def refresh(self) -> bool:
+        """Return False: a service always answers from its newest version."""
+        return False
 
     def close(self) -> None:
         """Close the connections. A later call opens them again."""
@@ -426,10 +430,11 @@ def open(  # noqa: A001 - `veduta.open`, as the standard library does it
     name: str | None = None,
     device: str | None = None,
 ) -> Index:
-    """Open an index: a folder, or an index of a service (`veduta serve`).
+    """Open an index: a folder, one in an object store, or one of a service (`veduta serve`).
 
     Args:
-        path: its folder, or the address of a service, such as "http://host:8642".
+        path: its folder; its address in an object store, such as "s3://bucket/path"; or the
+            address of a service, such as "http://host:8642".
         key: of the service; None: `$VEDUTA_KEY`, or no key.
         name: of the index in the service; None: the first one. A folder has no name.
         device: where networks run, as for `veduta.api.open`. A service chooses its device itself.
@@ -438,6 +443,7 @@ def open(  # noqa: A001 - `veduta.open`, as the standard library does it
         NotAnIndex: there is no index in the folder.
         IndexDamaged: its manifest does not read.
         ServiceError: the service refuses, or cannot be reached.
+        StoreError: the object store refuses, or does not answer.
         QueryError: the service has no such index, a device is named for a service, or no device
             has that name.
     """

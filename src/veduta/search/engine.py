@@ -145,6 +145,26 @@ class Engine:
         self._loading = threading.Lock()
         self._state = self._open()
 
+    def at(self, index: Path) -> Engine:
+        """Return an engine of another folder, which has the networks that this one has loaded.
+
+        Args:
+            index: the folder, such as of a newer copy of the same index.
+
+        Raises:
+            NotAnIndex: there is no index in the folder.
+            IndexDamaged: the index cannot be read.
+        """
+        other = Engine(
+            index,
+            encoder=self._given,
+            threads=self._threads,
+            wrap_encoder=self._wrap_encoder,
+            device=self._device,
+        )
+        other._loaded = self._loaded
+        return other
+
     def _open(self) -> _OpenIndex:
         for _ in range(_MOST_OPENINGS):
             version = self._version()

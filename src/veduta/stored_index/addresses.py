@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeGuard
 from urllib.parse import quote, unquote, urlsplit
 
 from veduta.errors import QueryError
@@ -22,7 +22,7 @@ _NOT_IN_A_PATH = re.compile(r"""[\x00-\x1f\x7f\\?#%*"<>|^`{}\[\]~]""")
 _FORM = "Write it like s3://bucket/path."
 
 
-def is_store_url(text: object) -> bool:
+def is_store_url(text: object) -> TypeGuard[str]:
     """Tell whether an argument that names an index is the address of an object store.
 
     Args:

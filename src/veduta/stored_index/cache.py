@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["CacheFolder", "hold", "indexes_folder", "release"]
+__all__ = ["CacheFolder", "hold", "indexes_folder", "is_shared_copy", "release", "release_others"]
 
 _NAME_LETTERS = 20
 _DIGEST_LETTERS = 12
@@ -47,6 +47,16 @@ def indexes_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("veduta", appauthor=False) / "indexes"
+
+
+def is_shared_copy(index: Path) -> bool:
+    """Tell whether a folder is a version that processes on this machine share.
+
+    Args:
+        index: the folder of an index.
+    """
+    folder = Path(os.path.abspath(index)).parent
+    return folder.name == "versions" and folder.parent.parent == indexes_folder()
 
 
 class CacheFolder:
@@ -191,6 +201,19 @@ def hold(version: Path) -> bool:
         return False
     _held[key] = descriptor
     return True
+
+
+def release_others(url: str, kept: Collection[Path]) -> None:
+    """Release the versions of an index that this process does not read any more.
+
+    Args:
+        url: of the store.
+        kept: folders of the versions that it reads.
+    """
+    versions = CacheFolder(url).versions
+    for key in list(_held):
+        if Path(key).parent == versions and Path(key) not in kept:
+            release(Path(key))
 
 
 def release(version: Path) -> None:

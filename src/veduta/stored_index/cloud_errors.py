@@ -79,6 +79,11 @@ def _refusal(status: str, code: str, address: StoreAddress, action: str) -> str:
             f"the bucket is in another region ({said}). Set AWS_REGION, and run the same command "
             "again"
         )
+    if status[:3] == "501":
+        return (
+            f"its software lacks what this needs ({said}). Update it, or use a store that has "
+            "conditional writes"
+        )
     return f"it answers {said}. Try again later"
 
 

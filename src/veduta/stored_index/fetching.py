@@ -18,7 +18,10 @@ from veduta.index.damage import RECOGNISERS_FOLDER
 from veduta.index.manifest import MANIFEST_FILE, Manifest
 from veduta.index.snapshot import SNAPSHOT_FOLDER
 from veduta.index.storage_errors import system_errors
+from veduta.index.table import TABLE_FOLDER
+from veduta.index.table_files import VERSIONS
 from veduta.ordered_threads import map_in_order
+from veduta.stored_index.addresses import is_store_url
 from veduta.stored_index.cache import CacheFolder, hold
 from veduta.stored_index.listing import (
     Listing,
@@ -29,13 +32,14 @@ from veduta.stored_index.listing import (
     read_listing,
     read_pointer,
 )
+from veduta.stored_index.names import note_copy
 from veduta.stored_index.opening import open_store
 from veduta.stored_index.publishing import TRANSFERS, OnBytes
 from veduta.stored_index.record import Record
 from veduta.stored_index.store import ObjectMissing, Store
 from veduta.text import veduta_command
 
-__all__ = ["fetch", "local_copy"]
+__all__ = ["fetch", "local_copy", "local_index", "usable_copy"]
 
 _MOST_STARTS = 3
 """How often a copy is begun anew because its version was removed from the store meanwhile."""
@@ -46,7 +50,7 @@ _MADE_AGAIN = frozenset({SNAPSHOT_FOLDER, RECOGNISERS_FOLDER})
 _SPARE_BYTES = 64 * 2**20
 
 
-def local_copy(url: str, *, on_progress: OnBytes | None = None) -> Path:
+def local_copy(url: str, *, verify: bool = False, on_progress: OnBytes | None = None) -> Path:
     """Return the folder of the current version of a stored index on this machine.
 
     What is not there yet is fetched. The folder stays as it is until this process ends, also if a
@@ -55,6 +59,7 @@ def local_copy(url: str, *, on_progress: OnBytes | None = None) -> Path:
 
     Args:
         url: as for `open_store`.
+        verify: read all files of the copy, and fetch those again that the disk has damaged.
         on_progress: called with the bytes that were fetched.
 
     Raises:
@@ -75,11 +80,49 @@ def local_copy(url: str, *, on_progress: OnBytes | None = None) -> Path:
             f"{store.url} holds no index. Publish one: "
             + veduta_command("publish", store.url, "--index", "INDEX")
         )
-    return fetch(store, cache, found[0], on_progress)
+    return fetch(store, cache, found[0], verify=verify, on_progress=on_progress)
+
+
+def local_index(index: str | os.PathLike[str], *, on_progress: OnBytes | None = None) -> Path:
+    """Return the folder of an index that is named by its folder or by an address.
+
+    Args:
+        index: the folder, or an address as for `local_copy`, which says what it raises.
+        on_progress: called with the bytes that were fetched.
+    """
+    return local_copy(index, on_progress=on_progress) if is_store_url(index) else Path(index)
+
+
+def usable_copy(index: str | os.PathLike[str]) -> tuple[Path, StoreError | None]:
+    """Return the folder of an index as `local_index`, also if its store is away.
+
+    Args:
+        index: the folder, or an address as for `local_copy`.
+
+    Returns:
+        The folder, and why it may not be the current version.
+
+    Raises:
+        CollectionError: as `local_copy` raises it, if there is no copy on this machine.
+    """
+    try:
+        return local_index(index), None
+    except StoreError as error:
+        url = open_store(str(index)).url
+        newest = CacheFolder(url).newest()
+        if newest is None or not hold(newest) or not _is_whole(newest, url):
+            raise
+        note_copy(newest, url)
+        return newest, error
 
 
 def fetch(
-    store: Store, cache: CacheFolder, pointer: Pointer, on_progress: OnBytes | None = None
+    store: Store,
+    cache: CacheFolder,
+    pointer: Pointer,
+    *,
+    verify: bool = False,
+    on_progress: OnBytes | None = None,
 ) -> Path:
     """Return the folder of a version, and hold it; raises as `local_copy` does.
 
@@ -87,10 +130,14 @@ def fetch(
         store: with the index.
         cache: the folder of its copies.
         pointer: to the version. If it is removed from the store meanwhile, a newer one is fetched.
+        verify: as in `local_copy`.
         on_progress: called with the bytes that were fetched.
     """
     for start in range(1, _MOST_STARTS + 1):
         version = cache.version(pointer)
+        note_copy(version, store.url)
+        if verify:
+            _drop_damaged(version, store.url)
         if hold(version) and _is_whole(version, store.url):
             return version
         with cache.fetching(), system_errors(cache.folder, "write"):
@@ -98,7 +145,7 @@ def fetch(
             if hold(version) and _is_whole(version, store.url):
                 return version
             try:
-                _fetch(store, cache, pointer, on_progress)
+                _fetch(store, cache, pointer, on_progress, links=not verify)
             except ObjectMissing as error:
                 found = read_pointer(store)
                 if found is None or found[0] == pointer or start == _MOST_STARTS:
@@ -124,18 +171,47 @@ def _is_whole(version: Path, url: str) -> bool:
     )
 
 
-def _fetch(store: Store, cache: CacheFolder, pointer: Pointer, on_progress: OnBytes | None) -> None:
-    """Fetch a version. What an earlier attempt has fetched is kept. The lock is held."""
+def _drop_damaged(version: Path, url: str) -> None:
+    """Remove the files of a version that have other bytes than were published."""
+    listing = Record.read(version, url).listing
+    for name, file in listing.files.items() if listing else ():
+        try:
+            with (version / name).open("rb") as stream:
+                sound = listing is not None and all(
+                    content_of(stream.read(size)) == digest_of_piece(piece)
+                    for piece, _, size in listing.ranges(file)
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not sound:
+            (version / name).unlink()
+
+
+def _fetch(
+    store: Store,
+    cache: CacheFolder,
+    pointer: Pointer,
+    on_progress: OnBytes | None,
+    *,
+    links: bool,
+) -> None:
+    """Fetch a version. What an earlier attempt has fetched is kept. The lock is held.
+
+    With `links`, files of other versions on this machine are used as they are.
+    """
     listing = read_listing(store, pointer.listing, pointer.digest)
     draft = cache.draft(pointer)
     draft.mkdir(exist_ok=True)
     Record(store.url, pointer, listing).write(draft)
-    copy = _Copy(store, draft, listing, _local_pieces(cache, draft, store.url), on_progress)
+    local = _local_pieces(cache, draft, store.url)
+    copy = _Copy(store, draft, listing, local, links, on_progress)
     if MANIFEST_FILE in listing.files:
         copy.run([MANIFEST_FILE])
         _require_known(draft, store.url)
     copy.require_room()
     copy.run(listing.files)
+    for name in filter(_is_dated, listing.files):
+        os.utime(draft / name, (listing.changed, listing.changed))
     version = cache.version(pointer)
     if version.exists():  # It was damaged.
         shutil.rmtree(version)
@@ -147,7 +223,7 @@ def _require_known(draft: Path, url: str) -> None:
     try:
         Manifest.read(draft)
     except CollectionError as error:
-        raise type(error)(str(error).replace(readable(draft), url)) from error
+        raise type(error)(str(error).replace(readable(draft), url)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +264,7 @@ class _Copy:
         folder: that gets the files.
         listing: of the version.
         local: pieces by their hashes that are on this machine already.
+        links: give whole files of other versions a second name.
         on_progress: is told of the bytes that are there.
     """
 
@@ -195,6 +272,7 @@ class _Copy:
     folder: Path
     listing: Listing
     local: dict[str, _Place]
+    links: bool
     on_progress: OnBytes | None
     _missing: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -241,7 +319,7 @@ class _Copy:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not file.pieces:
                 path.touch()
-            elif self._linked(path, file):
+            elif self.links and not _is_dated(name) and self._linked(path, file):
                 yield name, "", 0, file.size
             else:
                 part = path.with_name(path.name + _PART_SUFFIX)
@@ -304,6 +382,11 @@ class _Copy:
             "the index again from a machine that has it: "
             + veduta_command("publish", self.store.url, "--index", "INDEX", "--replace")
         )
+
+
+def _is_dated(name: str) -> bool:
+    """Tell whether the time of a file says when the index was changed last."""
+    return name.startswith(f"{TABLE_FOLDER}/{VERSIONS}/")
 
 
 def _lacking(store: Store, error: ObjectMissing) -> StoreError:

@@ -95,6 +95,8 @@ class Listing(msgspec.Struct, frozen=True):
         piece_bytes: size of all pieces of a file but the last.
         previous: names of the listings of the versions before, the newest first, whose pieces are
             still there.
+        changed: when the index was changed last, in seconds since 1970. It is shown, and decides
+            nothing.
         written_by: the version of Veduta that published it.
         format: version of the layout in the store.
     """
@@ -103,6 +105,7 @@ class Listing(msgspec.Struct, frozen=True):
     files: dict[str, StoredFile]
     piece_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**30)] = PIECE_BYTES
     previous: tuple[_ListingName, ...] = ()
+    changed: Annotated[float, msgspec.Meta(ge=0, le=1e11)] = 0.0
     written_by: str = __version__
     format: int = _FORMAT
 

@@ -6,6 +6,7 @@ replaced only if nobody else has done so meanwhile, which needs a store with con
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,14 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from veduta.errors import CannotWrite, IndexChanged, IndexDamaged, StoreError, readable
+from veduta.errors import CannotWrite, IndexChanged, IndexDamaged, QueryError, StoreError, readable
 from veduta.index.checksums import Checksums
 from veduta.index.manifest import Manifest
 from veduta.index.pending import has_pending
 from veduta.index.snapshot import open_snapshot
+from veduta.index.status import last_commit
 from veduta.index.storage_errors import index_errors, repair_command, system_errors
 from veduta.index.table import no_writer, writer_lock
 from veduta.ordered_threads import map_in_order
+from veduta.stored_index.cache import is_shared_copy
 from veduta.stored_index.index_files import files_of_index, sealed_folder_of
 from veduta.stored_index.listing import (
     PIECE_BYTES,
@@ -42,7 +45,7 @@ from veduta.stored_index.record import RECORD_FILE, Record
 from veduta.stored_index.store import ObjectMissing, Store, Tag, Tagged
 from veduta.text import veduta_command
 
-__all__ = ["OnBytes", "Published", "publish"]
+__all__ = ["TRANSFERS", "OnBytes", "Published", "piece_hashes", "publish"]
 
 TRANSFERS = 8
 """How many requests are at work at the same time."""
@@ -87,7 +90,11 @@ class Published:
 
 
 def publish(
-    index: Path, url: str, *, replace: bool = False, on_progress: OnBytes | None = None
+    index: str | os.PathLike[str],
+    url: str,
+    *,
+    replace: bool = False,
+    on_progress: OnBytes | None = None,
 ) -> Published:
     """Make an index on this machine the current version of the index at an address.
 
@@ -96,7 +103,8 @@ def publish(
 
     Args:
         index: the folder of the index. Its file `published.json` remembers what it came from.
-        url: as for `open_store`.
+        url: `s3://bucket/path`, `gs://bucket/path`, `az://container/path` or `file:///folder`.
+            Credentials come from the environment.
         replace: accept that the store holds another index, or a version that this one does not
             come from, and send all files, also those that the store has.
         on_progress: called with the bytes that were sent.
@@ -105,7 +113,7 @@ def publish(
         What was done.
 
     Raises:
-        QueryError: `url` is no address of a store.
+        QueryError: `url` is no address of a store, or the folder is a copy of `local_copy`.
         NotAnIndex: there is no index in the folder.
         IndexDamaged: the index is damaged.
         IndexLocked: a process is writing to the index.
@@ -114,7 +122,13 @@ def publish(
         StorageError: the disk does not read.
     """
     started = time.monotonic()
+    index = Path(index)
     store = open_store(url)
+    if is_shared_copy(index):
+        raise QueryError(
+            f"{readable(index)} is a copy of a stored index, which several processes share. Name "
+            "the folder of an index of your own."
+        )
     _prepare(index)
     with no_writer(index), system_errors(index, "read"):
         record = Record.read(index, store.url)
@@ -125,9 +139,9 @@ def publish(
         base = _base(store, record, current, replace=replace)
         version = (current.version if current else 0) + 1
         with index_errors(index, "read"):
-            hashes = _hashes(index)
+            hashes = piece_hashes(index)
         known = {digest_of_piece(name): name for name in base.pieces} if base else {}
-        listing = _listing(version, hashes, known, base, current)
+        listing = _listing(version, hashes, known, base, current, last_commit(index) or 0.0)
         if base is not None and current is not None and base.files == listing.files:
             return _nothing_new(index, record, current, base, started)
         _require_conditional_writes(store)
@@ -189,8 +203,16 @@ def _base(
     return read_listing(store, current.listing, current.digest)
 
 
-def _hashes(index: Path) -> dict[str, tuple[int, list[str]]]:
-    """Return size and hashes of the pieces of each file; raises IndexDamaged for a damaged one."""
+def piece_hashes(index: Path) -> dict[str, tuple[int, list[str]]]:
+    """Return size and hashes of the pieces of each file of an index.
+
+    Args:
+        index: its folder. No process is writing to it.
+
+    Raises:
+        IndexDamaged: a file does not match its checksum.
+        OSError: a file cannot be read.
+    """
     from blake3 import blake3
 
     seals: dict[str, Mapping[str, str]] = {}
@@ -224,6 +246,7 @@ def _listing(
     known: Mapping[str, str],
     base: Listing | None,
     current: Pointer | None,
+    changed: float,
 ) -> Listing:
     files = {
         name: StoredFile(
@@ -232,7 +255,7 @@ def _listing(
         for name, (size, pieces) in hashes.items()
     }
     before = (*((current.listing,) if current else ()), *(base.previous if base else ()))
-    return Listing(version, files, previous=before[:_KEPT_BEFORE])
+    return Listing(version, files, previous=before[:_KEPT_BEFORE], changed=changed)
 
 
 def _nothing_new(
