@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from veduta.cli.options import OutputFile, default_index, device_option
+from veduta.cli.index_argument import IndexPath, default_index, local_index
+from veduta.cli.options import FiniteFloat, OutputFile, device_option
 from veduta.cli.printing import print_json, say, shown
 from veduta.cli.review import print_outcome
+from veduta.errors import StoreError
 from veduta.text import veduta_command
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class _Address(click.ParamType[str]):
 
 
 @click.command("serve")
-@click.argument("indexes", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("indexes", nargs=-1, type=IndexPath())
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0: any free."
@@ -132,11 +135,19 @@ class _Address(click.ParamType[str]):
     metavar="FILE",
     help="CSV of the decisions of --review.  [default: DATASET-decisions.csv]",
 )
+@click.option(
+    "--refresh",
+    type=FiniteFloat(0.1, 86_400),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Look so often for a newer version of an index that is in an object store.",
+)
 @device_option
 @click.option("--open/--no-open", "browse", default=False, help="Open a browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
 def command(
-    indexes: tuple[Path, ...],
+    indexes: tuple[Path | str, ...],
     *,
     key_file: Path | None,
     require_key: bool,
@@ -153,7 +164,8 @@ def command(
 ) -> None:
     """Serve INDEXES to browsers and programs, until Ctrl-C.
 
-    Without INDEXES, the default index is served. The service is for this machine, unless --host
+    An INDEX is a folder, or an address in an object store, such as s3://bucket/path. Without
+    INDEXES, the default index is served. The service is for this machine, unless --host
     names another address. Then clients need a key: see `veduta keys`. At a terminal the first one
     is made and shown when there is none. The API is described at /api/v1/openapi.json.
     """
@@ -163,8 +175,12 @@ def command(
 
     beyond = not is_loopback(options["host"]) or options["proxies"] or options["host_names"]
     keys = _key_file(key_file) if require_key or beyond else None
+    served = indexes or (default_index(),)
+    for index in served:
+        with suppress(StoreError):  # A copy that is there already may do.
+            local_index(index, quiet=as_json)
     settings = ServeSettings(
-        indexes=names_of(indexes or (default_index(),)),
+        indexes=names_of(served),
         key_file=keys,
         originals=keys is None if originals is None else originals,
         max_upload_bytes=max_upload_mb * 2**20,

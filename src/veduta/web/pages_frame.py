@@ -188,7 +188,7 @@ def _text(request: Request, index: str, template: str, content: Any) -> str:
         is_default=index == names[0],
         can_sign_out=service.keys is not None and key_of(request) is not None,
         scope=scope,
-        read_only=service.settings.read_only,
+        read_only=service.settings.read_only or service.indexes[index].url is not None,
         content=content,
     )
     return render_app_page(template, page)

@@ -78,6 +78,7 @@ class _Shown:
 
     Attributes:
         photos: number of photos.
+        address: of the object store that the index is in, or None.
         notice: what the user must know about damage, or None.
         facts: names with words.
         folders: of the index, each with whether it is there.
@@ -89,6 +90,7 @@ class _Shown:
     """
 
     photos: int
+    address: str | None
     notice: str | None
     facts: Sequence[tuple[str, str]]
     folders: Sequence[tuple[str, bool]]
@@ -112,7 +114,8 @@ async def show(request: Request) -> Response:
     """Show the page."""
     service = service_of(request)
     index = shown_index(request)
-    may_see_runs = scope_of(request) == "admin" and not service.settings.read_only
+    is_changed_here = not service.settings.read_only and index.url is None
+    may_see_runs = scope_of(request) == "admin" and is_changed_here
     shown = await service.light(_shown, service, index, may_see_runs=may_see_runs)
     return framed(request, "index.html", shown)
 
@@ -121,6 +124,7 @@ def _shown(service: Service, index: ServedIndex, *, may_see_runs: bool) -> _Show
     state = index.status()
     return _Shown(
         photos=state["photos"],
+        address=index.url,
         notice=state["notice"],
         facts=list(status_lines(state)),
         folders=[(folder, os.path.isdir(folder)) for folder in state["folders"]],

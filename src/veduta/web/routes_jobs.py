@@ -35,6 +35,7 @@ async def start_indexing(request: Request) -> Response:
     service = service_of(request)
     wanted = await read_json(request, IndexRequest)
     index = service.index(wanted.index)
+    index.require_own()
     if await service.light(is_locked, index.path):
         raise IndexLocked(
             f"{index.name}: another process is writing to this index. Wait until it ends. Searches "

@@ -6,6 +6,7 @@ loop.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -29,6 +30,9 @@ from veduta.search import Box, Hit, Hits, SearchOptions
 from veduta.search.options import AUTO
 from veduta.search.pair import Match, compare
 from veduta.search.query import QueryPhoto
+from veduta.stored_index import is_store_url
+from veduta.stored_index.fetching import usable_copy
+from veduta.text import printable, veduta_command
 from veduta.web.batched_encoder import BatchedEncoder
 from veduta.web.cursors import PhotoCursor
 from veduta.web.photo_filters import PhotoFilters
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
     from veduta.search import Engine
 
 __all__ = ["PhotoFile", "PhotoPage", "ServedIndex"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_TRIES = 3
 
@@ -107,17 +113,26 @@ class ServedIndex:
 
     Attributes:
         name: for clients.
-        path: its folder.
+        url: of its store; None: it is in a folder, where requests may change it.
         encoder: set when it is loaded.
         learned: how many photos are done and how many there are, while labels are learned.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
-        """Open the index; raises as `veduta.open` does."""
+    def __init__(self, name: str, place: Path | str) -> None:
+        """Open the index; raises as `veduta.open` does.
+
+        Args:
+            name: for clients.
+            place: its folder, or its address in an object store. If the store is away, the copy on
+                this machine is used.
+        """
         self.name = name
-        self.path = path
+        self.url = place if is_store_url(place) else None
         self.encoder: BatchedEncoder | None = None
-        self._index = Index(path, wrap_encoder=self._batched)
+        path, problem = usable_copy(place)
+        self._index = Index(path, url=self.url, wrap_encoder=self._batched)
+        self._is_cut_off = False
+        self._note_store(problem)
         self.learned: tuple[int, int] | None = None
         self._learning = threading.Lock()
         self._groups: tuple[str, list[PhotoGroup]] = ("", [])
@@ -126,6 +141,45 @@ class ServedIndex:
     def _batched(self, encoder: Encoder) -> BatchedEncoder:
         self.encoder = BatchedEncoder(encoder)
         return self.encoder
+
+    @property
+    def path(self) -> Path:
+        """Its folder; of one in an object store, the copy on this machine."""
+        return self._index.path
+
+    def refresh(self) -> None:
+        """Use the newest version that the store has. If the store is away, nothing changes."""
+        try:
+            self._index.refresh()
+        except (CollectionError, OSError) as error:
+            self._note_store(error)
+        else:
+            self._note_store(None)
+
+    def _note_store(self, problem: Exception | None) -> None:
+        """Remember whether the store answers; when that changes for the worse, say why."""
+        if problem is not None and not self._is_cut_off:
+            _log.warning("veduta: %s", printable(str(problem)))
+        self._is_cut_off = problem is not None
+
+    def _notice(self, notice: str | None) -> str | None:
+        """Return a notice about the index, with what is to be said about its store."""
+        store = "Newer versions cannot be fetched now: the reason is in the log of the server."
+        return " ".join(filter(None, (notice, store if self._is_cut_off else None))) or None
+
+    def require_own(self) -> None:
+        """Refuse to change an index that is in an object store.
+
+        Raises:
+            Problem: 403, it is.
+        """
+        if self.url is not None:
+            change = veduta_command("index", "--index", self.url)
+            raise Problem(
+                403,
+                f"The index {self.name} is in an object store. It is changed there: {change}",
+                kind="ReadOnly",
+            )
 
     def open(self) -> None:
         """Map the files of the index into memory."""
@@ -151,7 +205,7 @@ class ServedIndex:
     def state(self) -> tuple[str, str | None]:
         """Return the version, and what the user must know about damage of the index, or None."""
         state = self._engine.state
-        return state.snapshot.name, state.notice
+        return state.snapshot.name, self._notice(state.notice)
 
     def facts(self) -> dict[str, Any]:
         """Return what the index is, in short, as JSON types."""
@@ -166,13 +220,14 @@ class ServedIndex:
             "regions": state.manifest.regions is not None,
             "labels": len(labels.drop_null().unique()),
             "locked": is_locked(self.path),
-            "notice": state.notice,
+            "notice": self._notice(state.notice),
         }
 
     def status(self) -> dict[str, Any]:
         """Return everything that `veduta status --json` says."""
         status = self._index.status()
-        status["index"] = readable(status["index"])
+        status["index"] = self.url or readable(status["index"])
+        status["notice"] = self._notice(status["notice"])
         status["folders"] = [readable(folder) for folder in status["folders"]]
         status["unreadable"] = [
             {**one, "path": readable(one["path"])} for one in status["unreadable"]
@@ -454,12 +509,14 @@ class ServedIndex:
 
     def edit_labels(self, labels: Mapping[int, str | None]) -> list[LabelEdit]:
         """Give photos other labels."""
+        self.require_own()
         for photo_id in labels:
             self._row(photo_id)
         return self._index.edit_labels(labels)
 
     def remove(self, photo_ids: Sequence[int]) -> None:
         """Take photos out of the index, all or none. Their files stay."""
+        self.require_own()
         self._index.remove(*[self.photo(photo_id).path for photo_id in photo_ids])
 
     def manifest(self) -> Manifest:

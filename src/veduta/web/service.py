@@ -19,6 +19,7 @@ from veduta.web.decoding import DecodingProcesses
 from veduta.web.index_jobs import IndexJobs
 from veduta.web.keys import KeyFile
 from veduta.web.metrics import Metrics
+from veduta.web.newer_versions import NewerVersions
 from veduta.web.problems import Problem, client_left
 from veduta.web.served_index import ServedIndex
 from veduta.web.settings import ServeSettings
@@ -46,6 +47,7 @@ class Service:
         keys: that are valid; None: no key is needed.
         decoders: for photos that clients send.
         admission: places for heavy requests.
+        newer_versions: looks for them in object stores.
         jobs: indexing runs.
         metrics: what was answered.
         review: a review in the same frame, or None.
@@ -63,13 +65,14 @@ class Service:
             DatasetError: as `OpenReview` raises it.
         """
         self.settings = settings
-        self.indexes = {name: ServedIndex(name, path) for name, path in settings.indexes.items()}
+        self.indexes = {name: ServedIndex(name, place) for name, place in settings.indexes.items()}
+        self.newer_versions = NewerVersions(self.indexes.values(), settings.refresh)
         self.keys = KeyFile(settings.key_file) if settings.key_file else None
         self.decoders = DecodingProcesses(
             min(_MAX_DECODERS, processor_cores()), max_pixels=settings.max_upload_pixels
         )
         self.admission = Admission(settings.queued_requests, SEARCH_THREADS)
-        self.jobs = IndexJobs(settings.indexes)
+        self.jobs = IndexJobs({name: index.path for name, index in self.indexes.items()})
         self.metrics = Metrics()
         self.review = _open_review(settings)
         self.ready = False
@@ -83,6 +86,7 @@ class Service:
         for index in self.indexes.values():
             await self.light(index.open)
         self.ready = True
+        self.newer_versions.start()
         self.decoders.warm()
         for index in self.indexes.values():
             self._heavy.submit(_load, index)
@@ -91,6 +95,7 @@ class Service:
         """End threads and processes. Requests that are at work are not waited for."""
         if self.review is not None:
             self.review.write()  # A signal may end the process before anything else does it.
+        self.newer_versions.close()
         self.decoders.close()
         self._heavy.shutdown(wait=False, cancel_futures=True)
         self._light.shutdown(wait=False, cancel_futures=True)

@@ -8,13 +8,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import VedutaError, readable
 from veduta.index import Manifest
+from veduta.stored_index.fetching import usable_copy
 from veduta.web.listening import listen
 from veduta.web.settings import ServeSettings
 
@@ -30,11 +31,12 @@ _STOP_SECONDS = 5
 _RESTART_SECONDS = 1.0
 
 
-def names_of(indexes: tuple[Path, ...]) -> dict[str, Path]:
-    """Give each index a name, after its folder: name → folder."""
-    named: dict[str, Path] = {}
+def names_of(indexes: Sequence[Path | str]) -> dict[str, Path | str]:
+    """Give each index a name, after its folder or address: name → folder or address."""
+    named: dict[str, Path | str] = {}
     for path in indexes:
-        base = readable(Path(os.path.abspath(path)).name).removesuffix(".veduta") or "index"
+        folder = path if isinstance(path, str) else os.path.abspath(path)
+        base = readable(Path(folder).name).removesuffix(".veduta") or "index"
         name, number = base, 2
         while name in named:
             name, number = f"{base}-{number}", number + 1
@@ -71,8 +73,8 @@ def serve(
             f"serving needs a web server, which is not installed ({error}): "
             "pip install 'veduta[web]'"
         ) from error
-    for path in settings.indexes.values():
-        Manifest.read(path)
+    for place in settings.indexes.values():
+        Manifest.read(usable_copy(place)[0])
     with closing(listen(settings.host, settings.port)) as listener:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{host}:{listener.getsockname()[1]}{settings.root_path}/"

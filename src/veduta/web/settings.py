@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from veduta.web.open_review import ReviewRequest
 
-__all__ = ["MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "QUEUED_REQUESTS", "ServeSettings"]
+__all__ = [
+    "MAX_UPLOAD_BYTES",
+    "MAX_UPLOAD_PIXELS",
+    "QUEUED_REQUESTS",
+    "REFRESH_SECONDS",
+    "ServeSettings",
+]
 
 MAX_UPLOAD_BYTES = 32 * 2**20
 """The default cap on the size of an uploaded photo."""
@@ -21,12 +27,17 @@ QUEUED_REQUESTS = 64
 """How many requests may wait or be at work in one process, before others are told to come again."""
 
 
+REFRESH_SECONDS = 60.0
+"""So often a service looks for a newer version of an index in an object store."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
     """The settings of a service. Each of its processes gets a copy.
 
     Attributes:
-        indexes: name → folder of the indexes; the first is the default.
+        indexes: name → folder of the index, or its address in an object store; the first is the
+            default.
         host: the address that is listened on.
         port: on it; 0 is any free one.
         root_path: under which a proxy shows the service, such as "/photos"; empty for none.
@@ -40,10 +51,11 @@ class ServeSettings:
         max_upload_bytes: cap on an uploaded photo.
         max_upload_pixels: cap on its width × height.
         queued_requests: see `QUEUED_REQUESTS`.
+        refresh: seconds between two looks for a newer version in an object store.
         review: a review in the same frame, or None. Only one process can serve it.
     """
 
-    indexes: dict[str, Path]
+    indexes: dict[str, Path | str]
     host: str = "127.0.0.1"
     port: int = 0
     root_path: str = ""
@@ -57,4 +69,5 @@ class ServeSettings:
     max_upload_bytes: int = MAX_UPLOAD_BYTES
     max_upload_pixels: int = MAX_UPLOAD_PIXELS
     queued_requests: int = QUEUED_REQUESTS
+    refresh: float = REFRESH_SECONDS
     review: ReviewRequest | None = None
