@@ -266,10 +266,10 @@ def test_missing_and_older_costs_are_refused_with_a_remedy(tmp_path: Path) -> No
     ("old", "new", "said"),
     [
         ("[open_files]", "[closed_files]", "closed_files is unknown"),
-        ("value = 524288", "value = 0", "open_files is 0. Write a number above 0."),
-        ("value = 524288", 'value = "many"', "open_files is 'many'"),
-        ("value = 524288", "value = true", "open_files is True"),
-        ("value = 524288", "value = nan", "open_files is nan"),
+        ("value = 1024", "value = 0", "open_files is 0. Write a number above 0."),
+        ("value = 1024", 'value = "many"', "open_files is 'many'"),
+        ("value = 1024", "value = true", "open_files is True"),
+        ("value = 1024", "value = nan", "open_files is nan"),
     ],
 )
 def test_wrong_assumptions_are_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
