@@ -55,7 +55,7 @@ MIN_PHOTOS = 5_000
 _GROWTH_BEFORE_TRAINING = 2.0
 """The cells are trained again when the collection has grown so much."""
 
-_ASKED_PHOTOS = 100
+_ASKED_PHOTOS = 400
 _ASKED_NEIGHBOURS = 10
 _SCORED_PHOTOS = 256
 """So many photos, those with the nearest codes, are scored for the ten nearest."""
@@ -75,7 +75,7 @@ class StoredCells:
         cells: with all photos of the version.
         compared: of so many photos at least a search compares the codes.
         recall: the share of the ten nearest photos of the exact search that were found then, for
-            100 photos of the collection.
+            400 photos of the collection. A photo is not counted among its own nearest.
     """
 
     cells: Cells
@@ -233,8 +233,8 @@ def ask(cells: Cells, manifest: Manifest, snapshot: Snapshot, *, trained: int) -
         recall = float(
             np.mean(
                 [
-                    _found(snapshot, cells, query, compared, number, limit)
-                    for query, limit in zip(queries, least.tolist(), strict=True)
+                    _found(snapshot, cells, row, query, compared, number, limit)
+                    for row, query, limit in zip(rows, queries, least.tolist(), strict=True)
                 ]
             )
         )
@@ -246,15 +246,17 @@ def ask(cells: Cells, manifest: Manifest, snapshot: Snapshot, *, trained: int) -
 def _found(
     snapshot: Snapshot,
     cells: Cells,
+    row: np.intp,
     query: NDArray[np.float32],
     compared: int,
     number: int,
     limit: float,
 ) -> float:
-    """Return the share of the `number` nearest photos, from `limit` on, that cells find."""
+    """Return the share that cells find of the `number` nearest photos to one, without itself."""
     rows = cells.candidates(query, _SCORED_PHOTOS, compared)
+    rows = rows[rows != row]
     scores = np.einsum("nd,d->n", snapshot.take(rows.astype(np.intp)), query)
-    return min(1.0, np.count_nonzero(scores >= limit - _ROUNDING) / number)
+    return min(1.0, np.count_nonzero(scores >= limit - _ROUNDING) / (number - 1))
 
 
 _ROUNDING = 1e-5
