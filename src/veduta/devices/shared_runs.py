@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -140,6 +138,8 @@ class SharedRuns:
 
     def _answer_together(self, calls: Sequence[_Call]) -> bool:
         """Return whether one run has answered all calls."""
+        import numpy as np  # The help of a command needs this package, and not NumPy.
+
         first = calls[0]
         photos = np.concatenate([call.photos for call in calls])
         try:
