@@ -18,11 +18,10 @@ every_window = pytest.mark.parametrize(
             {"viewport": {"width": width, "height": 800}, "color_scheme": scheme},
             id=f"{width}-{scheme}",
         )
-        for width in (360, 1280, 2560)
-        for scheme in ("light", "dark")
+        for width, scheme in ((360, "light"), (360, "dark"), (1280, "light"), (2560, "dark"))
     ],
 )
-"""A test gets each `window`: a phone, a laptop and a large screen, each light and dark."""
+"""A test gets each `window`: a phone, light and dark, a laptop and a large screen."""
 
 
 class Visitor:

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from benchmarks.report_pages import PAGES, read_commands
 from tiny import save
 from torch import nn
 
@@ -28,6 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # of the exporter and of timm, not ours
 ]
 
+REPORTS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 
 FAMILIES = [name.removesuffix("-full") for name in recipe_names() if name.endswith("-full")]
 DEEP = [family for family in FAMILIES if family not in ("googlenet", "resnet18", "resnet50")]
@@ -61,7 +63,15 @@ A recipe that stands here is trained, but not exported.
 MADE_WITH_RESNET18 = ("resnet152-frozen", "resnet50-dense", "siamese-resnet50")
 """Recipes with other layers behind the backbone. ResNet-18 is the quickest one to export."""
 
-OTHERS = {*SAME_LAYERS, *SAME_TRAINING, *DEEP_RECIPES} - {"resnet152-frozen"}
+ON_PAGES = {
+    command.words[1]
+    for page in PAGES
+    for command in read_commands((REPORTS / f"{page}.md").read_text("utf-8"))
+    if command.name == "train"
+}
+"""Recipes that the pages of docs/reports train, and use. `test_report_pages.py` runs these."""
+
+OTHERS = {*SAME_LAYERS, *SAME_TRAINING, *DEEP_RECIPES, *ON_PAGES} - {"resnet152-frozen"}
 SERVED = [name for name in recipe_names() if name not in OTHERS]
 
 

@@ -261,7 +261,7 @@ def test_the_way_to_a_collection_does_not_matter(
 
 
 @pytest.mark.slow
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 10**9))
 def test_whatever_the_way(
     seed: int,
