@@ -35,7 +35,7 @@ from veduta.index.graph import open_graph
 from veduta.index.keypoint_files import StoredKeypoints
 from veduta.index.table import open_table
 from veduta.ray_indexing.blocks import block_count
-from veduta.stored_index import is_store_url, local_copy
+from veduta.stored_index import is_store_url, local_copy, open_store
 
 MIN_EFFICIENCY = 0.85
 BUCKET = "benchmark"
@@ -122,7 +122,10 @@ class Run:
         out, self.said = self.process.communicate(timeout=_RUN_SECONDS)
         if self.process.returncode:
             raise RuntimeError(f"the driver ended with {self.process.returncode}: {self.said}")
-        report: dict[str, Any] = json.loads(out)
+        try:
+            report: dict[str, Any] = json.loads(out)
+        except ValueError as error:
+            raise RuntimeError(f"the driver printed other things: {out}") from error
         return report
 
     @property
@@ -184,7 +187,7 @@ def killed(cluster: Cluster, top: str, work: Path, photos: int, runs: int, seed:
         "with the same rows",
         "with the same links",
         "with the same answers",
-        "whose files are sound",
+        "with sound files, and no parts left",
     ]
     return (
         f"{photos} generated photos in {block_count(photos, 2)} blocks. The moments are random "
@@ -207,7 +210,9 @@ def _run_and_kill(run: Run, kind: str, chance: random.Random, seconds: float) ->
     result = _Result()
     run.start()
     _wait_for_workers(run)
-    time.sleep(chance.uniform(0, 0.9 * seconds))
+    # Not at once, so that the next driver finds something.
+    earliest = 0.3 if kind == "the driver" else 0.0
+    time.sleep(chance.uniform(earliest, 0.9) * seconds)
     core = chance.randrange(2)
     machine = run.cluster.workers[core]
     if kind == "the driver":
@@ -290,10 +295,17 @@ def _compare(url: str, wanted: State, work: Path) -> dict[str, bool]:
         "rows": state.rows != wanted.rows,
         "links": state.links != wanted.links,
         "answers": state.answers != wanted.answers,
-        "files": bool(list(check_index(index))),
+        "files": bool(list(check_index(index))) or _has_parts(url),
     }
     shutil.rmtree(work / "user", ignore_errors=True)
     return found
+
+
+def _has_parts(url: str) -> bool:
+    """Tell whether a run left parts."""
+    if is_store_url(url):
+        return any(True for _ in open_store(f"{url}.parts").list())
+    return Path(f"{url}.parts").exists()
 
 
 def efficiency(

@@ -79,8 +79,10 @@ def connected(address: RayAddress) -> Iterator[Any]:
         ServiceError: Ray is not installed, or the cluster cannot be reached.
     """
     require_ray()
-    # Ray prints what happens to workers to the standard output, where the result goes.
-    with ExitStack() as stack, redirect_stdout(io.StringIO()):
+    # Ray prints what happens to workers to the standard output, where the result goes. What it
+    # keeps back, to print equal lines once, would come at the end of the process.
+    at_once = {"RAY_DEDUP_LOGS": "0"}
+    with ExitStack() as stack, redirect_stdout(io.StringIO()), _environment(at_once):
         if address.is_local:
             yield stack.enter_context(_started())
         else:
