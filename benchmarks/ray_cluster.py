@@ -30,6 +30,7 @@ from benchmarks.labelled_sets import SETS, add_data_option, present_sets
 from benchmarks.machines import Cluster, can_make_networks, cluster_of_machines
 from benchmarks.report import MedianAndRange, check_target, parser, publish, ratios, table
 from veduta import api
+from veduta.encoders import DEFAULT
 from veduta.index import Manifest, check_index, open_snapshot
 from veduta.index.graph import open_graph
 from veduta.index.keypoint_files import StoredKeypoints
@@ -39,7 +40,7 @@ from veduta.stored_index import is_store_url, local_copy, open_store
 
 MIN_EFFICIENCY = 0.85
 BUCKET = "benchmark"
-ENCODER = "fast"
+FAST = "fast"
 _QUERIES = 20
 _JOIN_AGAIN_SECONDS = 4.0
 _RUN_SECONDS = 900.0
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--kills", type=int, default=10, help="runs with kills, in turns")
     options.add_argument("--photos", type=int, default=400, help="generated photos of these runs")
     options.add_argument("--rounds", type=int, default=3, help="of one and of two workers")
-    options.add_argument("--real", type=int, default=600, help="real photos of these runs")
+    options.add_argument("--real", type=int, default=1000, help="real photos of these runs")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument(
         "--disk", action="store_true", help="keep the indexes on the disk, not in an object store"
@@ -71,21 +72,22 @@ def main(arguments: list[str] | None = None) -> None:
         sets = [chosen.data / name for name in present_sets(options, chosen.data, SETS)]
         real = sorted(photo for folder in sets for photo in folder.rglob("*.jpg"))
     top = str(work / "indexes") if chosen.disk else f"s3://{BUCKET}"
-    parts: list[str] = []
     try:
         with cluster_of_machines(work) as cluster, _store(cluster, work):
             if chosen.kills:
-                parts.append(killed(cluster, top, work, chosen.photos, chosen.kills, chosen.seed))
+                body = killed(cluster, top, work, chosen.photos, chosen.kills, chosen.seed)
+                publish("ray_cluster", f"{body}\n\n{_machines()}", chosen.docs)
             if chosen.rounds:
-                parts.append(efficiency(cluster, top, work, real, chosen.real, chosen.rounds))
+                body = efficiency(cluster, top, work, real, chosen.real, chosen.rounds)
+                publish("ray_cluster", f"{body}\n\n{_machines()}", chosen.docs, section="ray_speed")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    networks = (
-        "Each machine has a network of its own."
-        if can_make_networks()
-        else "The machines share the address of this one."
-    )
-    publish("ray_cluster", "\n\n".join([*parts, networks]), chosen.docs)
+
+
+def _machines() -> str:
+    if can_make_networks():
+        return "Each machine has a network of its own."
+    return "The machines share the address of this one."
 
 
 @dataclass
@@ -96,23 +98,22 @@ class Run:
         cluster: with its workers.
         folder: of the photos.
         url: of the index.
-        home: folder that stands in for that of the user.
-        said: what the driver printed.
-        processes: of the drivers that were started.
+        encoder: of it.
+        said: what the driver printed beside its result.
+        process: of the driver.
     """
 
     cluster: Cluster
     folder: Path
     url: str
-    home: Path
+    encoder: str = FAST
     said: str = ""
     process: subprocess.Popen[str] | None = None
-    reports: list[dict[str, Any]] = field(default_factory=list)
 
     def start(self) -> None:
         words = ["index", str(self.folder), "--ray", self.cluster.address, "--index", self.url]
         self.process = self.cluster.run(
-            [sys.executable, "-m", "veduta", *words, "--encoder", ENCODER, "--json"],
+            [sys.executable, "-m", "veduta", *words, "--encoder", self.encoder, "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -144,18 +145,18 @@ def killed(cluster: Cluster, top: str, work: Path, photos: int, runs: int, seed:
     folder = work / "generated"
     _generate(folder, photos)
     one = work / "one"
-    api.create(one, encoder=ENCODER).add(folder)
+    api.create(one, encoder=FAST).add(folder)
     wanted = State.of(one)
     for core, machine in enumerate(cluster.workers):
         cluster.start_worker(machine, core)
-    calm = Run(cluster, folder, f"{top}/calm", work)
+    calm = Run(cluster, folder, f"{top}/calm")
     calm.start()
     seconds = calm.finish()["block_seconds"]
     _compare(calm.url, wanted, work)
     results: dict[str, list[_Result]] = {kind: [] for kind in KINDS}
     for number in range(runs):
         kind = KINDS[number % len(KINDS)]
-        run = Run(cluster, folder, f"{top}/run-{number}", work)
+        run = Run(cluster, folder, f"{top}/run-{number}")
         result = _run_and_kill(run, kind, chance, seconds)
         result.differences = _compare(run.url, wanted, work)
         results[kind].append(result)
@@ -325,7 +326,7 @@ def efficiency(
                 machine.end()
                 if core < workers:
                     cluster.start_worker(machine, core)
-            run = Run(cluster, folder, f"{top}/speed-{turn}-{workers}", work)
+            run = Run(cluster, folder, f"{top}/speed-{turn}-{workers}", DEFAULT)
             run.start()
             report = run.finish()
             for what in ("block_seconds", "seconds"):
