@@ -143,7 +143,7 @@ def killed(cluster: Cluster, top: str, work: Path, photos: int, runs: int, seed:
     """Return the table of runs in which something was killed."""
     chance = random.Random(seed)
     folder = work / "generated"
-    _generate(folder, photos)
+    copies = _generate(folder, photos)
     one = work / "one"
     api.create(one, encoder=FAST).add(folder)
     wanted = State.of(one)
@@ -191,8 +191,8 @@ def killed(cluster: Cluster, top: str, work: Path, photos: int, runs: int, seed:
         "with sound files, and no parts left",
     ]
     return (
-        f"{photos} generated photos in {block_count(photos, 2)} blocks. The moments are random "
-        f"(seed {seed}).\n\n" + table(head, rows)
+        f"{photos} generated photos and {copies} copies of them, in {block_count(photos, 2)} "
+        f"blocks. The moments are random (seed {seed}).\n\n" + table(head, rows)
     )
 
 
@@ -350,8 +350,8 @@ def share_values(one: Sequence[float], two: Sequence[float]) -> list[float]:
     return [a / (2 * b) for a, b in zip(one, two, strict=True)]
 
 
-def _generate(folder: Path, number: int) -> None:
-    """Write photos of scenes, several of each, some of them copies."""
+def _generate(folder: Path, number: int) -> int:
+    """Write photos of scenes, several of each, and copies; return the number of copies."""
     folder.mkdir()
     for place in range(number):
         rng = np.random.default_rng(place // 4)
@@ -360,8 +360,10 @@ def _generate(folder: Path, number: int) -> None:
         mixed = (0.85 * coarse + 0.15 * own).astype(np.uint8)
         photo = Image.fromarray(mixed).resize((256, 192), Image.Resampling.BICUBIC)
         photo.save(folder / f"{place:05}.png")
-    for place in range(0, number, 50):
+    copied = range(0, number, 50)
+    for place in copied:
         shutil.copy(folder / f"{place:05}.png", folder / f"copy-{place:05}.png")
+    return len(copied)
 
 
 @contextmanager

@@ -107,7 +107,9 @@ class FakeCluster:
         settings: of the last run.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, machines: Sequence[str] = "AB") -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, machines: Sequence[str] = "AB", *, tiny: bool = True
+    ) -> None:
         self.machines = machines
         self.pools: list[FakePool] = []
         self.cores = 2
@@ -115,12 +117,13 @@ class FakeCluster:
         self.settings: WorkSettings | None = None
         self.encoder = CentredEncoder()
         run, work = "veduta.ray_indexing.run", "veduta.ray_indexing.block_work"
-        monkeypatch.setattr(f"{run}.require_ray", lambda: None)
+        for place in (run, "veduta.ray_indexing.ray_cluster"):
+            monkeypatch.setattr(f"{place}.require_ray", lambda: None)
         monkeypatch.setattr(f"{run}.connected", lambda _: nullcontext(self))
         monkeypatch.setattr(f"{run}.cluster_cores", lambda _: self.cores)
         monkeypatch.setattr(f"{run}.RayPool", self._pool)
         monkeypatch.setattr("veduta.ray_indexing.blocks._MIN_FILES", 3)
-        for place in (run, work):
+        for place in (run, work) if tiny else ():
             monkeypatch.setattr(f"{place}.encoder_of", lambda *_, **__: self.encoder)
             monkeypatch.setattr(f"{place}.extractor_of", lambda *_, **__: TinyExtractor())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ from ray_workers import DriverKilled, FakeCluster, unfit
 from tiny import CentredEncoder, TinyExtractor, save_view
 
 from veduta import errors
+from veduta.cli.main import run
 from veduta.index import (
     Manifest,
     check_index,
@@ -383,3 +385,35 @@ def test_the_device_must_be_a_processor(
     monkeypatch.setenv("VEDUTA_DEVICE", "cuda")
     with pytest.raises(errors.DeviceError, match="--shard"):
         cluster.run(tmp_path / "whole", photos)
+
+
+@pytest.mark.parametrize("place", ["folder", "store"])
+def test_the_command(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    cluster = FakeCluster(monkeypatch, tiny=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    index = str(tmp_path / "whole") if place == "folder" else (tmp_path / "store/whole").as_uri()
+    words = ["index", str(photos), "--index", index, "--ray", "local"]
+    words += ["--encoder", "fast", "--keypoints", "none"]
+    assert run([*words, "--shard", "1/2"]) == run([*words, "--reread"]) == 2
+    assert run([*words[:5], "head", *words[6:]]) == 2
+    assert "10.0.0.1:6379" in capsys.readouterr().err
+    bad = os.fsencode(photos / "scene2/2.png")
+    cluster.fates = lambda _machine, block, _times: (
+        "dies" if any(file.path == bad for file in block.files) else "done"
+    )
+    assert run(words) == 1
+    captured = capsys.readouterr()
+    assert "is done again. " in captured.err and "are not in the index:" in captured.err
+    cluster.fates = None
+    assert run([*words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["total"] == PHOTOS and report["blocks"] == report["finished_blocks"] > 0
+    settings = cluster.settings
+    assert settings is not None and ("store" in settings.staging) == (place == "store")
+    assert not list(tmp_path.rglob("*.parts/*"))
