@@ -92,7 +92,7 @@ def test_the_index_is_that_of_one_run(
     assert answers_of(whole, queries) == answers_of(home / "one", queries)
     assert (report.added + report.copied, report.total) == (PHOTOS, PHOTOS)
     assert CONTENTS <= report.encoded <= PHOTOS, "copies in several blocks are encoded in each"
-    assert len(report.unreadable) == 1 and report.unchanged == 0
+    assert len(report.unreadable) == 1 and report.unchanged == report.relabelled == 0
     assert 2 < report.blocks == report.finished_blocks and report.kept_blocks == 0
     assert report.as_json()["failed_blocks"] == [] and report.runtime.startswith("None")
     assert left(tmp_path) == [] and cluster.pools[0].stopped
@@ -193,6 +193,7 @@ def test_an_update_encodes_only_what_is_new(
     assert cluster.encoder.encoded == report.encoded == 5
     assert (report.added, report.changed, report.moved, report.copied) == (4, 1, 1, 1)
     assert (report.removed, report.left_out, report.unlabelled) == (1, 1, 0)
+    assert report.relabelled == 0
     assert report.total == len(list(photos.rglob("*.png"))) - 1
     one = indexed(tmp_path / "one", [photos], labels="folders")
     remove_photos(one, [photos / "scene2/3.png"])

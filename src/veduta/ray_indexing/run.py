@@ -24,6 +24,7 @@ from veduta.index import (
     files_to_update,
     merge_indexes,
     open_snapshot,
+    open_table,
     update_index,
 )
 from veduta.index.places import has_places
@@ -142,6 +143,7 @@ class _Run:
         self.say = say
         self.report = RayReport()
         self.parts: dict[str, Path] = {}
+        self.to_be_labelled: set[int] = set()
 
     def all(self, address: RayAddress) -> RayReport:
         """Do everything, and return what was done."""
@@ -244,6 +246,7 @@ class _Run:
         if not self.parts:
             return changes
         before = open_snapshot(self.index).photos
+        without_label = self._ids_without_label()
         merged = merge_indexes(
             [self.parts[name] for name in sorted(self.parts)],
             self.index,
@@ -256,7 +259,12 @@ class _Run:
         changes.changed = merged.changed
         changes.copied = merged.copies
         changes.added = max(merged.total - before - merged.copies, 0)
+        self.to_be_labelled = self._ids_without_label() - without_label
         return changes
+
+    def _ids_without_label(self) -> set[int]:
+        rows = open_table(self.index).batches(["id"], where="label IS NULL")
+        return {row_id for batch in rows for row_id in batch.column("id").to_pylist()}
 
     def _update(self, merged: UpdateReport, later: set[bytes]) -> None:
         """Do what concerns all photos of the index, and read what no part has."""
@@ -282,3 +290,7 @@ class _Run:
             setattr(mine, kind, getattr(mine, kind) + getattr(merged, kind))
             mine.unchanged -= getattr(merged, kind)
         mine.unchanged = max(mine.unchanged, 0)
+        if (
+            self.to_be_labelled
+        ):  # Parts have no labels, and the first label of a photo is no change.
+            mine.relabelled -= len(self.to_be_labelled - self._ids_without_label())
