@@ -53,7 +53,6 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(real: Path, folder: Path, number: int) -> dict[str, Any]:
     """Make an index of generated photos, without links, and link it."""
     shutil.rmtree(folder, ignore_errors=True)
-    # Only the manifest, the table and the keypoints are needed, and they are replaced.
     made = api.open_or_create(folder)
     try:
         _fill(real, made.path, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,12 @@ More prose. 2026-12-02, 3 minutes. A processor (avx2), 2 cores; numpy 2.4.6.
 2026-12-03. Another processor, 4 cores.
 
     make attack"""
+
+
+def test_the_commands_name_no_folder_of_the_machine_that_ran_them() -> None:
+    for file in FILES:
+        for cell in read_cells(file):
+            assert not re.search(r"(^|[\s=])/", cell.command), f"{file.name}: {cell.command}"
 
 
 def test_the_pages_have_the_figures_of_the_files(capsys: pytest.CaptureFixture[str]) -> None:
