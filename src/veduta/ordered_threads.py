@@ -22,6 +22,9 @@ def map_in_order(
 ) -> Iterator[Result]:
     """Yield `work(item)` of each item in the order of the items.
 
+    Meanwhile NumPy computes each matrix product in one thread, in the whole process. OpenBLAS would
+    divide it among threads of its own, which get in the way of these.
+
     Args:
         items: they are taken as they are needed.
         work: called in the threads. An error that it raises is raised here.
@@ -36,7 +39,6 @@ def map_in_order(
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="veduta")
     waiting: deque[Future[Result]] = deque()
-    # OpenBLAS divides a product among threads of its own, which get in the way of these.
     with threadpool_limits(1, user_api="blas"):
         try:
             for item in items:

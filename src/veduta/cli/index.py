@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from veduta.index import UpdateReport
     from veduta.index.shards import Shard
     from veduta.ray_indexing import RayAddress
+    from veduta.ray_indexing.report import RayReport
 
 MAX_LISTED_FILES = 20
 
@@ -178,20 +179,22 @@ def command(
         "all_photos": all_photos,
         "runtime": runtime,
     }
+    report: UpdateReport
+    ray_report: RayReport | None = None
     with stages(quiet=as_json) as advance:
         if ray is not None:
             from veduta.ray_indexing import RunOptions, index_with_ray
 
             # Of an index in an object store, the command gets the folder of a copy.
             named = click.get_current_context().params["index_path"]
-            report: UpdateReport = index_with_ray(
+            report = ray_report = index_with_ray(
                 index_path,
                 folders,
                 ray,
                 RunOptions(**options),
                 url=named if isinstance(named, str) else None,
                 on_stage=advance,
-                say=_say_aside,
+                say=partial(say, err=True),
             )
         else:
             report = index.add(
@@ -210,33 +213,27 @@ def command(
     if as_json:
         print_json({"index": str(index_path), **report.as_json()})
     else:
-        _print(report, index_path)
+        _print(report, index_path, _blocks_line(ray_report) if ray_report is not None else "")
     if report.interrupted:
         return 130
-    return 1 if (strict and report.unreadable) or _has_gaps(report, quiet=as_json) else 0
+    has_gaps = ray_report is not None and _has_gaps(ray_report, quiet=as_json)
+    return 1 if has_gaps or (strict and report.unreadable) else 0
 
 
-def _say_aside(sentence: str) -> None:
-    say(sentence, err=True)
-
-
-def _blocks_line(report: UpdateReport) -> str:
+def _blocks_line(report: RayReport) -> str:
     """Return how far a run with Ray came that was interrupted before the parts were merged."""
-    blocks = getattr(report, "blocks", 0)
-    if not (blocks and report.interrupted):
+    if not (report.blocks and report.interrupted):
         return ""
-    return f"{getattr(report, 'finished_blocks', 0):,} of {count(blocks, 'block')} finished."
+    return f"{report.finished_blocks:,} of {count(report.blocks, 'block')} finished."
 
 
-def _has_gaps(report: UpdateReport, *, quiet: bool) -> bool:
+def _has_gaps(report: RayReport, *, quiet: bool) -> bool:
     """Tell whether a run with Ray has given up blocks, and say which."""
-    from veduta.ray_indexing.report import RayReport, failed_lines
+    from veduta.ray_indexing.report import failed_lines
 
-    if not isinstance(report, RayReport) or not report.failed_blocks:
-        return False
-    if not quiet:
+    if report.failed_blocks and not quiet:
         say(*failed_lines(report), err=True)
-    return True
+    return bool(report.failed_blocks)
 
 
 def _patterns(index: Index, given: tuple[str, ...], forget: bool) -> list[str] | None:
@@ -267,10 +264,10 @@ def _project(index: Index, project: str) -> None:
         )
 
 
-def _print(report: UpdateReport, index_path: Path) -> None:
+def _print(report: UpdateReport, index_path: Path, blocks_line: str) -> None:
     from veduta.index.report_text import changes_line, note_lines
 
-    say(_blocks_line(report) or changes_line(report), *note_lines(report))
+    say(blocks_line or changes_line(report), *note_lines(report))
     if report.unreadable:
         say(f"{count(len(report.unreadable), 'file')} could not be read:")
         for path, reason in report.unreadable[:MAX_LISTED_FILES]:

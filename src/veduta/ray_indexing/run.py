@@ -290,7 +290,6 @@ class _Run:
             setattr(mine, kind, getattr(mine, kind) + getattr(merged, kind))
             mine.unchanged -= getattr(merged, kind)
         mine.unchanged = max(mine.unchanged, 0)
-        if (
-            self.to_be_labelled
-        ):  # Parts have no labels, and the first label of a photo is no change.
+        if self.to_be_labelled:
+            # Parts have no labels, and the first label of a photo is no change.
             mine.relabelled -= len(self.to_be_labelled - self._ids_without_label())

@@ -16,6 +16,7 @@ nobody holds is removed when a newer one was fetched.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -86,7 +87,7 @@ class CacheFolder:
             self.versions.mkdir(parents=True, exist_ok=True)
             source = self.folder / "source.json"
             if not source.exists():
-                write_text(source, f'{{"url": "{self.url}"}}\n')
+                write_text(source, json.dumps({"url": self.url}) + "\n")
 
     def version(self, pointer: Pointer) -> Path:
         """Return the folder of a version."""
