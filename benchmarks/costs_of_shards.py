@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.costs_of_photos import MeasuredPhotos
 from benchmarks.fake_encoder import FakeEncoder
+from benchmarks.generated_index import generated_rows
 from benchmarks.processes import ROOT, folder_bytes, peak_bytes
-from benchmarks.scale import generated_rows
 from veduta import photos
 from veduta.encoders import DEFAULT, load_encoder
 from veduta.index import (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.fake_encoder import FakeEncoder
 from benchmarks.generated_descriptors import Generator, real_descriptors
+from benchmarks.generated_index import append_generated
 from benchmarks.labelled_sets import add_data_option, require_sets
 from benchmarks.report import check_target, parser, publish, table
-from benchmarks.vectors import snapshot_of
 from veduta import api
 from veduta.datasets import read_dataset
-from veduta.index import Manifest, cell_files, cells, open_snapshot
-from veduta.index.cell_files import StoredCells
-from veduta.index.snapshot import as_float32
+from veduta.index import Manifest, create_index, open_snapshot
+from veduta.index.cell_files import CELLS_FROM_PHOTOS, update_cells
+from veduta.index.snapshot import as_float32, build_snapshot
+from veduta.index.table import open_table
 from veduta.search import approximate, exact
 
 SET = "landmarks30"
@@ -63,21 +66,35 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(chosen: argparse.Namespace, generator: Generator, number: int) -> list[object]:
     """Return the line of a number of distractors."""
     gallery, queries, right = hidden(chosen.work, chosen.data / SET)
-    rows = np.concatenate([gallery, *generator.blocks(3, number)])
-    snapshot = snapshot_of(rows)
-    made = cells.assign(snapshot, cells.train(snapshot))
-    manifest = Manifest(encoder={"name": "", "identity": "", "dimension": rows.shape[1]})
-    facts = cell_files.ask(made, manifest, snapshot, trained=len(rows))
-    stored = StoredCells(made, facts.compared, facts.recall)
-    by_exact = _figures(lambda query: exact.nearest(snapshot, query, RANKED)[0], queries, right)
-    by_cells = _figures(
-        lambda query: approximate.nearest(snapshot, stored, query, RANKED)[0], queries, right
-    )
+    folder = chosen.work / f"hidden-among-{number}"
+    shutil.rmtree(folder, ignore_errors=True)
+    create_index(folder, FakeEncoder(gallery.shape[1]))
+    try:
+        table_of_index = open_table(folder)
+        for rows in (gallery, *generator.blocks(3, number)):
+            append_generated(table_of_index, rows)
+        table_of_index.tidy()
+        manifest = Manifest.read(folder)
+        snapshot = build_snapshot(folder, manifest, table_of_index)
+        stored = update_cells(folder, manifest, snapshot)
+        if stored is None:
+            raise SystemExit(f"{number:,} distractors are too few for cells: {CELLS_FROM_PHOTOS:,}")
+        ids = snapshot.rows["id"].to_numpy()
+        by_exact = _figures(
+            lambda query: ids[exact.nearest(snapshot, query, RANKED)[0]], queries, right
+        )
+        by_cells = _figures(
+            lambda query: ids[approximate.nearest(snapshot, stored, query, RANKED)[0]],
+            queries,
+            right,
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     share = by_cells[0] / by_exact[0]
     return [
         f"{number:,}",
-        f"{len(made.centres):,}",
-        f"{facts.compared:,}",
+        f"{len(stored.cells.centres):,}",
+        f"{stored.compared:,}",
         f"{by_exact[0]:.4f}",
         f"{by_cells[0]:.4f}",
         f"{share:.4f} {check_target(share, MIN_SHARE, at_least=True)}",

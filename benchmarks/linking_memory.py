@@ -18,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.generated_descriptors import Generator
+from benchmarks.generated_index import generated_rows
 from benchmarks.labelled_sets import SETS, add_data_option, present_sets
 from benchmarks.processes import process_memory, run_child
 from benchmarks.report import check_target, format_number, parser, publish, table
-from benchmarks.scale import MAX_OWN_MEMORY_MB, Stopwatch, generated_rows
+from benchmarks.scale import MAX_OWN_MEMORY_MB, Stopwatch
 from veduta import api
 from veduta.index import Manifest, open_snapshot
 from veduta.index.distinct_photos import distinct_photos

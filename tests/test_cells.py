@@ -174,7 +174,7 @@ class TestUpdates:
         stored = update_cells(tmp_path, MANIFEST, snapshot)
         assert stored is not None
         contents = [content_hash(row.tobytes()) for row in rows]
-        asked = sorted(range(900), key=contents.__getitem__)[:400]
+        asked = sorted(range(900), key=contents.__getitem__)[-400:]
         found = 0
         for row in asked:
             query = as_float32(rows[row : row + 1])[0]
@@ -182,6 +182,28 @@ class TestUpdates:
             found += len(candidates & (set(nearest_by_hand(rows, query, 11)) - {row}))
         assert stored.recall == pytest.approx(found / (400 * 10), abs=1e-9)
         assert 0.5 <= stored.recall < 1, "the test can tell"
+
+    def test_the_photos_that_are_asked_did_not_train_the_cells(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cell_files, "CELLS_FROM_PHOTOS", 100)
+        monkeypatch.setattr(cells, "_DIRECTION_PHOTOS", 64)
+        monkeypatch.setattr(cells, "_TRAINING_PHOTOS_PER_CELL", 4)
+        used: dict[str, set[int]] = {}
+
+        def noted(name: str, real: Any) -> Any:
+            def choose(snapshot: Snapshot, number: int) -> NDArray[np.intp]:
+                rows = real(snapshot, number)
+                used[name] = set(rows.tolist())
+                return rows
+
+            return choose
+
+        monkeypatch.setattr(cells, "smallest_hashes", noted("trained", cells.smallest_hashes))
+        monkeypatch.setattr(cell_files, "largest_hashes", noted("asked", cell_files.largest_hashes))
+        assert update_cells(tmp_path, MANIFEST, snapshot_of(descriptors(900))) is not None
+        assert len(used["asked"]) == 400 and len(used["trained"]) == 4 * 60
+        assert not used["asked"] & used["trained"]
 
     def test_cells_that_find_too_little_are_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

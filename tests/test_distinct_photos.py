@@ -12,6 +12,7 @@ from veduta.index.distinct_photos import (
     SAMPLE_PHOTOS,
     content_hashes,
     distinct_photos,
+    largest_hashes,
     sample_rows,
 )
 from veduta.index.snapshot import Snapshot, quantise
@@ -52,6 +53,16 @@ def test_the_sample_is_the_photos_with_the_smallest_hashes(number: int) -> None:
     contents = hashes(number)
     rows = sample_rows(snapshot_of(contents, unreadable=1))
     assert [contents[row] for row in rows] == sorted(contents)[:SAMPLE_PHOTOS]
+
+
+@pytest.mark.parametrize("number", [0, 1, 5, 60])
+def test_the_photos_with_the_largest_hashes(number: int) -> None:
+    contents = [b"\0" * 32, b"\xff" * 32, *hashes(number), *hashes(number)]  # All of them twice.
+    expected = sorted(set(contents), reverse=True)
+    for asked in (1, 3, 50, 100):
+        rows = largest_hashes(snapshot_of(contents, unreadable=1), asked)
+        assert [contents[row] for row in rows] == expected[:asked]
+    assert largest_hashes(snapshot_of([], unreadable=1), 3).tolist() == []
 
 
 def test_the_sample_does_not_depend_on_rows_or_copies() -> None:

@@ -20,7 +20,7 @@ from veduta.errors import CollectionError, readable
 from veduta.files import atomic_folder
 from veduta.index.cells import Cells, assign, train
 from veduta.index.checksums import CHECKSUMS_FILE, Checksums, seal
-from veduta.index.distinct_photos import content_hashes, smallest_hashes
+from veduta.index.distinct_photos import content_hashes, largest_hashes
 from veduta.index.snapshot import Snapshot, as_float32, snapshot_name
 from veduta.index.storage_errors import index_errors, storage_error
 from veduta.text import veduta_command
@@ -43,7 +43,7 @@ __all__ = [
 FOLDER = "cells"
 _FACTS_FILE = "cells.json"
 _CONTENTS_FILE = "contents.npy"
-_VERSION = 1
+_VERSION = 2
 
 CELLS_FROM_PHOTOS = 50_000
 """A collection of so many photos has cells, and its graph is made with them. docs/scale.md compares
@@ -75,7 +75,8 @@ class StoredCells:
         cells: with all photos of the version.
         compared: of so many photos at least a search compares the codes.
         recall: the share of the ten nearest photos of the exact search that were found then, for
-            400 photos of the collection. A photo is not counted among its own nearest.
+            400 photos of the collection that did not train the cells, as long as there are others.
+            A photo is not counted among its own nearest.
     """
 
     cells: Cells
@@ -216,7 +217,9 @@ def _known_places(contents: NDArray[np.bytes_], snapshot: Snapshot) -> NDArray[n
 
 
 def ask(cells: Cells, manifest: Manifest, snapshot: Snapshot, *, trained: int) -> _Facts:
-    """Ask the photos with the smallest hashes, and note how many codes have to be compared.
+    """Ask the photos with the largest hashes, and note how many codes have to be compared.
+
+    The cells are trained with the photos of the smallest hashes and suit those better than others.
 
     Args:
         cells: with all photos of the snapshot.
@@ -224,7 +227,7 @@ def ask(cells: Cells, manifest: Manifest, snapshot: Snapshot, *, trained: int) -
         snapshot: of the index.
         trained: with how many photos in the collection the cells were trained.
     """
-    rows = smallest_hashes(snapshot, _ASKED_PHOTOS)
+    rows = largest_hashes(snapshot, _ASKED_PHOTOS)
     queries = as_float32(snapshot.descriptors[rows])
     number = min(_ASKED_NEIGHBOURS + 1, snapshot.photos)  # A photo is among its own nearest.
     least = _least_of_nearest(snapshot, queries, number)

@@ -18,6 +18,7 @@ __all__ = [
     "DistinctPhotos",
     "content_hashes",
     "distinct_photos",
+    "largest_hashes",
     "sample_rows",
     "smallest_hashes",
 ]
@@ -99,11 +100,34 @@ def smallest_hashes(snapshot: Snapshot, number: int) -> NDArray[np.intp]:
     Returns:
         One row for each of at most `number` different photos, in the order of their hashes.
     """
-    if not snapshot.photos:
-        return np.empty(0, np.intp)
-    # The first eight bytes as a number sort as the hash does, and much faster.
-    numbers = content_hashes(snapshot).view(">u8")[:: _HASH_BYTES // 8].astype(np.uint64)
+    return _of_smallest(_hash_numbers(snapshot), number)
+
+
+def largest_hashes(snapshot: Snapshot, number: int) -> NDArray[np.intp]:
+    """Return the photos of a collection with the largest content hashes.
+
+    They are another sample than `smallest_hashes`, as long as the collection is larger than both.
+
+    Args:
+        snapshot: of the collection.
+        number: of photos.
+
+    Returns:
+        One row for each of at most `number` different photos, the largest hash first.
+    """
+    return _of_smallest(~_hash_numbers(snapshot), number)
+
+
+def _hash_numbers(snapshot: Snapshot) -> NDArray[np.uint64]:
+    """Return the first eight bytes of each hash as a number, which sorts as the hash does."""
+    return content_hashes(snapshot).view(">u8")[:: _HASH_BYTES // 8].astype(np.uint64)
+
+
+def _of_smallest(numbers: NDArray[np.uint64], number: int) -> NDArray[np.intp]:
+    """Return one row for each of the smallest different numbers, ascending."""
     smallest = np.unique(numbers)[:number]
+    if not len(smallest):
+        return np.empty(0, np.intp)
     rows = np.flatnonzero(numbers <= smallest[-1])
     _, first = np.unique(numbers[rows], return_index=True)
     return rows[first]
