@@ -4,8 +4,8 @@ Clients in a second process search with photos. Each sends a request when it has
 The queries are other photos of the places that the collection has. Strangers, which it does not
 have, take longer: they are encoded in four orientations and verified in two or three. The same
 service that encodes each photo by itself takes turns with it. How much batches help the
-network alone is measured, too, because the service cannot gain more by them. Photos are indexed
-under ten names each, as in `benchmarks.query`.
+network alone is measured, too, because the service cannot gain more by them. The photos are those
+of `benchmarks.query`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import psutil
 import veduta
 from benchmarks import photo_sets
 from benchmarks.processes import run_child
-from benchmarks.query import NAMES_OF_A_PHOTO, link_photos
 from benchmarks.report import MedianAndRange, check_target, parser, publish, ratios, table
 from benchmarks.serving import service, wait_until_ready
 from veduta import photos
@@ -72,19 +71,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def made_index(work: Path, count: int) -> Iterator[Path]:
-    """Index photos with keypoints and graph, each under ten names, until the end of the block."""
-    folder = photo_sets.small(work, max(2, count // NAMES_OF_A_PHOTO), 640)
-    links = link_photos(folder, work / "load-photos", count - len(list(folder.iterdir())))
+    """Index photos with keypoints and graph, until the end of the block."""
+    folders = photo_sets.folders_of_a_thousand(work, count, 640)
     built = work / "load-index"
     shutil.rmtree(built, ignore_errors=True)
     try:
         with veduta.create(built) as index:
-            index.add(folder)
-            index.add(links)
+            index.add(*folders)
         yield built
     finally:
         shutil.rmtree(built, ignore_errors=True)
-        shutil.rmtree(links, ignore_errors=True)
 
 
 class Load:

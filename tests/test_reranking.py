@@ -22,7 +22,7 @@ from veduta.index.manifest import Manifest
 from veduta.index.snapshot import Snapshot, quantise
 from veduta.keypoints import MIN_INLIERS, Keypoints
 from veduta.photos import content_hash
-from veduta.search import RERANK_MODES, VERIFIED_PHOTOS, Engine, SearchOptions, exact
+from veduta.search import RERANK_MODES, VERIFIED_PHOTOS, Engine, Hits, SearchOptions, exact
 from veduta.search.region_matches import RegionMatches
 from veduta.search.reranking import (
     Gallery,
@@ -33,6 +33,7 @@ from veduta.search.reranking import (
     resolve_rerank,
 )
 from veduta.search.verdict import MAX_DIFFERENT_PROBABILITY
+from veduta.search.watching import Watcher, watched
 
 SCENES, EACH, D = 12, 6, 96
 
@@ -168,6 +169,36 @@ class TestRanking:
         nearest, _ = exact.nearest(gallery.snapshot, towards(5, 999), 7)
         assert stored.read_rows == nearest.tolist()
         assert set(ranking.geometry) == set(nearest.tolist())
+
+    @pytest.mark.parametrize("queries", [1, 2])
+    def test_of_copies_the_first_is_verified(
+        self, made: Callable[..., Gallery], queries: int
+    ) -> None:
+        gallery = made(graph=False)
+        rows, similar = exact.nearest(gallery.snapshot, towards(5, 999), 12)
+        contents = gallery.snapshot.rows["content"].to_pylist()
+        for copy, of in ((4, 1), (6, 1), (9, 2)):  # By their place among the nearest.
+            contents[rows[copy]] = contents[rows[of]]
+        table = gallery.snapshot.rows.set_column(1, "content", pa.array(contents, pa.binary()))
+        gallery = replace(gallery, snapshot=replace(gallery.snapshot, rows=table))
+        keypoints = [scene_keypoints(5, number) for number in range(queries)]
+        told: list[tuple[int, int]] = []
+
+        class Told(Watcher):
+            def nearest(self, hits: Hits) -> None:
+                raise AssertionError
+
+            def verified(self, done: int, total: int) -> None:
+                told.append((done, total))
+
+        with watched(Told()):
+            ranking = rerank(gallery, towards(5, 999), keypoints, rows, similar, verify=10)
+        stored: Any = gallery.keypoints
+        assert stored.read_rows == [rows[place] for place in (0, 1, 2, 3, 5, 7, 8)]
+        assert told == [(done, 7 * queries) for done in range(1, 7 * queries + 1)]
+        assert list(ranking.geometry) == rows[:10].tolist()
+        for copy, of in ((4, 1), (6, 1), (9, 2)):
+            assert ranking.geometry[rows[copy]] is ranking.geometry[rows[of]]
 
     def test_more_to_verify_than_there_are(self, made: Callable[..., Gallery]) -> None:
         ranking = ask(made(), 5, k=1000, verify=1000)

@@ -6,6 +6,7 @@ paths. So what is computed in it is the same, however the collection was put tog
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "DistinctPhotos",
     "content_hashes",
     "distinct_photos",
+    "first_of_copies",
     "largest_hashes",
     "sample_rows",
     "smallest_hashes",
@@ -73,6 +75,18 @@ def distinct_photos(snapshot: Snapshot) -> DistinctPhotos:
         content_hashes(snapshot), return_index=True, return_inverse=True
     )
     return DistinctPhotos(contents, rows, photos.astype(np.int32))
+
+
+def first_of_copies(snapshot: Snapshot, rows: Sequence[int]) -> list[int]:
+    """Return for each of some rows the first of them that has the same content.
+
+    Args:
+        snapshot: of the collection.
+        rows: numbers of its rows, in any order.
+    """
+    contents = snapshot.rows["content"].take(list(rows)).to_pylist()
+    first: dict[bytes | None, int] = {}
+    return [first.setdefault(content, row) for content, row in zip(contents, rows, strict=True)]
 
 
 def sample_rows(snapshot: Snapshot) -> NDArray[np.intp]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from veduta.index.distinct_photos import first_of_copies
 from veduta.keypoints import MIN_INLIERS, agrees_with_any
 from veduta.search.query import EncodedQuery
 from veduta.search.reranking import Gallery
@@ -31,7 +32,8 @@ def is_promising(gallery: Gallery, query: EncodedQuery, rows: Sequence[int]) -> 
         return True
     if gallery.keypoints is None or gallery.matching is None:
         return False
-    others = [gallery.keypoints.read(row) for row in rows]
+    different = dict.fromkeys(first_of_copies(gallery.snapshot, rows))
+    others = [gallery.keypoints.read(row) for row in different]
     others = [other.best(len(other) // 2) for other in others]
     matching, least = gallery.matching, gallery.calibration.chance_matches
     return any(

@@ -28,7 +28,7 @@ from veduta.index.calibration import (
     probability,
 )
 from veduta.index.diffusion import nearness_of_rows
-from veduta.index.distinct_photos import sample_rows
+from veduta.index.distinct_photos import first_of_copies, sample_rows
 from veduta.index.graph import Graph, open_graph
 from veduta.index.keypoint_files import StoredKeypoints, extractor_of_index
 from veduta.keypoints import MIN_INLIERS, Keypoints, Matching, Verification, verify_many
@@ -421,27 +421,32 @@ def gather_evidence(
 def _verify_rows(
     gallery: Gallery, queries: Sequence[Keypoints], rows: Sequence[int]
 ) -> dict[int, PairGeometry]:
-    """Verify each row with each of the query's photos, and keep the most consistent result."""
+    """Verify each row with each of the query's photos, and keep the most consistent result.
+
+    Of copies the first one is verified.
+    """
     geometry: dict[int, PairGeometry] = {}
     if not queries or gallery.keypoints is None or gallery.matching is None:
         return geometry
-    others = [gallery.keypoints.read(row) for row in rows]
+    copied = first_of_copies(gallery.snapshot, rows)
+    different = list(dict.fromkeys(copied))
+    others = [gallery.keypoints.read(row) for row in different]
     told = watcher()
     for number, query in enumerate(queries):
 
-        def note(done: int, before: int = number * len(rows)) -> None:
+        def note(done: int, before: int = number * len(different)) -> None:
             if told is not None:
-                told.verified(before + done, len(queries) * len(rows))
+                told.verified(before + done, len(queries) * len(different))
 
         verifications = verify_many(query, others, gallery.matching, on_verified=note)
-        for row, other, verification in zip(rows, others, verifications, strict=True):
+        for row, other, verification in zip(different, others, verifications, strict=True):
             best = geometry.get(row)
             if (
                 best is None
                 or verification.consistent_matches > best.verification.consistent_matches
             ):
                 geometry[row] = PairGeometry(query, other, verification)
-    return geometry
+    return {row: geometry[first] for row, first in zip(rows, copied, strict=True)}
 
 
 def _verify_in_regions(
