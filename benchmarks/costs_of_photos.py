@@ -156,7 +156,7 @@ def verify_some(index: Path, number: int) -> tuple[list[float], float]:
             stored.read(int(rows[side[pair]])).best(LINK_KEYPOINTS)
             for side in (pairs.first, pairs.second)
         )
-        verify(first, second, extractor.matching.pairs(first, second), with_model=False)
+        verify(first, second, extractor.matching.pairs(first, second))
         return (time.thread_time() - started) * 1e3
 
     with ThreadPoolExecutor(processor_cores()) as threads:

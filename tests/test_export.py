@@ -32,6 +32,7 @@ from veduta.interchange.hloc_files import hloc_matches, unit_rows
 from veduta.interchange.ranking_files import read_ranking
 from veduta.keypoints import Keypoints, Verification, verify
 from veduta.keypoints.features import quantised
+from veduta.keypoints.verification import FoundModel
 from veduta.keypoints.xfeat import XFeat
 from veduta.search import all_against_all
 from veduta.search.all_against_all import nearest_of_all
@@ -337,7 +338,7 @@ def points(seed: int, n: int = 30, columns: int = 128) -> Keypoints:
 def written_pair(file: Path, model: str, matrix: np.ndarray[Any, Any]) -> dict[str, np.ndarray]:
     """Write a pair with a model, and return what the database has of it."""
     every = np.stack([np.arange(30)] * 2, axis=1)
-    verification = Verification(model, matrix, every[:20], 30, 30, 1.0)
+    verification = Verification(30, 30, lambda: FoundModel(model, matrix, every[:20], 1.0))
     pair = MatchedPair(1, 0, (points(1), points(2)), every, verification)
     with colmap_database(file, two_photos("b.jpg", "a.jpg")) as database:
         database.add_pair(pair)  # Its first photo, by name, is row 1.

@@ -14,6 +14,7 @@ from PIL import Image
 from veduta import photos
 from veduta.keypoints import Keypoints, Verification, draw_matches, load_extractor, verify
 from veduta.keypoints.drawing import _caption
+from veduta.keypoints.verification import FoundModel
 from veduta.keypoints.xfeat import XFeat
 
 MATCHING = XFeat.matching
@@ -133,14 +134,7 @@ def test_only_some_of_many_lines_are_drawn_evenly() -> None:
 def test_caption_says_what_was_found() -> None:
     def caption(model: str | None, agree: int, matches: int, drawn: int = 100) -> str:
         inliers = np.zeros((agree, 2), np.intp)
-        found = Verification(
-            model=model,
-            matrix=None,
-            inliers=inliers,
-            matches=matches,
-            consistent_matches=agree,
-            inlier_coverage=0.5,
-        )
+        found = Verification(matches, agree, lambda: FoundModel(model, None, inliers, 0.5))
         return _caption(found, drawn)
 
     assert caption("homography", 143, 210, 143) == "143 of 210 matches agree · homography"

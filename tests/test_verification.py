@@ -5,6 +5,8 @@ Made-up photos are 1200 × 900 pixels; a scene is a list of positions in each an
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,10 +19,11 @@ from veduta.keypoints import (
     Verification,
     agrees_with_any,
     overlap,
+    verification,
     verify,
     verify_many,
 )
-from veduta.keypoints.verification import MIN_CONSISTENT_MATCHES
+from veduta.keypoints.verification import MIN_CONSISTENT_MATCHES, FoundModel
 from veduta.keypoints.xfeat import XFeat
 
 WIDTH, HEIGHT = 1200, 900
@@ -327,18 +330,29 @@ def test_hardly_any_agreement_ends_the_work() -> None:
     assert quick.inlier_coverage == 0
 
 
-def test_without_a_model_the_counts_are_the_same() -> None:
+def test_a_model_is_looked_for_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    real = verification._found_model
+
+    def noted(*values: Any) -> FoundModel:
+        looked.append(len(looked))
+        return real(*values)
+
+    monkeypatch.setattr(verification, "_found_model", noted)
     query = keypoints(anywhere(1, 200), seed=1)
     moved = through(TILTED, query.xy.astype(float)).astype(np.float32)
     stamped = query.xy * 0 + anywhere(4, 200).astype(np.float32)
     stamped[:40] = query.xy[:40]
     for xy in (moved, stamped, anywhere(5, 200).astype(np.float32)):
         other = Keypoints(xy, query.descriptors, WIDTH, HEIGHT)
-        whole = verify_many(query, [other], MATCHING)[0]
-        counted = verify_many(query, [other], MATCHING, with_model=False)[0]
-        assert counted.consistent_matches == whole.consistent_matches
-        assert counted.matches == whole.matches == 200
-        assert counted.model is None and not len(counted.inliers)
+        looked.clear()
+        (found,) = verify_many(query, [other], MATCHING)
+        consistent = found.consistent_matches
+        assert found.matches == 200 and not looked
+        inliers, model = found.inliers, found.model
+        assert len(looked) == (consistent >= MIN_CONSISTENT_MATCHES), "once for both"
+        assert (model is None) == (len(inliers) < MIN_INLIERS)
+        assert found.consistent_matches == consistent
 
 
 class Counted:

@@ -94,6 +94,5 @@ class _MatchesWithExamples:
             self._of_photos.read(int(self._photos.rows[number])),
             [self._of_examples.read(int(self._examples.rows[at])) for at in example_numbers],
             self._photos.extractor.matching,
-            with_model=False,
         )
         return max(one.consistent_matches for one in found)

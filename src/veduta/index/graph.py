@@ -546,7 +546,6 @@ def _verify_links(
             note,
             on_progress,
             most_keypoints=LINK_KEYPOINTS,
-            with_model=False,
         )
     finally:
         positions = np.searchsorted(todo, pairs).clip(max=len(todo) - 1)

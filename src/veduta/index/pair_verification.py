@@ -29,7 +29,6 @@ def verify_pairs(
     on_progress: Callable[[int, int], None] | None = None,
     *,
     most_keypoints: int | None = None,
-    with_model: bool = True,
 ) -> None:
     """Verify p pairs. The keypoints of a photo are read once if its pairs stand together.
 
@@ -42,7 +41,6 @@ def verify_pairs(
             threads.
         on_progress: called with (pairs verified, pairs).
         most_keypoints: how many of the best keypoints of a photo are used; None: all.
-        with_model: as in `veduta.keypoints.verify`.
 
     Raises:
         IndexDamaged: keypoints cannot be read.
@@ -51,7 +49,7 @@ def verify_pairs(
     def verify_part(part: slice) -> int:
         rows = [int(first_rows[part.start]), *second_rows[part].tolist()]
         query, *others = (keypoints.read(row).best(most_keypoints) for row in rows)
-        found = verify_many(query, others, matching, parallel=False, with_model=with_model)
+        found = verify_many(query, others, matching, parallel=False)
         on_verified(part, found)
         return len(others)
 

@@ -95,32 +95,82 @@ _FUNDAMENTAL_ITERATIONS = 300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FoundModel:
+    """The model of two photos. The attributes are those of `Verification`."""
+
+    model: str | None
+    matrix: NDArray[np.float64] | None
+    inliers: NDArray[np.intp]
+    inlier_coverage: float
+
+
 class Verification:
     """What the geometry says about two photos.
 
+    The matches are counted at once. The model is looked for when something of it is asked for
+    first: a search ranks by the counts, and shows the models of few photos.
+
     Attributes:
-        model: "homography" or "fundamental". None: the photos are not verified.
-        matrix: (3, 3) float64, for pixels of the full-size photos. A homography maps pixels of the
-            query to pixels of the other photo. A fundamental matrix F fulfils
-            x_otherᵀ F x_query = 0. None without a model.
-        inliers: (k, 2) index pairs into the two Keypoints: the matches that agree on the model. If
-            the photos are not verified: those that agree on the best homography, which are too few
-            to mean much, or none if hardly any match is consistent.
         matches: the number of matches.
         consistent_matches: how many matches move as the matches around them do, see
             `keypoints.local_consistency`. This counts things that keep their shape locally, even
             if one model does not explain all of the photo. Matches of an overlay that both photos
             carry (`keypoints.shared_overlays`) do not count.
-        inlier_coverage: of the cells of an 8 × 8 grid that hold keypoints, the share that holds
-            inliers, in [0, 1]. It is the smaller share of the two photos.
     """
 
-    model: str | None
-    matrix: NDArray[np.float64] | None
-    inliers: NDArray[np.intp]
-    matches: int
-    consistent_matches: int
-    inlier_coverage: float
+    __slots__ = ("_found", "_look", "consistent_matches", "matches")
+
+    def __init__(
+        self, matches: int, consistent_matches: int, look: Callable[[], FoundModel]
+    ) -> None:
+        """Note what was counted.
+
+        Args:
+            matches: as in the attributes.
+            consistent_matches: as in the attributes.
+            look: looks for the model. It is called once, or once by each of several threads.
+        """
+        self.matches = matches
+        self.consistent_matches = consistent_matches
+        self._look = look
+        self._found: FoundModel | None = None
+
+    def _model(self) -> FoundModel:
+        found = self._found
+        if found is None:
+            found = self._found = self._look()
+        return found
+
+    @property
+    def model(self) -> str | None:
+        """`"homography"` or `"fundamental"`. None: the photos are not verified."""
+        return self._model().model
+
+    @property
+    def matrix(self) -> NDArray[np.float64] | None:
+        """(3, 3), for pixels of the full-size photos. None without a model.
+
+        A homography maps pixels of the query to pixels of the other photo. A fundamental matrix F
+        fulfils x_otherᵀ F x_query = 0.
+        """
+        return self._model().matrix
+
+    @property
+    def inliers(self) -> NDArray[np.intp]:
+        """(k, 2) index pairs into the two Keypoints: the matches that agree on the model.
+
+        If the photos are not verified: those that agree on the best homography, which are too few
+        to mean much, or none if hardly any match is consistent.
+        """
+        return self._model().inliers
+
+    @property
+    def inlier_coverage(self) -> float:
+        """The share of the cells of an 8 × 8 grid with keypoints that have inliers, in [0, 1].
+
+        It is the smaller share of the two photos.
+        """
+        return self._model().inlier_coverage
 
     @property
     def support(self) -> int:
@@ -136,7 +186,6 @@ def verify(
     other: Keypoints,
     matches: NDArray[np.intp],
     *,
-    with_model: bool = True,
     min_consistent: int = MIN_CONSISTENT_MATCHES,
 ) -> Verification:
     """Look for the model on which most of `matches` agree.
@@ -151,8 +200,6 @@ def verify(
         query: the keypoints of one photo.
         other: the keypoints of the other photo.
         matches: (m, 2) index pairs, from `Matching.pairs`.
-        with_model: False counts the matches and the consistent ones, and returns no model, which is
-            faster.
         min_consistent: with fewer consistent matches no model is looked for.
     """
     a = _scaled_positions(query)[matches[:, 0]]
@@ -160,9 +207,11 @@ def verify(
     not_overlay = ~stamped_matches(query, other, matches)
     consistent = locally_consistent_matches(a[not_overlay], b[not_overlay])
     if consistent < min_consistent:
-        return Verification(None, None, matches[:0], len(matches), consistent, 0.0)
+        nothing = FoundModel(None, None, matches[:0], 0.0)
+        return Verification(len(matches), consistent, lambda: nothing)
     left = inliers = np.flatnonzero(not_overlay)
     homography = None
+    # The homography tells whether the matches are those of an overlay, which do not count.
     for _ in range(2):
         homography, agree = _estimate_homography(a[left], b[left])
         inliers = _distinct_positions(a, b, left[agree])
@@ -175,9 +224,31 @@ def verify(
             break
         left = left[~agree]
         inliers = inliers[:0]
-    if not with_model:
-        return Verification(None, None, matches[:0], len(matches), consistent, 0.0)
 
+    def look() -> FoundModel:
+        return _found_model(query, other, matches, homography, inliers, left)
+
+    return Verification(len(matches), consistent, look)
+
+
+def _found_model(
+    query: Keypoints,
+    other: Keypoints,
+    matches: NDArray[np.intp],
+    homography: Points | None,
+    inliers: NDArray[np.intp],
+    left: NDArray[np.intp],
+) -> FoundModel:
+    """Return the homography, or a fundamental matrix if clearly more matches agree on one.
+
+    Args:
+        query: the keypoints of one photo.
+        other: the keypoints of the other photo.
+        matches: (m, 2) index pairs.
+        homography: the best one, for scaled positions.
+        inliers: (k,) its inliers among the matches.
+        left: (l,) the matches that are not those of an overlay.
+    """
     model: str | None = None
     matrix = None
     factor = max(1.0, min(len(query), len(other)) / _FEW_KEYPOINTS)
@@ -186,6 +257,8 @@ def verify(
         model, matrix = "homography", _homography_in_pixels(homography, query, other)
     min_fundamental_inliers = max(min_inliers, len(inliers)) + round(MIN_FUNDAMENTAL_GAIN * factor)
     if len(left) >= min_fundamental_inliers:
+        a = _scaled_positions(query)[matches[:, 0]]
+        b = _scaled_positions(other)[matches[:, 1]]
         fundamental, agree = _estimate_fundamental(a[left], b[left])
         candidates = _distinct_positions(a, b, left[agree])
         if (
@@ -201,7 +274,7 @@ def verify(
         _coverage(query, matches[inliers, 0]),
         _coverage(other, matches[inliers, 1]),
     )
-    return Verification(model, matrix, matches[inliers], len(matches), consistent, coverage)
+    return FoundModel(model, matrix, matches[inliers], coverage)
 
 
 def verify_many(
@@ -210,7 +283,6 @@ def verify_many(
     matching: Matching,
     *,
     parallel: bool = True,
-    with_model: bool = True,
     on_verified: Callable[[int], None] | None = None,
 ) -> list[Verification]:
     """Match and verify one query against many photos.
@@ -220,7 +292,6 @@ def verify_many(
         others: the keypoints of the photos, of the same kind.
         matching: how keypoints of this kind are matched, see `Extractor.matching`.
         parallel: verify several photos at the same time, as many as there are processor cores.
-        with_model: as in `verify`.
         on_verified: called with the number of photos that are verified, after each of them. If it
             raises an error, no further photo is verified.
 
@@ -229,7 +300,7 @@ def verify_many(
     """
 
     def verify_one(other: Keypoints) -> Verification:
-        return verify(query, other, matching.pairs(query, other), with_model=with_model)
+        return verify(query, other, matching.pairs(query, other))
 
     def counted(verifications: Iterable[Verification]) -> list[Verification]:
         done = []
