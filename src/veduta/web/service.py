@@ -27,10 +27,11 @@ from veduta.web.settings import ServeSettings
 if TYPE_CHECKING:
     from veduta.web.open_review import OpenReview
 
-__all__ = ["SEARCH_THREADS", "Service"]
+__all__ = ["Service"]
 
-SEARCH_THREADS = 8
-"""Searches at work at the same time. More than there are cores, so that batches can form."""
+_MORE_SEARCHES_THAN_CORES = 1
+"""One search waits for the network while the others use the cores, and batches form. More at the
+same time would all end later, and need more memory."""
 
 _LIGHT_THREADS = 8
 _MAX_DECODERS = 4
@@ -71,14 +72,15 @@ class Service:
         self.decoders = DecodingProcesses(
             min(_MAX_DECODERS, processor_cores()), max_pixels=settings.max_upload_pixels
         )
-        self.admission = Admission(settings.queued_requests, SEARCH_THREADS)
+        searches = processor_cores() + _MORE_SEARCHES_THAN_CORES
+        self.admission = Admission(settings.queued_requests, searches)
         self.jobs = IndexJobs({name: index.path for name, index in self.indexes.items()})
         self.metrics = Metrics()
         self.review = _open_review(settings)
         self.ready = False
         self._shared: dict[Hashable, asyncio.Future[Any]] = {}
         # Searches must not keep health checks and thumbnails waiting.
-        self._heavy = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
+        self._heavy = ThreadPoolExecutor(searches, thread_name_prefix="search")
         self._light = ThreadPoolExecutor(_LIGHT_THREADS, thread_name_prefix="read")
 
     async def start(self) -> None:
