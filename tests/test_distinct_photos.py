@@ -12,6 +12,7 @@ from veduta.index.distinct_photos import (
     SAMPLE_PHOTOS,
     content_hashes,
     distinct_photos,
+    first_of_copies,
     largest_hashes,
     sample_rows,
 )
@@ -63,6 +64,12 @@ def test_the_photos_with_the_largest_hashes(number: int) -> None:
         rows = largest_hashes(snapshot_of(contents, unreadable=1), asked)
         assert [contents[row] for row in rows] == expected[:asked]
     assert largest_hashes(snapshot_of([], unreadable=1), 3).tolist() == []
+
+
+def test_the_first_of_copies() -> None:
+    snapshot = snapshot_of([C, A, C, B, A])
+    assert first_of_copies(snapshot, [4, 2, 1, 0, 3]) == [4, 2, 4, 2, 3]
+    assert first_of_copies(snapshot, []) == []
 
 
 def test_the_sample_does_not_depend_on_rows_or_copies() -> None:

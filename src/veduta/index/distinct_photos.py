@@ -84,7 +84,9 @@ def first_of_copies(snapshot: Snapshot, rows: Sequence[int]) -> list[int]:
         snapshot: of the collection.
         rows: numbers of its rows, in any order.
     """
-    contents = snapshot.rows["content"].take(list(rows)).to_pylist()
+    import pyarrow as pa
+
+    contents = snapshot.rows["content"].take(pa.array(rows, pa.int64())).to_pylist()
     first: dict[bytes | None, int] = {}
     return [first.setdefault(content, row) for content, row in zip(contents, rows, strict=True)]
 
