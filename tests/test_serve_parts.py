@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal
 import threading
 import time
 from pathlib import Path
@@ -215,13 +216,21 @@ def test_decoding_processes() -> None:
             await decoders.decode(b"GET / HTTP/1.1\n" * 50, "q", at_least=None)
         shown = Image.open(io.BytesIO(await decoders.jpeg(data, "q", 20)))
         assert (shown.format, shown.size) == ("JPEG", (20, 10))
-        # A process that ends, or that is too slow, is replaced.
-        decoders._all[0].start().kill()
+        # A process that ends, or that is too slow, is replaced. A stopped one does not answer.
+        process = decoders._all[0].start()
+        process.send_signal(signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(0.1, process.kill)
         with pytest.raises(BrokenPhoto, match="process"):
             await decoders.decode(data, "q", at_least=None)
         again = await decoders.decode(data, "q", at_least=None)
         assert np.array_equal(again.pixels, whole.pixels)
-        decoders._seconds = 0.0
+        process = decoders._all[0].start()
+        process.kill()
+        process.wait()  # It ended while nobody waited for it.
+        again = await decoders.decode(data, "q", at_least=None)
+        assert np.array_equal(again.pixels, whole.pixels)
+        decoders._seconds = 0.1
+        decoders._all[0].start().send_signal(signal.SIGSTOP)
         with pytest.raises(PhotoTooLarge, match="not decoded after"):
             await decoders.decode(data, "q", at_least=None)
         decoders._seconds = 30

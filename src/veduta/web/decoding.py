@@ -126,6 +126,7 @@ class _Process:
     def start(self) -> subprocess.Popen[bytes]:
         with self._starting:
             if self._process is None or self._process.poll() is not None:
+                self.stop()
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "veduta.web.decoding_process"],
                     stdin=subprocess.PIPE,
