@@ -1,6 +1,6 @@
 """A service (`veduta serve`): seconds until it is ready, and of a search by `photo_id`.
 
-The rows of the index are made, not read from photos: random descriptors, ten of each place with a
+The rows of the index are made, not read from photos: random descriptors, twenty of each place with a
 similarity of about 0.5, as photos of landmarks30 have it; one small thumbnail. The encoder of the
 index is the default one, which the service loads.
 """
@@ -37,7 +37,7 @@ SEARCH, SCAN = "search by photo_id, milliseconds", "of these, the search by desc
 MAX_READY_SECONDS = 2.0
 MAX_SEARCH_MS = 20.0
 ROWS_A_COMMIT = 5_000
-PHOTOS_A_PLACE = 10
+PHOTOS_A_PLACE = 20
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -173,7 +173,7 @@ def update_cells(
     if facts.recall < _LEAST_RECALL:
         shutil.rmtree(index / FOLDER, ignore_errors=True)
         raise CollectionError(
-            f"{readable(index)}: the cells of its photos find {facts.recall:.2f} of the nearest "
+            f"{readable(index)}: the cells of its photos find {facts.recall:.3f} of the nearest "
             f"photos of a sample, less than {_LEAST_RECALL}. All photos are searched exactly, and "
             "their links are not made. Does the encoder suit these photos? Compare others with: "
             + veduta_command("models")
