@@ -17,6 +17,7 @@ from veduta.errors import VedutaError, readable
 from veduta.index import Manifest
 from veduta.stored_index.fetching import usable_copy
 from veduta.web.listening import listen
+from veduta.web.memory_arenas import limit_memory_arenas
 from veduta.web.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _run(
 ) -> ReviewOutcome | None:
     from veduta.web.service import Service
 
+    limit_memory_arenas()
     service = Service(settings)
     review = service.review
     with nullcontext() if review is None else closing(review):
