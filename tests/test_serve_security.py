@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shlex
 import socket
 import struct
@@ -24,6 +25,8 @@ from veduta.web.keys import SCOPES, KeyFile
 
 pytest.importorskip("fastapi", reason="the extra veduta[web] is not installed")
 pytest.importorskip("python_multipart", reason="the extra veduta[web] is not installed")
+
+PARALLEL_UPLOADS = 1_000
 
 EVIL = "<img src=x onerror=alert(1)>\"'\n\N{RIGHT-TO-LEFT OVERRIDE}.png"
 
@@ -272,7 +275,9 @@ def test_many_uploads_at_once_are_answered_or_told_to_come_again(
     photo = (home / "photos/place0/0-0.png").read_bytes()
     body, content_type = form([photo], {"limit": 1, "rerank": "none"})
     statuses: Counter[int] = Counter()
-    begin = threading.Barrier(150)
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(few, min(most, 4096)), most))
+    begin = threading.Barrier(PARALLEL_UPLOADS)
 
     def upload() -> None:
         begin.wait()
@@ -283,12 +288,12 @@ def test_many_uploads_at_once_are_answered_or_told_to_come_again(
         if answer.status == 429:
             assert int(answer.headers["retry-after"]) >= 1
 
-    threads = [threading.Thread(target=upload) for _ in range(150)]
+    threads = [threading.Thread(target=upload) for _ in range(PARALLEL_UPLOADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(statuses.values()) == 150
+    assert sum(statuses.values()) == PARALLEL_UPLOADS
     assert set(statuses) <= {200, 429}
     assert statuses[200] >= 1
     assert server.get("/health").status == 200
