@@ -1,7 +1,7 @@
 """A service (`veduta serve`): seconds until it is ready, and of a search by `photo_id`.
 
-The rows of the index are made, not read from photos: random descriptors, twenty of each place with a
-similarity of about 0.5, as photos of landmarks30 have it; one small thumbnail. The encoder of the
+The rows of the index are made, not read from photos: random descriptors, twenty of each place with
+a similarity of about 0.5, as photos of landmarks30 have it; one small thumbnail. The encoder of the
 index is the default one, which the service loads.
 """
 

@@ -18,8 +18,9 @@ from veduta.index.calibration import (
     MIN_NEARNESS,
     Background,
     Calibration,
-    Correction,
     Corrections,
+    FirstCorrection,
+    FurtherCorrection,
     Models,
     calibration_of,
     capped_deviations,
@@ -170,11 +171,25 @@ def test_more_keypoints_have_more_matches_by_chance() -> None:
     assert few.pair_logit(deviations, consistent) > many.pair_logit(deviations, consistent)
 
 
-def test_a_correction_by_hand() -> None:
-    logits = np.array([-1.0, 0.0, 2.0])
-    np.testing.assert_allclose(Correction(2.0, -3.0).apply(logits), [-5, -3, 1])
-    np.testing.assert_array_equal(Correction().apply(logits), logits)
-    assert Corrections() == Corrections(Correction(1, 0), Correction(1, 0), 0)
+def test_corrections_by_hand() -> None:
+    *weights, constant = MADE_UP.by_geometry.first
+    deviations, consistent = np.array([2.0]), np.array([30.0])
+    terms = [float(one[0]) for one in pair_terms(deviations, consistent, MADE_UP.chance_matches)]
+    similarity = weights[0] * terms[0]
+    geometry = weights[1] * terms[1] + weights[2] * terms[2]
+    correction = FirstCorrection(3.0, 0.5, -1.0)
+    assert MADE_UP.first_logit(deviations, consistent, correction)[0] == pytest.approx(
+        3 * similarity + 0.5 * geometry + constant - 1
+    )
+    assert MADE_UP.first_logit(deviations, consistent)[0] == pytest.approx(
+        similarity + geometry + constant
+    )
+    hits = np.array([1.0, -2.0]), np.array([0.5, 0.1]), 2.0
+    order, of_first = MADE_UP.hit_parts(*hits, geometry=True)
+    moved = MADE_UP.hit_logit(*hits, geometry=True, correction=FurtherCorrection(0.5, 3.0, -1.0))
+    np.testing.assert_allclose(moved, 0.5 * order + 3 * of_first - 1)
+    np.testing.assert_allclose(MADE_UP.hit_logit(*hits, geometry=True), order + of_first)
+    assert Corrections() == Corrections(FirstCorrection(1, 1, 0), FurtherCorrection(1, 1, 0), 0)
 
 
 def test_terms_are_capped_where_more_means_nothing_new() -> None:

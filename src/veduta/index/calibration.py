@@ -15,7 +15,7 @@ keypoints, because the number of consistent matches depends on the keypoints and
 matched (`Extractor.calibration`).
 
 No such model holds for every collection. Where a collection has labels, it asks itself how far it
-holds (`veduta.index.own_calibration`), and a `Correction` moves its log-odds.
+holds (`veduta.index.own_calibration`), and `Corrections` move its log-odds.
 
 A similarity is taken in standard deviations from the mean over the collection (`Background`). In
 these units two encoders, or two collections, are much alike. This is why an encoder without a
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Background",
     "Calibration",
-    "Correction",
     "Corrections",
+    "FirstCorrection",
+    "FurtherCorrection",
     "calibration_of",
     "calibration_of_index",
     "capped_deviations",
@@ -112,25 +113,34 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True)
-class Correction:
-    """How far log-odds hold in one collection.
+class FirstCorrection:
+    """How far the log-odds of a first hit hold in one collection.
 
     Attributes:
-        slope: by which log-odds are multiplied, at least 0.
+        similarity_slope: by which what the similarity counts is multiplied, at least 0.
+        geometry_slope: by which what the geometry counts is multiplied, at least 0.
         shift: what is then added.
     """
 
-    slope: float = 1.0
+    similarity_slope: float = 1.0
+    geometry_slope: float = 1.0
     shift: float = 0.0
 
-    def apply(self, logits: Values) -> Values:
-        """Return the log-odds for this collection.
 
-        Args:
-            logits: (m,) of a model of `Calibration`.
-        """
-        corrected: Values = self.slope * logits + self.shift
-        return corrected
+@dataclass(frozen=True, slots=True)
+class FurtherCorrection:
+    """How far the log-odds of further hits hold in one collection.
+
+    Attributes:
+        order_slope: by which what the pair and the nearness count is multiplied, above 0. So a
+            correction never changes the order of the further hits.
+        first_slope: by which what the first hit counts is multiplied, at least 0.
+        shift: what is then added.
+    """
+
+    order_slope: float = 1.0
+    first_slope: float = 1.0
+    shift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +153,8 @@ class Corrections:
         questions: how many photos of the collection were asked.
     """
 
-    first: Correction = Correction()
-    further: Correction = Correction()
+    first: FirstCorrection = FirstCorrection()
+    further: FurtherCorrection = FurtherCorrection()
     questions: int = 0
 
 
@@ -200,7 +210,12 @@ class Calibration:
         weights = self.models(geometry=consistent_matches is not None).pair
         return self._pair_sum(weights, deviations, consistent_matches)
 
-    def first_logit(self, deviations: Values, consistent_matches: Values | None = None) -> Values:
+    def first_logit(
+        self,
+        deviations: Values,
+        consistent_matches: Values | None = None,
+        correction: FirstCorrection = FirstCorrection(),
+    ) -> Values:
         """Return the log-odds that a first hit shows what the query shows.
 
         Args:
@@ -209,11 +224,37 @@ class Calibration:
                 in a collection, all its similarities are small and close together. Then the first
                 hit stands out by many of their own standard deviations, which means nothing.
             consistent_matches: as for `pair_logit`.
+            correction: what the collection learned by asking itself.
         """
-        weights = self.models(geometry=consistent_matches is not None).first
-        return self._pair_sum(weights, deviations, consistent_matches)
+        similarity, geometry, constant = self.first_parts(deviations, consistent_matches)
+        return (
+            correction.similarity_slope * similarity
+            + correction.geometry_slope * geometry
+            + (constant + correction.shift)
+        )
 
-    def hit_logit(self, pair: Values, nearness: Values, first: float, *, geometry: bool) -> Values:
+    def first_parts(
+        self, deviations: Values, consistent_matches: Values | None = None
+    ) -> tuple[Values, Values, float]:
+        """Return what the log-odds of `first_logit` without a correction are the sum of.
+
+        Returns:
+            What the similarity counts (m,), what the geometry counts (m,), and the constant.
+        """
+        *weights, constant = self.models(geometry=consistent_matches is not None).first
+        similarity, *geometry = pair_terms(deviations, consistent_matches, self.chance_matches)
+        of_geometry = _weighted_sum((*weights[1:], 0.0), *geometry)
+        return weights[0] * similarity, of_geometry, constant
+
+    def hit_logit(
+        self,
+        pair: Values,
+        nearness: Values,
+        first: float,
+        *,
+        geometry: bool,
+        correction: FurtherCorrection = FurtherCorrection(),
+    ) -> Values:
         """Return the log-odds that further hits show what the query shows.
 
         Args:
@@ -222,8 +263,24 @@ class Calibration:
                 [0, 1].
             first: log-odds of the first hit, corrected.
             geometry: whether `pair` was computed with consistent matches.
+            correction: what the collection learned by asking itself.
         """
-        return _weighted_sum(self.models(geometry=geometry).hit, *hit_terms(pair, nearness, first))
+        order, of_first = self.hit_parts(pair, nearness, first, geometry=geometry)
+        return correction.order_slope * order + correction.first_slope * of_first + correction.shift
+
+    def hit_parts(
+        self, pair: Values, nearness: Values, first: float, *, geometry: bool
+    ) -> tuple[Values, Values]:
+        """Return what the log-odds of `hit_logit` without a correction are the sum of.
+
+        The arguments are those of `hit_logit`.
+
+        Returns:
+            What orders the hits, with the constant, (m,); and what the first hit counts.
+        """
+        *weights, of_first, constant = self.models(geometry=geometry).hit
+        *terms, first_term = hit_terms(pair, nearness, first)
+        return _weighted_sum((*weights, constant), *terms), of_first * first_term
 
     def _pair_sum(
         self, weights: tuple[float, ...], deviations: Values, consistent_matches: Values | None

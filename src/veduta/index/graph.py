@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from veduta.errors import readable
 from veduta.files import atomic_folder
+from veduta.index.asked_pairs import ASKED_FILES, AskedPairs
 from veduta.index.calibration import (
     Background,
     Calibration,
@@ -58,7 +59,7 @@ from veduta.index.neighbours import (
     keep_neighbours,
     photos_now,
 )
-from veduta.index.own_calibration import VerifiedPairs, ask_itself
+from veduta.index.own_calibration import ask_itself
 from veduta.index.pair_verification import verify_pairs
 from veduta.index.snapshot import Snapshot, snapshot_name
 from veduta.index.storage_errors import index_errors, storage_error
@@ -178,16 +179,16 @@ class _Facts:
         whole: whether all links are verified.
         projection: `Manifest.projection`, which decides the similarities.
         keypoints: how keypoints were matched and weighed. None: the index has no keypoints.
-        by_similarity: as in `Graph`.
-        by_geometry: as in `Graph`.
+        learned_by_similarity: `Graph.by_similarity`.
+        learned_by_geometry: `Graph.by_geometry`.
     """
 
     version: int
     whole: bool
     projection: str | None = None
     keypoints: str | None = None
-    by_similarity: Corrections = field(default_factory=Corrections)
-    by_geometry: Corrections = field(default_factory=Corrections)
+    learned_by_similarity: Corrections = field(default_factory=Corrections)
+    learned_by_geometry: Corrections = field(default_factory=Corrections)
 
 
 def open_graph(index: Path, manifest: Manifest, name: str | None = None) -> Graph | None:
@@ -214,8 +215,8 @@ def open_graph(index: Path, manifest: Manifest, name: str | None = None) -> Grap
         try:
             return Graph(
                 **_arrays(folder, _GRAPH_FILES, mapped=True),
-                by_similarity=facts.by_similarity,
-                by_geometry=facts.by_geometry,
+                by_similarity=facts.learned_by_similarity,
+                by_geometry=facts.learned_by_geometry,
             )
         except (FileNotFoundError, ValueError):
             return None  # A writer removed it meanwhile.
@@ -378,7 +379,8 @@ def build_graph(
         manifest: of the newest version.
         snapshot: of the newest version.
         on_progress: called with (done, total) of photos that are put into cells, photos that are
-            compared, and links that are verified, one after the other.
+            compared, links that are verified, and questions that the collection asks itself, one
+            after the other.
         verified: verify the links, if the index has keypoints with a calibration.
 
     Raises:
@@ -402,42 +404,62 @@ def build_graph(
     else:
         find_near_neighbours(snapshot, photos, stored_cells.cells, links, searching, on_progress)
     verified = verified and calibration.geometry_is_calibrated
-    whole = False
+    asked = _read_asked_pairs(index, manifest)
+    all_verified = False
     try:
         if verified and extractor is not None:
             _reuse_verifications(old, links)
             _verify_links(index, snapshot, photos, links, extractor.matching, on_progress)
-        whole = True
+        all_verified = True
     finally:
         graph = _weighted_graph(snapshot, photos, links, calibration, verified=verified)
-        facts = _Facts(_VERSION, whole, manifest.projection, keypoint_facts(manifest))
-        if whole:
-            facts = _asked(facts, snapshot, photos, links, graph, calibration, verified=verified)
-        _write_graph(index, manifest, links, graph, facts)
+        facts = _Facts(_VERSION, False, manifest.projection, keypoint_facts(manifest))
+        try:
+            if all_verified:
+                matching = extractor.matching if verified and extractor is not None else None
+                of_searches = calibration_of_index(manifest)
+                facts = _asked(
+                    facts, index, snapshot, photos, graph, of_searches, matching, asked, on_progress
+                )
+        finally:
+            _write_graph(index, manifest, links, graph, facts, asked)
 
 
 def _asked(
     facts: _Facts,
+    index: Path,
     snapshot: Snapshot,
     photos: DistinctPhotos,
-    links: Links,
     graph: Graph,
     calibration: Calibration,
-    *,
-    verified: bool,
+    matching: Matching | None,
+    asked: AskedPairs,
+    on_progress: OnProgress | None,
 ) -> _Facts:
-    """Return the facts with what the collection learns by asking itself."""
-    by_similarity = ask_itself(snapshot, photos, graph, None, calibration)
-    if not verified:
-        return replace(facts, by_similarity=by_similarity, by_geometry=by_similarity)
-    numbers, first = np.unique(_pair_numbers(links), return_index=True)
-    is_known = (numbers >= 0) & (links.consistent_matches.ravel()[first] != UNVERIFIED)
-    pairs = VerifiedPairs(
-        numbers[is_known],
-        links.consistent_matches.ravel()[first[is_known]].astype(np.float64),
+    """Return the facts about a whole graph, with what the collection learns by asking itself.
+
+    Args:
+        facts: without it.
+        index: the folder of the index.
+        snapshot: of the newest version.
+        photos: its different photos.
+        graph: of these photos.
+        calibration: of searches.
+        matching: how keypoints are matched; None: there is no geometry to ask for.
+        asked: the pairs that are verified for it.
+        on_progress: called with (questions that were asked, questions).
+    """
+    by_similarity = by_geometry = ask_itself(snapshot, photos, graph, None, calibration)
+    if matching is not None:
+        contents, stored = content_hashes(snapshot), StoredKeypoints(index, snapshot)
+
+        def count_matches(row: int, others: Sequence[int]) -> list[int]:
+            return asked.count_matches(contents, row, others, stored, matching)
+
+        by_geometry = ask_itself(snapshot, photos, graph, count_matches, calibration, on_progress)
+    return replace(
+        facts, whole=True, learned_by_similarity=by_similarity, learned_by_geometry=by_geometry
     )
-    by_geometry = ask_itself(snapshot, photos, graph, pairs, calibration)
-    return replace(facts, by_similarity=by_similarity, by_geometry=by_geometry)
 
 
 def calibration_of_links(manifest: Manifest) -> Calibration:
@@ -485,6 +507,16 @@ def _read_old_links(index: Path, manifest: Manifest) -> tuple[Links | None, bool
             links.consistent_matches[:] = UNVERIFIED
         return links, facts.projection == manifest.projection
     return None, False
+
+
+def _read_asked_pairs(index: Path, manifest: Manifest) -> AskedPairs:
+    """Return the pairs that were verified when the collection asked itself last."""
+    for folder in sorted((index / FOLDER).glob("[!.]*")):
+        with index_errors(index, "read"):
+            facts = _sound_facts(folder, [Path(name).stem for name in ASKED_FILES])
+            if facts is not None and facts.version == _VERSION and _verified_alike(facts, manifest):
+                return AskedPairs.read(folder)
+    return AskedPairs()
 
 
 def _pair_numbers(links: Links) -> NDArray[np.int64]:
@@ -629,7 +661,12 @@ def _normalised_links(
 
 
 def _write_graph(
-    index: Path, manifest: Manifest, links: Links, graph: Graph, facts: _Facts
+    index: Path,
+    manifest: Manifest,
+    links: Links,
+    graph: Graph,
+    facts: _Facts,
+    asked: AskedPairs,
 ) -> None:
     """Write and seal the graph of the newest version, and remove those of other versions."""
     target = index / FOLDER / snapshot_name(index, manifest)
@@ -638,6 +675,7 @@ def _write_graph(
             for part, files in ((graph, _GRAPH_FILES), (links, _LINK_FILES)):
                 for attribute, name in files.items():
                     np.save(draft / f"{name}.npy", getattr(part, attribute))
+            asked.write(draft)
             (draft / _FACTS_FILE).write_text(json.dumps(asdict(facts)), "utf-8")
             seal(draft)
     except OSError as error:

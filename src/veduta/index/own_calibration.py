@@ -8,16 +8,17 @@ not have. The answers say how the log-odds of first hits and of further hits mus
 (J. Platt, Probabilistic outputs for support vector machines, 1999). With few answers they move
 little.
 
+A question is answered as a search answers it: the nearest photos are verified. A stranger has the
+best of many wrong photos as its first hit, and that photo agrees with it in some keypoints.
+
 Labels are not always places. A hit with another label that agrees with the query in very many
 keypoints is no wrong hit, and hits without a label say nothing. A photo whose copies have different
 labels counts as one without.
-
-Only the links of the graph have been verified. So in an answer all other photos count as photos
-with no consistent match.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,13 @@ from numpy.typing import NDArray
 from veduta.index.calibration import (
     MIN_NEARNESS,
     Calibration,
-    Correction,
     Corrections,
+    FirstCorrection,
+    FurtherCorrection,
     Values,
     probability,
 )
+from veduta.index.cell_files import CELLS_FROM_PHOTOS
 from veduta.index.diffusion import nearness
 from veduta.index.distinct_photos import SAMPLE_PHOTOS, DistinctPhotos
 from veduta.index.snapshot import as_float32
@@ -40,13 +43,20 @@ if TYPE_CHECKING:
     from veduta.index.graph import Graph
     from veduta.index.snapshot import Snapshot
 
-__all__ = ["VerifiedPairs", "ask_itself", "fit_correction"]
+__all__ = ["CountConsistentMatches", "ask_itself", "fit_correction"]
 
-_MAX_QUESTIONS = 100
+CountConsistentMatches = Callable[[int, Sequence[int]], Sequence[int]]
+"""Verifies a row of the snapshot against others, and returns their consistent matches."""
+
+_MAX_QUESTIONS = 200
 """How many photos are asked, with their label shown and with it hidden."""
 
 _MIN_QUESTIONS = 30
 """A collection that answers fewer questions of either kind corrects nothing."""
+
+_VERIFIED_PHOTOS = 10
+"""How many photos are verified for a question. With the 50 of a search the probabilities of first
+hits come out the same, and it takes more than twice as long."""
 
 _JUDGED_HITS = 10
 """How many hits of a question are judged."""
@@ -61,39 +71,19 @@ _WEIGHT_OF_A_KIND = 100.0
 _WEIGHT_OF_FURTHER_HITS = 3.0
 """What the further hits of a question weigh together. They are not independent of each other."""
 
-_SLOPE_PRECISION = 20.0
-_SHIFT_PRECISION = 1.0
-"""Of the normal prior around a slope of 1 and a shift of 0."""
+_FIRST_PRECISION = (20.0, 20.0, 1.0)
+_FURTHER_PRECISION = (100.0, 20.0, 1.0)
+"""Of the normal prior around slopes of 1 and a shift of 0. What orders the further hits was fitted
+on many hits of other collections, so it is trusted more than the rest."""
+
+_MIN_ORDER_SLOPE = 0.05
+"""A correction must not change the order of the further hits."""
 
 _MAX_NEWTON_STEPS = 50
 """Newton's method needs about ten steps."""
 
-
-@dataclass(frozen=True, slots=True)
-class VerifiedPairs:
-    """The pairs of photos of a graph whose geometry is known.
-
-    Attributes:
-        numbers: (l,) int64, ascending: first photo · m + second photo, the smaller one first.
-        consistent_matches: (l,), see `veduta.keypoints.Verification`.
-    """
-
-    numbers: NDArray[np.int64]
-    consistent_matches: NDArray[np.float64]
-
-    def of_photo(self, photo: int, others: NDArray[np.intp], m: int) -> NDArray[np.float64]:
-        """Return the consistent matches (o,) of a photo with others; 0 where they are not known.
-
-        Args:
-            photo: of m.
-            others: (o,) of m.
-            m: number of photos.
-        """
-        if not len(self.numbers):
-            return np.zeros(len(others))
-        wanted = np.minimum(photo, others) * np.int64(m) + np.maximum(photo, others)
-        places = np.searchsorted(self.numbers, wanted).clip(max=len(self.numbers) - 1)
-        return np.where(self.numbers[places] == wanted, self.consistent_matches[places], 0.0)
+_BLOCK_PHOTOS = 4096
+"""So many descriptors are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +91,8 @@ class _Answer:
     """The hits of one question.
 
     Attributes:
-        first: log-odds of the first hit.
+        first: (2,) what similarity and geometry of the first hit count, `Calibration.first_parts`.
+        constant: the constant of these log-odds.
         pair: (h,) log-odds of the pairs of all hits, the first hit among them.
         nearness: (h,) to the first hit.
         at: the position of the first hit.
@@ -109,7 +100,8 @@ class _Answer:
         judged: (h,) bool, whether it is known if they are right.
     """
 
-    first: float
+    first: NDArray[np.float64]
+    constant: float
     pair: Values
     nearness: Values
     at: int
@@ -121,8 +113,9 @@ def ask_itself(
     snapshot: Snapshot,
     photos: DistinctPhotos,
     graph: Graph,
-    verified: VerifiedPairs | None,
+    count_matches: CountConsistentMatches | None,
     calibration: Calibration,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Corrections:
     """Return how the log-odds of `calibration` must be moved for a collection.
 
@@ -130,74 +123,116 @@ def ask_itself(
         snapshot: of the collection.
         photos: its different photos, m of them.
         graph: of these photos.
-        verified: the pairs whose geometry is known; None: the models without geometry are asked.
+        count_matches: verifies photos; None: the models without geometry are asked.
         calibration: of the encoder and the keypoints.
+        on_progress: called with (questions that were asked, questions).
 
     Returns:
         Corrections that change nothing if too few photos have a label.
+
+    Raises:
+        IndexDamaged: keypoints of the index cannot be read.
     """
-    collection = _collection(snapshot, photos, graph, verified, calibration)
-    questions = collection.questions()
+    labels = _labels_of_photos(snapshot, photos)
+    questions = _questions(labels)
     if min(map(len, questions)) < _MIN_QUESTIONS:
         return Corrections()
-    by_kind = [
-        [answer for photo in kind.tolist() if (answer := collection.ask(photo, shown=shown))]
-        for kind, shown in zip(questions, (True, False), strict=True)
-    ]
+    collection = _collection(
+        snapshot, photos, graph, count_matches, calibration, labels, np.unique(np.r_[questions])
+    )
+    by_kind: tuple[list[_Answer], list[_Answer]] = ([], [])
+    total = sum(map(len, questions))
+    asked = 0
+    for of_kind, answered, shown in zip(questions, by_kind, (True, False), strict=True):
+        for photo in of_kind.tolist():
+            if (answer := collection.ask(photo, shown=shown)) is not None:
+                answered.append(answer)
+            asked += 1
+            if on_progress:
+                on_progress(asked, total)
     if min(map(len, by_kind)) < _MIN_QUESTIONS:
         return Corrections()
     weights = [_WEIGHT_OF_A_KIND / len(kind) for kind in by_kind]
-    first = fit_correction(
-        np.array([answer.first for kind in by_kind for answer in kind]),
-        np.array([answer.right[answer.at] for kind in by_kind for answer in kind]),
+    answers = [answer for kind in by_kind for answer in kind]
+    constant = answers[0].constant
+    similarity, geometry, shift = fit_correction(
+        np.array([answer.first for answer in answers]),
+        constant,
+        np.array([answer.right[answer.at] for answer in answers]),
         np.repeat(weights, [len(kind) for kind in by_kind]),
+        _FIRST_PRECISION,
     )
-    logits, right, hit_weights = [], [], []
+    first = FirstCorrection(max(0.0, similarity), max(0.0, geometry), shift)
+    slopes = np.array([first.similarity_slope, first.geometry_slope])
+    parts, right, hit_weights = [], [], []
     for kind, weight in zip(by_kind, weights, strict=True):
         for answer in kind:
-            corrected = float(first.apply(np.asarray(answer.first)))
-            of_hits = calibration.hit_logit(
-                answer.pair, answer.nearness, corrected, geometry=verified is not None
+            corrected = float(answer.first @ slopes) + constant + first.shift
+            order, of_first = calibration.hit_parts(
+                answer.pair, answer.nearness, corrected, geometry=count_matches is not None
             )
-            best = np.argsort(-of_hits, kind="stable")
+            best = np.argsort(-order, kind="stable")
             best = best[best != answer.at][: _JUDGED_HITS - 1]
             best = best[answer.judged[best]]
-            logits.append(of_hits[best])
+            parts.append(np.stack(np.broadcast_arrays(order[best], of_first), axis=1))
             right.append(answer.right[best])
             share = weight * _WEIGHT_OF_FURTHER_HITS / (_JUDGED_HITS - 1)
             hit_weights.append(np.full(len(best), share))
-    further = fit_correction(
-        np.concatenate(logits), np.concatenate(right), np.concatenate(hit_weights)
+    order_slope, first_slope, shift = fit_correction(
+        np.concatenate(parts),
+        0.0,
+        np.concatenate(right),
+        np.concatenate(hit_weights),
+        _FURTHER_PRECISION,
     )
-    return Corrections(first, further, sum(map(len, by_kind)))
+    further = FurtherCorrection(max(_MIN_ORDER_SLOPE, order_slope), max(0.0, first_slope), shift)
+    return Corrections(first, further, len(answers))
 
 
 def fit_correction(
-    logits: Values, right: NDArray[np.bool_], weights: NDArray[np.floating[Any]]
-) -> Correction:
-    """Return the slope and the shift by which log-odds fit what is right best.
+    parts: Values,
+    constant: float,
+    right: NDArray[np.bool_],
+    weights: NDArray[np.floating[Any]],
+    precisions: tuple[float, float, float],
+) -> tuple[float, float, float]:
+    """Return the slope of each part and the shift with which log-odds fit what is right best.
 
     The maximum of the posterior, by Newton's method. Its prior keeps the log-odds as they are.
 
     Args:
-        logits: (n,).
+        parts: (n, 2) what the log-odds are the sum of.
+        constant: what they have in addition.
         right: (n,).
         weights: (n,) how much each counts.
+        precisions: of the prior, of both slopes and of the shift.
+
+    Returns:
+        Both slopes and the shift.
     """
-    terms = np.stack([logits, np.ones(len(logits))], axis=1).astype(np.float64)
-    prior = np.array([1.0, 0.0])
-    precision = np.diag([_SLOPE_PRECISION, _SHIFT_PRECISION])
+    terms = np.column_stack([parts, np.ones(len(parts))]).astype(np.float64)
+    prior = np.array([1.0, 1.0, 0.0])
+    precision = np.diag(precisions)
     values = prior.copy()
     for _ in range(_MAX_NEWTON_STEPS):
-        likely = probability(terms @ values)
+        likely = probability(terms @ values + constant)
         gradient = terms.T @ (weights * (right - likely)) - precision @ (values - prior)
         curvature = (terms * (weights * likely * (1 - likely))[:, None]).T @ terms + precision
         step = np.linalg.solve(curvature, gradient)
         values += np.clip(step, -1, 1)
         if np.abs(step).max() < 1e-9:
             break
-    # More evidence must never make a hit less likely.
-    return Correction(max(0.0, float(values[0])), float(values[1]))
+    first, second, shift = values.tolist()
+    return first, second, shift
+
+
+def _questions(labels: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the photos that are asked with their label shown, and with it hidden."""
+    # Photos are in the order of their content hashes, so the first ones are a random sample.
+    labelled = np.flatnonzero(labels >= 0)
+    sizes = np.bincount(labels[labelled], minlength=1)
+    with_others = labelled[sizes[labels[labelled]] > 1]
+    return with_others[:_MAX_QUESTIONS], labelled[:_MAX_QUESTIONS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,45 +243,32 @@ class _Collection:
         snapshot: of the collection.
         photos: its different photos.
         graph: of these photos.
-        verified: the pairs whose geometry is known; None: geometry is not asked for.
+        count_matches: verifies photos; None: geometry is not asked for.
         calibration: whose log-odds are tested.
         labels: (m,) the number of each label, -1 for a photo without one.
         sample: (s,) photos that tell which similarity is usual: the first s.
-        sample_descriptors: (s, d).
+        compared: (c,) photos that every question is compared with: all of a small collection, else
+            the sample.
+        asked: (q,) photos, ascending.
+        similarities: (q, c) of the asked photos to the compared ones.
     """
 
     snapshot: Snapshot
     photos: DistinctPhotos
     graph: Graph
-    verified: VerifiedPairs | None
+    count_matches: CountConsistentMatches | None
     calibration: Calibration
     labels: NDArray[np.intp]
     sample: NDArray[np.intp]
-    sample_descriptors: NDArray[np.float32]
-
-    def descriptors(self, some: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the descriptors of some photos."""
-        return as_float32(self.snapshot.descriptors[self.photos.row_of_photo[some]])
-
-    def consistent_matches(self, photo: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return those of a photo with others, 0 where they are not known."""
-        if self.verified is None:
-            return np.zeros(len(others))
-        return self.verified.of_photo(photo, others, len(self.labels))
-
-    def questions(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the photos that are asked with their label shown, and with it hidden."""
-        # Photos are in the order of their content hashes, so the first ones are a random sample.
-        labelled = np.flatnonzero(self.labels >= 0)
-        sizes = np.bincount(self.labels[labelled], minlength=1)
-        with_others = labelled[sizes[self.labels[labelled]] > 1]
-        return with_others[:_MAX_QUESTIONS], labelled[:_MAX_QUESTIONS]
+    compared: NDArray[np.intp]
+    asked: NDArray[np.intp]
+    similarities: NDArray[np.float32]
 
     def ask(self, photo: int, *, shown: bool) -> _Answer | None:
         """Search for a photo in the rest of the collection.
 
         Args:
-            photo: the query.
+            photo: the query, one of `asked`.
             shown: show the photos of its label.
 
         Returns:
@@ -256,81 +278,106 @@ class _Collection:
         linked = self.graph.ends[links].astype(np.intp)
         hidden = np.array([photo])
         if not shown:
-            same = np.flatnonzero(self.labels == self.labels[photo])
-            hidden = np.union1d(same, linked[self._is_sure(photo, linked)])
-        query = self.descriptors(np.array([photo]))[0]
-        similarity_of = np.empty(len(self.labels), np.float32)
-        similarity_of[self.sample] = self.sample_descriptors @ query
-        others = similarity_of[self.sample[self.sample != photo]]
+            hidden = np.flatnonzero(self.labels == self.labels[photo])
+        similarity_of = np.zeros(len(self.labels), np.float32)
+        similarity_of[self.compared] = self.similarities[np.searchsorted(self.asked, photo)]
+        others = similarity_of[np.setdiff1d(self.sample, hidden)]
         mean, std = (float(one[0]) for one in self.calibration.background.estimate(others[None]))
-        beyond_sample = linked[linked >= len(self.sample)]
-        similarity_of[beyond_sample] = self.descriptors(beyond_sample) @ query
-        found = np.setdiff1d(np.union1d(self.sample, linked), hidden)
+        query = self._descriptors(np.array([photo]))[0]
+        beyond = linked[linked >= len(self.compared)]
+        similarity_of[beyond] = self._descriptors(beyond) @ query
+        found = np.setdiff1d(np.union1d(self.compared, linked), hidden)
+        consistent_of = np.zeros(len(self.labels))
+        nearest = found[np.argsort(-similarity_of[found], kind="stable")[:_VERIFIED_PHOTOS]]
+        consistent_of[nearest] = self._consistent_matches(photo, nearest)
+        is_sure = consistent_of > _SURE_CHANCE_FACTOR * self.calibration.chance_matches
+        if not shown:
+            hidden = np.union1d(hidden, np.flatnonzero(is_sure))
+            found = np.setdiff1d(found, hidden)
         if not len(found):
             return None
-        evidence = self._pair(photo, found, similarity_of[found], mean, std)
+        evidence = self._pair(found, similarity_of, consistent_of, mean, std)
         first = int(found[evidence.argmax()])
         reached, near = nearness(self.graph, first, without=hidden.tolist())
         hits = np.union1d(found, reached[near > MIN_NEARNESS])
-        added = np.setdiff1d(hits, found)
-        similarity_of[added] = self.descriptors(added) @ query
-        similarities = similarity_of[hits]
+        beyond = np.setdiff1d(hits, found)
+        beyond = beyond[beyond >= len(self.compared)]
+        similarity_of[beyond] = self._descriptors(beyond) @ query
         nearness_of_hits = np.zeros(len(hits))
         places = np.searchsorted(reached, hits).clip(max=len(reached) - 1)
         is_reached = reached[places] == hits
         nearness_of_hits[is_reached] = near[places[is_reached]]
         at = int(np.searchsorted(hits, first))
         same_label = self.labels[hits] == self.labels[photo]
-        judged = (self.labels[hits] >= 0) & (same_label | ~self._is_sure(photo, hits))
+        judged = (self.labels[hits] >= 0) & (same_label | ~is_sure[hits])
         if not judged[at]:
             return None
         cautious = max(std, self.calibration.background.std)
-        consistent = self.consistent_matches(photo, hits[at : at + 1])
-        first_logit = self.calibration.first_logit(
-            (similarities[at : at + 1] - mean) / cautious,
-            None if self.verified is None else consistent,
+        similarity, geometry, constant = self.calibration.first_parts(
+            np.asarray((similarity_of[first] - mean) / cautious),
+            None if self.count_matches is None else consistent_of[first],
         )
         return _Answer(
-            first=float(first_logit[0]),
-            pair=self._pair(photo, hits, similarities, mean, std),
+            first=np.array([similarity, geometry], np.float64),
+            constant=constant,
+            pair=self._pair(hits, similarity_of, consistent_of, mean, std),
             nearness=nearness_of_hits,
             at=at,
             right=same_label,
             judged=judged,
         )
 
+    def _descriptors(self, some: NDArray[np.intp]) -> NDArray[np.float32]:
+        return as_float32(self.snapshot.descriptors[self.photos.row_of_photo[some]])
+
+    def _consistent_matches(self, photo: int, others: NDArray[np.intp]) -> Sequence[int]:
+        if self.count_matches is None:
+            return [0] * len(others)
+        rows = self.photos.row_of_photo
+        return self.count_matches(int(rows[photo]), rows[others].tolist())
+
     def _pair(
         self,
-        photo: int,
         others: NDArray[np.intp],
-        similarities: NDArray[np.float32],
+        similarity_of: NDArray[np.float32],
+        consistent_of: NDArray[np.float64],
         mean: float,
         std: float,
     ) -> Values:
-        """Return the log-odds (o,) that a photo and each of the others show the same."""
-        consistent = None if self.verified is None else self.consistent_matches(photo, others)
-        return self.calibration.pair_logit((similarities - mean) / std, consistent)
-
-    def _is_sure(self, photo: int, others: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Return (o,): whether keypoints prove that others show what a photo shows."""
-        limit = _SURE_CHANCE_FACTOR * self.calibration.chance_matches
-        is_sure: NDArray[np.bool_] = self.consistent_matches(photo, others) > limit
-        return is_sure
+        """Return the log-odds (o,) that the query and each of the others show the same."""
+        consistent = None if self.count_matches is None else consistent_of[others]
+        return self.calibration.pair_logit((similarity_of[others] - mean) / std, consistent)
 
 
 def _collection(
     snapshot: Snapshot,
     photos: DistinctPhotos,
     graph: Graph,
-    verified: VerifiedPairs | None,
+    count_matches: CountConsistentMatches | None,
     calibration: Calibration,
+    labels: NDArray[np.intp],
+    asked: NDArray[np.intp],
 ) -> _Collection:
-    rows = photos.row_of_photo
-    labels = _labels_of_photos(snapshot, photos)
-    sample = np.arange(min(len(rows), SAMPLE_PHOTOS))
-    sample_descriptors = as_float32(snapshot.descriptors[rows[sample]])
+    m = len(photos.row_of_photo)
+    sample = np.arange(min(m, SAMPLE_PHOTOS))
+    compared = np.arange(m) if m < CELLS_FROM_PHOTOS else sample
+    questions = as_float32(snapshot.descriptors[photos.row_of_photo[asked]])
+    similarities = np.empty((len(asked), len(compared)), np.float32)
+    for start in range(0, len(compared), _BLOCK_PHOTOS):
+        rows = photos.row_of_photo[compared[start : start + _BLOCK_PHOTOS]]
+        block = as_float32(snapshot.descriptors[rows])
+        similarities[:, start : start + len(rows)] = questions @ block.T
     return _Collection(
-        snapshot, photos, graph, verified, calibration, labels, sample, sample_descriptors
+        snapshot,
+        photos,
+        graph,
+        count_matches,
+        calibration,
+        labels,
+        sample,
+        compared,
+        asked,
+        similarities,
     )
 
 

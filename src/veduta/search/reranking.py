@@ -211,8 +211,8 @@ class CandidateEvidence:
             verified.
         pair: (m,) log-odds of each photo by itself.
         by_regions: (m,) the same, if regions counted that are not verified. None: without regions.
-        first: log-odds of the photo that is the best by itself, as the first hit of a search
-            (`Calibration.first_logit`).
+        first: log-odds of the photo that is the best by itself, as the first hit of a search, for
+            this collection (`Calibration.first_logit`).
         first_deviations: of that photo, see `Calibration.first_logit`.
         nearness: (m,) to the first photo in the graph, in [0, 1]; None without a graph.
         geometry: by row, of the rows that were verified.
@@ -285,11 +285,11 @@ def rerank(
     )
 
 
-def _corrections(gallery: Gallery, evidence: CandidateEvidence) -> Corrections:
-    """Return what the collection learned about itself for this kind of evidence."""
+def _corrections(gallery: Gallery, *, geometry: bool) -> Corrections:
+    """Return what the collection learned about itself, for evidence with or without geometry."""
     if gallery.graph is None:
         return Corrections()
-    return gallery.graph.by_geometry if evidence.geometry else gallery.graph.by_similarity
+    return gallery.graph.by_geometry if geometry else gallery.graph.by_similarity
 
 
 def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
@@ -303,15 +303,17 @@ def _hit_logits(gallery: Gallery, evidence: CandidateEvidence) -> Values:
 
 def _logits(gallery: Gallery, evidence: CandidateEvidence, pair: Values) -> Values:
     """Return the log-odds (m,) of photos with these log-odds (m,) by themselves."""
-    corrections = _corrections(gallery, evidence)
-    first = float(corrections.first.apply(np.asarray(evidence.first)))
+    first = evidence.first
     if evidence.nearness is None:
         alone: Values = pair + (first - float(evidence.pair.max()))
         return alone
-    of_hits = gallery.calibration.hit_logit(
-        pair, evidence.nearness, first, geometry=bool(evidence.geometry)
+    logits = gallery.calibration.hit_logit(
+        pair,
+        evidence.nearness,
+        first,
+        geometry=bool(evidence.geometry),
+        correction=_corrections(gallery, geometry=bool(evidence.geometry)).further,
     )
-    logits = corrections.further.apply(of_hits)
     # The graph knows further hits by the first one, so none of them is more certain.
     is_first = evidence.pair == evidence.pair.max()
     return np.where(is_first, first, _below(first, logits))
@@ -379,7 +381,9 @@ def gather_evidence(
     if regions is not None and rows[first] in _rows_in_regions(geometry):
         first_deviations = max(first_deviations, float(regions.cautious_deviations[rows[first]]))
     first_logit = gallery.calibration.first_logit(
-        np.asarray(first_deviations), consistent[first] if geometry else None
+        np.asarray(first_deviations),
+        consistent[first] if geometry else None,
+        _corrections(gallery, geometry=bool(geometry)).first,
     )
     nearness_of_row = None
     if gallery.graph is not None:
