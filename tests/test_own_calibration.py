@@ -51,10 +51,14 @@ def place(scene: int, number: int) -> str:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("asked")
+    save_photos(folder)
+    return folder
+
+
+def save_photos(folder: Path) -> None:
     for scene in range(SCENES):
         for number in range(VIEWS):
             save_view(folder / "photos" / f"{scene}_{number}.png", scene, number, noise=0.5)
-    return folder
 
 
 def indexed(photos: Path, name: str, labels: Any) -> Path:
@@ -177,9 +181,7 @@ def test_a_pair_is_verified_for_the_questions_of_one_update_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A later update asks nearly the same questions. What it learns is what a new index learns."""
-    for scene in range(SCENES):
-        for number in range(VIEWS):
-            save_view(tmp_path / "photos" / f"{scene}_{number}.png", scene, number, noise=0.5)
+    save_photos(tmp_path)
     verified: list[int] = []
     real = asked_pairs.verify_many
 
@@ -200,9 +202,7 @@ def test_a_pair_is_verified_for_the_questions_of_one_update_only(
 def test_an_interrupt_of_the_questions_keeps_what_was_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for scene in range(SCENES):
-        for number in range(VIEWS):
-            save_view(tmp_path / "photos" / f"{scene}_{number}.png", scene, number, noise=0.5)
+    save_photos(tmp_path)
 
     class Interrupt(BaseException):
         pass
