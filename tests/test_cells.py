@@ -210,7 +210,7 @@ class TestUpdates:
     ) -> None:
         monkeypatch.setattr(cell_files, "CELLS_FROM_PHOTOS", 100)
         monkeypatch.setattr(cell_files, "_SCORED_PHOTOS", 1)
-        with pytest.raises(errors.CollectionError, match=r"find 0\.\d\d of the nearest"):
+        with pytest.raises(errors.CollectionError, match=r"find 0\.\d\d\d of the nearest"):
             update_cells(tmp_path, MANIFEST, snapshot_of(descriptors(300)))
         assert not (tmp_path / "cells").exists()
 

@@ -238,6 +238,10 @@ class Calibration:
     ) -> tuple[Values, Values, float]:
         """Return what the log-odds of `first_logit` without a correction are the sum of.
 
+        Args:
+            deviations: as for `first_logit`.
+            consistent_matches: as for `pair_logit`.
+
         Returns:
             What the similarity counts (m,), what the geometry counts (m,), and the constant.
         """
@@ -273,7 +277,11 @@ class Calibration:
     ) -> tuple[Values, Values]:
         """Return what the log-odds of `hit_logit` without a correction are the sum of.
 
-        The arguments are those of `hit_logit`.
+        Args:
+            pair: as for `hit_logit`.
+            nearness: as for `hit_logit`.
+            first: as for `hit_logit`.
+            geometry: as for `hit_logit`.
 
         Returns:
             What orders the hits, with the constant, (m,); and what the first hit counts.
