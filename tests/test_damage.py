@@ -250,7 +250,7 @@ class TestTable:
                 with pytest.raises(IndexDamaged, match=f"veduta repair --index {made}"):
                     index.open_snapshot(made)
                 with pytest.raises(IndexDamaged, match=f"veduta repair --index {made}"):
-                    index.read_thumbnails(made, [3])
+                    index.StoredThumbnails(made).read([3])
 
     @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
     def test_repair_and_index_give_the_same_answers(

@@ -17,12 +17,12 @@ from tiny import TinyEncoder, TinyExtractor, photo_folder, save
 from veduta import errors
 from veduta.index import (
     Manifest,
+    StoredThumbnails,
     UpdateProgress,
     check_index,
     create_index,
     open_snapshot,
     read_status,
-    read_thumbnails,
     repair_index,
     set_projection,
     update_index,
@@ -697,9 +697,31 @@ def test_status(index_folder: Path, photos: Path, encoder: TinyEncoder) -> None:
 def test_thumbnails_outlive_the_photos(index_folder: Path, photos: Path) -> None:
     shutil.rmtree(photos)
     ids = open_snapshot(index_folder).rows["id"].to_pylist()
-    thumbnails = read_thumbnails(index_folder, [*ids, 10**6])
+    thumbnails = StoredThumbnails(index_folder).read([*ids, 10**6])
     assert all(data.startswith(b"\xff\xd8") for data in thumbnails[:-1])
     assert thumbnails[-1] == b""
+
+
+def test_open_thumbnails_follow_the_rows_of_a_new_version(
+    index_folder: Path, photos: Path, encoder: TinyEncoder
+) -> None:
+    stored = StoredThumbnails(index_folder)
+
+    def by_path() -> dict[str, bytes]:
+        rows = open_snapshot(index_folder).rows
+        ids = rows["id"].to_pylist()
+        # In another order than that of the table.
+        thumbnails = dict(zip(ids[::-1], stored.read(ids[::-1]), strict=True))
+        return {
+            path: thumbnails[row] for path, row in zip(rows["path"].to_pylist(), ids, strict=True)
+        }
+
+    before = by_path()
+    assert len(set(before.values())) == len(before) == 12
+    first = min(before)
+    Path(os.fsdecode(first)).unlink()
+    update_index(index_folder, [photos], encoder, labels="folders")
+    assert by_path() == {path: data for path, data in before.items() if path != first}
 
 
 def test_every_kind_of_finding_has_a_remedy() -> None:

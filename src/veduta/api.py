@@ -34,7 +34,6 @@ from veduta.index import (
     open_snapshot,
     photos_of,
     read_status,
-    read_thumbnails,
     remove_photos,
     set_projection,
     update_index,
@@ -677,7 +676,7 @@ class Index:
 
     def thumbnails(self, hits: Sequence[Hit]) -> list[bytes]:
         """Return the stored thumbnail (JPEG bytes) of each hit; empty if the row is gone since."""
-        return read_thumbnails(self.path, [hit.id for hit in hits])
+        return self._engine.thumbnails.read([hit.id for hit in hits])
 
     def match_picture(
         self,

@@ -317,9 +317,11 @@ class _Comparison:
     """Aligns photos with their candidates; keeps the reduced photos that it needs at the time."""
 
     def __init__(self, photos: DescribedPhotos, rows: NDArray[np.int64]) -> None:
+        from veduta.index import StoredThumbnails
         from veduta.index.keypoint_files import StoredKeypoints
 
-        self._photos = photos
+        self._extractor = photos.extractor
+        self._thumbnails = StoredThumbnails(photos.index)
         self._rows = rows
         self._keypoints = StoredKeypoints(photos.index, photos.snapshot)
         self._paths = photos.snapshot.rows["path"]
@@ -328,25 +330,21 @@ class _Comparison:
 
     def load(self, positions: set[int]) -> None:
         """Keep the reduced photos of these positions, and no others."""
-        from veduta.index import read_thumbnails
-
         self._reduced = {
             position: photo for position, photo in self._reduced.items() if position in positions
         }
         new = sorted(positions - self._reduced.keys())
         ids = [self._ids[int(self._rows[position])].as_py() for position in new]
-        for position, jpeg in zip(new, read_thumbnails(self._photos.index, ids), strict=True):
+        for position, jpeg in zip(new, self._thumbnails.read(ids), strict=True):
             keypoints = self._keypoints.read(int(self._rows[position]))
             self._reduced[position] = ReducedPhoto(_luma(jpeg), keypoints)
 
     def lumas(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the luma of all reduced photos, a few at a time in memory."""
-        from veduta.index import read_thumbnails
-
         for start in range(0, len(self._rows), _PROGRESS_PHOTOS):
             rows = self._rows[start : start + _PROGRESS_PHOTOS].tolist()
             ids = [self._ids[row].as_py() for row in rows]
-            yield from map(_luma, read_thumbnails(self._photos.index, ids))
+            yield from map(_luma, self._thumbnails.read(ids))
 
     def copies_of(
         self, photo_and_candidates: tuple[int, list[tuple[int, Orientation | None]]]
@@ -394,7 +392,7 @@ class _Comparison:
     def _turned_keypoints(self, position: int, turn: Orientation) -> Keypoints:
         from veduta.photos import load
 
-        extractor = self._photos.extractor
+        extractor = self._extractor
         path = self._paths[int(self._rows[position])].as_py()
         try:
             photo = load(path, at_least=extractor.long_side)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veduta.index import read_thumbnails
+from veduta.index import StoredThumbnails
 from veduta.pages.groups_page import GroupSection, GroupsPage, GroupTile
 from veduta.text import count
 
@@ -42,10 +42,11 @@ def groups_page(
 
 
 def _sections(index: Path, groups: Sequence[PhotoGroup]) -> Iterator[GroupSection]:
+    stored = StoredThumbnails(index)
     for start in range(0, len(groups), _GROUPS_AT_A_TIME):
         some = groups[start : start + _GROUPS_AT_A_TIME]
         ids = [photo.id for group in some for photo in _shown(group)]
-        thumbnails = iter(read_thumbnails(index, ids))
+        thumbnails = iter(stored.read(ids))
         for group in some:
             tiles = [
                 GroupTile(

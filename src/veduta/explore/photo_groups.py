@@ -20,7 +20,7 @@ from veduta.curate.hash_pairs import near_hashes
 from veduta.errors import QueryError
 from veduta.explore.connectivity import parts_of_graph
 from veduta.explore.verified_links import verified_links
-from veduta.index import IndexedPhoto, open_snapshot, photos_of, read_thumbnails
+from veduta.index import IndexedPhoto, StoredThumbnails, open_snapshot, photos_of
 from veduta.photos.same_picture import (
     MAX_SAME_BITS,
     MIN_CORRELATION,
@@ -214,7 +214,7 @@ def _pictures(
     ids = snapshot.ids[rows[seen]].tolist() if seen else []
     grid_of = {
         position: thumbnail_grid(jpeg)
-        for position, jpeg in zip(seen, read_thumbnails(index, ids) if ids else [], strict=True)
+        for position, jpeg in zip(seen, StoredThumbnails(index).read(ids), strict=True)
     }
     for a, b in alike:
         one, other = grid_of[a], grid_of[b]

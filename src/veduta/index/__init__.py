@@ -22,7 +22,8 @@ from veduta.index.projecting import set_projection
 from veduta.index.removing import ForgetReport, forget_folders, remove_photos
 from veduta.index.snapshot import Snapshot, open_snapshot
 from veduta.index.status import read_status
-from veduta.index.table import Table, open_table, read_thumbnails
+from veduta.index.table import Table, open_table
+from veduta.index.thumbnails import StoredThumbnails
 from veduta.index.updating import (
     UpdateProgress,
     UpdateReport,
@@ -41,6 +42,7 @@ __all__ = [
     "MergeReport",
     "RepairReport",
     "Snapshot",
+    "StoredThumbnails",
     "Table",
     "UpdateProgress",
     "UpdateReport",
@@ -60,7 +62,6 @@ __all__ = [
     "open_table",
     "photos_of",
     "read_status",
-    "read_thumbnails",
     "remove_photos",
     "repair_index",
     "row_of_photo",

@@ -516,18 +516,6 @@ def has_rows(index: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def read_thumbnails(index: Path, ids: Sequence[int]) -> list[bytes]:
-    """Return the thumbnail of each row as JPEG bytes, empty if there is no such row.
-
-    Args:
-        index: the folder of the index.
-        ids: of the rows.
-    """
-    rows = open_table(index).take(ids, ["thumbnail"])
-    thumbnail_of = {row["id"]: row["thumbnail"] or b"" for row in rows}
-    return [thumbnail_of.get(row_id, b"") for row_id in ids]
-
-
 def remove_versions_after(index: Path, last_good: int) -> None:
     """Move the manifests of later versions away, so that a good one is the newest.
 

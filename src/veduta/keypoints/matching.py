@@ -7,6 +7,7 @@ results are the same on every machine, and of equal similarities the one with th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
     from veduta.keypoints.features import Keypoints
 
+    Compared = Callable[[NDArray[Any]], NDArray[np.int32]]
+
 __all__ = ["Matching", "MutualMatching", "RatioMatching", "mutual", "ratio"]
 
 _SQUARED_LENGTH = 127 * 127
 """The product of an int8 row with itself."""
+
+_ROWS_AT_A_TIME = 256
+"""The products of so many rows with those of a photo stay in a processor's cache."""
 
 
 class Matching(Protocol):
@@ -94,15 +100,14 @@ def mutual(a: Keypoints, b: Keypoints, *, min_similarity: float) -> NDArray[np.i
     _check_same_kind(a, b)
     if len(a) == 0 or len(b) == 0:
         return _no_pairs()
-    similarities, one = _similarities(a.descriptors, b.descriptors)
-    nearest = similarities.argmax(axis=1)
-    reached = similarities[np.arange(len(nearest)), nearest]
+    nearest, reached = _most_similar(a.descriptors, b.descriptors)
+    one = 8 * a.descriptors.shape[1] if a.binary else _SQUARED_LENGTH
     # The small number keeps a product such as 230.40000000000003 from excluding the limit itself.
     limit = math.ceil(min_similarity * one - 1e-6)
     rows = np.flatnonzero(reached >= limit)
     # To compare those with all of `a` again is faster than to search in columns of a large matrix.
-    back, _ = _similarities(b.descriptors[nearest[rows]], a.descriptors)
-    rows = rows[back.argmax(axis=1) == rows]
+    back, _ = _most_similar(b.descriptors[nearest[rows]], a.descriptors)
+    rows = rows[back == rows]
     return np.stack([rows, nearest[rows]], axis=1)
 
 
@@ -151,25 +156,28 @@ def _no_pairs() -> NDArray[np.intp]:
     return np.empty((0, 2), np.intp)
 
 
-def _similarities(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Return (n, m) similarities as whole numbers, and the number that means a similarity of 1."""
-    if a.dtype == np.uint8:
-        bits = 8 * a.shape[1]
-        return bits - _distances(a, b), bits
-    return _products(a, b), _SQUARED_LENGTH
+def _most_similar(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """Return for each row of `a` (n, d) the most similar row of `b`, and the similarity.
+
+    Returns:
+        (n,) rows of `b`, of equal ones the first. (n,) products, or numbers of equal bits.
+    """
+    compared = _equal_bits_with(b) if a.dtype == np.uint8 else _products_with(b)
+    nearest, reached = np.empty(len(a), np.intp), np.empty(len(a), np.int32)
+    for start in range(0, len(a), _ROWS_AT_A_TIME):
+        block = slice(start, start + _ROWS_AT_A_TIME)
+        similarities = compared(a[block])
+        nearest[block] = similarities.argmax(axis=1)
+        reached[block] = similarities[np.arange(len(similarities)), nearest[block]]
+    return nearest, reached
 
 
 def _distances(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """Return (n, m) Hamming distances, or squared Euclidean distances of int8 rows."""
-    if a.dtype != np.uint8:
-        return _squared_lengths(a)[:, None] + _squared_lengths(b) - 2 * _products(a, b)
-    if not len(a):
-        return np.empty((0, len(b)), np.int32)
-    import numkong
-
-    packed = numkong.hammings_pack(np.ascontiguousarray(b))
-    distances = numkong.hammings_packed(np.ascontiguousarray(a), packed)
-    return np.asarray(distances).astype(np.int32)
+    if a.dtype == np.uint8:
+        different: NDArray[Any] = 8 * a.shape[1] - _equal_bits_with(b)(a)
+        return different
+    return _squared_lengths(a)[:, None] + _squared_lengths(b) - 2 * _products_with(b)(a)
 
 
 def _squared_lengths(rows: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -178,13 +186,35 @@ def _squared_lengths(rows: NDArray[np.int8]) -> NDArray[np.int32]:
     return squares
 
 
-def _products(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
-    if not len(a):
-        return np.empty((0, len(b)), np.int32)
+def _products_with(b: NDArray[np.int8]) -> Compared:
+    """Return what multiplies rows (n, d) with all rows of `b` (m, d): (n, m) int32."""
     import numkong
 
     packed = numkong.dots_pack(np.ascontiguousarray(b), "int8")
-    return np.asarray(numkong.dots_packed(np.ascontiguousarray(a), packed))
+
+    def products(rows: NDArray[np.int8]) -> NDArray[np.int32]:
+        if not len(rows):
+            return np.empty((0, len(b)), np.int32)
+        return np.asarray(numkong.dots_packed(np.ascontiguousarray(rows), packed))
+
+    return products
+
+
+def _equal_bits_with(b: NDArray[np.uint8]) -> Compared:
+    """Return what counts the bits that rows (n, d) share with all rows of `b`: (n, m) int32."""
+    import numkong
+
+    packed = numkong.hammings_pack(np.ascontiguousarray(b))
+    bits = 8 * b.shape[1]
+
+    def equal_bits(rows: NDArray[np.uint8]) -> NDArray[np.int32]:
+        if not len(rows):
+            return np.empty((0, len(b)), np.int32)
+        different = numkong.hammings_packed(np.ascontiguousarray(rows), packed)
+        equal: NDArray[np.int32] = bits - np.asarray(different).astype(np.int32)
+        return equal
+
+    return equal_bits
 
 
 def _check_same_kind(a: Keypoints, b: Keypoints) -> None:

@@ -12,20 +12,18 @@ the same result.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veduta.idle_cores import map_with_help
 from veduta.keypoints.local_consistency import locally_consistent_matches
 from veduta.keypoints.shared_overlays import covered_area, only_an_overlay, stamped_matches
-from veduta.processor_cores import processor_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,8 +40,6 @@ __all__ = [
     "verify",
     "verify_many",
 ]
-
-Result = TypeVar("Result")
 
 MIN_INLIERS = 20
 """The number of inliers of a homography that verifies two photos of `_FEW_KEYPOINTS` keypoints or
@@ -291,7 +287,7 @@ def verify_many(
         query: the keypoints of the query.
         others: the keypoints of the photos, of the same kind.
         matching: how keypoints of this kind are matched, see `Extractor.matching`.
-        parallel: verify several photos at the same time, as many as there are processor cores.
+        parallel: let other threads help while processor cores are idle.
         on_verified: called with the number of photos that are verified, after each of them. If it
             raises an error, no further photo is verified.
 
@@ -312,7 +308,7 @@ def verify_many(
 
     if not parallel or len(others) < 2:
         return counted(map(verify_one, others))
-    with closing(_in_threads(verify_one, others)) as verifications:
+    with closing(map_with_help(verify_one, others)) as verifications:
         return counted(verifications)
 
 
@@ -337,29 +333,8 @@ def agrees_with_any(
         a, b = _scaled_positions(query)[kept[:, 0]], _scaled_positions(other)[kept[:, 1]]
         return locally_consistent_matches(a, b) >= min_consistent
 
-    return any(_in_threads(agrees, others))
-
-
-def _in_threads(
-    function: Callable[[Keypoints], Result], others: Sequence[Keypoints]
-) -> Generator[Result, None, None]:
-    """Yield the result for each photo, in their order. When it is closed, no other photo begins."""
-    futures = [_threads().submit(function, other) for other in others]
-    try:
-        for future in futures:
-            yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Return the threads of all verifications.
-
-    New threads for each search would spread what they allocate over more and more memory.
-    """
-    return ThreadPoolExecutor(processor_cores(), thread_name_prefix="veduta-verify")
+    with closing(map_with_help(agrees, others)) as answers:
+        return any(answers)
 
 
 def _scaled_positions(keypoints: Keypoints) -> Points:

@@ -27,8 +27,8 @@ from veduta.index import (
     MANIFEST_FILE,
     Manifest,
     Snapshot,
+    StoredThumbnails,
     ids_of_copies,
-    read_thumbnails,
     row_of_photo,
     rows_of_photos,
 )
@@ -143,6 +143,7 @@ class Engine:
         self._wrap_encoder = wrap_encoder
         self._device = device
         self._loading = threading.Lock()
+        self.thumbnails = StoredThumbnails(index)
         self._state = self._open()
 
     def at(self, index: Path) -> Engine:
@@ -441,7 +442,7 @@ class Engine:
             hits = _first_hits(state, ranking, query, options)
         if not options.mark_copies:
             return hits
-        return mark_copies(hits, _pictures(state, hits), pictures, self._thumbnails)
+        return mark_copies(hits, _pictures(state, hits), pictures, self.thumbnails.read)
 
     def is_promising(self, query: EncodedQuery, options: SearchOptions) -> bool:
         """Return whether a search may have a convincing answer, see `veduta.search.promising`.
@@ -461,9 +462,6 @@ class Engine:
         )
         return is_promising(state.gallery, query, rows.tolist())
 
-    def _thumbnails(self, ids: Sequence[int]) -> list[bytes]:
-        return read_thumbnails(self.index, ids)
-
     def _folded(
         self,
         state: _OpenIndex,
@@ -478,7 +476,7 @@ class Engine:
             ranking = _without(state, ranking, leave_out)
             rows = ranking.rows
             hits = _first_hits(state, ranking, query, replace(options, k=len(rows)))
-            folded = fold_copies(hits, _pictures(state, hits), self._thumbnails)
+            folded = fold_copies(hits, _pictures(state, hits), self.thumbnails.read)
             is_all = len(hits) < len(rows) or depth >= state.snapshot.photos
             if is_all or len(folded) >= options.k:
                 return folded[: options.k]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -79,12 +79,12 @@ class Evidence:
 
     def as_json(self) -> dict[str, Any]:
         """Return the evidence as JSON types."""
-        fields = {"verdict": self.verdict, "reason": self.reason, **asdict(self)}
+        answer = {"verdict": self.verdict, "reason": self.reason, **_values(self)}
         if self.probability is not None:
-            fields["probability"] = round(self.probability, 6)
+            answer["probability"] = round(self.probability, 6)
         if self.spread is not None:
-            fields["spread"] = round(self.spread, 3)
-        return fields
+            answer["spread"] = round(self.spread, 3)
+        return answer
 
     @classmethod
     def of(
@@ -162,24 +162,29 @@ class Hit:
 
     def as_json(self) -> dict[str, Any]:
         """Return the hit as JSON types."""
-        fields = asdict(self)
-        fields["taken"] = self.taken.isoformat() if self.taken else None
-        fields["score"] = round(self.score, 6)
-        fields["similarity"] = round(self.similarity, 6)
-        fields["orientation"] = self.orientation.name
-        del fields["id"], fields["evidence"]
+        answer = _values(self)
+        answer["taken"] = self.taken.isoformat() if self.taken else None
+        answer["score"] = round(self.score, 6)
+        answer["similarity"] = round(self.similarity, 6)
+        answer["orientation"] = self.orientation.name
+        del answer["id"], answer["evidence"]
         if self.copies is None:
-            del fields["copies"]
+            del answer["copies"]
         if self.copy_of is None:
-            del fields["copy_of"]
+            del answer["copy_of"]
         if self.evidence is not None:
-            fields.update(self.evidence.as_json())
-        return fields
+            answer.update(self.evidence.as_json())
+        return answer
 
     @property
     def name(self) -> str:
         """The file name without its folders."""
         return os.path.basename(self.path)
+
+
+def _values(one: Evidence | Hit) -> dict[str, Any]:
+    """Return the attributes. `dataclasses.asdict` would copy each corner of each region."""
+    return {field.name: getattr(one, field.name) for field in fields(one)}
 
 
 def polygon(corners: NDArray[np.float32]) -> Polygon:

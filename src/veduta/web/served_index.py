@@ -21,7 +21,7 @@ import numpy as np
 from veduta import photos
 from veduta.api import Index
 from veduta.errors import CollectionError, PhotoUnreadable, readable
-from veduta.index import IndexedPhoto, LabelEdit, Manifest, Snapshot, read_thumbnails, row_of_photo
+from veduta.index import IndexedPhoto, LabelEdit, Manifest, Snapshot, row_of_photo
 from veduta.index.places import has_places, places_of
 from veduta.index.table import is_locked
 from veduta.photos.orientation import orientation_named
@@ -483,7 +483,7 @@ class ServedIndex:
     def thumbnail(self, photo_id: int) -> bytes:
         """Return the stored JPEG of a photo, whose long side is a few hundred pixels."""
         self._row(photo_id)
-        return read_thumbnails(self.path, [photo_id])[0]
+        return self._engine.thumbnails.read([photo_id])[0]
 
     def original(self, photo_id: int) -> PhotoFile:
         """Read the file of a photo, if it is still as it was indexed.
