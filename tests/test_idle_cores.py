@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,11 +14,13 @@ from veduta.idle_cores import map_with_help
 
 
 @pytest.fixture(autouse=True)
-def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    cores, threads = idle_cores._Cores(4), ThreadPoolExecutor(3)
-    monkeypatch.setattr(idle_cores, "processor_cores", lambda: 4)
-    monkeypatch.setattr(idle_cores, "_cores", lambda: cores)
-    monkeypatch.setattr(idle_cores, "_threads", lambda: threads)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    cores = idle_cores._Cores(4)
+    with ThreadPoolExecutor(3) as threads:
+        monkeypatch.setattr(idle_cores, "processor_cores", lambda: 4)
+        monkeypatch.setattr(idle_cores, "_cores", lambda: cores)
+        monkeypatch.setattr(idle_cores, "_threads", lambda: threads)
+        yield
 
 
 def slowly(number: int) -> tuple[int, str]:

@@ -58,7 +58,7 @@ class _Work(Generic[Item, Result]):
 
     def __init__(self, items: Sequence[Item], work: Callable[[Item], Result]) -> None:
         self.results: list[Future[Result]] = [Future() for _ in items]
-        self.is_over = False
+        self.is_over = False  # No other item begins.
         self._items = items
         self._work = work
         self._numbers = itertools.count()
@@ -66,7 +66,9 @@ class _Work(Generic[Item, Result]):
     def do_one(self) -> bool:
         """Do the work of the next item. Return whether there was one."""
         number = next(self._numbers)
-        if self.is_over or number >= len(self._items):
+        if number >= len(self._items):
+            self.is_over = True
+        if self.is_over:
             return False
         try:
             self.results[number].set_result(self._work(self._items[number]))
@@ -103,7 +105,8 @@ def map_with_help(
     helpers: list[Future[None]] = []
     try:
         for result in todo.results:
-            if cores.are_idle and all(helper.done() for helper in helpers):
+            may_help = cores.are_idle and not todo.is_over
+            if may_help and all(helper.done() for helper in helpers):
                 helpers = [
                     _threads().submit(todo.help, cores) for _ in range(processor_cores() - 1)
                 ]

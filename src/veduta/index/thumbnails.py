@@ -34,9 +34,8 @@ class _OpenTable:
 class StoredThumbnails:
     """The thumbnails of an index, by the ids of its rows.
 
-    The table stays open, and is opened again after a commit. To open it for every photo of a page,
-    and to look for its row by a condition, would take ten times as long. Safe to use from several
-    threads.
+    The table stays open, and is opened again after a commit: to open it for every photo of a page
+    takes longer than to read the thumbnail. Safe to use from several threads.
     """
 
     def __init__(self, index: Path) -> None:

@@ -162,11 +162,14 @@ def _most_similar(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], N
     Returns:
         (n,) rows of `b`, of equal ones the first. (n,) products, or numbers of equal bits.
     """
-    compared = _equal_bits_with(b) if a.dtype == np.uint8 else _products_with(b)
+    is_binary = a.dtype == np.uint8
+    compared = _different_bits_with(b) if is_binary else _products_with(b)
     nearest, reached = np.empty(len(a), np.intp), np.empty(len(a), np.int32)
     for start in range(0, len(a), _ROWS_AT_A_TIME):
         block = slice(start, start + _ROWS_AT_A_TIME)
         similarities = compared(a[block])
+        if is_binary:
+            similarities = 8 * a.shape[1] - similarities
         nearest[block] = similarities.argmax(axis=1)
         reached[block] = similarities[np.arange(len(similarities)), nearest[block]]
     return nearest, reached
@@ -175,8 +178,7 @@ def _most_similar(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], N
 def _distances(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """Return (n, m) Hamming distances, or squared Euclidean distances of int8 rows."""
     if a.dtype == np.uint8:
-        different: NDArray[Any] = 8 * a.shape[1] - _equal_bits_with(b)(a)
-        return different
+        return _different_bits_with(b)(a)
     return _squared_lengths(a)[:, None] + _squared_lengths(b) - 2 * _products_with(b)(a)
 
 
@@ -200,21 +202,19 @@ def _products_with(b: NDArray[np.int8]) -> Compared:
     return products
 
 
-def _equal_bits_with(b: NDArray[np.uint8]) -> Compared:
-    """Return what counts the bits that rows (n, d) share with all rows of `b`: (n, m) int32."""
+def _different_bits_with(b: NDArray[np.uint8]) -> Compared:
+    """Return what counts in how many bits rows (n, d) differ from all rows of `b`: (n, m) int32."""
     import numkong
 
     packed = numkong.hammings_pack(np.ascontiguousarray(b))
-    bits = 8 * b.shape[1]
 
-    def equal_bits(rows: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def different_bits(rows: NDArray[np.uint8]) -> NDArray[np.int32]:
         if not len(rows):
             return np.empty((0, len(b)), np.int32)
-        different = numkong.hammings_packed(np.ascontiguousarray(rows), packed)
-        equal: NDArray[np.int32] = bits - np.asarray(different).astype(np.int32)
-        return equal
+        counts = np.asarray(numkong.hammings_packed(np.ascontiguousarray(rows), packed))
+        return counts.astype(np.int32)
 
-    return equal_bits
+    return different_bits
 
 
 def _check_same_kind(a: Keypoints, b: Keypoints) -> None:

@@ -10,15 +10,13 @@ best lower bound. Only those rows are scored again from the stored float16 rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from veduta.idle_cores import map_with_help
 from veduta.index import Snapshot
 from veduta.index.snapshot import as_float32
-from veduta.processor_cores import processor_cores
 from veduta.search.best_first import best_first
 
 __all__ = ["nearest", "score", "similarities"]
@@ -121,16 +119,10 @@ def _scan(
     if len(blocks) == 1:
         lower_bounds = scan_block(blocks[0])
     else:
-        lower_bounds = np.concatenate(list(_threads().map(scan_block, blocks)))
+        lower_bounds = np.concatenate(list(map_with_help(scan_block, blocks)))
     enough = len(lower_bounds) > k
     threshold = np.partition(lower_bounds, -k)[-k] if enough else lower_bounds.min()
     return np.flatnonzero(upper >= threshold)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Return the threads of all scans. They start with the first scan that needs them."""
-    return ThreadPoolExecutor(processor_cores(), thread_name_prefix="veduta-scan")
 
 
 def similarities(
