@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from veduta.errors import VedutaError, readable
 from veduta.index import Manifest
+from veduta.processor_cores import limit_processor_cores, processor_cores
 from veduta.stored_index.fetching import usable_copy
+from veduta.web.handed_connections import READY, HandedConnections
 from veduta.web.listening import listen
 from veduta.web.memory_arenas import limit_memory_arenas
 from veduta.web.settings import ServeSettings
+from veduta.web.worker_processes import run_workers
 
 if TYPE_CHECKING:
     import uvicorn
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["names_of", "serve"]
 
 _STOP_SECONDS = 5
-_RESTART_SECONDS = 1.0
 
 
 def names_of(indexes: Sequence[Path | str]) -> dict[str, Path | str]:
@@ -81,9 +82,13 @@ def serve(
         url = f"http://{host}:{listener.getsockname()[1]}{settings.root_path}/"
         if settings.workers == 1:
             return _run(settings, listener, lambda: on_ready(url))
-        with suppress(KeyboardInterrupt):
-            on_ready(url)
-            _run_processes(settings, listener)
+        run_workers(
+            partial(_run_worker, settings),
+            settings.workers,
+            listener,
+            lambda: on_ready(url),
+            _STOP_SECONDS + 1,
+        )
         return None
 
 
@@ -135,39 +140,9 @@ def _run(
         return None if review is None else review.write()
 
 
-def _run_processes(settings: ServeSettings, listener: socket.socket) -> None:
-    """Run several processes on one socket, and replace those that end by a fault."""
-    spawn = multiprocessing.get_context("spawn")
-
-    def started() -> Any:
-        process = spawn.Process(target=_run_worker, args=(settings, listener), daemon=True)
-        process.start()
-        return process
-
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
-    processes = [started() for _ in range(settings.workers)]
-    try:
-        while not stopping:
-            time.sleep(0.1)
-            for number, process in enumerate(processes):
-                if not process.is_alive() and not stopping:
-                    time.sleep(_RESTART_SECONDS)
-                    processes[number] = started()
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(_STOP_SECONDS + 1)
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-def _run_worker(settings: ServeSettings, listener: socket.socket) -> None:
+def _run_worker(settings: ServeSettings, channel: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The first process ends this one.
-    _run(settings, listener)
+    # More threads than cores would take turns and wait for each other.
+    limit_processor_cores(max(1, processor_cores() // settings.workers))
+    connections = HandedConnections(channel)
+    _run(settings, connections, lambda: connections.tell(READY))
