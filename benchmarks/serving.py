@@ -129,10 +129,10 @@ def wait_until_ready(connection: http.client.HTTPConnection) -> None:
 
 @contextmanager
 def service(
-    index: Path, module: str = "veduta"
+    index: Path, module: str = "veduta", *options: str
 ) -> Iterator[tuple[subprocess.Popen[str], http.client.HTTPConnection]]:
     """Run a service on a free port until the end of the block. `module` runs the command line."""
-    command = [sys.executable, "-m", module, "serve", str(index), "--port", "0", "--json"]
+    command = [sys.executable, "-m", module, "serve", str(index), "--port", "0", "--json", *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         told = ""

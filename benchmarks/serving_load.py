@@ -4,8 +4,9 @@ Clients in a second process search with photos. Each sends a request when it has
 The queries are other photos of the places that the collection has. Strangers, which it does not
 have, take longer: they are encoded in four orientations and verified in two or three. The same
 service that encodes each photo by itself takes turns with it. How much batches help the
-network alone is measured, too, because the service cannot gain more by them. The photos are those
-of `benchmarks.query`.
+network alone is measured, too, because the service cannot gain more by them. Verified searches are
+asked of a service of one process and of one with a process for each core, which take turns. The
+photos are those of `benchmarks.query`.
 """
 
 from __future__ import annotations
@@ -28,15 +29,21 @@ from benchmarks.report import MedianAndRange, check_target, parser, publish, rat
 from benchmarks.serving import service, wait_until_ready
 from veduta import photos
 from veduta.encoders import load_encoder
+from veduta.processor_cores import processor_cores
 from veduta.web.batched_encoder import MAX_BATCH_PHOTOS
 
 MODULES = {"batches": "veduta", "batches of one": "benchmarks.batches_of_one"}
+CORES = processor_cores()
+PROCESSES = {"one process": 1, f"{CORES} processes": CORES}
 WARM_UP_SECONDS = 5
 MEMORY_WARM_UP_SECONDS = 60
 """A service that has just started still fills its caches and the buffers of its networks."""
 SAMPLE_SECONDS = 5.0
 MIN_RATIO, MIN_SHARE_OF_NETWORK = 2.0, 0.85
-MAX_SECONDS = {"by descriptor": 1.0, "verified": 3.0}
+MAX_SECONDS = {
+    "by descriptor": 1.0,
+    **{f"verified, {name}": 3.0 for name in PROCESSES},
+}
 MAX_GROWTH = 0.05
 
 
@@ -63,11 +70,14 @@ def main(arguments: list[str] | None = None) -> None:
                 if name == "batches":
                     seen.append(result)
             network.append(network_ratio(queries))
-        verified = [load.run("auto") for _ in range(chosen.rounds)]
+        verified: dict[str, list[dict[str, Any]]] = {name: [] for name in PROCESSES}
+        for _ in range(chosen.rounds):
+            for name, workers in PROCESSES.items():
+                verified[name].append(load.run("auto", workers=workers))
         memory = load.memory(60 * chosen.minutes)
         load.queries = strangers
-        unknown = [load.run(rerank) for rerank in ("none", "auto")]
-    body = page(rates, network, [seen, verified], unknown, memory, chosen)
+        unknown = [load.run("none"), load.run("auto"), load.run("auto", workers=CORES)]
+    body = page(rates, network, [seen, *verified.values()], unknown, memory, chosen)
     publish("serving_load", body, chosen.docs)
 
 
@@ -91,12 +101,13 @@ class Load:
     def __init__(self, index: Path, queries: Path, clients: int, seconds: float) -> None:
         self.index, self.queries, self.clients, self.seconds = index, queries, clients, seconds
 
-    def run(self, rerank: str, module: str = "veduta") -> dict[str, Any]:
-        """Start a service and return what the clients saw."""
-        with service(self.index, module) as (_, connection):
+    def run(self, rerank: str, module: str = "veduta", *, workers: int = 1) -> dict[str, Any]:
+        """Start a service; return what the clients saw, and its memory in bytes."""
+        with service(self.index, module, "--workers", str(workers)) as (process, connection):
             wait_until_ready(connection)
             self.ask(connection.port, WARM_UP_SECONDS, rerank)
-            return self.ask(connection.port, self.seconds, rerank)
+            result = self.ask(connection.port, self.seconds, rerank)
+            return {**result, "memory": own_memory(process.pid)}
 
     def ask(self, port: int, seconds: float, rerank: str) -> dict[str, Any]:
         return run_child("load_clients", port, self.queries, self.clients, seconds, rerank)
@@ -163,7 +174,7 @@ def page(
     Args:
         rates: searches a second of each round, with and without batches.
         network: see `network_ratio`, of each round.
-        known: what the clients saw of searches by descriptor, and of those with verification.
+        known: what the clients saw of the searches of `MAX_SECONDS`, of all rounds.
         unknown: the same with strangers, of one round each.
         memory: in MB, over time.
         chosen: the options.
@@ -195,6 +206,13 @@ def page(
             ["the same of strangers: half within", f"{half_of_unknown:.2f}", ""],
             ["the same of strangers: 95 % within", f"{most_of_unknown:.2f}", ""],
         ]
+    one, several = (
+        [len(result["took"]) / result["elapsed"] for result in results] for results in known[1:]
+    )
+    more = ratios(several, one)
+    rows.append([f"× as many verified searches a second, {CORES} processes", more, ""])
+    used = ratios(*([result["memory"] for result in results] for results in (known[2], known[1])))
+    rows.append([f"× as much memory, {CORES} processes", used, ""])
     growth = float(last / first - 1)
     rows += [
         ["answers that were errors", failed, check_target(failed, 0, at_least=False)],

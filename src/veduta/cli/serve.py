@@ -93,7 +93,13 @@ class _Address(click.ParamType[str]):
     metavar="ADDRESS",
     help="A proxy whose X-Forwarded headers are believed (repeatable).",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Number of processes. One for each processor core serves many clients best.",
+)
 @click.option("--metrics", is_flag=True, help="Answer /api/v1/metrics, for Prometheus.")
 @click.option(
     "--max-upload-mb",
