@@ -147,6 +147,24 @@ def test_a_dead_process_is_replaced_and_the_others_answer_meanwhile(tmp_path: Pa
         until(takes_new_ones)
 
 
+def test_what_a_dying_process_has_not_taken_goes_to_another(tmp_path: Path) -> None:
+    with answering(tmp_path, 2) as (port, first), ExitStack() as opened:
+
+        def clients(count: int) -> list[Client]:
+            return [opened.enter_context(closing(Client(port))) for _ in range(count)]
+
+        def both_answer() -> bool:
+            return len({client.ask() for client in clients(2)}) == 2
+
+        until(both_answer)
+        stopped, other = (worker.pid for worker in workers_of(first))
+        os.kill(stopped, signal.SIGSTOP)
+        waiting = clients(8)
+        time.sleep(0.3)  # The first process hands half of them to each.
+        os.kill(stopped, signal.SIGKILL)
+        assert {client.ask() for client in waiting} == {other}
+
+
 def test_processes_end_with_the_first_one(tmp_path: Path) -> None:
     with answering(tmp_path, 2) as (port, first):
         with closing(Client(port)) as client:

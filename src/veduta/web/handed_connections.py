@@ -82,6 +82,7 @@ class _HandedConnection(socket.socket):
 
     def __init__(self, channel: HandedConnections, file: int) -> None:
         super().__init__(fileno=file)
+        self.set_inheritable(False)
         self._channel = channel
 
     def close(self) -> None:

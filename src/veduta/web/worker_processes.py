@@ -152,9 +152,7 @@ class _Processes:
                 if key.fileobj is self._listener:
                     self._accept()
                 elif not key.data.hear():
-                    self._selector.unregister(key.fileobj)
-                    while key.data.waiting:
-                        self._hand(key.data.waiting.popleft())
+                    self._leave(key.data)
             self._replace_the_dead()
             self._listen_if_any_is_ready()
 
@@ -192,6 +190,13 @@ class _Processes:
                 return
         connection.close()
 
+    def _leave(self, worker: _Worker) -> None:
+        """Expect nothing of a process any more, and hand what it has not taken to others."""
+        if worker.channel in self._selector.get_map():
+            self._selector.unregister(worker.channel)
+        while worker.waiting:
+            self._hand(worker.waiting.popleft())
+
     def _replace_the_dead(self) -> None:
         now = time.monotonic()
         for worker in [one for one in self._workers if one.exit_code is not None]:
@@ -200,8 +205,9 @@ class _Processes:
                     f"a process of the service ended with exit code {worker.exit_code} before any "
                     "could answer: start it without --workers to see why"
                 )
-            if worker.channel in self._selector.get_map():
-                self._selector.unregister(worker.channel)
+            while worker.hear():  # It may have taken connections shortly before.
+                pass
+            self._leave(worker)
             self._workers.remove(worker)
             worker.join(0)
             self._restarts.append(now + _RESTART_SECONDS)
