@@ -344,7 +344,7 @@ def test_an_indexing_run_fails_with_words_and_can_be_cancelled(server: Server, h
     assert state["state"] == "failed"
     assert "no-such" in state["detail"]
     more = home / "more"
-    for view in range(60):
+    for view in range(200):
         save_view(more / f"{view}.png", 50 + view, 1, noise=0.3)
     try:
         number = server.post("/jobs/index", {"folders": [str(more)]}).json["id"]
@@ -360,7 +360,7 @@ def test_an_indexing_run_fails_with_words_and_can_be_cancelled(server: Server, h
         assert server.ask("DELETE", f"/jobs/{number}").status == 202
         server.get(f"/jobs/{number}/events")
         assert server.get(f"/jobs/{number}").json["state"] == "cancelled"
-        assert server.get("/photos").json["total"] < 72
+        assert server.get("/photos").json["total"] < 212
     finally:
         shutil.rmtree(more)
         veduta.open(home / "places.veduta").remove(more)

@@ -455,6 +455,20 @@ def test_wrong_calls_are_told(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_index_that_does_not_open_is_told_before_anything_is_served(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    damaged = tmp_path / "damaged.veduta"
+    damaged.mkdir()
+    for file in (home / "places.veduta").glob("*.json"):
+        (damaged / file.name).write_bytes(file.read_bytes())
+    keys = ["--keys", str(home / "k.json")]
+    assert run(["serve", str(damaged), "--port", "0", "--workers", workers, *keys]) == 4
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "veduta repair --index" in told, told
+
+
 @pytest.mark.slow
 def test_several_processes_share_one_address_and_replace_the_dead(home: Path) -> None:
     with serving(home / "places.veduta", "--workers", "2") as server:

@@ -104,20 +104,27 @@ def test_connections_go_to_the_process_with_the_fewest(tmp_path: Path) -> None:
         def clients(count: int) -> list[Client]:
             return [opened.enter_context(closing(Client(port))) for _ in range(count)]
 
-        def shares() -> list[int]:
-            with ExitStack() as tried:
-                asked = [tried.enter_context(closing(Client(port))) for _ in range(12)]
-                return sorted(Counter(one.ask() for one in asked).values())
+        def all_get(count: int, share: list[int]) -> dict[Client, int] | None:
+            """Return the process of each new client, if each has its share. Else close them."""
+            by_process = {client: client.ask() for client in clients(count)}
+            if sorted(Counter(by_process.values()).values()) == share:
+                return by_process
+            for client in by_process:
+                client.close()
+            time.sleep(0.2)  # Until all processes are ready, and the ends are counted.
+            return None
 
-        until(lambda: shares() == [4, 4, 4])  # All processes are ready, and count what ended.
-        held = clients(30)
-        by_process = {client: client.ask() for client in held}
-        assert sorted(Counter(by_process.values()).values()) == [10, 10, 10]
-        left = by_process[held[0]]
-        for client in [one for one in held if by_process[one] == left]:
+        def held_by(count: int, share: list[int]) -> dict[Client, int]:
+            deadline = time.monotonic() + 30
+            while (held := all_get(count, share)) is None:
+                assert time.monotonic() < deadline
+            return held
+
+        held = held_by(30, [10, 10, 10])
+        left = next(iter(held.values()))
+        for client in [one for one in held if held[one] == left]:
             client.close()
-        time.sleep(0.3)
-        assert {client.ask() for client in clients(9)} == {left}
+        assert set(held_by(9, [9]).values()) == {left}
 
         # A burst is answered, too.
         many = clients(600)

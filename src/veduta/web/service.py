@@ -67,6 +67,8 @@ class Service:
         """
         self.settings = settings
         self.indexes = {name: ServedIndex(name, place) for name, place in settings.indexes.items()}
+        for index in self.indexes.values():
+            index.open()
         self.newer_versions = NewerVersions(self.indexes.values(), settings.refresh)
         self.keys = KeyFile(settings.key_file) if settings.key_file else None
         self.decoders = DecodingProcesses(
@@ -84,9 +86,7 @@ class Service:
         self._light = ThreadPoolExecutor(_LIGHT_THREADS, thread_name_prefix="read")
 
     async def start(self) -> None:
-        """Open the indexes, and load networks and decoders in the background."""
-        for index in self.indexes.values():
-            await self.light(index.open)
+        """Load networks and decoders in the background."""
         self.ready = True
         self.newer_versions.start()
         self.decoders.warm()

@@ -70,6 +70,7 @@ def serve(
         import uvicorn  # noqa: F401
 
         from veduta.web import api_app  # noqa: F401
+        from veduta.web.served_index import ServedIndex
     except ImportError as error:
         raise VedutaError(
             f"serving needs a web server, which is not installed ({error}): "
@@ -82,6 +83,8 @@ def serve(
         url = f"http://{host}:{listener.getsockname()[1]}{settings.root_path}/"
         if settings.workers == 1:
             return _run(settings, listener, lambda: on_ready(url))
+        for name, place in settings.indexes.items():
+            ServedIndex(name, place).open()  # What is wrong with it is said once, here.
         run_workers(
             partial(_run_worker, settings),
             settings.workers,
